@@ -1,0 +1,247 @@
+/* add: read the options of a new device, and see it live. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "command.h"
+#include "server.h"
+#include "verbs.h"
+
+enum { ID, NAME, QUEUES, DEPTH, MAX_IO, BLOCK_SIZE, RO };
+
+const struct option verb_add_options[] = {
+	[ID] = { .name = "id", .type = OPTION_NUMBER,
+		 .max = UBLK_MAX_DEVICES - 1,
+		 .help = "number of the device: /dev/ublkbN (default: the "
+			 "first that is free)" },
+	[NAME] = { .name = "name", .type = OPTION_NAME,
+		   .help = "a name of your own for it (default: ublkbN)" },
+	[QUEUES] = { .name = "queues", .type = OPTION_NUMBER, .min = 1,
+		     .max = UBLK_MAX_QUEUES,
+		     .help = "hardware queues; the driver gives at most one a "
+			     "CPU (default: 2, or the CPUs if fewer)" },
+	[DEPTH] = { .name = "depth", .type = OPTION_NUMBER, .fallback = "128",
+		    .min = 1, .max = UBLK_MAX_QUEUE_DEPTH,
+		    .help = "requests in flight in each queue" },
+	[MAX_IO] = { .name = "max-io", .type = OPTION_SIZE, .fallback = "512K",
+		     .min = 4096, .max = UBLK_MAX_IO_BYTES,
+		     .help = "largest request, a multiple of 4K" },
+	[BLOCK_SIZE] = { .name = "block-size", .type = OPTION_SIZE,
+			 .fallback = "512", .min = 512, .max = 4096,
+			 .help = "logical block size: 512, 1K, 2K or 4K" },
+	[RO] = { .name = "ro", .type = OPTION_FLAG, .fallback = "no",
+		 .help = "read-only" },
+	{ .name = NULL },
+};
+
+struct add_values {
+	struct option_value common[OPTION_MAX];
+	struct option_value target[OPTION_MAX];
+};
+
+/* One key=value of an add: an option of all targets, or of this one. */
+static int read_pair(const struct target_ops *target, const char *word,
+		     struct add_values *values, struct failure *failure)
+{
+	const char *value;
+	size_t length;
+	int i;
+
+	value = syntax_value(word, &length);
+	if (!value)
+		return failure_set(failure, SYMBOL_ARG, 0, word,
+				   "add takes one target and then key=value "
+				   "options; 'help add %s' lists them",
+				   target->name);
+	i = option_find(verb_add_options, word, length);
+	if (i >= 0)
+		return option_read(&verb_add_options[i], &values->common[i],
+				   value, failure);
+	i = option_find(target->options, word, length);
+	if (i >= 0)
+		return option_read(&target->options[i], &values->target[i],
+				   value, failure);
+	return failure_set(failure, SYMBOL_UNKNOWN, 0, word,
+			   "%s has no option %.*s; 'help add %s' lists them",
+			   target->name, (int)length, word, target->name);
+}
+
+static int read_add(const struct request *request,
+		    const struct target_ops *target,
+		    struct add_values *values, struct failure *failure)
+{
+	int i;
+
+	option_defaults(verb_add_options, values->common);
+	option_defaults(target->options, values->target);
+	for (i = 2; i < request->line.count; i++)
+		if (read_pair(target, request->line.words[i], values,
+			      failure) < 0)
+			return -1;
+	return option_check_required(target->options, values->target, failure);
+}
+
+static uint16_t default_queues(void)
+{
+	return sysconf(_SC_NPROCESSORS_ONLN) > 1 ? 2 : 1;
+}
+
+static int set_spec(const struct option_value *common,
+		    struct device_spec *spec, struct failure *failure)
+{
+	uint64_t block = common[BLOCK_SIZE].number;
+
+	if (block & (block - 1))
+		return failure_set(failure, SYMBOL_RANGE, 0, "block-size",
+				   "block-size=%s is not a power of two",
+				   common[BLOCK_SIZE].text);
+	if (common[MAX_IO].number % 4096)
+		return failure_set(failure, SYMBOL_RANGE, 0, "max-io",
+				   "max-io=%s is not a multiple of 4K",
+				   common[MAX_IO].text);
+	memset(spec, 0, sizeof(*spec));
+	spec->id = common[ID].given ? (uint32_t)common[ID].number
+				    : DEVICE_ID_ANY;
+	if (common[NAME].given)
+		snprintf(spec->name, sizeof(spec->name), "%s",
+			 common[NAME].text);
+	spec->queues = common[QUEUES].given ? (uint16_t)common[QUEUES].number
+					    : default_queues();
+	spec->depth = (uint16_t)common[DEPTH].number;
+	spec->max_io = (uint32_t)common[MAX_IO].number;
+	spec->read_only = common[RO].number != 0;
+	spec->geometry.block_size = (uint32_t)block;
+	return 0;
+}
+
+/* The line in its one canonical form, to be freed; NULL without memory. */
+static char *join_words(const struct syntax_line *line)
+{
+	size_t size = 1, at = 0;
+	char *text;
+	int i;
+
+	for (i = 0; i < line->count; i++)
+		size += syntax_quote(NULL, 0, line->words[i]) + 1;
+	text = malloc(size);
+	if (!text)
+		return NULL;
+	for (i = 0; i < line->count; i++) {
+		if (i)
+			text[at++] = ' ';
+		at += syntax_quote(text + at, size - at, line->words[i]);
+	}
+	return text;
+}
+
+static void print_added(struct request *request, const struct device *device,
+			const char *more)
+{
+	request_ok(request, " id=%u dev=/dev/%s name=%s queues=%u%s",
+		   device->spec.id, device->disk, device_name(device),
+		   device->spec.queues, more);
+}
+
+static void on_added(void *context, struct device *device,
+		     const struct failure *failure)
+{
+	struct request *request = context;
+
+	if (failure)
+		request_fail(request, failure);
+	else
+		print_added(request, device, "");
+}
+
+/* The id or the name is taken: by the same command, or by another. */
+static int answer_taken(struct request *request, const struct device *device,
+			const char *words, const char *arg)
+{
+	if (strcmp(device->spec.words, words) != 0)
+		return request_refuse(request, SYMBOL_EXISTS, arg,
+				      "the %s is in use by device %u, which "
+				      "another command made", arg,
+				      device->spec.id);
+	if (device->step != DEVICE_LIVE && device->step != DEVICE_BUSY)
+		return request_refuse(request, SYMBOL_BUSY, arg,
+				      "device %u is %s just now",
+				      device->spec.id, device_state(device));
+	print_added(request, device, " existing=yes");
+	return 0;
+}
+
+/* Answer a repeated add, or one that collides. Returns 1 if it did. */
+static int is_taken(struct request *request, const struct device_spec *spec)
+{
+	struct device_set *set = &request->host->devices;
+	struct device *device = device_find(set, spec->id);
+
+	if (device) {
+		answer_taken(request, device, spec->words, "id");
+		return 1;
+	}
+	device = spec->name[0] ? device_find_name(set, spec->name) : NULL;
+	if (device) {
+		answer_taken(request, device, spec->words, "name");
+		return 1;
+	}
+	return 0;
+}
+
+static int start_add(struct request *request, const struct target_ops *target,
+		     const struct add_values *values, struct device_spec *spec)
+{
+	struct failure failure;
+
+	spec->target = target->open(values->target, &spec->geometry, &failure);
+	if (!spec->target) {
+		free(spec->words);
+		request_fail(request, &failure);
+		return 0;
+	}
+	if (device_add(&request->host->devices, spec, on_added, request,
+		       &failure) < 0)
+		request_fail(request, &failure);
+	return 0;
+}
+
+int verb_add(struct request *request)
+{
+	const struct target_ops *target;
+	struct add_values values;
+	struct device_spec spec;
+	struct failure failure;
+
+	if (request->line.count < 2)
+		return request_refuse(request, SYMBOL_ARG, NULL,
+				      "add what? 'targets' lists what there is");
+	target = target_find(request->line.words[1]);
+	if (!target)
+		return request_refuse(request, SYMBOL_UNKNOWN,
+				      request->line.words[1],
+				      "there is no such target; 'targets' "
+				      "lists them");
+	if (read_add(request, target, &values, &failure) < 0 ||
+	    set_spec(values.common, &spec, &failure) < 0) {
+		request_fail(request, &failure);
+		return 0;
+	}
+	spec.words = join_words(&request->line);
+	if (!spec.words)
+		return request_refuse(request, SYMBOL_LIMIT, NULL,
+				      "out of memory");
+	if (is_taken(request, &spec)) {
+		free(spec.words);
+		return 0;
+	}
+	if (request->host->devices.count >= SERVER_MAX_DEVICES) {
+		free(spec.words);
+		return request_refuse(request, SYMBOL_LIMIT, NULL,
+				      "there are %u devices already, as many "
+				      "as one ublkd serves",
+				      request->host->devices.count);
+	}
+	return start_add(request, target, &values, &spec);
+}

@@ -1,0 +1,191 @@
+#include "channel.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "log.h"
+
+#define TURN_MAX 32		/* messages read before others get a turn */
+
+struct channel_item {
+	struct channel_item *next;
+	struct message message;
+};
+
+union control_space {
+	struct cmsghdr header;
+	char space[CMSG_SPACE(sizeof(int) * MESSAGE_MAX_FDS)];
+};
+
+static int send_now(int fd, const struct message *message, const int *fds,
+		    int fd_count)
+{
+	struct iovec vector = { (void *)message, sizeof(*message) };
+	struct msghdr header = { .msg_iov = &vector, .msg_iovlen = 1 };
+	size_t length = sizeof(int) * (size_t)fd_count;
+	union control_space control;
+
+	if (fd_count) {
+		memset(&control, 0, sizeof(control));
+		header.msg_control = &control;
+		header.msg_controllen = CMSG_SPACE(length);
+		control.header.cmsg_level = SOL_SOCKET;
+		control.header.cmsg_type = SCM_RIGHTS;
+		control.header.cmsg_len = CMSG_LEN(length);
+		memcpy(CMSG_DATA(&control.header), fds, length);
+	}
+	if (sendmsg(fd, &header, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
+		return -errno;
+	return 0;
+}
+
+static int keep(struct channel *channel, const struct message *message)
+{
+	struct channel_item *item = malloc(sizeof(*item));
+
+	if (!item)
+		return -ENOMEM;
+	item->next = NULL;
+	item->message = *message;
+	*channel->last = item;
+	channel->last = &item->next;
+	ev_io_start(channel->loop, &channel->writer);
+	return 0;
+}
+
+int channel_send(struct channel *channel, const struct message *message,
+		 const int *fds, int fd_count)
+{
+	int error;
+
+	if (channel->fd < 0)
+		return -EPIPE;
+	if (channel->first)
+		return keep(channel, message);
+	error = send_now(channel->fd, message, fds, fd_count);
+	if (error == -EAGAIN || error == -ENOBUFS)
+		return keep(channel, message);
+	return error;
+}
+
+int channel_is_flushed(const struct channel *channel)
+{
+	return !channel->first;
+}
+
+static void on_writable(struct ev_loop *loop, ev_io *watcher, int events)
+{
+	struct channel *channel = watcher->data;
+	struct channel_item *item;
+
+	(void)events;
+	while ((item = channel->first)) {
+		int error = send_now(channel->fd, &item->message, NULL, 0);
+
+		if (error == -EAGAIN || error == -ENOBUFS)
+			return;
+		/* Any other error is seen by the reader as an end. */
+		channel->first = item->next;
+		if (!channel->first)
+			channel->last = &channel->first;
+		free(item);
+	}
+	ev_io_stop(loop, watcher);
+}
+
+static int take_fds(struct msghdr *header, int *fds)
+{
+	struct cmsghdr *control = CMSG_FIRSTHDR(header);
+	size_t length;
+
+	if (!control || control->cmsg_level != SOL_SOCKET ||
+	    control->cmsg_type != SCM_RIGHTS)
+		return 0;
+	length = control->cmsg_len - CMSG_LEN(0);
+	memcpy(fds, CMSG_DATA(control), length);
+	return (int)(length / sizeof(int));
+}
+
+/* Returns 1 for a message, 0 when there is none, -1 at the end. */
+static int receive_one(struct channel *channel)
+{
+	struct message message;
+	struct iovec vector = { &message, sizeof(message) };
+	union control_space control;
+	struct msghdr header = { .msg_iov = &vector,
+				 .msg_iovlen = 1,
+				 .msg_control = &control,
+				 .msg_controllen = sizeof(control) };
+	int fds[MESSAGE_MAX_FDS], count;
+	ssize_t got;
+
+	got = recvmsg(channel->fd, &header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	if (got < 0)
+		return errno == EAGAIN || errno == EINTR ? 0 : -1;
+	if (got == 0)
+		return -1;
+	count = take_fds(&header, fds);
+	if (got != sizeof(message) || message.magic != MESSAGE_MAGIC) {
+		log_error("the other process speaks another version");
+		while (count)
+			close(fds[--count]);
+		return -1;
+	}
+	channel->receive(channel, &message, fds, count);
+	return 1;
+}
+
+static void on_readable(struct ev_loop *loop, ev_io *watcher, int events)
+{
+	struct channel *channel = watcher->data;
+	int turn, got = 1;
+
+	(void)loop;
+	(void)events;
+	for (turn = 0; turn < TURN_MAX && got > 0; turn++) {
+		got = receive_one(channel);
+		if (channel->fd < 0)
+			return;
+	}
+	if (got < 0) {
+		channel_close(channel);
+		channel->gone(channel);
+	}
+}
+
+void channel_open(struct channel *channel, struct ev_loop *loop, int fd,
+		  channel_receive *receive, channel_gone *gone, void *owner)
+{
+	memset(channel, 0, sizeof(*channel));
+	channel->loop = loop;
+	channel->fd = fd;
+	channel->last = &channel->first;
+	channel->receive = receive;
+	channel->gone = gone;
+	channel->owner = owner;
+	ev_io_init(&channel->reader, on_readable, fd, EV_READ);
+	ev_io_init(&channel->writer, on_writable, fd, EV_WRITE);
+	channel->reader.data = channel;
+	channel->writer.data = channel;
+	ev_io_start(loop, &channel->reader);
+}
+
+void channel_close(struct channel *channel)
+{
+	struct channel_item *item;
+
+	if (channel->fd < 0)
+		return;
+	ev_io_stop(channel->loop, &channel->reader);
+	ev_io_stop(channel->loop, &channel->writer);
+	close(channel->fd);
+	channel->fd = -1;
+	while ((item = channel->first)) {
+		channel->first = item->next;
+		free(item);
+	}
+	channel->last = &channel->first;
+}

@@ -1,0 +1,821 @@
+#include "device.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "log.h"
+
+#define NODE_RETRY 0.010	/* s between looks for a node in /dev */
+#define NODE_PATIENCE 5.0	/* s until it is given up */
+#define BUSY_RETRY 0.1		/* s between looks at who uses a disk */
+#define BUSY_PATIENCE 1.0	/* s: udev and blkid are gone by then */
+#define DRAIN_PATIENCE 2.0	/* s for the tags after a STOP */
+#define DISK_TIMEOUT 1000	/* ms, where the kernel needs it */
+
+static void enter(struct device *device, enum device_step step);
+static void poll_drain(struct device *device);
+
+/* What a step does when it begins and when the keeper answers. */
+struct step {
+	const char *state;	/* as users see it */
+	const char *what;	/* in messages: "the driver cannot ..." */
+	void (*enter)(struct device *device);
+	void (*answer)(struct device *device, const struct message *message);
+	void (*timer)(struct device *device);
+};
+static const struct step steps[];
+
+/* ---- the set ---- */
+
+static void set_insert(struct device *device)
+{
+	struct device **at = &device->set->first;
+
+	while (*at && (*at)->spec.id <= device->spec.id)
+		at = &(*at)->next;
+	device->next = *at;
+	*at = device;
+}
+
+static void set_remove(struct device *device)
+{
+	struct device **at = &device->set->first;
+
+	while (*at != device)
+		at = &(*at)->next;
+	*at = device->next;
+}
+
+struct device *device_find(struct device_set *set, uint32_t id)
+{
+	struct device *device;
+
+	for (device = set->first; device; device = device->next)
+		if (device->spec.id == id && id != DEVICE_ID_ANY)
+			return device;
+	return NULL;
+}
+
+struct device *device_find_name(struct device_set *set, const char *name)
+{
+	struct device *device;
+
+	for (device = set->first; device; device = device->next)
+		if (strcmp(device_name(device), name) == 0 ||
+		    strcmp(device->disk, name) == 0)
+			return device;
+	return NULL;
+}
+
+const char *device_name(const struct device *device)
+{
+	return device->spec.name[0] ? device->spec.name : device->disk;
+}
+
+const char *device_state(const struct device *device)
+{
+	return steps[device->step].state;
+}
+
+unsigned device_owned(const struct device *device)
+{
+	unsigned owned = 0, i;
+
+	for (i = 0; i < device->open_queues; i++)
+		owned += device->queues[i].port.owned;
+	return owned;
+}
+
+const char *device_missing_feature(uint64_t features)
+{
+	if (!(features & UBLK_F_CMD_IOCTL_ENCODE))
+		return "ioctl-encoded commands (Linux 6.4)";
+	if (!(features & UBLK_F_USER_COPY))
+		return "user copy (Linux 6.5)";
+	return NULL;
+}
+
+/* ---- the end of an operation ---- */
+
+/* Tell who waits, if anybody does. */
+static void finish(struct device *device, const struct failure *failure)
+{
+	device_done *done = device->done;
+
+	device->done = NULL;
+	if (done)
+		done(device->context, device, failure);
+}
+
+static void close_queues(struct device *device)
+{
+	while (device->open_queues)
+		queue_close(&device->queues[--device->open_queues]);
+	free(device->queues);
+	device->queues = NULL;
+	if (device->fd >= 0)
+		close(device->fd);
+	device->fd = -1;
+}
+
+static void device_free(struct device *device)
+{
+	ev_timer_stop(device->set->loop, &device->timer);
+	close_queues(device);
+	device->spec.target->ops->close(device->spec.target);
+	free(device->spec.words);
+	free(device);
+}
+
+/* It is gone from the kernel: forget it. */
+static void forget(struct device *device)
+{
+	struct device_set *set = device->set;
+	int failed = device->failure.symbol != SYMBOL_NONE;
+
+	set_remove(device);
+	set->count--;
+	set->seq++;
+	if (device->disk[0])
+		log_info("device %u (%s) is deleted", device->spec.id,
+			 device_name(device));
+	finish(device, failed ? &device->failure : NULL);
+	device_free(device);
+	if (set->count == 0 && set->on_empty)
+		set->on_empty(set);
+}
+
+/* The driver or the system refused: remember why, and go to a later step. */
+static void roll_back(struct device *device, enum device_step to,
+		      enum symbol symbol, int error, const char *arg)
+{
+	const char *reason = strerror(abs(error));
+
+	failure_set(&device->failure, symbol, error, arg, "cannot %s: %s",
+		    steps[device->step].what, reason);
+	log_error("%s: %s", device->disk[0] ? device->disk : "a new device",
+		  device->failure.text);
+	enter(device, to);
+}
+
+/* ---- asking the keeper ---- */
+
+static struct message new_message(const struct device *device, uint32_t type)
+{
+	struct message message = { .magic = MESSAGE_MAGIC };
+
+	message.type = type;
+	message.id = device->spec.id;
+	message.serial = device->serial;
+	return message;
+}
+
+/* Send; a failure to do so is the answer. */
+static void ask(struct device *device, struct message *message)
+{
+	int error = channel_send(device->set->channel, message, NULL, 0);
+
+	if (error == 0)
+		return;
+	message->result = error;
+	steps[device->step].answer(device, message);
+}
+
+static void ask_simple(struct device *device, uint32_t type)
+{
+	struct message message = new_message(device, type);
+
+	ask(device, &message);
+}
+
+static void start_timer(struct device *device, ev_tstamp after)
+{
+	ev_timer_stop(device->set->loop, &device->timer);
+	ev_timer_set(&device->timer, after, 0);
+	ev_timer_start(device->set->loop, &device->timer);
+}
+
+/* Look again shortly. Returns 0, or -1 once the patience is over. */
+static int retry(struct device *device, ev_tstamp interval)
+{
+	if (ev_now(device->set->loop) >= device->deadline)
+		return -1;
+	start_timer(device, interval);
+	return 0;
+}
+
+static void set_patience(struct device *device, ev_tstamp patience)
+{
+	ev_now_update(device->set->loop);
+	device->deadline = ev_now(device->set->loop) + patience;
+}
+
+/* ---- FEATURES ---- */
+
+void device_driver_failure(int error, struct failure *failure)
+{
+	enum symbol symbol = failure_symbol(error);
+	const char *text = strerror(-error);
+
+	if (error == -ENOENT || error == -ENODEV || error == -ENXIO) {
+		symbol = SYMBOL_UNSUPPORTED;
+		text = "the ublk driver is not loaded, run 'modprobe ublk_drv'";
+	}
+	failure_set(failure, symbol, error, NULL, "cannot use %s: %s",
+		    UBLK_CONTROL_PATH, text);
+}
+
+static void enter_features(struct device *device)
+{
+	if (device->set->features)
+		enter(device, DEVICE_ADD);
+	else
+		ask_simple(device, MESSAGE_FEATURES);
+}
+
+static void answer_features(struct device *device,
+			    const struct message *message)
+{
+	const char *missing;
+
+	if (message->result < 0) {
+		device_driver_failure(message->result, &device->failure);
+		forget(device);
+		return;
+	}
+	missing = device_missing_feature(message->number);
+	if (missing) {
+		failure_set(&device->failure, SYMBOL_UNSUPPORTED, EOPNOTSUPP,
+			    NULL, "the ublk driver of this kernel lacks %s",
+			    missing);
+		forget(device);
+		return;
+	}
+	device->set->features = message->number;
+	enter(device, DEVICE_ADD);
+}
+
+/* ---- ADD ---- */
+
+#define DEVICE_FLAGS (UBLK_F_CMD_IOCTL_ENCODE | UBLK_F_USER_COPY)
+
+static void enter_add(struct device *device)
+{
+	struct message message = new_message(device, MESSAGE_ADD);
+
+	message.info.dev_id = device->spec.id;
+	message.info.nr_hw_queues = device->spec.queues;
+	message.info.queue_depth = device->spec.depth;
+	message.info.max_io_buf_bytes = device->spec.max_io;
+	message.info.flags = DEVICE_FLAGS;
+	ask(device, &message);
+}
+
+static void accept_info(struct device *device, const struct ublk_dev_info *info)
+{
+	struct device_spec *spec = &device->spec;
+
+	set_remove(device);
+	spec->id = info->dev_id;
+	spec->queues = info->nr_hw_queues;
+	spec->depth = info->queue_depth;
+	spec->max_io = info->max_io_buf_bytes;
+	snprintf(device->disk, sizeof(device->disk), "ublkb%u", spec->id);
+	set_insert(device);
+	device->set->seq++;
+}
+
+static void answer_add(struct device *device, const struct message *message)
+{
+	if (message->result == -EEXIST) {
+		failure_set(&device->failure, SYMBOL_EXISTS, EEXIST, "id",
+			    "the id %u is in use by another ublk device",
+			    device->spec.id);
+		forget(device);
+		return;
+	}
+	if (message->result < 0) {
+		failure_set(&device->failure, failure_symbol(message->result),
+			    message->result, NULL, "cannot %s: %s",
+			    steps[DEVICE_ADD].what,
+			    strerror(-message->result));
+		forget(device);
+		return;
+	}
+	accept_info(device, &message->info);
+	if ((message->info.flags & DEVICE_FLAGS) != DEVICE_FLAGS)
+		roll_back(device, DEVICE_DELETE, SYMBOL_UNSUPPORTED, EOPNOTSUPP,
+			  NULL);
+	else
+		enter(device, device->doomed ? DEVICE_DELETE : DEVICE_PARAMS);
+}
+
+/* ---- PARAMS ---- */
+
+static uint8_t shift_of(uint32_t bytes)
+{
+	return (uint8_t)__builtin_ctz(bytes);
+}
+
+static void set_basic(const struct device_spec *spec,
+		      struct ublk_param_basic *basic)
+{
+	const struct geometry *geometry = &spec->geometry;
+	uint32_t physical = geometry->physical_block_size;
+
+	if (physical < geometry->block_size)
+		physical = geometry->block_size;
+	if (spec->read_only)
+		basic->attrs |= UBLK_ATTR_READ_ONLY;
+	if (geometry->volatile_cache)
+		basic->attrs |= UBLK_ATTR_VOLATILE_CACHE | UBLK_ATTR_FUA;
+	basic->logical_bs_shift = shift_of(geometry->block_size);
+	basic->physical_bs_shift = shift_of(physical);
+	basic->io_min_shift = shift_of(physical);
+	basic->io_opt_shift = shift_of(physical);
+	basic->max_sectors = spec->max_io / 512;
+	basic->dev_sectors = geometry->size / 512;
+}
+
+static void set_discard(const struct geometry *geometry,
+			struct ublk_param_discard *discard)
+{
+	discard->discard_granularity = geometry->discard_granularity;
+	discard->max_discard_sectors = geometry->max_discard / 512;
+	discard->max_write_zeroes_sectors = geometry->max_write_zeroes / 512;
+	discard->max_discard_segments = geometry->max_discard ? 1 : 0;
+}
+
+static void enter_params(struct device *device)
+{
+	struct message message = new_message(device, MESSAGE_PARAMS);
+
+	message.params.len = sizeof(message.params);
+	message.params.types = UBLK_PARAM_TYPE_BASIC;
+	set_basic(&device->spec, &message.params.basic);
+	if (device->spec.geometry.discard_granularity) {
+		message.params.types |= UBLK_PARAM_TYPE_DISCARD;
+		set_discard(&device->spec.geometry, &message.params.discard);
+	}
+	ask(device, &message);
+}
+
+static void answer_params(struct device *device, const struct message *message)
+{
+	if (message->result < 0)
+		roll_back(device, DEVICE_DELETE,
+			  failure_symbol(message->result), message->result,
+			  NULL);
+	else
+		enter(device, DEVICE_OPEN);
+}
+
+/* ---- OPEN ---- */
+
+/* What the driver says about tags: all given up, or a FETCH was refused. */
+static void on_queue(struct queue *queue, int error)
+{
+	struct device *device = queue->owner;
+	struct message cancel = new_message(device, MESSAGE_CANCEL);
+
+	if (error) {
+		log_error("%s: the driver refused a request slot: %s",
+			  device->disk, strerror(-error));
+		/* It cannot start now; the answer to START rolls it back. */
+		if (device->step == DEVICE_START)
+			channel_send(device->set->channel, &cancel, NULL, 0);
+		return;
+	}
+	if (device->step == DEVICE_DRAIN)
+		poll_drain(device);
+}
+
+static int open_queues(struct device *device)
+{
+	struct device_spec *spec = &device->spec;
+	int error;
+
+	device->queues = calloc(spec->queues, sizeof(*device->queues));
+	if (!device->queues)
+		return -ENOMEM;
+	while (device->open_queues < spec->queues) {
+		error = queue_open(&device->queues[device->open_queues],
+				   device->set->loop, device->fd,
+				   (uint16_t)device->open_queues, spec->depth,
+				   spec->target, on_queue, device);
+		if (error)
+			return error;
+		device->open_queues++;
+	}
+	return 0;
+}
+
+/* devtmpfs has the node at once; other kinds of /dev need a moment. */
+static void try_open(struct device *device)
+{
+	char path[32];
+	int error;
+
+	snprintf(path, sizeof(path), "/dev/ublkc%u", device->spec.id);
+	device->fd = open(path, O_RDWR | O_CLOEXEC);
+	error = device->fd < 0 ? -errno : open_queues(device);
+	if (device->fd < 0 && (error == -ENOENT || error == -EACCES) &&
+	    retry(device, NODE_RETRY) == 0)
+		return;
+	if (error)
+		roll_back(device, DEVICE_STOP, failure_symbol(error), error,
+			  NULL);
+	else
+		enter(device, DEVICE_START);
+}
+
+static void enter_open(struct device *device)
+{
+	set_patience(device, NODE_PATIENCE);
+	try_open(device);
+}
+
+/* ---- START ---- */
+
+static void enter_start(struct device *device)
+{
+	ask_simple(device, MESSAGE_START);
+}
+
+/* Kernels that abort a dead server's I/O when it closes have UPDATE_SIZE. */
+static int needs_timeout(const struct device *device)
+{
+	return !(device->set->features & UBLK_F_UPDATE_SIZE);
+}
+
+static void answer_start(struct device *device, const struct message *message)
+{
+	if (message->result < 0)
+		roll_back(device, DEVICE_STOP, failure_symbol(message->result),
+			  message->result, NULL);
+	else if (device->doomed)
+		enter(device, DEVICE_STOP);
+	else
+		enter(device, needs_timeout(device) ? DEVICE_TIMEOUT
+						    : DEVICE_NODE);
+}
+
+/* ---- TIMEOUT ---- */
+
+static void enter_timeout(struct device *device)
+{
+	struct message message = new_message(device, MESSAGE_TIMEOUT);
+
+	message.number = DISK_TIMEOUT;
+	ask(device, &message);
+}
+
+static void answer_timeout(struct device *device,
+			   const struct message *message)
+{
+	if (message->result < 0)
+		log_warning("%s: cannot set its I/O timeout: %s; if the server "
+			    "dies, its users wait for up to 30 s",
+			    device->disk, strerror(-message->result));
+	enter(device, device->doomed ? DEVICE_STOP : DEVICE_NODE);
+}
+
+/* ---- NODE ---- */
+
+static void try_node(struct device *device)
+{
+	struct stat status;
+	char path[32];
+
+	snprintf(path, sizeof(path), "/dev/%s", device->disk);
+	if (stat(path, &status) == 0 && S_ISBLK(status.st_mode))
+		enter(device, DEVICE_LIVE);
+	else if (retry(device, NODE_RETRY) < 0)
+		roll_back(device, DEVICE_STOP, SYMBOL_TIMEOUT, ENOENT, NULL);
+}
+
+static void enter_node(struct device *device)
+{
+	set_patience(device, NODE_PATIENCE);
+	try_node(device);
+}
+
+/* ---- LIVE ---- */
+
+static void enter_live(struct device *device)
+{
+	device->set->seq++;
+	if (device->done)
+		log_info("device %u (%s): %s, %llu bytes, is live",
+			 device->spec.id, device_name(device),
+			 device->spec.target->ops->name,
+			 (unsigned long long)device->spec.geometry.size);
+	finish(device, NULL);
+}
+
+/* ---- BUSY and TRY_STOP ---- */
+
+/* Back to work, and tell who asked. */
+static void refuse_busy(struct device *device, const char *who)
+{
+	struct failure failure;
+
+	failure_set(&failure, SYMBOL_BUSY, EBUSY, NULL, "%s is in use: %s",
+		    device->disk, who[0] ? who : "somebody has it open");
+	device->step = DEVICE_LIVE;
+	finish(device, &failure);
+}
+
+static void enter_busy(struct device *device)
+{
+	ask_simple(device, MESSAGE_BUSY);
+}
+
+static void enter_first_stop(struct device *device)
+{
+	int can_try = device->set->features & UBLK_F_SAFE_STOP_DEV ? 1 : 0;
+
+	enter(device, can_try && !device->force ? DEVICE_TRY_STOP
+						: DEVICE_STOP);
+}
+
+static void answer_busy(struct device *device, const struct message *message)
+{
+	char who[MESSAGE_TEXT];
+
+	if (device->force) {
+		enter(device, DEVICE_STOP);
+	} else if (message->result == -EBUSY) {
+		snprintf(who, sizeof(who), "%s", message->text);
+		if (retry(device, BUSY_RETRY) < 0)
+			refuse_busy(device, who);
+	} else if (message->result < 0) {
+		refuse_busy(device, "it cannot be told who uses it");
+	} else if (device->check_only) {
+		device->step = DEVICE_LIVE;
+		finish(device, NULL);
+	} else {
+		enter_first_stop(device);
+	}
+}
+
+static void enter_try_stop(struct device *device)
+{
+	device->set->seq++;
+	ask_simple(device, MESSAGE_TRY_STOP);
+}
+
+/* The kernel's own word. Somebody may have opened it since the look. */
+static void answer_try_stop(struct device *device,
+			    const struct message *message)
+{
+	if (message->result == -EBUSY && !device->force) {
+		device->step = DEVICE_BUSY;
+		if (retry(device, BUSY_RETRY) < 0)
+			refuse_busy(device, "");
+	} else if (message->result == 0) {
+		enter(device, DEVICE_DRAIN);
+	} else {
+		enter(device, DEVICE_STOP);
+	}
+}
+
+/* ---- STOP, DRAIN, DELETE ---- */
+
+static void enter_stop(struct device *device)
+{
+	device->set->seq++;
+	ask_simple(device, MESSAGE_STOP);
+}
+
+static void answer_stop(struct device *device, const struct message *message)
+{
+	if (message->result < 0 && message->result != -ENODEV)
+		log_error("%s: cannot stop: %s", device->disk,
+			  strerror(-message->result));
+	enter(device, DEVICE_DRAIN);
+}
+
+static int is_retired(const struct device *device)
+{
+	unsigned i;
+
+	for (i = 0; i < device->open_queues; i++)
+		if (!queue_is_retired(&device->queues[i]))
+			return 0;
+	return 1;
+}
+
+/*
+ * Each tag is given up in its own time. Once STOP has ended the disk is gone
+ * and no request is left, so a tag that stays silent is no reason to hang.
+ */
+static void poll_drain(struct device *device)
+{
+	int quiet = is_retired(device);
+
+	if (!quiet && (device_owned(device) || retry(device, BUSY_RETRY) == 0))
+		return;
+	if (!quiet)
+		log_warning("%s: the driver still holds request slots",
+			    device->disk);
+	ev_timer_stop(device->set->loop, &device->timer);
+	enter(device, DEVICE_DELETE);
+}
+
+static void enter_drain(struct device *device)
+{
+	set_patience(device, DRAIN_PATIENCE);
+	poll_drain(device);
+}
+
+static void enter_delete(struct device *device)
+{
+	close_queues(device);
+	ask_simple(device, MESSAGE_DELETE);
+}
+
+static void answer_delete(struct device *device, const struct message *message)
+{
+	if (message->result < 0 && message->result != -ENODEV &&
+	    device->failure.symbol == SYMBOL_NONE)
+		failure_set(&device->failure, SYMBOL_IO, message->result, NULL,
+			    "%s is stopped but cannot be deleted: %s",
+			    device->disk, strerror(-message->result));
+	forget(device);
+}
+
+static const struct step steps[] = {
+	[DEVICE_FEATURES] = { "adding", "learn the driver's features",
+			      enter_features, answer_features, NULL },
+	[DEVICE_ADD] = { "adding", "add a ublk device", enter_add, answer_add,
+			 NULL },
+	[DEVICE_PARAMS] = { "adding", "set the device's parameters",
+			    enter_params, answer_params, NULL },
+	[DEVICE_OPEN] = { "adding", "open the char device", enter_open, NULL,
+			  try_open },
+	[DEVICE_START] = { "adding", "start the device", enter_start,
+			   answer_start, NULL },
+	[DEVICE_TIMEOUT] = { "adding", "set the I/O timeout", enter_timeout,
+			     answer_timeout, NULL },
+	[DEVICE_NODE] = { "adding", "find the block device's node in /dev",
+			  enter_node, NULL, try_node },
+	[DEVICE_LIVE] = { "live", "serve", enter_live, NULL, NULL },
+	[DEVICE_BUSY] = { "live", "look who uses it", enter_busy, answer_busy,
+			  enter_busy },
+	[DEVICE_TRY_STOP] = { "deleting", "stop the device", enter_try_stop,
+			      answer_try_stop, NULL },
+	[DEVICE_STOP] = { "deleting", "stop the device", enter_stop,
+			  answer_stop, NULL },
+	[DEVICE_DRAIN] = { "deleting", "drain the queues", enter_drain, NULL,
+			   enter_drain },
+	[DEVICE_DELETE] = { "deleting", "delete the device", enter_delete,
+			    answer_delete, NULL },
+};
+
+static void enter(struct device *device, enum device_step step)
+{
+	log_debug("%s: %s", device->disk[0] ? device->disk : "a new device",
+		  steps[step].what);
+	device->step = step;
+	steps[step].enter(device);
+}
+
+static void on_timer(struct ev_loop *loop, ev_timer *timer, int events)
+{
+	struct device *device = timer->data;
+
+	(void)loop;
+	(void)events;
+	if (steps[device->step].timer)
+		steps[device->step].timer(device);
+}
+
+/* ---- from outside ---- */
+
+int device_add(struct device_set *set, const struct device_spec *spec,
+	       device_done *done, void *context, struct failure *failure)
+{
+	struct device *device = calloc(1, sizeof(*device));
+
+	if (!device) {
+		spec->target->ops->close(spec->target);
+		free(spec->words);
+		return failure_set(failure, SYMBOL_LIMIT, ENOMEM, NULL,
+				   "out of memory");
+	}
+	device->set = set;
+	device->spec = *spec;
+	device->fd = -1;
+	device->serial = ++set->next_serial;
+	device->done = done;
+	device->context = context;
+	ev_timer_init(&device->timer, on_timer, 0, 0);
+	device->timer.data = device;
+	set_insert(device);
+	set->count++;
+	enter(device, DEVICE_FEATURES);
+	return 0;
+}
+
+/* Only a live device can be asked for something. */
+static int check_live(const struct device *device, struct failure *failure)
+{
+	if (device->step == DEVICE_LIVE)
+		return 0;
+	return failure_set(failure, SYMBOL_BUSY, EBUSY, "id",
+			   "device %u is busy: another command is %s it",
+			   device->spec.id,
+			   device->step < DEVICE_LIVE ? "adding" :
+			   device->step == DEVICE_BUSY ? "checking" :
+			   "deleting");
+}
+
+/* Begin something with a live device. Returns 0 or -1. */
+static int begin(struct device *device, device_done *done, void *context,
+		 struct failure *failure)
+{
+	if (check_live(device, failure) < 0)
+		return -1;
+	device->done = done;
+	device->context = context;
+	set_patience(device, BUSY_PATIENCE);
+	return 0;
+}
+
+int device_delete(struct device *device, int force, device_done *done,
+		  void *context, struct failure *failure)
+{
+	if (begin(device, done, context, failure) < 0)
+		return -1;
+	device->force = force;
+	device->check_only = 0;
+	enter(device, force ? DEVICE_STOP : DEVICE_BUSY);
+	return 0;
+}
+
+int device_check(struct device *device, device_done *done, void *context,
+		 struct failure *failure)
+{
+	if (begin(device, done, context, failure) < 0)
+		return -1;
+	device->check_only = 1;
+	enter(device, DEVICE_BUSY);
+	return 0;
+}
+
+/* It will not become live: remember why, and delete it once that is possible. */
+static void doom(struct device *device)
+{
+	device->doomed = 1;
+	failure_set(&device->failure, SYMBOL_STATE, 0, NULL,
+		    "ublkd is stopping");
+	if (device->step == DEVICE_NODE)
+		enter(device, DEVICE_STOP);
+}
+
+void device_delete_all(struct device_set *set)
+{
+	struct device *device, *next;
+
+	for (device = set->first; device; device = next) {
+		next = device->next;
+		device->force = 1;
+		if (device->step < DEVICE_LIVE)
+			doom(device);
+		else if (device->step == DEVICE_LIVE)
+			enter(device, DEVICE_STOP);
+	}
+	if (set->count == 0 && set->on_empty)
+		set->on_empty(set);
+}
+
+void device_answer(struct device_set *set, const struct message *message)
+{
+	struct device *device;
+
+	for (device = set->first; device; device = device->next)
+		if (device->serial == message->serial)
+			break;
+	if (device && steps[device->step].answer)
+		steps[device->step].answer(device, message);
+}
+
+void device_keeper_gone(struct device_set *set)
+{
+	struct device *device, *next;
+	struct failure failure;
+
+	failure_set(&failure, SYMBOL_STATE, EPIPE, NULL,
+		    "the keeper is gone, so nothing can be changed");
+	for (device = set->first; device; device = next) {
+		next = device->next;
+		ev_timer_stop(set->loop, &device->timer);
+		finish(device, &failure);
+	}
+}

@@ -1,0 +1,143 @@
+/*
+ * The life of a device: an explicit state machine from ADD_DEV to DEL_DEV.
+ *
+ * Every step asks the keeper for one control command, or waits for one thing,
+ * and goes on when the answer comes; I/O is served meanwhile.
+ */
+#ifndef UBLKD_DEVICE_H
+#define UBLKD_DEVICE_H
+
+#include <ev.h>
+#include <stdint.h>
+
+#include "channel.h"
+#include "failure.h"
+#include "queue.h"
+#include "target.h"
+
+#define DEVICE_NAME_MAX 63
+#define DEVICE_ID_ANY UINT32_MAX
+
+enum device_step {
+	DEVICE_FEATURES,	/* ask what the driver can do */
+	DEVICE_ADD,
+	DEVICE_PARAMS,
+	DEVICE_OPEN,		/* the char device and its queues */
+	DEVICE_START,
+	DEVICE_TIMEOUT,		/* lower the disk's I/O timeout (6.12) */
+	DEVICE_NODE,		/* wait for /dev/ublkbN */
+	DEVICE_LIVE,
+	DEVICE_BUSY,		/* is anybody using it? */
+	DEVICE_TRY_STOP,
+	DEVICE_STOP,
+	DEVICE_DRAIN,		/* wait until the driver gave up every tag */
+	DEVICE_DELETE,
+	DEVICE_STEPS,
+};
+
+/* What `add` was given, beside the target's own options. */
+struct device_spec {
+	uint32_t id;			/* or DEVICE_ID_ANY */
+	char name[DEVICE_NAME_MAX + 1];	/* "": ublkbN */
+	uint16_t queues, depth;
+	uint32_t max_io;		/* bytes */
+	int read_only;
+	struct geometry geometry;	/* from the target */
+	struct target *target;		/* the device's from device_add() on */
+	char *words;			/* the command as typed, likewise */
+};
+
+struct device;
+struct device_set;
+
+/*
+ * An add or a delete has ended; failure is NULL on success. After a failed add
+ * and a successful delete the device is freed when this returns.
+ */
+typedef void device_done(void *context, struct device *device,
+			 const struct failure *failure);
+
+struct device {
+	struct device *next;
+	struct device_set *set;
+	uint64_t serial;		/* of its messages */
+	enum device_step step;
+	struct device_spec spec;	/* id, queues and depth as accepted */
+	char disk[16];			/* "ublkb0"; "" before it has an id */
+	int fd;				/* the char device, or -1 */
+	struct queue *queues;		/* spec.queues of them, once open */
+	unsigned open_queues;
+	int force;			/* delete it whoever uses it */
+	int check_only;			/* BUSY is all that was asked for */
+	int doomed;			/* stop it as soon as it is started */
+	ev_timer timer;
+	ev_tstamp deadline;
+	struct failure failure;		/* why it is rolled back */
+	device_done *done;
+	void *context;
+};
+
+/* All devices of a server. */
+struct device_set {
+	struct ev_loop *loop;
+	struct channel *channel;	/* to the keeper */
+	struct device *first;		/* sorted by id, those without at last */
+	unsigned count;
+	uint64_t features;		/* of the driver, 0: not known yet */
+	uint64_t next_serial;
+	uint64_t seq;			/* grows with every change of state */
+	void (*on_empty)(struct device_set *set);	/* may be NULL */
+};
+
+/*
+ * Begin to add a device. Takes the spec's target and words, also on failure.
+ * Returns 0 and calls done later, or returns -1 with *failure filled.
+ */
+int device_add(struct device_set *set, const struct device_spec *spec,
+	       device_done *done, void *context, struct failure *failure);
+
+/*
+ * Begin to delete a live device; without force it fails with SYMBOL_BUSY, and
+ * the device goes on, if it is still in use after a second. Returns 0 and calls
+ * done later, or returns -1 with *failure filled.
+ */
+int device_delete(struct device *device, int force, device_done *done,
+		  void *context, struct failure *failure);
+
+/*
+ * Only ask whether a live device is in use: done gets SYMBOL_BUSY if so, and
+ * the device stays either way.
+ */
+int device_check(struct device *device, device_done *done, void *context,
+		 struct failure *failure);
+
+/* Stop and delete every device, whatever it is doing. on_empty tells the end. */
+void device_delete_all(struct device_set *set);
+
+/* The keeper's answer to a device's message. */
+void device_answer(struct device_set *set, const struct message *message);
+
+/* The keeper is gone: what waits for its answer gets a failure. */
+void device_keeper_gone(struct device_set *set);
+
+struct device *device_find(struct device_set *set, uint32_t id);
+struct device *device_find_name(struct device_set *set, const char *name);
+
+/* "ublkb0" or the name it was given. */
+const char *device_name(const struct device *device);
+
+/* adding, live or deleting. */
+const char *device_state(const struct device *device);
+
+/* Requests that the server holds. */
+unsigned device_owned(const struct device *device);
+
+/* What to tell when the control device cannot be used, from a negative errno. */
+void device_driver_failure(int error, struct failure *failure);
+
+/*
+ * Why the driver's features do not suffice, or NULL if they do.
+ */
+const char *device_missing_feature(uint64_t features);
+
+#endif

@@ -1,0 +1,129 @@
+/* help and targets: written from the tables that the commands are read with. */
+#include <stdio.h>
+#include <string.h>
+
+#include "command.h"
+#include "verbs.h"
+
+static const char *access_name(enum command_access access)
+{
+	static const char *const names[] = { "read", "write", "root" };
+
+	return names[access];
+}
+
+static void print_command(struct request *request,
+			  const struct command *command)
+{
+	char text[512], words[128];
+
+	syntax_quote_text(text, sizeof(text), command->help);
+	syntax_quote_text(words, sizeof(words), command->words);
+	request_print(request, "command name=%s words=%s access=%s help=%s",
+		      command->verb, words, access_name(command->access), text);
+}
+
+/* " min=1 max=4096", or less where there is no limit. */
+static void format_range(const struct option *option, char *text, size_t size)
+{
+	char min[32], max[32];
+
+	syntax_format_size(min, sizeof(min), option->min);
+	syntax_format_size(max, sizeof(max), option->max);
+	text[0] = '\0';
+	if (option->max)
+		snprintf(text, size, " min=%s max=%s", min, max);
+}
+
+static void print_option(struct request *request, const struct option *option)
+{
+	char help[512], range[80];
+
+	syntax_quote_text(help, sizeof(help), option->help);
+	format_range(option, range, sizeof(range));
+	request_print(request, "option name=%s type=%s required=%s%s%s%s "
+		      "help=%s", option->name, option_type_name(option->type),
+		      option->required ? "yes" : "no",
+		      option->fallback ? " default=" : "",
+		      option->fallback ? option->fallback : "", range, help);
+}
+
+static void print_options(struct request *request, const struct option *options)
+{
+	for (; options && options->name; options++)
+		print_option(request, options);
+}
+
+static void print_target(struct request *request,
+			 const struct target_ops *target)
+{
+	char help[256];
+
+	syntax_quote_text(help, sizeof(help), target->help);
+	request_print(request, "target name=%s help=%s", target->name, help);
+}
+
+static void print_targets(struct request *request)
+{
+	int i;
+
+	for (i = 0; target_table[i]; i++)
+		print_target(request, target_table[i]);
+}
+
+int verb_targets(struct request *request)
+{
+	print_targets(request);
+	request_ok(request, "%s", "");
+	return 0;
+}
+
+/* help add: what all targets share. help add ram: what this one has. */
+static int help_add(struct request *request)
+{
+	const char *name = request->line.count > 2 ? request->line.words[2]
+						   : NULL;
+	const struct target_ops *target;
+
+	if (!name) {
+		print_command(request, command_find("add"));
+		print_targets(request);
+		print_options(request, verb_add_options);
+		request_ok(request, "%s", "");
+		return 0;
+	}
+	target = target_find(name);
+	if (!target)
+		return request_refuse(request, SYMBOL_UNKNOWN, name,
+				      "there is no such target; 'targets' "
+				      "lists them");
+	print_target(request, target);
+	print_options(request, target->options);
+	print_options(request, verb_add_options);
+	request_ok(request, "%s", "");
+	return 0;
+}
+
+int verb_help(struct request *request)
+{
+	const struct command *command;
+
+	if (request->line.count < 2) {
+		for (command = command_table; command->verb; command++)
+			print_command(request, command);
+		request_ok(request, "%s", "");
+		return 0;
+	}
+	if (strcmp(request->line.words[1], "add") == 0)
+		return help_add(request);
+	command = command_find(request->line.words[1]);
+	if (!command || request->line.count > 2)
+		return request_refuse(request, SYMBOL_UNKNOWN,
+				      request->line.words[command ? 2 : 1],
+				      "there is no help on this; 'help' lists "
+				      "the commands");
+	print_command(request, command);
+	print_options(request, command->options);
+	request_ok(request, "%s", "");
+	return 0;
+}

@@ -1,0 +1,25 @@
+/*
+ * The keeper: starts the server, supervises it, and runs the driver's control
+ * commands for it. It never opens a char device and never touches I/O.
+ */
+#ifndef UBLKD_KEEPER_H
+#define UBLKD_KEEPER_H
+
+#include "log.h"
+
+struct keeper_options {
+	const char *socket;
+	const char *config;	/* or NULL */
+	enum log_level log_level;
+	int foreground;
+	int ready_fd;		/* told "" when ready or a sentence of failure;
+				   -1 where nobody waits */
+};
+
+/*
+ * Run until SIGTERM, SIGINT or `shutdown`. Returns the exit status: 0 after an
+ * orderly end, 1 if it could not start.
+ */
+int keeper_run(const struct keeper_options *options);
+
+#endif

@@ -1,0 +1,190 @@
+#include "listener.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "log.h"
+
+#define GROUP_NAME "ublk"
+#define BACKLOG 128
+#define DYING_TRIES 30		/* of 100 ms, for a server that is dying */
+
+static void lock_path(const struct listener *listener, char *path, size_t size)
+{
+	snprintf(path, size, "%s.lock", listener->path);
+}
+
+/* Whether the file that we locked is still the one at its path. */
+static int lock_is_current(int fd, const char *path)
+{
+	struct stat ours, theirs;
+
+	return fstat(fd, &ours) == 0 && stat(path, &theirs) == 0 &&
+	       ours.st_dev == theirs.st_dev && ours.st_ino == theirs.st_ino;
+}
+
+static int take_lock(struct listener *listener, struct failure *failure)
+{
+	char path[sizeof(listener->path) + 8];
+	int fd;
+
+	lock_path(listener, path, sizeof(path));
+	for (;;) {
+		fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW,
+			  0600);
+		if (fd < 0)
+			return failure_set(failure, failure_symbol(errno),
+					   errno, NULL, "cannot create %s: %s",
+					   path, strerror(errno));
+		if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+			close(fd);
+			return failure_set(failure, SYMBOL_BUSY, 0, NULL,
+					   "another ublkd is running on %s",
+					   listener->path);
+		}
+		if (lock_is_current(fd, path)) {
+			listener->lock = fd;
+			return 0;
+		}
+		close(fd);
+	}
+}
+
+/* Returns 1 if somebody answers, 0 if not. */
+static int answers(const struct sockaddr_un *address)
+{
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	int yes;
+
+	if (fd < 0)
+		return 1;
+	yes = connect(fd, (const struct sockaddr *)address,
+		      sizeof(*address)) == 0 || errno == EAGAIN;
+	close(fd);
+	return yes;
+}
+
+/*
+ * Make room at the path. We hold the lock, so what answers there is a server
+ * whose keeper died; one that was killed with it is gone in a moment.
+ */
+static int clear_path(const struct sockaddr_un *address,
+		      struct failure *failure)
+{
+	const char *path = address->sun_path;
+	struct stat status;
+	int tries;
+
+	if (lstat(path, &status) < 0)
+		return 0;
+	if (!S_ISSOCK(status.st_mode))
+		return failure_set(failure, SYMBOL_EXISTS, 0, NULL,
+				   "%s exists and is not a socket", path);
+	for (tries = 0; answers(address); tries++) {
+		if (tries == DYING_TRIES)
+			return failure_set(failure, SYMBOL_BUSY, 0, NULL,
+				"a server without its keeper still answers on "
+				"%s; its disks stay up until it is killed",
+				path);
+		usleep(100000);
+	}
+	if (unlink(path) < 0 && errno != ENOENT)
+		return failure_set(failure, failure_symbol(errno), errno, NULL,
+				   "cannot remove the stale %s: %s", path,
+				   strerror(errno));
+	return 0;
+}
+
+/* Ours alone until the group is right; only then does it listen. */
+static int bind_safely(struct listener *listener,
+		       const struct sockaddr_un *address)
+{
+	mode_t old = umask(0177);
+	int error = bind(listener->fd, (const struct sockaddr *)address,
+			 sizeof(*address));
+	struct group *group;
+	struct stat status;
+
+	umask(old);
+	if (error < 0)
+		return -errno;
+	if (lstat(listener->path, &status) < 0)
+		return -errno;
+	listener->device = status.st_dev;
+	listener->inode = status.st_ino;
+	group = getgrnam(GROUP_NAME);
+	if (group && chown(listener->path, (uid_t)-1, group->gr_gid) < 0)
+		log_warning("cannot give %s to group " GROUP_NAME ": %s",
+			    listener->path, strerror(errno));
+	if (chmod(listener->path, 0660) < 0)
+		return -errno;
+	return listen(listener->fd, BACKLOG) < 0 ? -errno : 0;
+}
+
+static int set_path(struct listener *listener, const char *path,
+		    struct failure *failure)
+{
+	int length = snprintf(listener->path, sizeof(listener->path), "%s",
+			      path);
+
+	if (length >= (int)sizeof(listener->path))
+		return failure_set(failure, SYMBOL_ARG, 0, NULL,
+				   "the path of a socket has at most %zu bytes",
+				   sizeof(listener->path) - 1);
+	return 0;
+}
+
+int listener_open(struct listener *listener, const char *path,
+		  struct failure *failure)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	int error;
+
+	listener->fd = listener->lock = -1;
+	listener->inode = 0;
+	if (set_path(listener, path, failure) < 0)
+		return -1;
+	memcpy(address.sun_path, listener->path, sizeof(address.sun_path));
+	if (take_lock(listener, failure) < 0)
+		return -1;
+	if (clear_path(&address, failure) < 0)
+		goto fail;
+	listener->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC |
+			      SOCK_NONBLOCK, 0);
+	error = listener->fd < 0 ? -errno : bind_safely(listener, &address);
+	if (error == 0)
+		return 0;
+	failure_set(failure, failure_symbol(error), error, NULL,
+		    "cannot listen on %s: %s", listener->path,
+		    strerror(-error));
+fail:
+	listener_close(listener);
+	return -1;
+}
+
+void listener_close(struct listener *listener)
+{
+	char path[sizeof(listener->path) + 8];
+	struct stat status;
+
+	if (listener->inode && lstat(listener->path, &status) == 0 &&
+	    status.st_dev == listener->device &&
+	    status.st_ino == listener->inode)
+		unlink(listener->path);
+	if (listener->fd >= 0)
+		close(listener->fd);
+	if (listener->lock >= 0) {
+		lock_path(listener, path, sizeof(path));
+		unlink(path);
+		close(listener->lock);
+	}
+	listener->fd = listener->lock = -1;
+}

@@ -1,0 +1,30 @@
+/*
+ * The admin socket's path: one owner, safe modes, no stale leftovers.
+ */
+#ifndef UBLKD_LISTENER_H
+#define UBLKD_LISTENER_H
+
+#include <sys/types.h>
+
+#include "failure.h"
+
+struct listener {
+	char path[108];		/* what fits a sockaddr_un */
+	int fd;			/* listens, non-blocking */
+	int lock;		/* path.lock, locked as long as this lives */
+	dev_t device;		/* of the socket that we bound */
+	ino_t inode;
+};
+
+/*
+ * Lock path.lock, and bind and listen on path with mode 0660 and group `ublk`
+ * where there is one. A stale socket is replaced; one that still answers, or a
+ * file that is no socket, is left alone. Returns 0, or -1 with *failure.
+ */
+int listener_open(struct listener *listener, const char *path,
+		  struct failure *failure);
+
+/* Remove the socket, if it is still ours, and the lock; close both. */
+void listener_close(struct listener *listener);
+
+#endif

@@ -1,0 +1,129 @@
+#include "log.h"
+
+#include <poll.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <syslog.h>
+#include <unistd.h>
+
+#define LINE_MAX_BYTES 1024	/* below PIPE_BUF: see writable() */
+
+static const struct {
+	const char *name;
+	int priority;
+} levels[] = {
+	[LOG_LEVEL_ERROR] = { "error", LOG_ERR },
+	[LOG_LEVEL_WARNING] = { "warning", LOG_WARNING },
+	[LOG_LEVEL_NOTICE] = { "notice", LOG_NOTICE },
+	[LOG_LEVEL_INFO] = { "info", LOG_INFO },
+	[LOG_LEVEL_DEBUG] = { "debug", LOG_DEBUG },
+};
+
+static struct {
+	const char *name;
+	enum log_level level;
+	int socket;		/* of syslog, or -1: stderr */
+	unsigned dropped;
+} state = { "ublkd", LOG_LEVEL_INFO, -1, 0 };
+
+int log_level_parse(const char *name)
+{
+	unsigned i;
+
+	for (i = 0; i < sizeof(levels) / sizeof(levels[0]); i++)
+		if (strcmp(levels[i].name, name) == 0)
+			return (int)i;
+	return -1;
+}
+
+const char *log_level_name(enum log_level level)
+{
+	return levels[level].name;
+}
+
+/* Connect to the local syslog socket. Returns the descriptor or -1. */
+static int syslog_connect(void)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX,
+				       .sun_path = "/dev/log" };
+	int fd;
+
+	fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return -1;
+	if (connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0) {
+		close(fd);
+		return -1;
+	}
+	return fd;
+}
+
+void log_open(const char *name, enum log_level level, int to_syslog)
+{
+	state.name = name;
+	state.level = level;
+	if (to_syslog)
+		state.socket = syslog_connect();
+}
+
+/*
+ * Whether a short line can be written to stderr without waiting: a pipe that
+ * polls writable has room for PIPE_BUF bytes (pipe(7)), a terminal for some.
+ */
+static int writable(int fd)
+{
+	struct pollfd poller = { .fd = fd, .events = POLLOUT };
+
+	return poll(&poller, 1, 0) == 1 && (poller.revents & POLLOUT);
+}
+
+/* Hand one finished line over. Returns 0, or -1 if it was not taken. */
+static int emit(enum log_level level, const char *text)
+{
+	char line[LINE_MAX_BYTES + 64];
+	int length;
+
+	if (state.socket >= 0) {
+		length = snprintf(line, sizeof(line), "<%d>%s[%d]: %s",
+				  LOG_DAEMON | levels[level].priority,
+				  state.name, (int)getpid(), text);
+		return send(state.socket, line, (size_t)length,
+			    MSG_DONTWAIT | MSG_NOSIGNAL) < 0 ? -1 : 0;
+	}
+	if (!writable(STDERR_FILENO))
+		return -1;
+	length = snprintf(line, sizeof(line), "%s[%d]: %s: %s\n", state.name,
+			  (int)getpid(), levels[level].name, text);
+	return write(STDERR_FILENO, line, (size_t)length) < 0 ? -1 : 0;
+}
+
+static void escape_controls(char *text)
+{
+	for (; *text; text++)
+		if ((unsigned char)*text < 0x20 || *text == 0x7f)
+			*text = '?';
+}
+
+void log_line(enum log_level level, const char *format, ...)
+{
+	char text[LINE_MAX_BYTES], lost[64];
+	va_list args;
+
+	if (level > state.level)
+		return;
+	if (state.dropped) {
+		snprintf(lost, sizeof(lost), "%u lines of this log were lost",
+			 state.dropped);
+		if (emit(LOG_LEVEL_WARNING, lost) == 0)
+			state.dropped = 0;
+	}
+	va_start(args, format);
+	vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	escape_controls(text);
+	if (emit(level, text) < 0)
+		state.dropped++;
+}

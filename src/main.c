@@ -1,0 +1,199 @@
+/* Options, and which of the two processes this is. Nothing else lives here. */
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "keeper.h"
+#include "log.h"
+#include "process.h"
+#include "server.h"
+
+#define DEFAULT_SOCKET "/run/ublk.sock"
+
+static const char usage[] =
+"Usage: ublkd [OPTION]...\n"
+"Serve Linux block devices from user space (ublk): all of a host's devices\n"
+"from one thread, made and deleted through one socket.\n"
+"\n"
+"  -s, --socket=PATH      the admin socket (" DEFAULT_SOCKET ")\n"
+"  -c, --config=FILE      run the admin commands in FILE before being ready\n"
+"  -f, --foreground       do not become a daemon; log to stderr\n"
+"  -l, --log-level=LEVEL  error, warning, notice, info (default) or debug\n"
+"  -V, --version          show the version and exit\n"
+"  -h, --help             show this and exit\n"
+"\n"
+"Talk to it with: socat - UNIX:" DEFAULT_SOCKET "   (type help)\n";
+
+enum { OPTION_SERVER = 256, OPTION_SYSLOG };
+
+static const struct option long_options[] = {
+	{ "socket", required_argument, NULL, 's' },
+	{ "config", required_argument, NULL, 'c' },
+	{ "foreground", no_argument, NULL, 'f' },
+	{ "log-level", required_argument, NULL, 'l' },
+	{ "version", no_argument, NULL, 'V' },
+	{ "help", no_argument, NULL, 'h' },
+	/* For the keeper, when it starts a server. */
+	{ "server", no_argument, NULL, OPTION_SERVER },
+	{ "syslog", no_argument, NULL, OPTION_SYSLOG },
+	{ NULL, 0, NULL, 0 },
+};
+
+struct choice {
+	const char *socket, *config;
+	int foreground, server, level;
+};
+
+static void fail_usage(const char *what, const char *argument)
+{
+	fprintf(stderr, "ublkd: %s%s\nTry 'ublkd --help'.\n", what, argument);
+	exit(2);
+}
+
+static void read_level(struct choice *choice, const char *name)
+{
+	choice->level = log_level_parse(name);
+	if (choice->level < 0)
+		fail_usage("unknown log level: ", name);
+}
+
+static void read_options(struct choice *choice, int argc, char **argv)
+{
+	int c;
+
+	while ((c = getopt_long(argc, argv, "s:c:fl:Vh", long_options,
+				NULL)) != -1) {
+		switch (c) {
+		case 's':
+			choice->socket = optarg;
+			break;
+		case 'c':
+			choice->config = optarg;
+			break;
+		case 'f':
+			choice->foreground = 1;
+			break;
+		case 'l':
+			read_level(choice, optarg);
+			break;
+		case 'V':
+			puts("ublkd " PACKAGE_VERSION);
+			exit(0);
+		case 'h':
+			fputs(usage, stdout);
+			exit(0);
+		case OPTION_SERVER:
+			choice->server = 1;
+			break;
+		case OPTION_SYSLOG:
+			choice->foreground = 0;
+			break;
+		default:
+			fprintf(stderr, "Try 'ublkd --help'.\n");
+			exit(2);
+		}
+	}
+	if (optind < argc)
+		fail_usage("unexpected argument: ", argv[optind]);
+}
+
+/* An absolute path, because a daemon lives in "/". Never freed. */
+static const char *absolute(const char *path)
+{
+	char *folder, *full;
+
+	if (!path || path[0] == '/')
+		return path;
+	folder = getcwd(NULL, 0);
+	if (!folder || asprintf(&full, "%s/%s", folder, path) < 0) {
+		fprintf(stderr, "ublkd: %s: %s\n", path, strerror(errno));
+		exit(1);
+	}
+	free(folder);
+	return full;
+}
+
+/*
+ * The process that was started waits for the daemon's word and passes it on:
+ * an empty string when it is ready, else why it is not.
+ */
+static int wait_for_daemon(int fd)
+{
+	char text[1024];
+	size_t length = 0;
+	ssize_t n;
+
+	while (length < sizeof(text) - 1 &&
+	       (n = read(fd, text + length, sizeof(text) - 1 - length)) > 0)
+		length += (size_t)n;
+	text[length] = '\0';
+	if (length == 1)
+		return 0;
+	fprintf(stderr, "ublkd: %s\n",
+		length ? text : "ended before it was ready; see the log");
+	return 1;
+}
+
+/* Returns in the daemon, with the descriptor to tell when it is ready. */
+static int become_daemon(void)
+{
+	int pair[2], null;
+	pid_t pid;
+
+	if (pipe2(pair, O_CLOEXEC) < 0 || (pid = fork()) < 0) {
+		fprintf(stderr, "ublkd: cannot start: %s\n", strerror(errno));
+		exit(1);
+	}
+	if (pid > 0) {
+		close(pair[1]);
+		exit(wait_for_daemon(pair[0]));
+	}
+	close(pair[0]);
+	setsid();
+	null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	if (null < 0 || chdir("/") < 0 || dup2(null, 0) < 0 ||
+	    dup2(null, 1) < 0 || dup2(null, 2) < 0)
+		exit(1);
+	return pair[1];
+}
+
+/* Descriptors 0 to 2 must be taken, or a socket becomes somebody's stderr. */
+static void fill_standard_descriptors(void)
+{
+	int fd;
+
+	do
+		fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+	while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd > STDERR_FILENO)
+		close(fd);
+}
+
+int main(int argc, char **argv)
+{
+	struct choice choice = { .socket = DEFAULT_SOCKET,
+				 .level = LOG_LEVEL_INFO };
+	struct keeper_options options = { .ready_fd = -1 };
+
+	fill_standard_descriptors();
+	read_options(&choice, argc, argv);
+	if (choice.server) {
+		process_set_name("ublkd-server");
+		log_open("ublkd-server", (enum log_level)choice.level,
+			 !choice.foreground);
+		return server_run(choice.config);
+	}
+	options.socket = absolute(choice.socket);
+	options.config = absolute(choice.config);
+	options.log_level = (enum log_level)choice.level;
+	options.foreground = choice.foreground;
+	if (!choice.foreground)
+		options.ready_fd = become_daemon();
+	log_open("ublkd", options.log_level, !choice.foreground);
+	return keeper_run(&options);
+}

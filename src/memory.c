@@ -1,0 +1,171 @@
+#include "memory.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define PATH_BYTES 512
+#define TEXT_BYTES 8192
+
+static const char *root = "";
+
+/* What the last look granted and nobody has taken yet. */
+static struct {
+	uint64_t left;
+	uint64_t reserve;	/* for which it was granted */
+} credit;
+
+void memory_set_root(const char *path)
+{
+	root = path;
+	credit.left = 0;
+}
+
+/* The start of a small file. Returns its length, or -1. */
+static ssize_t read_text(const char *path, char *text, size_t size)
+{
+	char full[PATH_BYTES];
+	ssize_t length;
+	int fd;
+
+	snprintf(full, sizeof(full), "%s%s", root, path);
+	fd = open(full, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -1;
+	length = read(fd, text, size - 1);
+	close(fd);
+	if (length >= 0)
+		text[length] = '\0';
+	return length;
+}
+
+/* The number behind `name` at the start of a line, or 0. */
+static uint64_t number_of(const char *text, const char *name)
+{
+	size_t length = strlen(name);
+	const char *at = text;
+
+	while (at) {
+		if (strncmp(at, name, length) == 0)
+			return strtoull(at + length, NULL, 10);
+		at = strchr(at, '\n');
+		if (at)
+			at++;
+	}
+	return 0;
+}
+
+static uint64_t less(uint64_t a, uint64_t b)
+{
+	return a > b ? a - b : 0;
+}
+
+static uint64_t host_headroom(void)
+{
+	char text[TEXT_BYTES];
+	uint64_t busy;
+
+	if (read_text("/proc/meminfo", text, sizeof(text)) <= 0)
+		return UINT64_MAX;
+	busy = number_of(text, "Dirty:") + number_of(text, "Writeback:");
+	return less(number_of(text, "MemAvailable:"), busy) * 1024;
+}
+
+/* Page cache of a cgroup that can be dropped without writing. */
+static uint64_t droppable(const char *folder)
+{
+	char path[PATH_BYTES], text[TEXT_BYTES];
+	uint64_t clean;
+
+	snprintf(path, sizeof(path), "%.400s/memory.stat", folder);
+	if (read_text(path, text, sizeof(text)) <= 0)
+		return 0;
+	clean = number_of(text, "active_file ") +
+		number_of(text, "inactive_file ");
+	return less(clean, number_of(text, "file_dirty ") +
+			   number_of(text, "file_writeback "));
+}
+
+/* The lower of memory.max and memory.high; UINT64_MAX without a limit. */
+static uint64_t limit_of(const char *folder)
+{
+	static const char *const names[] = { "memory.max", "memory.high" };
+	char path[PATH_BYTES], text[64];
+	uint64_t limit = UINT64_MAX, value;
+	int i;
+
+	for (i = 0; i < 2; i++) {
+		snprintf(path, sizeof(path), "%.400s/%s", folder, names[i]);
+		if (read_text(path, text, sizeof(text)) <= 0 ||
+		    strncmp(text, "max", 3) == 0)
+			continue;
+		value = strtoull(text, NULL, 10);
+		if (value < limit)
+			limit = value;
+	}
+	return limit;
+}
+
+static uint64_t folder_headroom(const char *folder)
+{
+	char path[PATH_BYTES], text[64];
+	uint64_t limit = limit_of(folder), used;
+
+	if (limit == UINT64_MAX)
+		return UINT64_MAX;
+	snprintf(path, sizeof(path), "%.400s/memory.current", folder);
+	if (read_text(path, text, sizeof(text)) <= 0)
+		return UINT64_MAX;
+	used = less(strtoull(text, NULL, 10), droppable(folder));
+	return less(limit, used);
+}
+
+/* Our cgroup and each above it: any of them can run short. */
+static uint64_t cgroup_headroom(void)
+{
+	static const char mount[] = "/sys/fs/cgroup";
+	char text[TEXT_BYTES], folder[PATH_BYTES], *end;
+	uint64_t least = UINT64_MAX, room;
+	const char *own;
+
+	if (read_text("/proc/self/cgroup", text, sizeof(text)) <= 0)
+		return UINT64_MAX;
+	own = strstr(text, "0::/");
+	if (!own)
+		return UINT64_MAX;
+	snprintf(folder, sizeof(folder), "%s%.380s", mount, own + 3);
+	folder[strcspn(folder, "\n")] = '\0';
+	while ((end = strrchr(folder, '/')) && end >= folder + strlen(mount)) {
+		room = folder_headroom(folder);
+		if (room < least)
+			least = room;
+		*end = '\0';
+	}
+	return least;
+}
+
+uint64_t memory_headroom(void)
+{
+	uint64_t host = host_headroom(), cgroup = cgroup_headroom();
+
+	return host < cgroup ? host : cgroup;
+}
+
+int memory_take(uint64_t bytes, uint64_t reserve)
+{
+	uint64_t step = bytes > MEMORY_STEP ? bytes : MEMORY_STEP;
+
+	if (credit.left < bytes || credit.reserve < reserve) {
+		if (less(memory_headroom(), reserve) < step) {
+			credit.left = 0;
+			return -ENOSPC;
+		}
+		credit.left = step;
+		credit.reserve = reserve;
+	}
+	credit.left -= bytes;
+	return 0;
+}

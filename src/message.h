@@ -1,0 +1,57 @@
+/*
+ * What keeper and server say to each other, over one SEQPACKET socketpair.
+ *
+ * Messages have one fixed form; descriptors travel beside them. The server
+ * asks for control commands and the keeper answers each with the same type,
+ * id and serial. A pair that does not speak the same version does not start.
+ */
+#ifndef UBLKD_MESSAGE_H
+#define UBLKD_MESSAGE_H
+
+#include <stdint.h>
+
+#include "uapi.h"
+
+#define MESSAGE_MAGIC 0x75626b01u	/* the last byte is the version */
+#define MESSAGE_TEXT 400
+
+enum message_type {
+	/* keeper to server */
+	MESSAGE_BEGIN = 1,	/* first; fds: listener; text: socket's path */
+	MESSAGE_STOP_ALL,	/* stop and delete every device, then leave */
+
+	/* server to keeper, and answered with a result */
+	MESSAGE_FEATURES,	/* -> features */
+	MESSAGE_ADD,		/* info -> info as the driver accepted it */
+	MESSAGE_PARAMS,		/* params */
+	MESSAGE_START,
+	MESSAGE_TIMEOUT,	/* number: the disk's I/O timeout in ms */
+	MESSAGE_BUSY,		/* -> result -EBUSY; text: who uses it */
+	MESSAGE_TRY_STOP,
+	MESSAGE_STOP,
+	MESSAGE_DELETE,
+
+	/* server to keeper, not answered */
+	MESSAGE_READY,		/* the configuration has been run */
+	MESSAGE_FAILED,		/* it has failed; text: why. The server leaves */
+	MESSAGE_CANCEL,		/* a START that is pending: it ends with -EINTR */
+	MESSAGE_SHUTDOWN,	/* somebody asked for it on the admin socket */
+};
+
+struct message {
+	uint32_t magic;
+	uint32_t type;
+	uint32_t id;		/* the device */
+	int32_t result;		/* of an answer: 0 or a negative errno */
+	uint64_t serial;	/* chosen by the server, comes back */
+	uint64_t number;
+	union {
+		struct ublk_dev_info info;
+		struct ublk_params params;
+		char text[MESSAGE_TEXT];
+	};
+};
+
+#define MESSAGE_MAX_FDS 4
+
+#endif

@@ -1,0 +1,142 @@
+#include "option.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <string.h>
+
+#include "syntax.h"
+
+#define NAME_MAX_BYTES 63
+
+const char *option_type_name(enum option_type type)
+{
+	static const char *const names[] = {
+		[OPTION_SIZE] = "SIZE",
+		[OPTION_NUMBER] = "N",
+		[OPTION_FLAG] = "yes|no",
+		[OPTION_NAME] = "NAME",
+	};
+
+	return names[type];
+}
+
+int option_find(const struct option *table, const char *name, size_t length)
+{
+	int i;
+
+	for (i = 0; table[i].name; i++)
+		if (strlen(table[i].name) == length &&
+		    memcmp(table[i].name, name, length) == 0)
+			return i;
+	return -1;
+}
+
+static int read_name(const char *text)
+{
+	size_t i;
+
+	for (i = 0; text[i]; i++)
+		if (!isalnum((unsigned char)text[i]) &&
+		    !strchr("._-:", text[i]))
+			return -EINVAL;
+	return i == 0 || i > NAME_MAX_BYTES ? -EINVAL : 0;
+}
+
+static int parse(enum option_type type, const char *text, uint64_t *number)
+{
+	int error, flag = 0;
+
+	*number = 0;
+	switch (type) {
+	case OPTION_SIZE:
+		return syntax_size(text, number);
+	case OPTION_NUMBER:
+		return syntax_number(text, number);
+	case OPTION_FLAG:
+		error = syntax_flag(text, &flag);
+		*number = (uint64_t)flag;
+		return error;
+	case OPTION_NAME:
+		return read_name(text);
+	}
+	return -EINVAL;
+}
+
+static const char *expected(enum option_type type)
+{
+	static const char *const words[] = {
+		[OPTION_SIZE] = "a size: digits, then K M G T P or E if wanted",
+		[OPTION_NUMBER] = "a number",
+		[OPTION_FLAG] = "yes or no",
+		[OPTION_NAME] = "a name: 1 to 63 letters, digits and . _ - :",
+	};
+
+	return words[type];
+}
+
+/* Say what range the option has; sizes read best with their suffix. */
+static int fail_range(const struct option *option, const char *text,
+		      struct failure *failure)
+{
+	char min[32], max[32];
+
+	syntax_format_size(min, sizeof(min), option->min);
+	syntax_format_size(max, sizeof(max), option->max);
+	if (option->max == 0)
+		return failure_set(failure, SYMBOL_RANGE, 0, option->name,
+				   "%s=%s is out of range: at least %s",
+				   option->name, text, min);
+	return failure_set(failure, SYMBOL_RANGE, 0, option->name,
+			   "%s=%s is out of range: %s to %s", option->name,
+			   text, min, max);
+}
+
+int option_read(const struct option *option, struct option_value *value,
+		const char *text, struct failure *failure)
+{
+	uint64_t number;
+	int error;
+
+	if (value->given)
+		return failure_set(failure, SYMBOL_ARG, 0, option->name,
+				   "%s= is given twice", option->name);
+	error = parse(option->type, text, &number);
+	if (error == -ERANGE)
+		return fail_range(option, text, failure);
+	if (error)
+		return failure_set(failure, SYMBOL_ARG, 0, option->name,
+				   "%s=%s is not %s", option->name, text,
+				   expected(option->type));
+	if (number < option->min || (option->max && number > option->max))
+		return fail_range(option, text, failure);
+	value->given = 1;
+	value->number = number;
+	value->text = text;
+	return 0;
+}
+
+void option_defaults(const struct option *table, struct option_value *values)
+{
+	int i;
+
+	for (i = 0; table[i].name; i++) {
+		values[i] = (struct option_value){ .text = table[i].fallback };
+		if (table[i].fallback)
+			parse(table[i].type, table[i].fallback,
+			      &values[i].number);
+	}
+}
+
+int option_check_required(const struct option *table,
+			  const struct option_value *values,
+			  struct failure *failure)
+{
+	int i;
+
+	for (i = 0; table[i].name; i++)
+		if (table[i].required && !values[i].given)
+			return failure_set(failure, SYMBOL_ARG, 0,
+					   table[i].name, "%s= is missing: %s",
+					   table[i].name, table[i].help);
+	return 0;
+}

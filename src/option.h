@@ -1,0 +1,59 @@
+/*
+ * Options as data: what key=value pairs a command or a target takes.
+ *
+ * `add`, `help` and the manual come from the same tables.
+ */
+#ifndef UBLKD_OPTION_H
+#define UBLKD_OPTION_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "failure.h"
+
+enum option_type {
+	OPTION_SIZE,	/* bytes, with a K M G T P E suffix */
+	OPTION_NUMBER,
+	OPTION_FLAG,	/* yes or no */
+	OPTION_NAME,	/* letters, digits and . _ - : at most 63 of them */
+};
+
+struct option {
+	const char *name;
+	enum option_type type;
+	const char *fallback;	/* the default, as it would be typed, or NULL */
+	uint64_t min, max;	/* of sizes and numbers; max 0: no limit */
+	int required;
+	const char *help;
+};
+
+#define OPTION_MAX 16		/* options in one table */
+
+struct option_value {
+	int given;
+	uint64_t number;	/* of sizes, numbers and flags */
+	const char *text;	/* as typed; not owned */
+};
+
+/* Set every value to its default. The table ends with a NULL name. */
+void option_defaults(const struct option *table, struct option_value *values);
+
+/* The index of an option named by length bytes at name, or -1. */
+int option_find(const struct option *table, const char *name, size_t length);
+
+/*
+ * Read text as the value of *option. A second value for the same option is a
+ * mistake. Returns 0, or -1 with *failure filled.
+ */
+int option_read(const struct option *option, struct option_value *value,
+		const char *text, struct failure *failure);
+
+/* Check that every required option was given. Returns 0 or -1. */
+int option_check_required(const struct option *table,
+			  const struct option_value *values,
+			  struct failure *failure);
+
+/* A word for the type, as help shows it: SIZE, N, yes|no, NAME. */
+const char *option_type_name(enum option_type type);
+
+#endif

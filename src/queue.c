@@ -1,0 +1,187 @@
+#include "queue.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "log.h"
+
+/* Completions of one queue before others get a turn. */
+#define TURN_MAX 64
+
+#define SECTOR 512u
+
+static size_t map_length(uint16_t depth)
+{
+	size_t page = (size_t)sysconf(_SC_PAGESIZE);
+	size_t bytes = depth * sizeof(struct ublk_io_desc);
+
+	return (bytes + page - 1) / page * page;
+}
+
+static int map_descriptors(struct queue *queue)
+{
+	size_t page = (size_t)sysconf(_SC_PAGESIZE);
+	off_t offset = (off_t)(queue->port.queue_id * UBLK_DESC_SPAN(page));
+	void *map = mmap(NULL, map_length(queue->depth), PROT_READ,
+			 MAP_SHARED | MAP_POPULATE, queue->port.fd, offset);
+
+	if (map == MAP_FAILED)
+		return -errno;
+	queue->descriptors = map;
+	return 0;
+}
+
+static int op_of(uint32_t op_flags)
+{
+	switch (op_flags & 0xff) {
+	case UBLK_IO_OP_READ:
+		return IO_READ;
+	case UBLK_IO_OP_WRITE:
+		return IO_WRITE;
+	case UBLK_IO_OP_FLUSH:
+		return IO_FLUSH;
+	case UBLK_IO_OP_DISCARD:
+		return IO_DISCARD;
+	case UBLK_IO_OP_WRITE_ZEROES:
+		return IO_WRITE_ZEROES;
+	default:
+		return -1;
+	}
+}
+
+/* Hand the request that the driver put under this tag to the target. */
+static void dispatch(struct queue *queue, uint16_t tag)
+{
+	const struct ublk_io_desc *from = &queue->descriptors[tag];
+	struct io *io = &queue->ios[tag];
+	int op = op_of(from->op_flags);
+
+	io_begin(io);
+	io->offset = from->start_sector * SECTOR;
+	io->length = from->nr_sectors * SECTOR;
+	io->flags = 0;
+	if (from->op_flags & UBLK_IO_F_FUA)
+		io->flags |= IO_FUA;
+	if (from->op_flags & UBLK_IO_F_NOUNMAP)
+		io->flags |= IO_KEEP_SPACE;
+	io->op = op < 0 ? IO_FLUSH : (uint8_t)op;
+	if (op < 0)
+		io_done(io, -EOPNOTSUPP);
+	else
+		target_submit(queue->target, io);
+}
+
+/*
+ * A completion of FETCH or COMMIT is the tag's next request; -ENODEV says that
+ * the device is stopping and this tag is given up.
+ */
+static void take(struct queue *queue, const struct ring_event *event)
+{
+	if (event->result == 0) {
+		dispatch(queue, (uint16_t)event->data);
+		return;
+	}
+	queue->retired++;
+	if (event->result != -ENODEV)
+		queue->event(queue, event->result);
+}
+
+static void on_event(struct ev_loop *loop, ev_io *watcher, int events)
+{
+	struct queue *queue = watcher->data;
+	struct ring *ring = queue->port.ring;
+	struct ring_event done[TURN_MAX];
+	unsigned count, i;
+
+	(void)loop;
+	(void)events;
+	/* Cleared first: what completes from here on makes it readable again. */
+	ring_clear_event(ring);
+	queue->port.in_turn = 1;
+	count = ring_reap(ring, done, TURN_MAX);
+	for (i = 0; i < count; i++)
+		take(queue, &done[i]);
+	queue->port.in_turn = 0;
+	if (ring_submit(ring) < 0 || count == TURN_MAX)
+		ring_raise_event(ring);
+	if (count && queue_is_retired(queue))
+		queue->event(queue, 0);
+}
+
+static int fetch_all(struct queue *queue)
+{
+	uint16_t tag;
+	int error;
+
+	for (tag = 0; tag < queue->depth; tag++) {
+		queue->ios[tag].port = &queue->port;
+		queue->ios[tag].tag = tag;
+		error = io_fetch(&queue->ios[tag]);
+		if (error)
+			return error;
+	}
+	return ring_submit(queue->port.ring);
+}
+
+static int open_ring(struct queue *queue)
+{
+	int error;
+
+	queue->port.ring = ring_create(queue->depth, 0, &error);
+	if (!queue->port.ring)
+		return error;
+	return ring_register_file(queue->port.ring, queue->port.fd);
+}
+
+int queue_open(struct queue *queue, struct ev_loop *loop, int fd, uint16_t id,
+	       uint16_t depth, struct target *target, queue_event *event,
+	       void *owner)
+{
+	int error;
+
+	memset(queue, 0, sizeof(*queue));
+	queue->port.fd = fd;
+	queue->port.queue_id = id;
+	queue->loop = loop;
+	queue->target = target;
+	queue->depth = depth;
+	queue->event = event;
+	queue->owner = owner;
+	queue->ios = calloc(depth, sizeof(*queue->ios));
+	error = queue->ios ? map_descriptors(queue) : -ENOMEM;
+	if (!error)
+		error = open_ring(queue);
+	if (!error)
+		error = fetch_all(queue);
+	if (error) {
+		queue_close(queue);
+		return error;
+	}
+	ev_io_init(&queue->watcher, on_event, ring_event_fd(queue->port.ring),
+		   EV_READ);
+	queue->watcher.data = queue;
+	ev_io_start(loop, &queue->watcher);
+	return 0;
+}
+
+void queue_close(struct queue *queue)
+{
+	if (queue->port.owned)
+		log_error("queue %u is closed with %u requests in hand",
+			  queue->port.queue_id, queue->port.owned);
+	if (queue->loop && ev_is_active(&queue->watcher))
+		ev_io_stop(queue->loop, &queue->watcher);
+	ring_destroy(queue->port.ring);
+	if (queue->descriptors)
+		munmap((void *)queue->descriptors, map_length(queue->depth));
+	free(queue->ios);
+	memset(queue, 0, sizeof(*queue));
+}
+
+int queue_is_retired(const struct queue *queue)
+{
+	return queue->retired == queue->depth;
+}

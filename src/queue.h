@@ -1,0 +1,53 @@
+/*
+ * One queue of a device: a ring that FETCHes requests, hands them to the
+ * target and COMMITs what is done.
+ */
+#ifndef UBLKD_QUEUE_H
+#define UBLKD_QUEUE_H
+
+#include <ev.h>
+#include <stdint.h>
+
+#include "io.h"
+#include "target.h"
+#include "uapi.h"
+
+struct queue;
+
+/*
+ * Told once every tag has been given up by the driver, after a STOP (error 0),
+ * and for the first tag that the driver refused (a negative errno).
+ */
+typedef void queue_event(struct queue *queue, int error);
+
+struct queue {
+	struct io_port port;
+	struct ev_loop *loop;
+	ev_io watcher;
+	struct target *target;
+	const struct ublk_io_desc *descriptors;	/* depth of them, mapped */
+	struct io *ios;				/* depth of them */
+	uint16_t depth;
+	uint16_t retired;	/* tags that the driver gave up */
+	queue_event *event;
+	void *owner;
+};
+
+/*
+ * Open queue `id` of the char device fd (not owned) and ask for its requests.
+ * Returns 0 or a negative errno, with everything undone.
+ */
+int queue_open(struct queue *queue, struct ev_loop *loop, int fd, uint16_t id,
+	       uint16_t depth, struct target *target, queue_event *event,
+	       void *owner);
+
+/*
+ * Close it. No request may be ours any more. Harmless on a queue that is all
+ * zero or closed.
+ */
+void queue_close(struct queue *queue);
+
+/* Whether the driver has given up every tag. */
+int queue_is_retired(const struct queue *queue);
+
+#endif

@@ -1,0 +1,220 @@
+#include "ring.h"
+
+#include <errno.h>
+#include <liburing.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+struct ring {
+	struct io_uring uring;
+	int event_fd;
+	size_t sqe_size;
+};
+
+/*
+ * Cooperative task work: completions do not interrupt the thread; they are
+ * posted when it next enters the kernel, and a sleep counts as that. Deferred
+ * task work saves a little more but loses wakeups under an eventfd on 7.x.
+ */
+static unsigned setup_flags(unsigned flags)
+{
+	unsigned setup = IORING_SETUP_COOP_TASKRUN |
+			 IORING_SETUP_SINGLE_ISSUER |
+			 IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_CLAMP;
+
+	if (flags & RING_WIDE)
+		setup |= IORING_SETUP_SQE128;
+	return setup;
+}
+
+struct ring *ring_create(unsigned entries, unsigned flags, int *error)
+{
+	struct io_uring_params params = { .flags = setup_flags(flags) };
+	struct ring *ring;
+
+	ring = calloc(1, sizeof(*ring));
+	if (!ring) {
+		*error = -ENOMEM;
+		return NULL;
+	}
+	ring->sqe_size = flags & RING_WIDE ? 128 : 64;
+	ring->event_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	if (ring->event_fd < 0) {
+		*error = -errno;
+		goto free_ring;
+	}
+	*error = io_uring_queue_init_params(entries, &ring->uring, &params);
+	if (*error < 0)
+		goto close_event;
+	*error = io_uring_register_eventfd(&ring->uring, ring->event_fd);
+	if (*error == 0)
+		return ring;
+	io_uring_queue_exit(&ring->uring);
+close_event:
+	close(ring->event_fd);
+free_ring:
+	free(ring);
+	return NULL;
+}
+
+void ring_destroy(struct ring *ring)
+{
+	if (!ring)
+		return;
+	io_uring_queue_exit(&ring->uring);
+	close(ring->event_fd);
+	free(ring);
+}
+
+int ring_event_fd(const struct ring *ring)
+{
+	return ring->event_fd;
+}
+
+void ring_clear_event(struct ring *ring)
+{
+	eventfd_t count;
+
+	/* EAGAIN only says that it was empty already. */
+	(void)eventfd_read(ring->event_fd, &count);
+}
+
+void ring_raise_event(struct ring *ring)
+{
+	/* EAGAIN only says that it is readable already. */
+	(void)eventfd_write(ring->event_fd, 1);
+}
+
+int ring_register_file(struct ring *ring, int fd)
+{
+	return io_uring_register_files(&ring->uring, &fd, 1);
+}
+
+int ring_allow_workers(struct ring *ring, unsigned count)
+{
+	unsigned limits[2] = { count, 0 };	/* 0: leave it */
+
+	return io_uring_register_iowq_max_workers(&ring->uring, limits);
+}
+
+/* A clean SQE; NULL if there is none even after a submit. */
+static struct io_uring_sqe *next_sqe(struct ring *ring)
+{
+	struct io_uring_sqe *sqe = io_uring_get_sqe(&ring->uring);
+
+	if (!sqe && ring_submit(ring) == 0)
+		sqe = io_uring_get_sqe(&ring->uring);
+	if (sqe)
+		memset(sqe, 0, ring->sqe_size);
+	return sqe;
+}
+
+int ring_put_command(struct ring *ring, int fd, uint32_t op,
+		     const void *command, size_t size, uint64_t data)
+{
+	struct io_uring_sqe *sqe = next_sqe(ring);
+
+	if (!sqe)
+		return -EBUSY;
+	sqe->opcode = IORING_OP_URING_CMD;
+	sqe->fd = fd < 0 ? 0 : fd;
+	if (fd < 0)
+		sqe->flags = IOSQE_FIXED_FILE;
+	sqe->cmd_op = op;
+	memcpy(sqe->cmd, command, size);
+	sqe->user_data = data;
+	return 0;
+}
+
+int ring_put_open(struct ring *ring, const char *path, int flags,
+		  uint64_t data)
+{
+	struct io_uring_sqe *sqe = next_sqe(ring);
+
+	if (!sqe)
+		return -EBUSY;
+	io_uring_prep_openat(sqe, AT_FDCWD, path, flags, 0);
+	sqe->user_data = data;
+	return 0;
+}
+
+int ring_put_close(struct ring *ring, int fd, uint64_t data)
+{
+	struct io_uring_sqe *sqe = next_sqe(ring);
+
+	if (!sqe)
+		return -EBUSY;
+	io_uring_prep_close(sqe, fd);
+	sqe->user_data = data;
+	return 0;
+}
+
+int ring_put_write(struct ring *ring, int fd, const void *bytes, size_t size,
+		   uint64_t data)
+{
+	struct io_uring_sqe *sqe = next_sqe(ring);
+
+	if (!sqe)
+		return -EBUSY;
+	io_uring_prep_write(sqe, fd, bytes, (unsigned)size, 0);
+	sqe->user_data = data;
+	return 0;
+}
+
+int ring_put_cancel(struct ring *ring, uint64_t victim, uint64_t data)
+{
+	struct io_uring_sqe *sqe = next_sqe(ring);
+
+	if (!sqe)
+		return -EBUSY;
+	io_uring_prep_cancel64(sqe, victim, 0);
+	sqe->user_data = data;
+	return 0;
+}
+
+int ring_submit(struct ring *ring)
+{
+	int taken;
+
+	do {
+		taken = io_uring_submit(&ring->uring);
+	} while (taken == -EINTR);
+	if (taken < 0)
+		return taken;
+	return io_uring_sq_ready(&ring->uring) ? -EAGAIN : 0;
+}
+
+unsigned ring_unsubmitted(const struct ring *ring)
+{
+	return io_uring_sq_ready(&ring->uring);
+}
+
+int ring_wait(struct ring *ring, struct ring_event *event)
+{
+	struct io_uring_cqe *cqe;
+	int error = ring_submit(ring);
+
+	if (error)
+		return error;
+	do {
+		error = io_uring_wait_cqe(&ring->uring, &cqe);
+	} while (error == -EINTR);
+	return error ? error : (int)ring_reap(ring, event, 1) - 1;
+}
+
+unsigned ring_reap(struct ring *ring, struct ring_event *events, unsigned max)
+{
+	struct io_uring_cqe *cqe;
+	unsigned count = 0;
+
+	/* The peek also enters the kernel for work that it flags as waiting. */
+	while (count < max && io_uring_peek_cqe(&ring->uring, &cqe) == 0) {
+		events[count].data = cqe->user_data;
+		events[count].result = cqe->res;
+		count++;
+		io_uring_cqe_seen(&ring->uring, cqe);
+	}
+	return count;
+}

@@ -1,0 +1,98 @@
+/*
+ * io_uring, as this program uses it. Nothing else includes liburing.h.
+ *
+ * A ring signals a non-blocking eventfd for every completion, which a loop
+ * watches. Requests are put into the ring by the ring_put_* functions and
+ * reach the kernel together, with ring_submit().
+ */
+#ifndef UBLKD_RING_H
+#define UBLKD_RING_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct ring;
+
+/* A completion: what was given as data, and the kernel's result. */
+struct ring_event {
+	uint64_t data;
+	int32_t result;
+};
+
+/* With RING_WIDE, SQEs have 128 bytes, as ublk's control commands need. */
+#define RING_WIDE 1u
+
+/*
+ * A ring for `entries` requests in preparation at a time, with room for twice
+ * as many completions. Only the calling thread may use it. Returns it, to be
+ * freed with ring_destroy(), or NULL with *error a negative errno.
+ */
+struct ring *ring_create(unsigned entries, unsigned flags, int *error);
+
+/*
+ * Free a ring. The kernel cancels what is still in flight, partly after this
+ * returns: files and memory that requests use may be held a little longer.
+ */
+void ring_destroy(struct ring *ring);
+
+/* The eventfd; owned by the ring. */
+int ring_event_fd(const struct ring *ring);
+
+/* Empty the eventfd. To be called before ring_reap(), or a wake is lost. */
+void ring_clear_event(struct ring *ring);
+
+/* Make the eventfd readable, so that the loop comes back to this ring. */
+void ring_raise_event(struct ring *ring);
+
+/*
+ * Make fd the ring's fixed file 0. The ring holds its own reference, which
+ * outlives the process until the ring's last request has ended. Returns 0 or
+ * a negative errno.
+ */
+int ring_register_file(struct ring *ring, int fd);
+
+/*
+ * Let up to `count` requests of this task block in kernel workers at a time.
+ * The default is the smaller of the ring's entries and 4 x CPUs; on 6.12
+ * pending START_DEVs took all of those and starved the next ADD_DEV.
+ */
+int ring_allow_workers(struct ring *ring, unsigned count);
+
+/*
+ * A driver command: opcode op, with size bytes at command as its argument
+ * (at most 16, or 80 in a wide ring). On fixed file 0 if fd is -1. All
+ * ring_put_* functions return 0, or -EBUSY if the ring is full even after a
+ * submit.
+ */
+int ring_put_command(struct ring *ring, int fd, uint32_t op,
+		     const void *command, size_t size, uint64_t data);
+
+/* open(2) of path, which must live until the completion. */
+int ring_put_open(struct ring *ring, const char *path, int flags,
+		  uint64_t data);
+
+int ring_put_close(struct ring *ring, int fd, uint64_t data);
+
+/* pwrite(2); the bytes must live until the completion. */
+int ring_put_write(struct ring *ring, int fd, const void *bytes, size_t size,
+		   uint64_t data);
+
+/* Cancel the request whose data is `victim`. */
+int ring_put_cancel(struct ring *ring, uint64_t victim, uint64_t data);
+
+/*
+ * Hand everything that was put to the kernel. Returns 0, or a negative errno;
+ * then what was not taken is still in the ring and goes with the next call.
+ */
+int ring_submit(struct ring *ring);
+
+/* How many requests were put but not yet taken by the kernel. */
+unsigned ring_unsubmitted(const struct ring *ring);
+
+/* Submit, and wait for one completion: at start-up only, it blocks. */
+int ring_wait(struct ring *ring, struct ring_event *event);
+
+/* Take up to max completions. Returns how many were there. */
+unsigned ring_reap(struct ring *ring, struct ring_event *events, unsigned max);
+
+#endif

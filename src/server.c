@@ -1,0 +1,143 @@
+#include "server.h"
+
+#include <errno.h>
+#include <ev.h>
+#include <signal.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "admin.h"
+#include "channel.h"
+#include "command.h"
+#include "io.h"
+#include "log.h"
+#include "process.h"
+#include "startup.h"
+
+struct server {
+	struct command_host host;	/* first: the host is its server */
+	struct ev_loop *loop;
+	struct channel channel;
+	struct admin *admin;
+	const char *config;
+	int listener;
+	int status;
+};
+
+static void tell_keeper(struct server *server, uint32_t type, const char *text)
+{
+	struct message message = { .magic = MESSAGE_MAGIC, .type = type };
+
+	snprintf(message.text, sizeof(message.text), "%s", text);
+	channel_send(&server->channel, &message, NULL, 0);
+}
+
+static void on_started(struct command_host *host,
+		       const struct failure *failure)
+{
+	struct server *server = (struct server *)host;
+
+	if (host->stopping)
+		return;
+	if (failure) {
+		log_error("%s", failure->text);
+		server->status = 1;
+		tell_keeper(server, MESSAGE_FAILED, failure->text);
+		return;
+	}
+	server->admin = admin_open(server->loop, server->listener, host);
+	tell_keeper(server, server->admin ? MESSAGE_READY : MESSAGE_FAILED,
+		    "out of memory");
+}
+
+static void begin(struct server *server, const int *fds, int fd_count)
+{
+	if (fd_count != 1) {
+		log_error("the keeper sent no listening socket");
+		ev_break(server->loop, EVBREAK_ALL);
+		return;
+	}
+	server->listener = fds[0];
+	if (server->config)
+		startup_run(&server->host, server->config, on_started);
+	else
+		on_started(&server->host, NULL);
+}
+
+/* Stopping, and the last device is gone: say so and leave. */
+static void on_empty(struct device_set *set)
+{
+	struct server *server = (struct server *)((char *)set -
+				offsetof(struct server, host.devices));
+
+	if (!server->host.stopping)
+		return;
+	command_answer_leaving(&server->host);
+	ev_break(server->loop, EVBREAK_ALL);
+}
+
+static void on_message(struct channel *channel, const struct message *message,
+		       const int *fds, int fd_count)
+{
+	struct server *server = channel->owner;
+
+	switch (message->type) {
+	case MESSAGE_BEGIN:
+		begin(server, fds, fd_count);
+		return;
+	case MESSAGE_STOP_ALL:
+		command_stop_all(&server->host);
+		break;
+	case MESSAGE_FEATURES:
+		if (message->serial == 0) {
+			command_features_answer(&server->host, message);
+			break;
+		}
+		/* fall through */
+	default:
+		device_answer(&server->host.devices, message);
+	}
+	while (fd_count)
+		close(fds[--fd_count]);
+}
+
+static void on_keeper_gone(struct channel *channel)
+{
+	struct server *server = channel->owner;
+
+	if (!server->listener) {
+		ev_break(server->loop, EVBREAK_ALL);
+		return;
+	}
+	log_error("the keeper is gone: %u devices are served on, but nothing "
+		  "can be changed", server->host.devices.count);
+	server->host.keeper_gone = 1;
+	device_keeper_gone(&server->host.devices);
+}
+
+int server_run(const char *config)
+{
+	struct server server = { .config = config };
+
+	/* The keeper alone stops a server, in the right order. */
+	signal(SIGTERM, SIG_IGN);
+	signal(SIGINT, SIG_IGN);
+	signal(SIGHUP, SIG_IGN);
+	signal(SIGPIPE, SIG_IGN);
+	process_allow_files(SERVER_MAX_FILES);
+	process_protect();
+	server.loop = ev_loop_new(EVBACKEND_EPOLL | EVFLAG_NOENV);
+	if (!server.loop || io_initialise() < 0) {
+		log_error("cannot start: out of memory or descriptors");
+		return 1;
+	}
+	server.host.devices.loop = server.loop;
+	server.host.devices.channel = &server.channel;
+	server.host.devices.on_empty = on_empty;
+	channel_open(&server.channel, server.loop, SERVER_FD, on_message,
+		     on_keeper_gone, &server);
+	ev_run(server.loop, 0);
+	return server.status;
+}

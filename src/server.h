@@ -1,0 +1,20 @@
+/*
+ * The server: one thread and one libev loop for every device, every queue and
+ * every admin client. Started by the keeper, never by hand.
+ */
+#ifndef UBLKD_SERVER_H
+#define UBLKD_SERVER_H
+
+#define SERVER_PROTO 1			/* of the admin socket */
+#define SERVER_FD 3			/* its end of the socketpair */
+#define SERVER_MAX_DEVICES 1024u
+#define SERVER_MAX_FILES 65536ul	/* descriptors for that many */
+
+/*
+ * Serve until the keeper says to stop and every device is gone, or until the
+ * process is killed. config is a file of commands to run first, or NULL.
+ * Returns the exit status.
+ */
+int server_run(const char *config);
+
+#endif

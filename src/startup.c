@@ -1,0 +1,134 @@
+#include "startup.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+struct startup {
+	struct request request;		/* first: a request is its run */
+	struct session session;
+	const char *path;
+	FILE *file;
+	char *line;
+	size_t line_size;
+	unsigned number;		/* of the line, from 1 */
+	int busy;			/* a command has not ended yet */
+	int running;			/* advance() is on the stack */
+	struct failure failure;		/* of the last command */
+	startup_done *done;
+};
+
+/* Nobody reads the replies. */
+static void emit(struct request *request, const char *text, size_t length)
+{
+	(void)request;
+	(void)text;
+	(void)length;
+}
+
+static void finish(struct startup *startup, const struct failure *failure)
+{
+	struct command_host *host = startup->request.host;
+	startup_done *done = startup->done;
+
+	if (startup->file)
+		fclose(startup->file);
+	free(startup->line);
+	free(startup);
+	done(host, failure);
+}
+
+/* End with the failure that was noted, its place in front. */
+static void fail(struct startup *startup)
+{
+	struct failure failure = startup->failure;
+
+	failure_set(&failure, startup->failure.symbol, failure.error, NULL,
+		    "%s:%u: %.200s", startup->path, startup->number,
+		    startup->failure.text);
+	finish(startup, &failure);
+}
+
+static void run_line(struct startup *startup, size_t length)
+{
+	struct request *request = &startup->request;
+	const char *why;
+
+	if (length && startup->line[length - 1] == '\n')
+		length--;
+	if (syntax_split(&request->line, startup->line, length, &why) < 0) {
+		failure_set(&startup->failure, SYMBOL_SYNTAX, 0, NULL, "%s",
+			    why);
+		return;
+	}
+	if (request->line.count == 0)
+		return;
+	startup->busy = 1;
+	if (command_run(request))
+		while (command_continue(request))
+			;
+}
+
+static void advance(struct startup *startup)
+{
+	ssize_t length;
+
+	startup->running = 1;
+	while (!startup->busy) {
+		if (startup->failure.symbol != SYMBOL_NONE) {
+			fail(startup);
+			return;
+		}
+		length = getline(&startup->line, &startup->line_size,
+				 startup->file);
+		if (length < 0) {
+			finish(startup, NULL);
+			return;
+		}
+		startup->number++;
+		run_line(startup, (size_t)length);
+	}
+	startup->running = 0;
+}
+
+static void on_done(struct request *request, const struct failure *failure)
+{
+	struct startup *startup = (struct startup *)request;
+
+	startup->busy = 0;
+	if (failure)
+		startup->failure = *failure;
+	if (!startup->running)
+		advance(startup);
+}
+
+void startup_run(struct command_host *host, const char *path,
+		 startup_done *done)
+{
+	struct startup *startup = calloc(1, sizeof(*startup));
+	struct failure failure;
+
+	if (!startup) {
+		failure_set(&failure, SYMBOL_LIMIT, ENOMEM, NULL,
+			    "%s: out of memory", path);
+		done(host, &failure);
+		return;
+	}
+	startup->path = path;
+	startup->done = done;
+	startup->request.host = host;
+	startup->request.session = &startup->session;
+	startup->request.pid = getpid();
+	startup->request.emit = emit;
+	startup->request.done = on_done;
+	startup->file = fopen(path, "re");
+	if (!startup->file) {
+		failure_set(&failure, failure_symbol(errno), errno, NULL,
+			    "%s: %s", path, strerror(errno));
+		finish(startup, &failure);
+		return;
+	}
+	advance(startup);
+}

@@ -1,0 +1,207 @@
+#include "store.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "memory.h"
+
+#define WORD_BITS 64
+
+static uint64_t pages_of(uint64_t size)
+{
+	return (size + STORE_PAGE - 1) / STORE_PAGE;
+}
+
+static int bit_is_set(const struct store *store, uint64_t page)
+{
+	return store->present[page / WORD_BITS] >> (page % WORD_BITS) & 1;
+}
+
+/* All bits of the word that holds `page`, from it upwards, as one value. */
+static uint64_t word_from(const struct store *store, uint64_t page, int set)
+{
+	uint64_t word = store->present[page / WORD_BITS];
+
+	return (set ? word : ~word) >> (page % WORD_BITS);
+}
+
+/* The first page in [page, end) whose bit is `set`, or end. */
+static uint64_t next_page(const struct store *store, uint64_t page,
+			  uint64_t end, int set)
+{
+	while (page < end) {
+		uint64_t word = word_from(store, page, set);
+
+		if (word) {
+			page += (uint64_t)__builtin_ctzll(word);
+			return page < end ? page : end;
+		}
+		page += WORD_BITS - page % WORD_BITS;
+	}
+	return end;
+}
+
+/* How many pages of [page, end) are holes. */
+static uint64_t count_holes(const struct store *store, uint64_t page,
+			    uint64_t end)
+{
+	uint64_t holes = 0;
+
+	while ((page = next_page(store, page, end, 0)) < end) {
+		uint64_t stop = next_page(store, page, end, 1);
+
+		holes += stop - page;
+		page = stop;
+	}
+	return holes;
+}
+
+static void set_bits(struct store *store, uint64_t page, uint64_t end)
+{
+	for (; page < end; page++)
+		store->present[page / WORD_BITS] |= 1ULL << (page % WORD_BITS);
+}
+
+static void clear_bits(struct store *store, uint64_t page, uint64_t end)
+{
+	for (; page < end; page++)
+		store->present[page / WORD_BITS] &=
+			~(1ULL << (page % WORD_BITS));
+}
+
+static int open_memfd(uint64_t size)
+{
+	int fd = memfd_create("ublkd-ram", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	int error;
+
+	if (fd < 0)
+		return -errno;
+	if (ftruncate(fd, (off_t)size) == 0 &&
+	    fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK) == 0)
+		return fd;
+	error = -errno;
+	close(fd);
+	return error;
+}
+
+int store_open(struct store *store, uint64_t size, uint64_t limit,
+	       uint64_t reserve)
+{
+	uint64_t words = pages_of(size) / WORD_BITS + 1;
+
+	memset(store, 0, sizeof(*store));
+	store->fd = -1;
+	if (size > SIZE_MAX || words > SIZE_MAX / 8)
+		return -ENOMEM;
+	store->size = size;
+	store->limit = limit;
+	store->reserve = reserve;
+	store->fd = open_memfd(size);
+	if (store->fd < 0)
+		return store->fd;
+	/* Both take memory only where they are touched. */
+	store->present_length = (size_t)words * 8;
+	store->present = mmap(NULL, store->present_length,
+			      PROT_READ | PROT_WRITE,
+			      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1,
+			      0);
+	store->bytes = mmap(NULL, (size_t)size, PROT_READ | PROT_WRITE,
+			    MAP_SHARED | MAP_NORESERVE, store->fd, 0);
+	if (store->present != MAP_FAILED && store->bytes != MAP_FAILED)
+		return 0;
+	store_close(store);
+	return -ENOMEM;
+}
+
+void store_close(struct store *store)
+{
+	if (store->fd < 0)
+		return;
+	if (store->present != MAP_FAILED)
+		munmap(store->present, store->present_length);
+	if (store->bytes != MAP_FAILED)
+		munmap(store->bytes, (size_t)store->size);
+	close(store->fd);
+	store->fd = -1;
+}
+
+uint64_t store_run(const struct store *store, uint64_t offset, uint64_t length,
+		   int *is_there)
+{
+	uint64_t page = offset / STORE_PAGE, end = pages_of(offset + length);
+	uint64_t stop;
+
+	*is_there = bit_is_set(store, page);
+	stop = next_page(store, page, end, !*is_there) * STORE_PAGE;
+	return stop - offset < length ? stop - offset : length;
+}
+
+int store_grow(struct store *store, uint64_t offset, uint64_t length)
+{
+	uint64_t page = offset / STORE_PAGE, end = pages_of(offset + length);
+	uint64_t bytes = count_holes(store, page, end) * STORE_PAGE;
+	int error;
+
+	if (bytes == 0)
+		return 0;
+	if (store->used + bytes > store->limit)
+		return -ENOSPC;
+	error = memory_take(bytes, store->reserve);
+	if (error)
+		return error;
+	set_bits(store, page, end);
+	store->used += bytes;
+	return 0;
+}
+
+/* Zero what is there of the range; holes stay holes. */
+static void zero_present(struct store *store, uint64_t offset, uint64_t length)
+{
+	while (length) {
+		int is_there;
+		uint64_t run = store_run(store, offset, length, &is_there);
+
+		if (is_there)
+			memset(store->bytes + offset, 0, (size_t)run);
+		offset += run;
+		length -= run;
+	}
+}
+
+static int give_back(struct store *store, uint64_t page, uint64_t end)
+{
+	uint64_t there = end - page - count_holes(store, page, end);
+
+	if (there == 0)
+		return 0;
+	if (fallocate(store->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+		      (off_t)(page * STORE_PAGE),
+		      (off_t)((end - page) * STORE_PAGE)) < 0)
+		return -errno;
+	clear_bits(store, page, end);
+	store->used -= there * STORE_PAGE;
+	return 0;
+}
+
+int store_clear(struct store *store, uint64_t offset, uint64_t length,
+		int keep)
+{
+	uint64_t first = pages_of(offset);
+	uint64_t last = (offset + length) / STORE_PAGE;
+
+	/* The last page of a store may be cut short: it is whole as it is. */
+	if (offset + length == store->size)
+		last = pages_of(store->size);
+	if (keep || first >= last) {
+		zero_present(store, offset, length);
+		return 0;
+	}
+	zero_present(store, offset, first * STORE_PAGE - offset);
+	if (last * STORE_PAGE < offset + length)
+		zero_present(store, last * STORE_PAGE,
+			     offset + length - last * STORE_PAGE);
+	return give_back(store, first, last);
+}

@@ -1,0 +1,58 @@
+/*
+ * A sparse store in memory: the bytes of a RAM disk.
+ *
+ * A memfd sealed against shrinking, mapped whole, and a bitmap that tells which
+ * of its pages are there: a hole must never be read through the mapping,
+ * because that would allocate it.
+ */
+#ifndef UBLKD_STORE_H
+#define UBLKD_STORE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct store {
+	int fd;
+	uint8_t *bytes;		/* the mapping */
+	uint64_t size;
+	uint64_t *present;	/* a bit a page */
+	size_t present_length;	/* bytes of the bitmap */
+	uint64_t used;		/* bytes of pages that are there */
+	uint64_t limit;		/* of used */
+	uint64_t reserve;	/* bytes that the host must keep free */
+};
+
+/*
+ * Make an empty store of `size` bytes. Returns 0 or a negative errno: -ENOMEM
+ * when the address space is too small for it.
+ */
+int store_open(struct store *store, uint64_t size, uint64_t limit,
+	       uint64_t reserve);
+
+void store_close(struct store *store);
+
+/*
+ * How many of `length` bytes from `offset` are alike, all there (*is_there = 1)
+ * or all in holes. At least 1 if length is.
+ */
+uint64_t store_run(const struct store *store, uint64_t offset, uint64_t length,
+		   int *is_there);
+
+/*
+ * Before a write: see that the range may be there, and count it as there.
+ * Returns 0, or -ENOSPC when the limit or the host's memory says no; then
+ * nothing has changed.
+ */
+int store_grow(struct store *store, uint64_t offset, uint64_t length);
+
+/*
+ * Make the range read as zeroes. Whole pages of it are given back, unless
+ * `keep`. Returns 0 or a negative errno.
+ */
+int store_clear(struct store *store, uint64_t offset, uint64_t length,
+		int keep);
+
+/* The smallest piece that is given back, in bytes. */
+#define STORE_PAGE 4096u
+
+#endif

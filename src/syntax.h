@@ -1,0 +1,69 @@
+/*
+ * The grammar of a line: words, quotes, key=value, sizes; and back again.
+ *
+ * The admin protocol and the configuration file share it. Nothing here
+ * allocates or keeps state.
+ */
+#ifndef UBLKD_SYNTAX_H
+#define UBLKD_SYNTAX_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define SYNTAX_LINE_MAX 4096	/* bytes of a line, its LF not counted */
+#define SYNTAX_WORDS_MAX 64	/* words of a line, its @tag not counted */
+#define SYNTAX_TAG_MAX 64	/* bytes of a tag, the @ not counted */
+
+/* A line that was split. The words point into the buffer. */
+struct syntax_line {
+	const char *tag;	/* without its @, or NULL */
+	int count;
+	const char *words[SYNTAX_WORDS_MAX];
+	char buffer[SYNTAX_LINE_MAX + 1];
+};
+
+/*
+ * Split length bytes (no LF; a trailing CR is taken off) into words. A blank
+ * line or one that begins with # has count 0; an unquoted word that begins
+ * with # ends the line. Returns 0, or -1 with *why naming the mistake; the
+ * tag is valid in both cases if the line began with one.
+ */
+int syntax_split(struct syntax_line *line, const char *text, size_t length,
+		 const char **why);
+
+/*
+ * If word is key=value with a key of [a-z][a-z0-9-]*, return its value and
+ * set *key_length; else NULL.
+ */
+const char *syntax_value(const char *word, size_t *key_length);
+
+/*
+ * A size in bytes: digits, then at most one of K M G T P E (either case),
+ * powers of 1024. Returns 0, -EINVAL for a malformed one, or -ERANGE for one
+ * that is negative or does not fit.
+ */
+int syntax_size(const char *text, uint64_t *value);
+
+/* A plain decimal number, with the errors of syntax_size(). */
+int syntax_number(const char *text, uint64_t *value);
+
+/* yes, no, on, off, true, false, 1, 0. Returns 0 or -EINVAL. */
+int syntax_flag(const char *text, int *value);
+
+/* Whether the bytes are well-formed UTF-8 without NUL. */
+int syntax_is_utf8(const char *text, size_t length);
+
+/*
+ * Write text as one word that syntax_split() reads back as the same bytes:
+ * bare if it can be, else in double quotes, control characters escaped always.
+ * Truncates at size (always terminated). Returns the length it wanted.
+ */
+size_t syntax_quote(char *buffer, size_t size, const char *text);
+
+/* The same, always in quotes: for text="..." that people read. */
+size_t syntax_quote_text(char *buffer, size_t size, const char *text);
+
+/* Format bytes as the shortest exact size, 64M or 1000; at least 24 bytes. */
+void syntax_format_size(char *buffer, size_t size, uint64_t bytes);
+
+#endif

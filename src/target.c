@@ -1,0 +1,40 @@
+#include "target.h"
+
+#include <string.h>
+
+
+
+const struct target_ops *const target_table[] = {
+	&target_null,
+	&target_ram,
+	NULL,
+};
+
+const struct target_ops *target_find(const char *name)
+{
+	int i;
+
+	for (i = 0; target_table[i]; i++)
+		if (strcmp(target_table[i]->name, name) == 0)
+			return target_table[i];
+	return NULL;
+}
+
+int target_check_size(uint64_t size, uint32_t block_size,
+		      struct failure *failure)
+{
+	if (size == 0)
+		return failure_set(failure, SYMBOL_RANGE, 0, "size",
+				   "size=0: a device needs at least one block "
+				   "of %u bytes", block_size);
+	if (size % block_size)
+		return failure_set(failure, SYMBOL_RANGE, 0, "size",
+				   "size=%llu is not a multiple of the block "
+				   "size of %u bytes",
+				   (unsigned long long)size, block_size);
+	if (size > INT64_MAX)
+		return failure_set(failure, SYMBOL_RANGE, 0, "size",
+				   "size=%llu is more than the kernel can "
+				   "address", (unsigned long long)size);
+	return 0;
+}

@@ -1,0 +1,76 @@
+/*
+ * Targets: what serves a device's I/O. One file each, one ops table each.
+ */
+#ifndef UBLKD_TARGET_H
+#define UBLKD_TARGET_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "failure.h"
+#include "io.h"
+#include "option.h"
+
+/* What a device on this target looks like to the kernel. */
+struct geometry {
+	uint64_t size;			/* bytes, a multiple of block_size */
+	uint32_t block_size;		/* logical; set by the caller */
+	uint32_t physical_block_size;	/* 0: as block_size */
+	uint32_t discard_granularity;	/* bytes; 0: cannot discard */
+	uint32_t max_discard;		/* bytes in one request */
+	uint32_t max_write_zeroes;	/* bytes; 0: the kernel writes zeroes */
+	int volatile_cache;		/* a write is durable after a FLUSH only */
+};
+
+struct target_ops;
+
+/* The head of every target's own structure. */
+struct target {
+	const struct target_ops *ops;
+};
+
+struct target_ops {
+	const char *name;
+	const char *help;		/* one sentence */
+	const struct option *options;	/* ends with a NULL name */
+
+	/*
+	 * Open from the values of `options`; geometry->block_size is given.
+	 * Fills the rest of *geometry. Nothing exists in the kernel yet.
+	 * Returns the target or NULL with *failure filled.
+	 */
+	struct target *(*open)(const struct option_value *values,
+			       struct geometry *geometry,
+			       struct failure *failure);
+
+	/* Begin one request; io_done() follows now or later, exactly once. */
+	void (*submit)(struct target *target, struct io *io);
+
+	/* Append " key=value..." about the present state; may be NULL. */
+	void (*describe)(const struct target *target, char *text, size_t size);
+
+	/* No request is under way. Frees the target. */
+	void (*close)(struct target *target);
+};
+
+extern const struct target_ops target_null, target_ram;
+
+/* All targets, ending with NULL. */
+extern const struct target_ops *const target_table[];
+
+/* The target of that name or NULL. */
+const struct target_ops *target_find(const char *name);
+
+static inline void target_submit(struct target *target, struct io *io)
+{
+	target->ops->submit(target, io);
+}
+
+/*
+ * Check a size that was asked for: above 0, a multiple of the block size, not
+ * more than the kernel can address. Returns 0 or -1 with *failure filled.
+ */
+int target_check_size(uint64_t size, uint32_t block_size,
+		      struct failure *failure);
+
+#endif

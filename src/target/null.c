@@ -1,0 +1,82 @@
+/*
+ * null: writes vanish, reads give zeroes. With fill=no nothing is moved at
+ * all, and a reader sees whatever its pages held: for measuring only.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../target.h"
+
+enum { SIZE, FILL };
+
+static const struct option options[] = {
+	[SIZE] = { .name = "size", .type = OPTION_SIZE, .fallback = "250G",
+		   .help = "size of the device in bytes" },
+	[FILL] = { .name = "fill", .type = OPTION_FLAG, .fallback = "yes",
+		   .help = "answer reads with zeroes; with no, nothing is "
+			   "moved and the reader sees old memory" },
+	{ .name = NULL },
+};
+
+struct null {
+	struct target target;
+	int fill;
+};
+
+static struct target *null_open(const struct option_value *values,
+				struct geometry *geometry,
+				struct failure *failure)
+{
+	struct null *null;
+
+	if (target_check_size(values[SIZE].number, geometry->block_size,
+			      failure) < 0)
+		return NULL;
+	null = calloc(1, sizeof(*null));
+	if (!null) {
+		failure_set(failure, SYMBOL_LIMIT, ENOMEM, NULL,
+			    "null: out of memory");
+		return NULL;
+	}
+	null->target.ops = &target_null;
+	null->fill = values[FILL].number != 0;
+	geometry->size = values[SIZE].number;
+	geometry->discard_granularity = 4096;
+	geometry->max_discard = 1U << 30;
+	geometry->max_write_zeroes = 1U << 30;
+	return &null->target;
+}
+
+static void null_submit(struct target *target, struct io *io)
+{
+	const struct null *null = (const struct null *)target;
+	int error = 0;
+
+	if (io->op == IO_READ && null->fill)
+		error = io_put_zeroes(io, 0, io->length);
+	io_done(io, error);
+}
+
+static void null_describe(const struct target *target, char *text, size_t size)
+{
+	const struct null *null = (const struct null *)target;
+
+	snprintf(text, size, " fill=%s", null->fill ? "yes" : "no");
+}
+
+static void null_close(struct target *target)
+{
+	free(target);
+}
+
+const struct target_ops target_null = {
+	.name = "null",
+	.help = "writes vanish, reads give zeroes",
+	.options = options,
+	.open = null_open,
+	.submit = null_submit,
+	.describe = null_describe,
+	.close = null_close,
+};

@@ -1,0 +1,164 @@
+/*
+ * ram: a disk in memory. Memory is taken when it is written, not when it is
+ * read, and given back by discard and write-zeroes.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../memory.h"
+#include "../store.h"
+#include "../target.h"
+
+enum { SIZE, OVERCOMMIT, MEMORY_LIMIT, MEMORY_RESERVE };
+
+static const struct option options[] = {
+	[SIZE] = { .name = "size", .type = OPTION_SIZE, .required = 1,
+		   .help = "size of the device in bytes" },
+	[OVERCOMMIT] = { .name = "overcommit", .type = OPTION_FLAG,
+			 .fallback = "no",
+			 .help = "allow a size above the memory that is "
+				 "available now" },
+	[MEMORY_LIMIT] = { .name = "memory-limit", .type = OPTION_SIZE,
+			   .help = "memory that the data may take; more is "
+				   "ENOSPC to the writer (default: the size)" },
+	[MEMORY_RESERVE] = { .name = "memory-reserve", .type = OPTION_SIZE,
+			     .fallback = "72M",
+			     .help = "memory that must stay available on the "
+				     "host; below it the writer gets ENOSPC" },
+	{ .name = NULL },
+};
+
+/* Bounded, because freeing pages takes the one thread's time. */
+#define CLEAR_MAX (32U << 20)
+
+struct ram {
+	struct target target;
+	struct store store;
+};
+
+static int check_room(const struct option_value *values,
+		      struct failure *failure)
+{
+	uint64_t size = values[SIZE].number, room = memory_headroom();
+
+	if (values[OVERCOMMIT].number || size <= room)
+		return 0;
+	return failure_set(failure, SYMBOL_LIMIT, ENOMEM, "size",
+			   "size=%s is more than the %llu MiB of memory that "
+			   "are available; overcommit=yes allows it",
+			   values[SIZE].text,
+			   (unsigned long long)(room >> 20));
+}
+
+static struct target *ram_open(const struct option_value *values,
+			       struct geometry *geometry,
+			       struct failure *failure)
+{
+	uint64_t size = values[SIZE].number, limit = UINT64_MAX;
+	struct ram *ram;
+	int error;
+
+	if (target_check_size(size, geometry->block_size, failure) < 0 ||
+	    check_room(values, failure) < 0)
+		return NULL;
+	if (values[MEMORY_LIMIT].given)
+		limit = values[MEMORY_LIMIT].number;
+	ram = calloc(1, sizeof(*ram));
+	error = ram ? store_open(&ram->store, size, limit,
+				 values[MEMORY_RESERVE].number)
+		    : -ENOMEM;
+	if (error) {
+		failure_set(failure, SYMBOL_LIMIT, error, "size",
+			    "a RAM disk of %s cannot be made: %s",
+			    values[SIZE].text, strerror(-error));
+		free(ram);
+		return NULL;
+	}
+	ram->target.ops = &target_ram;
+	geometry->size = size;
+	geometry->physical_block_size = STORE_PAGE;
+	geometry->discard_granularity = STORE_PAGE;
+	geometry->max_discard = CLEAR_MAX;
+	geometry->max_write_zeroes = CLEAR_MAX;
+	return &ram->target;
+}
+
+/* In pieces: what is there from the store, holes from the zero page. */
+static int ram_read(struct ram *ram, const struct io *io)
+{
+	uint32_t at = 0;
+	int error = 0;
+
+	while (at < io->length && !error) {
+		uint64_t offset = io->offset + at;
+		int is_there;
+		uint32_t run = (uint32_t)store_run(&ram->store, offset,
+						   io->length - at, &is_there);
+
+		if (is_there)
+			error = io_put(io, ram->store.bytes + offset, at, run);
+		else
+			error = io_put_zeroes(io, at, run);
+		at += run;
+	}
+	return error;
+}
+
+static int ram_write(struct ram *ram, const struct io *io)
+{
+	int error = store_grow(&ram->store, io->offset, io->length);
+
+	if (error)
+		return error;
+	return io_take(io, ram->store.bytes + io->offset, 0, io->length);
+}
+
+static int ram_serve(struct ram *ram, const struct io *io)
+{
+	switch (io->op) {
+	case IO_READ:
+		return ram_read(ram, io);
+	case IO_WRITE:
+		return ram_write(ram, io);
+	case IO_DISCARD:
+		return store_clear(&ram->store, io->offset, io->length, 0);
+	case IO_WRITE_ZEROES:
+		return store_clear(&ram->store, io->offset, io->length,
+				   io->flags & IO_KEEP_SPACE);
+	default:
+		return 0;	/* a flush: memory is as durable as it gets */
+	}
+}
+
+static void ram_submit(struct target *target, struct io *io)
+{
+	io_done(io, ram_serve((struct ram *)target, io));
+}
+
+static void ram_describe(const struct target *target, char *text, size_t size)
+{
+	const struct ram *ram = (const struct ram *)target;
+
+	snprintf(text, size, " used=%llu",
+		 (unsigned long long)ram->store.used);
+}
+
+static void ram_close(struct target *target)
+{
+	struct ram *ram = (struct ram *)target;
+
+	store_close(&ram->store);
+	free(ram);
+}
+
+const struct target_ops target_ram = {
+	.name = "ram",
+	.help = "a sparse disk in memory",
+	.options = options,
+	.open = ram_open,
+	.submit = ram_submit,
+	.describe = ram_describe,
+	.close = ram_close,
+};

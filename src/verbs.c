@@ -1,0 +1,354 @@
+#include "verbs.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "command.h"
+#include "server.h"
+
+#define LIST_TURN 16		/* devices listed before others get a turn */
+
+/* ---- a device named by id=, name= or a bare word ---- */
+
+static struct device *find_word(struct device_set *set, const char *word)
+{
+	uint64_t id;
+
+	if (strncmp(word, "/dev/", 5) == 0)
+		word += 5;
+	if (syntax_number(word, &id) == 0 && id < DEVICE_ID_ANY)
+		return device_find(set, (uint32_t)id);
+	return device_find_name(set, word);
+}
+
+static const char *first_word(const struct request *request)
+{
+	size_t length;
+	int i;
+
+	for (i = 1; i < request->line.count; i++)
+		if (!syntax_value(request->line.words[i], &length))
+			return request->line.words[i];
+	return NULL;
+}
+
+/* Returns NULL when the request has been answered with an error. */
+static struct device *find_device(struct request *request)
+{
+	const struct option_value *id = &request->values[VERB_DEL_ID];
+	const struct option_value *name = &request->values[VERB_DEL_NAME];
+	struct device_set *set = &request->host->devices;
+	const char *word = first_word(request), *which = word;
+	struct device *device;
+
+	if (id->given + name->given + (word != NULL) != 1) {
+		request_refuse(request, SYMBOL_ARG, NULL,
+			       "name one device: id=N, name=NAME or just N");
+		return NULL;
+	}
+	if (id->given) {
+		which = id->text;
+		device = device_find(set, (uint32_t)id->number);
+	} else if (name->given) {
+		which = name->text;
+		device = device_find_name(set, name->text);
+	} else {
+		device = find_word(set, word);
+	}
+	if (!device)
+		request_refuse(request, SYMBOL_NOTFOUND, which,
+			       "there is no such device; 'list' shows all");
+	return device;
+}
+
+/* ---- list and show ---- */
+
+static void print_device(struct request *request, const struct device *device)
+{
+	const struct device_spec *spec = &device->spec;
+	char more[256] = "";
+
+	if (spec->target->ops->describe)
+		spec->target->ops->describe(spec->target, more, sizeof(more));
+	request_print(request, "dev id=%u name=%s state=%s target=%s size=%llu "
+		      "dev=/dev/%s ro=%s queues=%u depth=%u block-size=%u "
+		      "max-io=%u mode=user-copy%s", spec->id,
+		      device_name(device), device_state(device),
+		      spec->target->ops->name,
+		      (unsigned long long)spec->geometry.size, device->disk,
+		      spec->read_only ? "yes" : "no", spec->queues,
+		      spec->depth, spec->geometry.block_size, spec->max_io,
+		      more);
+}
+
+int verb_list(struct request *request)
+{
+	const struct device_set *set = &request->host->devices;
+	const struct device *device;
+	int turn = 0;
+
+	for (device = set->first; device; device = device->next) {
+		if (device->spec.id < request->cursor || !device->disk[0])
+			continue;
+		if (turn++ == LIST_TURN)
+			return 1;
+		print_device(request, device);
+		request->cursor = (uint64_t)device->spec.id + 1;
+	}
+	request_ok(request, " seq=%llu", (unsigned long long)set->seq);
+	return 0;
+}
+
+static void print_queue(struct request *request, const struct queue *queue)
+{
+	const struct io_port *port = &queue->port;
+
+	request_print(request, "queue id=%u depth=%u owned=%u reads=%llu "
+		      "read-bytes=%llu writes=%llu write-bytes=%llu "
+		      "flushes=%llu discards=%llu write-zeroes=%llu "
+		      "errors=%llu", port->queue_id, queue->depth, port->owned,
+		      (unsigned long long)port->count[IO_READ],
+		      (unsigned long long)port->bytes[IO_READ],
+		      (unsigned long long)port->count[IO_WRITE],
+		      (unsigned long long)port->bytes[IO_WRITE],
+		      (unsigned long long)port->count[IO_FLUSH],
+		      (unsigned long long)port->count[IO_DISCARD],
+		      (unsigned long long)port->count[IO_WRITE_ZEROES],
+		      (unsigned long long)port->errors);
+}
+
+int verb_show(struct request *request)
+{
+	const struct device *device = find_device(request);
+	char words[2 * SYNTAX_LINE_MAX];
+	unsigned first = (unsigned)request->cursor, i;
+
+	if (!device)
+		return 0;
+	if (first == 0) {
+		print_device(request, device);
+		syntax_quote_text(words, sizeof(words), device->spec.words);
+		request_print(request, "command text=%s", words);
+	}
+	for (i = first; i < device->open_queues; i++) {
+		if (i == first + LIST_TURN) {
+			request->cursor = i;
+			return 1;
+		}
+		print_queue(request, &device->queues[i]);
+	}
+	request_ok(request, " seq=%llu",
+		   (unsigned long long)request->host->devices.seq);
+	return 0;
+}
+
+/* ---- del ---- */
+
+static void on_deleted(void *context, struct device *device,
+		       const struct failure *failure)
+{
+	struct request *request = context;
+
+	if (failure)
+		request_fail(request, failure);
+	else
+		request_ok(request, " id=%u", device->spec.id);
+}
+
+int verb_del(struct request *request)
+{
+	struct device *device = find_device(request);
+	struct failure failure;
+
+	if (device && device_delete(device,
+				    request->values[VERB_DEL_FORCE].number != 0,
+				    on_deleted, request, &failure) < 0)
+		request_fail(request, &failure);
+	return 0;
+}
+
+/* ---- shutdown ---- */
+
+static void begin_shutdown(struct request *request)
+{
+	struct message message = { .magic = MESSAGE_MAGIC,
+				   .type = MESSAGE_SHUTDOWN };
+	struct command_host *host = request->host;
+
+	request->next = host->leaving;
+	host->leaving = request;
+	channel_send(host->devices.channel, &message, NULL, 0);
+	command_stop_all(host);
+}
+
+/* Ask one device after the other whether it is in use. */
+static int check_next(struct request *request);
+
+static void on_checked(void *context, struct device *device,
+		       const struct failure *failure)
+{
+	struct request *request = context;
+
+	request->cursor = (uint64_t)device->spec.id + 1;
+	if (failure && !request->host->stopping)
+		request_fail(request, failure);
+	else
+		check_next(request);
+}
+
+static int check_next(struct request *request)
+{
+	struct device *device = request->host->devices.first;
+	struct failure failure;
+
+	while (device && (device->spec.id < request->cursor ||
+			  device->step != DEVICE_LIVE))
+		device = device->next;
+	if (!device || request->host->stopping)
+		begin_shutdown(request);
+	else if (device_check(device, on_checked, request, &failure) < 0)
+		request_fail(request, &failure);
+	return 0;
+}
+
+int verb_shutdown(struct request *request)
+{
+	if (request->values[VERB_SHUTDOWN_FORCE].number)
+		begin_shutdown(request);
+	else
+		check_next(request);
+	return 0;
+}
+
+void command_stop_all(struct command_host *host)
+{
+	if (host->stopping)
+		return;
+	host->stopping = 1;
+	device_delete_all(&host->devices);
+}
+
+void command_answer_leaving(struct command_host *host)
+{
+	struct request *request;
+
+	while ((request = host->leaving)) {
+		host->leaving = request->next;
+		request_ok(request, "%s", "");
+	}
+}
+
+/* ---- the rest ---- */
+
+int verb_ping(struct request *request)
+{
+	request_ok(request, "%s", "");
+	return 0;
+}
+
+int verb_version(struct request *request)
+{
+	request_ok(request, " version=%s proto=%d pid=%d keeper-pid=%d",
+		   PACKAGE_VERSION, SERVER_PROTO, (int)getpid(),
+		   (int)getppid());
+	return 0;
+}
+
+int verb_on_error(struct request *request)
+{
+	const char *word = request->line.count > 1 ? request->line.words[1]
+						   : "";
+	int stop = strcmp(word, "stop") == 0;
+
+	if (!stop && strcmp(word, "continue") != 0)
+		return request_refuse(request, SYMBOL_ARG, word,
+				      "on-error takes stop or continue");
+	request->session->stop_on_error = stop;
+	request->session->failed = 0;
+	request_ok(request, "%s", "");
+	return 0;
+}
+
+/* ---- features ---- */
+
+static const struct {
+	const char *name;
+	uint64_t bit;
+	int required;
+} features[] = {
+	{ "zero-copy", UBLK_F_SUPPORT_ZERO_COPY, 0 },
+	{ "need-get-data", UBLK_F_NEED_GET_DATA, 0 },
+	{ "recovery", UBLK_F_USER_RECOVERY, 0 },
+	{ "recovery-reissue", UBLK_F_USER_RECOVERY_REISSUE, 0 },
+	{ "recovery-fail-io", UBLK_F_USER_RECOVERY_FAIL_IO, 0 },
+	{ "unprivileged", UBLK_F_UNPRIVILEGED_DEV, 0 },
+	{ "ioctl-encode", UBLK_F_CMD_IOCTL_ENCODE, 1 },
+	{ "user-copy", UBLK_F_USER_COPY, 1 },
+	{ "zoned", UBLK_F_ZONED, 0 },
+	{ "update-size", UBLK_F_UPDATE_SIZE, 0 },
+	{ "auto-buffer", UBLK_F_AUTO_BUF_REG, 0 },
+	{ "quiesce", UBLK_F_QUIESCE, 0 },
+	{ "batch", UBLK_F_BATCH_IO, 0 },
+	{ "integrity", UBLK_F_INTEGRITY, 0 },
+	{ "safe-stop", UBLK_F_SAFE_STOP_DEV, 0 },
+	{ "no-partscan", UBLK_F_NO_AUTO_PART_SCAN, 0 },
+};
+
+static void answer_features(struct request *request, uint64_t have)
+{
+	unsigned i;
+
+	for (i = 0; i < sizeof(features) / sizeof(features[0]); i++)
+		request_print(request, "feature name=%s have=%s required=%s",
+			      features[i].name,
+			      have & features[i].bit ? "yes" : "no",
+			      features[i].required ? "yes" : "no");
+	request_ok(request, " bits=0x%llx", (unsigned long long)have);
+}
+
+static void fail_features(struct request *request, int error)
+{
+	struct failure failure;
+
+	device_driver_failure(error, &failure);
+	request_fail(request, &failure);
+}
+
+void command_features_answer(struct command_host *host,
+			     const struct message *message)
+{
+	struct request *request = host->waiting;
+
+	if (!request)
+		return;
+	host->waiting = request->next;
+	if (message->result < 0)
+		fail_features(request, message->result);
+	else
+		answer_features(request, message->number);
+}
+
+int verb_features(struct request *request)
+{
+	struct message message = { .magic = MESSAGE_MAGIC,
+				   .type = MESSAGE_FEATURES };
+	struct command_host *host = request->host;
+	struct request **last = &host->waiting;
+	int error;
+
+	if (host->keeper_gone) {
+		answer_features(request, host->devices.features);
+		return 0;
+	}
+	while (*last)
+		last = &(*last)->next;
+	*last = request;
+	request->next = NULL;
+	error = channel_send(host->devices.channel, &message, NULL, 0);
+	if (error) {
+		*last = NULL;
+		fail_features(request, error);
+	}
+	return 0;
+}
