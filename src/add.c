@@ -12,26 +12,41 @@
 enum { ID, NAME, QUEUES, DEPTH, MAX_IO, BLOCK_SIZE, RO };
 
 const struct option verb_add_options[] = {
-	[ID] = { .name = "id", .type = OPTION_NUMBER,
+	[ID] = { .name = "id",
+		 .type = OPTION_NUMBER,
 		 .max = UBLK_MAX_DEVICES - 1,
 		 .help = "number of the device: /dev/ublkbN (default: the "
 			 "first that is free)" },
-	[NAME] = { .name = "name", .type = OPTION_NAME,
+	[NAME] = { .name = "name",
+		   .type = OPTION_NAME,
 		   .help = "a name of your own for it (default: ublkbN)" },
-	[QUEUES] = { .name = "queues", .type = OPTION_NUMBER, .min = 1,
+	[QUEUES] = { .name = "queues",
+		     .type = OPTION_NUMBER,
+		     .min = 1,
 		     .max = UBLK_MAX_QUEUES,
 		     .help = "hardware queues; the driver gives at most one a "
 			     "CPU (default: 2, or the CPUs if fewer)" },
-	[DEPTH] = { .name = "depth", .type = OPTION_NUMBER, .fallback = "128",
-		    .min = 1, .max = UBLK_MAX_QUEUE_DEPTH,
+	[DEPTH] = { .name = "depth",
+		    .type = OPTION_NUMBER,
+		    .fallback = "128",
+		    .min = 1,
+		    .max = UBLK_MAX_QUEUE_DEPTH,
 		    .help = "requests in flight in each queue" },
-	[MAX_IO] = { .name = "max-io", .type = OPTION_SIZE, .fallback = "512K",
-		     .min = 4096, .max = UBLK_MAX_IO_BYTES,
+	[MAX_IO] = { .name = "max-io",
+		     .type = OPTION_SIZE,
+		     .fallback = "512K",
+		     .min = 4096,
+		     .max = UBLK_MAX_IO_BYTES,
 		     .help = "largest request, a multiple of 4K" },
-	[BLOCK_SIZE] = { .name = "block-size", .type = OPTION_SIZE,
-			 .fallback = "512", .min = 512, .max = 4096,
+	[BLOCK_SIZE] = { .name = "block-size",
+			 .type = OPTION_SIZE,
+			 .fallback = "512",
+			 .min = 512,
+			 .max = 4096,
 			 .help = "logical block size: 512, 1K, 2K or 4K" },
-	[RO] = { .name = "ro", .type = OPTION_FLAG, .fallback = "no",
+	[RO] = { .name = "ro",
+		 .type = OPTION_FLAG,
+		 .fallback = "no",
 		 .help = "read-only" },
 	{ .name = NULL },
 };
@@ -69,16 +84,16 @@ static int read_pair(const struct target_ops *target, const char *word,
 }
 
 static int read_add(const struct request *request,
-		    const struct target_ops *target,
-		    struct add_values *values, struct failure *failure)
+		    const struct target_ops *target, struct add_values *values,
+		    struct failure *failure)
 {
 	int i;
 
 	option_defaults(verb_add_options, values->common);
 	option_defaults(target->options, values->target);
 	for (i = 2; i < request->line.count; i++)
-		if (read_pair(target, request->line.words[i], values,
-			      failure) < 0)
+		if (read_pair(target, request->line.words[i], values, failure) <
+		    0)
 			return -1;
 	return option_check_required(target->options, values->target, failure);
 }
@@ -88,8 +103,8 @@ static uint16_t default_queues(void)
 	return sysconf(_SC_NPROCESSORS_ONLN) > 1 ? 2 : 1;
 }
 
-static int set_spec(const struct option_value *common,
-		    struct device_spec *spec, struct failure *failure)
+static int set_spec(const struct option_value *common, struct device_spec *spec,
+		    struct failure *failure)
 {
 	uint64_t block = common[BLOCK_SIZE].number;
 
@@ -139,9 +154,9 @@ static char *join_words(const struct syntax_line *line)
 static void print_added(struct request *request, const struct device *device,
 			const char *more)
 {
-	request_ok(request, " id=%u dev=/dev/%s name=%s queues=%u%s",
+	request_ok(request, " id=%u dev=/dev/%s name=%s queues=%u depth=%u%s",
 		   device->spec.id, device->disk, device_name(device),
-		   device->spec.queues, more);
+		   device->spec.queues, device->spec.depth, more);
 }
 
 static void on_added(void *context, struct device *device,
@@ -162,8 +177,8 @@ static int answer_taken(struct request *request, const struct device *device,
 	if (strcmp(device->spec.words, words) != 0)
 		return request_refuse(request, SYMBOL_EXISTS, arg,
 				      "the %s is in use by device %u, which "
-				      "another command made", arg,
-				      device->spec.id);
+				      "another command made",
+				      arg, device->spec.id);
 	if (device->step != DEVICE_LIVE && device->step != DEVICE_BUSY)
 		return request_refuse(request, SYMBOL_BUSY, arg,
 				      "device %u is %s just now",
@@ -215,8 +230,9 @@ int verb_add(struct request *request)
 	struct failure failure;
 
 	if (request->line.count < 2)
-		return request_refuse(request, SYMBOL_ARG, NULL,
-				      "add what? 'targets' lists what there is");
+		return request_refuse(
+			request, SYMBOL_ARG, NULL,
+			"add what? 'targets' lists what there is");
 	target = target_find(request->line.words[1]);
 	if (!target)
 		return request_refuse(request, SYMBOL_UNKNOWN,

@@ -11,9 +11,9 @@
 #include "log.h"
 #include "server.h"
 
-#define INPUT_BYTES 8192	/* more than the longest line and its end */
-#define ACCEPT_MAX 16		/* connections taken before others get a turn */
-#define ACCEPT_PAUSE 1.0	/* s, when no descriptor is left */
+#define INPUT_BYTES  8192 /* more than the longest line and its end */
+#define ACCEPT_MAX   16	  /* connections taken before others get a turn */
+#define ACCEPT_PAUSE 1.0  /* s, when no descriptor is left */
 
 struct admin {
 	struct ev_loop *loop;
@@ -24,18 +24,18 @@ struct admin {
 };
 
 struct client {
-	struct request request;		/* first: a request is its client */
+	struct request request; /* first: a request is its client */
 	struct client *next;
 	struct admin *admin;
 	struct session session;
 	int fd;
-	int busy;		/* a command has not been answered yet */
-	int more;		/* it is a listing that wants to go on */
-	int skipping;		/* the rest of a line that was too long */
-	int ended;		/* the peer has sent all it will */
-	int dead;		/* to be freed as soon as it is not busy */
+	int busy;     /* a command has not been answered yet */
+	int more;     /* it is a listing that wants to go on */
+	int skipping; /* the rest of a line that was too long */
+	int ended;    /* the peer has sent all it will */
+	int dead;     /* to be freed as soon as it is not busy */
 	ev_io reader, writer;
-	ev_timer turn;		/* goes on in the loop's next turn */
+	ev_timer turn; /* goes on in the loop's next turn */
 	ev_timer wait;
 	ev_timer drain;
 	size_t input_length;
@@ -49,8 +49,8 @@ static size_t output_length(const struct client *client)
 	return client->output_end - client->output_start;
 }
 
-static void start_timer(struct client *client, ev_timer *timer,
-			ev_tstamp after, ev_tstamp repeat)
+static void start_timer(struct client *client, ev_timer *timer, ev_tstamp after,
+			ev_tstamp repeat)
 {
 	if (ev_is_active(timer))
 		return;
@@ -220,8 +220,8 @@ static void consume(struct client *client, size_t length)
 /* A line that is too long is told of once and skipped up to its LF. */
 static void skip_long(struct client *client, int was_told, const char *end)
 {
-	consume(client, end ? (size_t)(end - client->input) + 1
-			    : client->input_length);
+	consume(client,
+		end ? (size_t)(end - client->input) + 1 : client->input_length);
 	client->skipping = !end;
 	if (!was_told) {
 		client->request.line.tag = NULL;
@@ -368,8 +368,7 @@ static int is_too_many(const struct admin *admin, uid_t uid)
 
 static void refuse_connection(int fd)
 {
-	static const char text[] =
-		"ERR limit text=\"too many connections\"\n";
+	static const char text[] = "ERR limit text=\"too many connections\"\n";
 
 	if (send(fd, text, sizeof(text) - 1, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
 		log_debug("a client left before it was refused");

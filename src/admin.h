@@ -12,11 +12,11 @@
 struct admin;
 
 #define ADMIN_CLIENTS_MAX 32	/* connections of users other than root */
-#define ADMIN_UID_MAX 8		/* of one such user */
-#define ADMIN_ROOT_MAX 128	/* connections of root */
-#define ADMIN_OUTPUT_MAX 65536	/* bytes unread before a client is not read */
-#define ADMIN_DRAIN_TIME 30.0	/* s above that before it is closed */
-#define ADMIN_WAIT_TIME 0.25	/* s between WAITs to a half-closed client */
+#define ADMIN_UID_MAX	  8	/* of one such user */
+#define ADMIN_ROOT_MAX	  128	/* connections of root */
+#define ADMIN_OUTPUT_MAX  65536 /* bytes unread before a client is not read */
+#define ADMIN_DRAIN_TIME  30.0	/* s above that before it is closed */
+#define ADMIN_WAIT_TIME	  0.25	/* s between WAITs to a half-closed client */
 
 /*
  * Serve clients on a listening socket, which stays the caller's. Returns NULL

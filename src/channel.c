@@ -8,7 +8,7 @@
 
 #include "log.h"
 
-#define TURN_MAX 32		/* messages read before others get a turn */
+#define TURN_MAX 32 /* messages read before others get a turn */
 
 struct channel_item {
 	struct channel_item *next;

@@ -21,9 +21,9 @@ typedef void channel_gone(struct channel *channel);
 
 struct channel {
 	struct ev_loop *loop;
-	int fd;			/* -1: closed */
+	int fd; /* -1: closed */
 	ev_io reader, writer;
-	struct channel_item *first, **last;	/* what the socket did not take */
+	struct channel_item *first, **last; /* what the socket did not take */
 	channel_receive *receive;
 	channel_gone *gone;
 	void *owner;

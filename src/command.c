@@ -11,28 +11,34 @@
 static const struct option no_options[] = { { .name = NULL } };
 
 static const struct option del_options[] = {
-	[VERB_DEL_ID] = { .name = "id", .type = OPTION_NUMBER,
+	[VERB_DEL_ID] = { .name = "id",
+			  .type = OPTION_NUMBER,
 			  .max = UBLK_MAX_DEVICES - 1,
 			  .help = "the device's number" },
-	[VERB_DEL_NAME] = { .name = "name", .type = OPTION_NAME,
+	[VERB_DEL_NAME] = { .name = "name",
+			    .type = OPTION_NAME,
 			    .help = "the device's name" },
-	[VERB_DEL_FORCE] = { .name = "force", .type = OPTION_FLAG,
+	[VERB_DEL_FORCE] = { .name = "force",
+			     .type = OPTION_FLAG,
 			     .fallback = "no",
 			     .help = "delete it even while it is in use" },
 	{ .name = NULL },
 };
 
 static const struct option show_options[] = {
-	[VERB_DEL_ID] = { .name = "id", .type = OPTION_NUMBER,
+	[VERB_DEL_ID] = { .name = "id",
+			  .type = OPTION_NUMBER,
 			  .max = UBLK_MAX_DEVICES - 1,
 			  .help = "the device's number" },
-	[VERB_DEL_NAME] = { .name = "name", .type = OPTION_NAME,
+	[VERB_DEL_NAME] = { .name = "name",
+			    .type = OPTION_NAME,
 			    .help = "the device's name" },
 	{ .name = NULL },
 };
 
 static const struct option shutdown_options[] = {
-	[VERB_SHUTDOWN_FORCE] = { .name = "force", .type = OPTION_FLAG,
+	[VERB_SHUTDOWN_FORCE] = { .name = "force",
+				  .type = OPTION_FLAG,
 				  .fallback = "no",
 				  .help = "also when devices are in use" },
 	{ .name = NULL },
@@ -136,8 +142,8 @@ void request_fail(struct request *request, const struct failure *failure)
 	request->done(request, failure);
 }
 
-int request_refuse(struct request *request, enum symbol symbol,
-		   const char *arg, const char *format, ...)
+int request_refuse(struct request *request, enum symbol symbol, const char *arg,
+		   const char *format, ...)
 {
 	struct failure failure;
 	char text[sizeof(failure.text)];
@@ -169,18 +175,19 @@ static int read_options(struct request *request, struct failure *failure)
 		if (!value && ++words <= request->command->max_words)
 			continue;
 		if (!value)
-			return failure_set(failure, SYMBOL_ARG, 0, word,
+			return failure_set(
+				failure, SYMBOL_ARG, 0, word,
 				"%s takes no such word; 'help %s' shows it",
-				request->command->verb,
-				request->command->verb);
+				request->command->verb, request->command->verb);
 		which = option_find(options, word, length);
 		if (which < 0)
-			return failure_set(failure, SYMBOL_UNKNOWN, 0, word,
+			return failure_set(
+				failure, SYMBOL_UNKNOWN, 0, word,
 				"%s has no option %.*s; 'help %s' lists them",
 				request->command->verb, (int)length, word,
 				request->command->verb);
-		if (option_read(&options[which], &request->values[which],
-				value, failure) < 0)
+		if (option_read(&options[which], &request->values[which], value,
+				failure) < 0)
 			return -1;
 	}
 	return option_check_required(options, request->values, failure);

@@ -19,28 +19,28 @@ struct request;
 /* What commands act on. */
 struct command_host {
 	struct device_set devices;
-	struct request *waiting;	/* for the driver's features */
-	struct request *leaving;	/* have asked for the shutdown */
-	int stopping;			/* every device is being deleted */
+	struct request *waiting; /* for the driver's features */
+	struct request *leaving; /* have asked for the shutdown */
+	int stopping;		 /* every device is being deleted */
 	int keeper_gone;
 };
 
 /* What one connection has set. */
 struct session {
 	int stop_on_error;
-	int failed;			/* a command has, since on-error stop */
+	int failed; /* a command has, since on-error stop */
 };
 
 struct request {
 	struct command_host *host;
 	struct session *session;
-	uid_t uid;			/* of the peer */
+	uid_t uid; /* of the peer */
 	pid_t pid;
 	struct syntax_line line;
 	const struct command *command;
 	struct option_value values[OPTION_MAX];
-	struct request *next;		/* in the host's list of waiting */
-	uint64_t cursor;		/* of a listing: where it goes on */
+	struct request *next; /* in the host's list of waiting */
+	uint64_t cursor;      /* of a listing: where it goes on */
 
 	/* Take one line of the reply, its newline included. */
 	void (*emit)(struct request *request, const char *text, size_t length);
@@ -50,16 +50,16 @@ struct request {
 
 enum command_access {
 	ACCESS_READ,
-	ACCESS_WRITE,		/* changes something: logged, needs the keeper */
-	ACCESS_ROOT,		/* and names a path or a program: uid 0 only */
+	ACCESS_WRITE, /* changes something: logged, needs the keeper */
+	ACCESS_ROOT,  /* and names a path or a program: uid 0 only */
 };
 
 struct command {
 	const char *verb;
 	enum command_access access;
-	const char *words;	/* what follows the verb, as help shows it */
+	const char *words; /* what follows the verb, as help shows it */
 	int max_words;
-	const struct option *options;	/* NULL: takes its own */
+	const struct option *options; /* NULL: takes its own */
 	const char *help;
 	/*
 	 * Replies with request_ok() or request_fail(), now or later. A long
@@ -104,10 +104,10 @@ void request_ok(struct request *request, const char *format, ...)
 void request_fail(struct request *request, const struct failure *failure);
 
 /* Fail at once. Returns 0, for a command's run to return. */
-int request_refuse(struct request *request, enum symbol symbol,
-		   const char *arg, const char *format, ...)
+int request_refuse(struct request *request, enum symbol symbol, const char *arg,
+		   const char *format, ...)
 	__attribute__((format(printf, 4, 5)));
 
-#define REQUEST_LINE_MAX 8192	/* bytes of one line of a reply */
+#define REQUEST_LINE_MAX 8192 /* bytes of one line of a reply */
 
 #endif

@@ -93,3 +93,8 @@ int control_delete(struct control *control, uint32_t id, uint64_t data)
 {
 	return put_simple(control, UBLK_CMD_DEL_DEV, id, data);
 }
+
+int control_delete_async(struct control *control, uint32_t id, uint64_t data)
+{
+	return put_simple(control, UBLK_CMD_DEL_DEV_ASYNC, id, data);
+}

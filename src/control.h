@@ -16,7 +16,7 @@
 
 struct control {
 	struct ring *ring;
-	int fd;			/* of the control device, -1 until opened */
+	int fd; /* of the control device, -1 until opened */
 };
 
 /*
@@ -51,7 +51,13 @@ int control_stop(struct control *control, uint32_t id, uint64_t data);
 /* 7.x: the same, or -EBUSY at once while anybody has the disk open. */
 int control_try_stop(struct control *control, uint32_t id, uint64_t data);
 
-/* Waits until the last descriptor of the char device is closed. */
+/*
+ * Waits until the id is free: until the char device and, after a STOP under
+ * load, the dead disk have been closed by whoever has them open.
+ */
 int control_delete(struct control *control, uint32_t id, uint64_t data);
+
+/* 6.7 and newer: removes the nodes and does not wait for the id. */
+int control_delete_async(struct control *control, uint32_t id, uint64_t data);
 
 #endif

@@ -10,20 +10,20 @@
 
 #include "log.h"
 
-#define NODE_RETRY 0.010	/* s between looks for a node in /dev */
-#define NODE_PATIENCE 5.0	/* s until it is given up */
-#define BUSY_RETRY 0.1		/* s between looks at who uses a disk */
-#define BUSY_PATIENCE 1.0	/* s: udev and blkid are gone by then */
-#define DRAIN_PATIENCE 2.0	/* s for the tags after a STOP */
-#define DISK_TIMEOUT 1000	/* ms, where the kernel needs it */
+#define NODE_RETRY     0.010 /* s between looks for a node in /dev */
+#define NODE_PATIENCE  5.0   /* s until it is given up */
+#define BUSY_RETRY     0.1   /* s between looks at who uses a disk */
+#define BUSY_PATIENCE  1.0   /* s: udev and blkid are gone by then */
+#define DRAIN_PATIENCE 2.0   /* s for the tags after a STOP */
+#define DISK_TIMEOUT   1000  /* ms, where the kernel needs it */
 
 static void enter(struct device *device, enum device_step step);
 static void poll_drain(struct device *device);
 
 /* What a step does when it begins and when the keeper answers. */
 struct step {
-	const char *state;	/* as users see it */
-	const char *what;	/* in messages: "the driver cannot ..." */
+	const char *state; /* as users see it */
+	const char *what;  /* in messages: "the driver cannot ..." */
 	void (*enter)(struct device *device);
 	void (*answer)(struct device *device, const struct message *message);
 	void (*timer)(struct device *device);
@@ -264,13 +264,31 @@ static void answer_features(struct device *device,
 
 #define DEVICE_FLAGS (UBLK_F_CMD_IOCTL_ENCODE | UBLK_F_USER_COPY)
 
+/* Kernels that abort a dead server's I/O when it closes have UPDATE_SIZE. */
+static int aborts_on_close(const struct device *device)
+{
+	return (device->set->features & UBLK_F_UPDATE_SIZE) != 0;
+}
+
+/*
+ * The others notice a server's death by an idle tag of the queue, and else by
+ * the disk's I/O timeout only; that is 30 s while START reads the partition
+ * table, one request at a time. So there are always two tags.
+ */
+static uint16_t least_depth(const struct device *device)
+{
+	uint16_t least = aborts_on_close(device) ? 1 : 2;
+
+	return device->spec.depth < least ? least : device->spec.depth;
+}
+
 static void enter_add(struct device *device)
 {
 	struct message message = new_message(device, MESSAGE_ADD);
 
 	message.info.dev_id = device->spec.id;
 	message.info.nr_hw_queues = device->spec.queues;
-	message.info.queue_depth = device->spec.depth;
+	message.info.queue_depth = least_depth(device);
 	message.info.max_io_buf_bytes = device->spec.max_io;
 	message.info.flags = DEVICE_FLAGS;
 	ask(device, &message);
@@ -302,8 +320,7 @@ static void answer_add(struct device *device, const struct message *message)
 	if (message->result < 0) {
 		failure_set(&device->failure, failure_symbol(message->result),
 			    message->result, NULL, "cannot %s: %s",
-			    steps[DEVICE_ADD].what,
-			    strerror(-message->result));
+			    steps[DEVICE_ADD].what, strerror(-message->result));
 		forget(device);
 		return;
 	}
@@ -447,12 +464,6 @@ static void enter_start(struct device *device)
 	ask_simple(device, MESSAGE_START);
 }
 
-/* Kernels that abort a dead server's I/O when it closes have UPDATE_SIZE. */
-static int needs_timeout(const struct device *device)
-{
-	return !(device->set->features & UBLK_F_UPDATE_SIZE);
-}
-
 static void answer_start(struct device *device, const struct message *message)
 {
 	if (message->result < 0)
@@ -461,8 +472,8 @@ static void answer_start(struct device *device, const struct message *message)
 	else if (device->doomed)
 		enter(device, DEVICE_STOP);
 	else
-		enter(device, needs_timeout(device) ? DEVICE_TIMEOUT
-						    : DEVICE_NODE);
+		enter(device,
+		      aborts_on_close(device) ? DEVICE_NODE : DEVICE_TIMEOUT);
 }
 
 /* ---- TIMEOUT ---- */
@@ -475,8 +486,7 @@ static void enter_timeout(struct device *device)
 	ask(device, &message);
 }
 
-static void answer_timeout(struct device *device,
-			   const struct message *message)
+static void answer_timeout(struct device *device, const struct message *message)
 {
 	if (message->result < 0)
 		log_warning("%s: cannot set its I/O timeout: %s; if the server "
@@ -540,8 +550,8 @@ static void enter_first_stop(struct device *device)
 {
 	int can_try = device->set->features & UBLK_F_SAFE_STOP_DEV ? 1 : 0;
 
-	enter(device, can_try && !device->force ? DEVICE_TRY_STOP
-						: DEVICE_STOP);
+	enter(device,
+	      can_try && !device->force ? DEVICE_TRY_STOP : DEVICE_STOP);
 }
 
 static void answer_busy(struct device *device, const struct message *message)
@@ -552,7 +562,7 @@ static void answer_busy(struct device *device, const struct message *message)
 		enter(device, DEVICE_STOP);
 	} else if (message->result == -EBUSY) {
 		snprintf(who, sizeof(who), "%s", message->text);
-		if (retry(device, BUSY_RETRY) < 0)
+		if (message->number || retry(device, BUSY_RETRY) < 0)
 			refuse_busy(device, who);
 	} else if (message->result < 0) {
 		refuse_busy(device, "it cannot be told who uses it");
@@ -636,8 +646,11 @@ static void enter_drain(struct device *device)
 
 static void enter_delete(struct device *device)
 {
+	struct message message = new_message(device, MESSAGE_DELETE);
+
 	close_queues(device);
-	ask_simple(device, MESSAGE_DELETE);
+	message.number = device->force != 0;
+	ask(device, &message);
 }
 
 static void answer_delete(struct device *device, const struct message *message)
@@ -731,9 +744,9 @@ static int check_live(const struct device *device, struct failure *failure)
 	return failure_set(failure, SYMBOL_BUSY, EBUSY, "id",
 			   "device %u is busy: another command is %s it",
 			   device->spec.id,
-			   device->step < DEVICE_LIVE ? "adding" :
-			   device->step == DEVICE_BUSY ? "checking" :
-			   "deleting");
+			   device->step < DEVICE_LIVE	 ? "adding"
+			   : device->step == DEVICE_BUSY ? "checking"
+							 : "deleting");
 }
 
 /* Begin something with a live device. Returns 0 or -1. */

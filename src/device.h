@@ -16,21 +16,21 @@
 #include "target.h"
 
 #define DEVICE_NAME_MAX 63
-#define DEVICE_ID_ANY UINT32_MAX
+#define DEVICE_ID_ANY	UINT32_MAX
 
 enum device_step {
-	DEVICE_FEATURES,	/* ask what the driver can do */
+	DEVICE_FEATURES, /* ask what the driver can do */
 	DEVICE_ADD,
 	DEVICE_PARAMS,
-	DEVICE_OPEN,		/* the char device and its queues */
+	DEVICE_OPEN, /* the char device and its queues */
 	DEVICE_START,
-	DEVICE_TIMEOUT,		/* lower the disk's I/O timeout (6.12) */
-	DEVICE_NODE,		/* wait for /dev/ublkbN */
+	DEVICE_TIMEOUT, /* lower the disk's I/O timeout (6.12) */
+	DEVICE_NODE,	/* wait for /dev/ublkbN */
 	DEVICE_LIVE,
-	DEVICE_BUSY,		/* is anybody using it? */
+	DEVICE_BUSY, /* is anybody using it? */
 	DEVICE_TRY_STOP,
 	DEVICE_STOP,
-	DEVICE_DRAIN,		/* wait until the driver gave up every tag */
+	DEVICE_DRAIN, /* wait until the driver gave up every tag */
 	DEVICE_DELETE,
 	DEVICE_STEPS,
 };
@@ -38,13 +38,13 @@ enum device_step {
 /* What `add` was given, beside the target's own options. */
 struct device_spec {
 	uint32_t id;			/* or DEVICE_ID_ANY */
-	char name[DEVICE_NAME_MAX + 1];	/* "": ublkbN */
+	char name[DEVICE_NAME_MAX + 1]; /* "": ublkbN */
 	uint16_t queues, depth;
-	uint32_t max_io;		/* bytes */
+	uint32_t max_io; /* bytes */
 	int read_only;
-	struct geometry geometry;	/* from the target */
-	struct target *target;		/* the device's from device_add() on */
-	char *words;			/* the command as typed, likewise */
+	struct geometry geometry; /* from the target */
+	struct target *target;	  /* the device's from device_add() on */
+	char *words;		  /* the command as typed, likewise */
 };
 
 struct device;
@@ -60,19 +60,19 @@ typedef void device_done(void *context, struct device *device,
 struct device {
 	struct device *next;
 	struct device_set *set;
-	uint64_t serial;		/* of its messages */
+	uint64_t serial; /* of its messages */
 	enum device_step step;
-	struct device_spec spec;	/* id, queues and depth as accepted */
-	char disk[16];			/* "ublkb0"; "" before it has an id */
-	int fd;				/* the char device, or -1 */
-	struct queue *queues;		/* spec.queues of them, once open */
+	struct device_spec spec; /* id, queues and depth as accepted */
+	char disk[16];		 /* "ublkb0"; "" before it has an id */
+	int fd;			 /* the char device, or -1 */
+	struct queue *queues;	 /* spec.queues of them, once open */
 	unsigned open_queues;
-	int force;			/* delete it whoever uses it */
-	int check_only;			/* BUSY is all that was asked for */
-	int doomed;			/* stop it as soon as it is started */
+	int force;	/* delete it whoever uses it */
+	int check_only; /* BUSY is all that was asked for */
+	int doomed;	/* stop it as soon as it is started */
 	ev_timer timer;
 	ev_tstamp deadline;
-	struct failure failure;		/* why it is rolled back */
+	struct failure failure; /* why it is rolled back */
 	device_done *done;
 	void *context;
 };
@@ -80,13 +80,13 @@ struct device {
 /* All devices of a server. */
 struct device_set {
 	struct ev_loop *loop;
-	struct channel *channel;	/* to the keeper */
-	struct device *first;		/* sorted by id, those without at last */
+	struct channel *channel; /* to the keeper */
+	struct device *first;	 /* sorted by id, those without at last */
 	unsigned count;
-	uint64_t features;		/* of the driver, 0: not known yet */
+	uint64_t features; /* of the driver, 0: not known yet */
 	uint64_t next_serial;
-	uint64_t seq;			/* grows with every change of state */
-	void (*on_empty)(struct device_set *set);	/* may be NULL */
+	uint64_t seq; /* grows with every change of state */
+	void (*on_empty)(struct device_set *set); /* may be NULL */
 };
 
 /*

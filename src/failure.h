@@ -28,9 +28,9 @@ enum symbol {
 
 struct failure {
 	enum symbol symbol;
-	int error;		/* positive errno, 0 where none is behind it */
-	char arg[64];		/* the word at fault, "" where none is */
-	char text[320];		/* one sentence: object, operation, reason */
+	int error;	/* positive errno, 0 where none is behind it */
+	char arg[64];	/* the word at fault, "" where none is */
+	char text[320]; /* one sentence: object, operation, reason */
 };
 
 /* The symbol's lowercase name; in ERR lines it stands in lower case too. */

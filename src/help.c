@@ -41,8 +41,10 @@ static void print_option(struct request *request, const struct option *option)
 
 	syntax_quote_text(help, sizeof(help), option->help);
 	format_range(option, range, sizeof(range));
-	request_print(request, "option name=%s type=%s required=%s%s%s%s "
-		      "help=%s", option->name, option_type_name(option->type),
+	request_print(request,
+		      "option name=%s type=%s required=%s%s%s%s "
+		      "help=%s",
+		      option->name, option_type_name(option->type),
 		      option->required ? "yes" : "no",
 		      option->fallback ? " default=" : "",
 		      option->fallback ? option->fallback : "", range, help);

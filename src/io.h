@@ -21,27 +21,27 @@ enum io_op {
 	IO_OPS,
 };
 
-#define IO_FUA 1u		/* durable before it is done */
-#define IO_KEEP_SPACE 2u	/* write zeroes without giving space back */
+#define IO_FUA	      1u /* durable before it is done */
+#define IO_KEEP_SPACE 2u /* write zeroes without giving space back */
 
 /* What the requests of one queue share. */
 struct io_port {
-	struct ring *ring;	/* its fixed file 0 is the char device */
-	int fd;			/* the char device */
+	struct ring *ring; /* its fixed file 0 is the char device */
+	int fd;		   /* the char device */
 	uint16_t queue_id;
-	int in_turn;		/* the queue submits when its turn ends */
-	unsigned owned;		/* requests that are ours at the moment */
+	int in_turn;	/* the queue submits when its turn ends */
+	unsigned owned; /* requests that are ours at the moment */
 	uint64_t count[IO_OPS], bytes[IO_OPS], errors;
 };
 
 struct io {
 	struct io_port *port;
-	uint64_t offset;	/* bytes from the start of the device */
-	uint32_t length;	/* bytes */
+	uint64_t offset; /* bytes from the start of the device */
+	uint32_t length; /* bytes */
 	uint16_t tag;
 	uint8_t op;
 	uint8_t flags;
-	uint8_t owned;		/* ours: delivered and not yet done */
+	uint8_t owned; /* ours: delivered and not yet done */
 };
 
 /*

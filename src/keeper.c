@@ -21,12 +21,13 @@
 #include "usage.h"
 
 #define RING_ENTRIES 256
-#define REAP_MAX 64
-#define GOOD_RUN 1.0		/* s: a server that lived longer is replaced at
+#define REAP_MAX     64
+#define GOOD_RUN \
+	1.0		/* s: a server that lived longer is replaced at
 				   once when it dies */
-#define DELAY_MIN 0.1		/* s: else after this, doubling up to ... */
-#define DELAY_MAX 10.0
-#define DEVICE_MARK 0x7562ULL	/* top of server_flags in our devices */
+#define DELAY_MIN   0.1 /* s: else after this, doubling up to ... */
+#define DELAY_MAX   10.0
+#define DEVICE_MARK 0x7562ULL /* top of server_flags in our devices */
 
 /*
  * A device that exists in the driver, or is about to. At most one job of a
@@ -36,7 +37,7 @@ struct entry {
 	struct entry *next;
 	uint32_t id;
 	struct job *job;
-	int orphaned;		/* its server is dead: stop and delete it */
+	int orphaned; /* its server is dead: stop and delete it */
 };
 
 /* One request of the server, or of the clean-up, until its answer. */
@@ -44,7 +45,7 @@ struct job {
 	struct keeper *keeper;
 	struct entry *entry;	/* NULL for FEATURES */
 	unsigned generation;	/* of the server that asked; 0: the clean-up */
-	struct message message;	/* arguments live here while it runs */
+	struct message message; /* arguments live here while it runs */
 	int stage;
 	int fd;
 	char path[64];
@@ -59,13 +60,13 @@ struct keeper {
 	struct channel channel;
 	uint64_t mark;
 	struct entry *entries;
-	pid_t server;		/* 0: none */
+	pid_t server; /* 0: none */
 	unsigned generation;
 	ev_tstamp started;
 	double delay;
 	int stopping;
 	int ready;
-	int status;		/* of the keeper's own exit */
+	int status; /* of the keeper's own exit */
 	int signal_fd;
 	sigset_t old_signals;
 	ev_io signals, ring_watcher;
@@ -234,14 +235,22 @@ static int begin_busy(struct job *job)
 
 	snprintf(disk, sizeof(disk), "ublkb%u", job->message.id);
 	job->message.text[0] = '\0';
-	if (usage_find(disk, job->message.text, sizeof(job->message.text)))
+	job->message.number = 0;
+	switch (usage_find(disk, job->message.text,
+			   sizeof(job->message.text))) {
+	case USAGE_LASTING:
+		job->message.number = 1;
 		return -EBUSY;
+	case USAGE_OPEN:
+		return -EBUSY;
+	default:
+		break;
+	}
 	snprintf(job->path, sizeof(job->path), "/dev/%s", disk);
 	return ring_put_open(job->keeper->control.ring, job->path,
 			     O_RDONLY | O_EXCL | O_CLOEXEC, job_data(job));
 }
 
-/* Returns 1 while the job goes on. */
 static int end_busy(struct job *job, int result)
 {
 	if (job->stage == 1)
@@ -253,8 +262,8 @@ static int end_busy(struct job *job, int result)
 		return result == -ENOENT || result == -ENXIO ? 0 : result;
 	job->stage = 1;
 	/* The last close can wait for I/O as well. */
-	if (ring_put_close(job->keeper->control.ring, result,
-			   job_data(job)) < 0) {
+	if (ring_put_close(job->keeper->control.ring, result, job_data(job)) <
+	    0) {
 		close(result);
 		return 0;
 	}
@@ -273,15 +282,33 @@ static int begin_stop(struct job *job)
 			    job_data(job));
 }
 
+/*
+ * A disk that is deleted by force may stay open, a mount for instance, for as
+ * long as its user likes: that must hold up nobody.
+ */
 static int begin_delete(struct job *job)
 {
-	return control_delete(&job->keeper->control, job->message.id,
-			      job_data(job));
+	struct control *control = &job->keeper->control;
+
+	if (job->message.number && job->stage == 0)
+		return control_delete_async(control, job->message.id,
+					    job_data(job));
+	return control_delete(control, job->message.id, job_data(job));
+}
+
+/* Kernels before 6.7 only know the command that waits. */
+static int end_delete(struct job *job, int result)
+{
+	if (result != -EOPNOTSUPP || !job->message.number || job->stage)
+		return result;
+	job->stage = 1;
+	return begin_delete(job) < 0 ? result : 1;
 }
 
 static const struct operation {
 	int (*begin)(struct job *job);
-	int (*end)(struct job *job, int result);	/* NULL: as it is */
+	/* NULL: the result as it is. Returns 1 while the job goes on. */
+	int (*end)(struct job *job, int result);
 } operations[] = {
 	[MESSAGE_FEATURES] = { begin_features, NULL },
 	[MESSAGE_ADD] = { begin_add, end_add },
@@ -291,13 +318,13 @@ static const struct operation {
 	[MESSAGE_BUSY] = { begin_busy, end_busy },
 	[MESSAGE_TRY_STOP] = { begin_try_stop, NULL },
 	[MESSAGE_STOP] = { begin_stop, NULL },
-	[MESSAGE_DELETE] = { begin_delete, NULL },
+	[MESSAGE_DELETE] = { begin_delete, end_delete },
 };
 
 static void submit(struct keeper *keeper)
 {
 	if (ring_submit(keeper->control.ring) < 0)
-		ring_raise_event(keeper->control.ring);	/* again next turn */
+		ring_raise_event(keeper->control.ring); /* again next turn */
 }
 
 static void job_begin(struct job *job)
@@ -346,7 +373,7 @@ static void on_ring(struct ev_loop *loop, ev_io *watcher, int events)
 		int result = done[i].result;
 
 		if (!job)
-			continue;	/* the answer to a cancel */
+			continue; /* the answer to a cancel */
 		operation = &operations[job->message.type];
 		if (operation->end)
 			result = operation->end(job, result);
@@ -361,8 +388,7 @@ static void on_ring(struct ev_loop *loop, ev_io *watcher, int events)
 /* End a START that waits for tags which nobody will fetch. */
 static void cancel_start(struct keeper *keeper, struct entry *entry)
 {
-	if (!entry || !entry->job ||
-	    entry->job->message.type != MESSAGE_START)
+	if (!entry || !entry->job || entry->job->message.type != MESSAGE_START)
 		return;
 	if (ring_put_cancel(keeper->control.ring, job_data(entry->job), 0) < 0)
 		log_error("the start of device %u cannot be cancelled",
@@ -383,6 +409,7 @@ static void advance_orphan(struct keeper *keeper, struct entry *entry)
 			  entry->id);
 		return;
 	}
+	job->message.number = 1;
 	job_begin(job);
 }
 
@@ -507,7 +534,8 @@ static void replace_server(struct keeper *keeper)
 		delay = keeper->delay;
 		keeper->delay = delay * 2 < DELAY_MAX ? delay * 2 : DELAY_MAX;
 		log_error("the server lived less than %g s: the next one "
-			  "starts in %g s", GOOD_RUN, delay);
+			  "starts in %g s",
+			  GOOD_RUN, delay);
 	} else {
 		keeper->delay = DELAY_MIN;
 	}
@@ -558,7 +586,8 @@ static void reap_server(struct keeper *keeper)
 		for (entry = keeper->entries; entry; entry = entry->next)
 			lost += !entry->orphaned;
 		log_error("the server, process %d, %s; %u of its devices are "
-			  "deleted", (int)keeper->server,
+			  "deleted",
+			  (int)keeper->server,
 			  describe_end(status, text, sizeof(text)), lost);
 	}
 	keeper->server = 0;
@@ -571,11 +600,15 @@ static void exec_server(struct keeper *keeper, int fd)
 	/* The configuration makes the first server's devices, once. */
 	const char *config = keeper->generation == 1 ? keeper->options->config
 						     : NULL;
-	char *const arguments[] = {
-		"ublkd-server", "--server", "--log-level", (char *)level,
-		keeper->options->foreground ? "--foreground" : "--syslog",
-		config ? "--config" : NULL, (char *)config, NULL
-	};
+	char *const arguments[] = { "ublkd-server",
+				    "--server",
+				    "--log-level",
+				    (char *)level,
+				    keeper->options->foreground ? "--foreground"
+								: "--syslog",
+				    config ? "--config" : NULL,
+				    (char *)config,
+				    NULL };
 
 	sigprocmask(SIG_SETMASK, &keeper->old_signals, NULL);
 	if (dup2(fd, SERVER_FD) < 0)
@@ -698,7 +731,7 @@ static int open_ring(struct keeper *keeper)
 /* Devices carry this, so that a later keeper on the same socket knows them. */
 static uint64_t path_mark(const char *path)
 {
-	uint32_t hash = 2166136261u;	/* FNV-1a */
+	uint32_t hash = 2166136261u; /* FNV-1a */
 
 	while (*path)
 		hash = (hash ^ (unsigned char)*path++) * 16777619u;
@@ -712,8 +745,8 @@ static void adopt_leftover(struct keeper *keeper, uint32_t id)
 	struct entry *entry;
 
 	if (control_get_info(&keeper->control, id, &info, 0) < 0 ||
-	    ring_wait(keeper->control.ring, &event) < 0 ||
-	    event.result < 0 || info.server_flags != keeper->mark)
+	    ring_wait(keeper->control.ring, &event) < 0 || event.result < 0 ||
+	    info.server_flags != keeper->mark)
 		return;
 	entry = entry_new(keeper, id);
 	if (!entry)
@@ -764,8 +797,8 @@ static int open_all(struct keeper *keeper, struct failure *failure)
 				   "libev cannot make an epoll loop");
 	ev_timer_init(&keeper->restart, on_restart, 0, 0);
 	keeper->restart.data = keeper;
-	if (listener_open(&keeper->listener, keeper->options->socket,
-			  failure) < 0)
+	if (listener_open(&keeper->listener, keeper->options->socket, failure) <
+	    0)
 		return -1;
 	keeper->mark = path_mark(keeper->listener.path);
 	error = open_signals(keeper);

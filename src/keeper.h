@@ -9,10 +9,10 @@
 
 struct keeper_options {
 	const char *socket;
-	const char *config;	/* or NULL */
+	const char *config; /* or NULL */
 	enum log_level log_level;
 	int foreground;
-	int ready_fd;		/* told "" when ready or a sentence of failure;
+	int ready_fd; /* told "" when ready or a sentence of failure;
 				   -1 where nobody waits */
 };
 

@@ -13,9 +13,9 @@
 
 #include "log.h"
 
-#define GROUP_NAME "ublk"
-#define BACKLOG 128
-#define DYING_TRIES 30		/* of 100 ms, for a server that is dying */
+#define GROUP_NAME  "ublk"
+#define BACKLOG	    128
+#define DYING_TRIES 30 /* of 100 ms, for a server that is dying */
 
 static void lock_path(const struct listener *listener, char *path, size_t size)
 {
@@ -66,8 +66,9 @@ static int answers(const struct sockaddr_un *address)
 
 	if (fd < 0)
 		return 1;
-	yes = connect(fd, (const struct sockaddr *)address,
-		      sizeof(*address)) == 0 || errno == EAGAIN;
+	yes = connect(fd, (const struct sockaddr *)address, sizeof(*address)) ==
+		      0 ||
+	      errno == EAGAIN;
 	close(fd);
 	return yes;
 }
@@ -90,7 +91,8 @@ static int clear_path(const struct sockaddr_un *address,
 				   "%s exists and is not a socket", path);
 	for (tries = 0; answers(address); tries++) {
 		if (tries == DYING_TRIES)
-			return failure_set(failure, SYMBOL_BUSY, 0, NULL,
+			return failure_set(
+				failure, SYMBOL_BUSY, 0, NULL,
 				"a server without its keeper still answers on "
 				"%s; its disks stay up until it is killed",
 				path);
@@ -132,8 +134,8 @@ static int bind_safely(struct listener *listener,
 static int set_path(struct listener *listener, const char *path,
 		    struct failure *failure)
 {
-	int length = snprintf(listener->path, sizeof(listener->path), "%s",
-			      path);
+	int length =
+		snprintf(listener->path, sizeof(listener->path), "%s", path);
 
 	if (length >= (int)sizeof(listener->path))
 		return failure_set(failure, SYMBOL_ARG, 0, NULL,
@@ -157,8 +159,8 @@ int listener_open(struct listener *listener, const char *path,
 		return -1;
 	if (clear_path(&address, failure) < 0)
 		goto fail;
-	listener->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC |
-			      SOCK_NONBLOCK, 0);
+	listener->fd =
+		socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	error = listener->fd < 0 ? -errno : bind_safely(listener, &address);
 	if (error == 0)
 		return 0;

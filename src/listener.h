@@ -9,10 +9,10 @@
 #include "failure.h"
 
 struct listener {
-	char path[108];		/* what fits a sockaddr_un */
-	int fd;			/* listens, non-blocking */
-	int lock;		/* path.lock, locked as long as this lives */
-	dev_t device;		/* of the socket that we bound */
+	char path[108]; /* what fits a sockaddr_un */
+	int fd;		/* listens, non-blocking */
+	int lock;	/* path.lock, locked as long as this lives */
+	dev_t device;	/* of the socket that we bound */
 	ino_t inode;
 };
 

@@ -9,7 +9,7 @@
 #include <syslog.h>
 #include <unistd.h>
 
-#define LINE_MAX_BYTES 1024	/* below PIPE_BUF: see writable() */
+#define LINE_MAX_BYTES 1024 /* below PIPE_BUF: see writable() */
 
 static const struct {
 	const char *name;
@@ -25,7 +25,7 @@ static const struct {
 static struct {
 	const char *name;
 	enum log_level level;
-	int socket;		/* of syslog, or -1: stderr */
+	int socket; /* of syslog, or -1: stderr */
 	unsigned dropped;
 } state = { "ublkd", LOG_LEVEL_INFO, -1, 0 };
 
@@ -91,7 +91,9 @@ static int emit(enum log_level level, const char *text)
 				  LOG_DAEMON | levels[level].priority,
 				  state.name, (int)getpid(), text);
 		return send(state.socket, line, (size_t)length,
-			    MSG_DONTWAIT | MSG_NOSIGNAL) < 0 ? -1 : 0;
+			    MSG_DONTWAIT | MSG_NOSIGNAL) < 0
+			       ? -1
+			       : 0;
 	}
 	if (!writable(STDERR_FILENO))
 		return -1;

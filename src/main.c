@@ -16,18 +16,18 @@
 #define DEFAULT_SOCKET "/run/ublk.sock"
 
 static const char usage[] =
-"Usage: ublkd [OPTION]...\n"
-"Serve Linux block devices from user space (ublk): all of a host's devices\n"
-"from one thread, made and deleted through one socket.\n"
-"\n"
-"  -s, --socket=PATH      the admin socket (" DEFAULT_SOCKET ")\n"
-"  -c, --config=FILE      run the admin commands in FILE before being ready\n"
-"  -f, --foreground       do not become a daemon; log to stderr\n"
-"  -l, --log-level=LEVEL  error, warning, notice, info (default) or debug\n"
-"  -V, --version          show the version and exit\n"
-"  -h, --help             show this and exit\n"
-"\n"
-"Talk to it with: socat - UNIX:" DEFAULT_SOCKET "   (type help)\n";
+	"Usage: ublkd [OPTION]...\n"
+	"Serve Linux block devices from user space (ublk): all of a host's devices\n"
+	"from one thread, made and deleted through one socket.\n"
+	"\n"
+	"  -s, --socket=PATH      the admin socket (" DEFAULT_SOCKET ")\n"
+	"  -c, --config=FILE      run the admin commands in FILE before being ready\n"
+	"  -f, --foreground       do not become a daemon; log to stderr\n"
+	"  -l, --log-level=LEVEL  error, warning, notice, info (default) or debug\n"
+	"  -V, --version          show the version and exit\n"
+	"  -h, --help             show this and exit\n"
+	"\n"
+	"Talk to it with: socat - UNIX:" DEFAULT_SOCKET "   (type help)\n";
 
 enum { OPTION_SERVER = 256, OPTION_SYSLOG };
 
@@ -66,8 +66,8 @@ static void read_options(struct choice *choice, int argc, char **argv)
 {
 	int c;
 
-	while ((c = getopt_long(argc, argv, "s:c:fl:Vh", long_options,
-				NULL)) != -1) {
+	while ((c = getopt_long(argc, argv, "s:c:fl:Vh", long_options, NULL)) !=
+	       -1) {
 		switch (c) {
 		case 's':
 			choice->socket = optarg;

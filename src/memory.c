@@ -15,7 +15,7 @@ static const char *root = "";
 /* What the last look granted and nobody has taken yet. */
 static struct {
 	uint64_t left;
-	uint64_t reserve;	/* for which it was granted */
+	uint64_t reserve; /* for which it was granted */
 } credit;
 
 void memory_set_root(const char *path)
@@ -86,7 +86,7 @@ static uint64_t droppable(const char *folder)
 	clean = number_of(text, "active_file ") +
 		number_of(text, "inactive_file ");
 	return less(clean, number_of(text, "file_dirty ") +
-			   number_of(text, "file_writeback "));
+				   number_of(text, "file_writeback "));
 }
 
 /* The lower of memory.max and memory.high; UINT64_MAX without a limit. */

@@ -10,7 +10,7 @@
 
 #include <stdint.h>
 
-#define MEMORY_STEP (8ULL << 20)	/* bytes granted by one look */
+#define MEMORY_STEP (8ULL << 20) /* bytes granted by one look */
 
 /*
  * The bytes that can be taken before the host or our cgroup (v2, and those

@@ -12,38 +12,39 @@
 
 #include "uapi.h"
 
-#define MESSAGE_MAGIC 0x75626b01u	/* the last byte is the version */
-#define MESSAGE_TEXT 400
+#define MESSAGE_MAGIC 0x75626b01u /* the last byte is the version */
+#define MESSAGE_TEXT  400
 
 enum message_type {
 	/* keeper to server */
-	MESSAGE_BEGIN = 1,	/* first; fds: listener; text: socket's path */
-	MESSAGE_STOP_ALL,	/* stop and delete every device, then leave */
+	MESSAGE_BEGIN = 1, /* first; fds: listener; text: socket's path */
+	MESSAGE_STOP_ALL,  /* stop and delete every device, then leave */
 
 	/* server to keeper, and answered with a result */
-	MESSAGE_FEATURES,	/* -> features */
-	MESSAGE_ADD,		/* info -> info as the driver accepted it */
-	MESSAGE_PARAMS,		/* params */
+	MESSAGE_FEATURES, /* -> features */
+	MESSAGE_ADD,	  /* info -> info as the driver accepted it */
+	MESSAGE_PARAMS,	  /* params */
 	MESSAGE_START,
-	MESSAGE_TIMEOUT,	/* number: the disk's I/O timeout in ms */
-	MESSAGE_BUSY,		/* -> result -EBUSY; text: who uses it */
+	MESSAGE_TIMEOUT, /* number: the disk's I/O timeout in ms */
+	MESSAGE_BUSY,	 /* -> result -EBUSY, text: who uses it, number 1: a use
+			 that lasts, such as a mount */
 	MESSAGE_TRY_STOP,
 	MESSAGE_STOP,
-	MESSAGE_DELETE,
+	MESSAGE_DELETE, /* number 1: whoever still has the dead disk open */
 
 	/* server to keeper, not answered */
-	MESSAGE_READY,		/* the configuration has been run */
-	MESSAGE_FAILED,		/* it has failed; text: why. The server leaves */
-	MESSAGE_CANCEL,		/* a START that is pending: it ends with -EINTR */
-	MESSAGE_SHUTDOWN,	/* somebody asked for it on the admin socket */
+	MESSAGE_READY,	  /* the configuration has been run */
+	MESSAGE_FAILED,	  /* it has failed; text: why. The server leaves */
+	MESSAGE_CANCEL,	  /* a START that is pending: it ends with -EINTR */
+	MESSAGE_SHUTDOWN, /* somebody asked for it on the admin socket */
 };
 
 struct message {
 	uint32_t magic;
 	uint32_t type;
-	uint32_t id;		/* the device */
-	int32_t result;		/* of an answer: 0 or a negative errno */
-	uint64_t serial;	/* chosen by the server, comes back */
+	uint32_t id;	 /* the device */
+	int32_t result;	 /* of an answer: 0 or a negative errno */
+	uint64_t serial; /* chosen by the server, comes back */
 	uint64_t number;
 	union {
 		struct ublk_dev_info info;

@@ -12,27 +12,27 @@
 #include "failure.h"
 
 enum option_type {
-	OPTION_SIZE,	/* bytes, with a K M G T P E suffix */
+	OPTION_SIZE, /* bytes, with a K M G T P E suffix */
 	OPTION_NUMBER,
-	OPTION_FLAG,	/* yes or no */
-	OPTION_NAME,	/* letters, digits and . _ - : at most 63 of them */
+	OPTION_FLAG, /* yes or no */
+	OPTION_NAME, /* letters, digits and . _ - : at most 63 of them */
 };
 
 struct option {
 	const char *name;
 	enum option_type type;
-	const char *fallback;	/* the default, as it would be typed, or NULL */
-	uint64_t min, max;	/* of sizes and numbers; max 0: no limit */
+	const char *fallback; /* the default, as it would be typed, or NULL */
+	uint64_t min, max;    /* of sizes and numbers; max 0: no limit */
 	int required;
 	const char *help;
 };
 
-#define OPTION_MAX 16		/* options in one table */
+#define OPTION_MAX 16 /* options in one table */
 
 struct option_value {
 	int given;
-	uint64_t number;	/* of sizes, numbers and flags */
-	const char *text;	/* as typed; not owned */
+	uint64_t number;  /* of sizes, numbers and flags */
+	const char *text; /* as typed; not owned */
 };
 
 /* Set every value to its default. The table ends with a NULL name. */

@@ -25,10 +25,10 @@ struct queue {
 	struct ev_loop *loop;
 	ev_io watcher;
 	struct target *target;
-	const struct ublk_io_desc *descriptors;	/* depth of them, mapped */
+	const struct ublk_io_desc *descriptors; /* depth of them, mapped */
 	struct io *ios;				/* depth of them */
 	uint16_t depth;
-	uint16_t retired;	/* tags that the driver gave up */
+	uint16_t retired; /* tags that the driver gave up */
 	queue_event *event;
 	void *owner;
 };

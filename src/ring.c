@@ -94,7 +94,7 @@ int ring_register_file(struct ring *ring, int fd)
 
 int ring_allow_workers(struct ring *ring, unsigned count)
 {
-	unsigned limits[2] = { count, 0 };	/* 0: leave it */
+	unsigned limits[2] = { count, 0 }; /* 0: leave it */
 
 	return io_uring_register_iowq_max_workers(&ring->uring, limits);
 }
@@ -128,8 +128,7 @@ int ring_put_command(struct ring *ring, int fd, uint32_t op,
 	return 0;
 }
 
-int ring_put_open(struct ring *ring, const char *path, int flags,
-		  uint64_t data)
+int ring_put_open(struct ring *ring, const char *path, int flags, uint64_t data)
 {
 	struct io_uring_sqe *sqe = next_sqe(ring);
 

@@ -17,7 +17,7 @@
 #include "startup.h"
 
 struct server {
-	struct command_host host;	/* first: the host is its server */
+	struct command_host host; /* first: the host is its server */
 	struct ev_loop *loop;
 	struct channel channel;
 	struct admin *admin;
@@ -34,8 +34,7 @@ static void tell_keeper(struct server *server, uint32_t type, const char *text)
 	channel_send(&server->channel, &message, NULL, 0);
 }
 
-static void on_started(struct command_host *host,
-		       const struct failure *failure)
+static void on_started(struct command_host *host, const struct failure *failure)
 {
 	struct server *server = (struct server *)host;
 
@@ -69,8 +68,9 @@ static void begin(struct server *server, const int *fds, int fd_count)
 /* Stopping, and the last device is gone: say so and leave. */
 static void on_empty(struct device_set *set)
 {
-	struct server *server = (struct server *)((char *)set -
-				offsetof(struct server, host.devices));
+	struct server *server =
+		(struct server *)((char *)set -
+				  offsetof(struct server, host.devices));
 
 	if (!server->host.stopping)
 		return;
@@ -112,7 +112,8 @@ static void on_keeper_gone(struct channel *channel)
 		return;
 	}
 	log_error("the keeper is gone: %u devices are served on, but nothing "
-		  "can be changed", server->host.devices.count);
+		  "can be changed",
+		  server->host.devices.count);
 	server->host.keeper_gone = 1;
 	device_keeper_gone(&server->host.devices);
 }

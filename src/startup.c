@@ -7,16 +7,16 @@
 #include <unistd.h>
 
 struct startup {
-	struct request request;		/* first: a request is its run */
+	struct request request; /* first: a request is its run */
 	struct session session;
 	const char *path;
 	FILE *file;
 	char *line;
 	size_t line_size;
-	unsigned number;		/* of the line, from 1 */
-	int busy;			/* a command has not ended yet */
-	int running;			/* advance() is on the stack */
-	struct failure failure;		/* of the last command */
+	unsigned number;	/* of the line, from 1 */
+	int busy;		/* a command has not ended yet */
+	int running;		/* advance() is on the stack */
+	struct failure failure; /* of the last command */
 	startup_done *done;
 };
 

@@ -104,10 +104,9 @@ int store_open(struct store *store, uint64_t size, uint64_t limit,
 		return store->fd;
 	/* Both take memory only where they are touched. */
 	store->present_length = (size_t)words * 8;
-	store->present = mmap(NULL, store->present_length,
-			      PROT_READ | PROT_WRITE,
-			      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1,
-			      0);
+	store->present =
+		mmap(NULL, store->present_length, PROT_READ | PROT_WRITE,
+		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	store->bytes = mmap(NULL, (size_t)size, PROT_READ | PROT_WRITE,
 			    MAP_SHARED | MAP_NORESERVE, store->fd, 0);
 	if (store->present != MAP_FAILED && store->bytes != MAP_FAILED)
@@ -186,8 +185,7 @@ static int give_back(struct store *store, uint64_t page, uint64_t end)
 	return 0;
 }
 
-int store_clear(struct store *store, uint64_t offset, uint64_t length,
-		int keep)
+int store_clear(struct store *store, uint64_t offset, uint64_t length, int keep)
 {
 	uint64_t first = pages_of(offset);
 	uint64_t last = (offset + length) / STORE_PAGE;

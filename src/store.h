@@ -13,13 +13,13 @@
 
 struct store {
 	int fd;
-	uint8_t *bytes;		/* the mapping */
+	uint8_t *bytes; /* the mapping */
 	uint64_t size;
-	uint64_t *present;	/* a bit a page */
-	size_t present_length;	/* bytes of the bitmap */
-	uint64_t used;		/* bytes of pages that are there */
-	uint64_t limit;		/* of used */
-	uint64_t reserve;	/* bytes that the host must keep free */
+	uint64_t *present;     /* a bit a page */
+	size_t present_length; /* bytes of the bitmap */
+	uint64_t used;	       /* bytes of pages that are there */
+	uint64_t limit;	       /* of used */
+	uint64_t reserve;      /* bytes that the host must keep free */
 };
 
 /*

@@ -274,8 +274,10 @@ static size_t utf8_sequence(const unsigned char *text, size_t left)
 	static const struct {
 		unsigned char mask, lead;
 		uint32_t least;
-	} forms[] = { { 0x80, 0x00, 1 },     { 0xe0, 0xc0, 0x80 },
-		      { 0xf0, 0xe0, 0x800 }, { 0xf8, 0xf0, 0x10000 } };
+	} forms[] = { { 0x80, 0x00, 1 },
+		      { 0xe0, 0xc0, 0x80 },
+		      { 0xf0, 0xe0, 0x800 },
+		      { 0xf8, 0xf0, 0x10000 } };
 	uint32_t point;
 	size_t n, i;
 

@@ -10,13 +10,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define SYNTAX_LINE_MAX 4096	/* bytes of a line, its LF not counted */
-#define SYNTAX_WORDS_MAX 64	/* words of a line, its @tag not counted */
-#define SYNTAX_TAG_MAX 64	/* bytes of a tag, the @ not counted */
+#define SYNTAX_LINE_MAX	 4096 /* bytes of a line, its LF not counted */
+#define SYNTAX_WORDS_MAX 64   /* words of a line, its @tag not counted */
+#define SYNTAX_TAG_MAX	 64   /* bytes of a tag, the @ not counted */
 
 /* A line that was split. The words point into the buffer. */
 struct syntax_line {
-	const char *tag;	/* without its @, or NULL */
+	const char *tag; /* without its @, or NULL */
 	int count;
 	const char *words[SYNTAX_WORDS_MAX];
 	char buffer[SYNTAX_LINE_MAX + 1];

@@ -2,8 +2,6 @@
 
 #include <string.h>
 
-
-
 const struct target_ops *const target_table[] = {
 	&target_null,
 	&target_ram,
@@ -26,7 +24,8 @@ int target_check_size(uint64_t size, uint32_t block_size,
 	if (size == 0)
 		return failure_set(failure, SYMBOL_RANGE, 0, "size",
 				   "size=0: a device needs at least one block "
-				   "of %u bytes", block_size);
+				   "of %u bytes",
+				   block_size);
 	if (size % block_size)
 		return failure_set(failure, SYMBOL_RANGE, 0, "size",
 				   "size=%llu is not a multiple of the block "
@@ -35,6 +34,7 @@ int target_check_size(uint64_t size, uint32_t block_size,
 	if (size > INT64_MAX)
 		return failure_set(failure, SYMBOL_RANGE, 0, "size",
 				   "size=%llu is more than the kernel can "
-				   "address", (unsigned long long)size);
+				   "address",
+				   (unsigned long long)size);
 	return 0;
 }

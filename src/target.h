@@ -13,13 +13,13 @@
 
 /* What a device on this target looks like to the kernel. */
 struct geometry {
-	uint64_t size;			/* bytes, a multiple of block_size */
-	uint32_t block_size;		/* logical; set by the caller */
-	uint32_t physical_block_size;	/* 0: as block_size */
-	uint32_t discard_granularity;	/* bytes; 0: cannot discard */
-	uint32_t max_discard;		/* bytes in one request */
-	uint32_t max_write_zeroes;	/* bytes; 0: the kernel writes zeroes */
-	int volatile_cache;		/* a write is durable after a FLUSH only */
+	uint64_t size;		      /* bytes, a multiple of block_size */
+	uint32_t block_size;	      /* logical; set by the caller */
+	uint32_t physical_block_size; /* 0: as block_size */
+	uint32_t discard_granularity; /* bytes; 0: cannot discard */
+	uint32_t max_discard;	      /* bytes in one request */
+	uint32_t max_write_zeroes;    /* bytes; 0: the kernel writes zeroes */
+	int volatile_cache; /* a write is durable after a FLUSH only */
 };
 
 struct target_ops;
@@ -31,8 +31,8 @@ struct target {
 
 struct target_ops {
 	const char *name;
-	const char *help;		/* one sentence */
-	const struct option *options;	/* ends with a NULL name */
+	const char *help;	      /* one sentence */
+	const struct option *options; /* ends with a NULL name */
 
 	/*
 	 * Open from the values of `options`; geometry->block_size is given.

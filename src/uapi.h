@@ -13,43 +13,43 @@
 #define UBLK_CONTROL_PATH "/dev/ublk-control"
 
 /* Feature bits of GET_FEATURES; those up to 63 are a device's flags too. */
-#define UBLK_F_SUPPORT_ZERO_COPY	(1ULL << 0)
-#define UBLK_F_URING_CMD_COMP_IN_TASK	(1ULL << 1)
-#define UBLK_F_NEED_GET_DATA		(1ULL << 2)
-#define UBLK_F_USER_RECOVERY		(1ULL << 3)
-#define UBLK_F_USER_RECOVERY_REISSUE	(1ULL << 4)
-#define UBLK_F_UNPRIVILEGED_DEV		(1ULL << 5)
-#define UBLK_F_CMD_IOCTL_ENCODE		(1ULL << 6)
-#define UBLK_F_USER_COPY		(1ULL << 7)
-#define UBLK_F_ZONED			(1ULL << 8)
-#define UBLK_F_USER_RECOVERY_FAIL_IO	(1ULL << 9)
-#define UBLK_F_UPDATE_SIZE		(1ULL << 10)
-#define UBLK_F_AUTO_BUF_REG		(1ULL << 11)
-#define UBLK_F_QUIESCE			(1ULL << 12)
-#define UBLK_F_PER_IO_DAEMON		(1ULL << 13)
-#define UBLK_F_BUF_REG_OFF_DAEMON	(1ULL << 14)
-#define UBLK_F_BATCH_IO			(1ULL << 15)
-#define UBLK_F_INTEGRITY		(1ULL << 16)
-#define UBLK_F_SAFE_STOP_DEV		(1ULL << 17)
-#define UBLK_F_NO_AUTO_PART_SCAN	(1ULL << 18)
+#define UBLK_F_SUPPORT_ZERO_COPY      (1ULL << 0)
+#define UBLK_F_URING_CMD_COMP_IN_TASK (1ULL << 1)
+#define UBLK_F_NEED_GET_DATA	      (1ULL << 2)
+#define UBLK_F_USER_RECOVERY	      (1ULL << 3)
+#define UBLK_F_USER_RECOVERY_REISSUE  (1ULL << 4)
+#define UBLK_F_UNPRIVILEGED_DEV	      (1ULL << 5)
+#define UBLK_F_CMD_IOCTL_ENCODE	      (1ULL << 6)
+#define UBLK_F_USER_COPY	      (1ULL << 7)
+#define UBLK_F_ZONED		      (1ULL << 8)
+#define UBLK_F_USER_RECOVERY_FAIL_IO  (1ULL << 9)
+#define UBLK_F_UPDATE_SIZE	      (1ULL << 10)
+#define UBLK_F_AUTO_BUF_REG	      (1ULL << 11)
+#define UBLK_F_QUIESCE		      (1ULL << 12)
+#define UBLK_F_PER_IO_DAEMON	      (1ULL << 13)
+#define UBLK_F_BUF_REG_OFF_DAEMON     (1ULL << 14)
+#define UBLK_F_BATCH_IO		      (1ULL << 15)
+#define UBLK_F_INTEGRITY	      (1ULL << 16)
+#define UBLK_F_SAFE_STOP_DEV	      (1ULL << 17)
+#define UBLK_F_NO_AUTO_PART_SCAN      (1ULL << 18)
 
 /* Limits of the driver. */
-#define UBLK_MAX_QUEUE_DEPTH	4096
-#define UBLK_MAX_QUEUES		4096
-#define UBLK_MAX_DEVICES	(1U << 20)
-#define UBLK_MAX_IO_BYTES	(32U << 20)	/* a tag's span in user copy */
+#define UBLK_MAX_QUEUE_DEPTH 4096
+#define UBLK_MAX_QUEUES	     4096
+#define UBLK_MAX_DEVICES     (1U << 20)
+#define UBLK_MAX_IO_BYTES    (32U << 20) /* a tag's span in user copy */
 
 /* States in ublk_dev_info. */
-#define UBLK_S_DEV_DEAD		0
-#define UBLK_S_DEV_LIVE		1
-#define UBLK_S_DEV_QUIESCED	2
-#define UBLK_S_DEV_FAIL_IO	3
+#define UBLK_S_DEV_DEAD	    0
+#define UBLK_S_DEV_LIVE	    1
+#define UBLK_S_DEV_QUIESCED 2
+#define UBLK_S_DEV_FAIL_IO  3
 
 /* The argument of every control command, in a 128-byte SQE. */
 struct ublk_ctrl_cmd {
 	uint32_t dev_id;
-	uint16_t queue_id;	/* 0xffff where no queue is meant */
-	uint16_t len;		/* bytes at addr */
+	uint16_t queue_id; /* 0xffff where no queue is meant */
+	uint16_t len;	   /* bytes at addr */
 	uint64_t addr;
 	uint64_t data;
 	uint16_t dev_path_len;
@@ -68,7 +68,7 @@ struct ublk_dev_info {
 	int32_t server_pid;
 	uint32_t pad1;
 	uint64_t flags;
-	uint64_t server_flags;	/* ours: the driver keeps it and never looks */
+	uint64_t server_flags; /* ours: the driver keeps it and never looks */
 	uint32_t owner_uid;
 	uint32_t owner_gid;
 	uint64_t reserved1;
@@ -76,20 +76,21 @@ struct ublk_dev_info {
 };
 _Static_assert(sizeof(struct ublk_dev_info) == 64, "kernel ABI");
 
-#define UBLK_CMD_GET_DEV_INFO	_IOR('u', 0x02, struct ublk_ctrl_cmd)
-#define UBLK_CMD_ADD_DEV	_IOWR('u', 0x04, struct ublk_ctrl_cmd)
-#define UBLK_CMD_DEL_DEV	_IOWR('u', 0x05, struct ublk_ctrl_cmd)
-#define UBLK_CMD_START_DEV	_IOWR('u', 0x06, struct ublk_ctrl_cmd)
-#define UBLK_CMD_STOP_DEV	_IOWR('u', 0x07, struct ublk_ctrl_cmd)
-#define UBLK_CMD_SET_PARAMS	_IOWR('u', 0x08, struct ublk_ctrl_cmd)
-#define UBLK_CMD_GET_FEATURES	_IOR('u', 0x13, struct ublk_ctrl_cmd)
-#define UBLK_CMD_TRY_STOP_DEV	_IOWR('u', 0x17, struct ublk_ctrl_cmd)
+#define UBLK_CMD_GET_DEV_INFO  _IOR('u', 0x02, struct ublk_ctrl_cmd)
+#define UBLK_CMD_ADD_DEV       _IOWR('u', 0x04, struct ublk_ctrl_cmd)
+#define UBLK_CMD_DEL_DEV       _IOWR('u', 0x05, struct ublk_ctrl_cmd)
+#define UBLK_CMD_START_DEV     _IOWR('u', 0x06, struct ublk_ctrl_cmd)
+#define UBLK_CMD_STOP_DEV      _IOWR('u', 0x07, struct ublk_ctrl_cmd)
+#define UBLK_CMD_SET_PARAMS    _IOWR('u', 0x08, struct ublk_ctrl_cmd)
+#define UBLK_CMD_GET_FEATURES  _IOR('u', 0x13, struct ublk_ctrl_cmd)
+#define UBLK_CMD_DEL_DEV_ASYNC _IOR('u', 0x14, struct ublk_ctrl_cmd)
+#define UBLK_CMD_TRY_STOP_DEV  _IOWR('u', 0x17, struct ublk_ctrl_cmd)
 
 /* Parameters of a device. */
-#define UBLK_ATTR_READ_ONLY		(1U << 0)
-#define UBLK_ATTR_ROTATIONAL		(1U << 1)
-#define UBLK_ATTR_VOLATILE_CACHE	(1U << 2)
-#define UBLK_ATTR_FUA			(1U << 3)
+#define UBLK_ATTR_READ_ONLY	 (1U << 0)
+#define UBLK_ATTR_ROTATIONAL	 (1U << 1)
+#define UBLK_ATTR_VOLATILE_CACHE (1U << 2)
+#define UBLK_ATTR_FUA		 (1U << 3)
 
 struct ublk_param_basic {
 	uint32_t attrs;
@@ -113,7 +114,7 @@ struct ublk_param_discard {
 };
 
 #define UBLK_PARAM_TYPE_BASIC	(1U << 0)
-#define UBLK_PARAM_TYPE_DISCARD	(1U << 1)
+#define UBLK_PARAM_TYPE_DISCARD (1U << 1)
 
 /* The two kinds that are set here; a shorter length than the kernel's is fine. */
 struct ublk_params {
@@ -130,13 +131,13 @@ _Static_assert(sizeof(struct ublk_param_discard) == 20, "kernel ABI");
 #define UBLK_IO_OP_WRITE	1
 #define UBLK_IO_OP_FLUSH	2
 #define UBLK_IO_OP_DISCARD	3
-#define UBLK_IO_OP_WRITE_ZEROES	5
+#define UBLK_IO_OP_WRITE_ZEROES 5
 
-#define UBLK_IO_F_FUA		(1U << 13)
-#define UBLK_IO_F_NOUNMAP	(1U << 15)
+#define UBLK_IO_F_FUA	  (1U << 13)
+#define UBLK_IO_F_NOUNMAP (1U << 15)
 
 struct ublk_io_desc {
-	uint32_t op_flags;	/* op in bits 0-7, flags above */
+	uint32_t op_flags; /* op in bits 0-7, flags above */
 	uint32_t nr_sectors;
 	uint64_t start_sector;
 	uint64_t addr;
@@ -147,18 +148,18 @@ _Static_assert(sizeof(struct ublk_io_desc) == 24, "kernel ABI");
 struct ublk_io_cmd {
 	uint16_t q_id;
 	uint16_t tag;
-	int32_t result;		/* bytes, or a negative errno */
-	uint64_t addr;		/* zero in user copy */
+	int32_t result; /* bytes, or a negative errno */
+	uint64_t addr;	/* zero in user copy */
 };
 _Static_assert(sizeof(struct ublk_io_cmd) == 16, "kernel ABI");
 
-#define UBLK_IO_FETCH_REQ	_IOWR('u', 0x20, struct ublk_io_cmd)
+#define UBLK_IO_FETCH_REQ	     _IOWR('u', 0x20, struct ublk_io_cmd)
 #define UBLK_IO_COMMIT_AND_FETCH_REQ _IOWR('u', 0x21, struct ublk_io_cmd)
 
 /* A queue's descriptors are mapped at this offset of the char device. */
-#define UBLK_DESC_SPAN(page) \
-	((UBLK_MAX_QUEUE_DEPTH * sizeof(struct ublk_io_desc) + (page) - 1) \
-	 / (page) * (page))
+#define UBLK_DESC_SPAN(page)                                               \
+	((UBLK_MAX_QUEUE_DEPTH * sizeof(struct ublk_io_desc) + (page)-1) / \
+	 (page) * (page))
 
 /* Where a request's data lies on the char device in user copy. */
 #define UBLK_DATA_OFFSET(queue, tag) \

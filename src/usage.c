@@ -7,7 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define PATH_BYTES 300		/* of names below /proc and /sys */
+#define PATH_BYTES 300 /* of names below /proc and /sys */
 
 /* Whether name is the disk itself or a partition of it: ublkb1, ublkb1p2. */
 static int is_part_of(const char *name, const char *disk)
@@ -43,8 +43,7 @@ static int find_mount(const char *disk, char *who, size_t size)
 	while (file && !found && getline(&line, &room, file) > 0) {
 		char *rest = strstr(line, " - ");
 
-		if (!rest ||
-		    sscanf(rest, " - %*s %255s", source) != 1 ||
+		if (!rest || sscanf(rest, " - %*s %255s", source) != 1 ||
 		    sscanf(line, "%*s %*s %*s %*s %255s", point) != 1)
 			continue;
 		found = is_node_of(source, disk);
@@ -217,9 +216,10 @@ static int find_process(const char *disk, char *who, size_t size)
 	return found;
 }
 
-int usage_find(const char *disk, char *who, size_t size)
+enum usage usage_find(const char *disk, char *who, size_t size)
 {
-	return find_mount(disk, who, size) || find_swap(disk, who, size) ||
-	       find_holder(disk, who, size) || find_loop(disk, who, size) ||
-	       find_process(disk, who, size);
+	if (find_mount(disk, who, size) || find_swap(disk, who, size) ||
+	    find_holder(disk, who, size) || find_loop(disk, who, size))
+		return USAGE_LASTING;
+	return find_process(disk, who, size) ? USAGE_OPEN : USAGE_NONE;
 }

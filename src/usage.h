@@ -10,12 +10,17 @@
 
 #include <stddef.h>
 
+enum usage {
+	USAGE_NONE,
+	USAGE_OPEN,    /* a program has it open: that may pass */
+	USAGE_LASTING, /* a mount, swap, a device stacked on it */
+};
+
 /*
- * Look for a user of the disk named `disk` ("ublkb0") or of its partitions: a
- * mount, swap, a device stacked on it, a loop device, a program that has it
- * open (this process aside). Returns 1 and a phrase such as "mounted on /mnt"
- * in *who, or 0 if none was seen.
+ * Look for a user of the disk named `disk` ("ublkb0") or of its partitions;
+ * this process does not count. Where there is one, *who gets a phrase such as
+ * "mounted on /mnt".
  */
-int usage_find(const char *disk, char *who, size_t size);
+enum usage usage_find(const char *disk, char *who, size_t size);
 
 #endif

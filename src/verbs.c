@@ -7,7 +7,7 @@
 #include "command.h"
 #include "server.h"
 
-#define LIST_TURN 16		/* devices listed before others get a turn */
+#define LIST_TURN 16 /* devices listed before others get a turn */
 
 /* ---- a device named by id=, name= or a bare word ---- */
 
@@ -71,15 +71,15 @@ static void print_device(struct request *request, const struct device *device)
 
 	if (spec->target->ops->describe)
 		spec->target->ops->describe(spec->target, more, sizeof(more));
-	request_print(request, "dev id=%u name=%s state=%s target=%s size=%llu "
+	request_print(request,
+		      "dev id=%u name=%s state=%s target=%s size=%llu "
 		      "dev=/dev/%s ro=%s queues=%u depth=%u block-size=%u "
-		      "max-io=%u mode=user-copy%s", spec->id,
-		      device_name(device), device_state(device),
+		      "max-io=%u mode=user-copy%s",
+		      spec->id, device_name(device), device_state(device),
 		      spec->target->ops->name,
 		      (unsigned long long)spec->geometry.size, device->disk,
-		      spec->read_only ? "yes" : "no", spec->queues,
-		      spec->depth, spec->geometry.block_size, spec->max_io,
-		      more);
+		      spec->read_only ? "yes" : "no", spec->queues, spec->depth,
+		      spec->geometry.block_size, spec->max_io, more);
 }
 
 int verb_list(struct request *request)
@@ -104,10 +104,12 @@ static void print_queue(struct request *request, const struct queue *queue)
 {
 	const struct io_port *port = &queue->port;
 
-	request_print(request, "queue id=%u depth=%u owned=%u reads=%llu "
+	request_print(request,
+		      "queue id=%u depth=%u owned=%u reads=%llu "
 		      "read-bytes=%llu writes=%llu write-bytes=%llu "
 		      "flushes=%llu discards=%llu write-zeroes=%llu "
-		      "errors=%llu", port->queue_id, queue->depth, port->owned,
+		      "errors=%llu",
+		      port->queue_id, queue->depth, port->owned,
 		      (unsigned long long)port->count[IO_READ],
 		      (unsigned long long)port->bytes[IO_READ],
 		      (unsigned long long)port->count[IO_WRITE],
@@ -161,9 +163,9 @@ int verb_del(struct request *request)
 	struct device *device = find_device(request);
 	struct failure failure;
 
-	if (device && device_delete(device,
-				    request->values[VERB_DEL_FORCE].number != 0,
-				    on_deleted, request, &failure) < 0)
+	if (device &&
+	    device_delete(device, request->values[VERB_DEL_FORCE].number != 0,
+			  on_deleted, request, &failure) < 0)
 		request_fail(request, &failure);
 	return 0;
 }

@@ -12,9 +12,13 @@
 enum { SIZE, FILL };
 
 static const struct option options[] = {
-	[SIZE] = { .name = "size", .type = OPTION_SIZE, .fallback = "250G",
+	[SIZE] = { .name = "size",
+		   .type = OPTION_SIZE,
+		   .fallback = "250G",
 		   .help = "size of the device in bytes" },
-	[FILL] = { .name = "fill", .type = OPTION_FLAG, .fallback = "yes",
+	[FILL] = { .name = "fill",
+		   .type = OPTION_FLAG,
+		   .fallback = "yes",
 		   .help = "answer reads with zeroes; with no, nothing is "
 			   "moved and the reader sees old memory" },
 	{ .name = NULL },

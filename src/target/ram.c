@@ -14,16 +14,21 @@
 enum { SIZE, OVERCOMMIT, MEMORY_LIMIT, MEMORY_RESERVE };
 
 static const struct option options[] = {
-	[SIZE] = { .name = "size", .type = OPTION_SIZE, .required = 1,
+	[SIZE] = { .name = "size",
+		   .type = OPTION_SIZE,
+		   .required = 1,
 		   .help = "size of the device in bytes" },
-	[OVERCOMMIT] = { .name = "overcommit", .type = OPTION_FLAG,
+	[OVERCOMMIT] = { .name = "overcommit",
+			 .type = OPTION_FLAG,
 			 .fallback = "no",
 			 .help = "allow a size above the memory that is "
 				 "available now" },
-	[MEMORY_LIMIT] = { .name = "memory-limit", .type = OPTION_SIZE,
+	[MEMORY_LIMIT] = { .name = "memory-limit",
+			   .type = OPTION_SIZE,
 			   .help = "memory that the data may take; more is "
 				   "ENOSPC to the writer (default: the size)" },
-	[MEMORY_RESERVE] = { .name = "memory-reserve", .type = OPTION_SIZE,
+	[MEMORY_RESERVE] = { .name = "memory-reserve",
+			     .type = OPTION_SIZE,
 			     .fallback = "72M",
 			     .help = "memory that must stay available on the "
 				     "host; below it the writer gets ENOSPC" },
@@ -48,8 +53,7 @@ static int check_room(const struct option_value *values,
 	return failure_set(failure, SYMBOL_LIMIT, ENOMEM, "size",
 			   "size=%s is more than the %llu MiB of memory that "
 			   "are available; overcommit=yes allows it",
-			   values[SIZE].text,
-			   (unsigned long long)(room >> 20));
+			   values[SIZE].text, (unsigned long long)(room >> 20));
 }
 
 static struct target *ram_open(const struct option_value *values,
@@ -128,7 +132,7 @@ static int ram_serve(struct ram *ram, const struct io *io)
 		return store_clear(&ram->store, io->offset, io->length,
 				   io->flags & IO_KEEP_SPACE);
 	default:
-		return 0;	/* a flush: memory is as durable as it gets */
+		return 0; /* a flush: memory is as durable as it gets */
 	}
 }
 
@@ -141,8 +145,7 @@ static void ram_describe(const struct target *target, char *text, size_t size)
 {
 	const struct ram *ram = (const struct ram *)target;
 
-	snprintf(text, size, " used=%llu",
-		 (unsigned long long)ram->store.used);
+	snprintf(text, size, " used=%llu", (unsigned long long)ram->store.used);
 }
 
 static void ram_close(struct target *target)
