@@ -60,6 +60,7 @@ struct add_values {
 static int read_pair(const struct target_ops *target, const char *word,
 		     struct add_values *values, struct failure *failure)
 {
+	char topic[64];
 	const char *value;
 	size_t length;
 	int i;
@@ -78,9 +79,8 @@ static int read_pair(const struct target_ops *target, const char *word,
 	if (i >= 0)
 		return option_read(&target->options[i], &values->target[i],
 				   value, failure);
-	return failure_set(failure, SYMBOL_UNKNOWN, 0, word,
-			   "%s has no option %.*s; 'help add %s' lists them",
-			   target->name, (int)length, word, target->name);
+	snprintf(topic, sizeof(topic), "add %s", target->name);
+	return option_fail_unknown(target->name, topic, word, length, failure);
 }
 
 static int read_add(const struct request *request,
@@ -226,7 +226,7 @@ int verb_add(struct request *request)
 {
 	const struct target_ops *target;
 	struct add_values values;
-	struct device_spec spec;
+	struct device_spec spec = { .id = DEVICE_ID_ANY };
 	struct failure failure;
 
 	if (request->line.count < 2)

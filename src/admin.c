@@ -13,7 +13,8 @@
 
 #define INPUT_BYTES  8192 /* more than the longest line and its end */
 #define ACCEPT_MAX   16	  /* connections taken before others get a turn */
-#define ACCEPT_PAUSE 1.0  /* s, when no descriptor is left */
+#define REFUSAL_TIME 1.0
+#define ACCEPT_PAUSE 1.0 /* s, when no descriptor is left */
 
 struct admin {
 	struct ev_loop *loop;
@@ -33,6 +34,7 @@ struct client {
 	int more;     /* it is a listing that wants to go on */
 	int skipping; /* the rest of a line that was too long */
 	int ended;    /* the peer has sent all it will */
+	int refused;  /* over a limit: told so, and not listened to */
 	int dead;     /* to be freed as soon as it is not busy */
 	ev_io reader, writer;
 	ev_timer turn; /* goes on in the loop's next turn */
@@ -112,7 +114,7 @@ static int make_room(struct client *client, size_t length)
 
 static void append(struct client *client, const char *text, size_t length)
 {
-	if (client->dead)
+	if (client->dead || length == 0)
 		return;
 	if (client->output_size - client->output_end < length &&
 	    make_room(client, length) < 0) {
@@ -293,6 +295,8 @@ static void on_readable(struct ev_loop *loop, ev_io *watcher, int events)
 		 INPUT_BYTES - client->input_length, MSG_DONTWAIT);
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
+	if (client->refused && n > 0)
+		return;
 	if (n < 0)
 		kill_client(client);
 	else if (n == 0)
@@ -346,14 +350,21 @@ static void on_drain(struct ev_loop *loop, ev_timer *timer, int events)
 
 /* ---- connections ---- */
 
-static int count_clients(const struct admin *admin, uid_t uid, int all)
+enum who { WHO_UID, WHO_USERS, WHO_REFUSED };
+
+static int count_clients(const struct admin *admin, enum who who, uid_t uid)
 {
 	const struct client *client;
 	int count = 0;
 
-	for (client = admin->clients; client; client = client->next)
-		count += client->request.uid == uid ||
-			 (all && client->request.uid != 0);
+	for (client = admin->clients; client; client = client->next) {
+		if (client->refused || who == WHO_REFUSED)
+			count += client->refused && who == WHO_REFUSED;
+		else if (who == WHO_UID)
+			count += client->request.uid == uid;
+		else
+			count += client->request.uid != 0;
+	}
 	return count;
 }
 
@@ -361,18 +372,9 @@ static int count_clients(const struct admin *admin, uid_t uid, int all)
 static int is_too_many(const struct admin *admin, uid_t uid)
 {
 	if (uid == 0)
-		return count_clients(admin, 0, 0) >= ADMIN_ROOT_MAX;
-	return count_clients(admin, uid, 0) >= ADMIN_UID_MAX ||
-	       count_clients(admin, uid, 1) >= ADMIN_CLIENTS_MAX;
-}
-
-static void refuse_connection(int fd)
-{
-	static const char text[] = "ERR limit text=\"too many connections\"\n";
-
-	if (send(fd, text, sizeof(text) - 1, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
-		log_debug("a client left before it was refused");
-	close(fd);
+		return count_clients(admin, WHO_UID, 0) >= ADMIN_ROOT_MAX;
+	return count_clients(admin, WHO_UID, uid) >= ADMIN_UID_MAX ||
+	       count_clients(admin, WHO_USERS, 0) >= ADMIN_CLIENTS_MAX;
 }
 
 static void init_watchers(struct client *client)
@@ -397,6 +399,49 @@ static void greet(struct client *client)
 	flush(client);
 }
 
+/*
+ * It stays until it has read why, or for a second: closed at once, its own
+ * request would meet a broken pipe and it would not get to read anything.
+ */
+static void refuse(struct client *client)
+{
+	static const char text[] = "ERR limit text=\"too many connections\"\n";
+
+	append(client, text, sizeof(text) - 1);
+	flush(client);
+	client->dead = 1;
+	ev_io_start(client->admin->loop, &client->reader);
+	start_timer(client, &client->turn, REFUSAL_TIME, 0);
+}
+
+/* Returns NULL if there is no room for it. The fd is the client's. */
+static struct client *new_client(struct admin *admin, int fd,
+				 const struct ucred *peer)
+{
+	int refused = is_too_many(admin, peer->uid);
+	struct client *client;
+
+	if (refused &&
+	    count_clients(admin, WHO_REFUSED, 0) >= ADMIN_REFUSED_MAX)
+		return NULL;
+	client = calloc(1, sizeof(*client));
+	if (!client)
+		return NULL;
+	client->admin = admin;
+	client->fd = fd;
+	client->refused = refused;
+	client->request.host = admin->host;
+	client->request.session = &client->session;
+	client->request.uid = peer->uid;
+	client->request.pid = peer->pid;
+	client->request.emit = emit;
+	client->request.done = done;
+	client->next = admin->clients;
+	admin->clients = client;
+	init_watchers(client);
+	return client;
+}
+
 static void add_client(struct admin *admin, int fd)
 {
 	struct ucred peer = { .uid = (uid_t)-1 };
@@ -405,24 +450,13 @@ static void add_client(struct admin *admin, int fd)
 
 	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length) < 0)
 		log_warning("cannot tell who connects: %s", strerror(errno));
-	client = is_too_many(admin, peer.uid) ? NULL
-					      : calloc(1, sizeof(*client));
-	if (!client) {
-		refuse_connection(fd);
-		return;
-	}
-	client->admin = admin;
-	client->fd = fd;
-	client->request.host = admin->host;
-	client->request.session = &client->session;
-	client->request.uid = peer.uid;
-	client->request.pid = peer.pid;
-	client->request.emit = emit;
-	client->request.done = done;
-	client->next = admin->clients;
-	admin->clients = client;
-	init_watchers(client);
-	greet(client);
+	client = new_client(admin, fd, &peer);
+	if (!client)
+		close(fd);
+	else if (client->refused)
+		refuse(client);
+	else
+		greet(client);
 }
 
 static void on_connect(struct ev_loop *loop, ev_io *watcher, int events)
@@ -470,4 +504,15 @@ struct admin *admin_open(struct ev_loop *loop, int listener,
 	admin->listener.data = admin->pause.data = admin;
 	ev_io_start(loop, &admin->listener);
 	return admin;
+}
+
+void admin_close(struct admin *admin)
+{
+	if (!admin)
+		return;
+	while (admin->clients)
+		free_client(admin->clients);
+	ev_io_stop(admin->loop, &admin->listener);
+	ev_timer_stop(admin->loop, &admin->pause);
+	free(admin);
 }

@@ -159,38 +159,44 @@ int request_refuse(struct request *request, enum symbol symbol, const char *arg,
 
 /* ---- running ---- */
 
+static int read_pair(struct request *request, const char *key, size_t length,
+		     const char *value, struct failure *failure)
+{
+	const struct command *command = request->command;
+	int which = option_find(command->options, key, length);
+
+	if (which < 0)
+		return option_fail_unknown(command->verb, command->verb, key,
+					   length, failure);
+	return option_read(&command->options[which], &request->values[which],
+			   value, failure);
+}
+
 /* Read the key=value pairs. Returns 0, or -1 with *failure filled. */
 static int read_options(struct request *request, struct failure *failure)
 {
-	const struct option *options = request->command->options;
-	int i, words = 0, which;
-	const char *value;
-	size_t length;
+	const struct command *command = request->command;
+	int i, words = 0;
 
-	option_defaults(options, request->values);
+	option_defaults(command->options, request->values);
 	for (i = 1; i < request->line.count; i++) {
-		const char *word = request->line.words[i];
+		const char *word = request->line.words[i], *value;
+		size_t length;
 
 		value = syntax_value(word, &length);
-		if (!value && ++words <= request->command->max_words)
-			continue;
-		if (!value)
-			return failure_set(
-				failure, SYMBOL_ARG, 0, word,
-				"%s takes no such word; 'help %s' shows it",
-				request->command->verb, request->command->verb);
-		which = option_find(options, word, length);
-		if (which < 0)
-			return failure_set(
-				failure, SYMBOL_UNKNOWN, 0, word,
-				"%s has no option %.*s; 'help %s' lists them",
-				request->command->verb, (int)length, word,
-				request->command->verb);
-		if (option_read(&options[which], &request->values[which], value,
-				failure) < 0)
-			return -1;
+		if (value) {
+			if (read_pair(request, word, length, value, failure) <
+			    0)
+				return -1;
+		} else if (++words > command->max_words) {
+			return failure_set(failure, SYMBOL_ARG, 0, word,
+					   "%s takes no such word; 'help %s' "
+					   "shows it",
+					   command->verb, command->verb);
+		}
 	}
-	return option_check_required(options, request->values, failure);
+	return option_check_required(command->options, request->values,
+				     failure);
 }
 
 static int check_access(const struct request *request, struct failure *failure)

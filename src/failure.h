@@ -30,7 +30,7 @@ struct failure {
 	enum symbol symbol;
 	int error;	/* positive errno, 0 where none is behind it */
 	char arg[64];	/* the word at fault, "" where none is */
-	char text[320]; /* one sentence: object, operation, reason */
+	char text[400]; /* one sentence: object, operation, reason */
 };
 
 /* The symbol's lowercase name; in ERR lines it stands in lower case too. */

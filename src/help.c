@@ -23,16 +23,17 @@ static void print_command(struct request *request,
 		      command->verb, words, access_name(command->access), text);
 }
 
-/* " min=1 max=4096", or less where there is no limit. */
+/* " min=1 max=4096", or nothing where that has no meaning. */
 static void format_range(const struct option *option, char *text, size_t size)
 {
 	char min[32], max[32];
 
-	syntax_format_size(min, sizeof(min), option->min);
-	syntax_format_size(max, sizeof(max), option->max);
 	text[0] = '\0';
-	if (option->max)
-		snprintf(text, size, " min=%s max=%s", min, max);
+	if (!option_has_range(option))
+		return;
+	option_format(option, min, sizeof(min), option->min);
+	option_format(option, max, sizeof(max), option->max);
+	snprintf(text, size, " min=%s max=%s", min, max);
 }
 
 static void print_option(struct request *request, const struct option *option)

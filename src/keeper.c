@@ -66,7 +66,8 @@ struct keeper {
 	double delay;
 	int stopping;
 	int ready;
-	int status; /* of the keeper's own exit */
+	int status;		/* of the keeper's own exit */
+	struct failure failure; /* why it is not 0 */
 	int signal_fd;
 	sigset_t old_signals;
 	ev_io signals, ring_watcher;
@@ -504,8 +505,10 @@ static void on_message(struct channel *channel, const struct message *message,
 		tell_ready(keeper, "");
 		break;
 	case MESSAGE_FAILED:
+		/* Whoever waits is told when everything is undone. */
 		keeper->status = 1;
-		tell_ready(keeper, message->text);
+		snprintf(keeper->failure.text, sizeof(keeper->failure.text),
+			 "%s", message->text);
 		stop_all(keeper);
 		break;
 	case MESSAGE_SHUTDOWN:
@@ -828,19 +831,20 @@ int keeper_run(const struct keeper_options *options)
 				 .channel.fd = -1,
 				 .listener = { .fd = -1, .lock = -1 },
 				 .delay = DELAY_MIN };
-	struct failure failure;
 
-	/* Descriptors passed on may all arrive here: a server's and more. */
 	process_allow_files(SERVER_MAX_FILES);
 	process_protect();
-	if (open_all(&keeper, &failure) < 0) {
-		log_error("%s", failure.text);
-		tell_ready(&keeper, failure.text);
+	if (open_all(&keeper, &keeper.failure) < 0) {
+		log_error("%s", keeper.failure.text);
 		keeper.status = 1;
 	} else {
 		ev_run(keeper.loop, 0);
 	}
 	listener_close(&keeper.listener);
 	ring_destroy(keeper.control.ring);
+	if (keeper.loop)
+		ev_loop_destroy(keeper.loop);
+	if (keeper.status)
+		tell_ready(&keeper, keeper.failure.text);
 	return keeper.status;
 }

@@ -2,6 +2,7 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "syntax.h"
@@ -29,6 +30,17 @@ int option_find(const struct option *table, const char *name, size_t length)
 		    memcmp(table[i].name, name, length) == 0)
 			return i;
 	return -1;
+}
+
+int option_fail_unknown(const char *owner, const char *topic, const char *name,
+			size_t length, struct failure *failure)
+{
+	char key[sizeof(failure->arg)];
+
+	snprintf(key, sizeof(key), "%.*s", (int)length, name);
+	return failure_set(failure, SYMBOL_UNKNOWN, 0, key,
+			   "%s has no option %s; 'help %s' lists them", owner,
+			   key, topic);
 }
 
 static int read_name(const char *text)
@@ -74,21 +86,30 @@ static const char *expected(enum option_type type)
 	return words[type];
 }
 
-/* Say what range the option has; sizes read best with their suffix. */
+void option_format(const struct option *option, char *text, size_t size,
+		   uint64_t number)
+{
+	if (option->type == OPTION_SIZE)
+		syntax_format_size(text, size, number);
+	else
+		snprintf(text, size, "%llu", (unsigned long long)number);
+}
+
 static int fail_range(const struct option *option, const char *text,
 		      struct failure *failure)
 {
 	char min[32], max[32];
 
-	syntax_format_size(min, sizeof(min), option->min);
-	syntax_format_size(max, sizeof(max), option->max);
-	if (option->max == 0)
-		return failure_set(failure, SYMBOL_RANGE, 0, option->name,
-				   "%s=%s is out of range: at least %s",
-				   option->name, text, min);
+	option_format(option, min, sizeof(min), option->min);
+	option_format(option, max, sizeof(max), option->max);
 	return failure_set(failure, SYMBOL_RANGE, 0, option->name,
 			   "%s=%s is out of range: %s to %s", option->name,
 			   text, min, max);
+}
+
+int option_has_range(const struct option *option)
+{
+	return option->type == OPTION_SIZE || option->type == OPTION_NUMBER;
 }
 
 int option_read(const struct option *option, struct option_value *value,
@@ -107,7 +128,8 @@ int option_read(const struct option *option, struct option_value *value,
 		return failure_set(failure, SYMBOL_ARG, 0, option->name,
 				   "%s=%s is not %s", option->name, text,
 				   expected(option->type));
-	if (number < option->min || (option->max && number > option->max))
+	if (option_has_range(option) &&
+	    (number < option->min || number > option->max))
 		return fail_range(option, text, failure);
 	value->given = 1;
 	value->number = number;

@@ -22,10 +22,12 @@ struct option {
 	const char *name;
 	enum option_type type;
 	const char *fallback; /* the default, as it would be typed, or NULL */
-	uint64_t min, max;    /* of sizes and numbers; max 0: no limit */
+	uint64_t min, max;    /* of sizes and numbers, both included */
 	int required;
 	const char *help;
 };
+
+#define OPTION_SIZE_MAX (7ULL << 60) /* what a disk can have, rounded */
 
 #define OPTION_MAX 16 /* options in one table */
 
@@ -42,6 +44,13 @@ void option_defaults(const struct option *table, struct option_value *values);
 int option_find(const struct option *table, const char *name, size_t length);
 
 /*
+ * Say that `owner` has no option of that name and that 'help TOPIC' lists
+ * those it has. Returns -1.
+ */
+int option_fail_unknown(const char *owner, const char *topic, const char *name,
+			size_t length, struct failure *failure);
+
+/*
  * Read text as the value of *option. A second value for the same option is a
  * mistake. Returns 0, or -1 with *failure filled.
  */
@@ -52,6 +61,13 @@ int option_read(const struct option *option, struct option_value *value,
 int option_check_required(const struct option *table,
 			  const struct option_value *values,
 			  struct failure *failure);
+
+/* Whether min and max mean something for it: sizes and numbers. */
+int option_has_range(const struct option *option);
+
+/* Write a number as this option would be typed: 64M or 128. */
+void option_format(const struct option *option, char *text, size_t size,
+		   uint64_t number);
 
 /* A word for the type, as help shows it: SIZE, N, yes|no, NAME. */
 const char *option_type_name(enum option_type type);

@@ -140,5 +140,8 @@ int server_run(const char *config)
 	channel_open(&server.channel, server.loop, SERVER_FD, on_message,
 		     on_keeper_gone, &server);
 	ev_run(server.loop, 0);
+	admin_close(server.admin);
+	channel_close(&server.channel);
+	ev_loop_destroy(server.loop);
 	return server.status;
 }

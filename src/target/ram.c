@@ -16,6 +16,7 @@ enum { SIZE, OVERCOMMIT, MEMORY_LIMIT, MEMORY_RESERVE };
 static const struct option options[] = {
 	[SIZE] = { .name = "size",
 		   .type = OPTION_SIZE,
+		   .max = OPTION_SIZE_MAX,
 		   .required = 1,
 		   .help = "size of the device in bytes" },
 	[OVERCOMMIT] = { .name = "overcommit",
@@ -25,10 +26,12 @@ static const struct option options[] = {
 				 "available now" },
 	[MEMORY_LIMIT] = { .name = "memory-limit",
 			   .type = OPTION_SIZE,
+			   .max = OPTION_SIZE_MAX,
 			   .help = "memory that the data may take; more is "
 				   "ENOSPC to the writer (default: the size)" },
 	[MEMORY_RESERVE] = { .name = "memory-reserve",
 			     .type = OPTION_SIZE,
+			     .max = OPTION_SIZE_MAX,
 			     .fallback = "72M",
 			     .help = "memory that must stay available on the "
 				     "host; below it the writer gets ENOSPC" },

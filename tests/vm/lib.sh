@@ -1,0 +1,259 @@
+# The tests' helpers; a test begins with ". /t/lib.sh" and runs with -eu.
+# When it exits, the daemon that it started is stopped and must have left
+# nothing: exit status 0, no socket, no device, no stuck task, no sanitizer's
+# report.
+#
+# shellcheck shell=sh
+set -eu
+# shellcheck source=tests/vm/lib-state.sh
+. /t/lib-state.sh
+
+SOCK=/run/ublk.sock
+LOG=/tmp/t/ublkd.log
+KEEPER=''
+REPLY=''
+STATUS=''
+
+# fail MESSAGE...: the test has failed.
+fail()
+{
+	echo "FAIL: $*"
+	exit 1
+}
+
+# skip REASON...: the test cannot be done here.
+skip()
+{
+	echo "$*" >/tmp/t/skip
+	exit 77
+}
+
+# requires PROGRAM...: skips the test if one is not there.
+requires()
+{
+	for program; do
+		command -v "$program" >/dev/null || skip "no $program"
+	done
+}
+
+# requires_kernel GLOB: skips the test on other kernels, e.g. '7.*'.
+requires_kernel()
+{
+	# shellcheck disable=SC2254 # a pattern is wanted
+	case $(uname -r) in
+	$1) ;;
+	*) skip "not for this kernel" ;;
+	esac
+}
+
+# wait_for SECONDS CONDITION: 1 if the shell condition does not come true.
+wait_for()
+{
+	looks=$(($1 * 10))
+	until eval "$2"; do
+		[ $looks -gt 0 ] || return 1
+		looks=$((looks - 1))
+		sleep 0.1
+	done
+}
+
+# alive PID: it runs, and is more than a zombie.
+alive()
+{
+	[ -d "/proc/$1" ] && ! grep -q ') Z ' "/proc/$1/stat" 2>/dev/null
+}
+
+# as_user NAME COMMAND: `user`, or `member` of group ublk.
+as_user()
+{
+	su "$1" -s /bin/sh -c "$2"
+}
+
+# ---- the daemon
+
+# start_ublkd [ARG...]: returns when it answers. Sets $KEEPER.
+start_ublkd()
+{
+	rm -f /tmp/t/pid /tmp/t/status
+	# Any shell can read a status that stands in a file.
+	(
+		status=0
+		sh -c 'echo $$ >/tmp/t/pid; exec ublkd "$@"' ublkd --foreground \
+			--socket "$SOCK" "$@" </dev/null >>"$LOG" 2>&1 || status=$?
+		echo $status >/tmp/t/status
+	) &
+	wait_for 30 '[ -e /tmp/t/status ] || ublkd_answers' ||
+		fail "no answer from ublkd"
+	[ ! -e /tmp/t/status ] || fail "ublkd has ended: $(tail -n 3 "$LOG")"
+	KEEPER=$(cat /tmp/t/pid)
+}
+
+ublkd_answers()
+{
+	[ -S "$SOCK" ] && [ -n "$(ask ping 2>/dev/null)" ]
+}
+
+# stop_ublkd: SIGTERM; it must end within 20 s with status 0 and leave nothing.
+stop_ublkd()
+{
+	[ -n "$KEEPER" ] || return 0
+	kill -TERM "$KEEPER" || fail "ublkd has ended by itself"
+	forget_ublkd
+	[ "$(cat /tmp/t/status)" = 0 ] ||
+		fail "ublkd ended with status $(cat /tmp/t/status)"
+	[ ! -e "$SOCK" ] || fail "ublkd left its socket"
+	no_devices
+}
+
+# forget_ublkd: the test has ended it by other means. Its status is then in
+# /tmp/t/status.
+forget_ublkd()
+{
+	wait_for 20 '[ -e /tmp/t/status ]' || {
+		dump_state
+		fail "ublkd does not end"
+	}
+	KEEPER=''
+}
+
+keeper_pid()
+{
+	echo "$KEEPER"
+}
+
+# server_pid: the keeper's child.
+server_pid()
+{
+	children "$KEEPER" | head -n 1
+}
+
+# ---- the socket
+
+# ask COMMAND: one request; prints the reply without greeting and waits.
+ask()
+{
+	printf '%s\n' "$1" | socat -t 60 - "UNIX-CONNECT:$SOCK" |
+		sed -e '/^HELLO /d' -e '/^WAIT/d'
+}
+
+# request COMMAND: sets $REPLY (all lines) and $STATUS (the last one).
+request()
+{
+	REPLY=$(ask "$1") || true
+	STATUS=$(echo "$REPLY" | tail -n 1)
+}
+
+# expect_ok COMMAND
+expect_ok()
+{
+	request "$1"
+	case $STATUS in
+	OK | 'OK '*) ;;
+	*) fail "'$1' was answered: $REPLY" ;;
+	esac
+}
+
+# expect_err SYMBOL COMMAND
+expect_err()
+{
+	request "$2"
+	case $STATUS in
+	"ERR $1" | "ERR $1 "* | "ERR @"*" $1 "*) ;;
+	*) fail "'$2' was answered, not ERR $1: $REPLY" ;;
+	esac
+}
+
+# field KEY: its value in $REPLY, the first one there is.
+field()
+{
+	echo "$REPLY" | sed -n -e "s/.* $1=\"\([^\"]*\)\".*/\1/p; t" \
+		-e "s/.* $1=\([^ \"]*\).*/\1/p" | head -n 1
+}
+
+# ---- what must hold
+
+# no_d_state SECONDS: no task stays in D state for so long.
+no_d_state()
+{
+	stuck=$(lasting_d_tasks "$1")
+	[ -n "$stuck" ] || return 0
+	for task in $stuck; do show_task "$task"; done
+	dump_state
+	fail "in D state for $1 s: $stuck"
+}
+
+# no_devices: no ublk device is left (udev's part takes a moment).
+no_devices()
+{
+	wait_for 3 '! ls -d /dev/ublk[bc]* >/dev/null 2>&1' ||
+		fail "left:" /dev/ublk[bc]*
+}
+
+# no_sanitizer_report: in what the daemon wrote.
+no_sanitizer_report()
+{
+	[ -e "$LOG" ] || return 0
+	! grep -E -A 40 "ERROR: AddressSanitizer|runtime error:|LeakSanitizer" \
+		"$LOG" || fail "a sanitizer has complained"
+}
+
+# ---- figures
+
+# fds PID: how many descriptors it has open.
+fds()
+{
+	find "/proc/$1/fd" -type l | wc -l
+}
+
+# rss PID, pss PID: KiB
+rss()
+{
+	awk '/^VmRSS:/ { print $2 }' "/proc/$1/status"
+}
+
+pss()
+{
+	awk '/^Pss:/ { print $2 }' "/proc/$1/smaps_rollup"
+}
+
+# mem_available: of the guest, KiB
+mem_available()
+{
+	awk '/^MemAvailable:/ { print $2 }' /proc/meminfo
+}
+
+# now: milliseconds since boot
+now()
+{
+	awk '{ printf "%d\n", $1 * 1000 }' /proc/uptime
+}
+
+# ---- the end
+
+# end_test: runs whenever the test exits, and may turn success into failure.
+end_test()
+{
+	ended=$?
+	trap - EXIT
+	# In a subshell: fail's exit must not skip the rest.
+	(
+		[ $ended = 0 ] || unmount_all
+		stop_ublkd
+	) || ended=1
+	(no_d_state 5) || ended=1
+	(no_sanitizer_report) || ended=1
+	if [ $ended != 0 ] && [ $ended != 77 ] && [ -e "$LOG" ]; then
+		echo "ublkd's log ends:"
+		tail -n 40 "$LOG" | sed 's/^/    /'
+	fi
+	exit $ended
+}
+
+# unmount_all: a failed test's file systems would keep the daemon from ending.
+unmount_all()
+{
+	awk '$1 ~ /^\/dev\/ublkb/ { print $2 }' /proc/mounts |
+		while read -r point; do umount "$point" || true; done
+}
+
+trap end_test EXIT

@@ -1,0 +1,3 @@
+# It is skipped.
+. /t/lib.sh
+requires no-such-program

@@ -1,0 +1,116 @@
+#!/bin/sh
+# The administrator's day: add, look, use, delete; and what is refused.
+#
+# needs: binaries socat
+# needs: modules ext4
+# needs: binaries mkfs.ext4
+# size: quick
+. /t/lib.sh
+
+requires mkfs.ext4
+
+# The protocol as a person sees it: default socat, one line.
+plain_socat()
+{
+	echo "add ram size=64M" | socat - "UNIX:$SOCK" >/tmp/t/plain
+	cat /tmp/t/plain
+	grep -q '^HELLO ublkd proto=1 version=[0-9.]* pid=[0-9]*$' /tmp/t/plain ||
+		fail "no greeting"
+	grep -q '^OK id=0 dev=/dev/ublkb0 ' /tmp/t/plain || fail "no OK"
+	[ -b /dev/ublkb0 ] || fail "no block device"
+	expect_ok "del id=0"
+	[ ! -e /dev/ublkb0 ] || fail "the block device is still there"
+}
+
+# Default socat leaves 0.5 s after its input ends: WAIT keeps it.
+slow_reply()
+{
+	expect_ok "add ram size=64M id=4"
+	exec 9</dev/ublkb4
+	echo "@x del id=4" | socat - "UNIX:$SOCK" >/tmp/t/slow
+	exec 9<&-
+	cat /tmp/t/slow
+	grep -q '^WAIT @x what=del$' /tmp/t/slow || fail "no WAIT"
+	grep -q '^ERR @x busy text="ublkb4 is in use: opened by ' /tmp/t/slow ||
+		fail "no ERR busy"
+	expect_ok "show id=4"
+	[ "$(field state)" = live ] || fail "a refused del changed the state"
+	dd if=/dev/zero of=/dev/ublkb4 bs=1M count=1 2>/dev/null ||
+		fail "a refused del broke the disk"
+	expect_ok "del id=4"
+}
+
+# Everything that keeps a disk busy is named, and nothing is changed.
+busy()
+{
+	expect_ok "add ram size=64M id=5"
+	mkfs.ext4 -q /dev/ublkb5
+	mkdir -p /tmp/t/m
+	mount /dev/ublkb5 /tmp/t/m
+	expect_err busy "del id=5"
+	echo "$STATUS" | grep -q 'mounted on /tmp/t/m' || fail "$STATUS"
+	expect_err busy "shutdown"
+	echo "$STATUS" | grep -q 'mounted on /tmp/t/m' || fail "$STATUS"
+	echo still >/tmp/t/m/file
+	sync
+	umount /tmp/t/m
+	mkswap /dev/ublkb5 >/dev/null
+	swapon /dev/ublkb5
+	expect_err busy "del id=5"
+	echo "$STATUS" | grep -q 'swap' || fail "$STATUS"
+	swapoff /dev/ublkb5
+	expect_ok "del id=5"
+}
+
+listing()
+{
+	expect_ok "add null size=1G name=scratch"
+	expect_ok "add ram size=8M id=9 ro=yes block-size=4K queues=1 depth=7"
+	expect_ok list
+	echo "$REPLY"
+	[ "$(echo "$REPLY" | grep -c '^dev id=')" = 2 ] || fail "not two"
+	echo "$REPLY" | grep -q '^dev id=0 name=scratch state=live target=null size=1073741824 dev=/dev/ublkb0 ' ||
+		fail "the null device's line"
+	[ "$(cat /sys/block/ublkb9/ro)" = 1 ] || fail "not read-only"
+	[ "$(cat /sys/block/ublkb9/queue/logical_block_size)" = 4096 ] ||
+		fail "the block size"
+	[ "$(cat /sys/block/ublkb9/size)" = $((8 * 2048)) ] || fail "the size"
+	if dd if=/dev/zero of=/dev/ublkb9 bs=4k count=1 2>/dev/null; then
+		fail "a read-only disk was written"
+	fi
+	expect_ok "show name=scratch"
+	expect_ok "show 9"
+	[ "$(echo "$REPLY" | grep -c '^queue ')" = 1 ] || fail "not one queue"
+	expect_ok "del name=scratch"
+	expect_ok "del /dev/ublkb9"
+}
+
+# The same add again is answered, not repeated; another one is refused.
+again()
+{
+	expect_ok "add ram id=3 size=16M"
+	expect_ok 'add "ram" id=3 size=16M'
+	[ "$(field existing)" = yes ] || fail "$STATUS"
+	expect_err exists "add ram id=3 size=32M"
+	expect_err exists "add null id=3"
+	expect_ok "del id=3"
+}
+
+# What null gives: zeroes, whatever was written.
+null_reads_zeroes()
+{
+	expect_ok "add null size=16M id=2"
+	tr '\0' '\377' </dev/zero | dd of=/dev/ublkb2 bs=1M count=16 \
+		iflag=fullblock oflag=direct 2>/dev/null
+	echo 3 >/proc/sys/vm/drop_caches
+	head -c 16777216 /dev/zero | cmp - /dev/ublkb2 || fail "not zeroes"
+	expect_ok "del id=2"
+}
+
+start_ublkd
+plain_socat
+slow_reply
+busy
+listing
+again
+null_reads_zeroes
