@@ -98,6 +98,14 @@ static int read_add(const struct request *request,
 	return option_check_required(target->options, values->target, failure);
 }
 
+/* Numbers and ublkbN name devices already: such a name would be ambiguous. */
+static int is_reserved(const char *name)
+{
+	if (strncmp(name, "ublkb", 5) == 0)
+		name += 5;
+	return name[0] && name[strspn(name, "0123456789")] == '\0';
+}
+
 static uint16_t default_queues(void)
 {
 	return sysconf(_SC_NPROCESSORS_ONLN) > 1 ? 2 : 1;
@@ -116,6 +124,11 @@ static int set_spec(const struct option_value *common, struct device_spec *spec,
 		return failure_set(failure, SYMBOL_RANGE, 0, "max-io",
 				   "max-io=%s is not a multiple of 4K",
 				   common[MAX_IO].text);
+	if (common[NAME].given && is_reserved(common[NAME].text))
+		return failure_set(failure, SYMBOL_ARG, 0, "name",
+				   "name=%s could be mistaken for a device's "
+				   "number",
+				   common[NAME].text);
 	memset(spec, 0, sizeof(*spec));
 	spec->id = common[ID].given ? (uint32_t)common[ID].number
 				    : DEVICE_ID_ANY;

@@ -51,6 +51,12 @@ static size_t output_length(const struct client *client)
 	return client->output_end - client->output_start;
 }
 
+/* It gets no more to read, and is not read, until it has taken some. */
+static int is_full(const struct client *client)
+{
+	return output_length(client) > ADMIN_OUTPUT_MAX;
+}
+
 static void start_timer(struct client *client, ev_timer *timer, ev_tstamp after,
 			ev_tstamp repeat)
 {
@@ -130,7 +136,7 @@ static void append(struct client *client, const char *text, size_t length)
 static void update(struct client *client)
 {
 	struct ev_loop *loop = client->admin->loop;
-	int full = output_length(client) > ADMIN_OUTPUT_MAX;
+	int full = is_full(client);
 	int can_read = !client->busy && !client->ended && !client->dead &&
 		       !full && client->input_length < INPUT_BYTES;
 
@@ -193,6 +199,7 @@ static void done(struct request *request, const struct failure *failure)
 static void refuse_line(struct client *client, const char *why)
 {
 	client->busy = 1;
+	client->request.command = NULL;
 	request_refuse(&client->request, SYMBOL_SYNTAX, NULL, "%s", why);
 }
 
@@ -256,7 +263,7 @@ static int next_line(struct client *client)
  */
 static void work(struct client *client)
 {
-	int full = output_length(client) > ADMIN_OUTPUT_MAX / 2;
+	int full = is_full(client);
 	int again = 0;
 
 	if (client->dead && client->more)
@@ -405,9 +412,14 @@ static void greet(struct client *client)
  */
 static void refuse(struct client *client)
 {
-	static const char text[] = "ERR limit text=\"too many connections\"\n";
+	char text[160];
+	int length = snprintf(text, sizeof(text),
+			      "ERR limit text=\"too many connections: at most "
+			      "%d of a user, %d of all users and %d of "
+			      "root\"\n",
+			      ADMIN_UID_MAX, ADMIN_CLIENTS_MAX, ADMIN_ROOT_MAX);
 
-	append(client, text, sizeof(text) - 1);
+	append(client, text, (size_t)length);
 	flush(client);
 	client->dead = 1;
 	ev_io_start(client->admin->loop, &client->reader);

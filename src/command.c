@@ -45,9 +45,9 @@ static const struct option shutdown_options[] = {
 };
 
 const struct command command_table[] = {
-	{ "add", ACCESS_WRITE, "TARGET", 1, NULL,
+	{ "add", ACCESS_WRITE, "TARGET [key=value...]", 1, NULL,
 	  "make a block device; answers when it can be opened", verb_add },
-	{ "del", ACCESS_WRITE, "[DEVICE]", 1, del_options,
+	{ "del", ACCESS_WRITE, "DEVICE", 1, del_options,
 	  "stop and delete a device that nobody uses", verb_del },
 	{ "features", ACCESS_READ, "", 0, no_options,
 	  "what the kernel's ublk driver can do", verb_features },
@@ -59,7 +59,7 @@ const struct command command_table[] = {
 	  "whether an error ends this connection's later commands",
 	  verb_on_error },
 	{ "ping", ACCESS_READ, "", 0, no_options, "answers OK", verb_ping },
-	{ "show", ACCESS_READ, "[DEVICE]", 1, show_options,
+	{ "show", ACCESS_READ, "DEVICE", 1, show_options,
 	  "one device in detail", verb_show },
 	{ "shutdown", ACCESS_WRITE, "", 0, shutdown_options,
 	  "delete every device and end ublkd", verb_shutdown },
@@ -139,6 +139,10 @@ void request_fail(struct request *request, const struct failure *failure)
 		      failure->arg[0] ? " arg=" : "",
 		      failure->arg[0] ? arg : "", error);
 	request->session->failed = 1;
+	if (request->command && request->command->access != ACCESS_READ)
+		log_notice("uid %u, process %d: %s failed: %s",
+			   (unsigned)request->uid, (int)request->pid,
+			   request->command->verb, failure->text);
 	request->done(request, failure);
 }
 
@@ -242,7 +246,8 @@ int command_run(struct request *request)
 	const char *verb = request->line.words[0];
 	struct failure failure;
 
-	if (request->session->stop_on_error && request->session->failed)
+	if (request->session->stop_on_error && request->session->failed &&
+	    strcmp(verb, "on-error") != 0)
 		return request_refuse(request, SYMBOL_SKIPPED, NULL,
 				      "an earlier command failed, and on-error "
 				      "is stop");

@@ -86,10 +86,13 @@ int command_continue(struct request *request);
 /* Begin to delete every device and refuse new work; whoever asked for it. */
 void command_stop_all(struct command_host *host);
 
+/* The keeper is gone: what waits for it is answered, the rest served on. */
+void command_keeper_gone(struct command_host *host);
+
 /* Every device is gone: answer who asked for the shutdown. */
 void command_answer_leaving(struct command_host *host);
 
-/* The keeper's answer to a request of `features`. */
+/* The keeper's answer to a request of `features`, first come first served. */
 void command_features_answer(struct command_host *host,
 			     const struct message *message);
 

@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "feature.h"
 #include "log.h"
 
 #define NODE_RETRY     0.010 /* s between looks for a node in /dev */
@@ -91,13 +92,19 @@ unsigned device_owned(const struct device *device)
 	return owned;
 }
 
-const char *device_missing_feature(uint64_t features)
+int device_set_features(struct device_set *set, uint64_t features,
+			struct failure *failure)
 {
-	if (!(features & UBLK_F_CMD_IOCTL_ENCODE))
-		return "ioctl-encoded commands (Linux 6.4)";
-	if (!(features & UBLK_F_USER_COPY))
-		return "user copy (Linux 6.5)";
-	return NULL;
+	const char *missing = features_required_missing(features);
+
+	if (missing)
+		return failure_set(failure, SYMBOL_UNSUPPORTED, EOPNOTSUPP,
+				   NULL,
+				   "the ublk driver of this kernel lacks %s "
+				   "(Linux 6.5 and newer have what is needed)",
+				   missing);
+	set->features = features;
+	return 0;
 }
 
 /* ---- the end of an operation ---- */
@@ -241,22 +248,16 @@ static void enter_features(struct device *device)
 static void answer_features(struct device *device,
 			    const struct message *message)
 {
-	const char *missing;
-
 	if (message->result < 0) {
 		device_driver_failure(message->result, &device->failure);
 		forget(device);
 		return;
 	}
-	missing = device_missing_feature(message->number);
-	if (missing) {
-		failure_set(&device->failure, SYMBOL_UNSUPPORTED, EOPNOTSUPP,
-			    NULL, "the ublk driver of this kernel lacks %s",
-			    missing);
+	if (device_set_features(device->set, message->number,
+				&device->failure) < 0) {
 		forget(device);
 		return;
 	}
-	device->set->features = message->number;
 	enter(device, DEVICE_ADD);
 }
 
@@ -311,9 +312,11 @@ static void accept_info(struct device *device, const struct ublk_dev_info *info)
 static void answer_add(struct device *device, const struct message *message)
 {
 	if (message->result == -EEXIST) {
-		failure_set(&device->failure, SYMBOL_EXISTS, EEXIST, "id",
-			    "the id %u is in use by another ublk device",
-			    device->spec.id);
+		failure_set(
+			&device->failure, SYMBOL_EXISTS, EEXIST, "id",
+			"the id %u is in use by another ublk device, or by a "
+			"deleted one that somebody still has open",
+			device->spec.id);
 		forget(device);
 		return;
 	}
@@ -506,7 +509,7 @@ static void try_node(struct device *device)
 	if (stat(path, &status) == 0 && S_ISBLK(status.st_mode))
 		enter(device, DEVICE_LIVE);
 	else if (retry(device, NODE_RETRY) < 0)
-		roll_back(device, DEVICE_STOP, SYMBOL_TIMEOUT, ENOENT, NULL);
+		roll_back(device, DEVICE_STOP, SYMBOL_TIMEOUT, ETIMEDOUT, NULL);
 }
 
 static void enter_node(struct device *device)

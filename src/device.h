@@ -136,8 +136,10 @@ unsigned device_owned(const struct device *device);
 void device_driver_failure(int error, struct failure *failure);
 
 /*
- * Why the driver's features do not suffice, or NULL if they do.
+ * Take the driver's features as known. Returns 0, or -1 with *failure filled
+ * when no device can be served with them.
  */
-const char *device_missing_feature(uint64_t features);
+int device_set_features(struct device_set *set, uint64_t features,
+			struct failure *failure);
 
 #endif

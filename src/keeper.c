@@ -26,6 +26,7 @@
 	1.0		/* s: a server that lived longer is replaced at
 				   once when it dies */
 #define DELAY_MIN   0.1 /* s: else after this, doubling up to ... */
+#define DYING_TRIES 30	/* of 100 ms, for a server that is dying */
 #define DELAY_MAX   10.0
 #define DEVICE_MARK 0x7562ULL /* top of server_flags in our devices */
 
@@ -61,11 +62,14 @@ struct keeper {
 	uint64_t mark;
 	struct entry *entries;
 	pid_t server; /* 0: none */
+	pid_t last_server;
+	int server_status; /* of the last one, as waitpid gave it */
 	unsigned generation;
 	ev_tstamp started;
 	double delay;
 	int stopping;
-	int ready;
+	int was_ready;		/* the configuration has been run */
+	int told;		/* who waits for the start has been told */
 	int status;		/* of the keeper's own exit */
 	struct failure failure; /* why it is not 0 */
 	int signal_fd;
@@ -442,9 +446,9 @@ static void orphan_all(struct keeper *keeper)
 
 static void tell_ready(struct keeper *keeper, const char *failure)
 {
-	if (keeper->options->ready_fd < 0 || keeper->ready)
+	if (keeper->options->ready_fd < 0 || keeper->told)
 		return;
-	keeper->ready = 1;
+	keeper->told = 1;
 	if (write(keeper->options->ready_fd, failure, strlen(failure) + 1) < 0)
 		log_debug("nobody waits for the start");
 	close(keeper->options->ready_fd);
@@ -461,6 +465,16 @@ static void stop_all(struct keeper *keeper)
 	ev_timer_stop(keeper->loop, &keeper->restart);
 	channel_send(&keeper->channel, &message, NULL, 0);
 	maybe_leave(keeper);
+}
+
+/* Undo everything and end; whoever waits for the start is told then. */
+static void fail_start(struct keeper *keeper, const char *why)
+{
+	if (keeper->stopping)
+		return;
+	keeper->status = 1;
+	snprintf(keeper->failure.text, sizeof(keeper->failure.text), "%s", why);
+	stop_all(keeper);
 }
 
 /* A request for a control command: find its device, make a job, run it. */
@@ -502,14 +516,11 @@ static void on_message(struct channel *channel, const struct message *message,
 	switch (message->type) {
 	case MESSAGE_READY:
 		log_notice("ready on %s", keeper->listener.path);
+		keeper->was_ready = 1;
 		tell_ready(keeper, "");
 		break;
 	case MESSAGE_FAILED:
-		/* Whoever waits is told when everything is undone. */
-		keeper->status = 1;
-		snprintf(keeper->failure.text, sizeof(keeper->failure.text),
-			 "%s", message->text);
-		stop_all(keeper);
+		fail_start(keeper, message->text);
 		break;
 	case MESSAGE_SHUTDOWN:
 		log_notice("shutdown was asked for: stopping");
@@ -547,22 +558,6 @@ static void replace_server(struct keeper *keeper)
 	ev_timer_start(keeper->loop, &keeper->restart);
 }
 
-/* Both the process and its end of the channel are gone. */
-static void server_is_gone(struct keeper *keeper)
-{
-	if (keeper->server || keeper->channel.fd >= 0)
-		return;
-	orphan_all(keeper);
-	if (!keeper->stopping)
-		replace_server(keeper);
-	maybe_leave(keeper);
-}
-
-static void on_gone(struct channel *channel)
-{
-	server_is_gone(channel->owner);
-}
-
 static const char *describe_end(int status, char *text, size_t size)
 {
 	if (WIFSIGNALED(status))
@@ -574,25 +569,48 @@ static const char *describe_end(int status, char *text, size_t size)
 	return text;
 }
 
+static void log_end(const struct keeper *keeper)
+{
+	const struct entry *entry;
+	unsigned lost = 0;
+	char text[100];
+
+	if (keeper->stopping && keeper->server_status == 0)
+		return;
+	for (entry = keeper->entries; entry; entry = entry->next)
+		lost += !entry->orphaned;
+	log_error("the server, process %d, %s; %u of its devices are deleted",
+		  (int)keeper->last_server,
+		  describe_end(keeper->server_status, text, sizeof(text)),
+		  lost);
+}
+
+/* Both the process and its end of the channel are gone: all has been read. */
+static void server_is_gone(struct keeper *keeper)
+{
+	if (keeper->server || keeper->channel.fd >= 0)
+		return;
+	log_end(keeper);
+	orphan_all(keeper);
+	if (!keeper->was_ready && keeper->options->config)
+		fail_start(keeper, "the server ended while it ran the "
+				   "configuration; see the log");
+	if (!keeper->stopping)
+		replace_server(keeper);
+	maybe_leave(keeper);
+}
+
+static void on_gone(struct channel *channel)
+{
+	server_is_gone(channel->owner);
+}
+
 static void reap_server(struct keeper *keeper)
 {
-	char text[100];
-	int status;
-
-	if (!keeper->server ||
-	    waitpid(keeper->server, &status, WNOHANG) != keeper->server)
+	if (!keeper->server || waitpid(keeper->server, &keeper->server_status,
+				       WNOHANG) != keeper->server)
 		return;
-	if (!keeper->stopping || status != 0) {
-		struct entry *entry;
-		unsigned lost = 0;
-
-		for (entry = keeper->entries; entry; entry = entry->next)
-			lost += !entry->orphaned;
-		log_error("the server, process %d, %s; %u of its devices are "
-			  "deleted",
-			  (int)keeper->server,
-			  describe_end(status, text, sizeof(text)), lost);
-	}
+	keeper->last_server = keeper->server;
 	keeper->server = 0;
 	server_is_gone(keeper);
 }
@@ -685,6 +703,8 @@ static void on_signal(struct ev_loop *loop, ev_io *watcher, int events)
 			reap_server(keeper);
 			continue;
 		}
+		if (info.ssi_signo == SIGHUP)
+			continue; /* a terminal that is closed ends nothing */
 		if (!keeper->stopping)
 			log_notice("%s: stopping",
 				   strsignal((int)info.ssi_signo));
@@ -699,6 +719,7 @@ static int open_signals(struct keeper *keeper)
 	sigemptyset(&set);
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGHUP);
 	sigaddset(&set, SIGCHLD);
 	sigprocmask(SIG_BLOCK, &set, &keeper->old_signals);
 	signal(SIGPIPE, SIG_IGN);
@@ -741,6 +762,35 @@ static uint64_t path_mark(const char *path)
 	return DEVICE_MARK << 48 | hash;
 }
 
+/* Whether that process is a ublkd server, and alive; 6.12 keeps old pids. */
+static int is_server(int32_t pid)
+{
+	char path[40], comm[32] = "", state = 'X';
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+	file = pid > 0 ? fopen(path, "re") : NULL;
+	if (!file)
+		return 0;
+	if (fscanf(file, "%*d (%31[^)]) %c", comm, &state) != 2)
+		state = 'X';
+	fclose(file);
+	return strcmp(comm, SERVER_NAME) == 0 && !strchr("ZX", state);
+}
+
+/* One that was just killed gets a moment to be gone. */
+static int is_served(int32_t pid)
+{
+	int tries;
+
+	for (tries = 0; is_server(pid); tries++) {
+		if (tries == DYING_TRIES)
+			return 1;
+		usleep(100000);
+	}
+	return 0;
+}
+
 static void adopt_leftover(struct keeper *keeper, uint32_t id)
 {
 	struct ublk_dev_info info = { 0 };
@@ -751,6 +801,12 @@ static void adopt_leftover(struct keeper *keeper, uint32_t id)
 	    ring_wait(keeper->control.ring, &event) < 0 || event.result < 0 ||
 	    info.server_flags != keeper->mark)
 		return;
+	if (is_served(info.server_pid)) {
+		log_warning("device %u carries our mark but is served by "
+			    "process %d: left alone",
+			    id, (int)info.server_pid);
+		return;
+	}
 	entry = entry_new(keeper, id);
 	if (!entry)
 		return;
@@ -812,8 +868,8 @@ static int open_all(struct keeper *keeper, struct failure *failure)
 	error = open_ring(keeper);
 	if (error)
 		return failure_set(failure, SYMBOL_UNSUPPORTED, error, NULL,
-				   "cannot make an io_uring (Linux 6.0 and "
-				   "newer have what it needs): %s",
+				   "cannot make an io_uring (is sysctl "
+				   "kernel.io_uring_disabled 0?): %s",
 				   strerror(-error));
 	open_driver(keeper);
 	error = start_server(keeper);

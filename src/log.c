@@ -1,5 +1,6 @@
 #include "log.h"
 
+#include <errno.h>
 #include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -25,9 +26,10 @@ static const struct {
 static struct {
 	const char *name;
 	enum log_level level;
-	int socket; /* of syslog, or -1: stderr */
+	int to_syslog;
+	int socket; /* of syslog, or -1 */
 	unsigned dropped;
-} state = { "ublkd", LOG_LEVEL_INFO, -1, 0 };
+} state = { "ublkd", LOG_LEVEL_INFO, 0, -1, 0 };
 
 int log_level_parse(const char *name)
 {
@@ -65,8 +67,7 @@ void log_open(const char *name, enum log_level level, int to_syslog)
 {
 	state.name = name;
 	state.level = level;
-	if (to_syslog)
-		state.socket = syslog_connect();
+	state.to_syslog = to_syslog;
 }
 
 /*
@@ -80,20 +81,38 @@ static int writable(int fd)
 	return poll(&poller, 1, 0) == 1 && (poller.revents & POLLOUT);
 }
 
+/* A syslog that was restarted has a new socket: one more try. */
+static int send_syslog(const char *line, size_t length)
+{
+	int tries;
+
+	for (tries = 0; tries < 2; tries++) {
+		if (state.socket < 0)
+			state.socket = syslog_connect();
+		if (state.socket < 0)
+			return -1;
+		if (send(state.socket, line, length,
+			 MSG_DONTWAIT | MSG_NOSIGNAL) >= 0)
+			return 0;
+		if (errno == EAGAIN || errno == ENOBUFS)
+			return -1;
+		close(state.socket);
+		state.socket = -1;
+	}
+	return -1;
+}
+
 /* Hand one finished line over. Returns 0, or -1 if it was not taken. */
 static int emit(enum log_level level, const char *text)
 {
 	char line[LINE_MAX_BYTES + 64];
 	int length;
 
-	if (state.socket >= 0) {
+	if (state.to_syslog) {
 		length = snprintf(line, sizeof(line), "<%d>%s[%d]: %s",
 				  LOG_DAEMON | levels[level].priority,
 				  state.name, (int)getpid(), text);
-		return send(state.socket, line, (size_t)length,
-			    MSG_DONTWAIT | MSG_NOSIGNAL) < 0
-			       ? -1
-			       : 0;
+		return send_syslog(line, (size_t)length);
 	}
 	if (!writable(STDERR_FILENO))
 		return -1;

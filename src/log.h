@@ -21,10 +21,7 @@ enum log_level {
 int log_level_parse(const char *name);
 const char *log_level_name(enum log_level level);
 
-/*
- * Begin to log as `name`. Without syslog, or where /dev/log cannot be reached,
- * lines go to stderr.
- */
+/* Begin to log as `name`, to syslog or to stderr. */
 void log_open(const char *name, enum log_level level, int to_syslog);
 
 /* One line, without its newline; control characters in it are escaped. */

@@ -183,8 +183,8 @@ int main(int argc, char **argv)
 	fill_standard_descriptors();
 	read_options(&choice, argc, argv);
 	if (choice.server) {
-		process_set_name("ublkd-server");
-		log_open("ublkd-server", (enum log_level)choice.level,
+		process_set_name(SERVER_NAME);
+		log_open(SERVER_NAME, (enum log_level)choice.level,
 			 !choice.foreground);
 		return server_run(choice.config);
 	}

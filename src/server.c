@@ -11,10 +11,14 @@
 #include "admin.h"
 #include "channel.h"
 #include "command.h"
+#include "feature.h"
 #include "io.h"
 #include "log.h"
 #include "process.h"
 #include "startup.h"
+
+/* Of the question for the driver's features that a server begins with. */
+#define SERIAL_START UINT64_MAX
 
 struct server {
 	struct command_host host; /* first: the host is its server */
@@ -26,9 +30,12 @@ struct server {
 	int status;
 };
 
-static void tell_keeper(struct server *server, uint32_t type, const char *text)
+static void tell_keeper(struct server *server, uint32_t type, uint64_t serial,
+			const char *text)
 {
-	struct message message = { .magic = MESSAGE_MAGIC, .type = type };
+	struct message message = { .magic = MESSAGE_MAGIC,
+				   .type = type,
+				   .serial = serial };
 
 	snprintf(message.text, sizeof(message.text), "%s", text);
 	channel_send(&server->channel, &message, NULL, 0);
@@ -43,11 +50,11 @@ static void on_started(struct command_host *host, const struct failure *failure)
 	if (failure) {
 		log_error("%s", failure->text);
 		server->status = 1;
-		tell_keeper(server, MESSAGE_FAILED, failure->text);
+		tell_keeper(server, MESSAGE_FAILED, 0, failure->text);
 		return;
 	}
 	server->admin = admin_open(server->loop, server->listener, host);
-	tell_keeper(server, server->admin ? MESSAGE_READY : MESSAGE_FAILED,
+	tell_keeper(server, server->admin ? MESSAGE_READY : MESSAGE_FAILED, 0,
 		    "out of memory");
 }
 
@@ -59,6 +66,7 @@ static void begin(struct server *server, const int *fds, int fd_count)
 		return;
 	}
 	server->listener = fds[0];
+	tell_keeper(server, MESSAGE_FEATURES, SERIAL_START, "");
 	if (server->config)
 		startup_run(&server->host, server->config, on_started);
 	else
@@ -78,6 +86,35 @@ static void on_empty(struct device_set *set)
 	ev_break(server->loop, EVBREAK_ALL);
 }
 
+/* The answer at start; say at once what this kernel will not do. */
+static void log_features(struct server *server, const struct message *message)
+{
+	struct failure failure;
+	char missing[256];
+
+	if (message->result < 0)
+		device_driver_failure(message->result, &failure);
+	else if (device_set_features(&server->host.devices, message->number,
+				     &failure) == 0) {
+		features_missing(message->number, missing, sizeof(missing));
+		log_info("the ublk driver's features are 0x%llx; missing: %s",
+			 (unsigned long long)message->number,
+			 missing[0] ? missing : "none");
+		return;
+	}
+	log_warning("%s", failure.text);
+}
+
+static void take_features(struct server *server, const struct message *message)
+{
+	if (message->serial == SERIAL_START)
+		log_features(server, message);
+	else if (message->serial == 0)
+		command_features_answer(&server->host, message);
+	else
+		device_answer(&server->host.devices, message);
+}
+
 static void on_message(struct channel *channel, const struct message *message,
 		       const int *fds, int fd_count)
 {
@@ -91,11 +128,8 @@ static void on_message(struct channel *channel, const struct message *message,
 		command_stop_all(&server->host);
 		break;
 	case MESSAGE_FEATURES:
-		if (message->serial == 0) {
-			command_features_answer(&server->host, message);
-			break;
-		}
-		/* fall through */
+		take_features(server, message);
+		break;
 	default:
 		device_answer(&server->host.devices, message);
 	}
@@ -114,8 +148,7 @@ static void on_keeper_gone(struct channel *channel)
 	log_error("the keeper is gone: %u devices are served on, but nothing "
 		  "can be changed",
 		  server->host.devices.count);
-	server->host.keeper_gone = 1;
-	device_keeper_gone(&server->host.devices);
+	command_keeper_gone(&server->host);
 }
 
 int server_run(const char *config)

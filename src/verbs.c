@@ -1,10 +1,12 @@
 #include "verbs.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "command.h"
+#include "feature.h"
 #include "server.h"
 
 #define LIST_TURN 16 /* devices listed before others get a turn */
@@ -131,7 +133,7 @@ int verb_show(struct request *request)
 	if (first == 0) {
 		print_device(request, device);
 		syntax_quote_text(words, sizeof(words), device->spec.words);
-		request_print(request, "command text=%s", words);
+		request_print(request, "config text=%s", words);
 	}
 	for (i = first; i < device->open_queues; i++) {
 		if (i == first + LIST_TURN) {
@@ -251,9 +253,10 @@ int verb_ping(struct request *request)
 
 int verb_version(struct request *request)
 {
+	int keeper = request->host->keeper_gone ? 0 : (int)getppid();
+
 	request_ok(request, " version=%s proto=%d pid=%d keeper-pid=%d",
-		   PACKAGE_VERSION, SERVER_PROTO, (int)getpid(),
-		   (int)getppid());
+		   PACKAGE_VERSION, SERVER_PROTO, (int)getpid(), keeper);
 	return 0;
 }
 
@@ -274,38 +277,14 @@ int verb_on_error(struct request *request)
 
 /* ---- features ---- */
 
-static const struct {
-	const char *name;
-	uint64_t bit;
-	int required;
-} features[] = {
-	{ "zero-copy", UBLK_F_SUPPORT_ZERO_COPY, 0 },
-	{ "need-get-data", UBLK_F_NEED_GET_DATA, 0 },
-	{ "recovery", UBLK_F_USER_RECOVERY, 0 },
-	{ "recovery-reissue", UBLK_F_USER_RECOVERY_REISSUE, 0 },
-	{ "recovery-fail-io", UBLK_F_USER_RECOVERY_FAIL_IO, 0 },
-	{ "unprivileged", UBLK_F_UNPRIVILEGED_DEV, 0 },
-	{ "ioctl-encode", UBLK_F_CMD_IOCTL_ENCODE, 1 },
-	{ "user-copy", UBLK_F_USER_COPY, 1 },
-	{ "zoned", UBLK_F_ZONED, 0 },
-	{ "update-size", UBLK_F_UPDATE_SIZE, 0 },
-	{ "auto-buffer", UBLK_F_AUTO_BUF_REG, 0 },
-	{ "quiesce", UBLK_F_QUIESCE, 0 },
-	{ "batch", UBLK_F_BATCH_IO, 0 },
-	{ "integrity", UBLK_F_INTEGRITY, 0 },
-	{ "safe-stop", UBLK_F_SAFE_STOP_DEV, 0 },
-	{ "no-partscan", UBLK_F_NO_AUTO_PART_SCAN, 0 },
-};
-
 static void answer_features(struct request *request, uint64_t have)
 {
-	unsigned i;
+	const struct feature *feature;
 
-	for (i = 0; i < sizeof(features) / sizeof(features[0]); i++)
+	for (feature = feature_table; feature->name; feature++)
 		request_print(request, "feature name=%s have=%s required=%s",
-			      features[i].name,
-			      have & features[i].bit ? "yes" : "no",
-			      features[i].required ? "yes" : "no");
+			      feature->name, have & feature->bit ? "yes" : "no",
+			      feature->required ? "yes" : "no");
 	request_ok(request, " bits=0x%llx", (unsigned long long)have);
 }
 
@@ -331,6 +310,23 @@ void command_features_answer(struct command_host *host,
 		answer_features(request, message->number);
 }
 
+void command_keeper_gone(struct command_host *host)
+{
+	struct request *request;
+
+	host->keeper_gone = 1;
+	device_keeper_gone(&host->devices);
+	while ((request = host->waiting)) {
+		host->waiting = request->next;
+		fail_features(request, EPIPE);
+	}
+	while ((request = host->leaving)) {
+		host->leaving = request->next;
+		request_refuse(request, SYMBOL_STATE, NULL,
+			       "the keeper is gone, so nothing can be stopped");
+	}
+}
+
 int verb_features(struct request *request)
 {
 	struct message message = { .magic = MESSAGE_MAGIC,
@@ -339,10 +335,10 @@ int verb_features(struct request *request)
 	struct request **last = &host->waiting;
 	int error;
 
-	if (host->keeper_gone) {
-		answer_features(request, host->devices.features);
-		return 0;
-	}
+	if (host->keeper_gone)
+		return request_refuse(request, SYMBOL_STATE, NULL,
+				      "the keeper is gone, and it is the one "
+				      "to ask");
 	while (*last)
 		last = &(*last)->next;
 	*last = request;

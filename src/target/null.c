@@ -14,6 +14,7 @@ enum { SIZE, FILL };
 static const struct option options[] = {
 	[SIZE] = { .name = "size",
 		   .type = OPTION_SIZE,
+		   .min = 512,
 		   .max = OPTION_SIZE_MAX,
 		   .fallback = "250G",
 		   .help = "size of the device in bytes" },

@@ -16,6 +16,7 @@ enum { SIZE, OVERCOMMIT, MEMORY_LIMIT, MEMORY_RESERVE };
 static const struct option options[] = {
 	[SIZE] = { .name = "size",
 		   .type = OPTION_SIZE,
+		   .min = 512,
 		   .max = OPTION_SIZE_MAX,
 		   .required = 1,
 		   .help = "size of the device in bytes" },
