@@ -32,10 +32,12 @@ enum message_type {
 	MESSAGE_STOP,
 	MESSAGE_DELETE, /* number 1: whoever still has the dead disk open */
 
+	/* server to keeper: its START ends with -EINTR; no answer of its own */
+	MESSAGE_CANCEL,
+
 	/* server to keeper, not answered */
 	MESSAGE_READY,	  /* the configuration has been run */
 	MESSAGE_FAILED,	  /* it has failed; text: why. The server leaves */
-	MESSAGE_CANCEL,	  /* a START that is pending: it ends with -EINTR */
 	MESSAGE_SHUTDOWN, /* somebody asked for it on the admin socket */
 };
 

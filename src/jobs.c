@@ -1,0 +1,566 @@
+#include "jobs.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "log.h"
+#include "server.h"
+#include "usage.h"
+
+#define RING_ENTRIES 256
+#define REAP_MAX     64
+#define DEVICE_MARK  0x7562ULL /* top of server_flags in our devices */
+#define DYING_TRIES  30	       /* of 100 ms, for a server that is dying */
+
+/*
+ * A device that exists in the driver, or is about to. At most one job of a
+ * device is under way, except that a START can be cancelled.
+ */
+struct entry {
+	struct entry *next;
+	uint32_t id;
+	struct job *job;
+	int orphaned; /* its server is dead: stop and delete it */
+};
+
+/* One request of the server, or of the clean-up, until its answer. */
+struct job {
+	struct jobs *jobs;
+	struct entry *entry;	/* NULL for FEATURES */
+	unsigned generation;	/* of the server that asked; 0: the clean-up */
+	struct message message; /* arguments live here while it runs */
+	int stage;
+	int fd;
+	char path[64];
+	char bytes[16];
+};
+
+static void advance_orphan(struct jobs *jobs, struct entry *entry);
+
+/* ---- the table of devices ---- */
+
+static struct entry *entry_find(struct jobs *jobs, uint32_t id)
+{
+	struct entry *entry;
+
+	for (entry = jobs->entries; entry; entry = entry->next)
+		if (entry->id == id)
+			return entry;
+	return NULL;
+}
+
+static struct entry *entry_new(struct jobs *jobs, uint32_t id)
+{
+	struct entry *entry = calloc(1, sizeof(*entry));
+
+	if (!entry)
+		return NULL;
+	entry->id = id;
+	entry->next = jobs->entries;
+	jobs->entries = entry;
+	return entry;
+}
+
+static void entry_free(struct jobs *jobs, struct entry *entry)
+{
+	struct entry **at = &jobs->entries;
+
+	while (*at != entry)
+		at = &(*at)->next;
+	*at = entry->next;
+	free(entry);
+}
+
+/* ---- jobs: one operation for each type of message ---- */
+
+static void job_free(struct job *job)
+{
+	if (job->entry)
+		job->entry->job = NULL;
+	free(job);
+}
+
+static void see_idle(struct jobs *jobs)
+{
+	if (!jobs->entries)
+		jobs->idle(jobs);
+}
+
+/* Answer a job whose server still lives, then see what its device needs. */
+static void job_end(struct job *job, int result)
+{
+	struct jobs *jobs = job->jobs;
+	struct entry *entry = job->entry;
+	uint32_t type = job->message.type;
+
+	job->message.result = result;
+	if (job->generation == jobs->generation)
+		jobs->answer(jobs, &job->message);
+	job_free(job);
+	if (!entry)
+		return;
+	if ((type == MESSAGE_ADD && result < 0) ||
+	    (type == MESSAGE_DELETE && (result == 0 || result == -ENODEV))) {
+		entry_free(jobs, entry);
+		see_idle(jobs);
+	} else if (entry->orphaned) {
+		if (type == MESSAGE_DELETE) {
+			log_error("device %u cannot be deleted: %s", entry->id,
+				  strerror(-result));
+			entry_free(jobs, entry);
+			see_idle(jobs);
+			return;
+		}
+		advance_orphan(jobs, entry);
+	}
+}
+
+static uint64_t job_data(struct job *job)
+{
+	return (uint64_t)(uintptr_t)job;
+}
+
+static int begin_features(struct job *job)
+{
+	struct control *control = &job->jobs->control;
+	int error = control_open(control);
+
+	if (error)
+		return error;
+	return control_get_features(control, &job->message.number,
+				    job_data(job));
+}
+
+static int begin_add(struct job *job)
+{
+	job->message.info.server_flags = job->jobs->mark;
+	return control_add(&job->jobs->control, &job->message.info,
+			   job_data(job));
+}
+
+static int end_add(struct job *job, int result)
+{
+	if (result == 0)
+		job->entry->id = job->message.id = job->message.info.dev_id;
+	return result;
+}
+
+static int begin_params(struct job *job)
+{
+	return control_set_params(&job->jobs->control, job->message.id,
+				  &job->message.params, job_data(job));
+}
+
+static int begin_start(struct job *job)
+{
+	return control_start(&job->jobs->control, job->message.id,
+			     job->jobs->server, job_data(job));
+}
+
+/*
+ * The write waits for the disk's I/O on some kernels (it freezes the queue),
+ * so it goes through the ring like the rest.
+ */
+static int begin_timeout(struct job *job)
+{
+	int length, error;
+
+	snprintf(job->path, sizeof(job->path),
+		 "/sys/block/ublkb%u/queue/io_timeout", job->message.id);
+	job->fd = open(job->path, O_WRONLY | O_CLOEXEC);
+	if (job->fd < 0)
+		return -errno;
+	length = snprintf(job->bytes, sizeof(job->bytes), "%u",
+			  (unsigned)job->message.number);
+	error = ring_put_write(job->jobs->control.ring, job->fd, job->bytes,
+			       (size_t)length, job_data(job));
+	if (error)
+		close(job->fd);
+	return error;
+}
+
+static int end_timeout(struct job *job, int result)
+{
+	close(job->fd);
+	return result < 0 ? result : 0;
+}
+
+/*
+ * Is the disk in use? /proc and /sys name most users; the exclusive open sees
+ * those that hold it in other ways, such as a mount in another namespace. It
+ * runs on the ring, because opening a disk can wait for its I/O.
+ */
+static int begin_busy(struct job *job)
+{
+	char disk[32];
+
+	snprintf(disk, sizeof(disk), "ublkb%u", job->message.id);
+	job->message.text[0] = '\0';
+	job->message.number = 0;
+	switch (usage_find(disk, job->message.text,
+			   sizeof(job->message.text))) {
+	case USAGE_LASTING:
+		job->message.number = 1;
+		return -EBUSY;
+	case USAGE_OPEN:
+		return -EBUSY;
+	default:
+		break;
+	}
+	snprintf(job->path, sizeof(job->path), "/dev/%s", disk);
+	return ring_put_open(job->jobs->control.ring, job->path,
+			     O_RDONLY | O_EXCL | O_CLOEXEC, job_data(job));
+}
+
+static int end_busy(struct job *job, int result)
+{
+	if (job->stage == 1)
+		return 0;
+	if (result == -EBUSY)
+		snprintf(job->message.text, sizeof(job->message.text),
+			 "held exclusively");
+	if (result < 0)
+		return result == -ENOENT || result == -ENXIO ? 0 : result;
+	job->stage = 1;
+	/* The last close can wait for I/O as well. */
+	if (ring_put_close(job->jobs->control.ring, result, job_data(job)) <
+	    0) {
+		close(result);
+		return 0;
+	}
+	return 1;
+}
+
+static int begin_try_stop(struct job *job)
+{
+	return control_try_stop(&job->jobs->control, job->message.id,
+				job_data(job));
+}
+
+static int begin_stop(struct job *job)
+{
+	return control_stop(&job->jobs->control, job->message.id,
+			    job_data(job));
+}
+
+/*
+ * A disk that is deleted by force may stay open, a mount for instance, for as
+ * long as its user likes: that must hold up nobody.
+ */
+static int begin_delete(struct job *job)
+{
+	struct control *control = &job->jobs->control;
+
+	if (job->message.number && job->stage == 0)
+		return control_delete_async(control, job->message.id,
+					    job_data(job));
+	return control_delete(control, job->message.id, job_data(job));
+}
+
+/* Kernels before 6.7 only know the command that waits. */
+static int end_delete(struct job *job, int result)
+{
+	if (result != -EOPNOTSUPP || !job->message.number || job->stage)
+		return result;
+	job->stage = 1;
+	return begin_delete(job) < 0 ? result : 1;
+}
+
+static const struct operation {
+	int (*begin)(struct job *job);
+	/* NULL: the result as it is. Returns 1 while the job goes on. */
+	int (*end)(struct job *job, int result);
+} operations[] = {
+	[MESSAGE_FEATURES] = { begin_features, NULL },
+	[MESSAGE_ADD] = { begin_add, end_add },
+	[MESSAGE_PARAMS] = { begin_params, NULL },
+	[MESSAGE_START] = { begin_start, NULL },
+	[MESSAGE_TIMEOUT] = { begin_timeout, end_timeout },
+	[MESSAGE_BUSY] = { begin_busy, end_busy },
+	[MESSAGE_TRY_STOP] = { begin_try_stop, NULL },
+	[MESSAGE_STOP] = { begin_stop, NULL },
+	[MESSAGE_DELETE] = { begin_delete, end_delete },
+};
+
+static void submit(struct jobs *jobs)
+{
+	if (ring_submit(jobs->control.ring) < 0)
+		ring_raise_event(jobs->control.ring); /* again next turn */
+}
+
+static void job_begin(struct job *job)
+{
+	struct jobs *jobs = job->jobs;
+	int error;
+
+	if (job->entry)
+		job->entry->job = job;
+	error = operations[job->message.type].begin(job);
+	if (error)
+		job_end(job, error);
+	else
+		submit(jobs);
+}
+
+static struct job *job_new(struct jobs *jobs, struct entry *entry,
+			   uint32_t type)
+{
+	struct job *job = calloc(1, sizeof(*job));
+
+	if (!job)
+		return NULL;
+	job->jobs = jobs;
+	job->entry = entry;
+	job->message.magic = MESSAGE_MAGIC;
+	job->message.type = type;
+	job->message.id = entry ? entry->id : 0;
+	return job;
+}
+
+static void on_ring(struct ev_loop *loop, ev_io *watcher, int events)
+{
+	struct jobs *jobs = watcher->data;
+	struct ring *ring = jobs->control.ring;
+	struct ring_event done[REAP_MAX];
+	unsigned count, i;
+
+	(void)loop;
+	(void)events;
+	ring_clear_event(ring);
+	count = ring_reap(ring, done, REAP_MAX);
+	for (i = 0; i < count; i++) {
+		struct job *job = (struct job *)(uintptr_t)done[i].data;
+		const struct operation *operation;
+		int result = done[i].result;
+
+		if (!job)
+			continue; /* the answer to a cancel */
+		operation = &operations[job->message.type];
+		if (operation->end)
+			result = operation->end(job, result);
+		if (result <= 0)
+			job_end(job, result);
+	}
+	submit(jobs);
+	if (count == REAP_MAX)
+		ring_raise_event(ring);
+}
+
+/* End a START that waits for tags which nobody will fetch. */
+static void cancel_start(struct jobs *jobs, struct entry *entry)
+{
+	if (!entry || !entry->job || entry->job->message.type != MESSAGE_START)
+		return;
+	if (ring_put_cancel(jobs->control.ring, job_data(entry->job), 0) < 0)
+		log_error("the start of device %u cannot be cancelled",
+			  entry->id);
+	submit(jobs);
+}
+
+/* ---- devices whose server is dead ---- */
+
+/* The next step for an orphan that has no job: stop it, then delete it. */
+static void advance_orphan(struct jobs *jobs, struct entry *entry)
+{
+	uint32_t type = entry->orphaned++ == 1 ? MESSAGE_STOP : MESSAGE_DELETE;
+	struct job *job = job_new(jobs, entry, type);
+
+	if (!job) {
+		log_error("device %u cannot be deleted: out of memory",
+			  entry->id);
+		return;
+	}
+	job->message.number = 1;
+	job_begin(job);
+}
+
+/*
+ * Stop and delete what a dead server leaves. A START that waits for tags which
+ * nobody will fetch must be cancelled first: STOP and DEL would wait for it.
+ */
+static void orphan(struct jobs *jobs, struct entry *entry)
+{
+	entry->orphaned = 1;
+	if (!entry->job)
+		advance_orphan(jobs, entry);
+	else
+		cancel_start(jobs, entry);
+}
+
+unsigned jobs_orphan_all(struct jobs *jobs)
+{
+	struct entry *entry, *next;
+	unsigned count = 0;
+
+	for (entry = jobs->entries; entry; entry = next) {
+		next = entry->next;
+		if (entry->orphaned)
+			continue;
+		count++;
+		orphan(jobs, entry);
+	}
+	return count;
+}
+
+/* ---- from outside ---- */
+
+/* A request for a control command: find its device, make a job, run it. */
+void jobs_run(struct jobs *jobs, const struct message *message)
+{
+	struct message answer = *message;
+	struct entry *entry = NULL;
+	struct job *job;
+
+	if (message->type == MESSAGE_CANCEL) {
+		cancel_start(jobs, entry_find(jobs, message->id));
+		return;
+	}
+	if (message->type == MESSAGE_ADD)
+		entry = entry_new(jobs, UINT32_MAX);
+	else if (message->type != MESSAGE_FEATURES)
+		entry = entry_find(jobs, message->id);
+	answer.result = -ENODEV;
+	if (!entry && message->type != MESSAGE_FEATURES)
+		goto refuse;
+	answer.result = -EBUSY;
+	if (entry && (entry->job || entry->orphaned))
+		goto refuse;
+	answer.result = -ENOMEM;
+	job = job_new(jobs, entry, message->type);
+	if (!job)
+		goto refuse;
+	job->message = *message;
+	job->generation = jobs->generation;
+	job_begin(job);
+	return;
+refuse:
+	jobs->answer(jobs, &answer);
+}
+
+/* Devices carry this, so that a later keeper on the same socket knows them. */
+static uint64_t path_mark(const char *path)
+{
+	uint32_t hash = 2166136261u; /* FNV-1a */
+
+	while (*path)
+		hash = (hash ^ (unsigned char)*path++) * 16777619u;
+	return DEVICE_MARK << 48 | hash;
+}
+
+/* Whether that process is a ublkd server, and alive; 6.12 keeps old pids. */
+static int is_server(int32_t pid)
+{
+	char path[40], comm[32] = "", state = 'X';
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+	file = pid > 0 ? fopen(path, "re") : NULL;
+	if (!file)
+		return 0;
+	if (fscanf(file, "%*d (%31[^)]) %c", comm, &state) != 2)
+		state = 'X';
+	fclose(file);
+	return strcmp(comm, SERVER_NAME) == 0 && !strchr("ZX", state);
+}
+
+/* One that was just killed gets a moment to be gone. */
+static int is_served(int32_t pid)
+{
+	int tries;
+
+	for (tries = 0; is_server(pid); tries++) {
+		if (tries == DYING_TRIES)
+			return 1;
+		usleep(100000);
+	}
+	return 0;
+}
+
+static void adopt_leftover(struct jobs *jobs, uint32_t id)
+{
+	struct ublk_dev_info info = { 0 };
+	struct ring_event event;
+
+	if (control_get_info(&jobs->control, id, &info, 0) < 0 ||
+	    ring_wait(jobs->control.ring, &event) < 0 || event.result < 0 ||
+	    info.server_flags != jobs->mark)
+		return;
+	if (is_served(info.server_pid)) {
+		log_warning("device %u carries our mark but is served by "
+			    "process %d: left alone",
+			    id, (int)info.server_pid);
+		return;
+	}
+	if (entry_new(jobs, id))
+		log_warning("device %u was left by a ublkd that was killed: "
+			    "it is deleted",
+			    id);
+}
+
+void jobs_delete_leftovers(struct jobs *jobs)
+{
+	DIR *folder;
+	struct dirent *entry;
+	unsigned id;
+
+	if (control_open(&jobs->control) < 0)
+		return;
+	folder = opendir("/sys/class/ublk-char");
+	/* All are looked at before the first is stopped: one ring serves both. */
+	while (folder && (entry = readdir(folder)))
+		if (sscanf(entry->d_name, "ublkc%u", &id) == 1)
+			adopt_leftover(jobs, id);
+	if (folder)
+		closedir(folder);
+	jobs_orphan_all(jobs);
+}
+
+void jobs_set_server(struct jobs *jobs, pid_t server)
+{
+	jobs->server = server;
+	jobs->generation++;
+}
+
+int jobs_open(struct jobs *jobs, struct ev_loop *loop, const char *path,
+	      jobs_answer *answer, jobs_idle *idle, void *owner)
+{
+	struct ring *ring;
+	int error;
+
+	memset(jobs, 0, sizeof(*jobs));
+	jobs->control.fd = -1;
+	jobs->loop = loop;
+	jobs->mark = path_mark(path);
+	jobs->answer = answer;
+	jobs->idle = idle;
+	jobs->owner = owner;
+	ring = ring_create(RING_ENTRIES, RING_WIDE, &error);
+	if (!ring)
+		return error;
+	jobs->control.ring = ring;
+	error = ring_allow_workers(ring, SERVER_MAX_DEVICES + 1);
+	if (error < 0)
+		log_warning("cannot allow more kernel workers: %s",
+			    strerror(-error));
+	ev_io_init(&jobs->watcher, on_ring, ring_event_fd(ring), EV_READ);
+	jobs->watcher.data = jobs;
+	ev_io_start(loop, &jobs->watcher);
+	return 0;
+}
+
+void jobs_close(struct jobs *jobs)
+{
+	if (!jobs->control.ring)
+		return;
+	ev_io_stop(jobs->loop, &jobs->watcher);
+	ring_destroy(jobs->control.ring);
+	if (jobs->control.fd >= 0)
+		close(jobs->control.fd);
+	jobs->control.ring = NULL;
+	jobs->control.fd = -1;
+}
