@@ -6,10 +6,15 @@
 #include <unistd.h>
 
 #include "command.h"
+#include "log.h"
 #include "server.h"
 #include "verbs.h"
 
-enum { ID, NAME, QUEUES, DEPTH, MAX_IO, BLOCK_SIZE, RO };
+enum { ID, NAME, QUEUES, DEPTH, MAX_IO, BLOCK_SIZE, RO, RECOVERY };
+
+/* In the order of enum recovery. */
+static const char *const recovery_names[] = { "reissue", "queue", "fail", "no",
+					      NULL };
 
 const struct option verb_add_options[] = {
 	[ID] = { .name = "id",
@@ -48,6 +53,14 @@ const struct option verb_add_options[] = {
 		 .type = OPTION_FLAG,
 		 .fallback = "no",
 		 .help = "read-only" },
+	[RECOVERY] = { .name = "recovery",
+		       .type = OPTION_CHOICE,
+		       .fallback = "reissue",
+		       .choices = recovery_names,
+		       .help = "when the server dies: requests in flight are "
+			       "served by the next one, or fail while new ones "
+			       "wait, or all fail until then, or the device is "
+			       "deleted" },
 	{ .name = NULL },
 };
 
@@ -83,17 +96,16 @@ static int read_pair(const struct target_ops *target, const char *word,
 	return option_fail_unknown(target->name, topic, word, length, failure);
 }
 
-static int read_add(const struct request *request,
-		    const struct target_ops *target, struct add_values *values,
-		    struct failure *failure)
+static int read_pairs(const struct syntax_line *line,
+		      const struct target_ops *target,
+		      struct add_values *values, struct failure *failure)
 {
 	int i;
 
 	option_defaults(verb_add_options, values->common);
 	option_defaults(target->options, values->target);
-	for (i = 2; i < request->line.count; i++)
-		if (read_pair(target, request->line.words[i], values, failure) <
-		    0)
+	for (i = 2; i < line->count; i++)
+		if (read_pair(target, line->words[i], values, failure) < 0)
 			return -1;
 	return option_check_required(target->options, values->target, failure);
 }
@@ -140,8 +152,37 @@ static int set_spec(const struct option_value *common, struct device_spec *spec,
 	spec->depth = (uint16_t)common[DEPTH].number;
 	spec->max_io = (uint32_t)common[MAX_IO].number;
 	spec->read_only = common[RO].number != 0;
+	spec->recovery = (enum recovery)common[RECOVERY].number;
 	spec->geometry.block_size = (uint32_t)block;
 	return 0;
+}
+
+/*
+ * Read a whole `add`: the target's and the options' values, and what they say
+ * of the device. Returns the target or NULL with *failure filled.
+ */
+static const struct target_ops *read_add(const struct syntax_line *line,
+					 struct add_values *values,
+					 struct device_spec *spec,
+					 struct failure *failure)
+{
+	const struct target_ops *target;
+
+	if (line->count < 2) {
+		failure_set(failure, SYMBOL_ARG, 0, NULL,
+			    "add what? 'targets' lists what there is");
+		return NULL;
+	}
+	target = target_find(line->words[1]);
+	if (!target) {
+		failure_set(failure, SYMBOL_UNKNOWN, 0, line->words[1],
+			    "there is no such target; 'targets' lists them");
+		return NULL;
+	}
+	if (read_pairs(line, target, values, failure) < 0 ||
+	    set_spec(values->common, spec, failure) < 0)
+		return NULL;
+	return target;
 }
 
 /* The line in its one canonical form, to be freed; NULL without memory. */
@@ -218,21 +259,21 @@ static int is_taken(struct request *request, const struct device_spec *spec)
 	return 0;
 }
 
-static int start_add(struct request *request, const struct target_ops *target,
-		     const struct add_values *values, struct device_spec *spec)
+static void start_add(struct request *request, const struct target_ops *target,
+		      const struct add_values *values, struct device_spec *spec)
 {
+	struct target_args args = { .values = values->target };
 	struct failure failure;
 
-	spec->target = target->open(values->target, &spec->geometry, &failure);
+	spec->target = target->open(&args, &spec->geometry, &failure);
 	if (!spec->target) {
 		free(spec->words);
 		request_fail(request, &failure);
-		return 0;
+		return;
 	}
 	if (device_add(&request->host->devices, spec, on_added, request,
 		       &failure) < 0)
 		request_fail(request, &failure);
-	return 0;
 }
 
 int verb_add(struct request *request)
@@ -242,18 +283,8 @@ int verb_add(struct request *request)
 	struct device_spec spec = { .id = DEVICE_ID_ANY };
 	struct failure failure;
 
-	if (request->line.count < 2)
-		return request_refuse(
-			request, SYMBOL_ARG, NULL,
-			"add what? 'targets' lists what there is");
-	target = target_find(request->line.words[1]);
-	if (!target)
-		return request_refuse(request, SYMBOL_UNKNOWN,
-				      request->line.words[1],
-				      "there is no such target; 'targets' "
-				      "lists them");
-	if (read_add(request, target, &values, &failure) < 0 ||
-	    set_spec(values.common, &spec, &failure) < 0) {
+	target = read_add(&request->line, &values, &spec, &failure);
+	if (!target) {
 		request_fail(request, &failure);
 		return 0;
 	}
@@ -272,5 +303,51 @@ int verb_add(struct request *request)
 				      "as one ublkd serves",
 				      request->host->devices.count);
 	}
-	return start_add(request, target, &values, &spec);
+	start_add(request, target, &values, &spec);
+	return 0;
+}
+
+/* ---- taking over ---- */
+
+static int adopt(struct command_host *host, const struct message *message,
+		 struct target_args *args, struct failure *failure)
+{
+	const struct target_ops *target;
+	struct add_values values;
+	struct device_spec spec;
+	struct syntax_line line;
+	const char *why;
+
+	if (syntax_split(&line, message->text, strlen(message->text), &why) < 0)
+		return failure_set(failure, SYMBOL_INTERNAL, 0, NULL, "%s",
+				   why);
+	target = read_add(&line, &values, &spec, failure);
+	if (!target)
+		return -1;
+	args->values = values.target;
+	spec.id = message->id;
+	spec.queues = message->info.nr_hw_queues;
+	spec.depth = message->info.queue_depth;
+	spec.max_io = message->info.max_io_buf_bytes;
+	spec.words = strdup(message->text);
+	if (!spec.words)
+		return failure_set(failure, SYMBOL_LIMIT, ENOMEM, NULL,
+				   "out of memory");
+	spec.target = target->open(args, &spec.geometry, failure);
+	if (!spec.target) {
+		free(spec.words);
+		return -1;
+	}
+	return device_adopt(&host->devices, &spec, failure);
+}
+
+void command_adopt(struct command_host *host, const struct message *message,
+		   int *fds, int fd_count)
+{
+	struct target_args args = { .fds = fds, .fd_count = fd_count };
+	struct failure failure;
+
+	if (adopt(host, message, &args, &failure) < 0)
+		log_error("device %u cannot be taken over: %s", message->id,
+			  failure.text);
 }

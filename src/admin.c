@@ -282,6 +282,9 @@ static void work(struct client *client)
 	    output_length(client) == 0 && client->input_length == 0)
 		kill_client(client);
 	flush(client);
+	/* Nobody would come back to one that has taken everything at once. */
+	if (full && !is_full(client))
+		start_timer(client, &client->turn, 0, 0);
 }
 
 static void on_turn(struct ev_loop *loop, ev_timer *timer, int events)

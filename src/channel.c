@@ -1,6 +1,8 @@
 #include "channel.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -13,6 +15,8 @@
 struct channel_item {
 	struct channel_item *next;
 	struct message message;
+	int fds[MESSAGE_MAX_FDS]; /* our own */
+	int fd_count;
 };
 
 union control_space {
@@ -23,7 +27,7 @@ union control_space {
 static int send_now(int fd, const struct message *message, const int *fds,
 		    int fd_count)
 {
-	struct iovec vector = { (void *)message, sizeof(*message) };
+	struct iovec vector = { (void *)message, message_length(message) };
 	struct msghdr header = { .msg_iov = &vector, .msg_iovlen = 1 };
 	size_t length = sizeof(int) * (size_t)fd_count;
 	union control_space control;
@@ -37,19 +41,38 @@ static int send_now(int fd, const struct message *message, const int *fds,
 		control.header.cmsg_len = CMSG_LEN(length);
 		memcpy(CMSG_DATA(&control.header), fds, length);
 	}
-	if (sendmsg(fd, &header, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
-		return -errno;
-	return 0;
+	if (sendmsg(fd, &header, MSG_NOSIGNAL | MSG_DONTWAIT) >= 0)
+		return 0;
+	/* ECONNRESET: the other end left with messages unread. */
+	return errno == ECONNRESET ? -EPIPE : -errno;
 }
 
-static int keep(struct channel *channel, const struct message *message)
+static void item_free(struct channel_item *item)
+{
+	while (item->fd_count)
+		close(item->fds[--item->fd_count]);
+	free(item);
+}
+
+static int keep(struct channel *channel, const struct message *message,
+		const int *fds, int fd_count)
 {
 	struct channel_item *item = malloc(sizeof(*item));
 
 	if (!item)
 		return -ENOMEM;
 	item->next = NULL;
+	item->fd_count = 0;
 	item->message = *message;
+	for (; item->fd_count < fd_count; item->fd_count++) {
+		int fd = fcntl(fds[item->fd_count], F_DUPFD_CLOEXEC, 0);
+
+		if (fd < 0) {
+			item_free(item);
+			return -errno;
+		}
+		item->fds[item->fd_count] = fd;
+	}
 	*channel->last = item;
 	channel->last = &item->next;
 	ev_io_start(channel->loop, &channel->writer);
@@ -64,10 +87,10 @@ int channel_send(struct channel *channel, const struct message *message,
 	if (channel->fd < 0)
 		return -EPIPE;
 	if (channel->first)
-		return keep(channel, message);
+		return keep(channel, message, fds, fd_count);
 	error = send_now(channel->fd, message, fds, fd_count);
 	if (error == -EAGAIN || error == -ENOBUFS)
-		return keep(channel, message);
+		return keep(channel, message, fds, fd_count);
 	return error;
 }
 
@@ -83,7 +106,8 @@ static void on_writable(struct ev_loop *loop, ev_io *watcher, int events)
 
 	(void)events;
 	while ((item = channel->first)) {
-		int error = send_now(channel->fd, &item->message, NULL, 0);
+		int error = send_now(channel->fd, &item->message, item->fds,
+				     item->fd_count);
 
 		if (error == -EAGAIN || error == -ENOBUFS)
 			return;
@@ -91,7 +115,7 @@ static void on_writable(struct ev_loop *loop, ev_io *watcher, int events)
 		channel->first = item->next;
 		if (!channel->first)
 			channel->last = &channel->first;
-		free(item);
+		item_free(item);
 	}
 	ev_io_stop(loop, watcher);
 }
@@ -122,13 +146,15 @@ static int receive_one(struct channel *channel)
 	int fds[MESSAGE_MAX_FDS], count;
 	ssize_t got;
 
+	memset(&message, 0, sizeof(message));
 	got = recvmsg(channel->fd, &header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
 	if (got < 0)
 		return errno == EAGAIN || errno == EINTR ? 0 : -1;
 	if (got == 0)
 		return -1;
 	count = take_fds(&header, fds);
-	if (got != sizeof(message) || message.magic != MESSAGE_MAGIC) {
+	if (got < (ssize_t)offsetof(struct message, info) ||
+	    (header.msg_flags & MSG_TRUNC) || message.magic != MESSAGE_MAGIC) {
 		log_error("the other process speaks another version");
 		while (count)
 			close(fds[--count]);
@@ -185,7 +211,7 @@ void channel_close(struct channel *channel)
 	channel->fd = -1;
 	while ((item = channel->first)) {
 		channel->first = item->next;
-		free(item);
+		item_free(item);
 	}
 	channel->last = &channel->first;
 }

@@ -35,8 +35,7 @@ void channel_open(struct channel *channel, struct ev_loop *loop, int fd,
 
 /*
  * Send a message; the descriptors are duplicated by the kernel. Never waits:
- * what the socket does not take is kept and sent later, in order (a message
- * with descriptors is only sent first, into an empty socket). Returns 0,
+ * what the socket does not take is kept and sent later, in order. Returns 0,
  * -EPIPE if the other end is gone, or -ENOMEM.
  */
 int channel_send(struct channel *channel, const struct message *message,

@@ -10,29 +10,27 @@
 
 static const struct option no_options[] = { { .name = NULL } };
 
+/* How a command names a device; a bare word does as well. */
+#define DEVICE_OPTIONS                                        \
+	[VERB_DEVICE_ID] = { .name = "id",                    \
+			     .type = OPTION_NUMBER,           \
+			     .max = UBLK_MAX_DEVICES - 1,     \
+			     .help = "the device's number" }, \
+	[VERB_DEVICE_NAME] = { .name = "name",                \
+			       .type = OPTION_NAME,           \
+			       .help = "the device's name" }
+
+static const struct option show_options[] = {
+	DEVICE_OPTIONS,
+	{ .name = NULL },
+};
+
 static const struct option del_options[] = {
-	[VERB_DEL_ID] = { .name = "id",
-			  .type = OPTION_NUMBER,
-			  .max = UBLK_MAX_DEVICES - 1,
-			  .help = "the device's number" },
-	[VERB_DEL_NAME] = { .name = "name",
-			    .type = OPTION_NAME,
-			    .help = "the device's name" },
+	DEVICE_OPTIONS,
 	[VERB_DEL_FORCE] = { .name = "force",
 			     .type = OPTION_FLAG,
 			     .fallback = "no",
 			     .help = "delete it even while it is in use" },
-	{ .name = NULL },
-};
-
-static const struct option show_options[] = {
-	[VERB_DEL_ID] = { .name = "id",
-			  .type = OPTION_NUMBER,
-			  .max = UBLK_MAX_DEVICES - 1,
-			  .help = "the device's number" },
-	[VERB_DEL_NAME] = { .name = "name",
-			    .type = OPTION_NAME,
-			    .help = "the device's name" },
 	{ .name = NULL },
 };
 

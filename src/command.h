@@ -86,6 +86,13 @@ int command_continue(struct request *request);
 /* Begin to delete every device and refuse new work; whoever asked for it. */
 void command_stop_all(struct command_host *host);
 
+/*
+ * Take over the device of a MESSAGE_DEVICE. Descriptors that are taken are set
+ * to -1. What goes wrong is told to the log.
+ */
+void command_adopt(struct command_host *host, const struct message *message,
+		   int *fds, int fd_count);
+
 /* The keeper is gone: what waits for it is answered, the rest served on. */
 void command_keeper_gone(struct command_host *host);
 

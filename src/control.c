@@ -69,14 +69,32 @@ int control_set_params(struct control *control, uint32_t id,
 			  sizeof(*params), data);
 }
 
-int control_start(struct control *control, uint32_t id, int server_pid,
-		  uint64_t data)
+static int put_pid(struct control *control, uint32_t op, uint32_t id, int pid,
+		   uint64_t data)
 {
 	struct ublk_ctrl_cmd command = { .dev_id = id,
 					 .queue_id = NO_QUEUE,
-					 .data = (uint64_t)server_pid };
+					 .data = (uint64_t)pid };
 
-	return put(control, UBLK_CMD_START_DEV, &command, data);
+	return put(control, op, &command, data);
+}
+
+int control_start(struct control *control, uint32_t id, int server_pid,
+		  uint64_t data)
+{
+	return put_pid(control, UBLK_CMD_START_DEV, id, server_pid, data);
+}
+
+int control_start_recovery(struct control *control, uint32_t id, uint64_t data)
+{
+	return put_simple(control, UBLK_CMD_START_USER_RECOVERY, id, data);
+}
+
+int control_end_recovery(struct control *control, uint32_t id, int server_pid,
+			 uint64_t data)
+{
+	return put_pid(control, UBLK_CMD_END_USER_RECOVERY, id, server_pid,
+		       data);
 }
 
 int control_stop(struct control *control, uint32_t id, uint64_t data)

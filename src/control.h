@@ -45,6 +45,16 @@ int control_set_params(struct control *control, uint32_t id,
 int control_start(struct control *control, uint32_t id, int server_pid,
 		  uint64_t data);
 
+/*
+ * Begin to take a quiesced device over: -EBUSY until the dead server's last
+ * descriptor, mapping and ring are gone.
+ */
+int control_start_recovery(struct control *control, uint32_t id, uint64_t data);
+
+/* End it: waits until the new server has fetched every tag. */
+int control_end_recovery(struct control *control, uint32_t id, int server_pid,
+			 uint64_t data);
+
 /* Waits for writeback and for all I/O in flight. Always succeeds. */
 int control_stop(struct control *control, uint32_t id, uint64_t data);
 

@@ -11,12 +11,15 @@
 #include "feature.h"
 #include "log.h"
 
-#define NODE_RETRY     0.010 /* s between looks for a node in /dev */
-#define NODE_PATIENCE  5.0   /* s until it is given up */
-#define BUSY_RETRY     0.1   /* s between looks at who uses a disk */
-#define BUSY_PATIENCE  1.0   /* s: udev and blkid are gone by then */
-#define DRAIN_PATIENCE 2.0   /* s for the tags after a STOP */
-#define DISK_TIMEOUT   1000  /* ms, where the kernel needs it */
+#define NODE_RETRY	 0.010 /* s between looks for a node in /dev */
+#define NODE_PATIENCE	 5.0   /* s until it is given up */
+#define RECOVER_RETRY	 0.002 /* s between tries to take a device over ... */
+#define RECOVER_PATIENCE 1.0   /* s: after that */
+#define RECOVER_SLOWLY	 0.1
+#define BUSY_RETRY	 0.1  /* s between looks at who uses a disk */
+#define BUSY_PATIENCE	 1.0  /* s: udev and blkid are gone by then */
+#define DRAIN_PATIENCE	 2.0  /* s for the tags after a STOP */
+#define DISK_TIMEOUT	 1000 /* ms, where the kernel needs it */
 
 static void enter(struct device *device, enum device_step step);
 static void poll_drain(struct device *device);
@@ -67,8 +70,8 @@ struct device *device_find_name(struct device_set *set, const char *name)
 	struct device *device;
 
 	for (device = set->first; device; device = device->next)
-		if (strcmp(device_name(device), name) == 0 ||
-		    strcmp(device->disk, name) == 0)
+		if (name[0] && (strcmp(device_name(device), name) == 0 ||
+				strcmp(device->disk, name) == 0))
 			return device;
 	return NULL;
 }
@@ -80,6 +83,8 @@ const char *device_name(const struct device *device)
 
 const char *device_state(const struct device *device)
 {
+	if (device->adopted && device->step < DEVICE_LIVE)
+		return "quiesced";
 	return steps[device->step].state;
 }
 
@@ -158,6 +163,7 @@ static void forget(struct device *device)
 }
 
 /* The driver or the system refused: remember why, and go to a later step. */
+/* A device that was taken over is somebody's data: it is kept. */
 static void roll_back(struct device *device, enum device_step to,
 		      enum symbol symbol, int error, const char *arg)
 {
@@ -167,7 +173,7 @@ static void roll_back(struct device *device, enum device_step to,
 		    steps[device->step].what, reason);
 	log_error("%s: %s", device->disk[0] ? device->disk : "a new device",
 		  device->failure.text);
-	enter(device, to);
+	enter(device, device->adopted && !device->doomed ? DEVICE_LOST : to);
 }
 
 /* ---- asking the keeper ---- */
@@ -263,7 +269,21 @@ static void answer_features(struct device *device,
 
 /* ---- ADD ---- */
 
-#define DEVICE_FLAGS (UBLK_F_CMD_IOCTL_ENCODE | UBLK_F_USER_COPY)
+/* What the driver must accept for this device. */
+static uint64_t device_flags(const struct device *device)
+{
+	static const uint64_t recovery[] = {
+		[RECOVERY_REISSUE] = UBLK_F_USER_RECOVERY |
+				     UBLK_F_USER_RECOVERY_REISSUE,
+		[RECOVERY_QUEUE] = UBLK_F_USER_RECOVERY,
+		[RECOVERY_FAIL] = UBLK_F_USER_RECOVERY |
+				  UBLK_F_USER_RECOVERY_FAIL_IO,
+		[RECOVERY_NO] = 0,
+	};
+
+	return UBLK_F_CMD_IOCTL_ENCODE | UBLK_F_USER_COPY |
+	       recovery[device->spec.recovery];
+}
 
 /* Kernels that abort a dead server's I/O when it closes have UPDATE_SIZE. */
 static int aborts_on_close(const struct device *device)
@@ -287,11 +307,21 @@ static void enter_add(struct device *device)
 {
 	struct message message = new_message(device, MESSAGE_ADD);
 
+	/* Older drivers drop unknown flags silently. */
+	if (device_flags(device) & ~device->set->features) {
+		failure_set(&device->failure, SYMBOL_UNSUPPORTED, EOPNOTSUPP,
+			    "recovery",
+			    "the ublk driver of this kernel does not have that "
+			    "kind of recovery; 'features' shows what it has");
+		forget(device);
+		return;
+	}
+
 	message.info.dev_id = device->spec.id;
 	message.info.nr_hw_queues = device->spec.queues;
 	message.info.queue_depth = least_depth(device);
 	message.info.max_io_buf_bytes = device->spec.max_io;
-	message.info.flags = DEVICE_FLAGS;
+	message.info.flags = device_flags(device);
 	ask(device, &message);
 }
 
@@ -328,7 +358,7 @@ static void answer_add(struct device *device, const struct message *message)
 		return;
 	}
 	accept_info(device, &message->info);
-	if ((message->info.flags & DEVICE_FLAGS) != DEVICE_FLAGS)
+	if (device_flags(device) & ~message->info.flags)
 		roll_back(device, DEVICE_DELETE, SYMBOL_UNSUPPORTED, EOPNOTSUPP,
 			  NULL);
 	else
@@ -392,6 +422,70 @@ static void answer_params(struct device *device, const struct message *message)
 			  failure_symbol(message->result), message->result,
 			  NULL);
 	else
+		enter(device, DEVICE_NOTE);
+}
+
+/* ---- NOTE ---- */
+
+/* Before it can be live: whenever this process dies, the next can go on. */
+static void enter_note(struct device *device)
+{
+	struct message message = new_message(device, MESSAGE_NOTE);
+	struct target *target = device->spec.target;
+	int fds[MESSAGE_MAX_FDS], count = 0, error;
+
+	message.number = device->spec.recovery != RECOVERY_NO;
+	snprintf(message.text, sizeof(message.text), "%s", device->spec.words);
+	if (target->ops->hold)
+		count = target->ops->hold(target, fds);
+	error = channel_send(device->set->channel, &message, fds, count);
+	if (error)
+		roll_back(device, DEVICE_DELETE, SYMBOL_STATE, error, NULL);
+}
+
+static void answer_note(struct device *device, const struct message *message)
+{
+	if (message->result < 0)
+		roll_back(device, DEVICE_DELETE,
+			  failure_symbol(message->result), message->result,
+			  NULL);
+	else
+		enter(device, device->doomed ? DEVICE_DELETE : DEVICE_OPEN);
+}
+
+/* ---- RECOVER ---- */
+
+/*
+ * Look often at first: users wait. If it lasts, the old server cannot finish
+ * dying, and the admin should know.
+ */
+static void wait_for_dead(struct device *device)
+{
+	int is_late = ev_now(device->set->loop) >= device->deadline;
+
+	if (is_late && !device->waited)
+		log_warning("%s: waits for the dead server's last request",
+			    device->disk);
+	device->waited = is_late;
+	start_timer(device, is_late ? RECOVER_SLOWLY : RECOVER_RETRY);
+}
+
+static void enter_recover(struct device *device)
+{
+	ask_simple(device, MESSAGE_RECOVER);
+}
+
+/* The driver waits for the dead server's last descriptor, ring and mapping. */
+static void answer_recover(struct device *device, const struct message *message)
+{
+	if (device->doomed)
+		enter(device, DEVICE_STOP);
+	else if (message->result == -EBUSY)
+		wait_for_dead(device);
+	else if (message->result < 0)
+		roll_back(device, DEVICE_LOST, failure_symbol(message->result),
+			  message->result, NULL);
+	else
 		enter(device, DEVICE_OPEN);
 }
 
@@ -407,7 +501,8 @@ static void on_queue(struct queue *queue, int error)
 		log_error("%s: the driver refused a request slot: %s",
 			  device->disk, strerror(-error));
 		/* It cannot start now; the answer to START rolls it back. */
-		if (device->step == DEVICE_START)
+		if (device->step == DEVICE_START ||
+		    device->step == DEVICE_END_RECOVER)
 			channel_send(device->set->channel, &cancel, NULL, 0);
 		return;
 	}
@@ -451,7 +546,8 @@ static void try_open(struct device *device)
 		roll_back(device, DEVICE_STOP, failure_symbol(error), error,
 			  NULL);
 	else
-		enter(device, DEVICE_START);
+		enter(device,
+		      device->adopted ? DEVICE_END_RECOVER : DEVICE_START);
 }
 
 static void enter_open(struct device *device)
@@ -465,6 +561,11 @@ static void enter_open(struct device *device)
 static void enter_start(struct device *device)
 {
 	ask_simple(device, MESSAGE_START);
+}
+
+static void enter_end_recover(struct device *device)
+{
+	ask_simple(device, MESSAGE_END_RECOVER);
 }
 
 static void answer_start(struct device *device, const struct message *message)
@@ -523,12 +624,27 @@ static void enter_node(struct device *device)
 static void enter_live(struct device *device)
 {
 	device->set->seq++;
-	if (device->done)
+	if (device->adopted)
+		log_notice("device %u (%s): taken over", device->spec.id,
+			   device_name(device));
+	else
 		log_info("device %u (%s): %s, %llu bytes, is live",
 			 device->spec.id, device_name(device),
 			 device->spec.target->ops->name,
 			 (unsigned long long)device->spec.geometry.size);
 	finish(device, NULL);
+}
+
+/* ---- LOST ---- */
+
+/* Without queues of ours the driver holds its I/O; `del` ends that. */
+static void enter_lost(struct device *device)
+{
+	close_queues(device);
+	device->set->seq++;
+	log_error("%s: cannot be taken over; its users wait until it is "
+		  "deleted, or another server tries",
+		  device->disk);
 }
 
 /* ---- BUSY and TRY_STOP ---- */
@@ -540,7 +656,7 @@ static void refuse_busy(struct device *device, const char *who)
 
 	failure_set(&failure, SYMBOL_BUSY, EBUSY, NULL, "%s is in use: %s",
 		    device->disk, who[0] ? who : "somebody has it open");
-	device->step = DEVICE_LIVE;
+	device->step = device->open_queues ? DEVICE_LIVE : DEVICE_LOST;
 	finish(device, &failure);
 }
 
@@ -630,13 +746,18 @@ static int is_retired(const struct device *device)
  */
 static void poll_drain(struct device *device)
 {
-	int quiet = is_retired(device);
+	if (!is_retired(device)) {
+		int is_late = retry(device, BUSY_RETRY) < 0;
 
-	if (!quiet && (device_owned(device) || retry(device, BUSY_RETRY) == 0))
-		return;
-	if (!quiet)
+		if (!is_late)
+			return;
+		if (device_owned(device)) {
+			start_timer(device, BUSY_RETRY);
+			return;
+		}
 		log_warning("%s: the driver still holds request slots",
 			    device->disk);
+	}
 	ev_timer_stop(device->set->loop, &device->timer);
 	enter(device, DEVICE_DELETE);
 }
@@ -673,6 +794,13 @@ static const struct step steps[] = {
 			 NULL },
 	[DEVICE_PARAMS] = { "adding", "set the device's parameters",
 			    enter_params, answer_params, NULL },
+	[DEVICE_NOTE] = { "adding", "note the device", enter_note, answer_note,
+			  NULL },
+	[DEVICE_RECOVER] = { "quiesced", "take the device over", enter_recover,
+			     answer_recover, enter_recover },
+	[DEVICE_END_RECOVER] = { "quiesced", "take the device over",
+				 enter_end_recover, answer_start, NULL },
+	[DEVICE_LOST] = { "quiesced", "serve", enter_lost, NULL, NULL },
 	[DEVICE_OPEN] = { "adding", "open the char device", enter_open, NULL,
 			  try_open },
 	[DEVICE_START] = { "adding", "start the device", enter_start,
@@ -689,7 +817,7 @@ static const struct step steps[] = {
 	[DEVICE_STOP] = { "deleting", "stop the device", enter_stop,
 			  answer_stop, NULL },
 	[DEVICE_DRAIN] = { "deleting", "drain the queues", enter_drain, NULL,
-			   enter_drain },
+			   poll_drain },
 	[DEVICE_DELETE] = { "deleting", "delete the device", enter_delete,
 			    answer_delete, NULL },
 };
@@ -714,35 +842,61 @@ static void on_timer(struct ev_loop *loop, ev_timer *timer, int events)
 
 /* ---- from outside ---- */
 
-int device_add(struct device_set *set, const struct device_spec *spec,
-	       device_done *done, void *context, struct failure *failure)
+static struct device *new_device(struct device_set *set,
+				 const struct device_spec *spec,
+				 struct failure *failure)
 {
 	struct device *device = calloc(1, sizeof(*device));
 
 	if (!device) {
 		spec->target->ops->close(spec->target);
 		free(spec->words);
-		return failure_set(failure, SYMBOL_LIMIT, ENOMEM, NULL,
-				   "out of memory");
+		failure_set(failure, SYMBOL_LIMIT, ENOMEM, NULL,
+			    "out of memory");
+		return NULL;
 	}
 	device->set = set;
 	device->spec = *spec;
 	device->fd = -1;
 	device->serial = ++set->next_serial;
-	device->done = done;
-	device->context = context;
 	ev_timer_init(&device->timer, on_timer, 0, 0);
 	device->timer.data = device;
 	set_insert(device);
 	set->count++;
+	return device;
+}
+
+int device_add(struct device_set *set, const struct device_spec *spec,
+	       device_done *done, void *context, struct failure *failure)
+{
+	struct device *device = new_device(set, spec, failure);
+
+	if (!device)
+		return -1;
+	device->done = done;
+	device->context = context;
 	enter(device, DEVICE_FEATURES);
+	return 0;
+}
+
+int device_adopt(struct device_set *set, const struct device_spec *spec,
+		 struct failure *failure)
+{
+	struct device *device = new_device(set, spec, failure);
+
+	if (!device)
+		return -1;
+	device->adopted = 1;
+	snprintf(device->disk, sizeof(device->disk), "ublkb%u", spec->id);
+	set_patience(device, RECOVER_PATIENCE);
+	enter(device, DEVICE_RECOVER);
 	return 0;
 }
 
 /* Only a live device can be asked for something. */
 static int check_live(const struct device *device, struct failure *failure)
 {
-	if (device->step == DEVICE_LIVE)
+	if (device->step == DEVICE_LIVE || device->step == DEVICE_LOST)
 		return 0;
 	return failure_set(failure, SYMBOL_BUSY, EBUSY, "id",
 			   "device %u is busy: another command is %s it",
@@ -771,6 +925,7 @@ int device_delete(struct device *device, int force, device_done *done,
 		return -1;
 	device->force = force;
 	device->check_only = 0;
+	device->adopted = 0;
 	enter(device, force ? DEVICE_STOP : DEVICE_BUSY);
 	return 0;
 }
@@ -804,7 +959,8 @@ void device_delete_all(struct device_set *set)
 		device->force = 1;
 		if (device->step < DEVICE_LIVE)
 			doom(device);
-		else if (device->step == DEVICE_LIVE)
+		else if (device->step == DEVICE_LIVE ||
+			 device->step == DEVICE_LOST)
 			enter(device, DEVICE_STOP);
 	}
 	if (set->count == 0 && set->on_empty)

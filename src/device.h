@@ -22,17 +22,29 @@ enum device_step {
 	DEVICE_FEATURES, /* ask what the driver can do */
 	DEVICE_ADD,
 	DEVICE_PARAMS,
-	DEVICE_OPEN, /* the char device and its queues */
+	DEVICE_NOTE,	/* give the keeper what the next server will need */
+	DEVICE_RECOVER, /* a dead server's device: begin to take it over */
+	DEVICE_OPEN,	/* the char device and its queues */
 	DEVICE_START,
+	DEVICE_END_RECOVER,
 	DEVICE_TIMEOUT, /* lower the disk's I/O timeout (6.12) */
 	DEVICE_NODE,	/* wait for /dev/ublkbN */
 	DEVICE_LIVE,
+	DEVICE_LOST, /* cannot be taken over; the driver holds its I/O */
 	DEVICE_BUSY, /* is anybody using it? */
 	DEVICE_TRY_STOP,
 	DEVICE_STOP,
 	DEVICE_DRAIN, /* wait until the driver gave up every tag */
 	DEVICE_DELETE,
 	DEVICE_STEPS,
+};
+
+/* What happens to its I/O when the server dies. */
+enum recovery {
+	RECOVERY_REISSUE,
+	RECOVERY_QUEUE,
+	RECOVERY_FAIL,
+	RECOVERY_NO,
 };
 
 /* What `add` was given, beside the target's own options. */
@@ -42,6 +54,7 @@ struct device_spec {
 	uint16_t queues, depth;
 	uint32_t max_io; /* bytes */
 	int read_only;
+	enum recovery recovery;
 	struct geometry geometry; /* from the target */
 	struct target *target;	  /* the device's from device_add() on */
 	char *words;		  /* the command as typed, likewise */
@@ -68,6 +81,8 @@ struct device {
 	struct queue *queues;	 /* spec.queues of them, once open */
 	unsigned open_queues;
 	int force;	/* delete it whoever uses it */
+	int adopted;	/* taken over from a dead server */
+	int waited;	/* for a dead server, and it was told */
 	int check_only; /* BUSY is all that was asked for */
 	int doomed;	/* stop it as soon as it is started */
 	ev_timer timer;
@@ -95,6 +110,14 @@ struct device_set {
  */
 int device_add(struct device_set *set, const struct device_spec *spec,
 	       device_done *done, void *context, struct failure *failure);
+
+/*
+ * Begin to take over a device that the driver holds since a server died; the
+ * spec's id, queues, depth and max_io are the driver's. Takes the spec's target
+ * and words, also on failure. Returns 0, or -1 with *failure filled.
+ */
+int device_adopt(struct device_set *set, const struct device_spec *spec,
+		 struct failure *failure);
 
 /*
  * Begin to delete a live device; without force it fails with SYMBOL_BUSY, and
@@ -126,7 +149,7 @@ struct device *device_find_name(struct device_set *set, const char *name);
 /* "ublkb0" or the name it was given. */
 const char *device_name(const struct device *device);
 
-/* adding, live or deleting. */
+/* adding, live, quiesced or deleting. */
 const char *device_state(const struct device *device);
 
 /* Requests that the server holds. */

@@ -38,15 +38,15 @@ static void format_range(const struct option *option, char *text, size_t size)
 
 static void print_option(struct request *request, const struct option *option)
 {
-	char help[512], range[80];
+	char help[512], range[80], type[100];
 
 	syntax_quote_text(help, sizeof(help), option->help);
 	format_range(option, range, sizeof(range));
+	option_format_type(option, type, sizeof(type));
 	request_print(request,
 		      "option name=%s type=%s required=%s%s%s%s "
 		      "help=%s",
-		      option->name, option_type_name(option->type),
-		      option->required ? "yes" : "no",
+		      option->name, type, option->required ? "yes" : "no",
 		      option->fallback ? " default=" : "",
 		      option->fallback ? option->fallback : "", range, help);
 }

@@ -82,42 +82,37 @@ void io_done(struct io *io, int error)
 		ring_raise_event(port->ring);
 }
 
-int io_put(const struct io *io, const void *from, uint32_t at, uint32_t length)
+/* Copy between the request and our memory; the driver does it. */
+static int copy(const struct io *io, char *bytes, uint32_t at, uint32_t length,
+		int into_request)
 {
-	uint64_t where = UBLK_DATA_OFFSET(io->port->queue_id, io->tag) + at;
-	const char *bytes = from;
+	off_t where =
+		(off_t)(UBLK_DATA_OFFSET(io->port->queue_id, io->tag) + at);
 
 	while (length) {
-		ssize_t n = pwrite(io->port->fd, bytes, length, (off_t)where);
+		ssize_t n = into_request
+				    ? pwrite(io->port->fd, bytes, length, where)
+				    : pread(io->port->fd, bytes, length, where);
 
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n <= 0)
 			return n < 0 ? -errno : -EIO;
 		bytes += n;
-		where += (uint64_t)n;
+		where += n;
 		length -= (uint32_t)n;
 	}
 	return 0;
 }
 
+int io_put(const struct io *io, const void *from, uint32_t at, uint32_t length)
+{
+	return copy(io, (char *)from, at, length, 1);
+}
+
 int io_take(const struct io *io, void *to, uint32_t at, uint32_t length)
 {
-	uint64_t where = UBLK_DATA_OFFSET(io->port->queue_id, io->tag) + at;
-	char *bytes = to;
-
-	while (length) {
-		ssize_t n = pread(io->port->fd, bytes, length, (off_t)where);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return n < 0 ? -errno : -EIO;
-		bytes += n;
-		where += (uint64_t)n;
-		length -= (uint32_t)n;
-	}
-	return 0;
+	return copy(io, to, at, length, 0);
 }
 
 int io_put_zeroes(const struct io *io, uint32_t at, uint32_t length)

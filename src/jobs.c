@@ -25,7 +25,14 @@ struct entry {
 	struct entry *next;
 	uint32_t id;
 	struct job *job;
-	int orphaned; /* its server is dead: stop and delete it */
+	int orphaned;	 /* its server is dead: stop and delete it */
+	int live;	 /* it has been started */
+	int deleting;	 /* somebody began to stop it: that is finished */
+	int recoverable; /* the driver holds it for the next server ... */
+	char *words;	 /* ... which gets the command that made it, */
+	int fds[MESSAGE_MAX_FDS]; /* what its target holds, */
+	int fd_count;
+	struct ublk_dev_info info; /* and what the driver accepted */
 };
 
 /* One request of the server, or of the clean-up, until its answer. */
@@ -38,6 +45,8 @@ struct job {
 	int fd;
 	char path[64];
 	char bytes[16];
+	const int *fds; /* beside the message, only while the job begins */
+	int fd_count;
 };
 
 static void advance_orphan(struct jobs *jobs, struct entry *entry);
@@ -73,6 +82,9 @@ static void entry_free(struct jobs *jobs, struct entry *entry)
 	while (*at != entry)
 		at = &(*at)->next;
 	*at = entry->next;
+	while (entry->fd_count)
+		close(entry->fds[--entry->fd_count]);
+	free(entry->words);
 	free(entry);
 }
 
@@ -145,9 +157,32 @@ static int begin_add(struct job *job)
 
 static int end_add(struct job *job, int result)
 {
-	if (result == 0)
+	if (result == 0) {
 		job->entry->id = job->message.id = job->message.info.dev_id;
+		job->entry->info = job->message.info;
+	}
 	return result;
+}
+
+/* Keep what the next server will need. Done at once. */
+static int begin_note(struct job *job)
+{
+	struct entry *entry = job->entry;
+
+	if (entry->words || job->fd_count > MESSAGE_MAX_FDS)
+		return -EINVAL;
+	for (; entry->fd_count < job->fd_count; entry->fd_count++) {
+		int fd = fcntl(job->fds[entry->fd_count], F_DUPFD_CLOEXEC, 0);
+
+		if (fd < 0)
+			return -errno;
+		entry->fds[entry->fd_count] = fd;
+	}
+	entry->words = strdup(job->message.text);
+	if (!entry->words)
+		return -ENOMEM;
+	entry->recoverable = job->message.number != 0;
+	return 1;
 }
 
 static int begin_params(struct job *job)
@@ -160,6 +195,24 @@ static int begin_start(struct job *job)
 {
 	return control_start(&job->jobs->control, job->message.id,
 			     job->jobs->server, job_data(job));
+}
+
+static int end_start(struct job *job, int result)
+{
+	job->entry->live = result == 0 && !job->entry->orphaned;
+	return result;
+}
+
+static int begin_recover(struct job *job)
+{
+	return control_start_recovery(&job->jobs->control, job->message.id,
+				      job_data(job));
+}
+
+static int begin_end_recover(struct job *job)
+{
+	return control_end_recovery(&job->jobs->control, job->message.id,
+				    job->jobs->server, job_data(job));
 }
 
 /*
@@ -238,12 +291,20 @@ static int end_busy(struct job *job, int result)
 
 static int begin_try_stop(struct job *job)
 {
+	job->entry->deleting = 1;
 	return control_try_stop(&job->jobs->control, job->message.id,
 				job_data(job));
 }
 
+static int end_try_stop(struct job *job, int result)
+{
+	job->entry->deleting = result != -EBUSY;
+	return result;
+}
+
 static int begin_stop(struct job *job)
 {
+	job->entry->deleting = 1;
 	return control_stop(&job->jobs->control, job->message.id,
 			    job_data(job));
 }
@@ -272,6 +333,7 @@ static int end_delete(struct job *job, int result)
 }
 
 static const struct operation {
+	/* Returns 0 under way, 1 done at once, or a negative errno. */
 	int (*begin)(struct job *job);
 	/* NULL: the result as it is. Returns 1 while the job goes on. */
 	int (*end)(struct job *job, int result);
@@ -279,10 +341,13 @@ static const struct operation {
 	[MESSAGE_FEATURES] = { begin_features, NULL },
 	[MESSAGE_ADD] = { begin_add, end_add },
 	[MESSAGE_PARAMS] = { begin_params, NULL },
-	[MESSAGE_START] = { begin_start, NULL },
+	[MESSAGE_NOTE] = { begin_note, NULL },
+	[MESSAGE_START] = { begin_start, end_start },
+	[MESSAGE_RECOVER] = { begin_recover, NULL },
+	[MESSAGE_END_RECOVER] = { begin_end_recover, NULL },
 	[MESSAGE_TIMEOUT] = { begin_timeout, end_timeout },
 	[MESSAGE_BUSY] = { begin_busy, end_busy },
-	[MESSAGE_TRY_STOP] = { begin_try_stop, NULL },
+	[MESSAGE_TRY_STOP] = { begin_try_stop, end_try_stop },
 	[MESSAGE_STOP] = { begin_stop, NULL },
 	[MESSAGE_DELETE] = { begin_delete, end_delete },
 };
@@ -296,13 +361,13 @@ static void submit(struct jobs *jobs)
 static void job_begin(struct job *job)
 {
 	struct jobs *jobs = job->jobs;
-	int error;
+	int result;
 
 	if (job->entry)
 		job->entry->job = job;
-	error = operations[job->message.type].begin(job);
-	if (error)
-		job_end(job, error);
+	result = operations[job->message.type].begin(job);
+	if (result)
+		job_end(job, result < 0 ? result : 0);
 	else
 		submit(jobs);
 }
@@ -351,10 +416,12 @@ static void on_ring(struct ev_loop *loop, ev_io *watcher, int events)
 		ring_raise_event(ring);
 }
 
-/* End a START that waits for tags which nobody will fetch. */
+/* End a START or END_RECOVER that waits for tags which nobody will fetch. */
 static void cancel_start(struct jobs *jobs, struct entry *entry)
 {
-	if (!entry || !entry->job || entry->job->message.type != MESSAGE_START)
+	if (!entry || !entry->job ||
+	    (entry->job->message.type != MESSAGE_START &&
+	     entry->job->message.type != MESSAGE_END_RECOVER))
 		return;
 	if (ring_put_cancel(jobs->control.ring, job_data(entry->job), 0) < 0)
 		log_error("the start of device %u cannot be cancelled",
@@ -392,25 +459,63 @@ static void orphan(struct jobs *jobs, struct entry *entry)
 		cancel_start(jobs, entry);
 }
 
-unsigned jobs_orphan_all(struct jobs *jobs)
+/* Whether the next server can take it over, with nothing lost. */
+static int can_wait(const struct entry *entry)
+{
+	return entry->live && entry->recoverable && !entry->deleting;
+}
+
+void jobs_server_gone(struct jobs *jobs, int replaced, unsigned *kept,
+		      unsigned *deleted)
 {
 	struct entry *entry, *next;
-	unsigned count = 0;
 
+	*kept = *deleted = 0;
 	for (entry = jobs->entries; entry; entry = next) {
 		next = entry->next;
 		if (entry->orphaned)
 			continue;
-		count++;
+		if (replaced && can_wait(entry)) {
+			++*kept;
+			cancel_start(jobs, entry);
+			continue;
+		}
+		++*deleted;
 		orphan(jobs, entry);
 	}
-	return count;
+}
+
+static int hand_over(const struct entry *entry, struct channel *channel)
+{
+	struct message message = { .magic = MESSAGE_MAGIC,
+				   .type = MESSAGE_DEVICE,
+				   .id = entry->id,
+				   .info = entry->info };
+
+	snprintf(message.text, sizeof(message.text), "%s", entry->words);
+	return channel_send(channel, &message, entry->fds, entry->fd_count);
+}
+
+int jobs_hand_over(struct jobs *jobs, struct channel *channel)
+{
+	const struct entry *entry;
+	int error;
+
+	for (entry = jobs->entries; entry; entry = entry->next) {
+		if (entry->orphaned || !can_wait(entry))
+			continue;
+		error = hand_over(entry, channel);
+		if (error)
+			return error;
+	}
+	return 0;
 }
 
 /* ---- from outside ---- */
 
 /* A request for a control command: find its device, make a job, run it. */
-void jobs_run(struct jobs *jobs, const struct message *message)
+void jobs_run(struct jobs *jobs, const struct message *message, const int *fds,
+	      int fd_count)
 {
 	struct message answer = *message;
 	struct entry *entry = NULL;
@@ -436,6 +541,8 @@ void jobs_run(struct jobs *jobs, const struct message *message)
 		goto refuse;
 	job->message = *message;
 	job->generation = jobs->generation;
+	job->fds = fds;
+	job->fd_count = fd_count;
 	job_begin(job);
 	return;
 refuse:
@@ -506,7 +613,7 @@ void jobs_delete_leftovers(struct jobs *jobs)
 {
 	DIR *folder;
 	struct dirent *entry;
-	unsigned id;
+	unsigned id, kept, deleted;
 
 	if (control_open(&jobs->control) < 0)
 		return;
@@ -517,7 +624,7 @@ void jobs_delete_leftovers(struct jobs *jobs)
 			adopt_leftover(jobs, id);
 	if (folder)
 		closedir(folder);
-	jobs_orphan_all(jobs);
+	jobs_server_gone(jobs, 0, &kept, &deleted);
 }
 
 void jobs_set_server(struct jobs *jobs, pid_t server)

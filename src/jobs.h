@@ -8,6 +8,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "channel.h"
 #include "control.h"
 #include "message.h"
 
@@ -47,13 +48,25 @@ void jobs_close(struct jobs *jobs);
 /* A new server: what the old one had asked for is answered to nobody. */
 void jobs_set_server(struct jobs *jobs, pid_t server);
 
-/* Run a server's request, MESSAGE_FEATURES to MESSAGE_CANCEL. */
-void jobs_run(struct jobs *jobs, const struct message *message);
+/*
+ * Run a server's request, MESSAGE_FEATURES to MESSAGE_CANCEL. Descriptors stay
+ * the caller's.
+ */
+void jobs_run(struct jobs *jobs, const struct message *message, const int *fds,
+	      int fd_count);
 
 /*
- * The server is dead: stop and delete its devices. Returns how many there are.
+ * The server is dead. If it is replaced, the devices that the driver holds for
+ * the next one stay (*kept of them); the others are stopped and deleted.
  */
-unsigned jobs_orphan_all(struct jobs *jobs);
+void jobs_server_gone(struct jobs *jobs, int replaced, unsigned *kept,
+		      unsigned *deleted);
+
+/*
+ * Tell a new server which devices it takes over, a MESSAGE_DEVICE each.
+ * Returns 0 or a negative errno.
+ */
+int jobs_hand_over(struct jobs *jobs, struct channel *channel);
 
 /*
  * Delete devices of an earlier ublkd on this socket that was killed, server

@@ -75,12 +75,15 @@ static void stop_all(struct keeper *keeper)
 {
 	struct message message = { .magic = MESSAGE_MAGIC,
 				   .type = MESSAGE_STOP_ALL };
+	unsigned kept, deleted;
 
 	if (keeper->stopping)
 		return;
 	keeper->stopping = 1;
 	ev_timer_stop(keeper->loop, &keeper->restart);
-	channel_send(&keeper->channel, &message, NULL, 0);
+	if (channel_send(&keeper->channel, &message, NULL, 0) < 0 &&
+	    !keeper->server)
+		jobs_server_gone(&keeper->jobs, 0, &kept, &deleted);
 	maybe_leave(keeper);
 }
 
@@ -90,7 +93,8 @@ static void fail_start(struct keeper *keeper, const char *why)
 	if (keeper->stopping)
 		return;
 	keeper->status = 1;
-	snprintf(keeper->failure.text, sizeof(keeper->failure.text), "%s", why);
+	snprintf(keeper->failure.text, sizeof(keeper->failure.text), "%.399s",
+		 why);
 	stop_all(keeper);
 }
 
@@ -99,8 +103,6 @@ static void on_message(struct channel *channel, const struct message *message,
 {
 	struct keeper *keeper = channel->owner;
 
-	while (fd_count)
-		close(fds[--fd_count]);
 	switch (message->type) {
 	case MESSAGE_READY:
 		log_notice("ready on %s", keeper->listener.path);
@@ -120,8 +122,10 @@ static void on_message(struct channel *channel, const struct message *message,
 			log_error("the server sent an unknown message: %u",
 				  message->type);
 		else
-			jobs_run(&keeper->jobs, message);
+			jobs_run(&keeper->jobs, message, fds, fd_count);
 	}
+	while (fd_count)
+		close(fds[--fd_count]);
 }
 
 /* Replace a server that is gone, at once if it had been up for a while. */
@@ -154,25 +158,30 @@ static const char *describe_end(int status, char *text, size_t size)
 	return text;
 }
 
-static void log_end(const struct keeper *keeper, unsigned lost)
+static void log_end(const struct keeper *keeper, unsigned kept,
+		    unsigned deleted)
 {
 	char text[100];
 
 	if (keeper->stopping && keeper->server_status == 0)
 		return;
-	log_error("the server, process %d, %s; %u of its devices are deleted",
+	log_error("the server, process %d, %s; %u of its devices wait for the "
+		  "next one, %u are deleted",
 		  (int)keeper->last_server,
-		  describe_end(keeper->server_status, text, sizeof(text)),
-		  lost);
+		  describe_end(keeper->server_status, text, sizeof(text)), kept,
+		  deleted);
 }
 
 /* Both the process and its end of the channel are gone: all has been read. */
 static void server_is_gone(struct keeper *keeper)
 {
+	unsigned kept, deleted;
+
 	if (keeper->server || keeper->channel.fd >= 0)
 		return;
 	jobs_set_server(&keeper->jobs, 0);
-	log_end(keeper, jobs_orphan_all(&keeper->jobs));
+	jobs_server_gone(&keeper->jobs, !keeper->stopping, &kept, &deleted);
+	log_end(keeper, kept, deleted);
 	if (!keeper->was_ready && keeper->options->config)
 		fail_start(keeper, "the server ended while it ran the "
 				   "configuration; see the log");
@@ -225,11 +234,19 @@ static int begin_server(struct keeper *keeper)
 {
 	struct message message = { .magic = MESSAGE_MAGIC,
 				   .type = MESSAGE_BEGIN };
+	int error;
 
 	snprintf(message.text, sizeof(message.text), "%s",
 		 keeper->listener.path);
-	return channel_send(&keeper->channel, &message, &keeper->listener.fd,
-			    1);
+	error = channel_send(&keeper->channel, &message, &keeper->listener.fd,
+			     1);
+	if (!error)
+		error = jobs_hand_over(&keeper->jobs, &keeper->channel);
+	if (error)
+		return error;
+	message = (struct message){ .magic = MESSAGE_MAGIC,
+				    .type = MESSAGE_TABLE_END };
+	return channel_send(&keeper->channel, &message, NULL, 0);
 }
 
 static int start_server(struct keeper *keeper)

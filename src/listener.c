@@ -66,9 +66,10 @@ static int answers(const struct sockaddr_un *address)
 
 	if (fd < 0)
 		return 1;
+	/* EPROTOTYPE: a living socket of another kind. */
 	yes = connect(fd, (const struct sockaddr *)address, sizeof(*address)) ==
 		      0 ||
-	      errno == EAGAIN;
+	      errno == EAGAIN || errno == EPROTOTYPE;
 	close(fd);
 	return yes;
 }

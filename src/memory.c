@@ -138,12 +138,13 @@ static uint64_t cgroup_headroom(void)
 		return UINT64_MAX;
 	snprintf(folder, sizeof(folder), "%s%.380s", mount, own + 3);
 	folder[strcspn(folder, "\n")] = '\0';
-	while ((end = strrchr(folder, '/')) && end >= folder + strlen(mount)) {
+	do {
 		room = folder_headroom(folder);
 		if (room < least)
 			least = room;
+		end = strrchr(folder, '/');
 		*end = '\0';
-	}
+	} while (strlen(folder) >= strlen(mount));
 	return least;
 }
 

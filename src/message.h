@@ -1,38 +1,46 @@
 /*
  * What keeper and server say to each other, over one SEQPACKET socketpair.
  *
- * Messages have one fixed form; descriptors travel beside them. The server
+ * Messages have one form; descriptors travel beside them. The server
  * asks for control commands and the keeper answers each with the same type,
  * id and serial. A pair that does not speak the same version does not start.
  */
 #ifndef UBLKD_MESSAGE_H
 #define UBLKD_MESSAGE_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 #include "uapi.h"
 
 #define MESSAGE_MAGIC 0x75626b01u /* the last byte is the version */
-#define MESSAGE_TEXT  400
+#define MESSAGE_TEXT  4200	  /* more than a line of a command */
 
 enum message_type {
 	/* keeper to server */
 	MESSAGE_BEGIN = 1, /* first; fds: listener; text: socket's path */
+	MESSAGE_DEVICE,	   /* one to take over; id, info, text: the command
+			      that made it; fds: what its target holds */
+	MESSAGE_TABLE_END, /* that were all */
 	MESSAGE_STOP_ALL,  /* stop and delete every device, then leave */
 
 	/* server to keeper, and answered with a result */
-	MESSAGE_FEATURES, /* -> features */
+	MESSAGE_FEATURES, /* -> number */
 	MESSAGE_ADD,	  /* info -> info as the driver accepted it */
 	MESSAGE_PARAMS,	  /* params */
+	MESSAGE_NOTE,	  /* what MESSAGE_DEVICE will give to the next server */
 	MESSAGE_START,
-	MESSAGE_TIMEOUT, /* number: the disk's I/O timeout in ms */
-	MESSAGE_BUSY,	 /* -> result -EBUSY, text: who uses it, number 1: a use
-			 that lasts, such as a mount */
+	MESSAGE_RECOVER,     /* begin to take it over; -EBUSY: not yet */
+	MESSAGE_END_RECOVER, /* every tag is fetched: it goes on */
+	MESSAGE_TIMEOUT,     /* number: the disk's I/O timeout in ms */
+	MESSAGE_BUSY,	     /* -> result -EBUSY, text: who uses it, number 1:
+				a use that lasts, such as a mount */
 	MESSAGE_TRY_STOP,
 	MESSAGE_STOP,
 	MESSAGE_DELETE, /* number 1: whoever still has the dead disk open */
 
-	/* server to keeper: its START ends with -EINTR; no answer of its own */
+	/* server to keeper: its START or END_RECOVER ends with -EINTR; no
+	   answer of its own */
 	MESSAGE_CANCEL,
 
 	/* server to keeper, not answered */
@@ -41,6 +49,7 @@ enum message_type {
 	MESSAGE_SHUTDOWN, /* somebody asked for it on the admin socket */
 };
 
+/* On the wire without the zero bytes at its end. */
 struct message {
 	uint32_t magic;
 	uint32_t type;
@@ -48,12 +57,21 @@ struct message {
 	int32_t result;	 /* of an answer: 0 or a negative errno */
 	uint64_t serial; /* chosen by the server, comes back */
 	uint64_t number;
-	union {
-		struct ublk_dev_info info;
-		struct ublk_params params;
-		char text[MESSAGE_TEXT];
-	};
+	struct ublk_dev_info info;
+	struct ublk_params params;
+	char text[MESSAGE_TEXT];
 };
+
+/* What travels: the head, and the rest up to its last byte that is not 0. */
+static inline size_t message_length(const struct message *message)
+{
+	const char *bytes = (const char *)message;
+	size_t length = sizeof(*message);
+
+	while (length > offsetof(struct message, info) && !bytes[length - 1])
+		length--;
+	return length;
+}
 
 #define MESSAGE_MAX_FDS 4
 

@@ -9,7 +9,7 @@
 
 #define NAME_MAX_BYTES 63
 
-const char *option_type_name(enum option_type type)
+void option_format_type(const struct option *option, char *text, size_t size)
 {
 	static const char *const names[] = {
 		[OPTION_SIZE] = "SIZE",
@@ -17,8 +17,16 @@ const char *option_type_name(enum option_type type)
 		[OPTION_FLAG] = "yes|no",
 		[OPTION_NAME] = "NAME",
 	};
+	size_t at = 0;
+	int i;
 
-	return names[type];
+	if (option->type != OPTION_CHOICE) {
+		snprintf(text, size, "%s", names[option->type]);
+		return;
+	}
+	for (i = 0; option->choices[i] && at < size; i++)
+		at += (size_t)snprintf(text + at, size - at, "%s%s",
+				       i ? "|" : "", option->choices[i]);
 }
 
 int option_find(const struct option *table, const char *name, size_t length)
@@ -54,12 +62,22 @@ static int read_name(const char *text)
 	return i == 0 || i > NAME_MAX_BYTES ? -EINVAL : 0;
 }
 
-static int parse(enum option_type type, const char *text, uint64_t *number)
+static int read_choice(const char *const *choices, const char *text,
+		       uint64_t *number)
+{
+	for (*number = 0; choices[*number]; ++*number)
+		if (strcmp(choices[*number], text) == 0)
+			return 0;
+	return -EINVAL;
+}
+
+static int parse(const struct option *option, const char *text,
+		 uint64_t *number)
 {
 	int error, flag = 0;
 
 	*number = 0;
-	switch (type) {
+	switch (option->type) {
 	case OPTION_SIZE:
 		return syntax_size(text, number);
 	case OPTION_NUMBER:
@@ -70,11 +88,14 @@ static int parse(enum option_type type, const char *text, uint64_t *number)
 		return error;
 	case OPTION_NAME:
 		return read_name(text);
+	case OPTION_CHOICE:
+		return read_choice(option->choices, text, number);
 	}
 	return -EINVAL;
 }
 
-static const char *expected(enum option_type type)
+static int fail_value(const struct option *option, const char *text,
+		      struct failure *failure)
 {
 	static const char *const words[] = {
 		[OPTION_SIZE] = "a size: digits, then K M G T P or E if wanted",
@@ -82,8 +103,13 @@ static const char *expected(enum option_type type)
 		[OPTION_FLAG] = "yes or no",
 		[OPTION_NAME] = "a name: 1 to 63 letters, digits and . _ - :",
 	};
+	char choices[100];
 
-	return words[type];
+	option_format_type(option, choices, sizeof(choices));
+	return failure_set(failure, SYMBOL_ARG, 0, option->name,
+			   "%s=%s is not %s", option->name, text,
+			   option->type == OPTION_CHOICE ? choices
+							 : words[option->type]);
 }
 
 void option_format(const struct option *option, char *text, size_t size,
@@ -121,13 +147,11 @@ int option_read(const struct option *option, struct option_value *value,
 	if (value->given)
 		return failure_set(failure, SYMBOL_ARG, 0, option->name,
 				   "%s= is given twice", option->name);
-	error = parse(option->type, text, &number);
+	error = parse(option, text, &number);
 	if (error == -ERANGE)
 		return fail_range(option, text, failure);
 	if (error)
-		return failure_set(failure, SYMBOL_ARG, 0, option->name,
-				   "%s=%s is not %s", option->name, text,
-				   expected(option->type));
+		return fail_value(option, text, failure);
 	if (option_has_range(option) &&
 	    (number < option->min || number > option->max))
 		return fail_range(option, text, failure);
@@ -144,8 +168,7 @@ void option_defaults(const struct option *table, struct option_value *values)
 	for (i = 0; table[i].name; i++) {
 		values[i] = (struct option_value){ .text = table[i].fallback };
 		if (table[i].fallback)
-			parse(table[i].type, table[i].fallback,
-			      &values[i].number);
+			parse(&table[i], table[i].fallback, &values[i].number);
 	}
 }
 

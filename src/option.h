@@ -14,8 +14,9 @@
 enum option_type {
 	OPTION_SIZE, /* bytes, with a K M G T P E suffix */
 	OPTION_NUMBER,
-	OPTION_FLAG, /* yes or no */
-	OPTION_NAME, /* letters, digits and . _ - : at most 63 of them */
+	OPTION_FLAG,   /* yes or no */
+	OPTION_NAME,   /* letters, digits and . _ - : at most 63 of them */
+	OPTION_CHOICE, /* one of choices; its index is the number */
 };
 
 struct option {
@@ -24,6 +25,7 @@ struct option {
 	const char *fallback; /* the default, as it would be typed, or NULL */
 	uint64_t min, max;    /* of sizes and numbers, both included */
 	int required;
+	const char *const *choices; /* ends with NULL */
 	const char *help;
 };
 
@@ -69,7 +71,10 @@ int option_has_range(const struct option *option);
 void option_format(const struct option *option, char *text, size_t size,
 		   uint64_t number);
 
-/* A word for the type, as help shows it: SIZE, N, yes|no, NAME. */
-const char *option_type_name(enum option_type type);
+/*
+ * What can stand there, as help shows it: SIZE, N, yes|no, NAME or the choices
+ * with | between them.
+ */
+void option_format_type(const struct option *option, char *text, size_t size);
 
 #endif

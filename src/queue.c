@@ -85,8 +85,10 @@ static void take(struct queue *queue, const struct ring_event *event)
 		return;
 	}
 	queue->retired++;
-	if (event->result != -ENODEV)
-		queue->event(queue, event->result);
+	if (event->result == -ENODEV || queue->refused)
+		return;
+	queue->refused = 1;
+	queue->event(queue, event->result);
 }
 
 static void on_event(struct ev_loop *loop, ev_io *watcher, int events)

@@ -29,6 +29,7 @@ struct queue {
 	struct io *ios;				/* depth of them */
 	uint16_t depth;
 	uint16_t retired; /* tags that the driver gave up */
+	int refused;	  /* it refused one, and that has been told */
 	queue_event *event;
 	void *owner;
 };

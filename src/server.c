@@ -67,10 +67,27 @@ static void begin(struct server *server, const int *fds, int fd_count)
 	}
 	server->listener = fds[0];
 	tell_keeper(server, MESSAGE_FEATURES, SERIAL_START, "");
+}
+
+/* Every device that there was is being taken over: to work. */
+static void begin_work(struct server *server)
+{
 	if (server->config)
 		startup_run(&server->host, server->config, on_started);
 	else
 		on_started(&server->host, NULL);
+}
+
+static void take_over(struct server *server, const struct message *message,
+		      const int *fds, int fd_count)
+{
+	int own[MESSAGE_MAX_FDS];
+
+	memcpy(own, fds, sizeof(int) * (size_t)fd_count);
+	command_adopt(&server->host, message, own, fd_count);
+	while (fd_count--)
+		if (own[fd_count] >= 0)
+			close(own[fd_count]);
 }
 
 /* Stopping, and the last device is gone: say so and leave. */
@@ -124,6 +141,12 @@ static void on_message(struct channel *channel, const struct message *message,
 	case MESSAGE_BEGIN:
 		begin(server, fds, fd_count);
 		return;
+	case MESSAGE_DEVICE:
+		take_over(server, message, fds, fd_count);
+		return;
+	case MESSAGE_TABLE_END:
+		begin_work(server);
+		break;
 	case MESSAGE_STOP_ALL:
 		command_stop_all(&server->host);
 		break;

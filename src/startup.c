@@ -71,6 +71,20 @@ static void run_line(struct startup *startup, size_t length)
 			;
 }
 
+/* The whole file has been run, or the rest of it cannot be read. */
+static void end_of_file(struct startup *startup)
+{
+	struct failure failure;
+
+	if (!ferror(startup->file)) {
+		finish(startup, NULL);
+		return;
+	}
+	failure_set(&failure, failure_symbol(errno), errno, NULL, "%s: %s",
+		    startup->path, strerror(errno));
+	finish(startup, &failure);
+}
+
 static void advance(struct startup *startup)
 {
 	ssize_t length;
@@ -84,7 +98,7 @@ static void advance(struct startup *startup)
 		length = getline(&startup->line, &startup->line_size,
 				 startup->file);
 		if (length < 0) {
-			finish(startup, NULL);
+			end_of_file(startup);
 			return;
 		}
 		startup->number++;

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "memory.h"
@@ -87,42 +88,97 @@ static int open_memfd(uint64_t size)
 	return error;
 }
 
+/* Map the memfd and an empty bitmap; both take memory where touched only. */
+static int map_store(struct store *store)
+{
+	uint64_t words = pages_of(store->size) / WORD_BITS + 1;
+
+	if (store->size > SIZE_MAX || words > SIZE_MAX / 8)
+		return -ENOMEM;
+	store->present_length = (size_t)words * 8;
+	store->present =
+		mmap(NULL, store->present_length, PROT_READ | PROT_WRITE,
+		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (store->present == MAP_FAILED)
+		return -ENOMEM;
+	store->bytes = mmap(NULL, (size_t)store->size, PROT_READ | PROT_WRITE,
+			    MAP_SHARED | MAP_NORESERVE, store->fd, 0);
+	if (store->bytes != MAP_FAILED)
+		return 0;
+	munmap(store->present, store->present_length);
+	return -ENOMEM;
+}
+
 int store_open(struct store *store, uint64_t size, uint64_t limit,
 	       uint64_t reserve)
 {
-	uint64_t words = pages_of(size) / WORD_BITS + 1;
+	int error;
 
 	memset(store, 0, sizeof(*store));
-	store->fd = -1;
-	if (size > SIZE_MAX || words > SIZE_MAX / 8)
-		return -ENOMEM;
 	store->size = size;
 	store->limit = limit;
 	store->reserve = reserve;
 	store->fd = open_memfd(size);
 	if (store->fd < 0)
 		return store->fd;
-	/* Both take memory only where they are touched. */
-	store->present_length = (size_t)words * 8;
-	store->present =
-		mmap(NULL, store->present_length, PROT_READ | PROT_WRITE,
-		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	store->bytes = mmap(NULL, (size_t)size, PROT_READ | PROT_WRITE,
-			    MAP_SHARED | MAP_NORESERVE, store->fd, 0);
-	if (store->present != MAP_FAILED && store->bytes != MAP_FAILED)
-		return 0;
-	store_close(store);
-	return -ENOMEM;
+	error = map_store(store);
+	if (error) {
+		close(store->fd);
+		store->fd = -1;
+	}
+	return error;
+}
+
+/* Set the bits of what the memfd holds. */
+static int find_present(struct store *store)
+{
+	off_t from = 0, to;
+
+	while ((from = lseek(store->fd, from, SEEK_DATA)) >= 0) {
+		to = lseek(store->fd, from, SEEK_HOLE);
+		if (to < 0)
+			return -errno;
+		set_bits(store, (uint64_t)from / STORE_PAGE,
+			 pages_of((uint64_t)to));
+		from = to;
+	}
+	if (errno != ENXIO)
+		return -errno;
+	store->used = (pages_of(store->size) -
+		       count_holes(store, 0, pages_of(store->size))) *
+		      STORE_PAGE;
+	return 0;
+}
+
+int store_adopt(struct store *store, int fd, uint64_t limit, uint64_t reserve)
+{
+	struct stat status;
+	int error;
+
+	memset(store, 0, sizeof(*store));
+	if (fstat(fd, &status) < 0)
+		return -errno;
+	store->fd = fd;
+	store->size = (uint64_t)status.st_size;
+	store->limit = limit;
+	store->reserve = reserve;
+	error = map_store(store);
+	if (error)
+		return error;
+	error = find_present(store);
+	if (error) {
+		munmap(store->present, store->present_length);
+		munmap(store->bytes, (size_t)store->size);
+	}
+	return error;
 }
 
 void store_close(struct store *store)
 {
 	if (store->fd < 0)
 		return;
-	if (store->present != MAP_FAILED)
-		munmap(store->present, store->present_length);
-	if (store->bytes != MAP_FAILED)
-		munmap(store->bytes, (size_t)store->size);
+	munmap(store->present, store->present_length);
+	munmap(store->bytes, (size_t)store->size);
 	close(store->fd);
 	store->fd = -1;
 }

@@ -29,6 +29,13 @@ struct store {
 int store_open(struct store *store, uint64_t size, uint64_t limit,
 	       uint64_t reserve);
 
+/*
+ * Go on with the memfd of a store whose process is dead: what is there is read
+ * from its holes. Takes fd on success. Returns 0 or a negative errno.
+ */
+int store_adopt(struct store *store, int fd, uint64_t limit, uint64_t reserve);
+
+/* Harmless on one that could not be opened, or is closed. */
 void store_close(struct store *store);
 
 /*

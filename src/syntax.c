@@ -106,16 +106,51 @@ static const char *read_word(struct cursor *at)
 	return NULL;
 }
 
-static const char *check_tag(const char *tag)
+/* Graphic characters only: it is echoed to whoever reads the reply. */
+static int is_graphic(const char *text, size_t length)
 {
 	size_t i;
 
-	for (i = 0; tag[i]; i++)
-		if ((unsigned char)tag[i] <= 0x20 || tag[i] == 0x7f)
-			return "a tag has no blanks or control characters";
-	if (i == 0)
+	for (i = 0; i < length; i++)
+		if ((unsigned char)text[i] <= 0x20 || text[i] == 0x7f ||
+		    ((unsigned char)text[i] == 0xc2 &&
+		     (unsigned char)text[i + 1] < 0xa0))
+			return 0;
+	return syntax_is_utf8(text, length);
+}
+
+static const char *check_tag(const char *tag)
+{
+	size_t length = strlen(tag);
+
+	if (length == 0)
 		return "a tag is empty";
-	return i > SYNTAX_TAG_MAX ? "a tag has at most 64 bytes" : NULL;
+	if (length > SYNTAX_TAG_MAX)
+		return "a tag has at most 64 bytes";
+	return is_graphic(tag, length)
+		       ? NULL
+		       : "a tag has no blanks or control characters";
+}
+
+/* The tag of a line that is wrong as a whole, if it can be told. */
+static void salvage_tag(struct syntax_line *line, const char *text,
+			size_t length)
+{
+	size_t i, end;
+
+	for (i = 0; i < length && is_blank(text[i]); i++)
+		;
+	if (i == length || text[i] != '@')
+		return;
+	for (end = ++i; end < length && !is_blank(text[end]); end++)
+		;
+	if (end == i || end - i > SYNTAX_TAG_MAX ||
+	    memchr(text + i, '\0', end - i))
+		return;
+	memcpy(line->buffer, text + i, end - i);
+	line->buffer[end - i] = '\0';
+	if (!strpbrk(line->buffer, "\"'") && !check_tag(line->buffer))
+		line->tag = line->buffer;
 }
 
 /* One word more: the tag if it comes first and begins with @. */
@@ -171,6 +206,8 @@ int syntax_split(struct syntax_line *line, const char *text, size_t length,
 		*why = "not valid UTF-8";
 	else
 		*why = split(line, &at);
+	if (*why && !line->tag)
+		salvage_tag(line, text, length);
 	if (!*why && line->tag && line->count == 0)
 		*why = "a tag without a command";
 	return *why ? -1 : 0;

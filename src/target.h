@@ -29,19 +29,37 @@ struct target {
 	const struct target_ops *ops;
 };
 
+/* What a target is opened with. */
+struct target_args {
+	const struct option_value *values; /* of its options */
+	/*
+	 * When a dead server's device is taken over: what its target gave to
+	 * hold(). Descriptors that the target takes are set to -1.
+	 */
+	int *fds;
+	int fd_count;
+};
+
 struct target_ops {
 	const char *name;
 	const char *help;	      /* one sentence */
 	const struct option *options; /* ends with a NULL name */
 
 	/*
-	 * Open from the values of `options`; geometry->block_size is given.
-	 * Fills the rest of *geometry. Nothing exists in the kernel yet.
-	 * Returns the target or NULL with *failure filled.
+	 * Open; geometry->block_size is given. Fills the rest of *geometry.
+	 * For a new device nothing exists in the kernel yet. Returns the target
+	 * or NULL with *failure filled.
 	 */
-	struct target *(*open)(const struct option_value *values,
+	struct target *(*open)(struct target_args *args,
 			       struct geometry *geometry,
 			       struct failure *failure);
+
+	/*
+	 * The descriptors that must outlive this process for the next server
+	 * to go on: at most MESSAGE_MAX_FDS, still the target's. Returns how
+	 * many; NULL: none.
+	 */
+	int (*hold)(const struct target *target, int *fds);
 
 	/* Begin one request; io_done() follows now or later, exactly once. */
 	void (*submit)(struct target *target, struct io *io);

@@ -76,15 +76,17 @@ struct ublk_dev_info {
 };
 _Static_assert(sizeof(struct ublk_dev_info) == 64, "kernel ABI");
 
-#define UBLK_CMD_GET_DEV_INFO  _IOR('u', 0x02, struct ublk_ctrl_cmd)
-#define UBLK_CMD_ADD_DEV       _IOWR('u', 0x04, struct ublk_ctrl_cmd)
-#define UBLK_CMD_DEL_DEV       _IOWR('u', 0x05, struct ublk_ctrl_cmd)
-#define UBLK_CMD_START_DEV     _IOWR('u', 0x06, struct ublk_ctrl_cmd)
-#define UBLK_CMD_STOP_DEV      _IOWR('u', 0x07, struct ublk_ctrl_cmd)
-#define UBLK_CMD_SET_PARAMS    _IOWR('u', 0x08, struct ublk_ctrl_cmd)
-#define UBLK_CMD_GET_FEATURES  _IOR('u', 0x13, struct ublk_ctrl_cmd)
-#define UBLK_CMD_DEL_DEV_ASYNC _IOR('u', 0x14, struct ublk_ctrl_cmd)
-#define UBLK_CMD_TRY_STOP_DEV  _IOWR('u', 0x17, struct ublk_ctrl_cmd)
+#define UBLK_CMD_GET_DEV_INFO	     _IOR('u', 0x02, struct ublk_ctrl_cmd)
+#define UBLK_CMD_ADD_DEV	     _IOWR('u', 0x04, struct ublk_ctrl_cmd)
+#define UBLK_CMD_DEL_DEV	     _IOWR('u', 0x05, struct ublk_ctrl_cmd)
+#define UBLK_CMD_START_DEV	     _IOWR('u', 0x06, struct ublk_ctrl_cmd)
+#define UBLK_CMD_STOP_DEV	     _IOWR('u', 0x07, struct ublk_ctrl_cmd)
+#define UBLK_CMD_SET_PARAMS	     _IOWR('u', 0x08, struct ublk_ctrl_cmd)
+#define UBLK_CMD_START_USER_RECOVERY _IOWR('u', 0x10, struct ublk_ctrl_cmd)
+#define UBLK_CMD_END_USER_RECOVERY   _IOWR('u', 0x11, struct ublk_ctrl_cmd)
+#define UBLK_CMD_GET_FEATURES	     _IOR('u', 0x13, struct ublk_ctrl_cmd)
+#define UBLK_CMD_DEL_DEV_ASYNC	     _IOR('u', 0x14, struct ublk_ctrl_cmd)
+#define UBLK_CMD_TRY_STOP_DEV	     _IOWR('u', 0x17, struct ublk_ctrl_cmd)
 
 /* Parameters of a device. */
 #define UBLK_ATTR_READ_ONLY	 (1U << 0)

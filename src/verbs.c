@@ -38,8 +38,8 @@ static const char *first_word(const struct request *request)
 /* Returns NULL when the request has been answered with an error. */
 static struct device *find_device(struct request *request)
 {
-	const struct option_value *id = &request->values[VERB_DEL_ID];
-	const struct option_value *name = &request->values[VERB_DEL_NAME];
+	const struct option_value *id = &request->values[VERB_DEVICE_ID];
+	const struct option_value *name = &request->values[VERB_DEVICE_NAME];
 	struct device_set *set = &request->host->devices;
 	const char *word = first_word(request), *which = word;
 	struct device *device;

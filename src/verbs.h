@@ -7,7 +7,7 @@
 struct request;
 
 /* Indexes into the options of del, show and shutdown. */
-enum { VERB_DEL_ID, VERB_DEL_NAME, VERB_DEL_FORCE };
+enum { VERB_DEVICE_ID, VERB_DEVICE_NAME, VERB_DEL_FORCE };
 enum { VERB_SHUTDOWN_FORCE };
 
 int verb_add(struct request *request);

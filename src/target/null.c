@@ -31,10 +31,11 @@ struct null {
 	int fill;
 };
 
-static struct target *null_open(const struct option_value *values,
+static struct target *null_open(struct target_args *args,
 				struct geometry *geometry,
 				struct failure *failure)
 {
+	const struct option_value *values = args->values;
 	struct null *null;
 
 	if (target_check_size(values[SIZE].number, geometry->block_size,

@@ -60,23 +60,39 @@ static int check_room(const struct option_value *values,
 			   values[SIZE].text, (unsigned long long)(room >> 20));
 }
 
-static struct target *ram_open(const struct option_value *values,
+/* A new store, or the one that outlived a server. */
+static int open_store(struct store *store, struct target_args *args)
+{
+	const struct option_value *values = args->values;
+	uint64_t limit = UINT64_MAX;
+	int error;
+
+	if (values[MEMORY_LIMIT].given)
+		limit = values[MEMORY_LIMIT].number;
+	if (args->fd_count == 0)
+		return store_open(store, values[SIZE].number, limit,
+				  values[MEMORY_RESERVE].number);
+	error = store_adopt(store, args->fds[0], limit,
+			    values[MEMORY_RESERVE].number);
+	if (!error)
+		args->fds[0] = -1;
+	return error;
+}
+
+static struct target *ram_open(struct target_args *args,
 			       struct geometry *geometry,
 			       struct failure *failure)
 {
-	uint64_t size = values[SIZE].number, limit = UINT64_MAX;
+	const struct option_value *values = args->values;
+	uint64_t size = values[SIZE].number;
 	struct ram *ram;
 	int error;
 
 	if (target_check_size(size, geometry->block_size, failure) < 0 ||
-	    check_room(values, failure) < 0)
+	    (args->fd_count == 0 && check_room(values, failure) < 0))
 		return NULL;
-	if (values[MEMORY_LIMIT].given)
-		limit = values[MEMORY_LIMIT].number;
 	ram = calloc(1, sizeof(*ram));
-	error = ram ? store_open(&ram->store, size, limit,
-				 values[MEMORY_RESERVE].number)
-		    : -ENOMEM;
+	error = ram ? open_store(&ram->store, args) : -ENOMEM;
 	if (error) {
 		failure_set(failure, SYMBOL_LIMIT, error, "size",
 			    "a RAM disk of %s cannot be made: %s",
@@ -91,6 +107,12 @@ static struct target *ram_open(const struct option_value *values,
 	geometry->max_discard = CLEAR_MAX;
 	geometry->max_write_zeroes = CLEAR_MAX;
 	return &ram->target;
+}
+
+static int ram_hold(const struct target *target, int *fds)
+{
+	fds[0] = ((const struct ram *)target)->store.fd;
+	return 1;
 }
 
 /* In pieces: what is there from the store, holes from the zero page. */
@@ -165,6 +187,7 @@ const struct target_ops target_ram = {
 	.help = "a sparse disk in memory",
 	.options = options,
 	.open = ram_open,
+	.hold = ram_hold,
 	.submit = ram_submit,
 	.describe = ram_describe,
 	.close = ram_close,

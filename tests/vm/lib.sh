@@ -222,6 +222,12 @@ mem_available()
 	awk '/^MemAvailable:/ { print $2 }' /proc/meminfo
 }
 
+# inflight DISK: how many requests of ublkb0, say, the driver has
+inflight()
+{
+	awk '{ print $1 + $2 }' "/sys/block/$1/inflight"
+}
+
 # now: milliseconds since boot
 now()
 {
@@ -237,7 +243,7 @@ end_test()
 	trap - EXIT
 	# In a subshell: fail's exit must not skip the rest.
 	(
-		[ $ended = 0 ] || unmount_all
+		[ $ended = 0 ] || release_all
 		stop_ublkd
 	) || ended=1
 	(no_d_state 5) || ended=1
@@ -249,9 +255,13 @@ end_test()
 	exit $ended
 }
 
-# unmount_all: a failed test's file systems would keep the daemon from ending.
-unmount_all()
+# release_all: what a failed test leaves mounted or stopped would keep the daemon
+# from ending.
+release_all()
 {
+	for pid in $(pidof ublkd ublkd-server); do
+		kill -CONT "$pid" || true
+	done
 	awk '$1 ~ /^\/dev\/ublkb/ { print $2 }' /proc/mounts |
 		while read -r point; do umount "$point" || true; done
 }

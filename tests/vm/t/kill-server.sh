@@ -3,49 +3,21 @@
 # within 3 s, nothing stays in D state, and the next add works.
 #
 # needs: binaries fio strace
+# needs: files tests/vm/lib-kill.sh:/t/lib-kill.sh
 # time: 200
 # size: quick
 . /t/lib.sh
+# shellcheck source=tests/vm/lib-kill.sh
+. /t/lib-kill.sh
 
 requires fio strace
-
-# ends_within SECONDS FILE: FILE, where a client writes its status, appears.
-ends_within()
-{
-	wait_for "$1" "[ -e $2 ]" || {
-		dump_state
-		fail "the client has not ended $1 s after the kill"
-	}
-}
-
-inflight()
-{
-	awk '{ print $1 + $2 }' "/sys/block/$1/inflight"
-}
-
-# readers DISK COUNT: that many direct readers, one request each; the last one
-# to end leaves /tmp/t/ended.
-readers()
-{
-	rm -f /tmp/t/ended
-	(
-		fio --name=r --filename="/dev/$1" --rw=randread --direct=1 \
-			--ioengine=libaio --iodepth="$2" --iodepth_batch="$2" \
-			--time_based --runtime=60 --bs=4k \
-			>/tmp/t/fio.log 2>&1 && echo 0 >/tmp/t/ended ||
-			echo 1 >/tmp/t/ended
-	) &
-}
 
 # next_add_works: a fresh server answers, and serves.
 next_add_works()
 {
 	wait_for 10 '[ -n "$(ask ping 2>/dev/null)" ]' ||
 		fail "no fresh server answers"
-	expect_ok "add ram size=16M"
-	dd if=/dev/zero of="$(field dev)" bs=64k count=16 oflag=direct \
-		2>/dev/null || fail "the new disk cannot be written"
-	expect_ok "del id=$(field id)"
+	disk_works
 	no_d_state 3
 	# A request that the dead server had not read goes to the next one.
 	expect_ok list
@@ -58,64 +30,43 @@ next_add_works()
 # killed_under_load: with requests coming and going.
 killed_under_load()
 {
-	expect_ok "add ram size=64M"
-	readers ublkb0 32
-	wait_for 5 '[ "$(inflight ublkb0)" -gt 0 ]' || fail "no load"
+	expect_ok "add ram size=64M recovery=no"
+	client_at_work ublkb0 32
 	kill -9 "$(server_pid)"
-	ends_within 3 /tmp/t/ended
-	[ "$(cat /tmp/t/ended)" = 1 ] || fail "fio saw no error"
+	client_ends 3
 	next_add_works
 }
 
 # killed_with_every_tag DEPTH: none is left with which the driver could notice.
 killed_with_every_tag()
 {
-	expect_ok "add null size=64M queues=1 depth=$1"
-	server=$(server_pid)
-	kill -STOP "$server"
-	readers ublkb0 $(($1 * 2))
-	wait_for 10 "[ \"\$(inflight ublkb0)\" -ge $1 ]" ||
-		fail "inflight is $(inflight ublkb0), not $1"
-	kill -9 "$server"
-	ends_within 3 /tmp/t/ended
-	[ "$(cat /tmp/t/ended)" = 1 ] || fail "fio saw no error"
+	expect_ok "add null size=64M queues=1 depth=$1 recovery=no"
+	hold_every_tag ublkb0 "$1"
+	kill -9 "$(server_pid)"
+	client_ends 3
 	next_add_works
 }
 
 # killed_in_del: while STOP waits for requests that the server holds.
 killed_in_del()
 {
-	expect_ok "add null size=64M queues=1 depth=8"
-	server=$(server_pid)
-	readers ublkb0 8
-	wait_for 5 '[ "$(inflight ublkb0)" -gt 0 ]' || fail "no load"
-	(ask "del id=0 force=yes" >/tmp/t/del 2>&1) &
-	sleep 0.05
-	kill -STOP "$server"
-	sleep 0.5
-	kill -9 "$server"
-	ends_within 3 /tmp/t/ended
+	expect_ok "add null size=64M queues=1 depth=8 recovery=no"
+	client_at_work ublkb0 8
+	stop_server_at sendmsg:when=1 "del id=0 force=yes"
+	# A request that is held has it wait.
+	wait_for 5 '[ -n "$(d_tasks)" ]' || fail "STOP does not wait"
+	kill -9 "$(server_pid)"
+	wait "$TRACER" || true
+	client_ends 3
 	next_add_works
 }
 
-# killed_at INJECTION: in an add, at a system call that strace names. The server
-# is stopped there, so that what it holds is held, and killed a moment later.
+# killed_at INJECTION DEPTH: in an add.
 killed_at()
 {
-	server=$(server_pid)
-	strace -qq -f -o /tmp/t/strace -e "inject=$1:signal=SIGSTOP" \
-		-p "$server" &
-	tracer=$!
-	wait_for 5 "grep -q 'TracerPid:.*[1-9]' /proc/$server/status" ||
-		fail "strace does not trace the server"
-	(ask "add ram size=64M queues=2 depth=$2" >/tmp/t/add 2>&1) &
-	wait_for 10 "grep -q SIGSTOP /tmp/t/strace" || {
-		cat /tmp/t/strace
-		fail "the server was not stopped at $1"
-	}
-	sleep 0.3
-	kill -9 "$server"
-	wait "$tracer" || true
+	stop_server_at "$1" "add ram size=64M queues=2 depth=$2 recovery=no"
+	kill -9 "$(server_pid)"
+	wait "$TRACER" || true
 	next_add_works
 }
 

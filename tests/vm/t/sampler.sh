@@ -4,13 +4,10 @@
 #
 # needs: binaries fio strace stall-sampler
 # needs: files tests/vm/lib-sampler.sh:/t/lib-sampler.sh
-# needs: files tests/vm/lib-kill.sh:/t/lib-kill.sh
 # time: 120
 . /t/lib.sh
 # shellcheck source=tests/vm/lib-sampler.sh
 . /t/lib-sampler.sh
-# shellcheck source=tests/vm/lib-kill.sh
-. /t/lib-kill.sh
 
 requires fio strace stall-sampler
 
@@ -30,23 +27,23 @@ stop_tracing()
 	wait "$TRACER" || true
 }
 
-# client SECONDS: one request at a time, with pauses; status in /tmp/t/done.
-client()
+# reader SECONDS: one request at a time, with pauses; status in /tmp/t/done.
+reader()
 {
 	rm -f /tmp/t/done
 	(
 		status=0
 		fio --name=c --filename=/dev/ublkb0 --rw=randread --bs=4k \
-			--ioengine=psync --direct=1 --thinktime=20000 \
+			--ioengine=psync --direct=1 --thinktime=2000 \
 			--time_based --runtime="$1" >/tmp/t/fio.log 2>&1 ||
 			status=$?
 		echo $status >/tmp/t/done
 	) &
 }
 
-client_ends()
+reader_ends()
 {
-	wait_for 30 '[ -e /tmp/t/done ]' || fail "the client hangs"
+	wait_for 30 '[ -e /tmp/t/done ]' || fail "the reader hangs"
 	[ "$(cat /tmp/t/done)" = 0 ] || fail "fio: $(tail /tmp/t/fio.log)"
 }
 
@@ -54,24 +51,23 @@ client_ends()
 # work there is something else.
 no_false_alarm()
 {
-	start_sampler
-	sleep 1
+	sample 5
 	no_stall 0
-	[ "$LOOKS" -ge 3 ] || fail "only $LOOKS looks"
+	[ "$LOOKS" = 5 ] || fail "$LOOKS looks, not 5"
 	trace_server -e trace=io_uring_enter
 	start_sampler
-	client 2
-	client_ends
+	reader 2
+	reader_ends
 	stop_tracing
-	no_stall 0
+	stop_sampler
+	no_stall 1
 	kill -STOP "$server"
-	client 2
+	reader 2
 	wait_for 10 '[ "$(inflight ublkb0)" -gt 0 ]' || fail "no load"
-	start_sampler
-	sleep 1
-	no_stall 3
+	sample 5
+	no_stall 5
 	kill -CONT "$server"
-	client_ends
+	reader_ends
 }
 
 # A wakeup that is lost: the commit of a request never reaches the kernel, nor
@@ -79,7 +75,7 @@ no_false_alarm()
 planted()
 {
 	start_sampler
-	client 2
+	reader 2
 	wait_for 10 '[ "$(cut -c 1-8 /sys/block/ublkb0/stat)" -gt 0 ]' ||
 		fail "no load"
 	trace_server -e inject=io_uring_enter:retval=0 -e inject=write:retval=8
@@ -88,7 +84,7 @@ planted()
 	stop_tracing
 	# What lies there goes to the kernel with the next request's commit.
 	dd if=/dev/ublkb0 of=/dev/null bs=4k count=1 iflag=direct 2>/dev/null
-	client_ends
+	reader_ends
 	stop_sampler
 	[ "$STALLS" = 1 ] || fail "$STALLS stalls, not 1"
 	grep -q 'hctx0/busy: .*READ' /tmp/t/sampler || fail "no request is named"
@@ -98,10 +94,10 @@ planted()
 status_of_it()
 {
 	status=0
-	stall-sampler -t 1 "$(server_pid)" || status=$?
+	stall-sampler -n 2 "$(server_pid)" || status=$?
 	[ $status = 0 ] || fail "status $status without a stall"
 	status=0
-	stall-sampler -t 1 999999 || status=$?
+	stall-sampler -t 2 999999 || status=$?
 	[ $status = 2 ] || fail "status $status without a server"
 }
 

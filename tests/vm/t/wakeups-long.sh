@@ -1,6 +1,6 @@
 #!/bin/sh
-# wakeups.sh for a minute: the stall sampler watches 64 clients with synchronous and
-# asynchronous loads of mixed depths, on 4 queues and on 8 devices.
+# wakeups.sh for a minute: the stall sampler watches 64 clients with synchronous
+# and asynchronous loads of mixed depths, on 4 queues and on 8 devices.
 #
 # needs: binaries fio stall-sampler
 # needs: files tests/vm/lib-sampler.sh:/t/lib-sampler.sh

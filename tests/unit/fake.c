@@ -1,0 +1,418 @@
+#include "fake.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "device.h"
+#include "queue.h"
+
+#define HELD_MAX   64
+#define QUEUES_MAX 256
+
+struct fake fake;
+struct command_host fake_host;
+
+static struct channel channel;
+static int other = -1; /* the keeper's end */
+static struct message held[HELD_MAX];
+static unsigned held_count;
+static struct queue *queues[QUEUES_MAX]; /* that are open */
+static unsigned queue_count;
+static int device_fds[64];
+static unsigned device_fd_count;
+
+/* ---- the trace ---- */
+
+static char trace[1 << 14];
+
+static void note(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+static void note(const char *format, ...)
+{
+	size_t at = strlen(trace);
+	va_list args;
+
+	if (at + 32 > sizeof(trace))
+		return;
+	if (at)
+		trace[at++] = ' ';
+	va_start(args, format);
+	vsnprintf(trace + at, sizeof(trace) - at, format, args);
+	va_end(args);
+}
+
+const char *fake_trace(void)
+{
+	return trace;
+}
+
+void fake_forget(void)
+{
+	trace[0] = '\0';
+}
+
+void fake_expect(const char *expected)
+{
+	assert_string_equal(trace, expected);
+	fake_forget();
+}
+
+static const char *type_name(uint32_t type)
+{
+	static const char *const names[FAKE_TYPES] = {
+		[MESSAGE_FEATURES] = "FEATURES",
+		[MESSAGE_ADD] = "ADD",
+		[MESSAGE_PARAMS] = "PARAMS",
+		[MESSAGE_NOTE] = "NOTE",
+		[MESSAGE_RECOVER] = "RECOVER",
+		[MESSAGE_END_RECOVER] = "END_RECOVER",
+		[MESSAGE_START] = "START",
+		[MESSAGE_TIMEOUT] = "TIMEOUT",
+		[MESSAGE_BUSY] = "BUSY",
+		[MESSAGE_TRY_STOP] = "TRY_STOP",
+		[MESSAGE_STOP] = "STOP",
+		[MESSAGE_DELETE] = "DELETE",
+		[MESSAGE_CANCEL] = "CANCEL",
+		[MESSAGE_SHUTDOWN] = "SHUTDOWN",
+	};
+
+	assert_true(type < FAKE_TYPES);
+	return names[type] ? names[type] : "?";
+}
+
+int __real_channel_send(struct channel *at, const struct message *message,
+			const int *fds, int fd_count);
+int __wrap_channel_send(struct channel *at, const struct message *message,
+			const int *fds, int fd_count);
+
+int __wrap_channel_send(struct channel *at, const struct message *message,
+			const int *fds, int fd_count)
+{
+	if (at->fd >= 0)
+		note("%s", type_name(message->type));
+	return __real_channel_send(at, message, fds, fd_count);
+}
+
+/* ---- the driver ---- */
+
+int __real_open(const char *path, int flags, ...);
+int __wrap_open(const char *path, int flags, ...);
+int __wrap_open64(const char *path, int flags, ...);
+int __real_close(int fd);
+int __wrap_close(int fd);
+int __wrap_stat(const char *path, struct stat *status);
+int __wrap_stat64(const char *path, struct stat *status);
+int __wrap_queue_open(struct queue *queue, struct ev_loop *loop, int fd,
+		      uint16_t id, uint16_t depth, struct target *target,
+		      queue_event *event, void *owner);
+void __wrap_queue_close(struct queue *queue);
+
+static int open_device(void)
+{
+	int fd;
+
+	fake.opens++;
+	if (fake.open_failures) {
+		fake.open_failures--;
+		errno = fake.open_error;
+		return -1;
+	}
+	note("open");
+	fd = __real_open("/dev/null", O_RDWR | O_CLOEXEC);
+	assert_true(fd >= 0 && device_fd_count < COUNT(device_fds));
+	device_fds[device_fd_count++] = fd;
+	return fd;
+}
+
+int __wrap_open(const char *path, int flags, ...)
+{
+	mode_t mode = 0;
+	va_list args;
+
+	if (strncmp(path, "/dev/ublkc", 10) == 0) {
+		assert_true(flags & O_CLOEXEC);
+		return open_device();
+	}
+	if (flags & O_CREAT) {
+		va_start(args, flags);
+		mode = (mode_t)va_arg(args, int);
+		va_end(args);
+	}
+	return __real_open(path, flags, mode);
+}
+
+int __wrap_open64(const char *path, int flags, ...)
+{
+	return __wrap_open(path, flags | O_LARGEFILE, 0600);
+}
+
+int __wrap_close(int fd)
+{
+	unsigned i;
+
+	for (i = 0; i < device_fd_count; i++) {
+		if (device_fds[i] != fd)
+			continue;
+		note("close");
+		device_fds[i] = device_fds[--device_fd_count];
+		break;
+	}
+	return __real_close(fd);
+}
+
+/* Only nodes in /dev are looked at in the programs with this. */
+int __wrap_stat(const char *path, struct stat *status)
+{
+	assert_memory_equal(path, "/dev/ublkb", 10);
+	memset(status, 0, sizeof(*status));
+	status->st_mode = S_IFBLK | 0660;
+	if (fake.looks++ >= fake.node_after)
+		return 0;
+	errno = ENOENT;
+	return -1;
+}
+
+int __wrap_stat64(const char *path, struct stat *status)
+{
+	return __wrap_stat(path, status);
+}
+
+int __wrap_queue_open(struct queue *queue, struct ev_loop *loop, int fd,
+		      uint16_t id, uint16_t depth, struct target *target,
+		      queue_event *event, void *owner)
+{
+	memset(queue, 0, sizeof(*queue));
+	assert_ptr_equal(loop, test_loop);
+	if (fake.queue_error && id == fake.queue_fails) {
+		note("q%u!", id);
+		return fake.queue_error;
+	}
+	note("q%u+", id);
+	queue->port.queue_id = id;
+	queue->port.fd = fd;
+	queue->depth = depth;
+	queue->target = target;
+	queue->event = event;
+	queue->owner = owner;
+	assert_true(queue_count < QUEUES_MAX);
+	queues[queue_count++] = queue;
+	return 0;
+}
+
+void __wrap_queue_close(struct queue *queue)
+{
+	unsigned i;
+
+	note("q%u-", queue->port.queue_id);
+	for (i = 0; i < queue_count && queues[i] != queue; i++)
+		;
+	assert_true(i < queue_count);
+	queues[i] = queues[--queue_count];
+	memset(queue, 0, sizeof(*queue));
+}
+
+static struct queue *queue_of(uint32_t id, unsigned from)
+{
+	unsigned i;
+
+	for (i = from; i < queue_count; i++) {
+		const struct device *device = queues[i]->owner;
+
+		if (device->spec.id == id)
+			return queues[i];
+	}
+	return NULL;
+}
+
+/* A queue's event may close all of them, so look anew after each. */
+void fake_retire(uint32_t id)
+{
+	unsigned i;
+
+	for (i = 0; i < queue_count; i++) {
+		struct device *device = queues[i]->owner;
+
+		if (device->spec.id != id || queue_is_retired(queues[i]))
+			continue;
+		queues[i]->retired = queues[i]->depth;
+		queues[i]->event(queues[i], 0);
+		i = (unsigned)-1;
+	}
+}
+
+void fake_refuse_fetch(uint32_t id, int error)
+{
+	struct queue *queue = queue_of(id, 0);
+
+	assert_non_null(queue);
+	queue->retired++;
+	queue->event(queue, error);
+}
+
+/* ---- the keeper ---- */
+
+static void on_message(struct channel *at, const struct message *message,
+		       const int *fds, int fd_count)
+{
+	(void)at;
+	(void)fds;
+	assert_int_equal(fd_count, 0);
+	/* As the server sorts them. */
+	if (message->type == MESSAGE_FEATURES && message->serial == 0)
+		command_features_answer(&fake_host, message);
+	else
+		device_answer(&fake_host.devices, message);
+}
+
+static void on_gone(struct channel *at)
+{
+	(void)at;
+}
+
+static void fill_info(struct ublk_dev_info *info)
+{
+	if (info->dev_id == UINT32_MAX)
+		info->dev_id = fake.next_id++;
+	if (info->nr_hw_queues > fake.max_queues)
+		info->nr_hw_queues = (uint16_t)fake.max_queues;
+	info->flags &= ~fake.dropped_flags;
+}
+
+static void answer(const struct message *asked)
+{
+	struct message message = *asked;
+	size_t length;
+
+	message.result = fake.result[asked->type];
+	if (message.result == 0 && asked->type == MESSAGE_FEATURES)
+		message.number = fake.features;
+	if (message.result == 0 && asked->type == MESSAGE_ADD)
+		fill_info(&message.info);
+	if (asked->type == MESSAGE_BUSY) {
+		strcpy(message.text, message.result ? "mounted on /mnt" : "");
+		message.number = message.result && fake.use_lasts;
+	}
+	if (!fake.silent &&
+	    (asked->type == MESSAGE_STOP ||
+	     (asked->type == MESSAGE_TRY_STOP && message.result == 0)))
+		fake_retire(asked->id);
+	length = message_length(&message);
+	assert_int_equal(send(other, &message, length, 0), length);
+}
+
+static void take(const struct message *message)
+{
+	uint32_t type = message->type;
+
+	assert_int_equal(message->magic, MESSAGE_MAGIC);
+	assert_true(type < FAKE_TYPES);
+	fake.last[type] = *message;
+	fake.count[type]++;
+	if (type == MESSAGE_CANCEL || type == MESSAGE_SHUTDOWN)
+		return; /* these are not answered */
+	if (!fake.hold[type]) {
+		answer(message);
+		return;
+	}
+	assert_true(held_count < HELD_MAX);
+	held[held_count++] = *message;
+}
+
+/* The zero bytes at a message's end do not travel. */
+static int take_message(struct message *message)
+{
+	memset(message, 0, sizeof(*message));
+	return recv(other, message, sizeof(*message), MSG_DONTWAIT) > 0;
+}
+
+void fake_serve(void)
+{
+	struct message message;
+	int quiet = 0;
+
+	while (!quiet) {
+		settle();
+		quiet = 1;
+		while (other >= 0 && take_message(&message)) {
+			take(&message);
+			quiet = 0;
+		}
+	}
+}
+
+void fake_pass_time(double seconds)
+{
+	int steps = (int)(seconds * 100 + 0.5);
+
+	while (steps-- > 0) {
+		pass_time(0.01);
+		fake_serve();
+	}
+}
+
+void fake_release(uint32_t type)
+{
+	unsigned i = 0;
+
+	fake.hold[type] = 0;
+	while (i < held_count) {
+		struct message message = held[i];
+
+		if (message.type != type) {
+			i++;
+			continue;
+		}
+		memmove(&held[i], &held[i + 1],
+			(held_count - i - 1) * sizeof(held[0]));
+		held_count--;
+		answer(&message);
+	}
+	fake_serve();
+}
+
+unsigned fake_held(void)
+{
+	return held_count;
+}
+
+void fake_end_keeper(void)
+{
+	if (other >= 0)
+		close(other);
+	other = -1;
+	held_count = 0;
+	turn(3);
+}
+
+void fake_start(void)
+{
+	int pair[2];
+
+	test_loop_open();
+	memset(&fake, 0, sizeof(fake));
+	fake.features = FAKE_FEATURES_NEW & ~UBLK_F_SAFE_STOP_DEV;
+	fake.max_queues = 8;
+	memset(&fake_host, 0, sizeof(fake_host));
+	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0,
+				    pair),
+			 0);
+	other = pair[1];
+	channel_open(&channel, test_loop, pair[0], on_message, on_gone, NULL);
+	fake_host.devices.loop = test_loop;
+	fake_host.devices.channel = &channel;
+	held_count = queue_count = device_fd_count = 0;
+	fake_forget();
+}
+
+void fake_stop(void)
+{
+	channel_close(&channel);
+	fake_end_keeper();
+	test_loop_close();
+	log_forget();
+}

@@ -1,0 +1,80 @@
+/*
+ * A keeper and a driver for the device state machine: the keeper is the other
+ * end of a real channel and answers what it is told to; of the driver, the
+ * char device, its queues and the node in /dev are faked.
+ *
+ * Programs are linked with the wraps that Makefile.inc calls unit_fake.
+ */
+#ifndef UBLKD_TEST_FAKE_H
+#define UBLKD_TEST_FAKE_H
+
+#include "command.h"
+#include "message.h"
+#include "support.h"
+
+#define FAKE_TYPES 32 /* more than there are types of messages */
+
+/* Linux 6.12 and 7.x, as far as the server looks at them. */
+#define FAKE_FEATURES_OLD 0x1feULL
+#define FAKE_FEATURES_NEW 0x1fffffULL
+
+struct fake {
+	/* The keeper. */
+	int32_t result[FAKE_TYPES]; /* what it answers */
+	int hold[FAKE_TYPES];	    /* keep it unanswered */
+	uint64_t features;
+	uint64_t dropped_flags; /* that ADD does not hand back */
+	unsigned max_queues;	/* the driver's clamp */
+	uint32_t next_id;
+	int use_lasts; /* of a disk that is busy: no use to wait */
+	struct message last[FAKE_TYPES]; /* as they came */
+	unsigned count[FAKE_TYPES];
+
+	/* The driver. */
+	int open_error;
+	unsigned open_failures; /* that many opens fail, then none */
+	unsigned opens;
+	int queue_error; /* of queue number queue_fails */
+	unsigned queue_fails;
+	int silent;	     /* it gives up no tag at a STOP */
+	unsigned node_after; /* that many looks find no node */
+	unsigned looks;
+};
+
+extern struct fake fake;
+
+/* A host with an empty set of devices, its keeper at hand. */
+extern struct command_host fake_host;
+
+void fake_start(void);
+void fake_stop(void);
+
+/* Let loop and keeper go on until nobody has anything to say. */
+void fake_serve(void);
+
+/* Let the time pass, served every hundredth of a second. */
+void fake_pass_time(double seconds);
+
+/* Answer what was held of a type, and hold it no longer. */
+void fake_release(uint32_t type);
+
+/* How many messages are held. */
+unsigned fake_held(void);
+
+/* The keeper goes; what is held is lost. */
+void fake_end_keeper(void);
+
+/* The driver gives up every tag, or reports an error on one. */
+void fake_retire(uint32_t id);
+void fake_refuse_fetch(uint32_t id, int error);
+
+/*
+ * What happened, a word each: the messages in the order they were sent, "open",
+ * "q0+" and "q0-" for the queues, "q1!" for one that failed, "close". Forgets
+ * it. A node is looked for silently.
+ */
+void fake_expect(const char *trace);
+void fake_forget(void);
+const char *fake_trace(void);
+
+#endif

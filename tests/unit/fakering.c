@@ -1,0 +1,152 @@
+#include "fakering.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+struct fake_ring fake_ring;
+
+static int event_fd = -1;
+static int is_clear;
+static unsigned taken; /* by fake_next_command() */
+
+/* There is one ring at a time, and this stands for it. */
+static struct ring *const the_ring = (struct ring *)&fake_ring;
+
+struct ring *__wrap_ring_create(unsigned entries, unsigned flags, int *error);
+void __wrap_ring_destroy(struct ring *ring);
+int __wrap_ring_event_fd(const struct ring *ring);
+void __wrap_ring_clear_event(struct ring *ring);
+void __wrap_ring_raise_event(struct ring *ring);
+int __wrap_ring_register_file(struct ring *ring, int fd);
+int __wrap_ring_put_command(struct ring *ring, int fd, uint32_t op,
+			    const void *command, size_t size, uint64_t data);
+int __wrap_ring_submit(struct ring *ring);
+unsigned __wrap_ring_reap(struct ring *ring, struct ring_event *events,
+			  unsigned max);
+
+struct ring *__wrap_ring_create(unsigned entries, unsigned flags, int *error)
+{
+	assert_int_equal(flags & RING_WIDE, 0);
+	if (fake_ring.create_error) {
+		*error = fake_ring.create_error;
+		return NULL;
+	}
+	fake_ring.entries = entries;
+	fake_ring.created++;
+	return the_ring;
+}
+
+void __wrap_ring_destroy(struct ring *ring)
+{
+	if (!ring)
+		return;
+	assert_ptr_equal(ring, the_ring);
+	fake_ring.destroyed++;
+}
+
+int __wrap_ring_event_fd(const struct ring *ring)
+{
+	assert_ptr_equal(ring, the_ring);
+	return event_fd;
+}
+
+void __wrap_ring_clear_event(struct ring *ring)
+{
+	eventfd_t count;
+
+	assert_ptr_equal(ring, the_ring);
+	eventfd_read(event_fd, &count);
+	is_clear = 1;
+}
+
+void __wrap_ring_raise_event(struct ring *ring)
+{
+	assert_ptr_equal(ring, the_ring);
+	fake_ring.raises++;
+	eventfd_write(event_fd, 1);
+}
+
+int __wrap_ring_register_file(struct ring *ring, int fd)
+{
+	assert_ptr_equal(ring, the_ring);
+	fake_ring.registered = fd;
+	return fake_ring.register_error;
+}
+
+int __wrap_ring_put_command(struct ring *ring, int fd, uint32_t op,
+			    const void *command, size_t size, uint64_t data)
+{
+	struct fake_command *put = &fake_ring.put[fake_ring.put_count];
+
+	assert_ptr_equal(ring, the_ring);
+	assert_int_equal(size, sizeof(put->command));
+	if (fake_ring.put_error)
+		return fake_ring.put_error;
+	assert_true(fake_ring.put_count < FAKE_COMMANDS);
+	put->fd = fd;
+	put->op = op;
+	put->data = data;
+	memcpy(&put->command, command, size);
+	fake_ring.put_count++;
+	return 0;
+}
+
+int __wrap_ring_submit(struct ring *ring)
+{
+	assert_ptr_equal(ring, the_ring);
+	fake_ring.submits++;
+	if (fake_ring.submit_failures) {
+		fake_ring.submit_failures--;
+		return fake_ring.submit_error;
+	}
+	fake_ring.submitted = fake_ring.put_count;
+	return 0;
+}
+
+unsigned __wrap_ring_reap(struct ring *ring, struct ring_event *events,
+			  unsigned max)
+{
+	unsigned count = 0;
+
+	assert_ptr_equal(ring, the_ring);
+	if (!is_clear)
+		fake_ring.unclean++;
+	is_clear = 0;
+	if (max > fake_ring.most)
+		fake_ring.most = max;
+	while (count < max && fake_ring.reaped < fake_ring.event_count)
+		events[count++] = fake_ring.events[fake_ring.reaped++];
+	return count;
+}
+
+void fake_complete(uint64_t data, int32_t result)
+{
+	assert_true(fake_ring.event_count < FAKE_COMMANDS);
+	fake_ring.events[fake_ring.event_count].data = data;
+	fake_ring.events[fake_ring.event_count].result = result;
+	fake_ring.event_count++;
+	eventfd_write(event_fd, 1);
+}
+
+const struct fake_command *fake_next_command(void)
+{
+	return taken < fake_ring.put_count ? &fake_ring.put[taken++] : NULL;
+}
+
+void fake_ring_start(void)
+{
+	memset(&fake_ring, 0, sizeof(fake_ring));
+	fake_ring.registered = -1;
+	taken = 0;
+	is_clear = 0;
+	event_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	assert_true(event_fd >= 0);
+}
+
+void fake_ring_stop(void)
+{
+	close(event_fd);
+	event_fd = -1;
+}

@@ -1,0 +1,238 @@
+#include "support.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/time.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "log.h"
+
+/* ---- the clock and the loop ---- */
+
+struct ev_loop *test_loop;
+
+static uint64_t clock_ns = 1000000000000000ULL;
+
+/* Both in place of the C library's: libev is to get them as well. */
+int gettimeofday(struct timeval *now, void *zone)
+{
+	(void)zone;
+	clock_ns += 1000;
+	now->tv_sec = (time_t)(clock_ns / 1000000000);
+	now->tv_usec = (suseconds_t)(clock_ns / 1000 % 1000000);
+	return 0;
+}
+
+int clock_gettime(clockid_t clock, struct timespec *now)
+{
+	(void)clock;
+	clock_ns += 1000;
+	now->tv_sec = (time_t)(clock_ns / 1000000000);
+	now->tv_nsec = (long)(clock_ns % 1000000000);
+	return 0;
+}
+
+static unsigned found; /* events in the last turn */
+
+static void invoke(struct ev_loop *loop)
+{
+	found += ev_pending_count(loop);
+	ev_invoke_pending(loop);
+}
+
+void turn(int turns)
+{
+	while (turns-- > 0)
+		ev_run(test_loop, EVRUN_NOWAIT);
+}
+
+void pass_time(double seconds)
+{
+	int steps = (int)(seconds * 100 + 0.5);
+
+	while (steps-- > 0) {
+		clock_ns += 10000000;
+		settle();
+	}
+}
+
+/* Two of them: a timer of 0 s fires in the turn after the next. */
+void settle(void)
+{
+	int quiet = 0, turns = 0;
+
+	while (quiet < 2) {
+		found = 0;
+		turn(1);
+		quiet = found ? 0 : quiet + 1;
+		if (++turns > 1000000)
+			fail_msg("the loop never sleeps");
+	}
+}
+
+void test_loop_open(void)
+{
+	ev_tstamp before;
+
+	test_loop = ev_loop_new(EVBACKEND_EPOLL | EVFLAG_NOENV);
+	assert_non_null(test_loop);
+	ev_set_invoke_pending_cb(test_loop, invoke);
+	before = ev_now(test_loop);
+	clock_ns += 1000000000;
+	ev_now_update(test_loop);
+	/* Else libev asks the kernel directly, and no test can move time. */
+	assert_true(ev_now(test_loop) - before > 0.99);
+}
+
+void test_loop_close(void)
+{
+	ev_loop_destroy(test_loop);
+	test_loop = NULL;
+}
+
+/* ---- the log ---- */
+
+static char log_text[1 << 16];
+static size_t log_length;
+
+void __wrap_log_line(enum log_level level, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
+
+void __wrap_log_line(enum log_level level, const char *format, ...)
+{
+	char line[1024];
+	va_list args;
+	size_t length;
+
+	va_start(args, format);
+	vsnprintf(line, sizeof(line) - 1, format, args);
+	va_end(args);
+	strcat(line, "\n");
+	length = strlen(line);
+	if (level == LOG_LEVEL_DEBUG || log_length + length >= sizeof(log_text))
+		return;
+	memcpy(log_text + log_length, line, length + 1);
+	log_length += length;
+}
+
+unsigned log_count(const char *part)
+{
+	const char *at = log_text;
+	unsigned count = 0;
+
+	while ((at = strstr(at, part))) {
+		count++;
+		at += strlen(part);
+	}
+	return count;
+}
+
+int log_has(const char *part)
+{
+	return log_count(part) > 0;
+}
+
+void log_forget(void)
+{
+	log_length = 0;
+	log_text[0] = '\0';
+}
+
+/* ---- random numbers: splitmix64 ---- */
+
+static uint64_t random_state;
+
+void random_seed(uint64_t seed)
+{
+	random_state = seed;
+}
+
+uint64_t random_number(uint64_t below)
+{
+	uint64_t z = random_state += 0x9e3779b97f4a7c15ULL;
+
+	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ULL;
+	z = (z ^ (z >> 27)) * 0x94d049bb133111ebULL;
+	return (z ^ (z >> 31)) % below;
+}
+
+/* ---- files ---- */
+
+static char folder[128];
+
+const char *test_folder(void)
+{
+	const char *base = getenv("TMPDIR");
+
+	if (folder[0])
+		return folder;
+	/* The path of a socket must fit in it. */
+	if (!base || strlen(base) > 60)
+		base = "/tmp";
+	snprintf(folder, sizeof(folder), "%s/ublkd-test-XXXXXX", base);
+	assert_non_null(mkdtemp(folder));
+	return folder;
+}
+
+static int remove_one(const char *path, const struct stat *status, int type,
+		      struct FTW *where)
+{
+	(void)status;
+	(void)type;
+	(void)where;
+	return remove(path);
+}
+
+void test_folder_remove(void)
+{
+	if (folder[0])
+		nftw(folder, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+	folder[0] = '\0';
+}
+
+const char *test_path(const char *path)
+{
+	static char full[4][512];
+	static unsigned next;
+	char *text = full[next++ % 4];
+
+	snprintf(text, sizeof(full[0]), "%s/%s", test_folder(), path);
+	return text;
+}
+
+void test_file(const char *path, const char *text)
+{
+	char full[512], *slash;
+	FILE *file;
+
+	snprintf(full, sizeof(full), "%s", test_path(path));
+	slash = full + strlen(test_folder());
+	while ((slash = strchr(slash + 1, '/'))) {
+		*slash = '\0';
+		assert_true(mkdir(full, 0700) == 0 || errno == EEXIST);
+		*slash = '/';
+	}
+	file = fopen(full, "w");
+	assert_non_null(file);
+	assert_true(fputs(text, file) >= 0);
+	assert_int_equal(fclose(file), 0);
+}
+
+unsigned count_fds(void)
+{
+	DIR *fds = opendir("/proc/self/fd");
+	unsigned count = 0;
+
+	assert_non_null(fds);
+	while (readdir(fds))
+		count++;
+	closedir(fds);
+	return count;
+}

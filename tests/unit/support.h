@@ -1,0 +1,51 @@
+/*
+ * What the unit tests share: a clock that only tests move, a loop, a log that
+ * can be looked at, folders for files.
+ */
+#ifndef UBLKD_TEST_SUPPORT_H
+#define UBLKD_TEST_SUPPORT_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <ev.h>
+
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+
+/*
+ * The loop. The process's clock stands still but for a microsecond a look, so
+ * that a busy machine changes nothing; pass_time() moves it, and the loop settles
+ * every hundredth of a second.
+ */
+extern struct ev_loop *test_loop;
+
+void test_loop_open(void);
+void test_loop_close(void);
+void turn(int turns);
+void settle(void); /* turns, until one has found nothing to do */
+void pass_time(double seconds);
+
+/* Programs are linked with --wrap=log_line: lines are kept, not shown. */
+int log_has(const char *part);
+unsigned log_count(const char *part);
+void log_forget(void);
+
+/* Numbers that are the same in every run. */
+void random_seed(uint64_t seed);
+uint64_t random_number(uint64_t below);
+
+/* A fresh folder, the same until it is removed with all in it. */
+const char *test_folder(void);
+void test_folder_remove(void);
+
+/* A file at `path` in the folder; its folders are made. */
+void test_file(const char *path, const char *text);
+const char *test_path(const char *path);
+
+/* Descriptors that this process has open. */
+unsigned count_fds(void);
+
+#endif

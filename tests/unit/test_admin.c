@@ -1,0 +1,1568 @@
+/* The admin socket and its commands, over real sockets on a real loop. */
+#include <errno.h>
+#include <fcntl.h>
+#include <fnmatch.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "admin.h"
+#include "fake.h"
+#include "memory.h"
+
+#define CLIENTS 200
+
+/* ---- who connects, and whether a connection can be taken ---- */
+
+static uid_t next_uid;
+static int accept_error;
+static unsigned accepts;
+
+int __real_getsockopt(int fd, int level, int name, void *value,
+		      socklen_t *length);
+int __wrap_getsockopt(int fd, int level, int name, void *value,
+		      socklen_t *length);
+int __real_accept4(int fd, struct sockaddr *address, socklen_t *length,
+		   int flags);
+int __wrap_accept4(int fd, struct sockaddr *address, socklen_t *length,
+		   int flags);
+
+int __wrap_getsockopt(int fd, int level, int name, void *value,
+		      socklen_t *length)
+{
+	int result = __real_getsockopt(fd, level, name, value, length);
+
+	if (level == SOL_SOCKET && name == SO_PEERCRED)
+		((struct ucred *)value)->uid = next_uid;
+	return result;
+}
+
+int __wrap_accept4(int fd, struct sockaddr *address, socklen_t *length,
+		   int flags)
+{
+	accepts++;
+	if (accept_error) {
+		errno = accept_error;
+		return -1;
+	}
+	return __real_accept4(fd, address, length, flags);
+}
+
+/* ---- the server ---- */
+
+static struct admin *admin;
+static int listener;
+static struct sockaddr_un address;
+static socklen_t address_length;
+
+static void on_empty(struct device_set *set)
+{
+	(void)set;
+	if (fake_host.stopping)
+		command_answer_leaving(&fake_host);
+}
+
+static void listen_somewhere(void)
+{
+	sa_family_t family = AF_UNIX;
+
+	listener =
+		socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	/* Without a path the kernel chooses a name that is no file. */
+	assert_int_equal(
+		bind(listener, (struct sockaddr *)&family, sizeof(family)), 0);
+	assert_int_equal(listen(listener, 256), 0);
+	address_length = sizeof(address);
+	assert_int_equal(getsockname(listener, (struct sockaddr *)&address,
+				     &address_length),
+			 0);
+}
+
+/* ---- clients ---- */
+
+struct client {
+	int fd;
+	char *text; /* what came and was not looked at */
+	size_t length;
+};
+
+static struct client clients[CLIENTS];
+
+static struct client *open_client(void)
+{
+	struct client *client = clients;
+
+	while (client->fd >= 0)
+		client++;
+	assert_true(client < clients + CLIENTS);
+	client->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0);
+	client->length = 0;
+	assert_int_equal(connect(client->fd, (struct sockaddr *)&address,
+				 address_length),
+			 0);
+	fake_serve();
+	return client;
+}
+
+static void close_client(struct client *client)
+{
+	close(client->fd);
+	client->fd = -1;
+	free(client->text);
+	client->text = NULL;
+	client->length = 0;
+}
+
+/* Take what is there. Returns 1 once the server has closed. */
+static int hear(struct client *client)
+{
+	size_t room = 1 << 16;
+	ssize_t n;
+
+	for (;;) {
+		client->text = realloc(client->text, client->length + room + 1);
+		assert_non_null(client->text);
+		n = recv(client->fd, client->text + client->length, room, 0);
+		if (n > 0)
+			client->length += (size_t)n;
+		client->text[client->length] = '\0';
+		if (n == 0 || (n < 0 && errno == ECONNRESET))
+			return 1;
+		if (n < 0) {
+			assert_int_equal(errno, EAGAIN);
+			return 0;
+		}
+	}
+}
+
+/* And what it has kept back until then. */
+static void hear_all(struct client *client)
+{
+	size_t before;
+
+	do {
+		before = client->length;
+		fake_serve();
+		hear(client);
+	} while (client->length != before);
+}
+
+static void forget(struct client *client)
+{
+	client->length = 0;
+	if (client->text)
+		client->text[0] = '\0';
+}
+
+/* Send it all, reading the replies meanwhile, so that nobody waits. */
+static void say_bytes(struct client *client, const char *bytes, size_t length)
+{
+	int idle = 0;
+
+	while (length) {
+		ssize_t n = send(client->fd, bytes, length, MSG_NOSIGNAL);
+
+		if (n > 0) {
+			bytes += n;
+			length -= (size_t)n;
+			idle = 0;
+			continue;
+		}
+		if (++idle > 1000)
+			fail_msg("the server does not read");
+		fake_serve();
+		hear(client);
+	}
+	fake_serve();
+}
+
+static void say(struct client *client, const char *text)
+{
+	say_bytes(client, text, strlen(text));
+}
+
+/* All that came must match; * stands for anything. */
+static void expect(struct client *client, const char *pattern)
+{
+	hear(client);
+	if (fnmatch(pattern, client->text, 0) != 0)
+		fail_msg("got: %s\nnot: %s", client->text, pattern);
+	forget(client);
+}
+
+static void ask(struct client *client, const char *line, const char *pattern)
+{
+	say(client, line);
+	say(client, "\n");
+	expect(client, pattern);
+}
+
+static struct client *greeted(void)
+{
+	struct client *client = open_client();
+
+	expect(client, "HELLO ublkd proto=1 version=* pid=*\n");
+	return client;
+}
+
+static void expect_closed(struct client *client)
+{
+	fake_serve();
+	assert_int_equal(hear(client), 1);
+}
+
+static unsigned count_text(const struct client *client, const char *part)
+{
+	const char *at = client->text;
+	unsigned count = 0;
+
+	while (at && (at = strstr(at, part))) {
+		count++;
+		at += strlen(part);
+	}
+	return count;
+}
+
+static int start(void **state)
+{
+	unsigned i;
+
+	(void)state;
+	fake_start();
+	fake_host.devices.on_empty = on_empty;
+	test_file("proc/meminfo", "MemAvailable: 1048576 kB\n");
+	memory_set_root(test_folder());
+	next_uid = 0;
+	accept_error = 0;
+	accepts = 0;
+	for (i = 0; i < CLIENTS; i++)
+		clients[i].fd = -1;
+	listen_somewhere();
+	admin = admin_open(test_loop, listener, &fake_host);
+	return admin ? 0 : -1;
+}
+
+/* Devices first: what waits for them is answered while it is there. */
+static int stop(void **state)
+{
+	struct message message = { .magic = MESSAGE_MAGIC, .result = -EPIPE };
+	unsigned i;
+
+	(void)state;
+	fake_end_keeper();
+	device_delete_all(&fake_host.devices);
+	for (i = 0; fake_host.devices.first && i < 1000; i++) {
+		message.serial = fake_host.devices.first->serial;
+		device_answer(&fake_host.devices, &message);
+		pass_time(0.1);
+	}
+	command_keeper_gone(&fake_host);
+	turn(5);
+	for (i = 0; i < CLIENTS; i++)
+		if (clients[i].fd >= 0)
+			close_client(&clients[i]);
+	turn(10);
+	admin_close(admin);
+	close(listener);
+	fake_stop();
+	test_folder_remove();
+	return 0;
+}
+
+/* ---- framing ---- */
+
+static void test_greeting(void **state)
+{
+	struct client *client = open_client();
+	char text[64];
+
+	(void)state;
+	snprintf(text, sizeof(text), " pid=%d\n", (int)getpid());
+	assert_int_equal(hear(client), 0);
+	assert_memory_equal(client->text, "HELLO ublkd proto=1 version=", 28);
+	assert_non_null(strstr(client->text, text));
+	expect(client, "HELLO*\n");
+	/* And nothing until it is asked. */
+	fake_pass_time(2);
+	expect(client, "");
+}
+
+static void test_ping(void **state)
+{
+	struct client *client = greeted();
+
+	(void)state;
+	ask(client, "ping", "OK\n");
+	ask(client, "@a ping", "OK @a\n");
+	ask(client, "  @long-tag:7 \t ping  ", "OK @long-tag:7\n");
+	ask(client, "\"ping\"", "OK\n");
+	ask(client, "@1 p'in'g # now", "OK @1\n");
+}
+
+static void test_nothing(void **state)
+{
+	struct client *client = greeted();
+
+	(void)state;
+	say(client, "\n\n   \n# ping\n \t# ping\n\r\n");
+	expect(client, "");
+	ask(client, "ping", "OK\n");
+}
+
+static void test_carriage_return(void **state)
+{
+	struct client *client = greeted();
+
+	(void)state;
+	say(client, "ping\r\n@b ping\r\nping\n");
+	expect(client, "OK\nOK @b\nOK\n");
+	ask(client, "ping \"\r", "ERR syntax text=\"*not closed*\"\n");
+}
+
+static void test_errors(void **state)
+{
+	static const struct {
+		const char *line, *reply;
+	} cases[] = {
+		{ "frobnicate", "ERR unknown text=\"*\" arg=frobnicate\n" },
+		{ "@x frobnicate",
+		  "ERR @x unknown text=\"*\" arg=frobnicate\n" },
+		{ "PING", "ERR unknown text=\"*\" arg=PING\n" },
+		{ "''", "ERR unknown text=\"*\"\n" },
+		{ "ping again", "ERR arg text=\"*\" arg=again\n" },
+		{ "ping a=b", "ERR unknown text=\"*\" arg=*\n" },
+		{ "ping \"unclosed", "ERR syntax text=\"*not closed*\"\n" },
+		{ "@t ping 'unclosed",
+		  "ERR @t syntax text=\"*not closed*\"\n" },
+		{ "@t", "ERR @t syntax text=\"*\"\n" },
+		{ "@ ping", "ERR syntax text=\"*tag*\"\n" },
+		{ "on-error", "ERR arg text=\"*\"\n" },
+		{ "on-error maybe", "ERR arg text=\"*\" arg=maybe\n" },
+		{ "add", "ERR arg text=\"*\"\n" },
+		{ "add ramm size=1M", "ERR unknown text=\"*\" arg=ramm\n" },
+		{ "add size=1M", "ERR unknown text=\"*\" arg=*\n" },
+		{ "add ram", "ERR arg text=\"*size*\" arg=size\n" },
+		{ "add ram size=1M sise=1M",
+		  "ERR unknown text=\"*sise*\" arg=*\n" },
+		{ "add ram size=1M extra", "ERR arg text=\"*\" arg=extra\n" },
+		{ "add ram size=1M size=1M",
+		  "ERR arg text=\"*twice*\" arg=size\n" },
+		{ "add ram size=0", "ERR range text=\"*size*\" arg=size\n" },
+		{ "add ram size=-1", "ERR range text=\"*size*\" arg=size\n" },
+		{ "add ram size=1000", "ERR range text=\"*512*\" arg=size\n" },
+		{ "add ram size=2K block-size=4K",
+		  "ERR range text=\"*4096*\" arg=size\n" },
+		{ "add ram size=1E", "ERR limit text=\"*\" arg=size*\n" },
+		{ "add ram size=2G",
+		  "ERR limit text=\"*1024 MiB*\" arg=size*\n" },
+		{ "add ram size=99999999999999999999",
+		  "ERR range text=\"*\" arg=size\n" },
+		{ "add ram size=16E", "ERR range text=\"*\" arg=size\n" },
+		{ "add null size=9E", "ERR range text=\"*\" arg=size\n" },
+		{ "add ram size=lots", "ERR arg text=\"*\" arg=size\n" },
+		{ "add ram size=", "ERR arg text=\"*\" arg=size\n" },
+		{ "add null queues=5000", "ERR range text=\"*\" arg=queues\n" },
+		{ "add null queues=0", "ERR range text=\"*\" arg=queues\n" },
+		{ "add null depth=0", "ERR range text=\"*\" arg=depth\n" },
+		{ "add null depth=4097", "ERR range text=\"*\" arg=depth\n" },
+		{ "add null depth=-1", "ERR range text=\"*\" arg=depth\n" },
+		{ "add null id=1048576", "ERR range text=\"*\" arg=id\n" },
+		{ "add null id=-1", "ERR range text=\"*\" arg=id\n" },
+		{ "add null max-io=5000", "ERR range text=\"*\" arg=max-io\n" },
+		{ "add null max-io=64M", "ERR range text=\"*\" arg=max-io\n" },
+		{ "add null block-size=1000",
+		  "ERR range text=\"*\" arg=block-size\n" },
+		{ "add null block-size=8K",
+		  "ERR range text=\"*\" arg=block-size\n" },
+		{ "add null ro=perhaps", "ERR arg text=\"*\" arg=ro\n" },
+		{ "add null fill=2", "ERR arg text=\"*\" arg=fill\n" },
+		{ "add null name=a/b", "ERR arg text=\"*\" arg=name\n" },
+		{ "add null name=", "ERR arg text=\"*\" arg=name\n" },
+		{ "add null name=7", "ERR arg text=\"*\" arg=name\n" },
+		{ "add null name=ublkb7", "ERR arg text=\"*\" arg=name\n" },
+		{ "del", "ERR arg text=\"*\"\n" },
+		{ "del 7", "ERR notfound text=\"*\" arg=7\n" },
+		{ "del id=7", "ERR notfound text=\"*\" arg=7\n" },
+		{ "del name=x", "ERR notfound text=\"*\" arg=x\n" },
+		{ "del ublkb7", "ERR notfound text=\"*\" arg=ublkb7\n" },
+		{ "del 7 id=7", "ERR arg text=\"*\"\n" },
+		{ "del 7 8", "ERR arg text=\"*\" arg=8\n" },
+		{ "del 7 force=perhaps", "ERR arg text=\"*\" arg=force\n" },
+		{ "show 7", "ERR notfound text=\"*\" arg=7\n" },
+		{ "show ''", "ERR notfound text=\"*\"\n" },
+		{ "show 4294967295", "ERR notfound text=\"*\" arg=*\n" },
+		{ "show 99999999999999999999",
+		  "ERR notfound text=\"*\" arg=*\n" },
+		{ "help frobnicate",
+		  "ERR unknown text=\"*\" arg=frobnicate\n" },
+		{ "help add frobnicate",
+		  "ERR unknown text=\"*\" arg=frobnicate\n" },
+		{ "shutdown force=perhaps", "ERR arg text=\"*\" arg=force\n" },
+	};
+	struct client *client = greeted();
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < COUNT(cases); i++) {
+		ask(client, cases[i].line, cases[i].reply);
+		/* It is a line of one frame, and nothing has changed. */
+		assert_int_equal(fake_host.devices.count, 0);
+		fake_expect("");
+	}
+	ask(client, "ping", "OK\n");
+}
+
+/* Bytes that a terminal would obey never come back as they are. */
+static void test_controls_are_escaped(void **state)
+{
+	struct client *client = greeted();
+	size_t i;
+
+	(void)state;
+	say(client, "\x1b[2J\x07\x7f\xc2\x9b ping\n"
+		    "\"\\x1b]0;x\\x07\\xff\\n\"\n"
+		    "show \x1b[31m\nadd \x1b[1m\nadd null \x1b=\x9b\n"
+		    "add ram size=\"\\x1b\\n\"\nhelp \"\\n\"\n");
+	hear(client);
+	assert_int_equal(count_text(client, "ERR "), 7);
+	assert_int_equal(count_text(client, "\n"), 7);
+	for (i = 0; i < client->length; i++)
+		assert_true(
+			(client->text[i] >= 0x20 && client->text[i] < 0x7f) ||
+			client->text[i] == '\n');
+}
+
+static void test_byte_at_a_time(void **state)
+{
+	static const char text[] = "@a ping\r\n# x\n\nfrob\n@b ping\n";
+	struct client *client = greeted(), *other = greeted();
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < sizeof(text) - 1; i++) {
+		say_bytes(client, &text[i], 1);
+		ask(other, "ping", "OK\n");
+		fake_pass_time(1);
+	}
+	expect(client, "OK @a\nERR unknown *\nOK @b\n");
+}
+
+static void test_pipeline(void **state)
+{
+	struct client *client = greeted();
+	char text[16384], expected[16384];
+	int i, at = 0, end = 0;
+
+	(void)state;
+	for (i = 0; i < 500; i++) {
+		at += snprintf(text + at, sizeof(text) - (size_t)at,
+			       "@%d ping%s\n", i, i % 3 ? "" : "\r");
+		end += snprintf(expected + end, sizeof(expected) - (size_t)end,
+				"OK @%d\n", i);
+	}
+	say(client, text);
+	hear_all(client);
+	assert_string_equal(client->text, expected);
+}
+
+/* An answer that comes late holds back those behind it, on its connection. */
+static void test_order(void **state)
+{
+	struct client *client = greeted();
+
+	(void)state;
+	fake.hold[MESSAGE_START] = 1;
+	say(client, "@1 ping\n@2 add null\n@3 ping\n@4 list\n@5 nonsense\n");
+	expect(client, "OK @1\n");
+	fake_release(MESSAGE_START);
+	expect(client, "OK @2 id=0 *\nOK @3\ndev id=0 *\nOK @4 seq=*\n"
+		       "ERR @5 unknown *\n");
+}
+
+static void test_side_by_side(void **state)
+{
+	struct client *slow = greeted(), *quick = greeted(), *third = greeted();
+
+	(void)state;
+	fake.hold[MESSAGE_START] = 1;
+	ask(slow, "@slow add ram size=1M", "");
+	ask(quick, "ping", "OK\n");
+	ask(quick, "list", "dev id=0 * state=adding *\nOK seq=*\n");
+	fake.hold[MESSAGE_START] = 0;
+	ask(third, "add null id=9", "OK id=9 dev=/dev/ublkb9 *\n");
+	ask(quick, "del 9", "OK id=9\n");
+	ask(quick, "del 0", "ERR busy *\n");
+	expect(slow, "");
+	fake_release(MESSAGE_START);
+	expect(slow, "OK @slow id=0 dev=/dev/ublkb0 *\n");
+}
+
+static void test_line_limit(void **state)
+{
+	struct client *client = greeted();
+	char text[SYNTAX_LINE_MAX + 16];
+
+	(void)state;
+	memset(text, ' ', sizeof(text));
+	memcpy(text, "@a ping", 7);
+	memcpy(text + SYNTAX_LINE_MAX, "\n", 2);
+	say(client, text);
+	expect(client, "OK @a\n");
+	memcpy(text + SYNTAX_LINE_MAX, "\r\n", 3);
+	say(client, text);
+	expect(client, "OK @a\n");
+	memcpy(text + SYNTAX_LINE_MAX, " \n", 3);
+	say(client, text);
+	expect(client, "ERR*syntax text=\"*4096 bytes*\"\n");
+	memcpy(text + SYNTAX_LINE_MAX, " \r\n", 4);
+	say(client, text);
+	expect(client, "ERR*syntax text=\"*4096 bytes*\"\n");
+	ask(client, "@b ping", "OK @b\n");
+}
+
+/* One answer however long it is, then the next line as if nothing was. */
+static void say_long(struct client *client, size_t length, const char *end)
+{
+	char block[65536];
+
+	memset(block, 'x', sizeof(block));
+	while (length) {
+		size_t n = length < sizeof(block) ? length : sizeof(block);
+
+		say_bytes(client, block, n);
+		length -= n;
+	}
+	say(client, end);
+}
+
+static void test_long_lines(void **state)
+{
+	static const size_t lengths[] = { 4097,	 4098,	4099,	5000,	8191,
+					  8192,	 8193,	12287,	12288,	12289,
+					  16384, 65536, 100000, 1000003 };
+	struct client *client = greeted();
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < COUNT(lengths); i++) {
+		say_long(client, lengths[i], "\n@a ping\n");
+		expect(client, "ERR syntax text=\"*4096 bytes*\"\nOK @a\n");
+	}
+	/* Two in a row are two mistakes. */
+	say_long(client, 9000, "\n");
+	say_long(client, 9000, "\r\nping\n");
+	expect(client, "ERR syntax *\nERR syntax *\nOK\n");
+	/* Told at once, not when it ends. */
+	say_long(client, 9000, "");
+	expect(client, "ERR syntax *\n");
+	fake_pass_time(1);
+	expect(client, "");
+	say(client, "ping\nping\n");
+	expect(client, "OK\n");
+}
+
+static void test_line_of_10_mb(void **state)
+{
+	struct client *client = greeted(), *other = greeted();
+
+	(void)state;
+	say_long(client, 10 << 20, "\n@a ping\n");
+	expect(client, "ERR syntax text=\"*4096 bytes*\"\nOK @a\n");
+	ask(other, "ping", "OK\n");
+	/* And one that never ends. */
+	say_long(client, 1 << 20, "");
+	shutdown(client->fd, SHUT_WR);
+	fake_serve();
+	expect(client, "ERR syntax *\n");
+	expect_closed(client);
+}
+
+static void test_bad_bytes(void **state)
+{
+	struct client *client = greeted();
+
+	(void)state;
+	say_bytes(client, "pi\0ng\n", 6);
+	expect(client, "ERR syntax text=\"*NUL*\"\n");
+	say_bytes(client, "\0\n", 2);
+	expect(client, "ERR syntax text=\"*NUL*\"\n");
+	say(client, "ping \xff\n");
+	expect(client, "ERR syntax text=\"*UTF-8*\"\n");
+	say(client, "ping \xed\xa0\x80\n");
+	expect(client, "ERR syntax text=\"*UTF-8*\"\n");
+	say(client, "ping \xc0\xaf\n");
+	expect(client, "ERR syntax text=\"*UTF-8*\"\n");
+	ask(client, "ping", "OK\n");
+}
+
+/* ---- the end of input ---- */
+
+static void test_end_without_newline(void **state)
+{
+	struct client *client = greeted();
+
+	(void)state;
+	say(client, "@a ping\n@b ping");
+	expect(client, "OK @a\n");
+	shutdown(client->fd, SHUT_WR);
+	fake_serve();
+	expect(client, "OK @b\n");
+	expect_closed(client);
+}
+
+static void test_end_at_once(void **state)
+{
+	struct client *client = greeted();
+
+	(void)state;
+	shutdown(client->fd, SHUT_WR);
+	expect_closed(client);
+	assert_int_equal(client->length, 0);
+}
+
+/* Everything that was asked is answered before the end. */
+static void test_end_after_many(void **state)
+{
+	struct client *client = greeted();
+	int i;
+
+	(void)state;
+	for (i = 0; i < 100; i++)
+		send(client->fd, "help\nping\n", 10, MSG_NOSIGNAL);
+	shutdown(client->fd, SHUT_WR);
+	for (i = 0; i < 1000 && !hear(client); i++)
+		fake_serve();
+	assert_int_equal(hear(client), 1);
+	assert_int_equal(count_text(client, "OK\n"), 200);
+	assert_int_equal(count_text(client, "ERR"), 0);
+}
+
+/* socat leaves half a second after its input has ended and nothing comes. */
+static void test_wait(void **state)
+{
+	struct client *client = greeted();
+	unsigned waits;
+
+	(void)state;
+	fake.hold[MESSAGE_START] = 1;
+	say(client, "@x add ram size=1M\n");
+	/* As long as it could still say something there is no WAIT. */
+	fake_pass_time(3);
+	expect(client, "");
+	shutdown(client->fd, SHUT_WR);
+	fake_pass_time(0.45);
+	hear(client);
+	assert_true(count_text(client, "WAIT @x what=add\n") >= 1);
+	forget(client);
+	fake_pass_time(2);
+	hear(client);
+	waits = count_text(client, "WAIT @x what=add\n");
+	assert_true(waits >= 7 && waits <= 9);
+	assert_int_equal(client->length, waits * strlen("WAIT @x what=add\n"));
+	forget(client);
+	fake_release(MESSAGE_START);
+	expect(client, "OK @x id=0 dev=/dev/ublkb0 *\n");
+	expect_closed(client);
+	/* The device is there, whoever asked for it is gone. */
+	ask(greeted(), "list", "dev id=0 * state=live *\nOK seq=*\n");
+}
+
+static void test_wait_without_tag(void **state)
+{
+	struct client *client = greeted();
+
+	(void)state;
+	fake.hold[MESSAGE_STOP] = 1;
+	ask(client, "add null", "OK id=0 *\n");
+	say(client, "del 0 force=yes\nping\n");
+	shutdown(client->fd, SHUT_WR);
+	fake_pass_time(0.6);
+	expect(client, "WAIT what=del\nWAIT what=del\n");
+	fake_release(MESSAGE_STOP);
+	expect(client, "OK id=0\nOK\n");
+	expect_closed(client);
+}
+
+/* Nobody is asked to stay after the answer. */
+static void test_no_wait_afterwards(void **state)
+{
+	struct client *client = greeted();
+
+	(void)state;
+	fake.hold[MESSAGE_START] = 1;
+	say(client, "add null\n");
+	fake_pass_time(0.3);
+	fake_release(MESSAGE_START);
+	expect(client, "OK id=0 *\n");
+	fake_pass_time(2);
+	expect(client, "");
+	ask(client, "ping", "OK\n");
+}
+
+/* The answer has nobody to go to; all else goes on. */
+static void test_vanish_while_pending(void **state)
+{
+	struct client *client = greeted(), *other = greeted();
+	unsigned fds;
+
+	(void)state;
+	fake.hold[MESSAGE_START] = 1;
+	fds = count_fds();
+	say(client, "@x add null\n@y ping\n");
+	close_client(client);
+	fake_pass_time(2);
+	ask(other, "list", "dev id=0 * state=adding *\nOK seq=*\n");
+	fake_release(MESSAGE_START);
+	fake_pass_time(1);
+	ask(other, "list", "dev id=0 * state=live *\nOK seq=*\n");
+	/* Its connection is gone; the char device has come. */
+	assert_int_equal(count_fds(), fds - 2 + 1);
+}
+
+static void test_vanish_in_a_line(void **state)
+{
+	struct client *client = greeted();
+	unsigned fds = count_fds();
+
+	(void)state;
+	say(client, "add nul");
+	close_client(client);
+	fake_serve();
+	assert_int_equal(fake_host.devices.count, 0);
+	assert_int_equal(count_fds(), fds - 2);
+}
+
+/* A client that is gone before its greeting, and one in a flood of replies. */
+static void test_vanish_any_time(void **state)
+{
+	struct client *client;
+	int i;
+
+	(void)state;
+	for (i = 0; i < 20; i++) {
+		client = &clients[0];
+		client->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0);
+		assert_int_equal(connect(client->fd,
+					 (struct sockaddr *)&address,
+					 address_length),
+				 0);
+		while (i % 2 &&
+		       send(client->fd, "help\n", 5, MSG_NOSIGNAL) == 5)
+			;
+		turn(i / 2);
+		close_client(client);
+		turn(1);
+	}
+	turn(20);
+	ask(greeted(), "ping", "OK\n");
+}
+
+/* ---- replies that are not read ---- */
+
+/* Ask for help until the server stops reading. */
+static unsigned flood(struct client *client)
+{
+	unsigned sent = 0, idle = 0;
+
+	while (idle < 20) {
+		ssize_t n = send(client->fd, "help\n", 5, MSG_NOSIGNAL);
+
+		assert_true(n == 5 || (n < 0 && errno == EAGAIN));
+		sent += n == 5;
+		idle = n == 5 ? 0 : idle + 1;
+		if (n < 0)
+			fake_serve();
+	}
+	return sent;
+}
+
+/* It is not read any more, everyone else is; in the end it is closed. */
+static void test_never_reads(void **state)
+{
+	struct client *client = greeted(), *other = greeted();
+	unsigned fds = count_fds();
+
+	(void)state;
+	assert_true(flood(client) > 0);
+	ask(other, "ping", "OK\n");
+	fake_pass_time(ADMIN_DRAIN_TIME - 1);
+	assert_int_equal(count_fds(), fds);
+	ask(other, "ping", "OK\n");
+	fake_pass_time(2);
+	assert_int_equal(count_fds(), fds - 1);
+	assert_true(log_has("does not read"));
+	ask(other, "ping", "OK\n");
+}
+
+/* Whatever the pace: every reply comes, in full and in order. */
+static void check_slow_reader(size_t piece, int turns)
+{
+	struct client *client = greeted();
+	unsigned sent = flood(client), i;
+	char *buffer = malloc(piece);
+
+	assert_non_null(buffer);
+	for (i = 0; i < 200000; i++) {
+		ssize_t n = recv(client->fd, buffer, piece, 0);
+
+		if (n > 0) {
+			client->text = realloc(client->text,
+					       client->length + (size_t)n + 1);
+			memcpy(client->text + client->length, buffer,
+			       (size_t)n);
+			client->length += (size_t)n;
+			client->text[client->length] = '\0';
+		}
+		turn(turns);
+		if (n < 0 && count_text(client, "\nOK\n") == sent)
+			break;
+	}
+	free(buffer);
+	if (count_text(client, "\nOK\n") != sent)
+		fail_msg("%u of %u replies came", count_text(client, "\nOK\n"),
+			 sent);
+	forget(client);
+	ask(client, "ping", "OK\n");
+	close_client(client);
+	turn(5);
+}
+
+static void test_slow_reader(void **state)
+{
+	(void)state;
+	check_slow_reader(100000, 1);
+	check_slow_reader(40000, 1);
+	check_slow_reader(1000000, 3);
+	check_slow_reader(5000, 1);
+}
+
+/*
+ * It takes everything in the very moment in which the server wanted to go on
+ * but was full: nothing else would wake that connection.
+ */
+/* In one piece: more replies than the sockets and the output take. */
+static unsigned ask_for_help(struct client *client)
+{
+	char text[3001];
+	unsigned i;
+
+	for (i = 0; i < 600; i++)
+		memcpy(text + i * 5, "help\n", 6);
+	assert_int_equal(send(client->fd, text, i * 5, MSG_NOSIGNAL), i * 5);
+	return i;
+}
+
+static void test_drained_at_once(void **state)
+{
+	struct client *client = greeted();
+	unsigned before, turns, i, asked;
+
+	(void)state;
+	/* How many turns it takes until it is full. */
+	before = ev_iteration(test_loop);
+	ask_for_help(client);
+	settle();
+	turns = ev_iteration(test_loop) - before;
+	close_client(client);
+	settle();
+	for (i = turns - 12; i < turns; i++) {
+		client = greeted();
+		asked = ask_for_help(client);
+		turn((int)i);
+		hear(client);
+		assert_true(count_text(client, "\nOK\n") < asked);
+		hear_all(client);
+		if (count_text(client, "\nOK\n") != asked)
+			fail_msg("%u of %u replies came",
+				 count_text(client, "\nOK\n"), asked);
+		close_client(client);
+		settle();
+	}
+}
+
+/* Unread replies do not make the server's memory grow. */
+static void test_output_is_bounded(void **state)
+{
+	struct client *client = greeted();
+	unsigned sent = flood(client);
+	int size = 0;
+	socklen_t length = sizeof(size);
+
+	(void)state;
+	/* What is kept: two socket buffers, the output and the input. */
+	getsockopt(client->fd, SOL_SOCKET, SO_SNDBUF, &size, &length);
+	assert_true(sent * 5ul < 4ul * (unsigned)size + 16384);
+	hear(client);
+	assert_true(client->length > ADMIN_OUTPUT_MAX);
+	assert_true(client->length < 8ul * (unsigned)size + 1048576);
+}
+
+/* ---- connections ---- */
+
+static void refused(void)
+{
+	struct client *client = open_client();
+
+	expect(client, "ERR limit text=\"*connections*\"\n");
+	/* It gets to read why, whatever it says. */
+	send(client->fd, "ping\n", 5, MSG_NOSIGNAL);
+	fake_pass_time(1.5);
+	expect_closed(client);
+	assert_int_equal(client->length, 0);
+	close_client(client);
+}
+
+static void test_limit_of_a_user(void **state)
+{
+	struct client *mine[ADMIN_UID_MAX];
+	int i;
+
+	(void)state;
+	next_uid = 1000;
+	for (i = 0; i < ADMIN_UID_MAX; i++)
+		mine[i] = greeted();
+	refused();
+	ask(mine[0], "ping", "OK\n");
+	next_uid = 1001;
+	greeted();
+	next_uid = 0;
+	greeted();
+	/* One that leaves makes room. */
+	next_uid = 1000;
+	close_client(mine[3]);
+	fake_serve();
+	mine[3] = greeted();
+	refused();
+}
+
+static void test_limit_of_users(void **state)
+{
+	int i;
+
+	(void)state;
+	for (i = 0; i < ADMIN_CLIENTS_MAX; i++) {
+		next_uid = (uid_t)(1000 + i / ADMIN_UID_MAX);
+		greeted();
+	}
+	next_uid = 2000;
+	refused();
+	/* Root is not kept out by them. */
+	next_uid = 0;
+	ask(greeted(), "ping", "OK\n");
+}
+
+static void test_limit_of_root(void **state)
+{
+	int i;
+
+	(void)state;
+	for (i = 0; i < ADMIN_ROOT_MAX; i++)
+		greeted();
+	refused();
+	next_uid = 1000;
+	ask(greeted(), "ping", "OK\n");
+}
+
+/* Those that are refused and stay are bounded as well. */
+static void test_refused_are_bounded(void **state)
+{
+	struct client *client;
+	unsigned fds;
+	int i;
+
+	(void)state;
+	next_uid = 1000;
+	for (i = 0; i < ADMIN_UID_MAX; i++)
+		greeted();
+	fds = count_fds();
+	for (i = 0; i < 100; i++)
+		open_client();
+	assert_true(count_fds() <= fds + 100 + ADMIN_REFUSED_MAX);
+	client = open_client();
+	expect_closed(client);
+	fake_pass_time(2);
+	assert_int_equal(count_fds(), fds + 101);
+}
+
+static void test_accept_fails(void **state)
+{
+	struct client *client = greeted(), *late = &clients[1];
+
+	(void)state;
+	accept_error = EMFILE;
+	late->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0);
+	assert_int_equal(connect(late->fd, (struct sockaddr *)&address,
+				 address_length),
+			 0);
+	accepts = 0;
+	fake_pass_time(0.5);
+	/* It must not spin on a socket that stays readable. */
+	assert_true(accepts >= 1 && accepts <= 2);
+	assert_true(log_has("cannot accept"));
+	ask(client, "ping", "OK\n");
+	accept_error = 0;
+	fake_pass_time(1.5);
+	expect(late, "HELLO *\n");
+	/* One that was gone already is nothing to wait for. */
+	accept_error = ECONNABORTED;
+	turn(2);
+	accept_error = 0;
+	greeted();
+}
+
+static void test_many_at_once(void **state)
+{
+	int i;
+
+	(void)state;
+	for (i = 0; i < 100; i++) {
+		clients[i].fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0);
+		assert_int_equal(connect(clients[i].fd,
+					 (struct sockaddr *)&address,
+					 address_length),
+				 0);
+	}
+	fake_serve();
+	turn(20);
+	for (i = 0; i < 100; i++)
+		expect(&clients[i], "HELLO *\n");
+}
+
+/* ---- on-error ---- */
+
+static void test_on_error(void **state)
+{
+	struct client *client = greeted(), *other = greeted();
+
+	(void)state;
+	/* An error before it does not count. */
+	ask(client, "nonsense", "ERR unknown *\n");
+	ask(client, "on-error stop", "OK\n");
+	ask(client, "ping", "OK\n");
+	ask(client, "@1 nonsense", "ERR @1 unknown *\n");
+	ask(client, "@2 ping", "ERR @2 skipped *\n");
+	ask(client, "@3 add null", "ERR @3 skipped *\n");
+	ask(client, "@4 nonsense", "ERR @4 skipped *\n");
+	assert_int_equal(fake_host.devices.count, 0);
+	/* It is a matter of this connection. */
+	ask(other, "nonsense", "ERR unknown *\n");
+	ask(other, "ping", "OK\n");
+}
+
+static void test_on_error_continue(void **state)
+{
+	struct client *client = greeted();
+
+	(void)state;
+	ask(client, "on-error stop", "OK\n");
+	ask(client, "on-error continue", "OK\n");
+	ask(client, "nonsense", "ERR unknown *\n");
+	ask(client, "ping", "OK\n");
+	/* A line that cannot be read is an error as well. */
+	ask(client, "on-error stop", "OK\n");
+	ask(client, "ping \"", "ERR syntax *\n");
+	ask(client, "ping", "ERR skipped *\n");
+}
+
+/* Also one that comes late. */
+static void test_on_error_of_a_late_one(void **state)
+{
+	struct client *client = greeted();
+
+	(void)state;
+	fake.hold[MESSAGE_START] = 1;
+	fake.result[MESSAGE_START] = -EIO;
+	say(client, "on-error stop\n@1 add null\n@2 ping\n");
+	expect(client, "OK\n");
+	fake_release(MESSAGE_START);
+	expect(client, "ERR @1 io *\nERR @2 skipped *\n");
+}
+
+/* ---- commands ---- */
+
+static void test_add(void **state)
+{
+	struct client *client = greeted();
+
+	(void)state;
+	ask(client, "@a add ram size=1M name=scratch",
+	    "OK @a id=0 dev=/dev/ublkb0 *\n");
+	fake_forget();
+	/* It answers when the disk can be opened, not before. */
+	fake.node_after = 1000;
+	ask(client, "@b add null id=7", "");
+	fake.node_after = 0;
+	fake_pass_time(0.1);
+	expect(client, "OK @b id=7 dev=/dev/ublkb7 *\n");
+	ask(client, "add null queues=1", "OK id=1 * queues=1*\n");
+}
+
+static void test_existing(void **state)
+{
+	struct client *client = greeted();
+
+	(void)state;
+	ask(client, "add ram id=4 size=1M", "OK id=4 dev=/dev/ublkb4 *\n");
+	fake_forget();
+	ask(client, "@x  add   'ram' id=4\tsize=\"1M\"",
+	    "OK @x id=4 dev=/dev/ublkb4 * existing=yes\n");
+	ask(client, "add ram id=4 size=2M", "ERR exists *\n");
+	ask(client, "add null id=4", "ERR exists *\n");
+	ask(client, "add null name=n", "OK id=0 *\n");
+	ask(client, "add null name=n", "OK id=0 * existing=yes\n");
+	ask(client, "add ram size=1M name=n", "ERR exists *\n");
+	assert_int_equal(fake_host.devices.count, 2);
+	/* Without an id or a name of its own it is another device. */
+	ask(client, "add ram size=1M", "OK id=1 *\n");
+	ask(client, "add ram size=1M", "OK id=2 *\n");
+}
+
+/* The same line while the first is still under way. */
+static void test_existing_too_early(void **state)
+{
+	struct client *client = greeted(), *other = greeted();
+
+	(void)state;
+	fake.hold[MESSAGE_START] = 1;
+	ask(client, "add null id=4", "");
+	ask(other, "add null id=4", "ERR busy *\n");
+	ask(other, "add ram size=1M id=4", "ERR exists *\n");
+	fake_release(MESSAGE_START);
+	expect(client, "OK id=4 *\n");
+	ask(other, "add null id=4", "OK id=4 * existing=yes\n");
+}
+
+static void test_add_fails(void **state)
+{
+	struct client *client = greeted();
+
+	(void)state;
+	fake.result[MESSAGE_FEATURES] = -ENOENT;
+	ask(client, "@a add null",
+	    "ERR @a unsupported text=\"*modprobe ublk_drv*\" errno=ENOENT\n");
+	fake.result[MESSAGE_FEATURES] = -EACCES;
+	ask(client, "add null", "ERR denied text=\"*\" errno=EACCES\n");
+	fake.result[MESSAGE_FEATURES] = 0;
+	fake.result[MESSAGE_ADD] = -EEXIST;
+	ask(client, "add null id=3",
+	    "ERR exists text=\"*\" arg=id errno=EEXIST\n");
+	fake.result[MESSAGE_ADD] = 0;
+	ask(client, "add null id=3", "OK id=3 *\n");
+}
+
+static void test_list(void **state)
+{
+	struct client *client = greeted();
+	char *at;
+	int i;
+
+	(void)state;
+	ask(client, "list", "OK seq=0\n");
+	for (i = 0; i < 40; i++) {
+		char text[32];
+
+		snprintf(text, sizeof(text), "add null id=%d", (i * 7) % 40);
+		ask(client, text, "OK id=* dev=/dev/ublkb*\n");
+	}
+	say(client, "@l list\n@p ping\n");
+	hear_all(client);
+	for (i = 0, at = client->text; i < 40; i++) {
+		char text[32];
+
+		snprintf(text, sizeof(text), "dev id=%d name=ublkb%d ", i, i);
+		assert_memory_equal(at, text, strlen(text));
+		at = strchr(at, '\n') + 1;
+	}
+	assert_memory_equal(at, "OK @l seq=", 10);
+	assert_string_equal(strchr(at, '\n') + 1, "OK @p\n");
+}
+
+/* Devices come and go between the pieces of a long listing. */
+static void test_list_of_changing_set(void **state)
+{
+	struct client *client = greeted();
+	struct failure failure;
+	struct device *device;
+	char text[32];
+	int i;
+
+	(void)state;
+	for (i = 0; i < 60; i++) {
+		snprintf(text, sizeof(text), "add null id=%d", i);
+		ask(client, text, "OK *\n");
+	}
+	send(client->fd, "list\n", 5, MSG_NOSIGNAL);
+	turn(3);
+	hear(client);
+	i = (int)count_text(client, "dev id=");
+	assert_true(i > 0 && i < 60);
+	/* The one that would be next. */
+	device = device_find(&fake_host.devices, (uint32_t)i);
+	assert_int_equal(device_delete(device, 1, NULL, NULL, &failure), 0);
+	hear_all(client);
+	assert_int_equal(count_text(client, "OK seq="), 1);
+	assert_true(count_text(client, "dev id=") >= 59);
+	for (i = 0; i < 60; i++) {
+		snprintf(text, sizeof(text), "dev id=%d ", i);
+		assert_true(count_text(client, text) <= 1);
+	}
+}
+
+static void test_show(void **state)
+{
+	struct client *client = greeted();
+
+	(void)state;
+	ask(client, "add ram size=1M name=n id=5 queues=2 ro=yes depth=64",
+	    "OK id=5 *\n");
+	ask(client, "show 5",
+	    "dev id=5 name=n state=live target=ram size=1048576 "
+	    "dev=/dev/ublkb5 ro=yes queues=2 depth=64 *used=0*\n"
+	    "config text=\"add ram size=1M name=n id=5 queues=2 ro=yes "
+	    "depth=64\"\nqueue id=0 *\nqueue id=1 *\nOK seq=*\n");
+	ask(client, "show n", "dev id=5 *\nOK seq=*\n");
+	ask(client, "show name=n", "dev id=5 *\nOK seq=*\n");
+	ask(client, "show id=5", "dev id=5 *\nOK seq=*\n");
+	ask(client, "show ublkb5", "dev id=5 *\nOK seq=*\n");
+	ask(client, "show /dev/ublkb5", "dev id=5 *\nOK seq=*\n");
+}
+
+/* A device that has no number yet cannot be named. */
+static void test_show_nobody(void **state)
+{
+	struct client *client = greeted(), *other = greeted();
+
+	(void)state;
+	fake.hold[MESSAGE_ADD] = 1;
+	ask(other, "add null", "");
+	ask(client, "list", "OK seq=*\n");
+	ask(client, "show ''", "ERR notfound *\n");
+	ask(client, "del ''", "ERR notfound *\n");
+	ask(client, "show /dev/", "ERR notfound *\n");
+}
+
+static void test_many_queues(void **state)
+{
+	struct client *client = greeted();
+
+	(void)state;
+	fake.max_queues = 100;
+	ask(client, "add null queues=100", "OK id=0 * queues=100*\n");
+	say(client, "show 0\nping\n");
+	hear_all(client);
+	assert_int_equal(count_text(client, "queue id="), 100);
+	assert_int_equal(count_text(client, "config text="), 1);
+	assert_int_equal(count_text(client, "OK"), 2);
+}
+
+static void test_del(void **state)
+{
+	struct client *client = greeted();
+
+	(void)state;
+	ask(client, "add null", "OK id=0 *\n");
+	ask(client, "add null name=n", "OK id=1 *\n");
+	fake.result[MESSAGE_BUSY] = -EBUSY;
+	say(client, "@d del 0\n");
+	fake_pass_time(1.5);
+	expect(client, "ERR @d busy text=\"*mounted on /mnt*\" errno=EBUSY\n");
+	ask(client, "list", "dev id=0 * state=live *\ndev id=1 *\nOK *\n");
+	ask(client, "@f del 0 force=yes", "OK @f id=0\n");
+	fake.result[MESSAGE_BUSY] = 0;
+	ask(client, "del n", "OK id=1\n");
+	ask(client, "list", "OK seq=*\n");
+	ask(client, "del 1", "ERR notfound *\n");
+}
+
+static void test_features(void **state)
+{
+	struct client *one = greeted(), *two = greeted(), *three = greeted();
+
+	(void)state;
+	ask(one, "features",
+	    "feature name=* have=* required=*\n*OK bits=0x1*\n");
+	fake.features = 0x1fe;
+	fake.hold[MESSAGE_FEATURES] = 1;
+	ask(one, "@1 features", "");
+	ask(two, "@2 features", "");
+	close_client(two);
+	ask(three, "@3 features", "");
+	fake_release(MESSAGE_FEATURES);
+	expect(one, "*feature name=user-copy have=yes required=yes\n*"
+		    "OK @1 bits=0x1fe*\n");
+	expect(three, "*OK @3 bits=0x1fe*\n");
+	fake.result[MESSAGE_FEATURES] = -ENOENT;
+	ask(one, "features", "ERR unsupported text=\"*modprobe*\" *\n");
+}
+
+/* Every line is either a frame or data, and each word has its place. */
+static void check_help(struct client *client, const char *line)
+{
+	const char *at;
+
+	say(client, line);
+	say(client, "\n");
+	hear(client);
+	for (at = client->text; *at; at = strchr(at, '\n') + 1) {
+		struct syntax_line words;
+		const char *why;
+		size_t length;
+		int i;
+
+		assert_int_equal(
+			syntax_split(&words, at, strcspn(at, "\n"), &why), 0);
+		if (strcmp(words.words[0], "OK") == 0)
+			continue;
+		assert_true(words.words[0][0] >= 'a' &&
+			    words.words[0][0] <= 'z');
+		for (i = 1; i < words.count; i++)
+			assert_non_null(syntax_value(words.words[i], &length));
+	}
+	assert_non_null(strstr(client->text, "OK\n"));
+}
+
+static void test_help(void **state)
+{
+	const struct command *command;
+	struct client *client = greeted();
+	char text[80];
+	int i;
+
+	(void)state;
+	check_help(client, "help");
+	for (command = command_table; command->verb; command++) {
+		snprintf(text, sizeof(text), "command name=%s ", command->verb);
+		assert_int_equal(count_text(client, text), 1);
+	}
+	forget(client);
+	for (command = command_table; command->verb; command++) {
+		snprintf(text, sizeof(text), "help %s", command->verb);
+		check_help(client, text);
+		snprintf(text, sizeof(text), "command name=%s ", command->verb);
+		assert_int_equal(count_text(client, text), 1);
+		forget(client);
+	}
+	for (i = 0; target_table[i]; i++) {
+		snprintf(text, sizeof(text), "help add %s",
+			 target_table[i]->name);
+		check_help(client, text);
+		assert_true(count_text(client, "option name=") >= 7);
+		forget(client);
+	}
+	check_help(client, "targets");
+	assert_int_equal(count_text(client, "target name="), 2);
+	forget(client);
+	ask(client, "version", "OK version=* proto=1 *\n");
+}
+
+/* ---- the end ---- */
+
+static void test_shutdown(void **state)
+{
+	struct client *client = greeted(), *other = greeted();
+
+	(void)state;
+	ask(client, "add null", "OK *\n");
+	ask(client, "add null", "OK *\n");
+	fake.hold[MESSAGE_STOP] = 1;
+	fake_forget();
+	ask(client, "@s shutdown", "");
+	assert_non_null(strstr(fake_trace(), "SHUTDOWN"));
+	ask(other, "add null", "ERR state *\n");
+	ask(other, "list",
+	    "dev id=0 * state=deleting *\n"
+	    "dev id=1 * state=deleting *\nOK *\n");
+	ask(other, "shutdown", "ERR state *\n");
+	fake_release(MESSAGE_STOP);
+	expect(client, "OK @s\n");
+	assert_int_equal(fake_host.devices.count, 0);
+}
+
+static void test_shutdown_of_nothing(void **state)
+{
+	(void)state;
+	ask(greeted(), "shutdown", "OK\n");
+	assert_int_equal(fake.count[MESSAGE_SHUTDOWN], 1);
+}
+
+/* In use: nothing at all is deleted. */
+static void test_shutdown_while_busy(void **state)
+{
+	struct client *client = greeted();
+
+	(void)state;
+	ask(client, "add null", "OK *\n");
+	ask(client, "add null", "OK *\n");
+	fake.result[MESSAGE_BUSY] = -EBUSY;
+	say(client, "shutdown\n");
+	fake_pass_time(2);
+	expect(client, "ERR busy *\n");
+	assert_int_equal(fake.count[MESSAGE_SHUTDOWN], 0);
+	assert_int_equal(fake.count[MESSAGE_STOP], 0);
+	ask(client, "list",
+	    "dev id=0 * state=live *\ndev id=1 * state=live *\n"
+	    "OK *\n");
+	ask(client, "shutdown force=yes", "OK\n");
+	assert_int_equal(fake_host.devices.count, 0);
+}
+
+/* Without the keeper: what reads is answered, what changes is refused. */
+static void test_keeper_gone(void **state)
+{
+	struct client *client = greeted(), *adding = greeted(),
+		      *asking = greeted(), *leaving = greeted();
+
+	(void)state;
+	ask(client, "add null", "OK id=0 *\n");
+	fake.hold[MESSAGE_ADD] = fake.hold[MESSAGE_FEATURES] = 1;
+	fake.hold[MESSAGE_STOP] = 1;
+	ask(adding, "@a add null id=1", "");
+	ask(asking, "@f features", "");
+	ask(leaving, "@s shutdown force=yes", "");
+	fake_end_keeper();
+	command_keeper_gone(&fake_host);
+	fake_serve();
+	expect(adding, "ERR @a state *\n");
+	expect(asking, "ERR @f * *\n");
+	expect(leaving, "ERR @s state *\n");
+	ask(client, "list", "dev id=0 *\nOK seq=*\n");
+	ask(client, "ping", "OK\n");
+	ask(client, "add null", "ERR state *\n");
+	ask(client, "del 0", "ERR state *\n");
+	ask(client, "shutdown", "ERR state *\n");
+}
+
+/* Who changed what is in the log, with nothing in it that could lie. */
+static void test_log(void **state)
+{
+	struct client *client;
+
+	(void)state;
+	next_uid = 1000;
+	client = greeted();
+	log_forget();
+	ask(client, "list", "OK *\n");
+	ask(client, "help add", "*OK\n");
+	assert_false(log_has("uid"));
+	ask(client, "@t add null name=n", "OK *\n");
+	assert_true(log_has("uid 1000"));
+	assert_true(log_has("add null name=n"));
+	ask(client, "del \"n\\n\\x1b[2J\"", "ERR *\n");
+	assert_false(log_has("\x1b"));
+}
+
+/*
+ * Whatever is sent: a frame for every line that is not blank, in order, and
+ * the connection can be used afterwards.
+ */
+static void test_noise(void **state)
+{
+	static const char *const words[] = {
+		"ping",	     "list",	"@t",	    "help",    "show",
+		"\"",	     "'",	"\\x41",    "#",       "\x1b",
+		"\xff",	     "add",	"null",	    "ram",     "size=0",
+		"id=-1",     "del",	"on-error", "version", "\xc3\xa9",
+		"x=\"\\n\"", "targets", "\t",	    "\r"
+	};
+	struct client *client = greeted();
+	struct syntax_line line;
+	const char *why;
+	int i, j, frames = 0;
+
+	(void)state;
+	random_seed(11);
+	for (i = 0; i < 2000; i++) {
+		char text[256] = "";
+
+		for (j = (int)random_number(6); j > 0; j--) {
+			strcat(text, words[random_number(COUNT(words))]);
+			strcat(text, random_number(3) ? " " : "");
+		}
+		/* A device would be made, or deleted again. */
+		if (syntax_split(&line, text, strlen(text), &why) == 0) {
+			if (line.count == 0)
+				continue;
+			if (strcmp(line.words[0], "add") == 0 &&
+			    line.count > 1 &&
+			    strcmp(line.words[1], "null") == 0)
+				continue;
+		}
+		strcat(text, "\n");
+		say(client, text);
+		frames++;
+		hear(client);
+		if (count_text(client, "OK") + count_text(client, "ERR ") == 0)
+			fail_msg("no answer to: %s", text);
+		forget(client);
+	}
+	assert_true(frames > 1000);
+	assert_int_equal(fake_host.devices.count, 0);
+	ask(client, "@end ping", "OK @end\n");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+#define TEST(name) cmocka_unit_test_setup_teardown(name, start, stop)
+		TEST(test_greeting),
+		TEST(test_ping),
+		TEST(test_nothing),
+		TEST(test_carriage_return),
+		TEST(test_errors),
+		TEST(test_controls_are_escaped),
+		TEST(test_byte_at_a_time),
+		TEST(test_pipeline),
+		TEST(test_order),
+		TEST(test_side_by_side),
+		TEST(test_line_limit),
+		TEST(test_long_lines),
+		TEST(test_line_of_10_mb),
+		TEST(test_bad_bytes),
+		TEST(test_end_without_newline),
+		TEST(test_end_at_once),
+		TEST(test_end_after_many),
+		TEST(test_wait),
+		TEST(test_wait_without_tag),
+		TEST(test_no_wait_afterwards),
+		TEST(test_vanish_while_pending),
+		TEST(test_vanish_in_a_line),
+		TEST(test_vanish_any_time),
+		TEST(test_never_reads),
+		TEST(test_slow_reader),
+		TEST(test_drained_at_once),
+		TEST(test_output_is_bounded),
+		TEST(test_limit_of_a_user),
+		TEST(test_limit_of_users),
+		TEST(test_limit_of_root),
+		TEST(test_refused_are_bounded),
+		TEST(test_accept_fails),
+		TEST(test_many_at_once),
+		TEST(test_on_error),
+		TEST(test_on_error_continue),
+		TEST(test_on_error_of_a_late_one),
+		TEST(test_add),
+		TEST(test_existing),
+		TEST(test_existing_too_early),
+		TEST(test_add_fails),
+		TEST(test_list),
+		TEST(test_list_of_changing_set),
+		TEST(test_show),
+		TEST(test_show_nobody),
+		TEST(test_many_queues),
+		TEST(test_del),
+		TEST(test_features),
+		TEST(test_help),
+		TEST(test_shutdown),
+		TEST(test_shutdown_of_nothing),
+		TEST(test_shutdown_while_busy),
+		TEST(test_keeper_gone),
+		TEST(test_log),
+		TEST(test_noise),
+#undef TEST
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,1397 @@
+/* The life of a device, step by step, against a keeper that can be told off. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "device.h"
+#include "fake.h"
+
+#define QUEUES 2
+
+/* What a plain add does on a kernel of today, and its undoing. */
+#define ADDED	"FEATURES ADD PARAMS NOTE open q0+ q1+ START"
+#define DELETED "STOP q1- q0- close DELETE"
+
+/* ---- memory that runs out ---- */
+
+static int calloc_fails; /* the call that fails, from 1 */
+
+void *__real_calloc(size_t count, size_t size);
+void *__wrap_calloc(size_t count, size_t size);
+
+void *__wrap_calloc(size_t count, size_t size)
+{
+	if (calloc_fails && --calloc_fails == 0)
+		return NULL;
+	return __real_calloc(count, size);
+}
+
+/* ---- a target that only counts ---- */
+
+static unsigned targets; /* that are open */
+
+static void close_target(struct target *target)
+{
+	targets--;
+	free(target);
+}
+
+static const struct target_ops test_ops = { .name = "test",
+					    .close = close_target };
+
+static struct target *new_target(void)
+{
+	struct target *target = malloc(sizeof(*target));
+
+	assert_non_null(target);
+	target->ops = &test_ops;
+	targets++;
+	return target;
+}
+
+/* ---- what the one who asked was told ---- */
+
+struct told {
+	unsigned count;
+	struct failure failure;
+	uint32_t id;
+};
+
+static struct told added, deleted;
+
+static void on_done(void *context, struct device *device,
+		    const struct failure *failure)
+{
+	struct told *told = context;
+
+	assert_non_null(device);
+	told->count++;
+	told->id = device->spec.id;
+	memset(&told->failure, 0, sizeof(told->failure));
+	if (failure)
+		told->failure = *failure;
+}
+
+static void expect_told(struct told *told, enum symbol symbol, const char *text)
+{
+	assert_int_equal(told->count, 1);
+	assert_string_equal(symbol_name(told->failure.symbol),
+			    symbol_name(symbol));
+	if (text && !strstr(told->failure.text, text))
+		fail_msg("'%s' does not tell '%s'", told->failure.text, text);
+	told->count = 0;
+}
+
+/* ---- devices ---- */
+
+static struct device_set *const set = &fake_host.devices;
+static unsigned empties;
+
+static void on_empty(struct device_set *of)
+{
+	assert_ptr_equal(of, set);
+	assert_int_equal(of->count, 0);
+	empties++;
+}
+
+static struct device_spec new_spec(uint32_t id)
+{
+	struct device_spec spec = {
+		.id = id, .queues = QUEUES, .depth = 128, .max_io = 512 << 10
+	};
+
+	spec.geometry.size = 64 << 20;
+	spec.geometry.block_size = 512;
+	spec.target = new_target();
+	spec.words = strdup("add test");
+	return spec;
+}
+
+static void begin_add(uint32_t id)
+{
+	struct device_spec spec = new_spec(id);
+	struct failure failure;
+
+	assert_int_equal(device_add(set, &spec, on_done, &added, &failure), 0);
+}
+
+static struct device *add(uint32_t id)
+{
+	begin_add(id);
+	fake_serve();
+	expect_told(&added, SYMBOL_NONE, NULL);
+	assert_non_null(device_find(set, added.id));
+	assert_string_equal(device_state(device_find(set, added.id)), "live");
+	return device_find(set, added.id);
+}
+
+/* A live device, and what made it forgotten. */
+static struct device *add_quietly(void)
+{
+	struct device *device = add(DEVICE_ID_ANY);
+
+	fake_forget();
+	return device;
+}
+
+static void begin_delete(struct device *device, int force)
+{
+	struct failure failure;
+
+	assert_int_equal(
+		device_delete(device, force, on_done, &deleted, &failure), 0);
+}
+
+static void expect_gone(void)
+{
+	assert_int_equal(set->count, 0);
+	assert_null(set->first);
+	assert_int_equal(targets, 0);
+}
+
+static int start(void **state)
+{
+	(void)state;
+	fake_start();
+	set->on_empty = on_empty;
+	empties = targets = 0;
+	memset(&added, 0, sizeof(added));
+	memset(&deleted, 0, sizeof(deleted));
+	calloc_fails = 0;
+	return 0;
+}
+
+/*
+ * What a test has left is deleted, also when it failed half way. A device that
+ * waits for a node when the keeper goes stays as it is: it is kept in sight.
+ */
+static int stop(void **state)
+{
+	struct message message = { .magic = MESSAGE_MAGIC, .result = -EPIPE };
+	static struct device *stuck[8];
+	static unsigned stuck_count;
+	int tries;
+
+	(void)state;
+	fake_end_keeper();
+	device_delete_all(set);
+	for (tries = 0; set->first && tries < 1000; tries++) {
+		message.serial = set->first->serial;
+		device_answer(set, &message);
+		pass_time(0.1);
+	}
+	if (set->first && stuck_count < COUNT(stuck))
+		stuck[stuck_count++] = set->first;
+	fake_stop();
+	return 0;
+}
+
+/* ---- add ---- */
+
+static void test_add(void **state)
+{
+	uint64_t seq = set->seq;
+	struct device *device;
+
+	(void)state;
+	begin_add(DEVICE_ID_ANY);
+	assert_string_equal(device_state(set->first), "adding");
+	assert_int_equal(added.count, 0);
+	fake_serve();
+	fake_expect(ADDED);
+	expect_told(&added, SYMBOL_NONE, NULL);
+	device = device_find(set, 0);
+	assert_non_null(device);
+	assert_string_equal(device_state(device), "live");
+	assert_string_equal(device->disk, "ublkb0");
+	assert_string_equal(device_name(device), "ublkb0");
+	assert_int_equal(device->open_queues, QUEUES);
+	assert_int_equal(set->count, 1);
+	assert_true(set->seq > seq);
+	assert_int_equal(device_owned(device), 0);
+	/* The features are known now. */
+	add(DEVICE_ID_ANY);
+	fake_expect("ADD PARAMS NOTE open q0+ q1+ START");
+	assert_int_equal(empties, 0);
+}
+
+/* A kernel that does not end a dead server's I/O gets a short timeout. */
+static void test_add_on_old_kernel(void **state)
+{
+	(void)state;
+	fake.features = FAKE_FEATURES_OLD;
+	add(DEVICE_ID_ANY);
+	fake_expect(ADDED " TIMEOUT");
+	assert_true(fake.last[MESSAGE_TIMEOUT].number > 0);
+	assert_true(fake.last[MESSAGE_TIMEOUT].number <= 3000);
+}
+
+static void test_timeout_fails(void **state)
+{
+	(void)state;
+	fake.features = FAKE_FEATURES_OLD;
+	fake.result[MESSAGE_TIMEOUT] = -EIO;
+	add(DEVICE_ID_ANY);
+	fake_expect(ADDED " TIMEOUT");
+	assert_true(log_has("timeout"));
+}
+
+static void test_what_the_driver_is_told(void **state)
+{
+	const struct message *message = &fake.last[MESSAGE_ADD];
+	const struct ublk_params *params = &fake.last[MESSAGE_PARAMS].params;
+	struct device_spec spec = new_spec(7);
+	struct failure failure;
+
+	(void)state;
+	spec.read_only = 1;
+	spec.geometry.block_size = 1024;
+	spec.geometry.physical_block_size = 4096;
+	spec.geometry.discard_granularity = 4096;
+	spec.geometry.max_discard = 32 << 20;
+	spec.geometry.max_write_zeroes = 16 << 20;
+	spec.geometry.volatile_cache = 1;
+	assert_int_equal(device_add(set, &spec, on_done, &added, &failure), 0);
+	fake_serve();
+	expect_told(&added, SYMBOL_NONE, NULL);
+	assert_int_equal(message->info.dev_id, 7);
+	assert_int_equal(message->info.nr_hw_queues, QUEUES);
+	assert_int_equal(message->info.queue_depth, 128);
+	assert_int_equal(message->info.max_io_buf_bytes, 512 << 10);
+	assert_true(message->info.flags & UBLK_F_USER_COPY);
+	assert_int_equal(params->types,
+			 UBLK_PARAM_TYPE_BASIC | UBLK_PARAM_TYPE_DISCARD);
+	assert_int_equal(params->basic.attrs, UBLK_ATTR_READ_ONLY |
+						      UBLK_ATTR_VOLATILE_CACHE |
+						      UBLK_ATTR_FUA);
+	assert_int_equal(params->basic.logical_bs_shift, 10);
+	assert_int_equal(params->basic.physical_bs_shift, 12);
+	assert_int_equal(params->basic.max_sectors, 1024);
+	assert_int_equal(params->basic.dev_sectors, (64 << 20) / 512);
+	assert_int_equal(params->discard.discard_granularity, 4096);
+	assert_int_equal(params->discard.max_discard_sectors, 65536);
+	assert_int_equal(params->discard.max_write_zeroes_sectors, 32768);
+	assert_int_equal(params->discard.max_discard_segments, 1);
+}
+
+/* Without any of it: no attributes, and no parameters of a discard. */
+static void test_plain_params(void **state)
+{
+	const struct ublk_params *params = &fake.last[MESSAGE_PARAMS].params;
+
+	(void)state;
+	add(DEVICE_ID_ANY);
+	assert_int_equal(params->types, UBLK_PARAM_TYPE_BASIC);
+	assert_int_equal(params->basic.attrs, 0);
+	assert_int_equal(params->basic.logical_bs_shift, 9);
+	assert_int_equal(params->basic.physical_bs_shift, 9);
+}
+
+/* The driver has the last word on id and queues. */
+static void test_what_the_driver_gave(void **state)
+{
+	struct device *device;
+
+	(void)state;
+	fake.max_queues = 1;
+	fake.next_id = 5;
+	device = add(DEVICE_ID_ANY);
+	fake_expect("FEATURES ADD PARAMS NOTE open q0+ START");
+	assert_int_equal(device->spec.id, 5);
+	assert_int_equal(device->spec.queues, 1);
+	assert_int_equal(device->open_queues, 1);
+	assert_string_equal(device->disk, "ublkb5");
+}
+
+static void test_set_is_sorted(void **state)
+{
+	static const uint32_t ids[] = { 9, 3, 70, 4 },
+			      sorted[] = { 3, 4, 9, 70 };
+	struct device *device;
+	unsigned i;
+
+	(void)state;
+	for (i = 0; i < COUNT(ids); i++)
+		add(ids[i]);
+	for (i = 0, device = set->first; device; device = device->next, i++)
+		assert_int_equal(device->spec.id, sorted[i]);
+	assert_int_equal(i, COUNT(ids));
+	assert_null(device_find(set, 5));
+	assert_null(device_find(set, DEVICE_ID_ANY));
+}
+
+static void test_find(void **state)
+{
+	struct device_spec spec = new_spec(3);
+	struct failure failure;
+	struct device *device;
+
+	(void)state;
+	strcpy(spec.name, "backup");
+	assert_int_equal(device_add(set, &spec, on_done, &added, &failure), 0);
+	assert_ptr_equal(device_find_name(set, "backup"), set->first);
+	fake_serve();
+	device = device_find(set, 3);
+	assert_non_null(device);
+	assert_string_equal(device_name(device), "backup");
+	assert_ptr_equal(device_find_name(set, "backup"), device);
+	assert_ptr_equal(device_find_name(set, "ublkb3"), device);
+	assert_null(device_find_name(set, "ublkb"));
+	assert_null(device_find_name(set, ""));
+	/* Not even one that has no name yet. */
+	fake.hold[MESSAGE_ADD] = 1;
+	begin_add(DEVICE_ID_ANY);
+	fake_serve();
+	assert_null(device_find_name(set, ""));
+	assert_null(device_find(set, DEVICE_ID_ANY));
+}
+
+/* Each command that can fail: what is undone, and what the user is told. */
+static void check_failed_add(const char *trace, enum symbol symbol,
+			     const char *text)
+{
+	unsigned fds = count_fds();
+
+	begin_add(DEVICE_ID_ANY);
+	fake_serve();
+	fake_pass_time(7);
+	fake_expect(trace);
+	expect_told(&added, symbol, text);
+	expect_gone();
+	assert_int_equal(count_fds(), fds);
+	assert_int_equal(empties, 1);
+	empties = 0;
+}
+
+static void test_no_driver(void **state)
+{
+	(void)state;
+	fake.result[MESSAGE_FEATURES] = -ENOENT;
+	check_failed_add("FEATURES", SYMBOL_UNSUPPORTED, "modprobe ublk_drv");
+	/* It may be loaded any time. */
+	fake.result[MESSAGE_FEATURES] = 0;
+	add(DEVICE_ID_ANY);
+}
+
+static void test_no_permission(void **state)
+{
+	(void)state;
+	fake.result[MESSAGE_FEATURES] = -EACCES;
+	check_failed_add("FEATURES", SYMBOL_DENIED, "/dev/ublk-control");
+}
+
+static void test_features_are_missing(void **state)
+{
+	(void)state;
+	fake.features = FAKE_FEATURES_OLD & ~UBLK_F_USER_COPY;
+	check_failed_add("FEATURES", SYMBOL_UNSUPPORTED, "user");
+	fake.features = FAKE_FEATURES_OLD & ~UBLK_F_CMD_IOCTL_ENCODE;
+	check_failed_add("FEATURES", SYMBOL_UNSUPPORTED, "ioctl");
+}
+
+/* The driver drops flags without a word: what comes back is what counts. */
+static void test_flags_are_dropped(void **state)
+{
+	(void)state;
+	fake.dropped_flags = UBLK_F_USER_COPY;
+	check_failed_add("FEATURES ADD DELETE", SYMBOL_UNSUPPORTED, NULL);
+}
+
+static void test_add_fails(void **state)
+{
+	(void)state;
+	fake.result[MESSAGE_ADD] = -EPERM;
+	check_failed_add("FEATURES ADD", SYMBOL_DENIED, "add a ublk device");
+	fake.result[MESSAGE_ADD] = -EEXIST;
+	check_failed_add("ADD", SYMBOL_EXISTS, "in use");
+	assert_string_equal(added.failure.arg, "id");
+}
+
+static void test_params_fail(void **state)
+{
+	(void)state;
+	fake.result[MESSAGE_PARAMS] = -EINVAL;
+	check_failed_add("FEATURES ADD PARAMS DELETE", SYMBOL_IO, "parameters");
+}
+
+static void test_open_fails(void **state)
+{
+	(void)state;
+	fake.open_error = EBUSY;
+	fake.open_failures = 1;
+	check_failed_add("FEATURES ADD PARAMS NOTE STOP DELETE", SYMBOL_BUSY,
+			 "char device");
+	assert_int_equal(fake.opens, 1);
+}
+
+/* A node that udev has yet to make, or to give its mode. */
+static void test_open_is_retried(void **state)
+{
+	(void)state;
+	fake.open_error = ENOENT;
+	fake.open_failures = 7;
+	begin_add(DEVICE_ID_ANY);
+	fake_serve();
+	assert_int_equal(added.count, 0);
+	assert_int_equal(fake.opens, 1);
+	fake_pass_time(0.2);
+	fake_expect(ADDED);
+	expect_told(&added, SYMBOL_NONE, NULL);
+	assert_int_equal(fake.opens, 8);
+}
+
+static void test_open_patience(void **state)
+{
+	(void)state;
+	fake.open_error = ENOENT;
+	fake.open_failures = 1 << 20;
+	begin_add(DEVICE_ID_ANY);
+	fake_serve();
+	fake_pass_time(4.5);
+	assert_int_equal(added.count, 0);
+	fake_pass_time(1.5);
+	fake_expect("FEATURES ADD PARAMS NOTE STOP DELETE");
+	expect_told(&added, SYMBOL_NOTFOUND, "char device");
+	expect_gone();
+}
+
+static void test_queue_fails(void **state)
+{
+	(void)state;
+	fake.queue_error = -ENOMEM;
+	fake.queue_fails = 1;
+	check_failed_add("FEATURES ADD PARAMS NOTE open q0+ q1! STOP q0- close "
+			 "DELETE",
+			 SYMBOL_LIMIT, "char device");
+	fake.queue_fails = 0;
+	check_failed_add("ADD PARAMS NOTE open q0! STOP close DELETE",
+			 SYMBOL_LIMIT, "char device");
+}
+
+static void test_out_of_memory(void **state)
+{
+	struct device_spec spec = new_spec(1);
+	struct failure failure;
+
+	(void)state;
+	calloc_fails = 1;
+	assert_int_equal(device_add(set, &spec, on_done, &added, &failure), -1);
+	assert_int_equal(failure.symbol, SYMBOL_LIMIT);
+	assert_int_equal(added.count, 0);
+	expect_gone();
+	/* The second one is for the queues. */
+	begin_add(DEVICE_ID_ANY);
+	calloc_fails = 1;
+	fake_serve();
+	fake_expect("FEATURES ADD PARAMS NOTE open STOP close DELETE");
+	expect_told(&added, SYMBOL_LIMIT, NULL);
+	expect_gone();
+}
+
+static void test_start_fails(void **state)
+{
+	(void)state;
+	fake.result[MESSAGE_START] = -EIO;
+	check_failed_add(ADDED " " DELETED, SYMBOL_IO, "start");
+}
+
+/* The driver refuses a FETCH: START would wait for it for ever. */
+static void test_fetch_is_refused(void **state)
+{
+	(void)state;
+	fake.hold[MESSAGE_START] = 1;
+	begin_add(DEVICE_ID_ANY);
+	fake_serve();
+	fake_expect(ADDED);
+	fake_refuse_fetch(0, -EINVAL);
+	fake_serve();
+	fake_expect("CANCEL");
+	assert_int_equal(fake.last[MESSAGE_CANCEL].serial,
+			 fake.last[MESSAGE_START].serial);
+	assert_int_equal(fake.last[MESSAGE_CANCEL].id, 0);
+	fake.result[MESSAGE_START] = -EINTR;
+	fake_release(MESSAGE_START);
+	fake_expect(DELETED);
+	expect_told(&added, SYMBOL_IO, NULL);
+	expect_gone();
+}
+
+/* Once it is live there is no START to cancel. */
+static void test_fetch_is_refused_later(void **state)
+{
+	struct device *device = add_quietly();
+
+	(void)state;
+	fake_refuse_fetch(device->spec.id, -EINVAL);
+	fake_serve();
+	fake_expect("");
+	assert_true(log_has("refused"));
+}
+
+static void test_node_comes_late(void **state)
+{
+	(void)state;
+	fake.node_after = 20;
+	begin_add(DEVICE_ID_ANY);
+	fake_serve();
+	assert_int_equal(added.count, 0);
+	assert_string_equal(device_state(set->first), "adding");
+	fake_pass_time(0.5);
+	expect_told(&added, SYMBOL_NONE, NULL);
+	fake_expect(ADDED);
+}
+
+static void test_node_never_comes(void **state)
+{
+	(void)state;
+	fake.node_after = 1 << 20;
+	check_failed_add(ADDED " " DELETED, SYMBOL_TIMEOUT, "/dev");
+	/* It looked more than now and then, and less than all the time. */
+	assert_true(fake.looks > 50 && fake.looks < 2000);
+}
+
+/* The first failure is the one to tell; that of the undoing is not. */
+static void test_undoing_fails(void **state)
+{
+	(void)state;
+	fake.result[MESSAGE_START] = -EIO;
+	fake.result[MESSAGE_STOP] = -EINVAL;
+	fake.result[MESSAGE_DELETE] = -EINVAL;
+	check_failed_add(ADDED " " DELETED, SYMBOL_IO, "start");
+}
+
+/* Every message but FEATURES is about one device, in its words. */
+static void test_messages_name_the_device(void **state)
+{
+	struct device *device;
+	unsigned type;
+
+	(void)state;
+	fake.next_id = 42;
+	device = add(DEVICE_ID_ANY);
+	begin_delete(device, 0);
+	fake_serve();
+	for (type = MESSAGE_PARAMS; type <= MESSAGE_DELETE; type++) {
+		if (!fake.count[type])
+			continue;
+		assert_int_equal(fake.last[type].id, 42);
+		assert_int_equal(fake.last[type].serial,
+				 fake.last[MESSAGE_ADD].serial);
+	}
+}
+
+static void test_strange_answers(void **state)
+{
+	struct message message = { .magic = MESSAGE_MAGIC,
+				   .type = MESSAGE_STOP,
+				   .result = -EIO,
+				   .serial = 999 };
+	struct device *device = add_quietly();
+
+	(void)state;
+	device_answer(set, &message);
+	message.serial = device->serial;
+	device_answer(set, &message);
+	assert_string_equal(device_state(device), "live");
+	fake_expect("");
+}
+
+/* A slow device holds up no other. */
+static void test_side_by_side(void **state)
+{
+	(void)state;
+	fake.hold[MESSAGE_START] = 1;
+	begin_add(1);
+	fake_serve();
+	assert_int_equal(fake_held(), 1);
+	fake.hold[MESSAGE_START] = 0;
+	begin_add(2);
+	fake_serve();
+	expect_told(&added, SYMBOL_NONE, NULL);
+	assert_int_equal(added.id, 2);
+	begin_delete(device_find(set, 2), 0);
+	fake_serve();
+	expect_told(&deleted, SYMBOL_NONE, NULL);
+	assert_string_equal(device_state(device_find(set, 1)), "adding");
+	fake_release(MESSAGE_START);
+	expect_told(&added, SYMBOL_NONE, NULL);
+	assert_int_equal(added.id, 1);
+}
+
+/* ---- delete ---- */
+
+static void test_delete(void **state)
+{
+	struct device *device = add_quietly();
+	uint64_t seq = set->seq;
+	unsigned fds = count_fds();
+
+	(void)state;
+	fake.hold[MESSAGE_STOP] = 1;
+	begin_delete(device, 0);
+	fake_serve();
+	assert_string_equal(device_state(device), "deleting");
+	fake_release(MESSAGE_STOP);
+	fake_expect("BUSY " DELETED);
+	expect_told(&deleted, SYMBOL_NONE, NULL);
+	expect_gone();
+	assert_true(set->seq > seq);
+	assert_int_equal(empties, 1);
+	assert_int_equal(count_fds(), fds - 1);
+	assert_int_equal(fake.last[MESSAGE_DELETE].number, 0);
+}
+
+static void test_delete_by_force(void **state)
+{
+	struct device *device = add_quietly();
+
+	(void)state;
+	fake.result[MESSAGE_BUSY] = -EBUSY;
+	begin_delete(device, 1);
+	fake_serve();
+	fake_expect(DELETED);
+	expect_told(&deleted, SYMBOL_NONE, NULL);
+	expect_gone();
+	assert_int_equal(fake.last[MESSAGE_DELETE].number, 1);
+}
+
+/* A kernel that knows itself whether a disk is in use has the last word. */
+static void test_delete_with_try_stop(void **state)
+{
+	(void)state;
+	fake.features = FAKE_FEATURES_NEW;
+	begin_delete(add_quietly(), 0);
+	fake_serve();
+	fake_expect("BUSY TRY_STOP q1- q0- close DELETE");
+	expect_told(&deleted, SYMBOL_NONE, NULL);
+	/* By force: no question. */
+	begin_delete(add_quietly(), 1);
+	fake_serve();
+	fake_expect(DELETED);
+	expect_gone();
+}
+
+static void test_try_stop_fails(void **state)
+{
+	(void)state;
+	fake.features = FAKE_FEATURES_NEW;
+	fake.result[MESSAGE_TRY_STOP] = -EOPNOTSUPP;
+	begin_delete(add_quietly(), 0);
+	fake_serve();
+	fake_expect("BUSY TRY_STOP " DELETED);
+	expect_told(&deleted, SYMBOL_NONE, NULL);
+	expect_gone();
+}
+
+/* In use: looked at for a second, then refused, and the disk goes on. */
+static void test_busy(void **state)
+{
+	struct device *device = add_quietly();
+
+	(void)state;
+	fake.result[MESSAGE_BUSY] = -EBUSY;
+	begin_delete(device, 0);
+	fake_serve();
+	fake_pass_time(0.8);
+	assert_int_equal(deleted.count, 0);
+	assert_string_equal(device_state(device), "live");
+	fake_pass_time(0.5);
+	expect_told(&deleted, SYMBOL_BUSY, "mounted on /mnt");
+	assert_non_null(strstr(deleted.failure.text, "ublkb0"));
+	assert_string_equal(device_state(device), "live");
+	assert_true(fake.count[MESSAGE_BUSY] >= 5 &&
+		    fake.count[MESSAGE_BUSY] <= 15);
+	assert_int_equal(fake.count[MESSAGE_STOP], 0);
+	/* Nothing goes on behind it. */
+	fake_forget();
+	fake_pass_time(3);
+	fake_expect("");
+	/* And later it can be had. */
+	fake.result[MESSAGE_BUSY] = 0;
+	begin_delete(device, 0);
+	fake_serve();
+	fake_expect("BUSY " DELETED);
+	expect_told(&deleted, SYMBOL_NONE, NULL);
+}
+
+/* A mount does not go away by itself: told at once. */
+static void test_busy_for_long(void **state)
+{
+	struct device *device = add_quietly();
+
+	(void)state;
+	fake.result[MESSAGE_BUSY] = -EBUSY;
+	fake.use_lasts = 1;
+	begin_delete(device, 0);
+	fake_serve();
+	expect_told(&deleted, SYMBOL_BUSY, "mounted on /mnt");
+	fake_pass_time(2);
+	fake_expect("BUSY");
+	assert_string_equal(device_state(device), "live");
+}
+
+static void test_busy_for_a_moment(void **state)
+{
+	struct device *device = add_quietly();
+
+	(void)state;
+	fake.result[MESSAGE_BUSY] = -EBUSY;
+	begin_delete(device, 0);
+	fake_serve();
+	fake_pass_time(0.5);
+	fake.result[MESSAGE_BUSY] = 0;
+	fake_pass_time(0.2);
+	expect_told(&deleted, SYMBOL_NONE, NULL);
+	expect_gone();
+}
+
+/* Opened between the look and the stop. */
+static void test_try_stop_is_busy(void **state)
+{
+	struct device *device;
+
+	(void)state;
+	fake.features = FAKE_FEATURES_NEW;
+	fake.result[MESSAGE_TRY_STOP] = -EBUSY;
+	device = add_quietly();
+	begin_delete(device, 0);
+	fake_serve();
+	fake_pass_time(0.5);
+	assert_int_equal(deleted.count, 0);
+	fake_pass_time(1);
+	expect_told(&deleted, SYMBOL_BUSY, "ublkb0");
+	assert_string_equal(device_state(device), "live");
+	assert_int_equal(fake.count[MESSAGE_STOP], 0);
+	fake.result[MESSAGE_TRY_STOP] = 0;
+	begin_delete(device, 0);
+	fake_serve();
+	expect_told(&deleted, SYMBOL_NONE, NULL);
+}
+
+static void test_busy_cannot_be_told(void **state)
+{
+	struct device *device = add_quietly();
+
+	(void)state;
+	fake.result[MESSAGE_BUSY] = -EIO;
+	begin_delete(device, 0);
+	fake_serve();
+	expect_told(&deleted, SYMBOL_BUSY, NULL);
+	assert_string_equal(device_state(device), "live");
+	assert_int_equal(fake.count[MESSAGE_STOP], 0);
+}
+
+static void test_check(void **state)
+{
+	struct device *device = add_quietly();
+	struct failure failure;
+
+	(void)state;
+	assert_int_equal(device_check(device, on_done, &deleted, &failure), 0);
+	fake_serve();
+	fake_expect("BUSY");
+	expect_told(&deleted, SYMBOL_NONE, NULL);
+	assert_string_equal(device_state(device), "live");
+	fake.result[MESSAGE_BUSY] = -EBUSY;
+	assert_int_equal(device_check(device, on_done, &deleted, &failure), 0);
+	fake_serve();
+	fake_pass_time(1.5);
+	expect_told(&deleted, SYMBOL_BUSY, "mounted");
+	assert_string_equal(device_state(device), "live");
+	/* A check is forgotten by the delete that follows. */
+	fake.result[MESSAGE_BUSY] = 0;
+	begin_delete(device, 0);
+	fake_serve();
+	expect_told(&deleted, SYMBOL_NONE, NULL);
+	expect_gone();
+}
+
+static void test_stop_fails(void **state)
+{
+	(void)state;
+	fake.result[MESSAGE_STOP] = -EINVAL;
+	begin_delete(add_quietly(), 0);
+	fake_serve();
+	fake_expect("BUSY " DELETED);
+	assert_true(log_has("cannot stop"));
+	expect_told(&deleted, SYMBOL_NONE, NULL);
+	expect_gone();
+}
+
+static void test_delete_fails(void **state)
+{
+	(void)state;
+	fake.result[MESSAGE_DELETE] = -EIO;
+	begin_delete(add_quietly(), 0);
+	fake_serve();
+	expect_told(&deleted, SYMBOL_IO, "cannot be deleted");
+	expect_gone();
+	/* Gone already is as good. */
+	fake.result[MESSAGE_DELETE] = -ENODEV;
+	begin_delete(add_quietly(), 0);
+	fake_serve();
+	expect_told(&deleted, SYMBOL_NONE, NULL);
+	expect_gone();
+}
+
+/* One command a device: the second is told what the first is doing. */
+static void test_delete_twice(void **state)
+{
+	struct device *device = add_quietly();
+	struct failure failure;
+
+	(void)state;
+	fake.hold[MESSAGE_BUSY] = fake.hold[MESSAGE_STOP] = 1;
+	begin_delete(device, 0);
+	fake_serve();
+	assert_int_equal(device_delete(device, 0, on_done, &added, &failure),
+			 -1);
+	assert_int_equal(failure.symbol, SYMBOL_BUSY);
+	assert_non_null(strstr(failure.text, "checking"));
+	fake_release(MESSAGE_BUSY);
+	assert_int_equal(device_delete(device, 1, on_done, &added, &failure),
+			 -1);
+	assert_int_equal(failure.symbol, SYMBOL_BUSY);
+	assert_non_null(strstr(failure.text, "deleting"));
+	assert_int_equal(device_check(device, on_done, &added, &failure), -1);
+	fake_release(MESSAGE_STOP);
+	expect_told(&deleted, SYMBOL_NONE, NULL);
+	assert_int_equal(added.count, 0);
+	expect_gone();
+}
+
+static void test_delete_while_adding(void **state)
+{
+	struct failure failure;
+
+	(void)state;
+	fake.hold[MESSAGE_START] = 1;
+	begin_add(0);
+	fake_serve();
+	assert_int_equal(
+		device_delete(set->first, 1, on_done, &deleted, &failure), -1);
+	assert_int_equal(failure.symbol, SYMBOL_BUSY);
+	assert_non_null(strstr(failure.text, "adding"));
+	fake_release(MESSAGE_START);
+	expect_told(&added, SYMBOL_NONE, NULL);
+	assert_int_equal(deleted.count, 0);
+}
+
+/* ---- draining ---- */
+
+/* Tags are given up in their own time, after the answer to STOP. */
+static void test_drain(void **state)
+{
+	(void)state;
+	fake.silent = 1;
+	begin_delete(add_quietly(), 1);
+	fake_serve();
+	fake_expect("STOP");
+	fake_pass_time(0.3);
+	fake_expect("");
+	fake_retire(0);
+	fake_serve();
+	fake_expect("q1- q0- close DELETE");
+	expect_told(&deleted, SYMBOL_NONE, NULL);
+	expect_gone();
+	assert_false(log_has("still holds"));
+}
+
+/* One that is never given up is no reason to hang. */
+static void test_drain_patience(void **state)
+{
+	(void)state;
+	fake.silent = 1;
+	begin_delete(add_quietly(), 1);
+	fake_serve();
+	fake_pass_time(1.8);
+	fake_expect("STOP");
+	fake_pass_time(0.5);
+	fake_expect("q1- q0- close DELETE");
+	assert_true(log_has("still holds"));
+	expect_told(&deleted, SYMBOL_NONE, NULL);
+	expect_gone();
+}
+
+/* A queue with requests in hand must not be closed, however long it takes. */
+static void test_drain_of_owned(void **state)
+{
+	struct device *device = add_quietly();
+
+	(void)state;
+	fake.silent = 1;
+	device->queues[1].port.owned = 3;
+	assert_int_equal(device_owned(device), 3);
+	begin_delete(device, 1);
+	fake_serve();
+	fake_pass_time(10);
+	fake_expect("STOP");
+	device->queues[1].port.owned = 0;
+	fake_retire(0);
+	fake_serve();
+	fake_expect("q1- q0- close DELETE");
+	expect_told(&deleted, SYMBOL_NONE, NULL);
+}
+
+/* Both: when the last request is done, a silent tag is still no reason. */
+static void test_drain_of_owned_and_silent(void **state)
+{
+	struct device *device = add_quietly();
+
+	(void)state;
+	fake.silent = 1;
+	device->queues[0].port.owned = 1;
+	begin_delete(device, 1);
+	fake_serve();
+	fake_pass_time(1);
+	fake_expect("STOP");
+	device->queues[0].port.owned = 0;
+	device->queues[0].retired = 1;
+	fake_pass_time(5);
+	fake_expect("q1- q0- close DELETE");
+	expect_told(&deleted, SYMBOL_NONE, NULL);
+	expect_gone();
+}
+
+/* ---- the end of all ---- */
+
+static void test_delete_all_of_none(void **state)
+{
+	(void)state;
+	device_delete_all(set);
+	assert_int_equal(empties, 1);
+	fake_expect("");
+}
+
+static void test_delete_all(void **state)
+{
+	(void)state;
+	add(0);
+	add(1);
+	add(2);
+	fake_forget();
+	fake.result[MESSAGE_BUSY] = -EBUSY;
+	device_delete_all(set);
+	fake_expect("STOP STOP STOP");
+	fake_serve();
+	expect_gone();
+	assert_int_equal(empties, 1);
+	assert_int_equal(fake.count[MESSAGE_BUSY], 0);
+	assert_int_equal(fake.count[MESSAGE_DELETE], 3);
+}
+
+/*
+ * While an add waits for the answer of one step: it is rolled back from there,
+ * and told why.
+ */
+static void doom_during(uint32_t type, const char *before, const char *after)
+{
+	fake.features = FAKE_FEATURES_OLD;
+	fake.hold[type] = 1;
+	begin_add(DEVICE_ID_ANY);
+	fake_serve();
+	fake_expect(before);
+	device_delete_all(set);
+	fake_serve();
+	assert_int_equal(empties, 0);
+	fake_release(type);
+	fake_pass_time(1);
+	fake_expect(after);
+	expect_told(&added, SYMBOL_STATE, "stopping");
+	expect_gone();
+	assert_int_equal(empties, 1);
+}
+
+static void test_doomed_in_features(void **state)
+{
+	(void)state;
+	fake.features = FAKE_FEATURES_OLD;
+	fake.hold[MESSAGE_FEATURES] = 1;
+	begin_add(DEVICE_ID_ANY);
+	fake_serve();
+	device_delete_all(set);
+	fake_release(MESSAGE_FEATURES);
+	/* However far it goes, nothing of it stays. */
+	assert_int_equal(fake.count[MESSAGE_ADD], fake.count[MESSAGE_DELETE]);
+	assert_int_equal(fake.count[MESSAGE_START], 0);
+	expect_told(&added, SYMBOL_STATE, "stopping");
+	expect_gone();
+}
+
+static void test_doomed_in_add(void **state)
+{
+	(void)state;
+	doom_during(MESSAGE_ADD, "FEATURES ADD", "DELETE");
+}
+
+static void test_doomed_in_start(void **state)
+{
+	(void)state;
+	doom_during(MESSAGE_START, ADDED, DELETED);
+}
+
+static void test_doomed_in_timeout(void **state)
+{
+	(void)state;
+	doom_during(MESSAGE_TIMEOUT, ADDED " TIMEOUT", DELETED);
+}
+
+static void test_doomed_in_params(void **state)
+{
+	(void)state;
+	fake.hold[MESSAGE_PARAMS] = 1;
+	begin_add(DEVICE_ID_ANY);
+	fake_serve();
+	device_delete_all(set);
+	fake_release(MESSAGE_PARAMS);
+	assert_int_equal(fake.count[MESSAGE_DELETE], 1);
+	expect_told(&added, SYMBOL_STATE, "stopping");
+	expect_gone();
+}
+
+static void test_doomed_add_that_fails(void **state)
+{
+	(void)state;
+	fake.hold[MESSAGE_ADD] = 1;
+	begin_add(DEVICE_ID_ANY);
+	fake_serve();
+	device_delete_all(set);
+	fake.result[MESSAGE_ADD] = -EBUSY;
+	fake_release(MESSAGE_ADD);
+	fake_expect("FEATURES ADD");
+	assert_int_equal(added.count, 1);
+	expect_gone();
+	assert_int_equal(empties, 1);
+}
+
+static void test_doomed_while_opening(void **state)
+{
+	(void)state;
+	fake.open_error = ENOENT;
+	fake.open_failures = 1 << 20;
+	begin_add(DEVICE_ID_ANY);
+	fake_serve();
+	fake_pass_time(0.1);
+	device_delete_all(set);
+	fake_serve();
+	fake_pass_time(6);
+	assert_int_equal(fake.count[MESSAGE_DELETE], 1);
+	assert_int_equal(fake.count[MESSAGE_START], 0);
+	assert_int_equal(added.count, 1);
+	assert_int_not_equal(added.failure.symbol, SYMBOL_NONE);
+	expect_gone();
+}
+
+static void test_doomed_while_looking(void **state)
+{
+	(void)state;
+	fake.node_after = 1 << 20;
+	begin_add(DEVICE_ID_ANY);
+	fake_serve();
+	fake_pass_time(0.1);
+	fake_forget();
+	device_delete_all(set);
+	fake_serve();
+	fake_expect(DELETED);
+	expect_told(&added, SYMBOL_STATE, "stopping");
+	expect_gone();
+}
+
+/* A delete that is under way ends as it would have, and is told so. */
+static void finish_during(uint32_t type)
+{
+	begin_delete(add_quietly(), 0);
+	fake_serve();
+	assert_true(fake_held() == 1 || type == MESSAGE_BUSY);
+	device_delete_all(set);
+	fake.result[MESSAGE_BUSY] = fake.result[MESSAGE_TRY_STOP] = -EBUSY;
+	fake_release(type);
+	fake_pass_time(0.5);
+	expect_told(&deleted, SYMBOL_NONE, NULL);
+	expect_gone();
+	assert_int_equal(empties, 1);
+	assert_int_equal(fake.count[MESSAGE_DELETE], 1);
+}
+
+static void test_delete_all_in_busy(void **state)
+{
+	(void)state;
+	fake.hold[MESSAGE_BUSY] = 1;
+	finish_during(MESSAGE_BUSY);
+}
+
+/* While it waits to look again. */
+static void test_delete_all_between_looks(void **state)
+{
+	(void)state;
+	fake.result[MESSAGE_BUSY] = -EBUSY;
+	finish_during(MESSAGE_BUSY);
+}
+
+static void test_delete_all_in_try_stop(void **state)
+{
+	(void)state;
+	fake.features = FAKE_FEATURES_NEW;
+	fake.hold[MESSAGE_TRY_STOP] = 1;
+	finish_during(MESSAGE_TRY_STOP);
+}
+
+static void test_delete_all_in_stop(void **state)
+{
+	(void)state;
+	fake.hold[MESSAGE_STOP] = 1;
+	finish_during(MESSAGE_STOP);
+}
+
+static void test_delete_all_in_delete(void **state)
+{
+	(void)state;
+	fake.hold[MESSAGE_DELETE] = 1;
+	finish_during(MESSAGE_DELETE);
+}
+
+static void test_delete_all_in_check(void **state)
+{
+	struct device *device = add_quietly();
+	struct failure failure;
+
+	(void)state;
+	fake.hold[MESSAGE_BUSY] = 1;
+	assert_int_equal(device_check(device, on_done, &deleted, &failure), 0);
+	fake_serve();
+	device_delete_all(set);
+	fake_release(MESSAGE_BUSY);
+	fake_expect("BUSY " DELETED);
+	assert_int_equal(deleted.count, 1);
+	expect_gone();
+}
+
+/* ---- without the keeper ---- */
+
+/* Whatever is waited for, who asked is told once, and nothing more is done. */
+static void lose_keeper(struct told *told)
+{
+	fake_serve();
+	fake_forget();
+	fake_end_keeper();
+	device_keeper_gone(set);
+	expect_told(told, SYMBOL_STATE, "keeper");
+	fake_pass_time(10);
+	fake_expect("");
+	assert_int_equal(added.count, 0);
+	assert_int_equal(deleted.count, 0);
+}
+
+static void lose_keeper_in_add(uint32_t type)
+{
+	fake.features = FAKE_FEATURES_OLD;
+	fake.hold[type] = 1;
+	begin_add(DEVICE_ID_ANY);
+	lose_keeper(&added);
+}
+
+static void test_keeper_gone_in_features(void **state)
+{
+	(void)state;
+	lose_keeper_in_add(MESSAGE_FEATURES);
+}
+
+static void test_keeper_gone_in_add(void **state)
+{
+	(void)state;
+	lose_keeper_in_add(MESSAGE_ADD);
+}
+
+static void test_keeper_gone_in_params(void **state)
+{
+	(void)state;
+	lose_keeper_in_add(MESSAGE_PARAMS);
+}
+
+static void test_keeper_gone_in_start(void **state)
+{
+	(void)state;
+	lose_keeper_in_add(MESSAGE_START);
+}
+
+static void test_keeper_gone_in_timeout(void **state)
+{
+	(void)state;
+	lose_keeper_in_add(MESSAGE_TIMEOUT);
+}
+
+static void test_keeper_gone_while_opening(void **state)
+{
+	(void)state;
+	fake.open_error = ENOENT;
+	fake.open_failures = 1 << 20;
+	begin_add(DEVICE_ID_ANY);
+	lose_keeper(&added);
+}
+
+static void test_keeper_gone_in_busy(void **state)
+{
+	struct device *device = add_quietly();
+
+	(void)state;
+	fake.hold[MESSAGE_BUSY] = 1;
+	begin_delete(device, 0);
+	lose_keeper(&deleted);
+	assert_string_equal(device_state(device), "live");
+}
+
+static void test_keeper_gone_between_looks(void **state)
+{
+	struct device *device = add_quietly();
+
+	(void)state;
+	fake.result[MESSAGE_BUSY] = -EBUSY;
+	begin_delete(device, 0);
+	lose_keeper(&deleted);
+	assert_string_equal(device_state(device), "live");
+}
+
+static void test_keeper_gone_in_stop(void **state)
+{
+	(void)state;
+	fake.hold[MESSAGE_STOP] = 1;
+	begin_delete(add_quietly(), 1);
+	lose_keeper(&deleted);
+}
+
+static void test_keeper_gone_in_delete(void **state)
+{
+	(void)state;
+	fake.hold[MESSAGE_DELETE] = 1;
+	begin_delete(add_quietly(), 1);
+	lose_keeper(&deleted);
+}
+
+static void test_keeper_gone_in_try_stop(void **state)
+{
+	(void)state;
+	fake.features = FAKE_FEATURES_NEW;
+	fake.hold[MESSAGE_TRY_STOP] = 1;
+	begin_delete(add_quietly(), 0);
+	lose_keeper(&deleted);
+}
+
+/* A device that is live and not asked for anything goes on. */
+static void test_keeper_gone_while_live(void **state)
+{
+	struct device *device = add_quietly();
+
+	(void)state;
+	fake_end_keeper();
+	device_keeper_gone(set);
+	assert_string_equal(device_state(device), "live");
+	assert_int_equal(device->open_queues, QUEUES);
+	assert_int_equal(added.count, 0);
+}
+
+/* The channel is found closed only when something is sent. */
+static void test_send_fails(void **state)
+{
+	struct device *device = add_quietly();
+
+	(void)state;
+	fake_end_keeper();
+	begin_delete(device, 0);
+	fake_pass_time(1.5);
+	assert_int_equal(deleted.count, 1);
+	assert_int_not_equal(deleted.failure.symbol, SYMBOL_NONE);
+	deleted.count = 0;
+	assert_string_equal(device_state(device), "live");
+	begin_add(5);
+	fake_pass_time(0.1);
+	assert_int_equal(added.count, 1);
+	assert_int_not_equal(added.failure.symbol, SYMBOL_NONE);
+	assert_null(device_find(set, 5));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+#define TEST(name) cmocka_unit_test_setup_teardown(name, start, stop)
+		TEST(test_add),
+		TEST(test_add_on_old_kernel),
+		TEST(test_timeout_fails),
+		TEST(test_what_the_driver_is_told),
+		TEST(test_plain_params),
+		TEST(test_what_the_driver_gave),
+		TEST(test_set_is_sorted),
+		TEST(test_find),
+		TEST(test_no_driver),
+		TEST(test_no_permission),
+		TEST(test_features_are_missing),
+		TEST(test_flags_are_dropped),
+		TEST(test_add_fails),
+		TEST(test_params_fail),
+		TEST(test_open_fails),
+		TEST(test_open_is_retried),
+		TEST(test_open_patience),
+		TEST(test_queue_fails),
+		TEST(test_out_of_memory),
+		TEST(test_start_fails),
+		TEST(test_fetch_is_refused),
+		TEST(test_fetch_is_refused_later),
+		TEST(test_node_comes_late),
+		TEST(test_node_never_comes),
+		TEST(test_undoing_fails),
+		TEST(test_messages_name_the_device),
+		TEST(test_strange_answers),
+		TEST(test_side_by_side),
+		TEST(test_delete),
+		TEST(test_delete_by_force),
+		TEST(test_delete_with_try_stop),
+		TEST(test_try_stop_fails),
+		TEST(test_busy),
+		TEST(test_busy_for_long),
+		TEST(test_busy_for_a_moment),
+		TEST(test_try_stop_is_busy),
+		TEST(test_busy_cannot_be_told),
+		TEST(test_check),
+		TEST(test_stop_fails),
+		TEST(test_delete_fails),
+		TEST(test_delete_twice),
+		TEST(test_delete_while_adding),
+		TEST(test_drain),
+		TEST(test_drain_patience),
+		TEST(test_drain_of_owned),
+		TEST(test_drain_of_owned_and_silent),
+		TEST(test_delete_all_of_none),
+		TEST(test_delete_all),
+		TEST(test_doomed_in_features),
+		TEST(test_doomed_in_add),
+		TEST(test_doomed_in_params),
+		TEST(test_doomed_in_start),
+		TEST(test_doomed_in_timeout),
+		TEST(test_doomed_add_that_fails),
+		TEST(test_doomed_while_opening),
+		TEST(test_doomed_while_looking),
+		TEST(test_delete_all_in_busy),
+		TEST(test_delete_all_between_looks),
+		TEST(test_delete_all_in_try_stop),
+		TEST(test_delete_all_in_stop),
+		TEST(test_delete_all_in_delete),
+		TEST(test_delete_all_in_check),
+		TEST(test_keeper_gone_in_features),
+		TEST(test_keeper_gone_in_add),
+		TEST(test_keeper_gone_in_params),
+		TEST(test_keeper_gone_in_start),
+		TEST(test_keeper_gone_in_timeout),
+		TEST(test_keeper_gone_while_opening),
+		TEST(test_keeper_gone_in_busy),
+		TEST(test_keeper_gone_between_looks),
+		TEST(test_keeper_gone_in_stop),
+		TEST(test_keeper_gone_in_delete),
+		TEST(test_keeper_gone_in_try_stop),
+		TEST(test_keeper_gone_while_live),
+		TEST(test_send_fails),
+#undef TEST
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,275 @@
+/* How much memory there is, read from files of the test's own. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "memory.h"
+#include "support.h"
+
+#define MIB (1ULL << 20)
+
+static void set_host(uint64_t available, uint64_t dirty, uint64_t writeback)
+{
+	char text[512];
+
+	snprintf(text, sizeof(text),
+		 "MemTotal:       9999999 kB\n"
+		 "MemFree:        8888888 kB\n"
+		 "MemAvailable:   %llu kB\n"
+		 "SwapCached:     7777777 kB\n"
+		 "Dirty:          %llu kB\n"
+		 "Writeback:      %llu kB\n"
+		 "WritebackTmp:   6666666 kB\n",
+		 (unsigned long long)available / 1024,
+		 (unsigned long long)dirty / 1024,
+		 (unsigned long long)writeback / 1024);
+	test_file("proc/meminfo", text);
+}
+
+/* A cgroup's file; `folder` is "" or "/a/b". */
+static void set_group(const char *folder, const char *file, const char *text)
+{
+	char path[256];
+
+	snprintf(path, sizeof(path), "sys/fs/cgroup%s/%s", folder, file);
+	test_file(path, text);
+}
+
+static void set_bytes(const char *folder, const char *file, uint64_t bytes)
+{
+	char text[32];
+
+	snprintf(text, sizeof(text), "%llu\n", (unsigned long long)bytes);
+	set_group(folder, file, text);
+}
+
+static int start(void **state)
+{
+	(void)state;
+	memory_set_root(test_folder());
+	return 0;
+}
+
+static int stop(void **state)
+{
+	(void)state;
+	test_folder_remove();
+	return 0;
+}
+
+static void expect(uint64_t bytes)
+{
+	uint64_t room = memory_headroom();
+
+	if (room != bytes)
+		fail_msg("%llu bytes of headroom, not %llu",
+			 (unsigned long long)room, (unsigned long long)bytes);
+}
+
+static void test_host(void **state)
+{
+	(void)state;
+	set_host(500 * MIB, 0, 0);
+	expect(500 * MIB);
+	set_host(500 * MIB, 30 * MIB, 20 * MIB);
+	expect(450 * MIB);
+	set_host(500 * MIB, 400 * MIB, 200 * MIB);
+	expect(0);
+	set_host(0, 0, 0);
+	expect(0);
+}
+
+static void test_no_files(void **state)
+{
+	(void)state;
+	expect(UINT64_MAX);
+	assert_int_equal(memory_take(1ULL << 60, 0), 0);
+}
+
+/* A host of more than 4 TiB: numbers of more than 32 bits. */
+static void test_large_host(void **state)
+{
+	(void)state;
+	set_host(6ULL << 40, 1ULL << 30, 0);
+	expect((6ULL << 40) - (1ULL << 30));
+}
+
+static void test_group(void **state)
+{
+	(void)state;
+	set_host(500 * MIB, 0, 0);
+	test_file("proc/self/cgroup", "0::/a/b\n");
+	expect(500 * MIB);
+	set_group("/a/b", "memory.max", "max\n");
+	set_group("/a/b", "memory.high", "max\n");
+	set_bytes("/a/b", "memory.current", 400 * MIB);
+	expect(500 * MIB);
+	set_bytes("/a/b", "memory.max", 450 * MIB);
+	expect(50 * MIB);
+	set_bytes("/a/b", "memory.high", 420 * MIB);
+	expect(20 * MIB);
+	set_group("/a/b", "memory.max", "max\n");
+	expect(20 * MIB);
+	set_bytes("/a/b", "memory.high", 300 * MIB);
+	expect(0);
+	/* The host is what runs short first. */
+	set_bytes("/a/b", "memory.high", 4000 * MIB);
+	expect(500 * MIB);
+}
+
+static void test_droppable(void **state)
+{
+	char text[256];
+
+	(void)state;
+	set_host(500 * MIB, 0, 0);
+	test_file("proc/self/cgroup", "0::/a\n");
+	set_bytes("/a", "memory.max", 400 * MIB);
+	set_bytes("/a", "memory.current", 390 * MIB);
+	expect(10 * MIB);
+	snprintf(text, sizeof(text),
+		 "anon 1\nfile 999999999\ninactive_anon 888888888\n"
+		 "active_anon 777777777\ninactive_file %llu\n"
+		 "active_file %llu\nfile_dirty %llu\nfile_writeback %llu\n",
+		 100 * MIB, 50 * MIB, 20 * MIB, 10 * MIB);
+	set_group("/a", "memory.stat", text);
+	expect(130 * MIB);
+	/* More dirty than droppable. */
+	set_group("/a", "memory.stat",
+		  "inactive_file 1\nactive_file 1\nfile_dirty 99999999\n");
+	expect(10 * MIB);
+	/* More droppable than in use: at most the limit. */
+	set_group("/a", "memory.stat", "inactive_file 999999999999\n");
+	expect(400 * MIB);
+}
+
+static void test_nested_groups(void **state)
+{
+	(void)state;
+	set_host(900 * MIB, 0, 0);
+	test_file("proc/self/cgroup", "0::/a/b/c\n");
+	set_bytes("/a/b/c", "memory.max", 600 * MIB);
+	set_bytes("/a/b/c", "memory.current", 100 * MIB);
+	expect(500 * MIB);
+	set_bytes("/a/b", "memory.max", 500 * MIB);
+	set_bytes("/a/b", "memory.current", 450 * MIB);
+	expect(50 * MIB);
+	set_bytes("/a", "memory.high", 480 * MIB);
+	set_bytes("/a", "memory.current", 460 * MIB);
+	expect(20 * MIB);
+	/* One beside ours is none of our business. */
+	set_bytes("/a/x", "memory.max", 1);
+	set_bytes("/a/x", "memory.current", 1);
+	expect(20 * MIB);
+}
+
+/*
+ * In a container the root of what is mounted is a group with limits, whether
+ * we live in it or below.
+ */
+static void test_mount_root(void **state)
+{
+	(void)state;
+	set_host(900 * MIB, 0, 0);
+	test_file("proc/self/cgroup", "0::/\n");
+	set_bytes("", "memory.max", 300 * MIB);
+	set_bytes("", "memory.current", 100 * MIB);
+	expect(200 * MIB);
+	test_file("proc/self/cgroup", "0::/init.scope\n");
+	expect(200 * MIB);
+}
+
+/* Version 1 beside version 2, and a line that is cut. */
+static void test_cgroup_file(void **state)
+{
+	(void)state;
+	set_host(900 * MIB, 0, 0);
+	set_bytes("/a", "memory.max", 300 * MIB);
+	set_bytes("/a", "memory.current", 100 * MIB);
+	test_file("proc/self/cgroup",
+		  "12:memory:/x\n1:name=systemd:/y\n0::/a\n");
+	expect(200 * MIB);
+	test_file("proc/self/cgroup", "0::/a");
+	expect(200 * MIB);
+	test_file("proc/self/cgroup", "12:memory:/x\n1:name=systemd:/a\n");
+	expect(900 * MIB);
+	test_file("proc/self/cgroup", "");
+	expect(900 * MIB);
+}
+
+/* A limit without the rest of its files is not a limit of zero. */
+static void test_half_a_group(void **state)
+{
+	(void)state;
+	set_host(900 * MIB, 0, 0);
+	test_file("proc/self/cgroup", "0::/a\n");
+	set_bytes("/a", "memory.max", 300 * MIB);
+	expect(900 * MIB);
+}
+
+/* One look a step: what is granted once is not looked for again. */
+static void test_steps(void **state)
+{
+	unsigned i;
+
+	(void)state;
+	set_host(100 * MIB, 0, 0);
+	assert_int_equal(memory_take(4096, 50 * MIB), 0);
+	set_host(0, 0, 0);
+	for (i = 1; i < MEMORY_STEP / 4096; i++)
+		assert_int_equal(memory_take(4096, 50 * MIB), 0);
+	assert_int_equal(memory_take(4096, 50 * MIB), -ENOSPC);
+	assert_int_equal(memory_take(4096, 0), -ENOSPC);
+	set_host(100 * MIB, 0, 0);
+	assert_int_equal(memory_take(4096, 50 * MIB), 0);
+}
+
+static void test_reserve(void **state)
+{
+	(void)state;
+	set_host(80 * MIB, 0, 0);
+	assert_int_equal(memory_take(4096, 72 * MIB), 0);
+	set_host(80 * MIB - 4096, 0, 0);
+	/* Granted for 72 MiB: it holds for less, but not for more. */
+	assert_int_equal(memory_take(4096, 10 * MIB), 0);
+	assert_int_equal(memory_take(4096, 72 * MIB), 0);
+	assert_int_equal(memory_take(4096, 73 * MIB), -ENOSPC);
+	/* The refusal ended the credit: the next one looks. */
+	assert_int_equal(memory_take(4096, 72 * MIB), -ENOSPC);
+	assert_int_equal(memory_take(4096, 71 * MIB), 0);
+	assert_int_equal(memory_take(4096, UINT64_MAX), -ENOSPC);
+}
+
+static void test_large_take(void **state)
+{
+	(void)state;
+	set_host(100 * MIB, 0, 0);
+	assert_int_equal(memory_take(100 * MIB + 1, 0), -ENOSPC);
+	assert_int_equal(memory_take(100 * MIB, 1), -ENOSPC);
+	assert_int_equal(memory_take(100 * MIB, 0), 0);
+	/* All of it is taken, nothing left over. */
+	set_host(0, 0, 0);
+	assert_int_equal(memory_take(1, 0), -ENOSPC);
+	assert_int_equal(memory_take(UINT64_MAX, 0), -ENOSPC);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_host, start, stop),
+		cmocka_unit_test_setup_teardown(test_no_files, start, stop),
+		cmocka_unit_test_setup_teardown(test_large_host, start, stop),
+		cmocka_unit_test_setup_teardown(test_group, start, stop),
+		cmocka_unit_test_setup_teardown(test_droppable, start, stop),
+		cmocka_unit_test_setup_teardown(test_nested_groups, start,
+						stop),
+		cmocka_unit_test_setup_teardown(test_mount_root, start, stop),
+		cmocka_unit_test_setup_teardown(test_cgroup_file, start, stop),
+		cmocka_unit_test_setup_teardown(test_half_a_group, start, stop),
+		cmocka_unit_test_setup_teardown(test_steps, start, stop),
+		cmocka_unit_test_setup_teardown(test_reserve, start, stop),
+		cmocka_unit_test_setup_teardown(test_large_take, start, stop),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,502 @@
+/* One queue: FETCH, dispatch, COMMIT, and the end of its tags. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "fakering.h"
+#include "queue.h"
+
+#define DEPTH	 128
+#define QUEUE_ID 3
+
+/* ---- a target that keeps what it gets, or answers at once ---- */
+
+static struct {
+	struct io *ios[DEPTH];
+	unsigned count;
+	int at_once;
+	int error; /* to answer with */
+} got;
+
+static void submit(struct target *target, struct io *io)
+{
+	(void)target;
+	assert_true(got.count < DEPTH || got.at_once);
+	if (got.at_once)
+		io_done(io, got.error);
+	else
+		got.ios[got.count++] = io;
+}
+
+static const struct target_ops ops = { .name = "test", .submit = submit };
+static struct target target = { &ops };
+
+/* ---- what the owner is told ---- */
+
+static struct {
+	unsigned retired, refused;
+	int error;
+	int close; /* close the queue from within */
+} told;
+
+static struct queue queue;
+static int owner;
+
+static void on_event(struct queue *at, int error)
+{
+	assert_ptr_equal(at, &queue);
+	assert_ptr_equal(at->owner, &owner);
+	if (error) {
+		told.refused++;
+		told.error = error;
+		return;
+	}
+	told.retired++;
+	if (told.close)
+		queue_close(at);
+}
+
+/* ---- a char device: a file whose pages the queue maps ---- */
+
+static int device;
+
+static void describe(uint16_t tag, uint32_t op_flags, uint64_t sector,
+		     uint32_t sectors)
+{
+	struct ublk_io_desc descriptor = { .op_flags = op_flags,
+					   .nr_sectors = sectors,
+					   .start_sector = sector };
+	size_t page = (size_t)sysconf(_SC_PAGESIZE);
+	off_t at = (off_t)(QUEUE_ID * UBLK_DESC_SPAN(page) +
+			   tag * sizeof(descriptor));
+
+	assert_int_equal(pwrite(device, &descriptor, sizeof(descriptor), at),
+			 sizeof(descriptor));
+}
+
+/* The driver delivers a request under a tag. */
+static void deliver(uint16_t tag, uint32_t op_flags, uint64_t sector,
+		    uint32_t sectors)
+{
+	describe(tag, op_flags, sector, sectors);
+	fake_complete(tag, 0);
+}
+
+static int open_queue(void)
+{
+	return queue_open(&queue, test_loop, device, QUEUE_ID, DEPTH, &target,
+			  on_event, &owner);
+}
+
+static int start_closed(void **state)
+{
+	(void)state;
+	test_loop_open();
+	fake_ring_start();
+	memset(&got, 0, sizeof(got));
+	memset(&told, 0, sizeof(told));
+	memset(&queue, 0x5a, sizeof(queue));
+	device = memfd_create("test", MFD_CLOEXEC);
+	assert_int_equal(ftruncate(device, 1 << 20), 0);
+	return 0;
+}
+
+static int start(void **state)
+{
+	start_closed(state);
+	assert_int_equal(open_queue(), 0);
+	while (fake_next_command())
+		;
+	return 0;
+}
+
+static int stop_closed(void **state)
+{
+	(void)state;
+	fake_ring_stop();
+	close(device);
+	test_loop_close();
+	log_forget();
+	return 0;
+}
+
+static int stop(void **state)
+{
+	queue.port.owned = 0;
+	queue_close(&queue);
+	return stop_closed(state);
+}
+
+static void expect_commit(uint16_t tag, int32_t result)
+{
+	const struct fake_command *put = fake_next_command();
+
+	assert_non_null(put);
+	assert_int_equal(put->op, UBLK_IO_COMMIT_AND_FETCH_REQ);
+	assert_int_equal(put->fd, -1);
+	assert_int_equal(put->data, tag);
+	assert_int_equal(put->command.q_id, QUEUE_ID);
+	assert_int_equal(put->command.tag, tag);
+	assert_int_equal(put->command.result, result);
+	assert_int_equal(put->command.addr, 0);
+}
+
+static void test_every_tag_is_fetched(void **state)
+{
+	const struct fake_command *put;
+	uint16_t tag;
+
+	(void)state;
+	assert_int_equal(open_queue(), 0);
+	assert_int_equal(fake_ring.registered, device);
+	assert_true(fake_ring.entries >= DEPTH);
+	for (tag = 0; tag < DEPTH; tag++) {
+		put = fake_next_command();
+		assert_non_null(put);
+		assert_int_equal(put->op, UBLK_IO_FETCH_REQ);
+		assert_int_equal(put->fd, -1);
+		assert_int_equal(put->data, tag);
+		assert_int_equal(put->command.q_id, QUEUE_ID);
+		assert_int_equal(put->command.tag, tag);
+		assert_int_equal(put->command.result, 0);
+		assert_int_equal(put->command.addr, 0);
+	}
+	assert_null(fake_next_command());
+	assert_int_equal(fake_ring.submitted, DEPTH);
+	assert_int_equal(fake_ring.submits, 1);
+	assert_int_equal(queue.port.owned, 0);
+	assert_false(queue_is_retired(&queue));
+	queue_close(&queue);
+	assert_int_equal(fake_ring.destroyed, 1);
+}
+
+/* Every step of opening can fail, and is undone. */
+static void check_open_fails(int error, unsigned rings)
+{
+	static const struct queue zero;
+	unsigned fds = count_fds();
+
+	fake_ring.created = fake_ring.destroyed = 0;
+	assert_int_equal(open_queue(), error);
+	assert_int_equal(fake_ring.created, rings);
+	assert_int_equal(fake_ring.destroyed, rings);
+	assert_memory_equal(&queue, &zero, sizeof(zero));
+	assert_int_equal(count_fds(), fds);
+	turn(2);
+}
+
+static void test_open_fails(void **state)
+{
+	int memory = device;
+
+	(void)state;
+	fake_ring.create_error = -EMFILE;
+	check_open_fails(-EMFILE, 0);
+	fake_ring.create_error = 0;
+	fake_ring.register_error = -ENOMEM;
+	check_open_fails(-ENOMEM, 1);
+	fake_ring.register_error = 0;
+	fake_ring.put_error = -EBUSY;
+	check_open_fails(-EBUSY, 1);
+	fake_ring.put_error = 0;
+	fake_ring.submit_error = -EAGAIN;
+	fake_ring.submit_failures = 1;
+	check_open_fails(-EAGAIN, 1);
+	device = open("/dev/null", O_RDWR); /* cannot be mapped */
+	check_open_fails(-ENODEV, 0);
+	close(device);
+	device = memory;
+	assert_int_equal(open_queue(), 0);
+	queue_close(&queue);
+}
+
+static void test_close_is_harmless(void **state)
+{
+	(void)state;
+	memset(&queue, 0, sizeof(queue));
+	queue_close(&queue);
+	assert_int_equal(open_queue(), 0);
+	queue_close(&queue);
+	queue_close(&queue);
+	assert_int_equal(fake_ring.destroyed, 1);
+	/* Nothing of it is left in the loop. */
+	fake_complete(0, 0);
+	turn(3);
+	assert_int_equal(fake_ring.reaped, 0);
+}
+
+static void test_dispatch(void **state)
+{
+	static const struct {
+		uint32_t op_flags;
+		uint8_t op, flags;
+	} cases[] = {
+		{ UBLK_IO_OP_READ, IO_READ, 0 },
+		{ UBLK_IO_OP_WRITE, IO_WRITE, 0 },
+		{ UBLK_IO_OP_WRITE | UBLK_IO_F_FUA, IO_WRITE, IO_FUA },
+		{ UBLK_IO_OP_FLUSH, IO_FLUSH, 0 },
+		{ UBLK_IO_OP_DISCARD, IO_DISCARD, 0 },
+		{ UBLK_IO_OP_WRITE_ZEROES, IO_WRITE_ZEROES, 0 },
+		{ UBLK_IO_OP_WRITE_ZEROES | UBLK_IO_F_NOUNMAP, IO_WRITE_ZEROES,
+		  IO_KEEP_SPACE },
+		/* Hints that mean nothing here. */
+		{ UBLK_IO_OP_READ | 1 << 8 | 1 << 14, IO_READ, 0 },
+	};
+	const struct io *io;
+	uint16_t tag;
+
+	(void)state;
+	for (tag = 0; tag < COUNT(cases); tag++)
+		deliver(tag, cases[tag].op_flags, (1ULL << 33) + tag, 8u + tag);
+	turn(2);
+	assert_int_equal(got.count, COUNT(cases));
+	assert_int_equal(queue.port.owned, COUNT(cases));
+	for (tag = 0; tag < COUNT(cases); tag++) {
+		io = got.ios[tag];
+		assert_ptr_equal(io->port, &queue.port);
+		assert_int_equal(io->tag, tag);
+		assert_int_equal(io->op, cases[tag].op);
+		assert_int_equal(io->flags, cases[tag].flags);
+		assert_true(io->offset == ((1ULL << 33) + tag) * 512);
+		assert_int_equal(io->length, (8u + tag) * 512);
+		assert_int_equal(io->owned, 1);
+	}
+	/* Nothing is committed before it is done. */
+	assert_null(fake_next_command());
+	assert_int_equal(fake_ring.unclean, 0);
+}
+
+/* The flags of the tag's last request do not stick to it. */
+static void test_dispatch_again(void **state)
+{
+	(void)state;
+	deliver(5, UBLK_IO_OP_WRITE | UBLK_IO_F_FUA, 1, 1);
+	turn(2);
+	io_done(got.ios[0], 0);
+	expect_commit(5, 512);
+	deliver(5, UBLK_IO_OP_READ, 2, 3);
+	turn(2);
+	assert_int_equal(got.count, 2);
+	assert_int_equal(got.ios[1]->flags, 0);
+	assert_int_equal(got.ios[1]->op, IO_READ);
+	assert_int_equal(got.ios[1]->length, 3 * 512);
+}
+
+/* What is not known is answered, at once and not by the target. */
+static void test_unknown_op(void **state)
+{
+	static const uint32_t ops_unknown[] = { 4, 10, 15, 0xff };
+	unsigned i;
+
+	(void)state;
+	for (i = 0; i < COUNT(ops_unknown); i++) {
+		deliver((uint16_t)i, ops_unknown[i], 0, 8);
+		turn(2);
+		expect_commit((uint16_t)i, -EOPNOTSUPP);
+	}
+	assert_int_equal(got.count, 0);
+	assert_int_equal(queue.port.owned, 0);
+	assert_int_equal(fake_ring.submitted, fake_ring.put_count);
+}
+
+/* Answers given within a turn go to the kernel together. */
+static void test_one_submit_a_turn(void **state)
+{
+	uint16_t tag;
+
+	(void)state;
+	got.at_once = 1;
+	for (tag = 0; tag < 50; tag++)
+		deliver(tag, UBLK_IO_OP_READ, tag, 8);
+	fake_ring.submits = 0;
+	turn(2);
+	for (tag = 0; tag < 50; tag++)
+		expect_commit(tag, 4096);
+	assert_null(fake_next_command());
+	assert_int_equal(fake_ring.submits, 1);
+	assert_int_equal(fake_ring.submitted, fake_ring.put_count);
+	assert_int_equal(queue.port.owned, 0);
+	assert_int_equal(queue.port.count[IO_READ], 50);
+	assert_int_equal(queue.port.bytes[IO_READ], 50 * 4096);
+}
+
+/* Those given later go at once. */
+static void test_late_answers(void **state)
+{
+	(void)state;
+	deliver(1, UBLK_IO_OP_WRITE, 0, 8);
+	deliver(2, UBLK_IO_OP_WRITE, 0, 8);
+	turn(2);
+	io_done(got.ios[1], 0);
+	expect_commit(2, 4096);
+	assert_int_equal(fake_ring.submitted, fake_ring.put_count);
+	io_done(got.ios[0], -EIO);
+	expect_commit(1, -EIO);
+	assert_int_equal(fake_ring.submitted, fake_ring.put_count);
+	assert_int_equal(queue.port.owned, 0);
+}
+
+/* What is not taken is tried again, without anything else to wake us. */
+static void test_submit_fails(void **state)
+{
+	(void)state;
+	got.at_once = 1;
+	deliver(1, UBLK_IO_OP_READ, 0, 8);
+	fake_ring.submit_error = -EAGAIN;
+	fake_ring.submit_failures = 3;
+	turn(1);
+	assert_int_equal(fake_ring.submitted, DEPTH);
+	assert_int_equal(fake_ring.raises, 1);
+	turn(5);
+	assert_int_equal(fake_ring.submitted, DEPTH + 1);
+	/* And then it sleeps again. */
+	fake_ring.submits = 0;
+	turn(5);
+	assert_int_equal(fake_ring.submits, 0);
+}
+
+static void test_late_submit_fails(void **state)
+{
+	(void)state;
+	deliver(1, UBLK_IO_OP_WRITE, 0, 8);
+	turn(2);
+	fake_ring.submit_error = -EBUSY;
+	fake_ring.submit_failures = 1;
+	io_done(got.ios[0], 0);
+	assert_int_equal(fake_ring.submitted, DEPTH);
+	assert_int_equal(fake_ring.raises, 1);
+	turn(2);
+	assert_int_equal(fake_ring.submitted, DEPTH + 1);
+}
+
+/* One queue has a bounded turn, and comes back for the rest. */
+static void test_turn_is_bounded(void **state)
+{
+	uint16_t tag;
+
+	(void)state;
+	got.at_once = 1;
+	for (tag = 0; tag < DEPTH; tag++)
+		deliver(tag, UBLK_IO_OP_READ, 0, 8);
+	for (tag = 0; tag < DEPTH; tag++)
+		deliver(tag, UBLK_IO_OP_READ, 0, 8);
+	turn(1);
+	assert_true(fake_ring.reaped > 0 && fake_ring.reaped < DEPTH);
+	assert_true(fake_ring.most < DEPTH);
+	assert_int_equal(fake_ring.submitted - DEPTH, fake_ring.reaped);
+	turn(20);
+	assert_int_equal(fake_ring.reaped, 2 * DEPTH);
+	assert_int_equal(fake_ring.submitted, 3 * DEPTH);
+	assert_int_equal(fake_ring.unclean, 0);
+}
+
+static void test_retired(void **state)
+{
+	uint16_t tag;
+
+	(void)state;
+	for (tag = 0; tag < DEPTH - 1; tag++)
+		fake_complete(tag, -ENODEV);
+	turn(5);
+	assert_false(queue_is_retired(&queue));
+	assert_int_equal(told.retired, 0);
+	/* The last one has a request of its own to end first. */
+	deliver(DEPTH - 1, UBLK_IO_OP_WRITE, 0, 8);
+	turn(2);
+	assert_int_equal(got.count, 1);
+	io_done(got.ios[0], -EIO);
+	expect_commit(DEPTH - 1, -EIO);
+	fake_complete(DEPTH - 1, -ENODEV);
+	turn(2);
+	assert_true(queue_is_retired(&queue));
+	assert_int_equal(told.retired, 1);
+	assert_int_equal(told.refused, 0);
+	turn(5);
+	assert_int_equal(told.retired, 1);
+	/* A tag that was given up is not fetched again. */
+	assert_null(fake_next_command());
+}
+
+/* The owner may close the queue when it is told. */
+static void test_close_when_retired(void **state)
+{
+	uint16_t tag;
+
+	(void)state;
+	told.close = 1;
+	for (tag = 0; tag < DEPTH; tag++)
+		fake_complete(tag, -ENODEV);
+	turn(5);
+	assert_int_equal(told.retired, 1);
+	assert_int_equal(fake_ring.destroyed, 1);
+}
+
+/* A refusal is told of once, not for each of thousands of tags. */
+static void test_refused(void **state)
+{
+	uint16_t tag;
+
+	(void)state;
+	for (tag = 0; tag < DEPTH; tag++)
+		fake_complete(tag, -EINVAL);
+	turn(5);
+	assert_int_equal(told.refused, 1);
+	assert_int_equal(told.error, -EINVAL);
+	assert_int_equal(got.count, 0);
+	/* No tag is the driver's any more. */
+	assert_true(queue_is_retired(&queue));
+	assert_int_equal(told.retired, 1);
+	assert_null(fake_next_command());
+}
+
+static void test_close_with_requests(void **state)
+{
+	(void)state;
+	deliver(1, UBLK_IO_OP_WRITE, 0, 8);
+	turn(2);
+	queue_close(&queue);
+	assert_true(log_has("1 request"));
+}
+
+/* An eventfd that is readable for nothing does no harm. */
+static void test_spurious_wake(void **state)
+{
+	(void)state;
+	ring_raise_event(queue.port.ring);
+	turn(3);
+	assert_int_equal(got.count, 0);
+	assert_int_equal(told.retired, 0);
+	assert_int_equal(told.refused, 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+#define TEST(name) cmocka_unit_test_setup_teardown(name, start, stop)
+#define TEST_CLOSED(name) \
+	cmocka_unit_test_setup_teardown(name, start_closed, stop_closed)
+		TEST_CLOSED(test_every_tag_is_fetched),
+		TEST_CLOSED(test_open_fails),
+		TEST_CLOSED(test_close_is_harmless),
+		TEST(test_dispatch),
+		TEST(test_dispatch_again),
+		TEST(test_unknown_op),
+		TEST(test_one_submit_a_turn),
+		TEST(test_late_answers),
+		TEST(test_submit_fails),
+		TEST(test_late_submit_fails),
+		TEST(test_turn_is_bounded),
+		TEST(test_retired),
+		TEST(test_close_when_retired),
+		TEST(test_refused),
+		TEST(test_close_with_requests),
+		TEST(test_spurious_wake),
+#undef TEST
+#undef TEST_CLOSED
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,309 @@
+/* The file of commands that is run before the daemon says that it is ready. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "fake.h"
+#include "memory.h"
+#include "startup.h"
+
+static int calloc_fails;
+
+void *__real_calloc(size_t count, size_t size);
+void *__wrap_calloc(size_t count, size_t size);
+
+void *__wrap_calloc(size_t count, size_t size)
+{
+	return calloc_fails ? NULL : __real_calloc(count, size);
+}
+
+static struct {
+	unsigned count;
+	int failed;
+	struct failure failure;
+} told;
+
+static void on_done(struct command_host *host, const struct failure *failure)
+{
+	assert_ptr_equal(host, &fake_host);
+	told.count++;
+	told.failed = failure != NULL;
+	if (failure)
+		told.failure = *failure;
+}
+
+static int start(void **state)
+{
+	(void)state;
+	fake_start();
+	memset(&told, 0, sizeof(told));
+	test_file("proc/meminfo", "MemAvailable: 1048576 kB\n");
+	memory_set_root(test_folder());
+	return 0;
+}
+
+static int stop(void **state)
+{
+	(void)state;
+	device_delete_all(&fake_host.devices);
+	fake_serve();
+	assert_null(fake_host.devices.first);
+	fake_stop();
+	test_folder_remove();
+	return 0;
+}
+
+static void run(const char *text)
+{
+	test_file("c", text);
+	startup_run(&fake_host, test_path("c"), on_done);
+	fake_serve();
+}
+
+static void expect_ready(unsigned devices)
+{
+	if (told.failed)
+		fail_msg("%s", told.failure.text);
+	assert_int_equal(told.count, 1);
+	assert_int_equal(fake_host.devices.count, devices);
+	told.count = 0;
+}
+
+/* The message begins with the file and the line. */
+static void expect_failed(unsigned line, enum symbol symbol, const char *part)
+{
+	char place[256];
+
+	assert_int_equal(told.count, 1);
+	assert_true(told.failed);
+	snprintf(place, sizeof(place), "%s:%u: ", test_path("c"), line);
+	if (strncmp(told.failure.text, place, strlen(place)) != 0)
+		fail_msg("'%s' does not begin with '%s'", told.failure.text,
+			 place);
+	if (!strstr(told.failure.text, part))
+		fail_msg("'%s' does not tell '%s'", told.failure.text, part);
+	assert_string_equal(symbol_name(told.failure.symbol),
+			    symbol_name(symbol));
+	told.count = 0;
+}
+
+static void test_commands(void **state)
+{
+	unsigned fds = count_fds();
+
+	(void)state;
+	run("add null id=3\n@tag add ram size=1M name=scratch\nlist\n");
+	expect_ready(2);
+	assert_non_null(device_find(&fake_host.devices, 3));
+	assert_non_null(device_find_name(&fake_host.devices, "scratch"));
+	assert_int_equal(fake_host.devices.first->step, DEVICE_LIVE);
+	/* The file is closed; each device has a descriptor of its own, and
+	 * the store of one has another. */
+	assert_int_equal(count_fds(), fds + 3);
+}
+
+static void test_nothing_to_do(void **state)
+{
+	(void)state;
+	run("");
+	expect_ready(0);
+	run("\n\n");
+	expect_ready(0);
+	run("# only\n   # comments\n\t\n\r\n#");
+	expect_ready(0);
+	fake_expect("");
+}
+
+static void test_comments(void **state)
+{
+	(void)state;
+	run("# a disk\n\n  add null # with a word about it\n# the end\n");
+	expect_ready(1);
+}
+
+static void test_ends_of_lines(void **state)
+{
+	(void)state;
+	run("add null\r\nadd null\r\n# x\r\nadd null");
+	expect_ready(3);
+}
+
+/* One after the other: each sees what the one before it has done. */
+static void test_one_by_one(void **state)
+{
+	(void)state;
+	fake.hold[MESSAGE_START] = 1;
+	run("add null id=1\nadd null id=2\ndel 1\n");
+	assert_int_equal(told.count, 0);
+	assert_int_equal(fake_host.devices.count, 1);
+	fake_release(MESSAGE_START);
+	expect_ready(1);
+	assert_non_null(device_find(&fake_host.devices, 2));
+}
+
+static void test_first_mistake_ends_it(void **state)
+{
+	(void)state;
+	run("add null id=1\n\n# x\nfrobnicate\nadd null id=2\n");
+	expect_failed(4, SYMBOL_UNKNOWN, "no such command");
+	assert_int_equal(fake_host.devices.count, 1);
+	fake_serve();
+	assert_null(device_find(&fake_host.devices, 2));
+}
+
+static void test_mistakes(void **state)
+{
+	static const struct {
+		const char *text;
+		unsigned line;
+		enum symbol symbol;
+		const char *part;
+	} cases[] = {
+		{ "nonsense", 1, SYMBOL_UNKNOWN, "no such command" },
+		{ "ping\nping \"x\n", 2, SYMBOL_SYNTAX, "not closed" },
+		{ "\n\nadd null \xff\n", 3, SYMBOL_SYNTAX, "UTF-8" },
+		{ "add ram size=0\n", 1, SYMBOL_RANGE, "size" },
+		{ "add ram size=8G\n", 1, SYMBOL_LIMIT, "size" },
+		{ "add null depth=0\n", 1, SYMBOL_RANGE, "depth" },
+		{ "add null\ndel 7\n", 2, SYMBOL_NOTFOUND, "no such device" },
+		{ "@t\n", 1, SYMBOL_SYNTAX, "tag" },
+	};
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < COUNT(cases); i++) {
+		run(cases[i].text);
+		expect_failed(cases[i].line, cases[i].symbol, cases[i].part);
+	}
+}
+
+/* A failure that comes late names the line that asked for it. */
+static void test_late_failure(void **state)
+{
+	(void)state;
+	fake.result[MESSAGE_FEATURES] = -ENOENT;
+	run("# no driver\nadd null\nadd null\n");
+	expect_failed(2, SYMBOL_UNSUPPORTED, "modprobe ublk_drv");
+	fake.result[MESSAGE_FEATURES] = 0;
+	fake.result[MESSAGE_START] = -EIO;
+	run("ping\nadd null\nadd null\n");
+	expect_failed(2, SYMBOL_IO, "start");
+	assert_int_equal(fake_host.devices.count, 0);
+}
+
+static void test_on_error_is_no_way_out(void **state)
+{
+	(void)state;
+	run("on-error continue\nnonsense\nadd null\n");
+	expect_failed(2, SYMBOL_UNKNOWN, "no such command");
+	assert_int_equal(fake_host.devices.count, 0);
+}
+
+static void test_long_line(void **state)
+{
+	char *text = malloc(100001);
+
+	(void)state;
+	assert_non_null(text);
+	memset(text, 'x', 100000);
+	memcpy(text, "ping\n", 5);
+	text[100000] = '\0';
+	run(text);
+	expect_failed(2, SYMBOL_SYNTAX, "4096");
+	/* As a comment it is no better, for it is the same grammar. */
+	text[5] = '#';
+	run(text);
+	expect_failed(2, SYMBOL_SYNTAX, "4096");
+	free(text);
+}
+
+static void test_nul(void **state)
+{
+	FILE *file;
+
+	(void)state;
+	test_file("c", "");
+	file = fopen(test_path("c"), "w");
+	assert_non_null(file);
+	fwrite("ping\nping\0\nadd null\n", 1, 20, file);
+	fclose(file);
+	startup_run(&fake_host, test_path("c"), on_done);
+	fake_serve();
+	expect_failed(2, SYMBOL_SYNTAX, "NUL");
+}
+
+/* Longer than one piece of a listing. */
+static void test_long_listing(void **state)
+{
+	char text[2048] = "";
+	int i;
+
+	(void)state;
+	for (i = 0; i < 40; i++)
+		strcat(text, "add null\n");
+	strcat(text, "list\nhelp\nshow 1\nadd null\n");
+	run(text);
+	expect_ready(41);
+}
+
+static void test_no_file(void **state)
+{
+	(void)state;
+	startup_run(&fake_host, test_path("none"), on_done);
+	fake_serve();
+	assert_int_equal(told.count, 1);
+	assert_int_equal(told.failure.symbol, SYMBOL_NOTFOUND);
+	assert_non_null(strstr(told.failure.text, test_path("none")));
+}
+
+/* What cannot be read is not an empty file. */
+static void test_folder_as_file(void **state)
+{
+	(void)state;
+	assert_int_equal(mkdir(test_path("d"), 0700), 0);
+	startup_run(&fake_host, test_path("d"), on_done);
+	fake_serve();
+	assert_int_equal(told.count, 1);
+	assert_true(told.failed);
+	assert_non_null(strstr(told.failure.text, test_path("d")));
+}
+
+static void test_out_of_memory(void **state)
+{
+	(void)state;
+	test_file("c", "ping\n");
+	calloc_fails = 1;
+	startup_run(&fake_host, test_path("c"), on_done);
+	calloc_fails = 0;
+	assert_int_equal(told.count, 1);
+	assert_true(told.failed);
+	assert_int_equal(told.failure.symbol, SYMBOL_LIMIT);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+#define TEST(name) cmocka_unit_test_setup_teardown(name, start, stop)
+		TEST(test_commands),
+		TEST(test_nothing_to_do),
+		TEST(test_comments),
+		TEST(test_ends_of_lines),
+		TEST(test_one_by_one),
+		TEST(test_first_mistake_ends_it),
+		TEST(test_mistakes),
+		TEST(test_late_failure),
+		TEST(test_on_error_is_no_way_out),
+		TEST(test_long_line),
+		TEST(test_nul),
+		TEST(test_long_listing),
+		TEST(test_no_file),
+		TEST(test_folder_as_file),
+		TEST(test_out_of_memory),
+#undef TEST
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

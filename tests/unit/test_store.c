@@ -1,0 +1,613 @@
+/* The RAM store: holes, growth and its limits, and giving memory back. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "memory.h"
+#include "store.h"
+#include "support.h"
+
+#define PAGE  ((uint64_t)STORE_PAGE)
+#define PAGES 200
+#define TAIL  1536 /* bytes in the last page */
+#define SIZE  (PAGES * PAGE + TAIL)
+
+/* ---- calls that fail when told to ---- */
+
+static struct {
+	int memfd, truncate, fallocate; /* the errno to fail with */
+	int map;			/* the map that fails, from 1 */
+	int maps;			/* that are there */
+	unsigned punched;
+} fake;
+
+int __real_memfd_create(const char *name, unsigned flags);
+int __real_ftruncate(int fd, off_t length);
+int __real_fallocate(int fd, int mode, off_t offset, off_t length);
+void *__real_mmap(void *at, size_t length, int prot, int flags, int fd,
+		  off_t offset);
+int __real_munmap(void *at, size_t length);
+/* What they are called where off_t has 64 bits by a macro. */
+int __real_ftruncate64(int fd, int64_t length) __attribute__((weak));
+int __real_fallocate64(int fd, int mode, int64_t offset, int64_t length)
+	__attribute__((weak));
+void *__real_mmap64(void *at, size_t length, int prot, int flags, int fd,
+		    int64_t offset) __attribute__((weak));
+
+int __wrap_memfd_create(const char *name, unsigned flags);
+int __wrap_ftruncate(int fd, off_t length);
+int __wrap_ftruncate64(int fd, int64_t length);
+int __wrap_fallocate(int fd, int mode, off_t offset, off_t length);
+int __wrap_fallocate64(int fd, int mode, int64_t offset, int64_t length);
+void *__wrap_mmap(void *at, size_t length, int prot, int flags, int fd,
+		  off_t offset);
+void *__wrap_mmap64(void *at, size_t length, int prot, int flags, int fd,
+		    int64_t offset);
+int __wrap_munmap(void *at, size_t length);
+
+static int fails(int error)
+{
+	errno = error;
+	return error ? -1 : 0;
+}
+
+int __wrap_memfd_create(const char *name, unsigned flags)
+{
+	return fails(fake.memfd) ? -1 : __real_memfd_create(name, flags);
+}
+
+int __wrap_ftruncate(int fd, off_t length)
+{
+	return fails(fake.truncate) ? -1 : __real_ftruncate(fd, length);
+}
+
+int __wrap_ftruncate64(int fd, int64_t length)
+{
+	return fails(fake.truncate) ? -1 : __real_ftruncate64(fd, length);
+}
+
+int __wrap_fallocate(int fd, int mode, off_t offset, off_t length)
+{
+	fake.punched++;
+	return fails(fake.fallocate)
+		       ? -1
+		       : __real_fallocate(fd, mode, offset, length);
+}
+
+int __wrap_fallocate64(int fd, int mode, int64_t offset, int64_t length)
+{
+	fake.punched++;
+	return fails(fake.fallocate)
+		       ? -1
+		       : __real_fallocate64(fd, mode, offset, length);
+}
+
+/* Whether this map is the one that fails. */
+static int map_fails(void)
+{
+	if (fake.map && --fake.map == 0) {
+		errno = ENOMEM;
+		return 1;
+	}
+	return 0;
+}
+
+static void *count_map(void *map)
+{
+	fake.maps += map != MAP_FAILED;
+	return map;
+}
+
+void *__wrap_mmap(void *at, size_t length, int prot, int flags, int fd,
+		  off_t offset)
+{
+	if (map_fails())
+		return MAP_FAILED;
+	return count_map(__real_mmap(at, length, prot, flags, fd, offset));
+}
+
+void *__wrap_mmap64(void *at, size_t length, int prot, int flags, int fd,
+		    int64_t offset)
+{
+	if (map_fails())
+		return MAP_FAILED;
+	return count_map(__real_mmap64(at, length, prot, flags, fd, offset));
+}
+
+int __wrap_munmap(void *at, size_t length)
+{
+	fake.maps--;
+	return __real_munmap(at, length);
+}
+
+/* ---- a store, and a host with as much memory as the test says ---- */
+
+static struct store store;
+
+static void set_available(uint64_t bytes)
+{
+	char text[64];
+
+	snprintf(text, sizeof(text), "MemAvailable: %llu kB\n",
+		 (unsigned long long)bytes / 1024);
+	test_file("proc/meminfo", text);
+	memory_set_root(test_folder());
+}
+
+static int start(void **state)
+{
+	(void)state;
+	memset(&fake, 0, sizeof(fake));
+	set_available(1ULL << 40);
+	return store_open(&store, SIZE, UINT64_MAX, 0);
+}
+
+static int stop(void **state)
+{
+	(void)state;
+	store_close(&store);
+	test_folder_remove();
+	return fake.maps;
+}
+
+/* Bytes of memory that the store has taken from the kernel. */
+static uint64_t taken(void)
+{
+	struct stat status;
+
+	assert_int_equal(fstat(store.fd, &status), 0);
+	return (uint64_t)status.st_blocks * 512;
+}
+
+static void write_bytes(uint64_t offset, uint64_t length, int byte)
+{
+	assert_int_equal(store_grow(&store, offset, length), 0);
+	memset(store.bytes + offset, byte, length);
+}
+
+static void expect_run(uint64_t offset, uint64_t length, int there,
+		       uint64_t run)
+{
+	int is_there = -1;
+
+	assert_int_equal(store_run(&store, offset, length, &is_there), run);
+	assert_int_equal(is_there, there);
+}
+
+/* What a reader gets, holes from nowhere. */
+static void read_bytes(uint8_t *to, uint64_t offset, uint64_t length)
+{
+	while (length) {
+		int is_there;
+		uint64_t run = store_run(&store, offset, length, &is_there);
+
+		assert_true(run > 0 && run <= length);
+		if (is_there)
+			memcpy(to, store.bytes + offset, run);
+		else
+			memset(to, 0, run);
+		to += run;
+		offset += run;
+		length -= run;
+	}
+}
+
+static void expect_bytes(uint64_t offset, uint64_t length, int byte)
+{
+	static uint8_t bytes[SIZE];
+	uint64_t i;
+
+	read_bytes(bytes, offset, length);
+	for (i = 0; i < length; i++)
+		if (bytes[i] != byte)
+			fail_msg("byte %llu is %d, not %d",
+				 (unsigned long long)(offset + i), bytes[i],
+				 byte);
+}
+
+static void test_empty(void **state)
+{
+	(void)state;
+	assert_int_equal(store.used, 0);
+	assert_int_equal(store.size, SIZE);
+	expect_run(0, SIZE, 0, SIZE);
+	expect_run(SIZE - 1, 1, 0, 1);
+	expect_run(5, 1, 0, 1);
+	expect_bytes(0, SIZE, 0);
+	assert_int_equal(taken(), 0);
+}
+
+/* Nobody can make it shorter under a mapping. */
+static void test_seal(void **state)
+{
+	(void)state;
+	assert_true(fcntl(store.fd, F_GET_SEALS) & F_SEAL_SHRINK);
+	assert_true(fcntl(store.fd, F_GETFD) & FD_CLOEXEC);
+	assert_int_equal(ftruncate(store.fd, 0), -1);
+}
+
+static void test_grow(void **state)
+{
+	(void)state;
+	assert_int_equal(store_grow(&store, 4 * PAGE, 1), 0);
+	assert_int_equal(store.used, PAGE);
+	expect_run(0, SIZE, 0, 4 * PAGE);
+	expect_run(4 * PAGE, SIZE - 4 * PAGE, 1, PAGE);
+	expect_run(4 * PAGE + 100, 50, 1, 50);
+	expect_run(5 * PAGE, PAGE, 0, PAGE);
+	/* Two bytes on both sides of an edge are two pages. */
+	assert_int_equal(store_grow(&store, 8 * PAGE - 1, 2), 0);
+	assert_int_equal(store.used, 3 * PAGE);
+	expect_run(7 * PAGE, 8 * PAGE, 1, 2 * PAGE);
+	/* Only what is missing counts. */
+	assert_int_equal(store_grow(&store, 4 * PAGE, 5 * PAGE), 0);
+	assert_int_equal(store.used, 5 * PAGE);
+	assert_int_equal(store_grow(&store, 4 * PAGE, 5 * PAGE), 0);
+	assert_int_equal(store.used, 5 * PAGE);
+	/* To be there is not yet to take memory. */
+	assert_int_equal(taken(), 0);
+}
+
+/* Runs that begin, end and go on at every bit of the words of the bitmap. */
+static void test_runs(void **state)
+{
+	uint64_t first, end;
+
+	(void)state;
+	for (first = 0; first < 130; first += 3) {
+		for (end = first + 1; end < 195; end += 7) {
+			assert_int_equal(store_grow(&store, first * PAGE,
+						    (end - first) * PAGE),
+					 0);
+			if (first)
+				expect_run(0, SIZE, 0, first * PAGE);
+			expect_run(first * PAGE + 1, SIZE - first * PAGE - 1, 1,
+				   (end - first) * PAGE - 1);
+			expect_run(end * PAGE, SIZE - end * PAGE, 0,
+				   SIZE - end * PAGE);
+			assert_int_equal(store.used, (end - first) * PAGE);
+			assert_int_equal(store_clear(&store, 0, SIZE, 0), 0);
+			assert_int_equal(store.used, 0);
+		}
+	}
+}
+
+static void test_write_takes_memory(void **state)
+{
+	(void)state;
+	write_bytes(10 * PAGE + 5, 20, 7);
+	assert_int_equal(taken(), PAGE);
+	expect_bytes(10 * PAGE + 5, 20, 7);
+	expect_bytes(10 * PAGE, 5, 0);
+	/* Reading everything takes no more. */
+	expect_run(0, SIZE, 0, 10 * PAGE);
+	read_bytes((uint8_t[20]){ 0 }, 50 * PAGE, 20);
+	assert_int_equal(taken(), PAGE);
+}
+
+static void test_limit(void **state)
+{
+	(void)state;
+	store.limit = 3 * PAGE;
+	assert_int_equal(store_grow(&store, 0, 2 * PAGE), 0);
+	assert_int_equal(store_grow(&store, PAGE, 3 * PAGE), -ENOSPC);
+	assert_int_equal(store.used, 2 * PAGE);
+	expect_run(2 * PAGE, 2 * PAGE, 0, 2 * PAGE);
+	assert_int_equal(store_grow(&store, PAGE, 2 * PAGE), 0);
+	assert_int_equal(store.used, 3 * PAGE);
+	assert_int_equal(store_grow(&store, 3 * PAGE, 1), -ENOSPC);
+	/* What is there can be written again, at any time. */
+	assert_int_equal(store_grow(&store, 0, 3 * PAGE), 0);
+	/* And what is given back can be taken elsewhere. */
+	assert_int_equal(store_clear(&store, PAGE, PAGE, 0), 0);
+	assert_int_equal(store_grow(&store, 9 * PAGE, 1), 0);
+	assert_int_equal(store_grow(&store, 10 * PAGE, 1), -ENOSPC);
+}
+
+static void test_limit_of_less_than_a_page(void **state)
+{
+	(void)state;
+	store.limit = PAGE - 1;
+	assert_int_equal(store_grow(&store, 0, 1), -ENOSPC);
+	store.limit = 0;
+	assert_int_equal(store_grow(&store, 0, 1), -ENOSPC);
+	assert_int_equal(store.used, 0);
+}
+
+static void test_host_is_short(void **state)
+{
+	(void)state;
+	write_bytes(0, PAGE, 1);
+	set_available(0);
+	assert_int_equal(store_grow(&store, PAGE, PAGE), -ENOSPC);
+	assert_int_equal(store_grow(&store, 0, 2 * PAGE), -ENOSPC);
+	assert_int_equal(store.used, PAGE);
+	expect_run(PAGE, PAGE, 0, PAGE);
+	/* The disk goes on with what it has. */
+	write_bytes(0, PAGE, 2);
+	expect_bytes(0, PAGE, 2);
+	store.reserve = 72 << 20;
+	set_available((72 << 20) + MEMORY_STEP - 1024);
+	assert_int_equal(store_grow(&store, PAGE, PAGE), -ENOSPC);
+	set_available((72 << 20) + MEMORY_STEP);
+	assert_int_equal(store_grow(&store, PAGE, PAGE), 0);
+	assert_int_equal(store.used, 2 * PAGE);
+}
+
+static void test_clear(void **state)
+{
+	(void)state;
+	write_bytes(0, 10 * PAGE, 1);
+	assert_int_equal(taken(), 10 * PAGE);
+	assert_int_equal(store_clear(&store, 2 * PAGE, 3 * PAGE, 0), 0);
+	assert_int_equal(store.used, 7 * PAGE);
+	assert_int_equal(taken(), 7 * PAGE);
+	expect_run(2 * PAGE, 8 * PAGE, 0, 3 * PAGE);
+	expect_bytes(0, 2 * PAGE, 1);
+	expect_bytes(2 * PAGE, 3 * PAGE, 0);
+	expect_bytes(5 * PAGE, 5 * PAGE, 1);
+	/* A hole is no work. */
+	fake.punched = 0;
+	assert_int_equal(store_clear(&store, 2 * PAGE, 3 * PAGE, 0), 0);
+	assert_int_equal(fake.punched, 0);
+	assert_int_equal(store.used, 7 * PAGE);
+}
+
+static void test_clear_and_keep(void **state)
+{
+	(void)state;
+	write_bytes(0, 4 * PAGE, 1);
+	assert_int_equal(store_clear(&store, PAGE - 3, 2 * PAGE, 1), 0);
+	assert_int_equal(store.used, 4 * PAGE);
+	assert_int_equal(taken(), 4 * PAGE);
+	expect_bytes(0, PAGE - 3, 1);
+	expect_bytes(PAGE - 3, 2 * PAGE, 0);
+	expect_bytes(3 * PAGE - 3, PAGE + 3, 1);
+	/* Holes stay holes even then. */
+	assert_int_equal(store_clear(&store, 0, SIZE, 1), 0);
+	assert_int_equal(store.used, 4 * PAGE);
+	assert_int_equal(taken(), 4 * PAGE);
+	expect_bytes(0, SIZE, 0);
+}
+
+/* The parts of pages at both ends are zeroed, whole pages given back. */
+static void test_clear_parts(void **state)
+{
+	(void)state;
+	write_bytes(0, 4 * PAGE, 1);
+	assert_int_equal(store_clear(&store, PAGE - 512, 2 * PAGE + 1024, 0),
+			 0);
+	assert_int_equal(store.used, 2 * PAGE);
+	expect_bytes(0, PAGE - 512, 1);
+	expect_bytes(PAGE - 512, 2 * PAGE + 1024, 0);
+	expect_bytes(3 * PAGE + 512, PAGE - 512, 1);
+	/* Within one page. */
+	assert_int_equal(store_clear(&store, 512, 1024, 0), 0);
+	assert_int_equal(store.used, 2 * PAGE);
+	expect_bytes(0, 512, 1);
+	expect_bytes(512, 1024, 0);
+	expect_bytes(1536, PAGE - 2048, 1);
+	/* Over an edge, without a whole page. */
+	write_bytes(0, 4 * PAGE, 1);
+	assert_int_equal(store_clear(&store, 2 * PAGE - 512, 1024, 0), 0);
+	assert_int_equal(store.used, 4 * PAGE);
+	expect_bytes(PAGE, PAGE - 512, 1);
+	expect_bytes(2 * PAGE - 512, 1024, 0);
+	expect_bytes(2 * PAGE + 512, PAGE - 512, 1);
+}
+
+static void test_last_page(void **state)
+{
+	(void)state;
+	write_bytes(SIZE - TAIL, TAIL, 1);
+	assert_int_equal(store.used, PAGE);
+	expect_run(SIZE - TAIL, TAIL, 1, TAIL);
+	/* Whole as it is: given back. */
+	assert_int_equal(store_clear(&store, SIZE - TAIL, TAIL, 0), 0);
+	assert_int_equal(store.used, 0);
+	assert_int_equal(taken(), 0);
+	expect_bytes(SIZE - TAIL, TAIL, 0);
+	/* Not whole: zeroed. */
+	write_bytes(SIZE - TAIL, TAIL, 1);
+	assert_int_equal(store_clear(&store, SIZE - 512, 512, 0), 0);
+	assert_int_equal(store.used, PAGE);
+	expect_bytes(SIZE - TAIL, TAIL - 512, 1);
+	expect_bytes(SIZE - 512, 512, 0);
+	assert_int_equal(store_clear(&store, SIZE - TAIL, 512, 0), 0);
+	assert_int_equal(store.used, PAGE);
+	expect_bytes(SIZE - TAIL, 512, 0);
+	expect_bytes(SIZE - TAIL + 512, TAIL - 1024, 1);
+	/* With a part of the page before it. */
+	write_bytes(SIZE - TAIL - PAGE, TAIL + PAGE, 1);
+	assert_int_equal(store_clear(&store, SIZE - TAIL - 512, TAIL + 512, 0),
+			 0);
+	assert_int_equal(store.used, PAGE);
+	expect_bytes(SIZE - TAIL - PAGE, PAGE - 512, 1);
+	expect_bytes(SIZE - TAIL - 512, TAIL + 512, 0);
+}
+
+static void test_fallocate_fails(void **state)
+{
+	(void)state;
+	write_bytes(0, 4 * PAGE, 1);
+	fake.fallocate = EIO;
+	assert_int_equal(store_clear(&store, PAGE, 2 * PAGE, 0), -EIO);
+	/* Still there, and still counted. */
+	assert_int_equal(store.used, 4 * PAGE);
+	expect_run(0, 4 * PAGE, 1, 4 * PAGE);
+	fake.fallocate = 0;
+	assert_int_equal(store_clear(&store, PAGE, 2 * PAGE, 0), 0);
+	assert_int_equal(store.used, 2 * PAGE);
+}
+
+/* Every step of opening can fail, and leaves nothing behind. */
+static void test_open_fails(void **state)
+{
+	struct store other;
+	unsigned fds = count_fds();
+	int maps = fake.maps;
+
+	(void)state;
+	fake.memfd = EMFILE;
+	assert_int_equal(store_open(&other, SIZE, 0, 0), -EMFILE);
+	assert_true(other.fd < 0);
+	store_close(&other);
+	fake.memfd = 0;
+	fake.truncate = EFBIG;
+	assert_int_equal(store_open(&other, SIZE, 0, 0), -EFBIG);
+	store_close(&other);
+	fake.truncate = 0;
+	fake.map = 1;
+	assert_int_equal(store_open(&other, SIZE, 0, 0), -ENOMEM);
+	store_close(&other);
+	fake.map = 2;
+	assert_int_equal(store_open(&other, SIZE, 0, 0), -ENOMEM);
+	store_close(&other);
+	assert_int_equal(count_fds(), fds);
+	assert_int_equal(fake.maps, maps);
+}
+
+static void test_too_large(void **state)
+{
+	struct store other;
+	unsigned fds = count_fds();
+
+	(void)state;
+	assert_int_equal(store_open(&other, 1ULL << 62, 0, 0), -ENOMEM);
+	store_close(&other);
+	assert_int_equal(count_fds(), fds);
+}
+
+static void test_close_twice(void **state)
+{
+	struct store other;
+	unsigned fds = count_fds();
+
+	(void)state;
+	assert_int_equal(store_open(&other, PAGE, 0, 0), 0);
+	store_close(&other);
+	store_close(&other);
+	assert_int_equal(count_fds(), fds);
+}
+
+/* ---- the same steps done on a plain array ---- */
+
+static struct {
+	uint8_t bytes[SIZE];
+	uint8_t there[PAGES + 1];
+} model;
+
+static void model_write(uint64_t offset, uint64_t length)
+{
+	uint64_t i;
+
+	for (i = offset; i < offset + length; i++) {
+		model.there[i / PAGE] = 1;
+		model.bytes[i] = (uint8_t)(1 + random_number(255));
+	}
+	assert_int_equal(store_grow(&store, offset, length), 0);
+	memcpy(store.bytes + offset, model.bytes + offset, length);
+}
+
+static void model_clear(uint64_t offset, uint64_t length, int keep)
+{
+	uint64_t page, end = offset + length;
+
+	memset(model.bytes + offset, 0, length);
+	for (page = 0; page <= PAGES && !keep; page++) {
+		uint64_t from = page * PAGE, to = from + PAGE;
+
+		if (to > SIZE)
+			to = SIZE;
+		if (offset <= from && to <= end)
+			model.there[page] = 0;
+	}
+	assert_int_equal(store_clear(&store, offset, length, keep), 0);
+}
+
+static void compare_with_model(void)
+{
+	static uint8_t bytes[SIZE];
+	uint64_t page, used = 0, before = taken();
+
+	for (page = 0; page <= PAGES; page++) {
+		uint64_t left = SIZE - page * PAGE;
+		int is_there;
+
+		store_run(&store, page * PAGE, left < PAGE ? left : PAGE,
+			  &is_there);
+		assert_int_equal(is_there, model.there[page]);
+		used += model.there[page] * PAGE;
+	}
+	assert_int_equal(store.used, used);
+	read_bytes(bytes, 0, SIZE);
+	assert_memory_equal(bytes, model.bytes, SIZE);
+	assert_int_equal(taken(), before);
+	assert_true(before <= used);
+}
+
+static void test_model(void **state)
+{
+	uint64_t offset, length;
+	int i;
+
+	(void)state;
+	random_seed(6);
+	memset(&model, 0, sizeof(model));
+	for (i = 0; i < 4000; i++) {
+		/* In blocks as a kernel sends them, sometimes to the end. */
+		offset = random_number(SIZE / 512) * 512;
+		length = (1 + random_number(i % 7 ? 24 : 400)) * 512;
+		if (offset + length > SIZE)
+			length = SIZE - offset;
+		switch (random_number(5)) {
+		case 0:
+		case 1:
+			model_write(offset, length);
+			break;
+		case 2:
+			model_clear(offset, length, 1);
+			break;
+		default:
+			model_clear(offset, length, 0);
+		}
+		if (i % 20 == 0)
+			compare_with_model();
+	}
+	compare_with_model();
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_empty, start, stop),
+		cmocka_unit_test_setup_teardown(test_seal, start, stop),
+		cmocka_unit_test_setup_teardown(test_grow, start, stop),
+		cmocka_unit_test_setup_teardown(test_runs, start, stop),
+		cmocka_unit_test_setup_teardown(test_write_takes_memory, start,
+						stop),
+		cmocka_unit_test_setup_teardown(test_limit, start, stop),
+		cmocka_unit_test_setup_teardown(test_limit_of_less_than_a_page,
+						start, stop),
+		cmocka_unit_test_setup_teardown(test_host_is_short, start,
+						stop),
+		cmocka_unit_test_setup_teardown(test_clear, start, stop),
+		cmocka_unit_test_setup_teardown(test_clear_and_keep, start,
+						stop),
+		cmocka_unit_test_setup_teardown(test_clear_parts, start, stop),
+		cmocka_unit_test_setup_teardown(test_last_page, start, stop),
+		cmocka_unit_test_setup_teardown(test_fallocate_fails, start,
+						stop),
+		cmocka_unit_test_setup_teardown(test_open_fails, start, stop),
+		cmocka_unit_test_setup_teardown(test_too_large, start, stop),
+		cmocka_unit_test_setup_teardown(test_close_twice, start, stop),
+		cmocka_unit_test_setup_teardown(test_model, start, stop),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

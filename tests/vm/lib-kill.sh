@@ -1,0 +1,77 @@
+# Functions for tests that kill ublkd's processes at chosen moments; they need
+#
+#   # needs: binaries fio strace
+#   # needs: files tests/vm/lib-kill.sh:/t/lib-kill.sh
+#
+# shellcheck shell=sh
+
+# client DISK COUNT: one with that many direct requests at once. When it ends it
+# leaves its status in /tmp/t/ended. It writes as well, because a read behind
+# the end of a disk that is gone is no error.
+client()
+{
+	rm -f /tmp/t/ended
+	(
+		fio --name=c --filename="/dev/$1" --rw=randrw --direct=1 \
+			--ioengine=libaio --iodepth="$2" --iodepth_batch="$2" \
+			--time_based --runtime=60 --bs=4k \
+			>/tmp/t/fio.log 2>&1 && echo 0 >/tmp/t/ended ||
+			echo 1 >/tmp/t/ended
+	) &
+}
+
+# client_at_work DISK COUNT: it has begun.
+client_at_work()
+{
+	client "$1" "$2"
+	wait_for 10 "[ \"\$(inflight $1)\" -gt 0 ]" || fail "no load"
+}
+
+# client_ends SECONDS: with an error, within that time.
+client_ends()
+{
+	wait_for "$1" "[ -e /tmp/t/ended ]" || {
+		dump_state
+		fail "the client has not ended $1 s after the kill"
+	}
+	[ "$(cat /tmp/t/ended)" = 1 ] || fail "the client saw no error"
+}
+
+# hold_every_tag DISK DEPTH: stops the server, and has a client until the driver
+# has no tag left of a device with one queue.
+hold_every_tag()
+{
+	kill -STOP "$(server_pid)"
+	client "$1" $(($2 * 2))
+	wait_for 10 "[ \"\$(inflight $1)\" -ge $2 ]" ||
+		fail "inflight is $(inflight "$1"), not $2"
+}
+
+# stop_server_at INJECTION COMMAND: runs an admin command, in which the server
+# stops at a system call that strace names (-e inject=INJECTION): what it holds
+# there stays held. The answer goes to /tmp/t/answer; sets $TRACER.
+stop_server_at()
+{
+	server=$(server_pid)
+	strace -qq -f -o /tmp/t/strace -e "inject=$1:signal=SIGSTOP" \
+		-p "$server" &
+	# shellcheck disable=SC2034 # for the tests
+	TRACER=$!
+	wait_for 5 "grep -q 'TracerPid:.*[1-9]' /proc/$server/status" ||
+		fail "strace does not trace the server"
+	(ask "$2" >/tmp/t/answer 2>&1) &
+	wait_for 10 "grep -q SIGSTOP /tmp/t/strace" || {
+		cat /tmp/t/strace
+		fail "the server was not stopped at $1"
+	}
+	sleep 0.3
+}
+
+# disk_works: a new disk can be made, written and deleted.
+disk_works()
+{
+	expect_ok "add ram size=16M"
+	dd if=/dev/zero of="$(field dev)" bs=64k count=16 oflag=direct \
+		2>/dev/null || fail "the new disk cannot be written"
+	expect_ok "del id=$(field id)"
+}

@@ -1,0 +1,121 @@
+#!/bin/sh
+# 64 RAM disks are added by 64 clients at once, then by one that does not wait
+# for answers: all are there, all work, and one task serves them.
+#
+# needs: memory 2048
+# time: 240
+. /t/lib.sh
+
+COUNT=64
+
+# answers FILE...: the OK lines of all, without those of the greeting.
+answered()
+{
+	[ "$(cat /tmp/t/reply.* | grep -c "^OK $1")" = $COUNT ] || {
+		cat /tmp/t/reply.*
+		fail "not every $1 was answered with OK"
+	}
+	rm /tmp/t/reply.*
+}
+
+# at_once COMMAND: from a client each; N stands for its number.
+at_once()
+{
+	clients=''
+	for i in $(seq 0 $((COUNT - 1))); do
+		echo "$1" | sed "s/N/$i/g" |
+			socat -t 120 - "UNIX-CONNECT:$SOCK" >"/tmp/t/reply.$i" &
+		clients="$clients $!"
+	done
+	# shellcheck disable=SC2086 # process ids
+	wait $clients || fail "a client was not served"
+}
+
+# pipelined COMMAND: all through one connection.
+pipelined()
+{
+	for i in $(seq 0 $((COUNT - 1))); do
+		echo "$1" | sed "s/N/$i/g"
+	done | socat -t 120 - "UNIX-CONNECT:$SOCK" >/tmp/t/reply.all
+}
+
+# listed COUNT: so many lines, of so many different live devices.
+listed()
+{
+	expect_ok list
+	[ "$(echo "$REPLY" | sed -n 's/^dev id=\([0-9]*\) .* state=live .*/\1/p' |
+		sort -u | wc -l)" = "$1" ] || fail "$REPLY"
+	[ "$(echo "$REPLY" | grep -c '^dev ')" = "$1" ] || fail "$REPLY"
+}
+
+# block N: what disk N gets as its first block.
+block()
+{
+	printf 'this is disk %s' "$1" | dd bs=4096 conv=sync 2>/dev/null
+}
+
+# usable: all are written before any is read, so that mixed up ones show.
+usable()
+{
+	for i in $(seq 0 $((COUNT - 1))); do
+		block "$i" | dd of="/dev/ublkb$i" bs=4096 oflag=direct \
+			iflag=fullblock 2>/dev/null || fail "cannot write disk $i"
+	done
+	for i in $(seq 0 $((COUNT - 1))); do
+		text=$(dd if="/dev/ublkb$i" bs=4096 count=1 iflag=direct \
+			2>/dev/null | tr -d '\0')
+		[ "$text" = "this is disk $i" ] || fail "disk $i has '$text'"
+	done
+}
+
+# one_task: the kernel's own io workers aside, one task serves all of it.
+one_task()
+{
+	tasks=$(cat "/proc/$(server_pid)/task"/*/comm)
+	echo "the server's tasks:" "$tasks"
+	[ "$(echo "$tasks" | grep -vcE '^iou-(wrk|sqp)-')" = 1 ] ||
+		fail "more than one task serves"
+	[ "$(children "$KEEPER")" = "$(server_pid)" ] ||
+		fail "the keeper has these: $(children "$KEEPER")"
+}
+
+# memory WHEN: of both processes.
+memory()
+{
+	server=$(server_pid)
+	echo "$1: PSS keeper $(pss "$KEEPER") KiB, server $(pss "$server") KiB," \
+		"together $(($(pss "$KEEPER") + $(pss "$server"))) KiB;" \
+		"RSS keeper $(rss "$KEEPER") KiB, server $(rss "$server") KiB;" \
+		"descriptors $(fds "$KEEPER") and $(fds "$server")"
+}
+
+start_ublkd
+memory "no device"
+begun=$(now)
+at_once "add ram size=16M id=N"
+answered id=
+echo "added by $COUNT clients in $(($(now) - begun)) ms"
+listed $COUNT
+memory "$COUNT devices"
+one_task
+usable
+memory "$COUNT devices, used"
+begun=$(now)
+at_once "del id=N"
+answered id=
+echo "deleted by $COUNT clients in $(($(now) - begun)) ms"
+listed 0
+no_devices
+
+# Numbers that ublkd chooses, and one connection.
+begun=$(now)
+pipelined "@N add ram size=16M"
+answered @
+echo "added through one connection in $(($(now) - begun)) ms"
+listed $COUNT
+usable
+one_task
+pipelined "@N del id=N"
+answered @
+listed 0
+memory "no device again"

@@ -1,0 +1,164 @@
+#!/bin/sh
+# A RAM disk takes memory when it is written, not when it is read, and gives it
+# back when blocks are discarded or zeroed; what lies beside them stays.
+#
+# needs: binaries blkdiscard fallocate
+# needs: memory 2048
+# time: 240
+. /t/lib.sh
+
+# busybox prefers its own, which know less.
+BLKDISCARD=/usr/local/bin/blkdiscard
+FALLOCATE=/usr/local/bin/fallocate
+DISK=/dev/ublkb0
+MODEL=/tmp/t/model
+
+requires $BLKDISCARD $FALLOCATE
+
+# shmem: KiB of memory in memfds and tmpfs, of all the guest.
+shmem()
+{
+	awk '/^Shmem:/ { print $2 }' /proc/meminfo
+}
+
+# used: bytes, as the daemon counts them.
+used()
+{
+	request list
+	field used
+}
+
+# settle: nothing that is not the disk's own business is in the figures.
+settle()
+{
+	sync
+	echo 3 >/proc/sys/vm/drop_caches
+}
+
+# own: KiB of both processes.
+own()
+{
+	echo $(($(pss "$KEEPER") + $(pss "$(server_pid)")))
+}
+
+# A whole sparse GiB, read past the page cache: each figure rises by less than
+# 1 MiB. Of MemAvailable a second look is allowed: it counts pages that CPUs
+# and the kernel's own caches hold for a moment.
+read_holes()
+{
+	expect_ok "add ram size=1G"
+	dd if=$DISK of=/dev/null bs=1M count=4 iflag=direct 2>/dev/null
+	settle
+	shmem=$(shmem) own=$(own)
+	# shellcheck disable=SC2034 # used by wait_for
+	available=$(mem_available)
+	dd if=$DISK of=/dev/null bs=1M iflag=direct 2>/tmp/t/dd
+	grep -q '^1024+0 records in' /tmp/t/dd || fail "$(cat /tmp/t/dd)"
+	settle
+	shmem=$(($(shmem) - shmem)) own=$(($(own) - own))
+	taken=0
+	wait_for 5 'settle; taken=$((available - $(mem_available)))
+		[ "$taken" -lt 1024 ]' || fail "MemAvailable fell by $taken KiB"
+	echo "reading a sparse GiB: Shmem +$shmem KiB, PSS +$own KiB," \
+		"MemAvailable by $taken KiB less, used=$(used)"
+	[ $shmem -lt 1024 ] || fail "Shmem rose by $shmem KiB"
+	[ $own -lt 1024 ] || fail "the processes grew by $own KiB"
+	[ "$(used)" = 0 ] || fail "used=$(used)"
+	expect_ok "del id=0"
+}
+
+# fill MIB: with data from a file that is as long.
+fill()
+{
+	dd if=$MODEL of=$DISK bs=1M count="$1" oflag=direct 2>/dev/null ||
+		fail "cannot fill the disk"
+}
+
+# zeroed: every byte of the disk.
+zeroed()
+{
+	[ "$(dd if=$DISK bs=1M iflag=direct 2>/dev/null | md5sum)" = "$zeroes" ] ||
+		fail "$1: not all of the disk is zero"
+}
+
+# gives_back COMMAND...: of a disk that is full, 95 % of its memory. (Shmem is
+# exact but for what each CPU has not told yet.)
+gives_back()
+{
+	before=$(shmem)
+	fill 64
+	full=$(($(shmem) - before))
+	[ $full -ge 65000 ] || fail "a full disk takes only $full KiB"
+	[ "$(used)" = 67108864 ] || fail "a full disk has used=$(used)"
+	"$@" $DISK || fail "$*"
+	left=$(($(shmem) - before))
+	echo "$*: $full KiB before, $left KiB after, used=$(used)"
+	[ $left -le $((full / 20)) ] || fail "$*: $left of $full KiB are left"
+	[ "$(used)" -le $((67108864 / 20)) ] || fail "$*: used=$(used)"
+	zeroed "$*"
+}
+
+# blkdiscard -z asks that the space be kept: a later write must not fail.
+keeps()
+{
+	fill 64
+	before=$(shmem)
+	$BLKDISCARD -z $DISK || fail "blkdiscard -z"
+	[ "$(used)" = 67108864 ] || fail "blkdiscard -z: used=$(used)"
+	[ $(($(shmem) - before)) -gt -4096 ] || fail "blkdiscard -z gave memory back"
+	zeroed "blkdiscard -z"
+}
+
+# clear AT LENGTH COMMAND...: this range, in bytes, becomes zero, and nothing
+# else changes.
+clear()
+{
+	at=$1 length=$2
+	shift 2
+	dd if=/dev/zero of=$MODEL bs="$length" count=1 seek="$at" \
+		oflag=seek_bytes conv=notrunc 2>/dev/null
+	"$@" -o "$at" -l "$length" $DISK || fail "$*: $length bytes at $at"
+	dd if=$DISK bs=1M iflag=direct 2>/dev/null | cmp - $MODEL ||
+		fail "$*: after $length bytes at $at the disk has other data"
+}
+
+# ranges COMMAND...: whole pages, parts of one, both, and the disk's last bytes.
+ranges()
+{
+	for range in "8192 4096" "1048576 1048576" "20480 512" "25088 3584" \
+		"33280 4096" "40448 13824" "1536 512" "2097664 1048576" \
+		"4191232 3072" "4193280 1024" "0 1024"; do
+		# shellcheck disable=SC2086 # two words
+		clear $range "$@"
+	done
+}
+
+# neighbours COMMAND...: on a full disk, and on one with holes.
+neighbours()
+{
+	dd if=/dev/urandom of=$MODEL bs=4194304 count=1 2>/dev/null
+	fill 4
+	echo "--- $* beside data"
+	ranges "$@"
+	# The same again: now over holes.
+	ranges "$@"
+	rm $MODEL
+}
+
+start_ublkd
+read_holes
+
+dd if=/dev/urandom of=$MODEL bs=1M count=64 2>/dev/null
+zeroes=$(head -c 67108864 /dev/zero | md5sum)
+expect_ok "add ram size=64M"
+gives_back $BLKDISCARD
+gives_back $FALLOCATE -p -o 0 -l 67108864
+keeps
+rm $MODEL
+expect_ok "del id=0"
+
+expect_ok "add ram size=4M"
+neighbours $BLKDISCARD
+neighbours $BLKDISCARD -z
+neighbours $FALLOCATE -p
+expect_ok "del id=0"
