@@ -310,8 +310,9 @@ int verb_add(struct request *request)
 /* ---- taking over ---- */
 
 static int adopt(struct command_host *host, const struct message *message,
-		 struct target_args *args, struct failure *failure)
+		 int *fds, int fd_count, struct failure *failure)
 {
+	struct target_args args = { .fds = fds, .fd_count = fd_count };
 	const struct target_ops *target;
 	struct add_values values;
 	struct device_spec spec;
@@ -324,7 +325,7 @@ static int adopt(struct command_host *host, const struct message *message,
 	target = read_add(&line, &values, &spec, failure);
 	if (!target)
 		return -1;
-	args->values = values.target;
+	args.values = values.target;
 	spec.id = message->id;
 	spec.queues = message->info.nr_hw_queues;
 	spec.depth = message->info.queue_depth;
@@ -333,7 +334,7 @@ static int adopt(struct command_host *host, const struct message *message,
 	if (!spec.words)
 		return failure_set(failure, SYMBOL_LIMIT, ENOMEM, NULL,
 				   "out of memory");
-	spec.target = target->open(args, &spec.geometry, failure);
+	spec.target = target->open(&args, &spec.geometry, failure);
 	if (!spec.target) {
 		free(spec.words);
 		return -1;
@@ -344,10 +345,9 @@ static int adopt(struct command_host *host, const struct message *message,
 void command_adopt(struct command_host *host, const struct message *message,
 		   int *fds, int fd_count)
 {
-	struct target_args args = { .fds = fds, .fd_count = fd_count };
 	struct failure failure;
 
-	if (adopt(host, message, &args, &failure) < 0)
+	if (adopt(host, message, fds, fd_count, &failure) < 0)
 		log_error("device %u cannot be taken over: %s", message->id,
 			  failure.text);
 }

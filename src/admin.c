@@ -75,14 +75,10 @@ static void kill_client(struct client *client)
 	start_timer(client, &client->turn, 0, 0);
 }
 
-static void free_client(struct client *client)
+static void destroy_client(struct client *client)
 {
 	struct ev_loop *loop = client->admin->loop;
-	struct client **at = &client->admin->clients;
 
-	while (*at != client)
-		at = &(*at)->next;
-	*at = client->next;
 	ev_io_stop(loop, &client->reader);
 	ev_io_stop(loop, &client->writer);
 	ev_timer_stop(loop, &client->turn);
@@ -93,9 +89,20 @@ static void free_client(struct client *client)
 	free(client);
 }
 
+static void free_client(struct client *client)
+{
+	struct client **at = &client->admin->clients;
+
+	while (*at != client)
+		at = &(*at)->next;
+	*at = client->next;
+	destroy_client(client);
+}
+
 /* ---- output ---- */
 
-static int make_room(struct client *client, size_t length)
+/* Where `length` bytes more can be written; NULL without memory. */
+static char *make_room(struct client *client, size_t length)
 {
 	size_t size = client->output_size ? client->output_size : 4096;
 	char *output;
@@ -108,27 +115,29 @@ static int make_room(struct client *client, size_t length)
 	}
 	while (size - client->output_end < length)
 		size *= 2;
-	if (size == client->output_size)
-		return 0;
-	output = realloc(client->output, size);
-	if (!output)
-		return -ENOMEM;
-	client->output = output;
-	client->output_size = size;
-	return 0;
+	if (!client->output || size > client->output_size) {
+		output = realloc(client->output, size);
+		if (!output)
+			return NULL;
+		client->output = output;
+		client->output_size = size;
+	}
+	return client->output + client->output_end;
 }
 
 static void append(struct client *client, const char *text, size_t length)
 {
+	char *room;
+
 	if (client->dead || length == 0)
 		return;
-	if (client->output_size - client->output_end < length &&
-	    make_room(client, length) < 0) {
+	room = make_room(client, length);
+	if (!room) {
 		log_warning("a client is dropped: out of memory");
 		kill_client(client);
 		return;
 	}
-	memcpy(client->output + client->output_end, text, length);
+	memcpy(room, text, length);
 	client->output_end += length;
 }
 
@@ -523,10 +532,14 @@ struct admin *admin_open(struct ev_loop *loop, int listener,
 
 void admin_close(struct admin *admin)
 {
+	struct client *client, *next;
+
 	if (!admin)
 		return;
-	while (admin->clients)
-		free_client(admin->clients);
+	for (client = admin->clients; client; client = next) {
+		next = client->next;
+		destroy_client(client);
+	}
 	ev_io_stop(admin->loop, &admin->listener);
 	ev_timer_stop(admin->loop, &admin->pause);
 	free(admin);

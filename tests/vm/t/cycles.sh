@@ -29,8 +29,8 @@ batch()
 	expect_ok "del id=0"
 }
 
-# threads PID: all of its tasks, the kernel's io workers too.
-threads()
+# tasks PID: how many, the kernel's io workers too.
+tasks()
 {
 	find "/proc/$1/task" -mindepth 1 -maxdepth 1 | wc -l
 }
@@ -46,28 +46,31 @@ shmem()
 	awk '/^Shmem:/ { print $2 }' /proc/meminfo
 }
 
-# measure NAME: sets NAME_fds_keeper and so on, and prints them. io workers
-# leave some seconds after their work: their number is bounded, not flat.
-measure()
+# figures: of both processes and the host, a name and a number a line; KiB.
+figures()
 {
 	for who in keeper server; do
 		pid=$("${who}_pid")
-		eval "$1_fds_$who=$(fds "$pid") $1_rss_$who=$(rss "$pid")"
-		eval "$1_mapped_$who=$(mapped "$pid")"
-		eval "$1_threads_$who=$(threads "$pid")"
-		eval "echo $1 $who: descriptors \$$1_fds_$who," \
-			"RSS \$$1_rss_$who KiB, mapped \$$1_mapped_$who KiB," \
-			"tasks \$$1_threads_$who"
+		echo "$who-descriptors $(fds "$pid")"
+		echo "$who-rss $(rss "$pid")"
+		echo "$who-mapped $(mapped "$pid")"
+		echo "$who-tasks $(tasks "$pid")"
 	done
-	eval "$1_shmem=$(shmem)"
-	eval "echo $1 host: Shmem \$$1_shmem KiB"
+	echo "host-shmem $(shmem)"
 }
 
-# grown WHAT LIMIT: fails if it is more at the end than after the warm-up.
+# figure NAME WHEN
+figure()
+{
+	sed -n "s/^$1 //p" "/tmp/t/figures.$2"
+}
+
+# grown NAME LIMIT: fails if it is that much more at the end than it was after
+# the warm-up.
 grown()
 {
-	eval "more=\$((end_$1 - start_$1))"
-	# shellcheck disable=SC2154 # set by eval
+	more=$(($(figure "$1" end) - $(figure "$1" start)))
+	echo "$1: $(figure "$1" start), then $(figure "$1" end)"
 	[ "$more" -le "$2" ] || fail "$1 has grown by $more"
 }
 
@@ -75,21 +78,20 @@ start_ublkd
 server=$(server_pid)
 cycle=0
 while [ $cycle -lt "$CYCLES" ]; do
-	[ $cycle != $WARM_UP ] || measure start
+	[ $cycle != $WARM_UP ] || figures >/tmp/t/figures.start
 	batch
 	cycle=$((cycle + 10))
 done
-measure end
+figures >/tmp/t/figures.end
 [ "$(server_pid)" = "$server" ] || fail "the server is another one now"
 for who in keeper server; do
-	grown "fds_$who" 0
-	grown "rss_$who" $GROWTH_MAX
-	grown "mapped_$who" $GROWTH_MAX
+	grown "$who-descriptors" 0
+	grown "$who-rss" $GROWTH_MAX
+	grown "$who-mapped" $GROWTH_MAX
 done
+# The kernel's io workers leave some seconds after their work.
+grown keeper-tasks 2
+grown server-tasks 0
+[ "$(figure server-tasks end)" = 1 ] || fail "the server has more than one task"
 # What the disks held is gone with them.
-grown shmem 512
-# shellcheck disable=SC2154 # set by eval
-[ "$end_threads_server" = 1 ] || fail "the server has $end_threads_server tasks"
-# shellcheck disable=SC2154
-[ "$end_threads_keeper" -le $((start_threads_keeper + 2)) ] ||
-	fail "the keeper has $end_threads_keeper tasks"
+grown host-shmem 512

@@ -30,8 +30,14 @@ leftovers()
 # deletes them without being asked to, and works.
 begins_again()
 {
-	found=$(leftovers)
 	no_d_state 3
+	cleans_up "$1"
+}
+
+# cleans_up COUNT: the same, though requests may wait for somebody until then.
+cleans_up()
+{
+	found=$(leftovers)
 	start_ublkd
 	no_devices
 	found=$(($(leftovers) - found))
@@ -51,6 +57,24 @@ under_load()
 	kill_both
 	client_ends 3
 	begins_again 2
+}
+
+# Disks that a server could take over have nobody left who knows what was in
+# them: their clients wait for the next ublkd, and end when it deletes them.
+recoverable()
+{
+	echo "- disks with recovery"
+	expect_ok "add ram size=64M"
+	expect_ok "add null size=64M queues=1 depth=4"
+	client_at_work ublkb0 32
+	kill_both
+	cleans_up 2
+	client_ends 3
+	expect_ok "add null size=64M queues=1 depth=4"
+	hold_every_tag ublkb0 4
+	kill_both
+	cleans_up 1
+	client_ends 3
 }
 
 # with_every_tag DEPTH: none is left with which the driver could notice.
@@ -198,6 +222,7 @@ second()
 
 start_ublkd
 under_load
+recoverable
 with_every_tag 1
 with_every_tag 4
 with_every_tag 128

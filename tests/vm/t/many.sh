@@ -8,7 +8,7 @@
 
 COUNT=64
 
-# answers FILE...: the OK lines of all, without those of the greeting.
+# answered START: each command with an OK that begins so.
 answered()
 {
 	[ "$(cat /tmp/t/reply.* | grep -c "^OK $1")" = $COUNT ] || {
@@ -115,7 +115,9 @@ echo "added through one connection in $(($(now) - begun)) ms"
 listed $COUNT
 usable
 one_task
+begun=$(now)
 pipelined "@N del id=N"
 answered @
+echo "deleted through one connection in $(($(now) - begun)) ms"
 listed 0
 memory "no device again"
