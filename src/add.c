@@ -312,7 +312,9 @@ int verb_add(struct request *request)
 static int adopt(struct command_host *host, const struct message *message,
 		 int *fds, int fd_count, struct failure *failure)
 {
-	struct target_args args = { .fds = fds, .fd_count = fd_count };
+	struct target_args args = { .adopted = 1,
+				    .fds = fds,
+				    .fd_count = fd_count };
 	const struct target_ops *target;
 	struct add_values values;
 	struct device_spec spec;

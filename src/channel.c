@@ -148,14 +148,19 @@ static int receive_one(struct channel *channel)
 
 	memset(&message, 0, sizeof(message));
 	got = recvmsg(channel->fd, &header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	/* ECONNRESET is told once; what the other end had sent comes after it. */
+	if (got < 0 && errno == ECONNRESET)
+		return 1;
 	if (got < 0)
 		return errno == EAGAIN || errno == EINTR ? 0 : -1;
 	if (got == 0)
 		return -1;
 	count = take_fds(&header, fds);
 	if (got < (ssize_t)offsetof(struct message, info) ||
-	    (header.msg_flags & MSG_TRUNC) || message.magic != MESSAGE_MAGIC) {
-		log_error("the other process speaks another version");
+	    (header.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) ||
+	    message.magic != MESSAGE_MAGIC) {
+		log_error("a message of the other process is not whole, or of "
+			  "another version");
 		while (count)
 			close(fds[--count]);
 		return -1;

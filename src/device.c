@@ -482,6 +482,8 @@ static void answer_recover(struct device *device, const struct message *message)
 		enter(device, DEVICE_STOP);
 	else if (message->result == -EBUSY)
 		wait_for_dead(device);
+	else if (message->result == -ENODEV)
+		forget(device); /* it was being deleted when the server died */
 	else if (message->result < 0)
 		roll_back(device, DEVICE_LOST, failure_symbol(message->result),
 			  message->result, NULL);
@@ -575,9 +577,10 @@ static void answer_start(struct device *device, const struct message *message)
 			  message->result, NULL);
 	else if (device->doomed)
 		enter(device, DEVICE_STOP);
+	else if (!aborts_on_close(device))
+		enter(device, DEVICE_TIMEOUT);
 	else
-		enter(device,
-		      aborts_on_close(device) ? DEVICE_NODE : DEVICE_TIMEOUT);
+		enter(device, device->adopted ? DEVICE_LIVE : DEVICE_NODE);
 }
 
 /* ---- TIMEOUT ---- */
@@ -596,7 +599,10 @@ static void answer_timeout(struct device *device, const struct message *message)
 		log_warning("%s: cannot set its I/O timeout: %s; if the server "
 			    "dies, its users wait for up to 30 s",
 			    device->disk, strerror(-message->result));
-	enter(device, device->doomed ? DEVICE_STOP : DEVICE_NODE);
+	if (device->doomed)
+		enter(device, DEVICE_STOP);
+	else
+		enter(device, device->adopted ? DEVICE_LIVE : DEVICE_NODE);
 }
 
 /* ---- NODE ---- */
@@ -649,14 +655,19 @@ static void enter_lost(struct device *device)
 
 /* ---- BUSY and TRY_STOP ---- */
 
-/* Back to work, and tell who asked. */
+/* It stays what it was before somebody asked who uses it. */
+static void back_to_work(struct device *device)
+{
+	device->step = device->open_queues ? DEVICE_LIVE : DEVICE_LOST;
+}
+
 static void refuse_busy(struct device *device, const char *who)
 {
 	struct failure failure;
 
 	failure_set(&failure, SYMBOL_BUSY, EBUSY, NULL, "%s is in use: %s",
 		    device->disk, who[0] ? who : "somebody has it open");
-	device->step = device->open_queues ? DEVICE_LIVE : DEVICE_LOST;
+	back_to_work(device);
 	finish(device, &failure);
 }
 
@@ -686,7 +697,7 @@ static void answer_busy(struct device *device, const struct message *message)
 	} else if (message->result < 0) {
 		refuse_busy(device, "it cannot be told who uses it");
 	} else if (device->check_only) {
-		device->step = DEVICE_LIVE;
+		back_to_work(device);
 		finish(device, NULL);
 	} else {
 		enter_first_stop(device);
@@ -921,6 +932,13 @@ static int begin(struct device *device, device_done *done, void *context,
 int device_delete(struct device *device, int force, device_done *done,
 		  void *context, struct failure *failure)
 {
+	if (force && device->step == DEVICE_RECOVER && !device->doomed) {
+		/* The next answer ends the wait for the dead server. */
+		device->force = device->doomed = 1;
+		device->done = done;
+		device->context = context;
+		return 0;
+	}
 	if (begin(device, done, context, failure) < 0)
 		return -1;
 	device->force = force;

@@ -28,6 +28,7 @@ struct entry {
 	int orphaned;	 /* its server is dead: stop and delete it */
 	int live;	 /* it has been started */
 	int deleting;	 /* somebody began to stop it: that is finished */
+	int taking;	 /* its take-over began, and no tag may be fetched */
 	int recoverable; /* the driver holds it for the next server ... */
 	char *words;	 /* ... which gets the command that made it, */
 	int fds[MESSAGE_MAX_FDS]; /* what its target holds, */
@@ -109,13 +110,17 @@ static void job_end(struct job *job, int result)
 	struct jobs *jobs = job->jobs;
 	struct entry *entry = job->entry;
 	uint32_t type = job->message.type;
+	int is_old = job->generation != jobs->generation;
 
 	job->message.result = result;
-	if (job->generation == jobs->generation)
+	if (!is_old)
 		jobs->answer(jobs, &job->message);
 	job_free(job);
 	if (!entry)
 		return;
+	/* The server that tried died meanwhile: what it began is finished. */
+	if (type == MESSAGE_TRY_STOP && entry->deleting && is_old)
+		entry->orphaned = entry->orphaned ? entry->orphaned : 1;
 	if ((type == MESSAGE_ADD && result < 0) ||
 	    (type == MESSAGE_DELETE && (result == 0 || result == -ENODEV))) {
 		entry_free(jobs, entry);
@@ -146,6 +151,13 @@ static int begin_features(struct job *job)
 		return error;
 	return control_get_features(control, &job->message.number,
 				    job_data(job));
+}
+
+static int end_features(struct job *job, int result)
+{
+	if (result == 0)
+		job->jobs->features = job->message.number;
+	return result;
 }
 
 static int begin_add(struct job *job)
@@ -203,6 +215,18 @@ static int end_start(struct job *job, int result)
 	return result;
 }
 
+/*
+ * Before this driver aborted I/O on close it also broke when a server died
+ * between the two commands of a take-over: the next RECOVER is refused, or
+ * worse. Such a device cannot be saved.
+ */
+static int end_recover(struct job *job, int result)
+{
+	job->entry->taking = result == 0 &&
+			     !(job->jobs->features & UBLK_F_UPDATE_SIZE);
+	return result;
+}
+
 static int begin_recover(struct job *job)
 {
 	return control_start_recovery(&job->jobs->control, job->message.id,
@@ -211,6 +235,7 @@ static int begin_recover(struct job *job)
 
 static int begin_end_recover(struct job *job)
 {
+	job->entry->taking = 0; /* every tag is fetched */
 	return control_end_recovery(&job->jobs->control, job->message.id,
 				    job->jobs->server, job_data(job));
 }
@@ -291,13 +316,13 @@ static int end_busy(struct job *job, int result)
 
 static int begin_try_stop(struct job *job)
 {
-	job->entry->deleting = 1;
 	return control_try_stop(&job->jobs->control, job->message.id,
 				job_data(job));
 }
 
 static int end_try_stop(struct job *job, int result)
 {
+	/* Until it is known, a dead server's device is neither. */
 	job->entry->deleting = result != -EBUSY;
 	return result;
 }
@@ -323,9 +348,14 @@ static int begin_delete(struct job *job)
 	return control_delete(control, job->message.id, job_data(job));
 }
 
-/* Kernels before 6.7 only know the command that waits. */
+/*
+ * Cancelled, it had done all but wait for the id. Kernels before 6.7 only know
+ * the command that waits.
+ */
 static int end_delete(struct job *job, int result)
 {
+	if (result == -EINTR || result == -ECANCELED)
+		return 0;
 	if (result != -EOPNOTSUPP || !job->message.number || job->stage)
 		return result;
 	job->stage = 1;
@@ -338,12 +368,12 @@ static const struct operation {
 	/* NULL: the result as it is. Returns 1 while the job goes on. */
 	int (*end)(struct job *job, int result);
 } operations[] = {
-	[MESSAGE_FEATURES] = { begin_features, NULL },
+	[MESSAGE_FEATURES] = { begin_features, end_features },
 	[MESSAGE_ADD] = { begin_add, end_add },
 	[MESSAGE_PARAMS] = { begin_params, NULL },
 	[MESSAGE_NOTE] = { begin_note, NULL },
 	[MESSAGE_START] = { begin_start, end_start },
-	[MESSAGE_RECOVER] = { begin_recover, NULL },
+	[MESSAGE_RECOVER] = { begin_recover, end_recover },
 	[MESSAGE_END_RECOVER] = { begin_end_recover, NULL },
 	[MESSAGE_TIMEOUT] = { begin_timeout, end_timeout },
 	[MESSAGE_BUSY] = { begin_busy, end_busy },
@@ -416,15 +446,19 @@ static void on_ring(struct ev_loop *loop, ev_io *watcher, int events)
 		ring_raise_event(ring);
 }
 
-/* End a START or END_RECOVER that waits for tags which nobody will fetch. */
-static void cancel_start(struct jobs *jobs, struct entry *entry)
+/*
+ * End a START or END_RECOVER that waits for tags which nobody will fetch, or a
+ * DELETE that waits for somebody to close the dead disk.
+ */
+static void cancel_wait(struct jobs *jobs, struct entry *entry)
 {
 	if (!entry || !entry->job ||
 	    (entry->job->message.type != MESSAGE_START &&
-	     entry->job->message.type != MESSAGE_END_RECOVER))
+	     entry->job->message.type != MESSAGE_END_RECOVER &&
+	     entry->job->message.type != MESSAGE_DELETE))
 		return;
 	if (ring_put_cancel(jobs->control.ring, job_data(entry->job), 0) < 0)
-		log_error("the start of device %u cannot be cancelled",
+		log_error("device %u: a command that waits cannot be cancelled",
 			  entry->id);
 	submit(jobs);
 }
@@ -456,13 +490,29 @@ static void orphan(struct jobs *jobs, struct entry *entry)
 	if (!entry->job)
 		advance_orphan(jobs, entry);
 	else
-		cancel_start(jobs, entry);
+		cancel_wait(jobs, entry);
+}
+
+/*
+ * A look or a setting that a dead server asked for can wait for the very I/O
+ * that the next server must answer: it goes on without its device.
+ */
+static void detach(struct entry *entry)
+{
+	struct job *job = entry->job;
+
+	if (!job || (job->message.type != MESSAGE_TIMEOUT &&
+		     job->message.type != MESSAGE_BUSY))
+		return;
+	job->entry = NULL;
+	entry->job = NULL;
 }
 
 /* Whether the next server can take it over, with nothing lost. */
 static int can_wait(const struct entry *entry)
 {
-	return entry->live && entry->recoverable && !entry->deleting;
+	return entry->live && entry->recoverable && !entry->deleting &&
+	       !entry->taking;
 }
 
 void jobs_server_gone(struct jobs *jobs, int replaced, unsigned *kept,
@@ -475,14 +525,24 @@ void jobs_server_gone(struct jobs *jobs, int replaced, unsigned *kept,
 		next = entry->next;
 		if (entry->orphaned)
 			continue;
+		detach(entry);
 		if (replaced && can_wait(entry)) {
 			++*kept;
-			cancel_start(jobs, entry);
+			cancel_wait(jobs, entry);
 			continue;
 		}
 		++*deleted;
 		orphan(jobs, entry);
 	}
+}
+
+void jobs_hurry(struct jobs *jobs)
+{
+	struct entry *entry;
+
+	for (entry = jobs->entries; entry; entry = entry->next)
+		if (entry->job && entry->job->message.type == MESSAGE_DELETE)
+			cancel_wait(jobs, entry);
 }
 
 static int hand_over(const struct entry *entry, struct channel *channel)
@@ -522,7 +582,7 @@ void jobs_run(struct jobs *jobs, const struct message *message, const int *fds,
 	struct job *job;
 
 	if (message->type == MESSAGE_CANCEL) {
-		cancel_start(jobs, entry_find(jobs, message->id));
+		cancel_wait(jobs, entry_find(jobs, message->id));
 		return;
 	}
 	if (message->type == MESSAGE_ADD)
@@ -576,28 +636,28 @@ static int is_server(int32_t pid)
 }
 
 /* One that was just killed gets a moment to be gone. */
-static int is_served(int32_t pid)
+static int is_served(int32_t pid, int *tries)
 {
-	int tries;
-
-	for (tries = 0; is_server(pid); tries++) {
-		if (tries == DYING_TRIES)
+	while (is_server(pid)) {
+		if (*tries == 0)
 			return 1;
+		--*tries;
 		usleep(100000);
 	}
 	return 0;
 }
 
-static void adopt_leftover(struct jobs *jobs, uint32_t id)
+static void adopt_leftover(struct jobs *jobs, uint32_t id, int *tries)
 {
-	struct ublk_dev_info info = { 0 };
+	/* Static: a command that was not taken keeps its address. */
+	static struct ublk_dev_info info;
 	struct ring_event event;
 
 	if (control_get_info(&jobs->control, id, &info, 0) < 0 ||
 	    ring_wait(jobs->control.ring, &event) < 0 || event.result < 0 ||
 	    info.server_flags != jobs->mark)
 		return;
-	if (is_served(info.server_pid)) {
+	if (is_served(info.server_pid, tries)) {
 		log_warning("device %u carries our mark but is served by "
 			    "process %d: left alone",
 			    id, (int)info.server_pid);
@@ -614,6 +674,7 @@ void jobs_delete_leftovers(struct jobs *jobs)
 	DIR *folder;
 	struct dirent *entry;
 	unsigned id, kept, deleted;
+	int tries = DYING_TRIES; /* for all together */
 
 	if (control_open(&jobs->control) < 0)
 		return;
@@ -621,7 +682,7 @@ void jobs_delete_leftovers(struct jobs *jobs)
 	/* All are looked at before the first is stopped: one ring serves both. */
 	while (folder && (entry = readdir(folder)))
 		if (sscanf(entry->d_name, "ublkc%u", &id) == 1)
-			adopt_leftover(jobs, id);
+			adopt_leftover(jobs, id, &tries);
 	if (folder)
 		closedir(folder);
 	jobs_server_gone(jobs, 0, &kept, &deleted);

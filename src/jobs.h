@@ -27,6 +27,7 @@ struct jobs {
 	ev_io watcher;
 	uint64_t mark; /* our devices carry it, see jobs_open() */
 	struct entry *entries;
+	uint64_t features;   /* of the driver, once somebody has asked */
 	pid_t server;	     /* who serves what is started now */
 	unsigned generation; /* of that server; answers go to no other */
 	jobs_answer *answer;
@@ -61,6 +62,9 @@ void jobs_run(struct jobs *jobs, const struct message *message, const int *fds,
  */
 void jobs_server_gone(struct jobs *jobs, int replaced, unsigned *kept,
 		      unsigned *deleted);
+
+/* Nobody waits for the users of dead disks any more: their ids come later. */
+void jobs_hurry(struct jobs *jobs);
 
 /*
  * Tell a new server which devices it takes over, a MESSAGE_DEVICE each.

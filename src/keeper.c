@@ -26,6 +26,8 @@
 #define DELAY_MIN 0.1
 #define DELAY_MAX 10.0
 
+#define LEFTOVER_PATIENCE 3.0 /* s for a killed one's devices to be deleted */
+
 struct keeper {
 	const struct keeper_options *options;
 	struct ev_loop *loop;
@@ -81,6 +83,7 @@ static void stop_all(struct keeper *keeper)
 		return;
 	keeper->stopping = 1;
 	ev_timer_stop(keeper->loop, &keeper->restart);
+	jobs_hurry(&keeper->jobs);
 	if (channel_send(&keeper->channel, &message, NULL, 0) < 0 &&
 	    !keeper->server)
 		jobs_server_gone(&keeper->jobs, 0, &kept, &deleted);
@@ -254,6 +257,7 @@ static int start_server(struct keeper *keeper)
 	int pair[2];
 	pid_t pid;
 
+	keeper->started = ev_time();
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
 		return -errno;
 	keeper->starts++;
@@ -267,7 +271,6 @@ static int start_server(struct keeper *keeper)
 	}
 	keeper->server = pid;
 	jobs_set_server(&keeper->jobs, pid);
-	keeper->started = ev_time();
 	channel_open(&keeper->channel, keeper->loop, pair[0], on_message,
 		     on_gone, keeper);
 	return begin_server(keeper);
@@ -281,11 +284,14 @@ static void on_restart(struct ev_loop *loop, ev_timer *timer, int events)
 	(void)loop;
 	(void)events;
 	error = start_server(keeper);
-	if (error < 0) {
-		log_error("cannot start a server: %s", strerror(-error));
-		if (!keeper->server)
-			replace_server(keeper);
-	}
+	if (error == 0)
+		return;
+	log_error("cannot start a server: %s", strerror(-error));
+	/* Half started: its end is the same as any other's. */
+	if (keeper->server)
+		kill(keeper->server, SIGKILL);
+	else
+		replace_server(keeper);
 }
 
 /* ---- start and end ---- */
@@ -340,6 +346,14 @@ static void on_answer(struct jobs *jobs, const struct message *message)
 
 static void on_idle(struct jobs *jobs)
 {
+	struct keeper *keeper = jobs->owner;
+
+	/* The leftovers are gone: the first server need not wait longer. */
+	if (keeper->starts == 0 && ev_is_active(&keeper->restart)) {
+		ev_timer_stop(keeper->loop, &keeper->restart);
+		ev_timer_set(&keeper->restart, 0, 0);
+		ev_timer_start(keeper->loop, &keeper->restart);
+	}
 	maybe_leave(jobs->owner);
 }
 
@@ -369,11 +383,13 @@ static int open_all(struct keeper *keeper, struct failure *failure)
 				   "kernel.io_uring_disabled 0?): %s",
 				   strerror(-error));
 	jobs_delete_leftovers(&keeper->jobs);
-	error = start_server(keeper);
-	if (error)
-		return failure_set(failure, SYMBOL_INTERNAL, error, NULL,
-				   "cannot start the server: %s",
-				   strerror(-error));
+	/*
+	 * The configuration may want ids that leftovers still have, so the
+	 * first server waits for them, but not for ever.
+	 */
+	ev_timer_set(&keeper->restart,
+		     keeper->jobs.entries ? LEFTOVER_PATIENCE : 0, 0);
+	ev_timer_start(keeper->loop, &keeper->restart);
 	return 0;
 }
 

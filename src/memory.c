@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #define PATH_BYTES 512
@@ -18,10 +19,19 @@ static struct {
 	uint64_t reserve; /* for which it was granted */
 } credit;
 
+/* The last refusal: a full disk's writer comes back at once, many times. */
+static struct {
+	uint64_t step, reserve;
+	int64_t time; /* ms, 0: none */
+} refusal;
+
+#define REFUSAL_TIME 10 /* ms for which a refusal stands */
+
 void memory_set_root(const char *path)
 {
 	root = path;
 	credit.left = 0;
+	refusal.time = 0;
 }
 
 /* The start of a small file. Returns its length, or -1. */
@@ -155,12 +165,36 @@ uint64_t memory_headroom(void)
 	return host < cgroup ? host : cgroup;
 }
 
+static int64_t now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000 + 1;
+}
+
+static int look(uint64_t step, uint64_t reserve)
+{
+	int64_t now = now_ms();
+
+	if (refusal.time && now - refusal.time < REFUSAL_TIME &&
+	    step >= refusal.step && reserve >= refusal.reserve)
+		return -ENOSPC;
+	refusal.time = 0;
+	if (less(memory_headroom(), reserve) >= step)
+		return 0;
+	refusal.time = now;
+	refusal.step = step;
+	refusal.reserve = reserve;
+	return -ENOSPC;
+}
+
 int memory_take(uint64_t bytes, uint64_t reserve)
 {
 	uint64_t step = bytes > MEMORY_STEP ? bytes : MEMORY_STEP;
 
 	if (credit.left < bytes || credit.reserve < reserve) {
-		if (less(memory_headroom(), reserve) < step) {
+		if (look(step, reserve) < 0) {
 			credit.left = 0;
 			return -ENOSPC;
 		}

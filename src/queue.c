@@ -8,8 +8,13 @@
 
 #include "log.h"
 
-/* Completions of one queue before others get a turn. */
-#define TURN_MAX 64
+/*
+ * What one queue may do before others get a turn: so many completions, and so
+ * many bytes of data. It looks at both after each batch.
+ */
+#define TURN_MAX   64
+#define TURN_BYTES (8u << 20)
+#define BATCH	   16
 
 #define SECTOR 512u
 
@@ -62,6 +67,7 @@ static void dispatch(struct queue *queue, uint16_t tag)
 	io_begin(io);
 	io->offset = from->start_sector * SECTOR;
 	io->length = from->nr_sectors * SECTOR;
+	queue->turn_bytes += io->length;
 	io->flags = 0;
 	if (from->op_flags & UBLK_IO_F_FUA)
 		io->flags |= IO_FUA;
@@ -91,23 +97,37 @@ static void take(struct queue *queue, const struct ring_event *event)
 	queue->event(queue, event->result);
 }
 
+static unsigned take_batch(struct queue *queue)
+{
+	struct ring_event done[BATCH];
+	unsigned count = ring_reap(queue->port.ring, done, BATCH), i;
+
+	for (i = 0; i < count; i++)
+		take(queue, &done[i]);
+	return count;
+}
+
 static void on_event(struct ev_loop *loop, ev_io *watcher, int events)
 {
 	struct queue *queue = watcher->data;
 	struct ring *ring = queue->port.ring;
-	struct ring_event done[TURN_MAX];
-	unsigned count, i;
+	unsigned count = 0;
+	int more;
 
 	(void)loop;
 	(void)events;
 	/* Cleared first: what completes from here on makes it readable again. */
 	ring_clear_event(ring);
 	queue->port.in_turn = 1;
-	count = ring_reap(ring, done, TURN_MAX);
-	for (i = 0; i < count; i++)
-		take(queue, &done[i]);
+	queue->turn_bytes = 0;
+	do {
+		unsigned got = take_batch(queue);
+
+		count += got;
+		more = got == BATCH;
+	} while (more && count < TURN_MAX && queue->turn_bytes < TURN_BYTES);
 	queue->port.in_turn = 0;
-	if (ring_submit(ring) < 0 || count == TURN_MAX)
+	if (ring_submit(ring) < 0 || more)
 		ring_raise_event(ring);
 	if (count && queue_is_retired(queue))
 		queue->event(queue, 0);

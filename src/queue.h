@@ -27,6 +27,7 @@ struct queue {
 	struct target *target;
 	const struct ublk_io_desc *descriptors; /* depth of them, mapped */
 	struct io *ios;				/* depth of them */
+	uint64_t turn_bytes; /* of requests taken in this turn */
 	uint16_t depth;
 	uint16_t retired; /* tags that the driver gave up */
 	int refused;	  /* it refused one, and that has been told */

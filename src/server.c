@@ -45,7 +45,7 @@ static void on_started(struct command_host *host, const struct failure *failure)
 {
 	struct server *server = (struct server *)host;
 
-	if (host->stopping)
+	if (host->stopping || host->keeper_gone)
 		return;
 	if (failure) {
 		log_error("%s", failure->text);
@@ -160,11 +160,22 @@ static void on_message(struct channel *channel, const struct message *message,
 		close(fds[--fd_count]);
 }
 
+static int has_live(const struct server *server)
+{
+	const struct device *device;
+
+	for (device = server->host.devices.first; device; device = device->next)
+		if (device->step == DEVICE_LIVE)
+			return 1;
+	return 0;
+}
+
 static void on_keeper_gone(struct channel *channel)
 {
 	struct server *server = channel->owner;
 
-	if (!server->listener) {
+	/* With nothing to serve, or before anybody could be told, it leaves. */
+	if (!server->listener || (!server->admin && !has_live(server))) {
 		ev_break(server->loop, EVBREAK_ALL);
 		return;
 	}
@@ -172,6 +183,9 @@ static void on_keeper_gone(struct channel *channel)
 		  "can be changed",
 		  server->host.devices.count);
 	command_keeper_gone(&server->host);
+	if (!server->admin)
+		server->admin = admin_open(server->loop, server->listener,
+					   &server->host);
 }
 
 int server_run(const char *config)

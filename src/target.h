@@ -36,6 +36,7 @@ struct target_args {
 	 * When a dead server's device is taken over: what its target gave to
 	 * hold(). Descriptors that the target takes are set to -1.
 	 */
+	int adopted;
 	int *fds;
 	int fd_count;
 };

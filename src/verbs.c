@@ -1,6 +1,5 @@
 #include "verbs.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -207,7 +206,7 @@ static int check_next(struct request *request)
 	struct failure failure;
 
 	while (device && (device->spec.id < request->cursor ||
-			  device->step != DEVICE_LIVE))
+			  strcmp(device_state(device), "deleting") == 0))
 		device = device->next;
 	if (!device || request->host->stopping)
 		begin_shutdown(request);
@@ -318,7 +317,9 @@ void command_keeper_gone(struct command_host *host)
 	device_keeper_gone(&host->devices);
 	while ((request = host->waiting)) {
 		host->waiting = request->next;
-		fail_features(request, EPIPE);
+		request_refuse(request, SYMBOL_STATE, NULL,
+			       "the keeper is gone, and it is the one to "
+			       "ask");
 	}
 	while ((request = host->leaving)) {
 		host->leaving = request->next;

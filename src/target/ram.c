@@ -69,9 +69,11 @@ static int open_store(struct store *store, struct target_args *args)
 
 	if (values[MEMORY_LIMIT].given)
 		limit = values[MEMORY_LIMIT].number;
-	if (args->fd_count == 0)
+	if (!args->adopted)
 		return store_open(store, values[SIZE].number, limit,
 				  values[MEMORY_RESERVE].number);
+	if (args->fd_count != 1)
+		return -EBADF; /* never an empty one in its place */
 	error = store_adopt(store, args->fds[0], limit,
 			    values[MEMORY_RESERVE].number);
 	if (!error)
@@ -89,7 +91,7 @@ static struct target *ram_open(struct target_args *args,
 	int error;
 
 	if (target_check_size(size, geometry->block_size, failure) < 0 ||
-	    (args->fd_count == 0 && check_room(values, failure) < 0))
+	    (!args->adopted && check_room(values, failure) < 0))
 		return NULL;
 	ram = calloc(1, sizeof(*ram));
 	error = ram ? open_store(&ram->store, args) : -ENOMEM;

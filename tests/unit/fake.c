@@ -294,7 +294,8 @@ static void answer(const struct message *asked)
 	if (message.result == 0 && asked->type == MESSAGE_ADD)
 		fill_info(&message.info);
 	if (asked->type == MESSAGE_BUSY) {
-		strcpy(message.text, message.result ? "mounted on /mnt" : "");
+		snprintf(message.text, sizeof(message.text), "%s",
+			 message.result ? "mounted on /mnt" : "");
 		message.number = message.result && fake.use_lasts;
 	}
 	if (!fake.silent &&

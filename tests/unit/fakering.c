@@ -96,6 +96,7 @@ int __wrap_ring_put_command(struct ring *ring, int fd, uint32_t op,
 int __wrap_ring_submit(struct ring *ring)
 {
 	assert_ptr_equal(ring, the_ring);
+	is_clear = 0; /* a turn ends here */
 	fake_ring.submits++;
 	if (fake_ring.submit_failures) {
 		fake_ring.submit_failures--;
@@ -113,7 +114,6 @@ unsigned __wrap_ring_reap(struct ring *ring, struct ring_event *events,
 	assert_ptr_equal(ring, the_ring);
 	if (!is_clear)
 		fake_ring.unclean++;
-	is_clear = 0;
 	if (max > fake_ring.most)
 		fake_ring.most = max;
 	while (count < max && fake_ring.reaped < fake_ring.event_count)

@@ -114,8 +114,9 @@ void __wrap_log_line(enum log_level level, const char *format, ...)
 	va_start(args, format);
 	vsnprintf(line, sizeof(line) - 1, format, args);
 	va_end(args);
-	strcat(line, "\n");
 	length = strlen(line);
+	line[length++] = '\n';
+	line[length] = '\0';
 	if (level == LOG_LEVEL_DEBUG || log_length + length >= sizeof(log_text))
 		return;
 	memcpy(log_text + log_length, line, length + 1);
@@ -143,6 +144,14 @@ void log_forget(void)
 {
 	log_length = 0;
 	log_text[0] = '\0';
+}
+
+void add_text(char *text, size_t size, const char *more)
+{
+	size_t at = strlen(text);
+
+	assert_true(at + strlen(more) < size);
+	snprintf(text + at, size - at, "%s", more);
 }
 
 /* ---- random numbers: splitmix64 ---- */

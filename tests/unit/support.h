@@ -33,6 +33,9 @@ int log_has(const char *part);
 unsigned log_count(const char *part);
 void log_forget(void);
 
+/* Put more behind a text that has room for size bytes; all must fit. */
+void add_text(char *text, size_t size, const char *more);
+
 /* Numbers that are the same in every run. */
 void random_seed(uint64_t seed);
 uint64_t random_number(uint64_t below);

@@ -329,7 +329,7 @@ static void test_find(void **state)
 	struct device *device;
 
 	(void)state;
-	strcpy(spec.name, "backup");
+	snprintf(spec.name, sizeof(spec.name), "backup");
 	assert_int_equal(device_add(set, &spec, on_done, &added, &failure), 0);
 	assert_ptr_equal(device_find_name(set, "backup"), set->first);
 	fake_serve();
@@ -1136,6 +1136,7 @@ static void test_delete_all_in_try_stop(void **state)
 	fake.features = FAKE_FEATURES_NEW;
 	fake.hold[MESSAGE_TRY_STOP] = 1;
 	finish_during(MESSAGE_TRY_STOP);
+	assert_int_equal(fake.count[MESSAGE_BUSY], 1);
 }
 
 static void test_delete_all_in_stop(void **state)
@@ -1229,6 +1230,7 @@ static void test_keeper_gone_while_opening(void **state)
 	fake.open_failures = 1 << 20;
 	begin_add(DEVICE_ID_ANY);
 	lose_keeper(&added);
+	assert_int_equal(fake.opens, 1);
 }
 
 static void test_keeper_gone_in_busy(void **state)

@@ -45,7 +45,12 @@ int __wrap_usleep(useconds_t us)
 
 struct group *__wrap_getgrnam(const char *name)
 {
+	struct stat status;
+
 	assert_string_equal(name, "ublk");
+	/* Until it has its group it is for us alone. */
+	assert_int_equal(stat(listener.path, &status), 0);
+	assert_int_equal(status.st_mode & 0077, 0);
 	return fake.has_group ? &fake.group : NULL;
 }
 

@@ -246,11 +246,12 @@ static void test_dispatch(void **state)
 		{ UBLK_IO_OP_READ | 1 << 8 | 1 << 14, IO_READ, 0 },
 	};
 	const struct io *io;
-	uint16_t tag;
+	size_t tag;
 
 	(void)state;
 	for (tag = 0; tag < COUNT(cases); tag++)
-		deliver(tag, cases[tag].op_flags, (1ULL << 33) + tag, 8u + tag);
+		deliver((uint16_t)tag, cases[tag].op_flags, (1ULL << 33) + tag,
+			8 + (uint32_t)tag);
 	turn(2);
 	assert_int_equal(got.count, COUNT(cases));
 	assert_int_equal(queue.port.owned, COUNT(cases));
@@ -261,7 +262,7 @@ static void test_dispatch(void **state)
 		assert_int_equal(io->op, cases[tag].op);
 		assert_int_equal(io->flags, cases[tag].flags);
 		assert_true(io->offset == ((1ULL << 33) + tag) * 512);
-		assert_int_equal(io->length, (8u + tag) * 512);
+		assert_int_equal(io->length, (8 + tag) * 512);
 		assert_int_equal(io->owned, 1);
 	}
 	/* Nothing is committed before it is done. */

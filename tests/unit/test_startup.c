@@ -243,8 +243,8 @@ static void test_long_listing(void **state)
 
 	(void)state;
 	for (i = 0; i < 40; i++)
-		strcat(text, "add null\n");
-	strcat(text, "list\nhelp\nshow 1\nadd null\n");
+		add_text(text, sizeof(text), "add null\n");
+	add_text(text, sizeof(text), "list\nhelp\nshow 1\nadd null\n");
 	run(text);
 	expect_ready(41);
 }

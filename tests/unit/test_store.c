@@ -329,9 +329,9 @@ static void test_host_is_short(void **state)
 	assert_int_equal(store.used, PAGE);
 	expect_run(PAGE, PAGE, 0, PAGE);
 	/* The disk goes on with what it has. */
+	store.reserve = 72 << 20;
 	write_bytes(0, PAGE, 2);
 	expect_bytes(0, PAGE, 2);
-	store.reserve = 72 << 20;
 	set_available((72 << 20) + MEMORY_STEP - 1024);
 	assert_int_equal(store_grow(&store, PAGE, PAGE), -ENOSPC);
 	set_available((72 << 20) + MEMORY_STEP);

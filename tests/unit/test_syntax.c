@@ -194,9 +194,9 @@ static void test_tag_of_a_mistake(void **state)
 	assert_string_equal(line.tag, "a");
 	refuses("@a x \"\\q\"", "escape");
 	assert_string_equal(line.tag, "a");
-	memcpy(text, "@a", 3);
+	snprintf(text, sizeof(text), "@a");
 	while (strlen(text) < 140)
-		strcat(text, " b");
+		add_text(text, sizeof(text), " b");
 	refuses(text, "64 words");
 	assert_string_equal(line.tag, "a");
 	refuses("\"b", "not closed");
@@ -267,30 +267,32 @@ static void test_line_limit(void **state)
 	assert_int_equal(split(text, SYNTAX_LINE_MAX + 1), -1);
 }
 
-static void add_words(char *text, int count)
+/* So many words behind what stands there. */
+static size_t set_words(char *text, size_t size, const char *first, int count)
 {
+	snprintf(text, size, "%s", first);
 	while (count-- > 0)
-		strcat(text, " w");
+		add_text(text, size, " w");
+	return strlen(text);
 }
 
 static void test_word_limit(void **state)
 {
-	char text[300] = "";
+	char text[300];
+	size_t length;
 
 	(void)state;
-	add_words(text, SYNTAX_WORDS_MAX);
-	assert_int_equal(split(text, strlen(text)), 0);
+	length = set_words(text, sizeof(text), "", SYNTAX_WORDS_MAX);
+	assert_int_equal(split(text, length), 0);
 	assert_int_equal(line.count, SYNTAX_WORDS_MAX);
-	strcat(text, " ");
+	add_text(text, sizeof(text), " ");
 	assert_int_equal(split(text, strlen(text)), 0);
-	strcat(text, "# w");
+	add_text(text, sizeof(text), "# w");
 	assert_int_equal(split(text, strlen(text)), 0);
-	strcpy(text, "@t");
-	add_words(text, SYNTAX_WORDS_MAX);
-	assert_int_equal(split(text, strlen(text)), 0);
+	length = set_words(text, sizeof(text), "@t", SYNTAX_WORDS_MAX);
+	assert_int_equal(split(text, length), 0);
 	assert_int_equal(line.count, SYNTAX_WORDS_MAX);
-	strcpy(text, "w");
-	add_words(text, SYNTAX_WORDS_MAX);
+	set_words(text, sizeof(text), "w", SYNTAX_WORDS_MAX);
 	refuses(text, "64 words");
 }
 
