@@ -53,6 +53,11 @@ void turn(int turns)
 		ev_run(test_loop, EVRUN_NOWAIT);
 }
 
+void move_clock(double seconds)
+{
+	clock_ns += (uint64_t)(seconds * 1e9);
+}
+
 void pass_time(double seconds)
 {
 	int steps = (int)(seconds * 100 + 0.5);

@@ -27,6 +27,7 @@ void test_loop_close(void);
 void turn(int turns);
 void settle(void); /* turns, until one has found nothing to do */
 void pass_time(double seconds);
+void move_clock(double seconds); /* without a loop */
 
 /* Programs are linked with --wrap=log_line: lines are kept, not shown. */
 int log_has(const char *part);

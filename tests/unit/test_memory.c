@@ -3,8 +3,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include <unistd.h>
-
 #include "memory.h"
 #include "support.h"
 
@@ -26,7 +24,7 @@ static void set_host(uint64_t available, uint64_t dirty, uint64_t writeback)
 		 (unsigned long long)dirty / 1024,
 		 (unsigned long long)writeback / 1024);
 	test_file("proc/meminfo", text);
-	usleep(20000); /* a refusal stands for a moment */
+	move_clock(0.02); /* a refusal stands for a moment */
 }
 
 /* A cgroup's file; `folder` is "" or "/a/b". */
