@@ -125,9 +125,9 @@ clear()
 # ranges COMMAND...: whole pages, parts of one, both, and the disk's last bytes.
 ranges()
 {
-	for range in "8192 4096" "1048576 1048576" "20480 512" "25088 3584" \
-		"33280 4096" "40448 13824" "1536 512" "2097664 1048576" \
-		"4191232 3072" "4193280 1024" "0 1024"; do
+	for range in "8192 4096" "131072 65536" "20480 512" "25088 3584" \
+		"33280 4096" "40448 13824" "1536 512" "262656 393216" \
+		"1045504 3072" "1047552 1024" "0 1024"; do
 		# shellcheck disable=SC2086 # two words
 		clear $range "$@"
 	done
@@ -136,8 +136,8 @@ ranges()
 # neighbours COMMAND...: on a full disk, and on one with holes.
 neighbours()
 {
-	dd if=/dev/urandom of=$MODEL bs=4194304 count=1 2>/dev/null
-	fill 4
+	dd if=/dev/urandom of=$MODEL bs=1048576 count=1 2>/dev/null
+	fill 1
 	echo "--- $* beside data"
 	ranges "$@"
 	# The same again: now over holes.
@@ -157,7 +157,7 @@ keeps
 rm $MODEL
 expect_ok "del id=0"
 
-expect_ok "add ram size=4M"
+expect_ok "add ram size=1M"
 neighbours $BLKDISCARD
 neighbours $BLKDISCARD -z
 neighbours $FALLOCATE -p
