@@ -46,6 +46,12 @@ requires_kernel()
 	esac
 }
 
+# sanitized: the daemon is a build with AddressSanitizer.
+sanitized()
+{
+	grep -q libasan "$(command -v ublkd)"
+}
+
 # wait_for SECONDS CONDITION: 1 if the shell condition does not come true.
 wait_for()
 {
