@@ -155,10 +155,9 @@ static int ram_serve(struct ram *ram, const struct io *io)
 	case IO_WRITE:
 		return ram_write(ram, io);
 	case IO_DISCARD:
-		return store_clear(&ram->store, io->offset, io->length, 0);
 	case IO_WRITE_ZEROES:
-		return store_clear(&ram->store, io->offset, io->length,
-				   io->flags & IO_KEEP_SPACE);
+		/* IO_KEEP_SPACE as well: no space is promised to anybody here. */
+		return store_clear(&ram->store, io->offset, io->length, 0);
 	default:
 		return 0; /* a flush: memory is as durable as it gets */
 	}
