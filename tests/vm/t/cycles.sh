@@ -87,7 +87,8 @@ figures >/tmp/t/figures.end
 for who in keeper server; do
 	grown "$who-descriptors" 0
 	# AddressSanitizer keeps what is freed for a while.
-	sanitized || grown "$who-rss" $GROWTH_MAX
+	! sanitized || continue
+	grown "$who-rss" $GROWTH_MAX
 	grown "$who-mapped" $GROWTH_MAX
 done
 # The kernel's io workers leave some seconds after their work.
