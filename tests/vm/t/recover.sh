@@ -59,7 +59,8 @@ under_fio()
 	expect_ok "del id=0"
 }
 
-# With every tag held, and stopped in between.
+# With every tag held. At random places, or the block layer would merge requests
+# while they wait for a tag.
 all_in_flight()
 {
 	expect_ok "add ram size=16M queues=1 depth=16"
@@ -69,7 +70,7 @@ all_in_flight()
 		server=$(server_pid)
 		kill -STOP "$server"
 		rm -f /tmp/t/ended
-		(fio --name=r --filename=/dev/ublkb0 --rw=read --direct=1 \
+		(fio --name=r --filename=/dev/ublkb0 --rw=randread --direct=1 \
 			--ioengine=libaio --iodepth=32 --bs=4k --size=4M \
 			>/tmp/t/fio.log 2>&1; echo $? >/tmp/t/ended) &
 		wait_for 10 '[ "$(awk "{ print \$1 + \$2 }" /sys/block/ublkb0/inflight)" -ge 16 ]' ||
