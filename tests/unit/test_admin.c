@@ -1200,7 +1200,7 @@ static void test_list(void **state)
 	say(client, "@l list\n@p ping\n");
 	hear_all(client);
 	for (i = 0, at = client->text; i < 40; i++) {
-		char text[32];
+		char text[64];
 
 		snprintf(text, sizeof(text), "dev id=%d name=ublkb%d ", i, i);
 		assert_memory_equal(at, text, strlen(text));
