@@ -686,14 +686,11 @@ static void enter_first_stop(struct device *device)
 
 static void answer_busy(struct device *device, const struct message *message)
 {
-	char who[MESSAGE_TEXT];
-
 	if (device->force) {
 		enter(device, DEVICE_STOP);
 	} else if (message->result == -EBUSY) {
-		snprintf(who, sizeof(who), "%s", message->text);
 		if (message->number || retry(device, BUSY_RETRY) < 0)
-			refuse_busy(device, who);
+			refuse_busy(device, message->text);
 	} else if (message->result < 0) {
 		refuse_busy(device, "it cannot be told who uses it");
 	} else if (device->check_only) {

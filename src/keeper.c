@@ -214,7 +214,7 @@ static void exec_server(struct keeper *keeper, int fd)
 	/* The configuration makes the first server's devices, once. */
 	const char *config = keeper->starts == 1 ? keeper->options->config
 						 : NULL;
-	char *const arguments[] = { "ublkd-server",
+	char *const arguments[] = { SERVER_NAME,
 				    "--server",
 				    "--log-level",
 				    (char *)level,

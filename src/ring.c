@@ -185,11 +185,6 @@ int ring_submit(struct ring *ring)
 	return io_uring_sq_ready(&ring->uring) ? -EAGAIN : 0;
 }
 
-unsigned ring_unsubmitted(const struct ring *ring)
-{
-	return io_uring_sq_ready(&ring->uring);
-}
-
 int ring_wait(struct ring *ring, struct ring_event *event)
 {
 	struct io_uring_cqe *cqe;

@@ -86,9 +86,6 @@ int ring_put_cancel(struct ring *ring, uint64_t victim, uint64_t data);
  */
 int ring_submit(struct ring *ring);
 
-/* How many requests were put but not yet taken by the kernel. */
-unsigned ring_unsubmitted(const struct ring *ring);
-
 /* Submit, and wait for one completion: at start-up only, it blocks. */
 int ring_wait(struct ring *ring, struct ring_event *event);
 
