@@ -94,11 +94,6 @@ int channel_send(struct channel *channel, const struct message *message,
 	return error;
 }
 
-int channel_is_flushed(const struct channel *channel)
-{
-	return !channel->first;
-}
-
 static void on_writable(struct ev_loop *loop, ev_io *watcher, int events)
 {
 	struct channel *channel = watcher->data;
@@ -111,7 +106,9 @@ static void on_writable(struct ev_loop *loop, ev_io *watcher, int events)
 
 		if (error == -EAGAIN || error == -ENOBUFS)
 			return;
-		/* Any other error is seen by the reader as an end. */
+		/* A message is lost: no answer to it may be waited for. */
+		if (error)
+			shutdown(channel->fd, SHUT_RDWR);
 		channel->first = item->next;
 		if (!channel->first)
 			channel->last = &channel->first;

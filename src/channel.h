@@ -41,9 +41,6 @@ void channel_open(struct channel *channel, struct ev_loop *loop, int fd,
 int channel_send(struct channel *channel, const struct message *message,
 		 const int *fds, int fd_count);
 
-/* Whether everything that was sent has left. */
-int channel_is_flushed(const struct channel *channel);
-
 void channel_close(struct channel *channel);
 
 #endif

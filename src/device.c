@@ -135,21 +135,15 @@ static void close_queues(struct device *device)
 	device->fd = -1;
 }
 
-static void device_free(struct device *device)
-{
-	ev_timer_stop(device->set->loop, &device->timer);
-	close_queues(device);
-	device->spec.target->ops->close(device->spec.target);
-	free(device->spec.words);
-	free(device);
-}
-
-/* It is gone from the kernel: forget it. */
+/* It is gone from the kernel: forget it. What it held is free when it is told. */
 static void forget(struct device *device)
 {
 	struct device_set *set = device->set;
 	int failed = device->failure.symbol != SYMBOL_NONE;
 
+	ev_timer_stop(set->loop, &device->timer);
+	close_queues(device);
+	device->spec.target->ops->close(device->spec.target);
 	set_remove(device);
 	set->count--;
 	set->seq++;
@@ -157,13 +151,16 @@ static void forget(struct device *device)
 		log_info("device %u (%s) is deleted", device->spec.id,
 			 device_name(device));
 	finish(device, failed ? &device->failure : NULL);
-	device_free(device);
+	free(device->spec.words);
+	free(device);
 	if (set->count == 0 && set->on_empty)
 		set->on_empty(set);
 }
 
-/* The driver or the system refused: remember why, and go to a later step. */
-/* A device that was taken over is somebody's data: it is kept. */
+/*
+ * The driver or the system refused: remember why, and go to a later step. A
+ * device that was taken over is somebody's data: it is kept.
+ */
 static void roll_back(struct device *device, enum device_step to,
 		      enum symbol symbol, int error, const char *arg)
 {
@@ -502,6 +499,7 @@ static void on_queue(struct queue *queue, int error)
 	if (error) {
 		log_error("%s: the driver refused a request slot: %s",
 			  device->disk, strerror(-error));
+		device->refusal = error;
 		/* It cannot start now; the answer to START rolls it back. */
 		if (device->step == DEVICE_START ||
 		    device->step == DEVICE_END_RECOVER)
@@ -572,9 +570,12 @@ static void enter_end_recover(struct device *device)
 
 static void answer_start(struct device *device, const struct message *message)
 {
+	/* It was cancelled because of the refusal. */
+	int error = device->refusal ? device->refusal : message->result;
+
 	if (message->result < 0)
-		roll_back(device, DEVICE_STOP, failure_symbol(message->result),
-			  message->result, NULL);
+		roll_back(device, DEVICE_STOP, failure_symbol(error), error,
+			  NULL);
 	else if (device->doomed)
 		enter(device, DEVICE_STOP);
 	else if (!aborts_on_close(device))
@@ -792,7 +793,20 @@ static void answer_delete(struct device *device, const struct message *message)
 		failure_set(&device->failure, SYMBOL_IO, message->result, NULL,
 			    "%s is stopped but cannot be deleted: %s",
 			    device->disk, strerror(-message->result));
-	forget(device);
+	enter(device, DEVICE_RELEASE);
+}
+
+/* ---- RELEASE ---- */
+
+/* In pieces, and others get their turns between them. */
+static void enter_release(struct device *device)
+{
+	const struct target_ops *ops = device->spec.target->ops;
+
+	if (ops->release && ops->release(device->spec.target))
+		start_timer(device, 0);
+	else
+		forget(device);
 }
 
 static const struct step steps[] = {
@@ -828,6 +842,8 @@ static const struct step steps[] = {
 			   poll_drain },
 	[DEVICE_DELETE] = { "deleting", "delete the device", enter_delete,
 			    answer_delete, NULL },
+	[DEVICE_RELEASE] = { "deleting", "release its memory", enter_release,
+			     NULL, enter_release },
 };
 
 static void enter(struct device *device, enum device_step step)
@@ -1002,6 +1018,8 @@ void device_keeper_gone(struct device_set *set)
 		    "the keeper is gone, so nothing can be changed");
 	for (device = set->first; device; device = next) {
 		next = device->next;
+		if (device->step == DEVICE_RELEASE)
+			continue; /* that needs no keeper */
 		ev_timer_stop(set->loop, &device->timer);
 		finish(device, &failure);
 	}

@@ -36,6 +36,7 @@ enum device_step {
 	DEVICE_STOP,
 	DEVICE_DRAIN, /* wait until the driver gave up every tag */
 	DEVICE_DELETE,
+	DEVICE_RELEASE, /* gone from the kernel: give its memory back */
 	DEVICE_STEPS,
 };
 
@@ -65,7 +66,8 @@ struct device_set;
 
 /*
  * An add or a delete has ended; failure is NULL on success. After a failed add
- * and a successful delete the device is freed when this returns.
+ * and a successful delete the target is closed, and the device is freed when
+ * this returns.
  */
 typedef void device_done(void *context, struct device *device,
 			 const struct failure *failure);
@@ -85,6 +87,7 @@ struct device {
 	int waited;	/* for a dead server, and it was told */
 	int check_only; /* BUSY is all that was asked for */
 	int doomed;	/* stop it as soon as it is started */
+	int refusal;	/* a FETCH's negative errno, or 0 */
 	ev_timer timer;
 	ev_tstamp deadline;
 	struct failure failure; /* why it is rolled back */

@@ -17,6 +17,9 @@
 #define DEVICE_MARK  0x7562ULL /* top of server_flags in our devices */
 #define DYING_TRIES  30	       /* of 100 ms, for a server that is dying */
 
+/* What becomes of a device that no server will take over. */
+enum clean_up { CLEAN_UP_NO, CLEAN_UP_STOP, CLEAN_UP_DELETE };
+
 /*
  * A device that exists in the driver, or is about to. At most one job of a
  * device is under way, except that a START can be cancelled.
@@ -25,8 +28,8 @@ struct entry {
 	struct entry *next;
 	uint32_t id;
 	struct job *job;
-	int orphaned;	 /* its server is dead: stop and delete it */
-	int live;	 /* it has been started */
+	enum clean_up clean_up; /* the next step, when its server is dead */
+	int live;		/* it has been started */
 	int deleting;	 /* somebody began to stop it: that is finished */
 	int taking;	 /* its take-over began, and no tag may be fetched */
 	int recoverable; /* the driver holds it for the next server ... */
@@ -104,37 +107,47 @@ static void see_idle(struct jobs *jobs)
 		jobs->idle(jobs);
 }
 
+/* Whether that was the end of the job's device. */
+static int was_last(const struct job *job, int result)
+{
+	if (!job->entry)
+		return 0;
+	if (job->message.type == MESSAGE_ADD)
+		return result < 0;
+	if (job->message.type != MESSAGE_DELETE)
+		return 0;
+	if (result == 0 || result == -ENODEV)
+		return 1;
+	if (!job->entry->clean_up)
+		return 0;
+	log_error("device %u cannot be deleted: %s", job->entry->id,
+		  strerror(-result));
+	return 1;
+}
+
 /* Answer a job whose server still lives, then see what its device needs. */
 static void job_end(struct job *job, int result)
 {
 	struct jobs *jobs = job->jobs;
 	struct entry *entry = job->entry;
-	uint32_t type = job->message.type;
 	int is_old = job->generation != jobs->generation;
 
+	if (was_last(job, result)) {
+		/* Before it is told: what it held is free then. */
+		entry_free(jobs, entry);
+		job->entry = entry = NULL;
+	}
 	job->message.result = result;
 	if (!is_old)
 		jobs->answer(jobs, &job->message);
-	job_free(job);
-	if (!entry)
-		return;
 	/* The server that tried died meanwhile: what it began is finished. */
-	if (type == MESSAGE_TRY_STOP && entry->deleting && is_old)
-		entry->orphaned = entry->orphaned ? entry->orphaned : 1;
-	if ((type == MESSAGE_ADD && result < 0) ||
-	    (type == MESSAGE_DELETE && (result == 0 || result == -ENODEV))) {
-		entry_free(jobs, entry);
-		see_idle(jobs);
-	} else if (entry->orphaned) {
-		if (type == MESSAGE_DELETE) {
-			log_error("device %u cannot be deleted: %s", entry->id,
-				  strerror(-result));
-			entry_free(jobs, entry);
-			see_idle(jobs);
-			return;
-		}
+	if (entry && job->message.type == MESSAGE_TRY_STOP && is_old &&
+	    entry->deleting && !entry->clean_up)
+		entry->clean_up = CLEAN_UP_STOP;
+	job_free(job);
+	if (entry && entry->clean_up)
 		advance_orphan(jobs, entry);
-	}
+	see_idle(jobs);
 }
 
 static uint64_t job_data(struct job *job)
@@ -211,7 +224,7 @@ static int begin_start(struct job *job)
 
 static int end_start(struct job *job, int result)
 {
-	job->entry->live = result == 0 && !job->entry->orphaned;
+	job->entry->live = result == 0 && !job->entry->clean_up;
 	return result;
 }
 
@@ -468,14 +481,17 @@ static void cancel_wait(struct jobs *jobs, struct entry *entry)
 /* The next step for an orphan that has no job: stop it, then delete it. */
 static void advance_orphan(struct jobs *jobs, struct entry *entry)
 {
-	uint32_t type = entry->orphaned++ == 1 ? MESSAGE_STOP : MESSAGE_DELETE;
+	uint32_t type = entry->clean_up == CLEAN_UP_STOP ? MESSAGE_STOP
+							 : MESSAGE_DELETE;
 	struct job *job = job_new(jobs, entry, type);
 
 	if (!job) {
 		log_error("device %u cannot be deleted: out of memory",
 			  entry->id);
+		entry_free(jobs, entry);
 		return;
 	}
+	entry->clean_up = CLEAN_UP_DELETE;
 	job->message.number = 1;
 	job_begin(job);
 }
@@ -486,7 +502,7 @@ static void advance_orphan(struct jobs *jobs, struct entry *entry)
  */
 static void orphan(struct jobs *jobs, struct entry *entry)
 {
-	entry->orphaned = 1;
+	entry->clean_up = CLEAN_UP_STOP;
 	if (!entry->job)
 		advance_orphan(jobs, entry);
 	else
@@ -523,7 +539,7 @@ void jobs_server_gone(struct jobs *jobs, int replaced, unsigned *kept,
 	*kept = *deleted = 0;
 	for (entry = jobs->entries; entry; entry = next) {
 		next = entry->next;
-		if (entry->orphaned)
+		if (entry->clean_up)
 			continue;
 		detach(entry);
 		if (replaced && can_wait(entry)) {
@@ -562,7 +578,7 @@ int jobs_hand_over(struct jobs *jobs, struct channel *channel)
 	int error;
 
 	for (entry = jobs->entries; entry; entry = entry->next) {
-		if (entry->orphaned || !can_wait(entry))
+		if (entry->clean_up || !can_wait(entry))
 			continue;
 		error = hand_over(entry, channel);
 		if (error)
@@ -593,7 +609,7 @@ void jobs_run(struct jobs *jobs, const struct message *message, const int *fds,
 	if (!entry && message->type != MESSAGE_FEATURES)
 		goto refuse;
 	answer.result = -EBUSY;
-	if (entry && (entry->job || entry->orphaned))
+	if (entry && (entry->job || entry->clean_up))
 		goto refuse;
 	answer.result = -ENOMEM;
 	job = job_new(jobs, entry, message->type);

@@ -241,7 +241,7 @@ static int give_back(struct store *store, uint64_t page, uint64_t end)
 	return 0;
 }
 
-int store_clear(struct store *store, uint64_t offset, uint64_t length, int keep)
+int store_clear(struct store *store, uint64_t offset, uint64_t length)
 {
 	uint64_t first = pages_of(offset);
 	uint64_t last = (offset + length) / STORE_PAGE;
@@ -249,7 +249,7 @@ int store_clear(struct store *store, uint64_t offset, uint64_t length, int keep)
 	/* The last page of a store may be cut short: it is whole as it is. */
 	if (offset + length == store->size)
 		last = pages_of(store->size);
-	if (keep || first >= last) {
+	if (first >= last) {
 		zero_present(store, offset, length);
 		return 0;
 	}
@@ -258,4 +258,19 @@ int store_clear(struct store *store, uint64_t offset, uint64_t length, int keep)
 		zero_present(store, last * STORE_PAGE,
 			     offset + length - last * STORE_PAGE);
 	return give_back(store, first, last);
+}
+
+int store_release(struct store *store, uint64_t bytes)
+{
+	uint64_t end = pages_of(store->size);
+	uint64_t from = next_page(store, store->released, end, 1);
+	uint64_t to = from + pages_of(bytes);
+
+	if (to > end)
+		to = end;
+	/* What cannot be given back in pieces goes with the store. */
+	if (from == end || give_back(store, from, to) < 0)
+		return 0;
+	store->released = to;
+	return store->used > 0;
 }

@@ -20,6 +20,7 @@ struct store {
 	uint64_t used;	       /* bytes of pages that are there */
 	uint64_t limit;	       /* of used */
 	uint64_t reserve;      /* bytes that the host must keep free */
+	uint64_t released;     /* pages before it have been given back */
 };
 
 /*
@@ -53,11 +54,16 @@ uint64_t store_run(const struct store *store, uint64_t offset, uint64_t length,
 int store_grow(struct store *store, uint64_t offset, uint64_t length);
 
 /*
- * Make the range read as zeroes. Whole pages of it are given back, unless
- * `keep`. Returns 0 or a negative errno.
+ * Make the range read as zeroes. Whole pages of it are given back. Returns 0 or
+ * a negative errno.
  */
-int store_clear(struct store *store, uint64_t offset, uint64_t length,
-		int keep);
+int store_clear(struct store *store, uint64_t offset, uint64_t length);
+
+/*
+ * Before the end: give back the next `bytes` from where something is. To be
+ * called until it returns 0; freeing it all at once would take too long.
+ */
+int store_release(struct store *store, uint64_t bytes);
 
 /* The smallest piece that is given back, in bytes. */
 #define STORE_PAGE 4096u

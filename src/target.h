@@ -68,6 +68,12 @@ struct target_ops {
 	/* Append " key=value..." about the present state; may be NULL. */
 	void (*describe)(const struct target *target, char *text, size_t size);
 
+	/*
+	 * The device is deleted: give back some of what it took, no more than
+	 * a request might. Returns 1 to be called again; may be NULL.
+	 */
+	int (*release)(struct target *target);
+
 	/* No request is under way. Frees the target. */
 	void (*close)(struct target *target);
 };

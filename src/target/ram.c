@@ -39,8 +39,8 @@ static const struct option options[] = {
 	{ .name = NULL },
 };
 
-/* Bounded, because freeing pages takes the one thread's time. */
-#define CLEAR_MAX (32U << 20)
+/* Bounded, because freeing pages takes the one thread's time; bytes. */
+#define CLEAR_MAX (8U << 20)
 
 struct ram {
 	struct target target;
@@ -157,7 +157,7 @@ static int ram_serve(struct ram *ram, const struct io *io)
 	case IO_DISCARD:
 	case IO_WRITE_ZEROES:
 		/* IO_KEEP_SPACE as well: no space is promised to anybody here. */
-		return store_clear(&ram->store, io->offset, io->length, 0);
+		return store_clear(&ram->store, io->offset, io->length);
 	default:
 		return 0; /* a flush: memory is as durable as it gets */
 	}
@@ -173,6 +173,11 @@ static void ram_describe(const struct target *target, char *text, size_t size)
 	const struct ram *ram = (const struct ram *)target;
 
 	snprintf(text, size, " used=%llu", (unsigned long long)ram->store.used);
+}
+
+static int ram_release(struct target *target)
+{
+	return store_release(&((struct ram *)target)->store, CLEAR_MAX);
 }
 
 static void ram_close(struct target *target)
@@ -191,5 +196,6 @@ const struct target_ops target_ram = {
 	.hold = ram_hold,
 	.submit = ram_submit,
 	.describe = ram_describe,
+	.release = ram_release,
 	.close = ram_close,
 };

@@ -134,7 +134,7 @@ static void test_both_ways(void **state)
 {
 	(void)state;
 	assert_int_equal(send_numbered(5), 0);
-	assert_true(channel_is_flushed(&channel));
+	assert_null(channel.first);
 	assert_int_equal(take(), 5);
 	give(0);
 	give(1);
@@ -152,7 +152,7 @@ static void test_full_socket(void **state)
 	(void)state;
 	for (i = 0; i < 2000; i++) {
 		assert_int_equal(send_numbered((uint64_t)sent++), 0);
-		if (kept_from < 0 && !channel_is_flushed(&channel))
+		if (kept_from < 0 && channel.first)
 			kept_from = sent;
 	}
 	assert_true(kept_from > 0);
@@ -164,14 +164,14 @@ static void test_full_socket(void **state)
 		long got = take();
 
 		if (got < 0) {
-			assert_false(channel_is_flushed(&channel));
+			assert_non_null(channel.first);
 			turn(1);
 			continue;
 		}
 		assert_int_equal(got, taken++);
 	}
 	turn(2);
-	assert_true(channel_is_flushed(&channel));
+	assert_null(channel.first);
 	assert_int_equal(take(), -1);
 	assert_int_equal(send_numbered(7), 0);
 	assert_int_equal(take(), 7);
@@ -181,15 +181,15 @@ static void test_full_socket(void **state)
 static void test_writer_is_needed(void **state)
 {
 	(void)state;
-	while (channel_is_flushed(&channel))
+	while (!channel.first)
 		assert_int_equal(send_numbered(0), 0);
 	assert_true(ev_is_active(&channel.writer));
 	turn(3);
-	assert_false(channel_is_flushed(&channel));
+	assert_non_null(channel.first);
 	while (take() >= 0)
 		turn(1);
 	turn(1);
-	assert_true(channel_is_flushed(&channel));
+	assert_null(channel.first);
 	assert_false(ev_is_active(&channel.writer));
 }
 
@@ -198,7 +198,7 @@ static void test_out_of_memory(void **state)
 	uint64_t serial = 0, i;
 
 	(void)state;
-	while (channel_is_flushed(&channel))
+	while (!channel.first)
 		assert_int_equal(send_numbered(serial++), 0);
 	malloc_fails = 1;
 	assert_int_equal(send_numbered(9999), -ENOMEM);
@@ -339,13 +339,13 @@ static void test_end_while_full(void **state)
 	uint64_t serial = 0;
 
 	(void)state;
-	while (channel_is_flushed(&channel))
+	while (!channel.first)
 		assert_int_equal(send_numbered(serial++), 0);
 	send_numbered(serial++);
 	close_other();
 	turn(3);
 	assert_int_equal(seen.gone, 1);
-	assert_true(channel_is_flushed(&channel));
+	assert_null(channel.first);
 }
 
 static void test_wrong_magic(void **state)

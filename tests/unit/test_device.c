@@ -31,6 +31,13 @@ void *__wrap_calloc(size_t count, size_t size)
 /* ---- a target that only counts ---- */
 
 static unsigned targets; /* that are open */
+static unsigned pieces;	 /* of memory that a target has to release */
+
+static int release_target(struct target *target)
+{
+	(void)target;
+	return pieces && --pieces;
+}
 
 static void close_target(struct target *target)
 {
@@ -39,6 +46,7 @@ static void close_target(struct target *target)
 }
 
 static const struct target_ops test_ops = { .name = "test",
+					    .release = release_target,
 					    .close = close_target };
 
 static struct target *new_target(void)
@@ -156,7 +164,7 @@ static int start(void **state)
 	(void)state;
 	fake_start();
 	set->on_empty = on_empty;
-	empties = targets = 0;
+	empties = targets = pieces = 0;
 	memset(&added, 0, sizeof(added));
 	memset(&deleted, 0, sizeof(deleted));
 	calloc_fails = 0;
@@ -514,7 +522,8 @@ static void test_fetch_is_refused(void **state)
 	fake.result[MESSAGE_START] = -EINTR;
 	fake_release(MESSAGE_START);
 	fake_expect(DELETED);
-	expect_told(&added, SYMBOL_IO, NULL);
+	/* The reason is the refusal, not the cancel. */
+	expect_told(&added, SYMBOL_IO, strerror(EINVAL));
 	expect_gone();
 }
 
@@ -621,6 +630,47 @@ static void test_side_by_side(void **state)
 }
 
 /* ---- delete ---- */
+
+/* Memory goes in pieces, a turn each, and is gone when that is told. */
+static void test_delete_releases(void **state)
+{
+	struct device *device = add_quietly();
+	int turns;
+
+	(void)state;
+	pieces = 5;
+	begin_delete(device, 0);
+	for (turns = 0; pieces == 5; turns++)
+		fake_serve();
+	while (pieces) {
+		unsigned before = pieces;
+
+		assert_int_equal(deleted.count, 0);
+		assert_int_equal(targets, 1);
+		assert_string_equal(device_state(device), "deleting");
+		pass_time(0.001);
+		assert_true(before - pieces <= 1);
+	}
+	expect_told(&deleted, SYMBOL_NONE, NULL);
+	expect_gone();
+}
+
+/* Without a keeper, too. */
+static void test_release_outlives_the_keeper(void **state)
+{
+	struct device *device = add_quietly();
+
+	(void)state;
+	pieces = 3;
+	begin_delete(device, 0);
+	while (pieces == 3)
+		fake_serve();
+	fake_end_keeper();
+	device_keeper_gone(set);
+	fake_pass_time(0.1);
+	expect_told(&deleted, SYMBOL_NONE, NULL);
+	expect_gone();
+}
 
 static void test_delete(void **state)
 {
@@ -1346,6 +1396,8 @@ int main(void)
 		TEST(test_strange_answers),
 		TEST(test_side_by_side),
 		TEST(test_delete),
+		TEST(test_delete_releases),
+		TEST(test_release_outlives_the_keeper),
 		TEST(test_delete_by_force),
 		TEST(test_delete_with_try_stop),
 		TEST(test_try_stop_fails),

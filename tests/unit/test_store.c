@@ -271,7 +271,7 @@ static void test_runs(void **state)
 			expect_run(end * PAGE, SIZE - end * PAGE, 0,
 				   SIZE - end * PAGE);
 			assert_int_equal(store.used, (end - first) * PAGE);
-			assert_int_equal(store_clear(&store, 0, SIZE, 0), 0);
+			assert_int_equal(store_clear(&store, 0, SIZE), 0);
 			assert_int_equal(store.used, 0);
 		}
 	}
@@ -304,7 +304,7 @@ static void test_limit(void **state)
 	/* What is there can be written again, at any time. */
 	assert_int_equal(store_grow(&store, 0, 3 * PAGE), 0);
 	/* And what is given back can be taken elsewhere. */
-	assert_int_equal(store_clear(&store, PAGE, PAGE, 0), 0);
+	assert_int_equal(store_clear(&store, PAGE, PAGE), 0);
 	assert_int_equal(store_grow(&store, 9 * PAGE, 1), 0);
 	assert_int_equal(store_grow(&store, 10 * PAGE, 1), -ENOSPC);
 }
@@ -344,7 +344,7 @@ static void test_clear(void **state)
 	(void)state;
 	write_bytes(0, 10 * PAGE, 1);
 	assert_int_equal(taken(), 10 * PAGE);
-	assert_int_equal(store_clear(&store, 2 * PAGE, 3 * PAGE, 0), 0);
+	assert_int_equal(store_clear(&store, 2 * PAGE, 3 * PAGE), 0);
 	assert_int_equal(store.used, 7 * PAGE);
 	assert_int_equal(taken(), 7 * PAGE);
 	expect_run(2 * PAGE, 8 * PAGE, 0, 3 * PAGE);
@@ -353,26 +353,38 @@ static void test_clear(void **state)
 	expect_bytes(5 * PAGE, 5 * PAGE, 1);
 	/* A hole is no work. */
 	fake.punched = 0;
-	assert_int_equal(store_clear(&store, 2 * PAGE, 3 * PAGE, 0), 0);
+	assert_int_equal(store_clear(&store, 2 * PAGE, 3 * PAGE), 0);
 	assert_int_equal(fake.punched, 0);
 	assert_int_equal(store.used, 7 * PAGE);
 }
 
-static void test_clear_and_keep(void **state)
+/* At the end memory goes in pieces, wherever it lies. */
+static void test_release(void **state)
 {
 	(void)state;
-	write_bytes(0, 4 * PAGE, 1);
-	assert_int_equal(store_clear(&store, PAGE - 3, 2 * PAGE, 1), 0);
-	assert_int_equal(store.used, 4 * PAGE);
-	assert_int_equal(taken(), 4 * PAGE);
-	expect_bytes(0, PAGE - 3, 1);
-	expect_bytes(PAGE - 3, 2 * PAGE, 0);
-	expect_bytes(3 * PAGE - 3, PAGE + 3, 1);
-	/* Holes stay holes even then. */
-	assert_int_equal(store_clear(&store, 0, SIZE, 1), 0);
-	assert_int_equal(store.used, 4 * PAGE);
-	assert_int_equal(taken(), 4 * PAGE);
-	expect_bytes(0, SIZE, 0);
+	write_bytes(3 * PAGE, 10 * PAGE, 1);
+	write_bytes(100 * PAGE, PAGE, 1);
+	write_bytes(SIZE - TAIL, TAIL, 1);
+	assert_int_equal(store_release(&store, 4 * PAGE), 1);
+	assert_int_equal(taken(), 8 * PAGE);
+	assert_int_equal(store_release(&store, 4 * PAGE), 1);
+	assert_int_equal(store_release(&store, 4 * PAGE), 1);
+	assert_int_equal(taken(), 2 * PAGE);
+	/* The next piece begins where something is. */
+	assert_int_equal(store_release(&store, 4 * PAGE), 1);
+	assert_int_equal(taken(), PAGE);
+	assert_int_equal(store_release(&store, 4 * PAGE), 0);
+	assert_int_equal(taken(), 0);
+	assert_int_equal(store.used, 0);
+	assert_int_equal(store_release(&store, 4 * PAGE), 0);
+}
+
+static void test_release_fails(void **state)
+{
+	(void)state;
+	write_bytes(0, 10 * PAGE, 1);
+	fake.fallocate = EIO;
+	assert_int_equal(store_release(&store, PAGE), 0);
 }
 
 /* The parts of pages at both ends are zeroed, whole pages given back. */
@@ -380,21 +392,20 @@ static void test_clear_parts(void **state)
 {
 	(void)state;
 	write_bytes(0, 4 * PAGE, 1);
-	assert_int_equal(store_clear(&store, PAGE - 512, 2 * PAGE + 1024, 0),
-			 0);
+	assert_int_equal(store_clear(&store, PAGE - 512, 2 * PAGE + 1024), 0);
 	assert_int_equal(store.used, 2 * PAGE);
 	expect_bytes(0, PAGE - 512, 1);
 	expect_bytes(PAGE - 512, 2 * PAGE + 1024, 0);
 	expect_bytes(3 * PAGE + 512, PAGE - 512, 1);
 	/* Within one page. */
-	assert_int_equal(store_clear(&store, 512, 1024, 0), 0);
+	assert_int_equal(store_clear(&store, 512, 1024), 0);
 	assert_int_equal(store.used, 2 * PAGE);
 	expect_bytes(0, 512, 1);
 	expect_bytes(512, 1024, 0);
 	expect_bytes(1536, PAGE - 2048, 1);
 	/* Over an edge, without a whole page. */
 	write_bytes(0, 4 * PAGE, 1);
-	assert_int_equal(store_clear(&store, 2 * PAGE - 512, 1024, 0), 0);
+	assert_int_equal(store_clear(&store, 2 * PAGE - 512, 1024), 0);
 	assert_int_equal(store.used, 4 * PAGE);
 	expect_bytes(PAGE, PAGE - 512, 1);
 	expect_bytes(2 * PAGE - 512, 1024, 0);
@@ -408,24 +419,23 @@ static void test_last_page(void **state)
 	assert_int_equal(store.used, PAGE);
 	expect_run(SIZE - TAIL, TAIL, 1, TAIL);
 	/* Whole as it is: given back. */
-	assert_int_equal(store_clear(&store, SIZE - TAIL, TAIL, 0), 0);
+	assert_int_equal(store_clear(&store, SIZE - TAIL, TAIL), 0);
 	assert_int_equal(store.used, 0);
 	assert_int_equal(taken(), 0);
 	expect_bytes(SIZE - TAIL, TAIL, 0);
 	/* Not whole: zeroed. */
 	write_bytes(SIZE - TAIL, TAIL, 1);
-	assert_int_equal(store_clear(&store, SIZE - 512, 512, 0), 0);
+	assert_int_equal(store_clear(&store, SIZE - 512, 512), 0);
 	assert_int_equal(store.used, PAGE);
 	expect_bytes(SIZE - TAIL, TAIL - 512, 1);
 	expect_bytes(SIZE - 512, 512, 0);
-	assert_int_equal(store_clear(&store, SIZE - TAIL, 512, 0), 0);
+	assert_int_equal(store_clear(&store, SIZE - TAIL, 512), 0);
 	assert_int_equal(store.used, PAGE);
 	expect_bytes(SIZE - TAIL, 512, 0);
 	expect_bytes(SIZE - TAIL + 512, TAIL - 1024, 1);
 	/* With a part of the page before it. */
 	write_bytes(SIZE - TAIL - PAGE, TAIL + PAGE, 1);
-	assert_int_equal(store_clear(&store, SIZE - TAIL - 512, TAIL + 512, 0),
-			 0);
+	assert_int_equal(store_clear(&store, SIZE - TAIL - 512, TAIL + 512), 0);
 	assert_int_equal(store.used, PAGE);
 	expect_bytes(SIZE - TAIL - PAGE, PAGE - 512, 1);
 	expect_bytes(SIZE - TAIL - 512, TAIL + 512, 0);
@@ -436,12 +446,12 @@ static void test_fallocate_fails(void **state)
 	(void)state;
 	write_bytes(0, 4 * PAGE, 1);
 	fake.fallocate = EIO;
-	assert_int_equal(store_clear(&store, PAGE, 2 * PAGE, 0), -EIO);
+	assert_int_equal(store_clear(&store, PAGE, 2 * PAGE), -EIO);
 	/* Still there, and still counted. */
 	assert_int_equal(store.used, 4 * PAGE);
 	expect_run(0, 4 * PAGE, 1, 4 * PAGE);
 	fake.fallocate = 0;
-	assert_int_equal(store_clear(&store, PAGE, 2 * PAGE, 0), 0);
+	assert_int_equal(store_clear(&store, PAGE, 2 * PAGE), 0);
 	assert_int_equal(store.used, 2 * PAGE);
 }
 
@@ -514,12 +524,12 @@ static void model_write(uint64_t offset, uint64_t length)
 	memcpy(store.bytes + offset, model.bytes + offset, length);
 }
 
-static void model_clear(uint64_t offset, uint64_t length, int keep)
+static void model_clear(uint64_t offset, uint64_t length)
 {
 	uint64_t page, end = offset + length;
 
 	memset(model.bytes + offset, 0, length);
-	for (page = 0; page <= PAGES && !keep; page++) {
+	for (page = 0; page <= PAGES; page++) {
 		uint64_t from = page * PAGE, to = from + PAGE;
 
 		if (to > SIZE)
@@ -527,7 +537,7 @@ static void model_clear(uint64_t offset, uint64_t length, int keep)
 		if (offset <= from && to <= end)
 			model.there[page] = 0;
 	}
-	assert_int_equal(store_clear(&store, offset, length, keep), 0);
+	assert_int_equal(store_clear(&store, offset, length), 0);
 }
 
 static void compare_with_model(void)
@@ -565,17 +575,10 @@ static void test_model(void **state)
 		length = (1 + random_number(i % 7 ? 24 : 400)) * 512;
 		if (offset + length > SIZE)
 			length = SIZE - offset;
-		switch (random_number(5)) {
-		case 0:
-		case 1:
+		if (random_number(2))
 			model_write(offset, length);
-			break;
-		case 2:
-			model_clear(offset, length, 1);
-			break;
-		default:
-			model_clear(offset, length, 0);
-		}
+		else
+			model_clear(offset, length);
 		if (i % 20 == 0)
 			compare_with_model();
 	}
@@ -597,7 +600,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_host_is_short, start,
 						stop),
 		cmocka_unit_test_setup_teardown(test_clear, start, stop),
-		cmocka_unit_test_setup_teardown(test_clear_and_keep, start,
+		cmocka_unit_test_setup_teardown(test_release, start, stop),
+		cmocka_unit_test_setup_teardown(test_release_fails, start,
 						stop),
 		cmocka_unit_test_setup_teardown(test_clear_parts, start, stop),
 		cmocka_unit_test_setup_teardown(test_last_page, start, stop),
