@@ -233,12 +233,29 @@ static int answer_taken(struct request *request, const struct device *device,
 				      "the %s is in use by device %u, which "
 				      "another command made",
 				      arg, device->spec.id);
-	if (device->step != DEVICE_LIVE && device->step != DEVICE_BUSY)
+	if (device->step != DEVICE_LIVE && device->step != DEVICE_BUSY &&
+	    !(request->configures && device->adopted))
 		return request_refuse(request, SYMBOL_BUSY, arg,
 				      "device %u is %s just now",
 				      device->spec.id, device_state(device));
 	print_added(request, device, " existing=yes");
 	return 0;
+}
+
+/*
+ * A line of the configuration that names no id: after both processes were
+ * killed, the device that it made may have been taken over.
+ */
+static struct device *find_unclaimed(const struct device_set *set,
+				     const struct device_spec *spec)
+{
+	struct device *device;
+
+	for (device = set->first; device; device = device->next)
+		if (device->adopted && !device->claimed &&
+		    strcmp(device->spec.words, spec->words) == 0)
+			return device;
+	return NULL;
 }
 
 /* Answer a repeated add, or one that collides. Returns 1 if it did. */
@@ -254,6 +271,12 @@ static int is_taken(struct request *request, const struct device_spec *spec)
 	device = spec->name[0] ? device_find_name(set, spec->name) : NULL;
 	if (device) {
 		answer_taken(request, device, spec->words, "name");
+		return 1;
+	}
+	device = request->configures ? find_unclaimed(set, spec) : NULL;
+	if (device) {
+		device->claimed = 1;
+		print_added(request, device, " existing=yes");
 		return 1;
 	}
 	return 0;
@@ -276,6 +299,25 @@ static void start_add(struct request *request, const struct target_ops *target,
 		request_fail(request, &failure);
 }
 
+/* With the daemon's rights any path can be opened: that is for root. */
+static int check_paths(const struct request *request,
+		       const struct target_ops *target,
+		       const struct option_value *values,
+		       struct failure *failure)
+{
+	int i;
+
+	for (i = 0; target->options[i].name; i++)
+		if (target->options[i].type == OPTION_PATH &&
+		    values[i].number == OPTION_IS_PATH && request->uid != 0)
+			return failure_set(failure, SYMBOL_DENIED, EPERM,
+					   target->options[i].name,
+					   "%s= names a path, which is for "
+					   "root only",
+					   target->options[i].name);
+	return 0;
+}
+
 int verb_add(struct request *request)
 {
 	const struct target_ops *target;
@@ -284,7 +326,8 @@ int verb_add(struct request *request)
 	struct failure failure;
 
 	target = read_add(&request->line, &values, &spec, &failure);
-	if (!target) {
+	if (!target ||
+	    check_paths(request, target, values.target, &failure) < 0) {
 		request_fail(request, &failure);
 		return 0;
 	}
@@ -309,8 +352,8 @@ int verb_add(struct request *request)
 
 /* ---- taking over ---- */
 
-static int adopt(struct command_host *host, const struct message *message,
-		 int *fds, int fd_count, struct failure *failure)
+int command_adopt(struct command_host *host, const struct message *message,
+		  int *fds, int fd_count, struct failure *failure)
 {
 	struct target_args args = { .adopted = 1,
 				    .fds = fds,
@@ -342,14 +385,4 @@ static int adopt(struct command_host *host, const struct message *message,
 		return -1;
 	}
 	return device_adopt(&host->devices, &spec, failure);
-}
-
-void command_adopt(struct command_host *host, const struct message *message,
-		   int *fds, int fd_count)
-{
-	struct failure failure;
-
-	if (adopt(host, message, fds, fd_count, &failure) < 0)
-		log_error("device %u cannot be taken over: %s", message->id,
-			  failure.text);
 }

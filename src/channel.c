@@ -24,8 +24,8 @@ union control_space {
 	char space[CMSG_SPACE(sizeof(int) * MESSAGE_MAX_FDS)];
 };
 
-static int send_now(int fd, const struct message *message, const int *fds,
-		    int fd_count)
+int channel_send_now(int fd, const struct message *message, const int *fds,
+		     int fd_count)
 {
 	struct iovec vector = { (void *)message, message_length(message) };
 	struct msghdr header = { .msg_iov = &vector, .msg_iovlen = 1 };
@@ -88,7 +88,7 @@ int channel_send(struct channel *channel, const struct message *message,
 		return -EPIPE;
 	if (channel->first)
 		return keep(channel, message, fds, fd_count);
-	error = send_now(channel->fd, message, fds, fd_count);
+	error = channel_send_now(channel->fd, message, fds, fd_count);
 	if (error == -EAGAIN || error == -ENOBUFS)
 		return keep(channel, message, fds, fd_count);
 	return error;
@@ -101,8 +101,8 @@ static void on_writable(struct ev_loop *loop, ev_io *watcher, int events)
 
 	(void)events;
 	while ((item = channel->first)) {
-		int error = send_now(channel->fd, &item->message, item->fds,
-				     item->fd_count);
+		int error = channel_send_now(channel->fd, &item->message,
+					     item->fds, item->fd_count);
 
 		if (error == -EAGAIN || error == -ENOBUFS)
 			return;
@@ -130,21 +130,24 @@ static int take_fds(struct msghdr *header, int *fds)
 	return (int)(length / sizeof(int));
 }
 
-/* Returns 1 for a message, 0 when there is none, -1 at the end. */
-static int receive_one(struct channel *channel)
+/*
+ * Returns 1 for a message, 0 when there is none just now, -1 at the end; the
+ * type is 0 when there was nothing but an end of the other side to tell.
+ */
+static int receive_message(int fd, int flags, struct message *message, int *fds,
+			   int *count)
 {
-	struct message message;
-	struct iovec vector = { &message, sizeof(message) };
+	struct iovec vector = { message, sizeof(*message) };
 	union control_space control;
 	struct msghdr header = { .msg_iov = &vector,
 				 .msg_iovlen = 1,
 				 .msg_control = &control,
 				 .msg_controllen = sizeof(control) };
-	int fds[MESSAGE_MAX_FDS], count;
 	ssize_t got;
 
-	memset(&message, 0, sizeof(message));
-	got = recvmsg(channel->fd, &header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	memset(message, 0, sizeof(*message));
+	*count = 0;
+	got = recvmsg(fd, &header, flags | MSG_CMSG_CLOEXEC);
 	/* ECONNRESET is told once; what the other end had sent comes after it. */
 	if (got < 0 && errno == ECONNRESET)
 		return 1;
@@ -152,18 +155,39 @@ static int receive_one(struct channel *channel)
 		return errno == EAGAIN || errno == EINTR ? 0 : -1;
 	if (got == 0)
 		return -1;
-	count = take_fds(&header, fds);
-	if (got < (ssize_t)offsetof(struct message, info) ||
-	    (header.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) ||
-	    message.magic != MESSAGE_MAGIC) {
-		log_error("a message of the other process is not whole, or of "
-			  "another version");
-		while (count)
-			close(fds[--count]);
-		return -1;
-	}
-	channel->receive(channel, &message, fds, count);
-	return 1;
+	*count = take_fds(&header, fds);
+	if (got >= (ssize_t)offsetof(struct message, info) &&
+	    !(header.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) &&
+	    message->magic == MESSAGE_MAGIC)
+		return 1;
+	log_error("a message of the other process is not whole, or of another "
+		  "version");
+	while (*count)
+		close(fds[--*count]);
+	return -1;
+}
+
+static int receive_one(struct channel *channel)
+{
+	struct message message;
+	int fds[MESSAGE_MAX_FDS], count;
+	int got = receive_message(channel->fd, MSG_DONTWAIT, &message, fds,
+				  &count);
+
+	if (got > 0 && message.type)
+		channel->receive(channel, &message, fds, count);
+	return got;
+}
+
+int channel_receive_now(int fd, struct message *message, int *fds,
+			int *fd_count)
+{
+	int got;
+
+	do
+		got = receive_message(fd, 0, message, fds, fd_count);
+	while (got > 0 && !message->type);
+	return got;
 }
 
 static void on_readable(struct ev_loop *loop, ev_io *watcher, int events)

@@ -43,4 +43,14 @@ int channel_send(struct channel *channel, const struct message *message,
 
 void channel_close(struct channel *channel);
 
+/*
+ * The same without a loop, on a socket that is no channel's. To send never
+ * waits: 0 or a negative errno. To receive waits as long as the socket does
+ * (SO_RCVTIMEO): 1 for a message, 0 after that time, -1 at the end.
+ */
+int channel_send_now(int fd, const struct message *message, const int *fds,
+		     int fd_count);
+int channel_receive_now(int fd, struct message *message, int *fds,
+			int *fd_count);
+
 #endif

@@ -42,6 +42,19 @@ static const struct option shutdown_options[] = {
 	{ .name = NULL },
 };
 
+static const struct option upgrade_options[] = {
+	[VERB_UPGRADE_PROGRAM] = { .name = "program",
+				   .type = OPTION_PATH,
+				   .help = "path of the program (default: the "
+					   "one that was started)" },
+	[VERB_UPGRADE_FORCE] = { .name = "force",
+				 .type = OPTION_FLAG,
+				 .fallback = "no",
+				 .help = "also when devices have another "
+					 "recovery than reissue" },
+	{ .name = NULL },
+};
+
 const struct command command_table[] = {
 	{ "add", ACCESS_WRITE, "TARGET [key=value...]", 1, NULL,
 	  "make a block device; answers when it can be opened", verb_add },
@@ -63,6 +76,8 @@ const struct command command_table[] = {
 	  "delete every device and end ublkd", verb_shutdown },
 	{ "targets", ACCESS_READ, "", 0, no_options,
 	  "what a device's data can come from", verb_targets },
+	{ "upgrade", ACCESS_ROOT, "", 0, upgrade_options,
+	  "go on with another program; every device stays", verb_upgrade },
 	{ "version", ACCESS_READ, "", 0, no_options,
 	  "the version of ublkd and its protocol", verb_version },
 	{ .verb = NULL },
@@ -218,6 +233,9 @@ static int check_access(const struct request *request, struct failure *failure)
 	if (host->stopping)
 		return failure_set(failure, SYMBOL_STATE, 0, NULL,
 				   "ublkd is stopping");
+	if (host->upgrade)
+		return failure_set(failure, SYMBOL_BUSY, 0, NULL,
+				   "an upgrade is under way");
 	return 0;
 }
 

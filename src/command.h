@@ -21,7 +21,9 @@ struct command_host {
 	struct device_set devices;
 	struct request *waiting; /* for the driver's features */
 	struct request *leaving; /* have asked for the shutdown */
-	int stopping;		 /* every device is being deleted */
+	struct request *upgrade; /* has asked for the upgrade, or NULL */
+	ev_timer upgrade_timer;
+	int stopping; /* every device is being deleted */
 	int keeper_gone;
 };
 
@@ -34,7 +36,8 @@ struct session {
 struct request {
 	struct command_host *host;
 	struct session *session;
-	uid_t uid; /* of the peer */
+	int configures; /* a line of the configuration */
+	uid_t uid;	/* of the peer */
 	pid_t pid;
 	struct syntax_line line;
 	const struct command *command;
@@ -87,11 +90,15 @@ int command_continue(struct request *request);
 void command_stop_all(struct command_host *host);
 
 /*
- * Take over the device of a MESSAGE_DEVICE. Descriptors that are taken are set
- * to -1. What goes wrong is told to the log.
+ * Prepare to take over the device of a MESSAGE_DEVICE. Descriptors that are
+ * taken are set to -1. Returns 0, or -1 with *failure filled.
  */
-void command_adopt(struct command_host *host, const struct message *message,
-		   int *fds, int fd_count);
+int command_adopt(struct command_host *host, const struct message *message,
+		  int *fds, int fd_count, struct failure *failure);
+
+/* The upgrade that somebody asked for has failed, or is done (NULL). */
+void command_answer_upgraded(struct command_host *host,
+			     const struct failure *failure);
 
 /* The keeper is gone: what waits for it is answered, the rest served on. */
 void command_keeper_gone(struct command_host *host);

@@ -429,15 +429,20 @@ static void enter_note(struct device *device)
 {
 	struct message message = new_message(device, MESSAGE_NOTE);
 	struct target *target = device->spec.target;
-	int fds[MESSAGE_MAX_FDS], count = 0, error;
+	int fds[MESSAGE_MAX_FDS], count, error;
 
-	message.number = device->spec.recovery != RECOVERY_NO;
+	if (device->spec.recovery != RECOVERY_NO)
+		message.number |= NOTE_RECOVERABLE;
 	snprintf(message.text, sizeof(message.text), "%s", device->spec.words);
-	if (target->ops->hold)
-		count = target->ops->hold(target, fds);
-	error = channel_send(device->set->channel, &message, fds, count);
+	if (target->ops->is_private)
+		message.number |= NOTE_PRIVATE;
+	count = target_hold(target, fds);
+	error = count < 0 ? count
+			  : channel_send(device->set->channel, &message, fds,
+					 count);
 	if (error)
-		roll_back(device, DEVICE_DELETE, SYMBOL_STATE, error, NULL);
+		roll_back(device, DEVICE_DELETE, failure_symbol(error), error,
+			  NULL);
 }
 
 static void answer_note(struct device *device, const struct message *message)
@@ -450,7 +455,12 @@ static void answer_note(struct device *device, const struct message *message)
 		enter(device, device->doomed ? DEVICE_DELETE : DEVICE_OPEN);
 }
 
-/* ---- RECOVER ---- */
+/* ---- PREPARED, RECOVER ---- */
+
+static void enter_nothing(struct device *device)
+{
+	(void)device;
+}
 
 /*
  * Look often at first: users wait. If it lasts, the old server cannot finish
@@ -472,6 +482,19 @@ static void enter_recover(struct device *device)
 	ask_simple(device, MESSAGE_RECOVER);
 }
 
+/* Nobody else serves it any more. */
+static void resume(struct device *device)
+{
+	struct target *target = device->spec.target;
+	int error = target->ops->resume ? target->ops->resume(target) : 0;
+
+	if (error)
+		roll_back(device, DEVICE_LOST, failure_symbol(error), error,
+			  NULL);
+	else
+		enter(device, DEVICE_OPEN);
+}
+
 /* The driver waits for the dead server's last descriptor, ring and mapping. */
 static void answer_recover(struct device *device, const struct message *message)
 {
@@ -485,7 +508,7 @@ static void answer_recover(struct device *device, const struct message *message)
 		roll_back(device, DEVICE_LOST, failure_symbol(message->result),
 			  message->result, NULL);
 	else
-		enter(device, DEVICE_OPEN);
+		resume(device);
 }
 
 /* ---- OPEN ---- */
@@ -818,6 +841,8 @@ static const struct step steps[] = {
 			    enter_params, answer_params, NULL },
 	[DEVICE_NOTE] = { "adding", "note the device", enter_note, answer_note,
 			  NULL },
+	[DEVICE_PREPARED] = { "quiesced", "wait for the word to go",
+			      enter_nothing, NULL, NULL },
 	[DEVICE_RECOVER] = { "quiesced", "take the device over", enter_recover,
 			     answer_recover, enter_recover },
 	[DEVICE_END_RECOVER] = { "quiesced", "take the device over",
@@ -912,9 +937,21 @@ int device_adopt(struct device_set *set, const struct device_spec *spec,
 		return -1;
 	device->adopted = 1;
 	snprintf(device->disk, sizeof(device->disk), "ublkb%u", spec->id);
-	set_patience(device, RECOVER_PATIENCE);
-	enter(device, DEVICE_RECOVER);
+	enter(device, DEVICE_PREPARED);
 	return 0;
+}
+
+void device_recover_all(struct device_set *set)
+{
+	struct device *device, *next;
+
+	for (device = set->first; device; device = next) {
+		next = device->next;
+		if (device->step != DEVICE_PREPARED)
+			continue;
+		set_patience(device, RECOVER_PATIENCE);
+		enter(device, DEVICE_RECOVER);
+	}
 }
 
 /* Only a live device can be asked for something. */

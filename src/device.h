@@ -22,9 +22,10 @@ enum device_step {
 	DEVICE_FEATURES, /* ask what the driver can do */
 	DEVICE_ADD,
 	DEVICE_PARAMS,
-	DEVICE_NOTE,	/* give the keeper what the next server will need */
-	DEVICE_RECOVER, /* a dead server's device: begin to take it over */
-	DEVICE_OPEN,	/* the char device and its queues */
+	DEVICE_NOTE,	 /* give the keeper what the next server will need */
+	DEVICE_PREPARED, /* another server's device, not taken over yet */
+	DEVICE_RECOVER,	 /* begin to take it over */
+	DEVICE_OPEN,	 /* the char device and its queues */
 	DEVICE_START,
 	DEVICE_END_RECOVER,
 	DEVICE_TIMEOUT, /* lower the disk's I/O timeout (6.12) */
@@ -83,7 +84,8 @@ struct device {
 	struct queue *queues;	 /* spec.queues of them, once open */
 	unsigned open_queues;
 	int force;	/* delete it whoever uses it */
-	int adopted;	/* taken over from a dead server */
+	int adopted;	/* taken over from another server */
+	int claimed;	/* by the line of the configuration that made it */
 	int waited;	/* for a dead server, and it was told */
 	int check_only; /* BUSY is all that was asked for */
 	int doomed;	/* stop it as soon as it is started */
@@ -115,12 +117,16 @@ int device_add(struct device_set *set, const struct device_spec *spec,
 	       device_done *done, void *context, struct failure *failure);
 
 /*
- * Begin to take over a device that the driver holds since a server died; the
+ * Prepare to take over a device that another server serves, or that the driver
+ * holds since it died; device_recover_all() begins it. The
  * spec's id, queues, depth and max_io are the driver's. Takes the spec's target
  * and words, also on failure. Returns 0, or -1 with *failure filled.
  */
 int device_adopt(struct device_set *set, const struct device_spec *spec,
 		 struct failure *failure);
+
+/* Begin to take over every device that is prepared. */
+void device_recover_all(struct device_set *set);
 
 /*
  * Begin to delete a live device; without force it fails with SYMBOL_BUSY, and

@@ -1,6 +1,5 @@
 #include "jobs.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -15,7 +14,6 @@
 #define RING_ENTRIES 256
 #define REAP_MAX     64
 #define DEVICE_MARK  0x7562ULL /* top of server_flags in our devices */
-#define DYING_TRIES  30	       /* of 100 ms, for a server that is dying */
 
 /* What becomes of a device that no server will take over. */
 enum clean_up { CLEAN_UP_NO, CLEAN_UP_STOP, CLEAN_UP_DELETE };
@@ -32,6 +30,7 @@ struct entry {
 	int live;		/* it has been started */
 	int deleting;	 /* somebody began to stop it: that is finished */
 	int taking;	 /* its take-over began, and no tag may be fetched */
+	int private;	 /* its files are removed with it */
 	int recoverable; /* the driver holds it for the next server ... */
 	char *words;	 /* ... which gets the command that made it, */
 	int fds[MESSAGE_MAX_FDS]; /* what its target holds, */
@@ -57,7 +56,7 @@ static void advance_orphan(struct jobs *jobs, struct entry *entry);
 
 /* ---- the table of devices ---- */
 
-static struct entry *entry_find(struct jobs *jobs, uint32_t id)
+static struct entry *entry_find(const struct jobs *jobs, uint32_t id)
 {
 	struct entry *entry;
 
@@ -79,6 +78,16 @@ static struct entry *entry_new(struct jobs *jobs, uint32_t id)
 	return entry;
 }
 
+/* A file that nobody needs without its device. */
+static void remove_file(int fd)
+{
+	struct state_file file;
+
+	state_describe_file(&file, fd);
+	if (file.path[0] && unlink(file.path) < 0)
+		log_warning("cannot remove %s: %s", file.path, strerror(errno));
+}
+
 static void entry_free(struct jobs *jobs, struct entry *entry)
 {
 	struct entry **at = &jobs->entries;
@@ -86,8 +95,14 @@ static void entry_free(struct jobs *jobs, struct entry *entry)
 	while (*at != entry)
 		at = &(*at)->next;
 	*at = entry->next;
-	while (entry->fd_count)
-		close(entry->fds[--entry->fd_count]);
+	state_remove(jobs->state, entry->id);
+	while (entry->fd_count) {
+		int fd = entry->fds[--entry->fd_count];
+
+		if (entry->private)
+			remove_file(fd);
+		close(fd);
+	}
 	free(entry->words);
 	free(entry);
 }
@@ -103,7 +118,7 @@ static void job_free(struct job *job)
 
 static void see_idle(struct jobs *jobs)
 {
-	if (!jobs->entries)
+	if (!jobs_are_busy(jobs))
 		jobs->idle(jobs);
 }
 
@@ -189,25 +204,56 @@ static int end_add(struct job *job, int result)
 	return result;
 }
 
-/* Keep what the next server will need. Done at once. */
-static int begin_note(struct job *job)
+static int keep_fds(struct entry *entry, const int *fds, int count)
 {
-	struct entry *entry = job->entry;
-
-	if (entry->words || job->fd_count > MESSAGE_MAX_FDS)
-		return -EINVAL;
-	for (; entry->fd_count < job->fd_count; entry->fd_count++) {
-		int fd = fcntl(job->fds[entry->fd_count], F_DUPFD_CLOEXEC, 0);
+	for (; entry->fd_count < count; entry->fd_count++) {
+		int fd = fcntl(fds[entry->fd_count], F_DUPFD_CLOEXEC, 0);
 
 		if (fd < 0)
 			return -errno;
 		entry->fds[entry->fd_count] = fd;
 	}
-	entry->words = strdup(job->message.text);
-	if (!entry->words)
+	return 0;
+}
+
+/* For a keeper that comes after this one. */
+static int write_state(const struct jobs *jobs, const struct entry *entry)
+{
+	struct state_device device = { .id = entry->id,
+				       .recoverable = entry->recoverable,
+				       .private = entry->private,
+				       .file_count = entry->fd_count };
+	int i;
+
+	for (i = 0; i < entry->fd_count; i++)
+		state_describe_file(&device.files[i], entry->fds[i]);
+	snprintf(device.words, sizeof(device.words), "%s", entry->words);
+	return state_write(jobs->state, &device);
+}
+
+/*
+ * Keep what the next server will need. Done at once. A later note has other
+ * words for the same descriptors.
+ */
+static int begin_note(struct job *job)
+{
+	struct entry *entry = job->entry;
+	char *words;
+	int error;
+
+	if (job->fd_count > MESSAGE_MAX_FDS || (entry->words && job->fd_count))
+		return -EINVAL;
+	words = strdup(job->message.text);
+	if (!words)
 		return -ENOMEM;
-	entry->recoverable = job->message.number != 0;
-	return 1;
+	free(entry->words);
+	entry->words = words;
+	entry->recoverable = (job->message.number & NOTE_RECOVERABLE) != 0;
+	entry->private = (job->message.number & NOTE_PRIVATE) != 0;
+	error = keep_fds(entry, job->fds, job->fd_count);
+	if (!error)
+		error = write_state(job->jobs, entry);
+	return error ? error : 1;
 }
 
 static int begin_params(struct job *job)
@@ -337,12 +383,15 @@ static int end_try_stop(struct job *job, int result)
 {
 	/* Until it is known, a dead server's device is neither. */
 	job->entry->deleting = result != -EBUSY;
+	if (job->entry->deleting)
+		state_doom(job->jobs->state, job->entry->id);
 	return result;
 }
 
 static int begin_stop(struct job *job)
 {
 	job->entry->deleting = 1;
+	state_doom(job->jobs->state, job->entry->id);
 	return control_stop(&job->jobs->control, job->message.id,
 			    job_data(job));
 }
@@ -635,73 +684,55 @@ static uint64_t path_mark(const char *path)
 	return DEVICE_MARK << 48 | hash;
 }
 
-/* Whether that process is a ublkd server, and alive; 6.12 keeps old pids. */
-static int is_server(int32_t pid)
+int jobs_are_busy(const struct jobs *jobs)
 {
-	char path[40], comm[32] = "", state = 'X';
-	FILE *file;
+	const struct entry *entry;
 
-	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
-	file = pid > 0 ? fopen(path, "re") : NULL;
-	if (!file)
-		return 0;
-	if (fscanf(file, "%*d (%31[^)]) %c", comm, &state) != 2)
-		state = 'X';
-	fclose(file);
-	return strcmp(comm, SERVER_NAME) == 0 && !strchr("ZX", state);
-}
-
-/* One that was just killed gets a moment to be gone. */
-static int is_served(int32_t pid, int *tries)
-{
-	while (is_server(pid)) {
-		if (*tries == 0)
+	for (entry = jobs->entries; entry; entry = entry->next)
+		if (entry->job || entry->clean_up || !entry->live)
 			return 1;
-		--*tries;
-		usleep(100000);
-	}
 	return 0;
 }
 
-static void adopt_leftover(struct jobs *jobs, uint32_t id, int *tries)
+int jobs_has(const struct jobs *jobs, uint32_t id)
 {
-	/* Static: a command that was not taken keeps its address. */
-	static struct ublk_dev_info info;
-	struct ring_event event;
-
-	if (control_get_info(&jobs->control, id, &info, 0) < 0 ||
-	    ring_wait(jobs->control.ring, &event) < 0 || event.result < 0 ||
-	    info.server_flags != jobs->mark)
-		return;
-	if (is_served(info.server_pid, tries)) {
-		log_warning("device %u carries our mark but is served by "
-			    "process %d: left alone",
-			    id, (int)info.server_pid);
-		return;
-	}
-	if (entry_new(jobs, id))
-		log_warning("device %u was left by a ublkd that was killed: "
-			    "it is deleted",
-			    id);
+	return entry_find(jobs, id) != NULL;
 }
 
-void jobs_delete_leftovers(struct jobs *jobs)
+int jobs_restore(struct jobs *jobs, const struct ublk_dev_info *info,
+		 const struct state_device *noted, int doomed, const int *fds,
+		 int fd_count)
 {
-	DIR *folder;
-	struct dirent *entry;
-	unsigned id, kept, deleted;
-	int tries = DYING_TRIES; /* for all together */
+	struct entry *entry = entry_new(jobs, info->dev_id);
 
-	if (control_open(&jobs->control) < 0)
-		return;
-	folder = opendir("/sys/class/ublk-char");
-	/* All are looked at before the first is stopped: one ring serves both. */
-	while (folder && (entry = readdir(folder)))
-		if (sscanf(entry->d_name, "ublkc%u", &id) == 1)
-			adopt_leftover(jobs, id, &tries);
-	if (folder)
-		closedir(folder);
-	jobs_server_gone(jobs, 0, &kept, &deleted);
+	if (!entry) {
+		while (fd_count)
+			close(fds[--fd_count]);
+		return -ENOMEM;
+	}
+	entry->info = *info;
+	entry->clean_up = doomed ? CLEAN_UP_STOP : CLEAN_UP_NO;
+	entry->live = entry->recoverable = !doomed;
+	entry->private = noted && noted->private;
+	entry->fd_count = fd_count;
+	if (fd_count)
+		memcpy(entry->fds, fds, sizeof(int) * (size_t)fd_count);
+	entry->words = strdup(noted ? noted->words : "");
+	/* Without its words nobody can serve it. */
+	if (!entry->words)
+		entry->clean_up = CLEAN_UP_STOP;
+	return entry->words ? 0 : -ENOMEM;
+}
+
+void jobs_clean_up(struct jobs *jobs)
+{
+	struct entry *entry, *next;
+
+	for (entry = jobs->entries; entry; entry = next) {
+		next = entry->next;
+		if (entry->clean_up == CLEAN_UP_STOP && !entry->job)
+			advance_orphan(jobs, entry);
+	}
 }
 
 void jobs_set_server(struct jobs *jobs, pid_t server)
@@ -711,7 +742,8 @@ void jobs_set_server(struct jobs *jobs, pid_t server)
 }
 
 int jobs_open(struct jobs *jobs, struct ev_loop *loop, const char *path,
-	      jobs_answer *answer, jobs_idle *idle, void *owner)
+	      struct state *state, jobs_answer *answer, jobs_idle *idle,
+	      void *owner)
 {
 	struct ring *ring;
 	int error;
@@ -720,6 +752,7 @@ int jobs_open(struct jobs *jobs, struct ev_loop *loop, const char *path,
 	jobs->control.fd = -1;
 	jobs->loop = loop;
 	jobs->mark = path_mark(path);
+	jobs->state = state;
 	jobs->answer = answer;
 	jobs->idle = idle;
 	jobs->owner = owner;

@@ -11,6 +11,7 @@
 #include "channel.h"
 #include "control.h"
 #include "message.h"
+#include "state.h"
 
 struct entry;
 struct jobs;
@@ -18,14 +19,15 @@ struct jobs;
 /* The answer to a server's request. */
 typedef void jobs_answer(struct jobs *jobs, const struct message *message);
 
-/* The last device is gone. */
+/* Nothing is under way any more. */
 typedef void jobs_idle(struct jobs *jobs);
 
 struct jobs {
 	struct ev_loop *loop;
 	struct control control;
 	ev_io watcher;
-	uint64_t mark; /* our devices carry it, see jobs_open() */
+	struct state *state; /* where devices are noted */
+	uint64_t mark;	     /* our devices carry it, see jobs_open() */
 	struct entry *entries;
 	uint64_t features;   /* of the driver, once somebody has asked */
 	pid_t server;	     /* who serves what is started now */
@@ -41,7 +43,8 @@ struct jobs {
  * a negative errno.
  */
 int jobs_open(struct jobs *jobs, struct ev_loop *loop, const char *path,
-	      jobs_answer *answer, jobs_idle *idle, void *owner);
+	      struct state *state, jobs_answer *answer, jobs_idle *idle,
+	      void *owner);
 
 /* Nothing is under way any more. */
 void jobs_close(struct jobs *jobs);
@@ -72,11 +75,22 @@ void jobs_hurry(struct jobs *jobs);
  */
 int jobs_hand_over(struct jobs *jobs, struct channel *channel);
 
+/* Whether a command is under way. */
+int jobs_are_busy(const struct jobs *jobs);
+
+int jobs_has(const struct jobs *jobs, uint32_t id);
+
 /*
- * Delete devices of an earlier ublkd on this socket that was killed, server
- * and keeper. Only for a keeper that holds the socket's lock, at its start: it
- * waits for the driver's answers.
+ * At the start, an earlier keeper's device: one that the next server takes
+ * over, or a doomed one that jobs_clean_up() will stop and delete. `noted` may
+ * be NULL then. The descriptors are the keeper's from now on, also on failure.
+ * Returns 0 or -ENOMEM.
  */
-void jobs_delete_leftovers(struct jobs *jobs);
+int jobs_restore(struct jobs *jobs, const struct ublk_dev_info *info,
+		 const struct state_device *noted, int doomed, const int *fds,
+		 int fd_count);
+
+/* Begin to delete what was restored for that. */
+void jobs_clean_up(struct jobs *jobs);
 
 #endif

@@ -12,11 +12,14 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "adopt.h"
 #include "channel.h"
 #include "jobs.h"
 #include "listener.h"
 #include "process.h"
 #include "server.h"
+#include "state.h"
+#include "takeover.h"
 
 /*
  * A server that lived longer than GOOD_RUN is replaced at once when it dies,
@@ -28,19 +31,35 @@
 
 #define LEFTOVER_PATIENCE 3.0 /* s for a killed one's devices to be deleted */
 
+#define UPGRADE_PATIENCE 10.0 /* s for a new program to read the table */
+
+/* A new program that is tried as a server before the keeper becomes it. */
+struct candidate {
+	pid_t pid; /* 0: none */
+	char program[MESSAGE_TEXT];
+	struct channel channel;
+	ev_timer patience;
+};
+
 struct keeper {
 	const struct keeper_options *options;
 	struct ev_loop *loop;
 	struct listener listener;
+	struct state state;
+	int handover; /* what a server without a keeper answers on */
+	struct takeover takeover; /* a server that is to leave */
 	struct jobs jobs;
 	struct channel channel;
 	pid_t server; /* 0: none */
 	pid_t last_server;
 	int server_status; /* of the last one, as waitpid gave it */
-	unsigned starts;   /* of servers */
+	int serving;	   /* it has said that it is ready */
+	struct candidate candidate;
+	unsigned starts; /* of servers */
 	ev_tstamp started;
 	double delay;
 	int stopping;
+	int leaving;		/* and the devices stay, for the next keeper */
 	int was_ready;		/* the configuration has been run */
 	int told;		/* who waits for the start has been told */
 	int status;		/* of the keeper's own exit */
@@ -59,6 +78,20 @@ static void maybe_leave(struct keeper *keeper)
 	if (keeper->stopping && !keeper->server && keeper->channel.fd < 0 &&
 	    !keeper->jobs.entries)
 		ev_break(keeper->loop, EVBREAK_ALL);
+}
+
+/*
+ * End so that the next keeper finds a server, and no command half done. Its
+ * devices stay up meanwhile.
+ */
+static void maybe_hand_over(struct keeper *keeper)
+{
+	if (!keeper->leaving || !keeper->serving || keeper->candidate.pid ||
+	    jobs_are_busy(&keeper->jobs))
+		return;
+	log_notice("the server goes on without a keeper until the next one "
+		   "starts");
+	ev_break(keeper->loop, EVBREAK_ALL);
 }
 
 /* ---- the server ---- */
@@ -101,16 +134,70 @@ static void fail_start(struct keeper *keeper, const char *why)
 	stop_all(keeper);
 }
 
+/* The new server cannot go on: the old one, which was not told, still can. */
+static void give_up_takeover(struct keeper *keeper, const char *why)
+{
+	log_error("the devices are not taken over: %s; process %d serves them "
+		  "on, without a keeper",
+		  why, (int)keeper->takeover.server);
+	keeper->status = keeper->leaving = 1;
+	snprintf(keeper->failure.text, sizeof(keeper->failure.text), "%.399s",
+		 why);
+	if (keeper->server)
+		kill(keeper->server, SIGKILL);
+	ev_break(keeper->loop, EVBREAK_ALL);
+}
+
+static void tell_to_go(struct keeper *keeper)
+{
+	struct message message = { .magic = MESSAGE_MAGIC, .type = MESSAGE_GO };
+
+	channel_send(&keeper->channel, &message, NULL, 0);
+}
+
+/* The new server can serve all there is: now the old one may leave. */
+static void on_prepared(struct keeper *keeper, const struct message *message)
+{
+	if (keeper->takeover.fd < 0)
+		return; /* it went on at once */
+	if (message->result < 0) {
+		give_up_takeover(keeper, message->text);
+		return;
+	}
+	if (takeover_end(&keeper->takeover) < 0)
+		log_warning("process %d, the old server, does not end; its "
+			    "devices wait for it",
+			    (int)keeper->takeover.server);
+	takeover_close(&keeper->takeover);
+	tell_to_go(keeper);
+	jobs_clean_up(&keeper->jobs);
+}
+
+static void on_ready(struct keeper *keeper)
+{
+	log_notice("ready on %s", keeper->listener.path);
+	keeper->was_ready = keeper->serving = 1;
+	keeper->takeover.server = 0;
+	tell_ready(keeper, "");
+	maybe_hand_over(keeper);
+}
+
+static void begin_upgrade(struct keeper *keeper, const struct message *message);
+
 static void on_message(struct channel *channel, const struct message *message,
 		       const int *fds, int fd_count)
 {
 	struct keeper *keeper = channel->owner;
 
 	switch (message->type) {
+	case MESSAGE_PREPARED:
+		on_prepared(keeper, message);
+		break;
 	case MESSAGE_READY:
-		log_notice("ready on %s", keeper->listener.path);
-		keeper->was_ready = 1;
-		tell_ready(keeper, "");
+		on_ready(keeper);
+		break;
+	case MESSAGE_UPGRADE:
+		begin_upgrade(keeper, message);
 		break;
 	case MESSAGE_FAILED:
 		fail_start(keeper, message->text);
@@ -182,6 +269,11 @@ static void server_is_gone(struct keeper *keeper)
 
 	if (keeper->server || keeper->channel.fd >= 0)
 		return;
+	if (keeper->takeover.fd >= 0) {
+		give_up_takeover(keeper, "the new server ended at once");
+		return;
+	}
+	keeper->serving = 0;
 	jobs_set_server(&keeper->jobs, 0);
 	jobs_server_gone(&keeper->jobs, !keeper->stopping, &kept, &deleted);
 	log_end(keeper, kept, deleted);
@@ -198,22 +290,32 @@ static void on_gone(struct channel *channel)
 	server_is_gone(channel->owner);
 }
 
-static void reap_server(struct keeper *keeper)
+/* Servers, candidates, and the server of what this process was before. */
+static void reap_children(struct keeper *keeper)
 {
-	if (!keeper->server || waitpid(keeper->server, &keeper->server_status,
-				       WNOHANG) != keeper->server)
-		return;
-	keeper->last_server = keeper->server;
-	keeper->server = 0;
-	server_is_gone(keeper);
+	pid_t pid;
+	int status;
+
+	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+		if (pid != keeper->server)
+			continue;
+		keeper->server_status = status;
+		keeper->last_server = pid;
+		keeper->server = 0;
+		server_is_gone(keeper);
+	}
 }
 
-static void exec_server(struct keeper *keeper, int fd)
+/* In the child: the keeper is told why it came to nothing. */
+static void exec_server(struct keeper *keeper, const char *program, int fd)
 {
+	struct message message = { .magic = MESSAGE_MAGIC,
+				   .type = MESSAGE_FAILED };
 	const char *level = log_level_name(keeper->options->log_level);
 	/* The configuration makes the first server's devices, once. */
-	const char *config = keeper->starts == 1 ? keeper->options->config
-						 : NULL;
+	const char *config = keeper->starts == 1 && !keeper->takeover.server
+				     ? keeper->options->config
+				     : NULL;
 	char *const arguments[] = { SERVER_NAME,
 				    "--server",
 				    "--log-level",
@@ -229,51 +331,66 @@ static void exec_server(struct keeper *keeper, int fd)
 		_exit(127);
 	if (fd == SERVER_FD)
 		fcntl(fd, F_SETFD, 0);
-	execv("/proc/self/exe", arguments);
+	execv(program, arguments);
+	snprintf(message.text, sizeof(message.text), "%.300s: %s", program,
+		 strerror(errno));
+	channel_send_now(SERVER_FD, &message, NULL, 0);
 	_exit(127);
 }
 
-static int begin_server(struct keeper *keeper)
-{
-	struct message message = { .magic = MESSAGE_MAGIC,
-				   .type = MESSAGE_BEGIN };
-	int error;
-
-	snprintf(message.text, sizeof(message.text), "%s",
-		 keeper->listener.path);
-	error = channel_send(&keeper->channel, &message, &keeper->listener.fd,
-			     1);
-	if (!error)
-		error = jobs_hand_over(&keeper->jobs, &keeper->channel);
-	if (error)
-		return error;
-	message = (struct message){ .magic = MESSAGE_MAGIC,
-				    .type = MESSAGE_TABLE_END };
-	return channel_send(&keeper->channel, &message, NULL, 0);
-}
-
-static int start_server(struct keeper *keeper)
+/* Start a program as a server. Returns its process, or a negative errno. */
+static pid_t spawn_server(struct keeper *keeper, const char *program,
+			  struct channel *channel, channel_receive *receive,
+			  channel_gone *gone)
 {
 	int pair[2];
 	pid_t pid;
 
-	keeper->started = ev_time();
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
 		return -errno;
-	keeper->starts++;
 	pid = fork();
 	if (pid == 0)
-		exec_server(keeper, pair[1]);
+		exec_server(keeper, program, pair[1]);
 	close(pair[1]);
 	if (pid < 0) {
 		close(pair[0]);
 		return -errno;
 	}
+	channel_open(channel, keeper->loop, pair[0], receive, gone, keeper);
+	return pid;
+}
+
+/* Give a server all it needs, and the table of devices. */
+static int send_table(struct keeper *keeper, struct channel *channel)
+{
+	struct message message = { .magic = MESSAGE_MAGIC,
+				   .type = MESSAGE_BEGIN };
+	int fds[] = { keeper->listener.fd, keeper->handover };
+	int error = channel_send(channel, &message, fds, 2);
+
+	if (!error)
+		error = jobs_hand_over(&keeper->jobs, channel);
+	message.type = MESSAGE_TABLE_END;
+	return error ? error : channel_send(channel, &message, NULL, 0);
+}
+
+static int start_server(struct keeper *keeper)
+{
+	pid_t pid;
+	int error;
+
+	keeper->started = ev_time();
+	keeper->starts++;
+	pid = spawn_server(keeper, "/proc/self/exe", &keeper->channel,
+			   on_message, on_gone);
+	if (pid < 0)
+		return pid;
 	keeper->server = pid;
 	jobs_set_server(&keeper->jobs, pid);
-	channel_open(&keeper->channel, keeper->loop, pair[0], on_message,
-		     on_gone, keeper);
-	return begin_server(keeper);
+	error = send_table(keeper, &keeper->channel);
+	if (!error && keeper->takeover.fd < 0)
+		tell_to_go(keeper);
+	return error;
 }
 
 static void on_restart(struct ev_loop *loop, ev_timer *timer, int events)
@@ -305,7 +422,12 @@ static void on_signal(struct ev_loop *loop, ev_io *watcher, int events)
 	(void)events;
 	while (read(keeper->signal_fd, &info, sizeof(info)) == sizeof(info)) {
 		if (info.ssi_signo == SIGCHLD) {
-			reap_server(keeper);
+			reap_children(keeper);
+			continue;
+		}
+		if (info.ssi_signo == SIGUSR2) {
+			keeper->leaving = 1;
+			maybe_hand_over(keeper);
 			continue;
 		}
 		if (info.ssi_signo == SIGHUP)
@@ -326,6 +448,7 @@ static int open_signals(struct keeper *keeper)
 	sigaddset(&set, SIGINT);
 	sigaddset(&set, SIGHUP);
 	sigaddset(&set, SIGCHLD);
+	sigaddset(&set, SIGUSR2);
 	sigprocmask(SIG_BLOCK, &set, &keeper->old_signals);
 	signal(SIGPIPE, SIG_IGN);
 	keeper->signal_fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
@@ -335,6 +458,138 @@ static int open_signals(struct keeper *keeper)
 	keeper->signals.data = keeper;
 	ev_io_start(keeper->loop, &keeper->signals);
 	return 0;
+}
+
+/* ---- upgrade ---- */
+
+static void end_candidate(struct keeper *keeper)
+{
+	struct candidate *candidate = &keeper->candidate;
+
+	ev_timer_stop(keeper->loop, &candidate->patience);
+	channel_close(&candidate->channel);
+	kill(candidate->pid, SIGKILL);
+	candidate->pid = 0;
+}
+
+static void fail_upgrade(struct keeper *keeper, int error, const char *why)
+{
+	struct message message = { .magic = MESSAGE_MAGIC,
+				   .type = MESSAGE_UPGRADE,
+				   .result = error };
+
+	if (keeper->candidate.pid)
+		end_candidate(keeper);
+	snprintf(message.text, sizeof(message.text), "%.350s", why);
+	log_error("no upgrade: %s", message.text);
+	channel_send(&keeper->channel, &message, NULL, 0);
+	maybe_hand_over(keeper);
+}
+
+/*
+ * From here on it is as if this keeper had been killed and the next one were
+ * started: the server serves until that takes over. The process is the same.
+ */
+static void become(struct keeper *keeper, const char *program)
+{
+	const struct keeper_options *options = keeper->options;
+	const char *level = log_level_name(options->log_level);
+	char text[400];
+	char *const arguments[] = { "ublkd",
+				    "--continue",
+				    "--socket",
+				    (char *)options->socket,
+				    "--state",
+				    (char *)options->state,
+				    "--log-level",
+				    (char *)level,
+				    options->foreground ? "--foreground" : NULL,
+				    NULL };
+
+	log_notice("upgrade: going on as %s", program);
+	sigprocmask(SIG_SETMASK, &keeper->old_signals, NULL);
+	execv(program, arguments);
+	snprintf(text, sizeof(text), "%.300s: %s", program, strerror(errno));
+	fail_upgrade(keeper, -errno, text);
+}
+
+static void on_candidate_message(struct channel *channel,
+				 const struct message *message, const int *fds,
+				 int fd_count)
+{
+	struct keeper *keeper = channel->owner;
+
+	while (fd_count)
+		close(fds[--fd_count]);
+	if (message->type == MESSAGE_FAILED || message->result < 0) {
+		fail_upgrade(keeper, -EINVAL, message->text);
+	} else if (message->type == MESSAGE_PREPARED) {
+		end_candidate(keeper);
+		if (jobs_are_busy(&keeper->jobs))
+			fail_upgrade(keeper, -EBUSY,
+				     "a device is being added or deleted");
+		else
+			become(keeper, keeper->candidate.program);
+	}
+}
+
+static void on_candidate_gone(struct channel *channel)
+{
+	fail_upgrade(channel->owner, -EINVAL,
+		     "the new program ended before it had read the table of "
+		     "devices; is it a ublkd?");
+}
+
+static void on_candidate_late(struct ev_loop *loop, ev_timer *timer, int events)
+{
+	(void)loop;
+	(void)events;
+	fail_upgrade(timer->data, -ETIMEDOUT,
+		     "the new program does not say that it is ready");
+}
+
+/* The file that was started, also when another one has replaced it since. */
+static void own_program(char *path, size_t size)
+{
+	static const char suffix[] = " (deleted)";
+	ssize_t length = readlink("/proc/self/exe", path, size - 1);
+	char *end;
+
+	path[length > 0 ? length : 0] = '\0';
+	end = strstr(path, suffix);
+	if (end && end[sizeof(suffix) - 1] == '\0')
+		*end = '\0';
+}
+
+/* Try the program as a server beside ours before anything is changed. */
+static void begin_upgrade(struct keeper *keeper, const struct message *message)
+{
+	struct candidate *candidate = &keeper->candidate;
+	pid_t pid;
+
+	if (jobs_are_busy(&keeper->jobs) || candidate->pid) {
+		fail_upgrade(keeper, -EBUSY,
+			     "a device is being added or deleted");
+		return;
+	}
+	snprintf(candidate->program, sizeof(candidate->program), "%s",
+		 message->text);
+	if (!message->text[0])
+		own_program(candidate->program, sizeof(candidate->program));
+	pid = spawn_server(keeper, candidate->program, &candidate->channel,
+			   on_candidate_message, on_candidate_gone);
+	if (pid < 0) {
+		fail_upgrade(keeper, pid, strerror(-pid));
+		return;
+	}
+	candidate->pid = pid;
+	ev_timer_init(&candidate->patience, on_candidate_late, UPGRADE_PATIENCE,
+		      0);
+	candidate->patience.data = keeper;
+	ev_timer_start(keeper->loop, &candidate->patience);
+	if (send_table(keeper, &candidate->channel) < 0)
+		fail_upgrade(keeper, -EPIPE,
+			     "the new program cannot be given the table");
 }
 
 static void on_answer(struct jobs *jobs, const struct message *message)
@@ -354,7 +609,44 @@ static void on_idle(struct jobs *jobs)
 		ev_timer_set(&keeper->restart, 0, 0);
 		ev_timer_start(keeper->loop, &keeper->restart);
 	}
-	maybe_leave(jobs->owner);
+	maybe_hand_over(keeper);
+	maybe_leave(keeper);
+}
+
+/* The admin socket, the state folder, and what an earlier keeper has left. */
+static int open_places(struct keeper *keeper, struct failure *failure)
+{
+	if (listener_lock(&keeper->listener, keeper->options->socket, failure) <
+		    0 ||
+	    state_open(&keeper->state, keeper->options->state, failure) < 0 ||
+	    takeover_begin(&keeper->takeover, keeper->state.path,
+			   &keeper->handover, failure) < 0)
+		return -1;
+	if (keeper->takeover.fd < 0)
+		return listener_bind(&keeper->listener, failure);
+	log_notice("process %d serves without a keeper: its devices are taken "
+		   "over",
+		   (int)keeper->takeover.server);
+	listener_adopt(&keeper->listener, keeper->takeover.listener);
+	keeper->takeover.listener = -1;
+	return 0;
+}
+
+/*
+ * The configuration may want ids that leftovers still have, so the first server
+ * waits for them, but not for ever. While an old server lives, they wait.
+ */
+static void begin(struct keeper *keeper)
+{
+	double delay = 0;
+
+	if (keeper->takeover.fd < 0) {
+		jobs_clean_up(&keeper->jobs);
+		if (jobs_are_busy(&keeper->jobs))
+			delay = LEFTOVER_PATIENCE;
+	}
+	ev_timer_set(&keeper->restart, delay, 0);
+	ev_timer_start(keeper->loop, &keeper->restart);
 }
 
 static int open_all(struct keeper *keeper, struct failure *failure)
@@ -367,8 +659,7 @@ static int open_all(struct keeper *keeper, struct failure *failure)
 				   "libev cannot make an epoll loop");
 	ev_timer_init(&keeper->restart, on_restart, 0, 0);
 	keeper->restart.data = keeper;
-	if (listener_open(&keeper->listener, keeper->options->socket, failure) <
-	    0)
+	if (open_places(keeper, failure) < 0)
 		return -1;
 	error = open_signals(keeper);
 	if (error)
@@ -376,20 +667,15 @@ static int open_all(struct keeper *keeper, struct failure *failure)
 				   "cannot watch signals: %s",
 				   strerror(-error));
 	error = jobs_open(&keeper->jobs, keeper->loop, keeper->listener.path,
-			  on_answer, on_idle, keeper);
+			  &keeper->state, on_answer, on_idle, keeper);
 	if (error)
 		return failure_set(failure, SYMBOL_UNSUPPORTED, error, NULL,
 				   "cannot make an io_uring (is sysctl "
 				   "kernel.io_uring_disabled 0?): %s",
 				   strerror(-error));
-	jobs_delete_leftovers(&keeper->jobs);
-	/*
-	 * The configuration may want ids that leftovers still have, so the
-	 * first server waits for them, but not for ever.
-	 */
-	ev_timer_set(&keeper->restart,
-		     keeper->jobs.entries ? LEFTOVER_PATIENCE : 0, 0);
-	ev_timer_start(keeper->loop, &keeper->restart);
+	adopt_devices(&keeper->jobs, &keeper->takeover,
+		      keeper->options->delete_leftovers);
+	begin(keeper);
 	return 0;
 }
 
@@ -398,6 +684,10 @@ int keeper_run(const struct keeper_options *options)
 	struct keeper keeper = { .options = options,
 				 .channel.fd = -1,
 				 .listener = { .fd = -1, .lock = -1 },
+				 .state.fd = -1,
+				 .handover = -1,
+				 .takeover = { .fd = -1, .listener = -1 },
+				 .candidate.channel.fd = -1,
 				 .delay = DELAY_MIN };
 
 	process_allow_files(SERVER_MAX_FILES);
@@ -408,7 +698,15 @@ int keeper_run(const struct keeper_options *options)
 	} else {
 		ev_run(keeper.loop, 0);
 	}
-	listener_close(&keeper.listener);
+	/* A server that goes on needs the sockets at their places. */
+	if (keeper.leaving || keeper.takeover.fd >= 0) {
+		listener_leave(&keeper.listener);
+	} else {
+		listener_close(&keeper.listener);
+		takeover_remove(keeper.state.path);
+		state_close(&keeper.state);
+	}
+	takeover_close(&keeper.takeover);
 	jobs_close(&keeper.jobs);
 	if (keeper.loop)
 		ev_loop_destroy(keeper.loop);

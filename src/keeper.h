@@ -9,10 +9,12 @@
 
 struct keeper_options {
 	const char *socket;
+	const char *state;  /* folder */
 	const char *config; /* or NULL */
 	enum log_level log_level;
 	int foreground;
-	int ready_fd; /* told "" when ready or a sentence of failure;
+	int delete_leftovers; /* that nothing is noted of */
+	int ready_fd;	      /* told "" when ready or a sentence of failure;
 				   -1 where nobody waits */
 };
 

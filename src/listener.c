@@ -106,6 +106,17 @@ static int clear_path(const struct sockaddr_un *address,
 	return 0;
 }
 
+static int note_socket(struct listener *listener)
+{
+	struct stat status;
+
+	if (lstat(listener->path, &status) < 0)
+		return -errno;
+	listener->device = status.st_dev;
+	listener->inode = status.st_ino;
+	return 0;
+}
+
 /* Ours alone until the group is right; only then does it listen. */
 static int bind_safely(struct listener *listener,
 		       const struct sockaddr_un *address)
@@ -114,15 +125,12 @@ static int bind_safely(struct listener *listener,
 	int error = bind(listener->fd, (const struct sockaddr *)address,
 			 sizeof(*address));
 	struct group *group;
-	struct stat status;
 
 	umask(old);
 	if (error < 0)
 		return -errno;
-	if (lstat(listener->path, &status) < 0)
+	if (note_socket(listener) < 0)
 		return -errno;
-	listener->device = status.st_dev;
-	listener->inode = status.st_ino;
 	group = getgrnam(GROUP_NAME);
 	if (group && chown(listener->path, (uid_t)-1, group->gr_gid) < 0)
 		log_warning("cannot give %s to group " GROUP_NAME ": %s",
@@ -145,32 +153,47 @@ static int set_path(struct listener *listener, const char *path,
 	return 0;
 }
 
-int listener_open(struct listener *listener, const char *path,
+int listener_lock(struct listener *listener, const char *path,
 		  struct failure *failure)
 {
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
-	int error;
-
 	listener->fd = listener->lock = -1;
 	listener->inode = 0;
 	if (set_path(listener, path, failure) < 0)
 		return -1;
+	return take_lock(listener, failure);
+}
+
+int listener_bind(struct listener *listener, struct failure *failure)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	int error;
+
 	memcpy(address.sun_path, listener->path, sizeof(address.sun_path));
-	if (take_lock(listener, failure) < 0)
-		return -1;
 	if (clear_path(&address, failure) < 0)
-		goto fail;
+		return -1;
 	listener->fd =
 		socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	error = listener->fd < 0 ? -errno : bind_safely(listener, &address);
 	if (error == 0)
 		return 0;
-	failure_set(failure, failure_symbol(error), error, NULL,
-		    "cannot listen on %s: %s", listener->path,
-		    strerror(-error));
-fail:
-	listener_close(listener);
-	return -1;
+	return failure_set(failure, failure_symbol(error), error, NULL,
+			   "cannot listen on %s: %s", listener->path,
+			   strerror(-error));
+}
+
+void listener_adopt(struct listener *listener, int fd)
+{
+	listener->fd = fd;
+	note_socket(listener);
+}
+
+void listener_leave(struct listener *listener)
+{
+	if (listener->fd >= 0)
+		close(listener->fd);
+	if (listener->lock >= 0)
+		close(listener->lock);
+	listener->fd = listener->lock = -1;
 }
 
 void listener_close(struct listener *listener)
@@ -182,12 +205,9 @@ void listener_close(struct listener *listener)
 	    status.st_dev == listener->device &&
 	    status.st_ino == listener->inode)
 		unlink(listener->path);
-	if (listener->fd >= 0)
-		close(listener->fd);
 	if (listener->lock >= 0) {
 		lock_path(listener, path, sizeof(path));
 		unlink(path);
-		close(listener->lock);
 	}
-	listener->fd = listener->lock = -1;
+	listener_leave(listener);
 }

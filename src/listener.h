@@ -16,15 +16,24 @@ struct listener {
 	ino_t inode;
 };
 
+/* Lock path.lock: one ublkd a path. Returns 0, or -1 with *failure. */
+int listener_lock(struct listener *listener, const char *path,
+		  struct failure *failure);
+
 /*
- * Lock path.lock, and bind and listen on path with mode 0660 and group `ublk`
+ * With the lock, bind and listen on the path with mode 0660 and group `ublk`
  * where there is one. A stale socket is replaced; one that still answers, or a
  * file that is no socket, is left alone. Returns 0, or -1 with *failure.
  */
-int listener_open(struct listener *listener, const char *path,
-		  struct failure *failure);
+int listener_bind(struct listener *listener, struct failure *failure);
+
+/* With the lock, go on with a socket that listens there already. */
+void listener_adopt(struct listener *listener, int fd);
 
 /* Remove the socket, if it is still ours, and the lock; close both. */
 void listener_close(struct listener *listener);
+
+/* Close both, and leave the socket to those who still have it. */
+void listener_leave(struct listener *listener);
 
 #endif

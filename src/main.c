@@ -14,6 +14,7 @@
 #include "server.h"
 
 #define DEFAULT_SOCKET "/run/ublk.sock"
+#define DEFAULT_STATE  "/run/ublkd"
 
 static const char usage[] =
 	"Usage: ublkd [OPTION]...\n"
@@ -22,6 +23,11 @@ static const char usage[] =
 	"\n"
 	"  -s, --socket=PATH      the admin socket (" DEFAULT_SOCKET ")\n"
 	"  -c, --config=FILE      run the admin commands in FILE before being ready\n"
+	"      --state=DIR        where devices are noted for when all of ublkd is\n"
+	"                         killed (/run/ublkd; beside a socket of your own:\n"
+	"                         PATH.state)\n"
+	"      --delete-leftovers also delete live devices of a killed ublkd of\n"
+	"                         which nothing is noted\n"
 	"  -f, --foreground       do not become a daemon; log to stderr\n"
 	"  -l, --log-level=LEVEL  error, warning, notice, info (default) or debug\n"
 	"  -V, --version          show the version and exit\n"
@@ -29,11 +35,19 @@ static const char usage[] =
 	"\n"
 	"Talk to it with: socat - UNIX:" DEFAULT_SOCKET "   (type help)\n";
 
-enum { OPTION_SERVER = 256, OPTION_SYSLOG };
+enum {
+	OPTION_SERVER = 256,
+	OPTION_SYSLOG,
+	OPTION_CONTINUE,
+	OPTION_STATE,
+	OPTION_DELETE_LEFTOVERS,
+};
 
 static const struct option long_options[] = {
 	{ "socket", required_argument, NULL, 's' },
 	{ "config", required_argument, NULL, 'c' },
+	{ "state", required_argument, NULL, OPTION_STATE },
+	{ "delete-leftovers", no_argument, NULL, OPTION_DELETE_LEFTOVERS },
 	{ "foreground", no_argument, NULL, 'f' },
 	{ "log-level", required_argument, NULL, 'l' },
 	{ "version", no_argument, NULL, 'V' },
@@ -41,12 +55,14 @@ static const struct option long_options[] = {
 	/* For the keeper, when it starts a server. */
 	{ "server", no_argument, NULL, OPTION_SERVER },
 	{ "syslog", no_argument, NULL, OPTION_SYSLOG },
+	/* For a keeper that becomes another program. */
+	{ "continue", no_argument, NULL, OPTION_CONTINUE },
 	{ NULL, 0, NULL, 0 },
 };
 
 struct choice {
-	const char *socket, *config;
-	int foreground, server, level;
+	const char *socket, *config, *state;
+	int foreground, server, level, continues, delete_leftovers;
 };
 
 static void fail_usage(const char *what, const char *argument)
@@ -90,6 +106,15 @@ static void read_options(struct choice *choice, int argc, char **argv)
 		case OPTION_SERVER:
 			choice->server = 1;
 			break;
+		case OPTION_STATE:
+			choice->state = optarg;
+			break;
+		case OPTION_DELETE_LEFTOVERS:
+			choice->delete_leftovers = 1;
+			break;
+		case OPTION_CONTINUE:
+			choice->continues = 1;
+			break;
 		case OPTION_SYSLOG:
 			choice->foreground = 0;
 			break;
@@ -116,6 +141,20 @@ static const char *absolute(const char *path)
 	}
 	free(folder);
 	return full;
+}
+
+/* Two daemons of one host share neither socket nor state. Never freed. */
+static const char *default_state(const char *socket)
+{
+	char *path;
+
+	if (strcmp(socket, DEFAULT_SOCKET) == 0)
+		return DEFAULT_STATE;
+	if (asprintf(&path, "%s.state", socket) < 0) {
+		fprintf(stderr, "ublkd: out of memory\n");
+		exit(1);
+	}
+	return path;
 }
 
 /*
@@ -190,9 +229,12 @@ int main(int argc, char **argv)
 	}
 	options.socket = absolute(choice.socket);
 	options.config = absolute(choice.config);
+	options.state = choice.state ? absolute(choice.state)
+				     : default_state(options.socket);
+	options.delete_leftovers = choice.delete_leftovers;
 	options.log_level = (enum log_level)choice.level;
 	options.foreground = choice.foreground;
-	if (!choice.foreground)
+	if (!choice.foreground && !choice.continues)
 		options.ready_fd = become_daemon();
 	log_open("ublkd", options.log_level, !choice.foreground);
 	return keeper_run(&options);

@@ -18,17 +18,19 @@
 
 enum message_type {
 	/* keeper to server */
-	MESSAGE_BEGIN = 1, /* first; fds: listener; text: socket's path */
+	MESSAGE_BEGIN = 1, /* first; fds: admin and hand-over socket */
 	MESSAGE_DEVICE,	   /* one to take over; id, info, text: the command
 			      that made it; fds: what its target holds */
-	MESSAGE_TABLE_END, /* that were all */
+	MESSAGE_TABLE_END, /* that were all -> PREPARED or FAILED */
+	MESSAGE_GO,	   /* take them over, and begin to work */
 	MESSAGE_STOP_ALL,  /* stop and delete every device, then leave */
 
 	/* server to keeper, and answered with a result */
 	MESSAGE_FEATURES, /* -> number */
 	MESSAGE_ADD,	  /* info -> info as the driver accepted it */
 	MESSAGE_PARAMS,	  /* params */
-	MESSAGE_NOTE,	  /* what MESSAGE_DEVICE will give to the next server */
+	MESSAGE_NOTE,	  /* what MESSAGE_DEVICE will give to the next server;
+			     number: NOTE_... */
 	MESSAGE_START,
 	MESSAGE_RECOVER,     /* begin to take it over; -EBUSY: not yet */
 	MESSAGE_END_RECOVER, /* every tag is fetched: it goes on */
@@ -44,9 +46,21 @@ enum message_type {
 	MESSAGE_CANCEL,
 
 	/* server to keeper, not answered */
+	MESSAGE_PREPARED, /* all of the table can be served */
 	MESSAGE_READY,	  /* the configuration has been run */
 	MESSAGE_FAILED,	  /* it has failed; text: why. The server leaves */
 	MESSAGE_SHUTDOWN, /* somebody asked for it on the admin socket */
+
+	/* server to keeper, answered only if it fails: else the keeper becomes
+	   the program that text names, and that takes over */
+	MESSAGE_UPGRADE,
+
+	/*
+	 * Between a server that has lost its keeper and the next keeper, on the
+	 * hand-over socket: the server begins with BEGIN (number: its process),
+	 * DEVICE ... TABLE_END.
+	 */
+	MESSAGE_LEAVE, /* keeper to server: end, the devices stay */
 };
 
 /* On the wire without the zero bytes at its end. */
@@ -74,5 +88,8 @@ static inline size_t message_length(const struct message *message)
 }
 
 #define MESSAGE_MAX_FDS 4
+
+#define NOTE_RECOVERABLE 1u /* the driver holds it for another server */
+#define NOTE_PRIVATE	 2u /* the descriptors' files go with the device */
 
 #endif

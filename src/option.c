@@ -12,21 +12,19 @@
 void option_format_type(const struct option *option, char *text, size_t size)
 {
 	static const char *const names[] = {
-		[OPTION_SIZE] = "SIZE",
-		[OPTION_NUMBER] = "N",
-		[OPTION_FLAG] = "yes|no",
-		[OPTION_NAME] = "NAME",
+		[OPTION_SIZE] = "SIZE",	  [OPTION_NUMBER] = "N",
+		[OPTION_FLAG] = "yes|no", [OPTION_NAME] = "NAME",
+		[OPTION_PATH] = "PATH",
 	};
 	size_t at = 0;
 	int i;
 
-	if (option->type != OPTION_CHOICE) {
-		snprintf(text, size, "%s", names[option->type]);
-		return;
-	}
-	for (i = 0; option->choices[i] && at < size; i++)
+	for (i = 0; option->choices && option->choices[i] && at < size; i++)
 		at += (size_t)snprintf(text + at, size - at, "%s%s",
 				       i ? "|" : "", option->choices[i]);
+	if (option->type != OPTION_CHOICE && at < size)
+		snprintf(text + at, size - at, "%s%s", at ? "|" : "",
+			 names[option->type]);
 }
 
 int option_find(const struct option *table, const char *name, size_t length)
@@ -71,6 +69,15 @@ static int read_choice(const char *const *choices, const char *text,
 	return -EINVAL;
 }
 
+static int read_path(const char *const *choices, const char *text,
+		     uint64_t *number)
+{
+	if (choices && read_choice(choices, text, number) == 0)
+		return 0;
+	*number = OPTION_IS_PATH;
+	return text[0] == '/' && strlen(text) <= OPTION_PATH_MAX ? 0 : -EINVAL;
+}
+
 static int parse(const struct option *option, const char *text,
 		 uint64_t *number)
 {
@@ -90,6 +97,8 @@ static int parse(const struct option *option, const char *text,
 		return read_name(text);
 	case OPTION_CHOICE:
 		return read_choice(option->choices, text, number);
+	case OPTION_PATH:
+		return read_path(option->choices, text, number);
 	}
 	return -EINVAL;
 }
@@ -106,6 +115,12 @@ static int fail_value(const struct option *option, const char *text,
 	char choices[100];
 
 	option_format_type(option, choices, sizeof(choices));
+	if (option->type == OPTION_PATH)
+		return failure_set(failure, SYMBOL_ARG, 0, option->name,
+				   "%s=%.200s is not %s: a path begins with / "
+				   "and has at most %d bytes",
+				   option->name, text, choices,
+				   OPTION_PATH_MAX);
 	return failure_set(failure, SYMBOL_ARG, 0, option->name,
 			   "%s=%s is not %s", option->name, text,
 			   option->type == OPTION_CHOICE ? choices

@@ -17,6 +17,7 @@ enum option_type {
 	OPTION_FLAG,   /* yes or no */
 	OPTION_NAME,   /* letters, digits and . _ - : at most 63 of them */
 	OPTION_CHOICE, /* one of choices; its index is the number */
+	OPTION_PATH,   /* from the root, or one of choices if it has some */
 };
 
 struct option {
@@ -33,9 +34,13 @@ struct option {
 
 #define OPTION_MAX 16 /* options in one table */
 
+#define OPTION_IS_PATH	UINT64_MAX
+#define OPTION_PATH_MAX 400 /* bytes */
+
 struct option_value {
 	int given;
-	uint64_t number;  /* of sizes, numbers and flags */
+	uint64_t number;  /* of sizes, numbers, flags and choices; for a path
+			     OPTION_IS_PATH */
 	const char *text; /* as typed; not owned */
 };
 

@@ -12,6 +12,7 @@
 #include "channel.h"
 #include "command.h"
 #include "feature.h"
+#include "handover.h"
 #include "io.h"
 #include "log.h"
 #include "process.h"
@@ -26,7 +27,12 @@ struct server {
 	struct channel channel;
 	struct admin *admin;
 	const char *config;
-	int listener;
+	int listener;	 /* the admin socket; 0 before the beginning */
+	int handover_fd; /* for the next keeper, when this one is gone */
+	int going;	 /* GO has come */
+	int unfit;	 /* so many devices of the table cannot be served */
+	char why[400];	 /* the first of them */
+	struct handover handover;
 	int status;
 };
 
@@ -60,18 +66,32 @@ static void on_started(struct command_host *host, const struct failure *failure)
 
 static void begin(struct server *server, const int *fds, int fd_count)
 {
-	if (fd_count != 1) {
-		log_error("the keeper sent no listening socket");
+	if (fd_count != 2) {
+		log_error("the keeper sent no listening sockets");
 		ev_break(server->loop, EVBREAK_ALL);
 		return;
 	}
 	server->listener = fds[0];
-	tell_keeper(server, MESSAGE_FEATURES, SERIAL_START, "");
+	server->handover_fd = fds[1];
+}
+
+/* The table is read, and all of its targets are open. */
+static void tell_prepared(struct server *server)
+{
+	struct message message = { .magic = MESSAGE_MAGIC,
+				   .type = MESSAGE_PREPARED,
+				   .result = server->unfit ? -EINVAL : 0 };
+
+	snprintf(message.text, sizeof(message.text), "%s", server->why);
+	channel_send(&server->channel, &message, NULL, 0);
 }
 
 /* Every device that there was is being taken over: to work. */
 static void begin_work(struct server *server)
 {
+	server->going = 1;
+	tell_keeper(server, MESSAGE_FEATURES, SERIAL_START, "");
+	device_recover_all(&server->host.devices);
 	if (server->config)
 		startup_run(&server->host, server->config, on_started);
 	else
@@ -82,9 +102,18 @@ static void take_over(struct server *server, const struct message *message,
 		      const int *fds, int fd_count)
 {
 	int own[MESSAGE_MAX_FDS];
+	struct failure failure;
 
 	memcpy(own, fds, sizeof(int) * (size_t)fd_count);
-	command_adopt(&server->host, message, own, fd_count);
+	if (command_adopt(&server->host, message, own, fd_count, &failure) <
+	    0) {
+		log_error("device %u cannot be taken over: %s", message->id,
+			  failure.text);
+		if (server->unfit++ == 0)
+			snprintf(server->why, sizeof(server->why),
+				 "device %u: %.350s", message->id,
+				 failure.text);
+	}
 	while (fd_count--)
 		if (own[fd_count] >= 0)
 			close(own[fd_count]);
@@ -132,6 +161,21 @@ static void take_features(struct server *server, const struct message *message)
 		device_answer(&server->host.devices, message);
 }
 
+/* The keeper answers only what it could not do. */
+static void fail_upgrade(struct server *server, const struct message *message)
+{
+	struct failure failure;
+
+	enum symbol symbol = message->result == -EBUSY	     ? SYMBOL_BUSY
+			     : message->result == -ETIMEDOUT ? SYMBOL_TIMEOUT
+							     : SYMBOL_ARG;
+
+	failure_set(&failure, symbol, 0,
+		    symbol == SYMBOL_BUSY ? NULL : "program", "%.350s",
+		    message->text);
+	command_answer_upgraded(&server->host, &failure);
+}
+
 static void on_message(struct channel *channel, const struct message *message,
 		       const int *fds, int fd_count)
 {
@@ -145,6 +189,9 @@ static void on_message(struct channel *channel, const struct message *message,
 		take_over(server, message, fds, fd_count);
 		return;
 	case MESSAGE_TABLE_END:
+		tell_prepared(server);
+		break;
+	case MESSAGE_GO:
 		begin_work(server);
 		break;
 	case MESSAGE_STOP_ALL:
@@ -153,6 +200,9 @@ static void on_message(struct channel *channel, const struct message *message,
 	case MESSAGE_FEATURES:
 		take_features(server, message);
 		break;
+	case MESSAGE_UPGRADE:
+		fail_upgrade(server, message);
+		break;
 	default:
 		device_answer(&server->host.devices, message);
 	}
@@ -160,25 +210,37 @@ static void on_message(struct channel *channel, const struct message *message,
 		close(fds[--fd_count]);
 }
 
-static int has_live(const struct server *server)
+/* The next keeper has all, and a server of its own that is prepared. */
+static void on_leave(struct handover *handover)
 {
-	const struct device *device;
+	struct server *server = (struct server *)handover->host;
 
-	for (device = server->host.devices.first; device; device = device->next)
-		if (device->step == DEVICE_LIVE)
-			return 1;
-	return 0;
+	log_notice("the next server takes the devices over");
+	command_answer_upgraded(&server->host, NULL);
+	ev_break(server->loop, EVBREAK_ALL);
+}
+
+static void open_handover(struct server *server)
+{
+	server->handover.loop = server->loop;
+	server->handover.fd = server->handover_fd;
+	server->handover.listener = server->listener;
+	server->handover.host = &server->host;
+	server->handover.leave = on_leave;
+	handover_open(&server->handover);
 }
 
 static void on_keeper_gone(struct channel *channel)
 {
 	struct server *server = channel->owner;
 
-	/* With nothing to serve, or before anybody could be told, it leaves. */
-	if (!server->listener || (!server->admin && !has_live(server))) {
+	/* With nothing to serve, or before anything began, it leaves. */
+	if (!server->going ||
+	    (!server->admin && server->host.devices.count == 0)) {
 		ev_break(server->loop, EVBREAK_ALL);
 		return;
 	}
+	open_handover(server);
 	log_error("the keeper is gone: %u devices are served on, but nothing "
 		  "can be changed",
 		  server->host.devices.count);
@@ -211,6 +273,7 @@ int server_run(const char *config)
 		     on_keeper_gone, &server);
 	ev_run(server.loop, 0);
 	admin_close(server.admin);
+	handover_close(&server.handover);
 	channel_close(&server.channel);
 	ev_loop_destroy(server.loop);
 	return server.status;

@@ -134,6 +134,7 @@ void startup_run(struct command_host *host, const char *path,
 	startup->done = done;
 	startup->request.host = host;
 	startup->request.session = &startup->session;
+	startup->request.configures = 1;
 	startup->request.pid = getpid();
 	startup->request.emit = emit;
 	startup->request.done = on_done;

@@ -2,9 +2,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <unistd.h>
 
 #include "memory.h"
@@ -109,8 +112,9 @@ static int map_store(struct store *store)
 	return -ENOMEM;
 }
 
-int store_open(struct store *store, uint64_t size, uint64_t limit,
-	       uint64_t reserve)
+/* Takes fd, also on failure. */
+static int open_on(struct store *store, int fd, uint64_t size, uint64_t limit,
+		   uint64_t reserve)
 {
 	int error;
 
@@ -118,9 +122,9 @@ int store_open(struct store *store, uint64_t size, uint64_t limit,
 	store->size = size;
 	store->limit = limit;
 	store->reserve = reserve;
-	store->fd = open_memfd(size);
-	if (store->fd < 0)
-		return store->fd;
+	store->fd = fd;
+	if (fd < 0)
+		return fd;
 	error = map_store(store);
 	if (error) {
 		close(store->fd);
@@ -129,31 +133,80 @@ int store_open(struct store *store, uint64_t size, uint64_t limit,
 	return error;
 }
 
-/* Set the bits of what the memfd holds. */
-static int find_present(struct store *store)
+int store_open(struct store *store, uint64_t size, uint64_t limit,
+	       uint64_t reserve)
 {
-	off_t from = 0, to;
+	return open_on(store, open_memfd(size), size, limit, reserve);
+}
 
-	while ((from = lseek(store->fd, from, SEEK_DATA)) >= 0) {
+static int check_room(int fd, int overcommit, uint64_t size)
+{
+	struct statfs status;
+
+	if (fstatfs(fd, &status) < 0)
+		return -errno;
+	if (status.f_type != TMPFS_MAGIC)
+		return -EOPNOTSUPP;
+	/* A tmpfs without a limit says 0 blocks. */
+	if (status.f_blocks && !overcommit &&
+	    size / (uint64_t)status.f_bsize > status.f_bavail)
+		return -ENOSPC;
+	return ftruncate(fd, (off_t)size) < 0 ? -errno : 0;
+}
+
+int store_open_in(struct store *store, char *path, int overcommit,
+		  uint64_t size, uint64_t limit, uint64_t reserve)
+{
+	int fd = mkostemp(path, O_CLOEXEC), error;
+
+	if (fd < 0)
+		return -errno;
+	error = check_room(fd, overcommit, size);
+	if (error)
+		close(fd);
+	else
+		error = open_on(store, fd, size, limit, reserve);
+	if (error)
+		unlink(path);
+	return error;
+}
+
+/* Set the bits of what the file holds of the pages [page, end). */
+static int find_present(struct store *store, uint64_t page, uint64_t end)
+{
+	off_t from = (off_t)(page * STORE_PAGE), to;
+
+	while ((from = lseek(store->fd, from, SEEK_DATA)) >= 0 &&
+	       (uint64_t)from < end * STORE_PAGE) {
 		to = lseek(store->fd, from, SEEK_HOLE);
 		if (to < 0)
 			return -errno;
+		if ((uint64_t)to > end * STORE_PAGE)
+			to = (off_t)(end * STORE_PAGE);
 		set_bits(store, (uint64_t)from / STORE_PAGE,
 			 pages_of((uint64_t)to));
 		from = to;
 	}
-	if (errno != ENXIO)
+	if (from < 0 && errno != ENXIO)
 		return -errno;
-	store->used = (pages_of(store->size) -
-		       count_holes(store, 0, pages_of(store->size))) *
-		      STORE_PAGE;
+	store->used +=
+		(end - page - count_holes(store, page, end)) * STORE_PAGE;
 	return 0;
+}
+
+void store_review(struct store *store, uint64_t offset, uint64_t length)
+{
+	uint64_t page = offset / STORE_PAGE, end = pages_of(offset + length);
+
+	store->used -=
+		(end - page - count_holes(store, page, end)) * STORE_PAGE;
+	clear_bits(store, page, end);
+	find_present(store, page, end);
 }
 
 int store_adopt(struct store *store, int fd, uint64_t limit, uint64_t reserve)
 {
 	struct stat status;
-	int error;
 
 	memset(store, 0, sizeof(*store));
 	if (fstat(fd, &status) < 0)
@@ -162,15 +215,12 @@ int store_adopt(struct store *store, int fd, uint64_t limit, uint64_t reserve)
 	store->size = (uint64_t)status.st_size;
 	store->limit = limit;
 	store->reserve = reserve;
-	error = map_store(store);
-	if (error)
-		return error;
-	error = find_present(store);
-	if (error) {
-		munmap(store->present, store->present_length);
-		munmap(store->bytes, (size_t)store->size);
-	}
-	return error;
+	return map_store(store);
+}
+
+int store_resume(struct store *store)
+{
+	return find_present(store, 0, pages_of(store->size));
 }
 
 void store_close(struct store *store)
@@ -212,18 +262,27 @@ int store_grow(struct store *store, uint64_t offset, uint64_t length)
 	return 0;
 }
 
-/* Zero what is there of the range; holes stay holes. */
-static void zero_present(struct store *store, uint64_t offset, uint64_t length)
+/*
+ * Zero what is there of the range, less than two pages; holes stay holes.
+ * Returns 0 or a negative errno.
+ */
+static int zero_present(struct store *store, uint64_t offset, uint64_t length)
 {
+	static const uint8_t zeroes[STORE_PAGE];
+
 	while (length) {
 		int is_there;
 		uint64_t run = store_run(store, offset, length, &is_there);
 
-		if (is_there)
-			memset(store->bytes + offset, 0, (size_t)run);
+		if (run > sizeof(zeroes))
+			run = sizeof(zeroes);
+		if (is_there &&
+		    pwrite(store->fd, zeroes, (size_t)run, (off_t)offset) < 0)
+			return -errno;
 		offset += run;
 		length -= run;
 	}
+	return 0;
 }
 
 static int give_back(struct store *store, uint64_t page, uint64_t end)
@@ -245,19 +304,18 @@ int store_clear(struct store *store, uint64_t offset, uint64_t length)
 {
 	uint64_t first = pages_of(offset);
 	uint64_t last = (offset + length) / STORE_PAGE;
+	int error;
 
 	/* The last page of a store may be cut short: it is whole as it is. */
 	if (offset + length == store->size)
 		last = pages_of(store->size);
-	if (first >= last) {
-		zero_present(store, offset, length);
-		return 0;
-	}
-	zero_present(store, offset, first * STORE_PAGE - offset);
-	if (last * STORE_PAGE < offset + length)
-		zero_present(store, last * STORE_PAGE,
-			     offset + length - last * STORE_PAGE);
-	return give_back(store, first, last);
+	if (first >= last)
+		return zero_present(store, offset, length);
+	error = zero_present(store, offset, first * STORE_PAGE - offset);
+	if (!error && last * STORE_PAGE < offset + length)
+		error = zero_present(store, last * STORE_PAGE,
+				     offset + length - last * STORE_PAGE);
+	return error ? error : give_back(store, first, last);
 }
 
 int store_release(struct store *store, uint64_t bytes)

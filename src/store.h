@@ -1,9 +1,11 @@
 /*
  * A sparse store in memory: the bytes of a RAM disk.
  *
- * A memfd sealed against shrinking, mapped whole, and a bitmap that tells which
- * of its pages are there: a hole must never be read through the mapping,
- * because that would allocate it.
+ * A memfd sealed against shrinking, or a file in a tmpfs, mapped whole, and a
+ * bitmap that tells which of its pages are there: a hole must never be read
+ * through the mapping, because that would allocate it. Only the driver copies
+ * to and from the mapping: what it cannot touch, because the file was cut short
+ * or its file system is full, is an errno to it and would be SIGBUS to us.
  */
 #ifndef UBLKD_STORE_H
 #define UBLKD_STORE_H
@@ -31,10 +33,25 @@ int store_open(struct store *store, uint64_t size, uint64_t limit,
 	       uint64_t reserve);
 
 /*
- * Go on with the memfd of a store whose process is dead: what is there is read
- * from its holes. Takes fd on success. Returns 0 or a negative errno.
+ * The same in a new file; its path ends with XXXXXX, which becomes a name that
+ * nothing has yet. The file is the caller's to remove. -ENOSPC when the file
+ * system has less room than `size`, unless `overcommit`; -EOPNOTSUPP when it is
+ * none in memory. On failure there is no file.
+ */
+int store_open_in(struct store *store, char *path, int overcommit,
+		  uint64_t size, uint64_t limit, uint64_t reserve);
+
+/*
+ * Prepare to go on with the file of another process' store. Takes fd on
+ * success. Returns 0 or a negative errno.
  */
 int store_adopt(struct store *store, int fd, uint64_t limit, uint64_t reserve);
+
+/*
+ * The other process writes no more: see which pages are there, by the holes of
+ * the file. Returns 0 or a negative errno.
+ */
+int store_resume(struct store *store);
 
 /* Harmless on one that could not be opened, or is closed. */
 void store_close(struct store *store);
@@ -52,6 +69,12 @@ uint64_t store_run(const struct store *store, uint64_t offset, uint64_t length,
  * nothing has changed.
  */
 int store_grow(struct store *store, uint64_t offset, uint64_t length);
+
+/*
+ * A write into the range has failed half way: look again which pages of it are
+ * there.
+ */
+void store_review(struct store *store, uint64_t offset, uint64_t length);
 
 /*
  * Make the range read as zeroes. Whole pages of it are given back. Returns 0 or

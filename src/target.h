@@ -57,10 +57,20 @@ struct target_ops {
 
 	/*
 	 * The descriptors that must outlive this process for the next server
-	 * to go on: at most MESSAGE_MAX_FDS, still the target's. Returns how
-	 * many; NULL: none.
+	 * to go on: at most MESSAGE_MAX_FDS, still the target's. From the
+	 * first call on, files that are the target's own (is_private) are the
+	 * keeper's to remove. Returns how many, or a negative errno; NULL:
+	 * none.
 	 */
-	int (*hold)(const struct target *target, int *fds);
+	int (*hold)(struct target *target, int *fds);
+	int is_private;
+
+	/*
+	 * A device that was adopted: the server that had it is gone, and has
+	 * changed what it liked until now. Before the first request. Returns 0
+	 * or a negative errno; may be NULL.
+	 */
+	int (*resume)(struct target *target);
 
 	/* Begin one request; io_done() follows now or later, exactly once. */
 	void (*submit)(struct target *target, struct io *io);
@@ -85,6 +95,12 @@ extern const struct target_ops *const target_table[];
 
 /* The target of that name or NULL. */
 const struct target_ops *target_find(const char *name);
+
+/* As the target's hold(), or 0 for one that has none. */
+static inline int target_hold(struct target *target, int *fds)
+{
+	return target->ops->hold ? target->ops->hold(target, fds) : 0;
+}
 
 static inline void target_submit(struct target *target, struct io *io)
 {

@@ -1,5 +1,6 @@
 #include "verbs.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -8,7 +9,8 @@
 #include "feature.h"
 #include "server.h"
 
-#define LIST_TURN 16 /* devices listed before others get a turn */
+#define LIST_TURN	 16   /* devices listed before others get a turn */
+#define UPGRADE_PATIENCE 30.0 /* s for the next keeper to take over */
 
 /* ---- a device named by id=, name= or a bare word ---- */
 
@@ -242,6 +244,95 @@ void command_answer_leaving(struct command_host *host)
 	}
 }
 
+/* ---- upgrade ---- */
+
+/* Another server can take it over, and no request of its users fails. */
+static int can_upgrade(const struct device *device, int force,
+		       struct failure *failure)
+{
+	if (device->step != DEVICE_LIVE && device->step != DEVICE_LOST)
+		return failure_set(failure, SYMBOL_BUSY, EBUSY, NULL,
+				   "another command is at work on device %u",
+				   device->spec.id);
+	if (!force && device->spec.recovery != RECOVERY_REISSUE)
+		return failure_set(failure, SYMBOL_BUSY, EBUSY, NULL,
+				   "device %u has another recovery than "
+				   "reissue: its users would see errors; "
+				   "force=yes does not ask",
+				   device->spec.id);
+	return 0;
+}
+
+static int begin_upgrade(struct request *request, struct failure *failure)
+{
+	struct command_host *host = request->host;
+	const struct option_value *values = request->values;
+	const struct device *device;
+	struct message message = { .magic = MESSAGE_MAGIC,
+				   .type = MESSAGE_UPGRADE };
+	int error;
+
+	for (device = host->devices.first; device; device = device->next)
+		if (can_upgrade(device, values[VERB_UPGRADE_FORCE].number != 0,
+				failure) < 0)
+			return -1;
+	if (values[VERB_UPGRADE_PROGRAM].given)
+		snprintf(message.text, sizeof(message.text), "%s",
+			 values[VERB_UPGRADE_PROGRAM].text);
+	error = channel_send(host->devices.channel, &message, NULL, 0);
+	if (error)
+		return failure_set(failure, SYMBOL_STATE, error, NULL,
+				   "the keeper cannot be asked: %s",
+				   strerror(-error));
+	host->upgrade = request;
+	return 0;
+}
+
+int verb_upgrade(struct request *request)
+{
+	struct failure failure;
+
+	if (begin_upgrade(request, &failure) < 0)
+		request_fail(request, &failure);
+	return 0;
+}
+
+void command_answer_upgraded(struct command_host *host,
+			     const struct failure *failure)
+{
+	struct request *request = host->upgrade;
+
+	if (!request)
+		return;
+	host->upgrade = NULL;
+	ev_timer_stop(host->devices.loop, &host->upgrade_timer);
+	if (failure)
+		request_fail(request, failure);
+	else
+		request_ok(request, "%s", "");
+}
+
+static void on_upgrade_late(struct ev_loop *loop, ev_timer *timer, int events)
+{
+	struct failure failure;
+
+	(void)loop;
+	(void)events;
+	failure_set(&failure, SYMBOL_STATE, ETIMEDOUT, NULL,
+		    "the new program has not taken over; the devices are "
+		    "served on, without a keeper");
+	command_answer_upgraded(timer->data, &failure);
+}
+
+/* The keeper has become the new program, which will ask for the devices. */
+static void await_upgrade(struct command_host *host)
+{
+	ev_timer_init(&host->upgrade_timer, on_upgrade_late, UPGRADE_PATIENCE,
+		      0);
+	host->upgrade_timer.data = host;
+	ev_timer_start(host->devices.loop, &host->upgrade_timer);
+}
+
 /* ---- the rest ---- */
 
 int verb_ping(struct request *request)
@@ -314,6 +405,8 @@ void command_keeper_gone(struct command_host *host)
 	struct request *request;
 
 	host->keeper_gone = 1;
+	if (host->upgrade)
+		await_upgrade(host);
 	device_keeper_gone(&host->devices);
 	while ((request = host->waiting)) {
 		host->waiting = request->next;

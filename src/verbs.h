@@ -9,6 +9,7 @@ struct request;
 /* Indexes into the options of del, show and shutdown. */
 enum { VERB_DEVICE_ID, VERB_DEVICE_NAME, VERB_DEL_FORCE };
 enum { VERB_SHUTDOWN_FORCE };
+enum { VERB_UPGRADE_PROGRAM, VERB_UPGRADE_FORCE };
 
 int verb_add(struct request *request);
 int verb_del(struct request *request);
@@ -20,6 +21,7 @@ int verb_ping(struct request *request);
 int verb_show(struct request *request);
 int verb_shutdown(struct request *request);
 int verb_targets(struct request *request);
+int verb_upgrade(struct request *request);
 int verb_version(struct request *request);
 
 /* The options that `add` takes for every target. */

@@ -6,12 +6,17 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "../memory.h"
 #include "../store.h"
 #include "../target.h"
 
-enum { SIZE, OVERCOMMIT, MEMORY_LIMIT, MEMORY_RESERVE };
+enum { SIZE, OVERCOMMIT, MEMORY_LIMIT, MEMORY_RESERVE, KEEP };
+
+/* In the order of keep's choices. */
+enum { KEEP_NO, KEEP_YES };
+static const char *const keep_names[] = { "no", "yes", NULL };
 
 static const struct option options[] = {
 	[SIZE] = { .name = "size",
@@ -36,6 +41,13 @@ static const struct option options[] = {
 			     .fallback = "72M",
 			     .help = "memory that must stay available on the "
 				     "host; below it the writer gets ENOSPC" },
+	[KEEP] = { .name = "keep",
+		   .type = OPTION_PATH,
+		   .choices = keep_names,
+		   .fallback = "no",
+		   .help = "hold the data in a file there (a tmpfs; yes: "
+			   "/dev/shm), so that they outlive all of ublkd's "
+			   "processes; del removes it" },
 	{ .name = NULL },
 };
 
@@ -45,6 +57,7 @@ static const struct option options[] = {
 struct ram {
 	struct target target;
 	struct store store;
+	char path[OPTION_PATH_MAX + 32]; /* of the file to remove, or "" */
 };
 
 static int check_room(const struct option_value *values,
@@ -60,25 +73,71 @@ static int check_room(const struct option_value *values,
 			   values[SIZE].text, (unsigned long long)(room >> 20));
 }
 
+static const char *keep_folder(const struct option_value *values)
+{
+	if (values[KEEP].number == OPTION_IS_PATH)
+		return values[KEEP].text;
+	return values[KEEP].number == KEEP_YES ? "/dev/shm" : NULL;
+}
+
+static int open_kept(struct ram *ram, const struct option_value *values,
+		     uint64_t limit)
+{
+	int error;
+
+	snprintf(ram->path, sizeof(ram->path), "%s/ublkd-ram-XXXXXX",
+		 keep_folder(values));
+	error = store_open_in(&ram->store, ram->path,
+			      values[OVERCOMMIT].number != 0,
+			      values[SIZE].number, limit,
+			      values[MEMORY_RESERVE].number);
+	if (error)
+		ram->path[0] = '\0';
+	return error;
+}
+
 /* A new store, or the one that outlived a server. */
-static int open_store(struct store *store, struct target_args *args)
+static int open_store(struct ram *ram, struct target_args *args)
 {
 	const struct option_value *values = args->values;
-	uint64_t limit = UINT64_MAX;
+	uint64_t reserve = values[MEMORY_RESERVE].number, limit = UINT64_MAX;
+	struct store *store = &ram->store;
 	int error;
 
 	if (values[MEMORY_LIMIT].given)
 		limit = values[MEMORY_LIMIT].number;
+	if (!args->adopted && values[KEEP].number == KEEP_NO)
+		return store_open(store, values[SIZE].number, limit, reserve);
 	if (!args->adopted)
-		return store_open(store, values[SIZE].number, limit,
-				  values[MEMORY_RESERVE].number);
+		return open_kept(ram, values, limit);
 	if (args->fd_count != 1)
 		return -EBADF; /* never an empty one in its place */
-	error = store_adopt(store, args->fds[0], limit,
-			    values[MEMORY_RESERVE].number);
-	if (!error)
-		args->fds[0] = -1;
-	return error;
+	error = store_adopt(store, args->fds[0], limit, reserve);
+	if (error)
+		return error;
+	args->fds[0] = -1;
+	if (store->size == values[SIZE].number)
+		return 0;
+	store_close(store);
+	return -ESTALE; /* somebody has cut the file short */
+}
+
+static int fail_open(const struct option_value *values, int error,
+		     struct failure *failure)
+{
+	const char *folder = keep_folder(values);
+
+	if (error == -EOPNOTSUPP)
+		return failure_set(failure, SYMBOL_ARG, error, "keep",
+				   "keep: %s is not in a tmpfs", folder);
+	if (folder)
+		return failure_set(failure, failure_symbol(error), error,
+				   "keep",
+				   "a RAM disk of %s cannot be kept in %s: %s",
+				   values[SIZE].text, folder, strerror(-error));
+	return failure_set(failure, SYMBOL_LIMIT, error, "size",
+			   "a RAM disk of %s cannot be made: %s",
+			   values[SIZE].text, strerror(-error));
 }
 
 static struct target *ram_open(struct target_args *args,
@@ -94,11 +153,9 @@ static struct target *ram_open(struct target_args *args,
 	    (!args->adopted && check_room(values, failure) < 0))
 		return NULL;
 	ram = calloc(1, sizeof(*ram));
-	error = ram ? open_store(&ram->store, args) : -ENOMEM;
+	error = ram ? open_store(ram, args) : -ENOMEM;
 	if (error) {
-		failure_set(failure, SYMBOL_LIMIT, error, "size",
-			    "a RAM disk of %s cannot be made: %s",
-			    values[SIZE].text, strerror(-error));
+		fail_open(values, error, failure);
 		free(ram);
 		return NULL;
 	}
@@ -111,10 +168,18 @@ static struct target *ram_open(struct target_args *args,
 	return &ram->target;
 }
 
-static int ram_hold(const struct target *target, int *fds)
+static int ram_hold(struct target *target, int *fds)
 {
-	fds[0] = ((const struct ram *)target)->store.fd;
+	struct ram *ram = (struct ram *)target;
+
+	ram->path[0] = '\0'; /* the keeper's to remove */
+	fds[0] = ram->store.fd;
 	return 1;
+}
+
+static int ram_resume(struct target *target)
+{
+	return store_resume(&((struct ram *)target)->store);
 }
 
 /* In pieces: what is there from the store, holes from the zero page. */
@@ -144,7 +209,11 @@ static int ram_write(struct ram *ram, const struct io *io)
 
 	if (error)
 		return error;
-	return io_take(io, ram->store.bytes + io->offset, 0, io->length);
+	error = io_take(io, ram->store.bytes + io->offset, 0, io->length);
+	if (error)
+		store_review(&ram->store, io->offset, io->length);
+	/* There is no page to be had: the file system that keeps it is full. */
+	return error == -EFAULT ? -ENOSPC : error;
 }
 
 static int ram_serve(struct ram *ram, const struct io *io)
@@ -185,6 +254,8 @@ static void ram_close(struct target *target)
 	struct ram *ram = (struct ram *)target;
 
 	store_close(&ram->store);
+	if (ram->path[0])
+		unlink(ram->path);
 	free(ram);
 }
 
@@ -194,6 +265,8 @@ const struct target_ops target_ram = {
 	.options = options,
 	.open = ram_open,
 	.hold = ram_hold,
+	.is_private = 1,
+	.resume = ram_resume,
 	.submit = ram_submit,
 	.describe = ram_describe,
 	.release = ram_release,

@@ -119,6 +119,16 @@ static int bind_other(int type, int does_listen)
 	return fd;
 }
 
+/* As a keeper does it when no server goes on. */
+static int listener_open(struct listener *it, const char *at,
+			 struct failure *why)
+{
+	if (listener_lock(it, at, why) == 0 && listener_bind(it, why) == 0)
+		return 0;
+	listener_close(it);
+	return -1;
+}
+
 static int can_connect(void)
 {
 	struct sockaddr_un address = address_of(path);

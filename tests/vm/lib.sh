@@ -94,9 +94,11 @@ start_ublkd()
 	KEEPER=$(cat /tmp/t/pid)
 }
 
+# ublkd_answers: the server of this keeper, not one that it takes over from.
 ublkd_answers()
 {
-	[ -S "$SOCK" ] && [ -n "$(ask ping 2>/dev/null)" ]
+	[ -S "$SOCK" ] && ask version 2>/dev/null |
+		grep -q "keeper-pid=$(cat /tmp/t/pid)\$"
 }
 
 # stop_ublkd: SIGTERM; it must end within 20 s with status 0 and leave nothing.

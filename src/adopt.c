@@ -1,0 +1,197 @@
+#include "adopt.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "log.h"
+#include "server.h"
+
+#define DYING_TRIES 30 /* of 100 ms, for servers that are dying */
+
+struct adoption {
+	struct jobs *jobs;
+	struct takeover *takeover;
+	int delete_leftovers;
+	int tries; /* left, for all devices together */
+};
+
+/* Whether that process is a ublkd server, and alive; 6.12 keeps old pids. */
+static int is_server(int32_t pid)
+{
+	char path[40], comm[32] = "", state = 'X';
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+	file = pid > 0 ? fopen(path, "re") : NULL;
+	if (!file)
+		return 0;
+	if (fscanf(file, "%*d (%31[^)]) %c", comm, &state) != 2)
+		state = 'X';
+	fclose(file);
+	return strcmp(comm, SERVER_NAME) == 0 && !strchr("ZX", state);
+}
+
+/* By another than the one that leaves; a killed one gets a moment to go. */
+static int is_served(struct adoption *adoption, int32_t pid)
+{
+	const struct takeover *takeover = adoption->takeover;
+
+	if (takeover->fd >= 0 && takeover->server == pid)
+		return 0;
+	while (is_server(pid)) {
+		if (adoption->tries == 0)
+			return 1;
+		adoption->tries--;
+		usleep(100000);
+	}
+	return 0;
+}
+
+/* What the driver knows of it. Returns 0 if it is there and ours to have. */
+static int look(struct adoption *adoption, uint32_t id,
+		struct ublk_dev_info *info)
+{
+	/* Static: a command that was not taken keeps its address. */
+	static struct ublk_dev_info answer;
+	struct control *control = &adoption->jobs->control;
+	struct ring_event event;
+
+	if (control_get_info(control, id, &answer, 0) < 0 ||
+	    ring_wait(control->ring, &event) < 0 || event.result < 0 ||
+	    answer.server_flags != adoption->jobs->mark)
+		return -ENODEV;
+	*info = answer;
+	if (!is_served(adoption, info->server_pid))
+		return 0;
+	log_warning("device %u is ours but is served by process %d: left alone",
+		    id, (int)info->server_pid);
+	return -EBUSY;
+}
+
+static void restore(struct adoption *adoption, const struct ublk_dev_info *info,
+		    const struct state_device *noted, int doomed,
+		    const int *fds, int count)
+{
+	if (jobs_restore(adoption->jobs, info, noted, doomed, fds, count) < 0)
+		log_error("device %u cannot be taken over: out of memory",
+			  info->dev_id);
+}
+
+/*
+ * The descriptors that its target held, from the old server or from files.
+ * Returns how many could be had; *error is 0 if that is all.
+ */
+static int find_fds(struct adoption *adoption, const struct state_device *noted,
+		    int *fds, int *error)
+{
+	int count = takeover_fds(adoption->takeover, noted->id, fds);
+
+	*error = 0;
+	for (; count < noted->file_count; count++) {
+		fds[count] = state_open_file(&noted->files[count]);
+		if (fds[count] < 0) {
+			*error = fds[count];
+			break;
+		}
+	}
+	return count;
+}
+
+/* Why a noted device cannot go on, or NULL. */
+static const char *find_obstacle(const struct state_device *noted,
+				 const struct ublk_dev_info *info, int error)
+{
+	if (noted->deleting)
+		return "it was being deleted";
+	if (info->state == UBLK_S_DEV_DEAD)
+		return "it has never been live, or is dead";
+	if (!noted->recoverable)
+		return "it has recovery=no";
+	if (error)
+		return "its data died with the processes that held it";
+	return NULL;
+}
+
+static void adopt_noted(void *context, const struct state_device *noted)
+{
+	struct adoption *adoption = context;
+	int fds[MESSAGE_MAX_FDS];
+	struct ublk_dev_info info;
+	const char *obstacle;
+	int error = look(adoption, noted->id, &info), count;
+
+	if (error == -EBUSY)
+		return;
+	if (error) {
+		state_remove(adoption->jobs->state, noted->id);
+		return;
+	}
+	count = find_fds(adoption, noted, fds, &error);
+	obstacle = find_obstacle(noted, &info, error);
+	if (obstacle)
+		log_warning(
+			"device %u was left by a ublkd that was killed; %s: "
+			"it is deleted",
+			noted->id, obstacle);
+	else
+		log_notice("device %u was left by a ublkd that is gone: it is "
+			   "taken over",
+			   noted->id);
+	restore(adoption, &info, noted, obstacle != NULL, fds, count);
+}
+
+/* Ours, and nothing is noted of it: an add that was not finished, mostly. */
+static void adopt_leftover(struct adoption *adoption, uint32_t id)
+{
+	struct ublk_dev_info info;
+
+	if (jobs_has(adoption->jobs, id) || look(adoption, id, &info) < 0)
+		return;
+	if (info.state != UBLK_S_DEV_DEAD && !adoption->delete_leftovers) {
+		log_warning(
+			"device %u was left by a ublkd that was killed, and "
+			"%s knows nothing of it: its users wait until it "
+			"is deleted; --delete-leftovers does that",
+			id, adoption->jobs->state->path);
+		return;
+	}
+	log_warning("device %u was left by a ublkd that was killed: it is "
+		    "deleted",
+		    id);
+	restore(adoption, &info, NULL, 1, NULL, 0);
+}
+
+static void adopt_leftovers(struct adoption *adoption)
+{
+	DIR *folder = opendir("/sys/class/ublk-char");
+	struct dirent *entry;
+	unsigned id;
+
+	while (folder && (entry = readdir(folder)))
+		if (sscanf(entry->d_name, "ublkc%u", &id) == 1)
+			adopt_leftover(adoption, id);
+	if (folder)
+		closedir(folder);
+}
+
+void adopt_devices(struct jobs *jobs, struct takeover *takeover,
+		   int delete_leftovers)
+{
+	struct adoption adoption = { .jobs = jobs,
+				     .takeover = takeover,
+				     .delete_leftovers = delete_leftovers,
+				     .tries = DYING_TRIES };
+	int error;
+
+	if (control_open(&jobs->control) < 0)
+		return;
+	error = state_read_all(jobs->state, adopt_noted, &adoption);
+	if (error < 0)
+		log_error("cannot read %s: %s", jobs->state->path,
+			  strerror(-error));
+	adopt_leftovers(&adoption);
+}

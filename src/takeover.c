@@ -1,0 +1,214 @@
+#include "takeover.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/time.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "channel.h"
+
+#define PATIENCE 5 /* s that a server may take for an answer, or to leave */
+
+static void close_all(const int *fds, int count)
+{
+	while (count)
+		close(fds[--count]);
+}
+
+static int set_address(struct sockaddr_un *address, const char *folder)
+{
+	int length;
+
+	memset(address, 0, sizeof(*address));
+	address->sun_family = AF_UNIX;
+	length = snprintf(address->sun_path, sizeof(address->sun_path),
+			  "%s/server.sock", folder);
+	return length < (int)sizeof(address->sun_path) ? 0 : -ENAMETOOLONG;
+}
+
+/* A stale one is replaced: nobody answers there. Returns it or -errno. */
+static int make_socket(const struct sockaddr_un *address)
+{
+	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK,
+			0);
+	mode_t old = umask(0177);
+	int error;
+
+	unlink(address->sun_path);
+	error = fd < 0 ||
+				bind(fd, (const struct sockaddr *)address,
+				     sizeof(*address)) < 0 ||
+				listen(fd, 1) < 0
+			? -errno
+			: 0;
+	umask(old);
+	if (error && fd >= 0)
+		close(fd);
+	return error ? error : fd;
+}
+
+/* Returns a socket, or -errno: nobody is there. */
+static int connect_to(const struct sockaddr_un *address)
+{
+	struct timeval patience = { .tv_sec = PATIENCE };
+	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	int error;
+
+	if (fd < 0)
+		return -errno;
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
+	if (connect(fd, (const struct sockaddr *)address, sizeof(*address)) ==
+	    0)
+		return fd;
+	error = -errno;
+	close(fd);
+	return error;
+}
+
+static int keep(struct takeover *takeover, const struct message *message,
+		const int *fds, int fd_count)
+{
+	struct held *held = calloc(1, sizeof(*held));
+
+	if (!held)
+		return -1;
+	held->id = message->id;
+	memcpy(held->fds, fds, sizeof(int) * (size_t)fd_count);
+	held->fd_count = fd_count;
+	held->next = takeover->held;
+	takeover->held = held;
+	return 0;
+}
+
+/* Returns 1 when that was the last, 0 to go on, -1 for nonsense. */
+static int take_message(struct takeover *takeover, int *handover,
+			const struct message *message, const int *fds,
+			int fd_count)
+{
+	switch (message->type) {
+	case MESSAGE_BEGIN:
+		if (fd_count != 2 || takeover->listener >= 0)
+			break;
+		takeover->server = (pid_t)message->number;
+		takeover->listener = fds[0];
+		*handover = fds[1];
+		return 0;
+	case MESSAGE_DEVICE:
+		if (keep(takeover, message, fds, fd_count) == 0)
+			return 0;
+		break;
+	case MESSAGE_TABLE_END:
+		close_all(fds, fd_count);
+		return takeover->listener >= 0 ? 1 : -1;
+	default:
+		break;
+	}
+	close_all(fds, fd_count);
+	return -1;
+}
+
+/* Returns 1 for a whole table, 0 when it does not answer, -1 at its end. */
+static int read_table(struct takeover *takeover, int *handover)
+{
+	struct message message;
+	int fds[MESSAGE_MAX_FDS], count, got;
+
+	for (;;) {
+		got = channel_receive_now(takeover->fd, &message, fds, &count);
+		if (got <= 0)
+			return got;
+		got = take_message(takeover, handover, &message, fds, count);
+		if (got)
+			return got;
+	}
+}
+
+int takeover_begin(struct takeover *takeover, const char *folder, int *handover,
+		   struct failure *failure)
+{
+	struct sockaddr_un address;
+	int error = set_address(&address, folder), got = -1;
+
+	memset(takeover, 0, sizeof(*takeover));
+	takeover->listener = *handover = -1;
+	takeover->fd = error ? -1 : connect_to(&address);
+	if (takeover->fd >= 0)
+		got = read_table(takeover, handover);
+	if (got > 0)
+		return 0;
+	if (got == 0)
+		return failure_set(failure, SYMBOL_BUSY, ETIMEDOUT, NULL,
+				   "a server without a keeper does not answer; "
+				   "its disks stay up until it is killed");
+	/* There is none, or it is on its way out. */
+	if (*handover >= 0)
+		close(*handover);
+	takeover_close(takeover);
+	takeover->server = 0;
+	*handover = error ? error : make_socket(&address);
+	if (*handover >= 0)
+		return 0;
+	return failure_set(failure, failure_symbol(*handover), *handover, NULL,
+			   "cannot listen on %s: %s", address.sun_path,
+			   strerror(-*handover));
+}
+
+int takeover_fds(struct takeover *takeover, uint32_t id, int *fds)
+{
+	struct held *held;
+	int count;
+
+	for (held = takeover->held; held; held = held->next)
+		if (held->id == id)
+			break;
+	if (!held)
+		return 0;
+	count = held->fd_count;
+	memcpy(fds, held->fds, sizeof(int) * (size_t)count);
+	held->fd_count = 0;
+	return count;
+}
+
+int takeover_end(struct takeover *takeover)
+{
+	struct message message = { .magic = MESSAGE_MAGIC,
+				   .type = MESSAGE_LEAVE };
+	int fds[MESSAGE_MAX_FDS], count, got;
+
+	if (channel_send_now(takeover->fd, &message, NULL, 0) < 0)
+		return 0; /* it is gone already */
+	while ((got = channel_receive_now(takeover->fd, &message, fds,
+					  &count)) > 0)
+		close_all(fds, count);
+	return got == 0 ? -ETIMEDOUT : 0;
+}
+
+void takeover_remove(const char *folder)
+{
+	struct sockaddr_un address;
+
+	if (set_address(&address, folder) == 0)
+		unlink(address.sun_path);
+}
+
+void takeover_close(struct takeover *takeover)
+{
+	struct held *held;
+
+	if (takeover->fd >= 0)
+		close(takeover->fd);
+	if (takeover->listener >= 0)
+		close(takeover->listener);
+	while ((held = takeover->held)) {
+		takeover->held = held->next;
+		close_all(held->fds, held->fd_count);
+		free(held);
+	}
+	takeover->fd = takeover->listener = -1;
+}

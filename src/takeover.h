@@ -1,0 +1,54 @@
+/*
+ * The next keeper's side of a take-over: it asks a server that has lost its
+ * keeper for what it holds, and tells it to leave. At a keeper's start only,
+ * when there is nobody whom a wait would hold up.
+ */
+#ifndef UBLKD_TAKEOVER_H
+#define UBLKD_TAKEOVER_H
+
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "failure.h"
+#include "message.h"
+
+/* What a server's target holds for a device. */
+struct held {
+	struct held *next;
+	uint32_t id;
+	int fds[MESSAGE_MAX_FDS];
+	int fd_count;
+};
+
+struct takeover {
+	int fd;	      /* to the server that is to leave, -1: there is none */
+	pid_t server; /* its process */
+	int listener; /* its admin socket, -1: taken or none */
+	struct held *held;
+};
+
+/*
+ * Ask whoever answers on the hand-over socket in the state folder. Returns 0,
+ * with fd -1 when nobody does, or -1 with *failure when a server is there but
+ * does not answer. *handover is the listening hand-over socket to go on with:
+ * the old server's or a new one.
+ */
+int takeover_begin(struct takeover *takeover, const char *folder, int *handover,
+		   struct failure *failure);
+
+/* Take a device's descriptors, now the caller's. Returns how many. */
+int takeover_fds(struct takeover *takeover, uint32_t id, int *fds);
+
+/*
+ * Tell the old server to leave and wait until it has. Returns 0, or -ETIMEDOUT
+ * when it is still there after some seconds.
+ */
+int takeover_end(struct takeover *takeover);
+
+/* Remove the hand-over socket from the folder: nobody will answer there. */
+void takeover_remove(const char *folder);
+
+/* Let go of everything; a server that was not told to leave serves on. */
+void takeover_close(struct takeover *takeover);
+
+#endif

@@ -1,0 +1,253 @@
+#!/bin/sh
+# A new ublkd goes on where a killed keeper, or all of a killed ublkd, has left
+# off; and an upgrade goes on as another program. Nobody who uses a disk sees an
+# error, and what each target keeps is as the manual says.
+#
+# needs: binaries fio
+# needs: files tests/vm/lib-kill.sh:/t/lib-kill.sh
+# needs: memory 1536
+# time: 300
+. /t/lib.sh
+# shellcheck source=tests/vm/lib-kill.sh
+. /t/lib-kill.sh
+
+requires fio
+
+ROUNDS=${ROUNDS:-3}
+STATE=/run/ublkd
+
+# writer DISK: fio with verification, until writer_ends.
+writer()
+{
+	fio --name=v --filename="/dev/$1" --rw=randwrite --bsrange=4k-64k \
+		--direct=1 --ioengine=libaio --iodepth=32 --verify=crc32c \
+		--verify_backlog=256 --size=48M --time_based --runtime=900 \
+		>/tmp/t/fio.log 2>&1 &
+	WRITER=$!
+	wait_for 10 "[ \"\$(inflight $1)\" -gt 0 ]" || fail "no load"
+}
+
+# writer_ends: it has seen no error.
+writer_ends()
+{
+	kill -INT "$WRITER"
+	# It says 128 when it was told to end.
+	wait "$WRITER" || [ $? = 128 ] || fail "$(tail -n 30 /tmp/t/fio.log)"
+	grep -q ' err= 0' /tmp/t/fio.log || fail "$(head -n 30 /tmp/t/fio.log)"
+}
+
+# moves DISK: it completes requests.
+moves()
+{
+	before=$(cat "/sys/block/$1/stat")
+	wait_for 10 "[ \"\$(cat /sys/block/$1/stat)\" != '$before' ]" || {
+		dump_state
+		cat /tmp/t/fio.log
+		fail "$1 does not go on"
+	}
+}
+
+# all_live COUNT
+all_live()
+{
+	wait_for 5 "[ \"\$(ask list | grep -c 'state=live')\" = $1 ]" ||
+		fail "$(ask list)"
+}
+
+# served_alone: the keeper is gone, and the server knows.
+served_alone()
+{
+	wait_for 5 '[ "$(ask version | sed "s/.*keeper-pid=//")" = 0 ]' ||
+		fail "the server has a keeper: $(ask version)"
+}
+
+keeper_killed()
+{
+	echo "- the keeper is killed, $ROUNDS times"
+	for _ in $(seq "$ROUNDS"); do
+		server=$(server_pid)
+		kill -9 "$KEEPER"
+		forget_ublkd
+		served_alone
+		moves ublkb0
+		expect_err state "del id=1"
+		start_ublkd
+		[ "$(server_pid)" != "$server" ] || fail "the server stays"
+		! alive "$server" || fail "the old server is still there"
+		all_live 2
+		moves ublkb0
+	done
+}
+
+keeper_told_to_leave()
+{
+	echo "- the keeper leaves at SIGUSR2"
+	kill -USR2 "$KEEPER"
+	forget_ublkd
+	[ "$(cat /tmp/t/status)" = 0 ] || fail "status $(cat /tmp/t/status)"
+	served_alone
+	moves ublkb0
+	start_ublkd
+	all_live 2
+	moves ublkb0
+}
+
+upgraded()
+{
+	echo "- $ROUNDS upgrades"
+	cp "$(command -v ublkd)" /tmp/t/ublkd
+	for _ in $(seq "$ROUNDS"); do
+		server=$(server_pid)
+		expect_ok "upgrade program=/tmp/t/ublkd"
+		wait_for 10 "! alive $server" || fail "the old server stays"
+		wait_for 10 ublkd_answers || fail "the new one does not answer"
+		for pid in "$KEEPER" "$(server_pid)"; do
+			[ "$(readlink "/proc/$pid/exe")" = /tmp/t/ublkd ] ||
+				fail "process $pid is another program"
+		done
+		all_live 2
+		moves ublkb0
+	done
+	expect_ok upgrade
+	wait_for 10 ublkd_answers || fail "it does not answer"
+	all_live 2
+}
+
+# Whatever the program is, the old one serves on.
+upgrade_fails()
+{
+	echo "- upgrades that fail"
+	server=$(server_pid)
+	printf '#!/bin/sh\nexit 0\n' >/tmp/t/ends
+	printf '#!/bin/sh\nexec sleep 100\n' >/tmp/t/silent
+	chmod 755 /tmp/t/ends /tmp/t/silent
+	expect_err arg "upgrade program=/nowhere"
+	echo "$REPLY" | grep -q "No such file" || fail "$REPLY"
+	expect_err arg "upgrade program=/tmp/t/ends"
+	expect_err timeout "upgrade program=/tmp/t/silent"
+	expect_err arg "upgrade program=ublkd"
+	REPLY=$(as_user member "echo upgrade | socat -t 9 - UNIX-CONNECT:$SOCK")
+	echo "$REPLY" | grep -q '^ERR denied' || fail "$REPLY"
+	expect_ok "add null size=1M id=9 recovery=no"
+	expect_err busy upgrade
+	expect_ok "del id=9"
+	[ "$(server_pid)" = "$server" ] || fail "the server is another one"
+	moves ublkb0
+}
+
+both_killed()
+{
+	kill -9 "$KEEPER" "$(server_pid)"
+	forget_ublkd
+	start_ublkd "$@"
+}
+
+# What null and a kept RAM disk hold outlives both processes.
+all_killed()
+{
+	echo "- keeper and server are killed, $ROUNDS times"
+	for _ in $(seq "$ROUNDS"); do
+		both_killed
+		all_live 2
+		moves ublkb0
+	done
+}
+
+# Each line of it makes its device once, however often ublkd is killed.
+configured()
+{
+	echo "- with a configuration"
+	cat >/tmp/t/config <<-EOF
+		add null size=1M
+		add null size=1M
+		add ram size=1M name=kept keep=yes
+		add ram size=1M name=lost
+	EOF
+	stop_ublkd
+	start_ublkd --config /tmp/t/config
+	all_live 4
+	dd if=/dev/urandom of=/tmp/t/data bs=64k count=1 2>/dev/null
+	for disk in ublkb2 ublkb3; do
+		dd if=/tmp/t/data of=/dev/$disk bs=64k oflag=direct 2>/dev/null
+	done
+	both_killed --config /tmp/t/config
+	all_live 4
+	cmp -n 65536 /tmp/t/data /dev/ublkb2 || fail "the kept disk has lost data"
+	expect_ok "show name=lost"
+	[ "$(field used)" = 0 ] || fail "the lost disk is not a new one: $REPLY"
+	kill -9 "$KEEPER"
+	forget_ublkd
+	start_ublkd --config /tmp/t/config
+	all_live 4
+	cmp -n 65536 /tmp/t/data /dev/ublkb2 || fail "the kept disk has lost data"
+}
+
+# A live device of which nothing is noted may be somebody's data.
+unknown()
+{
+	echo "- a device that the state folder does not know"
+	stop_ublkd
+	start_ublkd
+	expect_ok "add null size=1M"
+	kill -9 "$KEEPER" "$(server_pid)"
+	forget_ublkd
+	rm $STATE/0.dev
+	start_ublkd
+	grep -q "$STATE knows nothing of it" "$LOG" || fail "it is not told"
+	[ -e /dev/ublkb0 ] || fail "it was deleted"
+	stop_ublkd_but 0
+	start_ublkd --delete-leftovers
+	no_devices
+}
+
+# stop_ublkd_but ID: which is not its own.
+stop_ublkd_but()
+{
+	kill -TERM "$KEEPER"
+	forget_ublkd
+	[ -e "/dev/ublkb$1" ] || fail "ublkb$1 is gone"
+}
+
+bad_folder()
+{
+	echo "- a state folder that cannot be used"
+	stop_ublkd
+	mkdir -p /tmp/t/open
+	chmod 777 /tmp/t/open
+	! ublkd -f -s /tmp/t/own.sock --state /tmp/t/open 2>/tmp/t/said ||
+		fail "it starts"
+	grep -q 'can be written to by others' /tmp/t/said ||
+		fail "$(cat /tmp/t/said)"
+	start_ublkd
+	! ublkd -f -s /tmp/t/own.sock --state $STATE 2>/tmp/t/said ||
+		fail "it starts"
+	grep -q 'another ublkd keeps its state' /tmp/t/said ||
+		fail "$(cat /tmp/t/said)"
+}
+
+# nothing_left: in the folder, or in /dev/shm.
+nothing_left()
+{
+	stop_ublkd
+	[ -z "$(ls /dev/shm)" ] || fail "left in /dev/shm: $(ls /dev/shm)"
+	[ -z "$(ls -A $STATE 2>/dev/null)" ] || fail "left: $(ls -A $STATE)"
+}
+
+mkdir -p /dev/shm
+grep -q ' /dev/shm ' /proc/mounts || mount -t tmpfs shm /dev/shm
+start_ublkd
+expect_ok "add ram size=48M keep=yes"
+expect_ok "add null size=64M"
+writer ublkb0
+keeper_killed
+keeper_told_to_leave
+upgraded
+upgrade_fails
+all_killed
+writer_ends
+nothing_left
+start_ublkd
+configured
+unknown
+bad_folder
+nothing_left
