@@ -15,6 +15,7 @@
 #include "channel.h"
 #include "jobs.h"
 #include "listener.h"
+#include "notify.h"
 #include "process.h"
 #include "server.h"
 
@@ -43,6 +44,7 @@ struct keeper {
 	int stopping;
 	int was_ready;		/* the configuration has been run */
 	int told;		/* who waits for the start has been told */
+	int told_newline;	/* and so has --ready-fd */
 	int status;		/* of the keeper's own exit */
 	struct failure failure; /* why it is not 0 */
 	int signal_fd;
@@ -73,6 +75,25 @@ static void tell_ready(struct keeper *keeper, const char *failure)
 	close(keeper->options->ready_fd);
 }
 
+/* A service manager, and whoever gave us a descriptor for it. */
+static void tell_managers(struct keeper *keeper)
+{
+	int fd = keeper->options->newline_fd;
+	int error = notify_send("READY=1\nSTATUS=ready on %s",
+				keeper->listener.path);
+
+	if (error)
+		log_warning("the service manager does not hear that we are "
+			    "ready: %s",
+			    strerror(-error));
+	if (fd < 0 || keeper->told_newline)
+		return;
+	keeper->told_newline = 1;
+	if (write(fd, "\n", 1) < 0)
+		log_debug("nobody waits on --ready-fd");
+	close(fd);
+}
+
 static void stop_all(struct keeper *keeper)
 {
 	struct message message = { .magic = MESSAGE_MAGIC,
@@ -82,6 +103,7 @@ static void stop_all(struct keeper *keeper)
 	if (keeper->stopping)
 		return;
 	keeper->stopping = 1;
+	notify_send("STOPPING=1\nSTATUS=deleting every device");
 	ev_timer_stop(keeper->loop, &keeper->restart);
 	jobs_hurry(&keeper->jobs);
 	if (channel_send(&keeper->channel, &message, NULL, 0) < 0 &&
@@ -111,6 +133,7 @@ static void on_message(struct channel *channel, const struct message *message,
 		log_notice("ready on %s", keeper->listener.path);
 		keeper->was_ready = 1;
 		tell_ready(keeper, "");
+		tell_managers(keeper);
 		break;
 	case MESSAGE_FAILED:
 		fail_start(keeper, message->text);
@@ -214,17 +237,19 @@ static void exec_server(struct keeper *keeper, int fd)
 	/* The configuration makes the first server's devices, once. */
 	const char *config = keeper->starts == 1 ? keeper->options->config
 						 : NULL;
-	char *const arguments[] = { SERVER_NAME,
-				    "--server",
-				    "--log-level",
-				    (char *)level,
-				    keeper->options->foreground ? "--foreground"
-								: "--syslog",
-				    config ? "--config" : NULL,
-				    (char *)config,
-				    NULL };
+	char *const arguments[] = {
+		keeper->options->is_spared ? "@" SERVER_NAME : SERVER_NAME,
+		"--server",
+		"--log-level",
+		(char *)level,
+		keeper->options->foreground ? "--foreground" : "--syslog",
+		config ? "--config" : NULL,
+		(char *)config,
+		NULL
+	};
 
 	sigprocmask(SIG_SETMASK, &keeper->old_signals, NULL);
+	notify_disown();
 	if (dup2(fd, SERVER_FD) < 0)
 		_exit(127);
 	if (fd == SERVER_FD)
@@ -357,6 +382,28 @@ static void on_idle(struct jobs *jobs)
 	maybe_leave(jobs->owner);
 }
 
+/* The socket that a service manager listens on for us, if there is one. */
+static int open_listener(struct keeper *keeper, struct failure *failure)
+{
+	const char *name;
+	int fd, passed = -1;
+
+	while ((fd = notify_take(&name)) >= 0) {
+		if (passed < 0 && (strcmp(name, "admin") == 0 ||
+				   strcmp(name, "ublkd.socket") == 0)) {
+			passed = fd;
+			continue;
+		}
+		log_warning("the service manager passes '%s', of which nothing "
+			    "is known",
+			    name);
+		close(fd);
+	}
+	return passed < 0 ? listener_open(&keeper->listener,
+					  keeper->options->socket, failure)
+			  : listener_adopt(&keeper->listener, passed, failure);
+}
+
 static int open_all(struct keeper *keeper, struct failure *failure)
 {
 	int error;
@@ -367,8 +414,7 @@ static int open_all(struct keeper *keeper, struct failure *failure)
 				   "libev cannot make an epoll loop");
 	ev_timer_init(&keeper->restart, on_restart, 0, 0);
 	keeper->restart.data = keeper;
-	if (listener_open(&keeper->listener, keeper->options->socket, failure) <
-	    0)
+	if (open_listener(keeper, failure) < 0)
 		return -1;
 	error = open_signals(keeper);
 	if (error)
@@ -400,6 +446,7 @@ int keeper_run(const struct keeper_options *options)
 				 .listener = { .fd = -1, .lock = -1 },
 				 .delay = DELAY_MIN };
 
+	notify_open();
 	process_allow_files(SERVER_MAX_FILES);
 	process_protect();
 	if (open_all(&keeper, &keeper.failure) < 0) {
@@ -412,7 +459,10 @@ int keeper_run(const struct keeper_options *options)
 	jobs_close(&keeper.jobs);
 	if (keeper.loop)
 		ev_loop_destroy(keeper.loop);
-	if (keeper.status)
+	if (keeper.status) {
 		tell_ready(&keeper, keeper.failure.text);
+		notify_send("STATUS=%s", keeper.failure.text);
+	}
+	notify_close();
 	return keeper.status;
 }

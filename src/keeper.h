@@ -12,8 +12,10 @@ struct keeper_options {
 	const char *config; /* or NULL */
 	enum log_level log_level;
 	int foreground;
-	int ready_fd; /* told "" when ready or a sentence of failure;
+	int ready_fd;	/* told "" when ready or a sentence of failure;
 				   -1 where nobody waits */
+	int newline_fd; /* --ready-fd: told a newline when ready, or nothing */
+	int is_spared;	/* by the last kill at shutdown, see ublkd(8) */
 };
 
 /*

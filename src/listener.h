@@ -24,6 +24,13 @@ struct listener {
 int listener_open(struct listener *listener, const char *path,
 		  struct failure *failure);
 
+/*
+ * The same with a Unix stream socket that listens already, as a service manager
+ * passes one: its path is locked, its modes are left alone, and it is not
+ * removed at the end. fd is the listener's from now on, and closed on failure.
+ */
+int listener_adopt(struct listener *listener, int fd, struct failure *failure);
+
 /* Remove the socket, if it is still ours, and the lock; close both. */
 void listener_close(struct listener *listener);
 

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,19 +24,21 @@ static const char usage[] =
 	"  -s, --socket=PATH      the admin socket (" DEFAULT_SOCKET ")\n"
 	"  -c, --config=FILE      run the admin commands in FILE before being ready\n"
 	"  -f, --foreground       do not become a daemon; log to stderr\n"
+	"      --ready-fd=N       write a newline to descriptor N when ready\n"
 	"  -l, --log-level=LEVEL  error, warning, notice, info (default) or debug\n"
 	"  -V, --version          show the version and exit\n"
 	"  -h, --help             show this and exit\n"
 	"\n"
 	"Talk to it with: socat - UNIX:" DEFAULT_SOCKET "   (type help)\n";
 
-enum { OPTION_SERVER = 256, OPTION_SYSLOG };
+enum { OPTION_READY_FD = 256, OPTION_SERVER, OPTION_SYSLOG };
 
 static const struct option long_options[] = {
 	{ "socket", required_argument, NULL, 's' },
 	{ "config", required_argument, NULL, 'c' },
 	{ "foreground", no_argument, NULL, 'f' },
 	{ "log-level", required_argument, NULL, 'l' },
+	{ "ready-fd", required_argument, NULL, OPTION_READY_FD },
 	{ "version", no_argument, NULL, 'V' },
 	{ "help", no_argument, NULL, 'h' },
 	/* For the keeper, when it starts a server. */
@@ -46,7 +49,7 @@ static const struct option long_options[] = {
 
 struct choice {
 	const char *socket, *config;
-	int foreground, server, level;
+	int foreground, server, level, ready_fd;
 };
 
 static void fail_usage(const char *what, const char *argument)
@@ -60,6 +63,19 @@ static void read_level(struct choice *choice, const char *name)
 	choice->level = log_level_parse(name);
 	if (choice->level < 0)
 		fail_usage("unknown log level: ", name);
+}
+
+/* Above those that a daemon redirects, and open. */
+static void read_ready_fd(struct choice *choice, const char *number)
+{
+	char *end;
+	long fd = strtol(number, &end, 10);
+
+	if (end == number || *end || fd <= STDERR_FILENO || fd > INT_MAX ||
+	    fcntl((int)fd, F_SETFD, FD_CLOEXEC) < 0)
+		fail_usage("--ready-fd needs an open descriptor above 2, not ",
+			   number);
+	choice->ready_fd = (int)fd;
 }
 
 static void read_options(struct choice *choice, int argc, char **argv)
@@ -80,6 +96,9 @@ static void read_options(struct choice *choice, int argc, char **argv)
 			break;
 		case 'l':
 			read_level(choice, optarg);
+			break;
+		case OPTION_READY_FD:
+			read_ready_fd(choice, optarg);
 			break;
 		case 'V':
 			puts("ublkd " PACKAGE_VERSION);
@@ -177,7 +196,8 @@ static void fill_standard_descriptors(void)
 int main(int argc, char **argv)
 {
 	struct choice choice = { .socket = DEFAULT_SOCKET,
-				 .level = LOG_LEVEL_INFO };
+				 .level = LOG_LEVEL_INFO,
+				 .ready_fd = -1 };
 	struct keeper_options options = { .ready_fd = -1 };
 
 	fill_standard_descriptors();
@@ -192,6 +212,8 @@ int main(int argc, char **argv)
 	options.config = absolute(choice.config);
 	options.log_level = (enum log_level)choice.level;
 	options.foreground = choice.foreground;
+	options.newline_fd = choice.ready_fd;
+	options.is_spared = argv[0] && argv[0][0] == '@';
 	if (!choice.foreground)
 		options.ready_fd = become_daemon();
 	log_open("ublkd", options.log_level, !choice.foreground);
