@@ -3,6 +3,7 @@
 # the host's own lists stay as they are. For fetch-kernel and fetch-systemd.
 #
 # shellcheck shell=bash
+# shellcheck disable=SC2154 # $work is the caller's
 
 # die MESSAGE...
 die()
