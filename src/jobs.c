@@ -8,7 +8,9 @@
 #include <unistd.h>
 
 #include "log.h"
+#include "notify.h"
 #include "server.h"
+#include "takeover.h"
 #include "usage.h"
 
 #define RING_ENTRIES 256
@@ -88,6 +90,29 @@ static void remove_file(int fd)
 		log_warning("cannot remove %s: %s", file.path, strerror(errno));
 }
 
+/* A service manager keeps them for when all of ublkd is killed. */
+static void store_fds(const struct entry *entry)
+{
+	char name[40];
+	int i;
+
+	for (i = 0; i < entry->fd_count; i++) {
+		takeover_name(name, sizeof(name), entry->id, i);
+		notify_store(name, entry->fds[i]);
+	}
+}
+
+static void unstore_fds(const struct entry *entry)
+{
+	char name[40];
+	int i;
+
+	for (i = 0; i < entry->fd_count; i++) {
+		takeover_name(name, sizeof(name), entry->id, i);
+		notify_unstore(name);
+	}
+}
+
 static void entry_free(struct jobs *jobs, struct entry *entry)
 {
 	struct entry **at = &jobs->entries;
@@ -96,6 +121,7 @@ static void entry_free(struct jobs *jobs, struct entry *entry)
 		at = &(*at)->next;
 	*at = entry->next;
 	state_remove(jobs->state, entry->id);
+	unstore_fds(entry);
 	while (entry->fd_count) {
 		int fd = entry->fds[--entry->fd_count];
 
@@ -251,6 +277,8 @@ static int begin_note(struct job *job)
 	entry->recoverable = (job->message.number & NOTE_RECOVERABLE) != 0;
 	entry->private = (job->message.number & NOTE_PRIVATE) != 0;
 	error = keep_fds(entry, job->fds, job->fd_count);
+	if (!error && job->fd_count)
+		store_fds(entry);
 	if (!error)
 		error = write_state(job->jobs, entry);
 	return error ? error : 1;

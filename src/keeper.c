@@ -16,6 +16,7 @@
 #include "channel.h"
 #include "jobs.h"
 #include "listener.h"
+#include "notify.h"
 #include "process.h"
 #include "server.h"
 #include "state.h"
@@ -62,6 +63,7 @@ struct keeper {
 	int leaving;		/* and the devices stay, for the next keeper */
 	int was_ready;		/* the configuration has been run */
 	int told;		/* who waits for the start has been told */
+	int told_newline;	/* and so has --ready-fd */
 	int status;		/* of the keeper's own exit */
 	struct failure failure; /* why it is not 0 */
 	int signal_fd;
@@ -106,6 +108,25 @@ static void tell_ready(struct keeper *keeper, const char *failure)
 	close(keeper->options->ready_fd);
 }
 
+/* A service manager, and whoever gave us a descriptor for it. */
+static void tell_managers(struct keeper *keeper)
+{
+	int fd = keeper->options->newline_fd;
+	int error = notify_send("READY=1\nSTATUS=ready on %s",
+				keeper->listener.path);
+
+	if (error)
+		log_warning("the service manager does not hear that we are "
+			    "ready: %s",
+			    strerror(-error));
+	if (fd < 0 || keeper->told_newline)
+		return;
+	keeper->told_newline = 1;
+	if (write(fd, "\n", 1) < 0)
+		log_debug("nobody waits on --ready-fd");
+	close(fd);
+}
+
 static void stop_all(struct keeper *keeper)
 {
 	struct message message = { .magic = MESSAGE_MAGIC,
@@ -115,6 +136,7 @@ static void stop_all(struct keeper *keeper)
 	if (keeper->stopping)
 		return;
 	keeper->stopping = 1;
+	notify_send("STOPPING=1\nSTATUS=deleting every device");
 	ev_timer_stop(keeper->loop, &keeper->restart);
 	jobs_hurry(&keeper->jobs);
 	if (channel_send(&keeper->channel, &message, NULL, 0) < 0 &&
@@ -179,6 +201,7 @@ static void on_ready(struct keeper *keeper)
 	keeper->was_ready = keeper->serving = 1;
 	keeper->takeover.server = 0;
 	tell_ready(keeper, "");
+	tell_managers(keeper);
 	maybe_hand_over(keeper);
 }
 
@@ -316,17 +339,19 @@ static void exec_server(struct keeper *keeper, const char *program, int fd)
 	const char *config = keeper->starts == 1 && !keeper->takeover.server
 				     ? keeper->options->config
 				     : NULL;
-	char *const arguments[] = { SERVER_NAME,
-				    "--server",
-				    "--log-level",
-				    (char *)level,
-				    keeper->options->foreground ? "--foreground"
-								: "--syslog",
-				    config ? "--config" : NULL,
-				    (char *)config,
-				    NULL };
+	char *const arguments[] = {
+		keeper->options->is_spared ? "@" SERVER_NAME : SERVER_NAME,
+		"--server",
+		"--log-level",
+		(char *)level,
+		keeper->options->foreground ? "--foreground" : "--syslog",
+		config ? "--config" : NULL,
+		(char *)config,
+		NULL
+	};
 
 	sigprocmask(SIG_SETMASK, &keeper->old_signals, NULL);
+	notify_disown();
 	if (dup2(fd, SERVER_FD) < 0)
 		_exit(127);
 	if (fd == SERVER_FD)
@@ -495,16 +520,19 @@ static void become(struct keeper *keeper, const char *program)
 	const struct keeper_options *options = keeper->options;
 	const char *level = log_level_name(options->log_level);
 	char text[400];
-	char *const arguments[] = { "ublkd",
-				    "--continue",
-				    "--socket",
-				    (char *)options->socket,
-				    "--state",
-				    (char *)options->state,
-				    "--log-level",
-				    (char *)level,
-				    options->foreground ? "--foreground" : NULL,
-				    NULL };
+	char *const arguments[] = {
+		options->is_spared ? "@ublkd" : "ublkd",
+		"--continue",
+		"--socket",
+		(char *)options->socket,
+		"--state",
+		(char *)options->state,
+		"--log-level",
+		(char *)level,
+		options->foreground ? "--foreground" : "--syslog",
+		keeper->listener.inode ? NULL : "--borrowed-socket",
+		NULL
+	};
 
 	log_notice("upgrade: going on as %s", program);
 	sigprocmask(SIG_SETMASK, &keeper->old_signals, NULL);
@@ -613,22 +641,64 @@ static void on_idle(struct jobs *jobs)
 	maybe_leave(keeper);
 }
 
+/*
+ * What the service manager gives: the admin socket, and what devices held when
+ * all of an earlier ublkd was killed. Returns the socket or -1.
+ */
+static int take_given(struct keeper *keeper)
+{
+	const char *name;
+	int fd, listener = -1;
+
+	while ((fd = notify_take(&name)) >= 0) {
+		if (takeover_keep(&keeper->takeover, name, fd) == 0)
+			continue;
+		if (listener < 0 && (strcmp(name, "admin") == 0 ||
+				     strcmp(name, "ublkd.socket") == 0)) {
+			listener = fd;
+			continue;
+		}
+		log_warning("the service manager gives us '%s', of which "
+			    "nothing is known",
+			    name);
+		close(fd);
+	}
+	return listener;
+}
+
+/* One ublkd a socket, whoever made that. */
+static int lock_socket(struct keeper *keeper, struct failure *failure)
+{
+	int given = take_given(keeper);
+
+	if (given >= 0)
+		return listener_adopt(&keeper->listener, given, failure);
+	return listener_lock(&keeper->listener, keeper->options->socket,
+			     failure);
+}
+
 /* The admin socket, the state folder, and what an earlier keeper has left. */
 static int open_places(struct keeper *keeper, struct failure *failure)
 {
-	if (listener_lock(&keeper->listener, keeper->options->socket, failure) <
-		    0 ||
+	struct takeover *takeover = &keeper->takeover;
+
+	if (lock_socket(keeper, failure) < 0 ||
 	    state_open(&keeper->state, keeper->options->state, failure) < 0 ||
-	    takeover_begin(&keeper->takeover, keeper->state.path,
-			   &keeper->handover, failure) < 0)
+	    takeover_begin(takeover, keeper->state.path, &keeper->handover,
+			   failure) < 0)
 		return -1;
-	if (keeper->takeover.fd < 0)
+	if (takeover->fd >= 0)
+		log_notice(
+			"process %d serves without a keeper: its devices are "
+			"taken over",
+			(int)takeover->server);
+	if (keeper->listener.fd >= 0)
+		return 0;
+	if (takeover->fd < 0)
 		return listener_bind(&keeper->listener, failure);
-	log_notice("process %d serves without a keeper: its devices are taken "
-		   "over",
-		   (int)keeper->takeover.server);
-	listener_adopt(&keeper->listener, keeper->takeover.listener);
-	keeper->takeover.listener = -1;
+	listener_use(&keeper->listener, takeover->listener,
+		     keeper->options->borrowed_socket);
+	takeover->listener = -1;
 	return 0;
 }
 
@@ -690,6 +760,7 @@ int keeper_run(const struct keeper_options *options)
 				 .candidate.channel.fd = -1,
 				 .delay = DELAY_MIN };
 
+	notify_open();
 	process_allow_files(SERVER_MAX_FILES);
 	process_protect();
 	if (open_all(&keeper, &keeper.failure) < 0) {
@@ -710,7 +781,10 @@ int keeper_run(const struct keeper_options *options)
 	jobs_close(&keeper.jobs);
 	if (keeper.loop)
 		ev_loop_destroy(keeper.loop);
-	if (keeper.status)
+	if (keeper.status) {
 		tell_ready(&keeper, keeper.failure.text);
+		notify_send("STATUS=%s", keeper.failure.text);
+	}
+	notify_close();
 	return keeper.status;
 }

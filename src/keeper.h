@@ -14,8 +14,11 @@ struct keeper_options {
 	enum log_level log_level;
 	int foreground;
 	int delete_leftovers; /* that nothing is noted of */
+	int borrowed_socket;  /* a service manager's: never removed */
 	int ready_fd;	      /* told "" when ready or a sentence of failure;
 				   -1 where nobody waits */
+	int newline_fd; /* --ready-fd: told a newline when ready, or nothing */
+	int is_spared;	/* by the last kill at shutdown, see ublkd(8) */
 };
 
 /*

@@ -181,10 +181,11 @@ int listener_bind(struct listener *listener, struct failure *failure)
 			   strerror(-error));
 }
 
-void listener_adopt(struct listener *listener, int fd)
+void listener_use(struct listener *listener, int fd, int borrowed)
 {
 	listener->fd = fd;
-	note_socket(listener);
+	if (!borrowed)
+		note_socket(listener);
 }
 
 void listener_leave(struct listener *listener)
@@ -194,6 +195,45 @@ void listener_leave(struct listener *listener)
 	if (listener->lock >= 0)
 		close(listener->lock);
 	listener->fd = listener->lock = -1;
+}
+
+/* Whether that is a socket for listener_adopt(); fills its address if so. */
+static int is_listening(int fd, struct sockaddr_un *address)
+{
+	socklen_t length = sizeof(*address), size = sizeof(int);
+	int type, yes;
+
+	memset(address, 0, sizeof(*address));
+	if (getsockname(fd, (struct sockaddr *)address, &length) < 0 ||
+	    length > sizeof(*address) || address->sun_family != AF_UNIX ||
+	    getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) < 0 ||
+	    getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &yes, &size) < 0)
+		return 0;
+	return type == SOCK_STREAM && yes && address->sun_path[0] == '/';
+}
+
+int listener_adopt(struct listener *listener, int fd, struct failure *failure)
+{
+	struct sockaddr_un address;
+	int flags = fcntl(fd, F_GETFL);
+
+	listener->fd = fd;
+	listener->lock = -1;
+	listener->inode = 0;
+	if (!is_listening(fd, &address) || flags < 0 ||
+	    fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0) {
+		failure_set(failure, SYMBOL_ARG, 0, NULL,
+			    "the socket that the service manager passes is not "
+			    "one that listens at a path");
+		goto fail;
+	}
+	snprintf(listener->path, sizeof(listener->path), "%.*s",
+		 (int)sizeof(address.sun_path), address.sun_path);
+	if (take_lock(listener, failure) == 0)
+		return 0;
+fail:
+	listener_close(listener);
+	return -1;
 }
 
 void listener_close(struct listener *listener)

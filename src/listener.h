@@ -27,8 +27,18 @@ int listener_lock(struct listener *listener, const char *path,
  */
 int listener_bind(struct listener *listener, struct failure *failure);
 
-/* With the lock, go on with a socket that listens there already. */
-void listener_adopt(struct listener *listener, int fd);
+/*
+ * With the lock, go on with the socket of an earlier keeper, which listens
+ * there already. It is ours to remove unless `borrowed`.
+ */
+void listener_use(struct listener *listener, int fd, int borrowed);
+
+/*
+ * Begin with a Unix stream socket that listens already, as a service manager
+ * passes one: its path is locked, its modes are left alone, and it is not
+ * removed at the end. fd is the listener's from now on, and closed on failure.
+ */
+int listener_adopt(struct listener *listener, int fd, struct failure *failure);
 
 /* Remove the socket, if it is still ours, and the lock; close both. */
 void listener_close(struct listener *listener);

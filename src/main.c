@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,6 +30,7 @@ static const char usage[] =
 	"      --delete-leftovers also delete live devices of a killed ublkd of\n"
 	"                         which nothing is noted\n"
 	"  -f, --foreground       do not become a daemon; log to stderr\n"
+	"      --ready-fd=N       write a newline to descriptor N when ready\n"
 	"  -l, --log-level=LEVEL  error, warning, notice, info (default) or debug\n"
 	"  -V, --version          show the version and exit\n"
 	"  -h, --help             show this and exit\n"
@@ -36,9 +38,11 @@ static const char usage[] =
 	"Talk to it with: socat - UNIX:" DEFAULT_SOCKET "   (type help)\n";
 
 enum {
-	OPTION_SERVER = 256,
+	OPTION_READY_FD = 256,
+	OPTION_SERVER,
 	OPTION_SYSLOG,
 	OPTION_CONTINUE,
+	OPTION_BORROWED_SOCKET,
 	OPTION_STATE,
 	OPTION_DELETE_LEFTOVERS,
 };
@@ -50,6 +54,7 @@ static const struct option long_options[] = {
 	{ "delete-leftovers", no_argument, NULL, OPTION_DELETE_LEFTOVERS },
 	{ "foreground", no_argument, NULL, 'f' },
 	{ "log-level", required_argument, NULL, 'l' },
+	{ "ready-fd", required_argument, NULL, OPTION_READY_FD },
 	{ "version", no_argument, NULL, 'V' },
 	{ "help", no_argument, NULL, 'h' },
 	/* For the keeper, when it starts a server. */
@@ -57,12 +62,14 @@ static const struct option long_options[] = {
 	{ "syslog", no_argument, NULL, OPTION_SYSLOG },
 	/* For a keeper that becomes another program. */
 	{ "continue", no_argument, NULL, OPTION_CONTINUE },
+	{ "borrowed-socket", no_argument, NULL, OPTION_BORROWED_SOCKET },
 	{ NULL, 0, NULL, 0 },
 };
 
 struct choice {
 	const char *socket, *config, *state;
-	int foreground, server, level, continues, delete_leftovers;
+	int foreground, server, level, continues, delete_leftovers, ready_fd;
+	int borrowed_socket;
 };
 
 static void fail_usage(const char *what, const char *argument)
@@ -76,6 +83,19 @@ static void read_level(struct choice *choice, const char *name)
 	choice->level = log_level_parse(name);
 	if (choice->level < 0)
 		fail_usage("unknown log level: ", name);
+}
+
+/* Above those that a daemon redirects, and open. */
+static void read_ready_fd(struct choice *choice, const char *number)
+{
+	char *end;
+	long fd = strtol(number, &end, 10);
+
+	if (end == number || *end || fd <= STDERR_FILENO || fd > INT_MAX ||
+	    fcntl((int)fd, F_SETFD, FD_CLOEXEC) < 0)
+		fail_usage("--ready-fd needs an open descriptor above 2, not ",
+			   number);
+	choice->ready_fd = (int)fd;
 }
 
 static void read_options(struct choice *choice, int argc, char **argv)
@@ -97,6 +117,9 @@ static void read_options(struct choice *choice, int argc, char **argv)
 		case 'l':
 			read_level(choice, optarg);
 			break;
+		case OPTION_READY_FD:
+			read_ready_fd(choice, optarg);
+			break;
 		case 'V':
 			puts("ublkd " PACKAGE_VERSION);
 			exit(0);
@@ -111,6 +134,9 @@ static void read_options(struct choice *choice, int argc, char **argv)
 			break;
 		case OPTION_DELETE_LEFTOVERS:
 			choice->delete_leftovers = 1;
+			break;
+		case OPTION_BORROWED_SOCKET:
+			choice->borrowed_socket = 1;
 			break;
 		case OPTION_CONTINUE:
 			choice->continues = 1;
@@ -216,7 +242,8 @@ static void fill_standard_descriptors(void)
 int main(int argc, char **argv)
 {
 	struct choice choice = { .socket = DEFAULT_SOCKET,
-				 .level = LOG_LEVEL_INFO };
+				 .level = LOG_LEVEL_INFO,
+				 .ready_fd = -1 };
 	struct keeper_options options = { .ready_fd = -1 };
 
 	fill_standard_descriptors();
@@ -234,6 +261,9 @@ int main(int argc, char **argv)
 	options.delete_leftovers = choice.delete_leftovers;
 	options.log_level = (enum log_level)choice.level;
 	options.foreground = choice.foreground;
+	options.borrowed_socket = choice.borrowed_socket;
+	options.newline_fd = choice.ready_fd;
+	options.is_spared = argv[0] && argv[0][0] == '@';
 	if (!choice.foreground && !choice.continues)
 		options.ready_fd = become_daemon();
 	log_open("ublkd", options.log_level, !choice.foreground);

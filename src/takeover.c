@@ -71,18 +71,63 @@ static int connect_to(const struct sockaddr_un *address)
 	return error;
 }
 
+static struct held *find(struct takeover *takeover, uint32_t id)
+{
+	struct held *held = takeover->held;
+
+	while (held && held->id != id)
+		held = held->next;
+	return held;
+}
+
+static struct held *find_or_make(struct takeover *takeover, uint32_t id)
+{
+	struct held *held = find(takeover, id);
+
+	if (held)
+		return held;
+	held = calloc(1, sizeof(*held));
+	if (!held)
+		return NULL;
+	held->id = id;
+	held->next = takeover->held;
+	takeover->held = held;
+	return held;
+}
+
 static int keep(struct takeover *takeover, const struct message *message,
 		const int *fds, int fd_count)
 {
-	struct held *held = calloc(1, sizeof(*held));
+	struct held *held = find_or_make(takeover, message->id);
 
 	if (!held)
 		return -1;
-	held->id = message->id;
+	close_all(held->fds, held->fd_count);
 	memcpy(held->fds, fds, sizeof(int) * (size_t)fd_count);
 	held->fd_count = fd_count;
-	held->next = takeover->held;
-	takeover->held = held;
+	return 0;
+}
+
+void takeover_name(char *name, size_t size, uint32_t id, int index)
+{
+	snprintf(name, size, "device-%u-%d", (unsigned)id, index);
+}
+
+int takeover_keep(struct takeover *takeover, const char *name, int fd)
+{
+	struct held *held;
+	unsigned id, index;
+	char end;
+
+	if (sscanf(name, "device-%u-%u%c", &id, &index, &end) != 2)
+		return -EINVAL;
+	held = find_or_make(takeover, id);
+	if (!held)
+		return -ENOMEM;
+	/* They come in the order in which they were left. */
+	if (index != (unsigned)held->fd_count || index >= MESSAGE_MAX_FDS)
+		return -EINVAL;
+	held->fds[held->fd_count++] = fd;
 	return 0;
 }
 
@@ -129,13 +174,21 @@ static int read_table(struct takeover *takeover, int *handover)
 	}
 }
 
+static void close_server(struct takeover *takeover)
+{
+	if (takeover->fd >= 0)
+		close(takeover->fd);
+	if (takeover->listener >= 0)
+		close(takeover->listener);
+	takeover->fd = takeover->listener = -1;
+}
+
 int takeover_begin(struct takeover *takeover, const char *folder, int *handover,
 		   struct failure *failure)
 {
 	struct sockaddr_un address;
 	int error = set_address(&address, folder), got = -1;
 
-	memset(takeover, 0, sizeof(*takeover));
 	takeover->listener = *handover = -1;
 	takeover->fd = error ? -1 : connect_to(&address);
 	if (takeover->fd >= 0)
@@ -149,7 +202,7 @@ int takeover_begin(struct takeover *takeover, const char *folder, int *handover,
 	/* There is none, or it is on its way out. */
 	if (*handover >= 0)
 		close(*handover);
-	takeover_close(takeover);
+	close_server(takeover);
 	takeover->server = 0;
 	*handover = error ? error : make_socket(&address);
 	if (*handover >= 0)
@@ -161,12 +214,9 @@ int takeover_begin(struct takeover *takeover, const char *folder, int *handover,
 
 int takeover_fds(struct takeover *takeover, uint32_t id, int *fds)
 {
-	struct held *held;
+	struct held *held = find(takeover, id);
 	int count;
 
-	for (held = takeover->held; held; held = held->next)
-		if (held->id == id)
-			break;
 	if (!held)
 		return 0;
 	count = held->fd_count;
@@ -201,14 +251,10 @@ void takeover_close(struct takeover *takeover)
 {
 	struct held *held;
 
-	if (takeover->fd >= 0)
-		close(takeover->fd);
-	if (takeover->listener >= 0)
-		close(takeover->listener);
+	close_server(takeover);
 	while ((held = takeover->held)) {
 		takeover->held = held->next;
 		close_all(held->fds, held->fd_count);
 		free(held);
 	}
-	takeover->fd = takeover->listener = -1;
 }

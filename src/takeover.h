@@ -36,6 +36,16 @@ struct takeover {
 int takeover_begin(struct takeover *takeover, const char *folder, int *handover,
 		   struct failure *failure);
 
+/*
+ * Keep a descriptor that an earlier keeper has left elsewhere, under the name
+ * that takeover_name() makes. Before takeover_begin(), whose server knows
+ * better. Takes fd on success. Returns 0 or a negative errno.
+ */
+int takeover_keep(struct takeover *takeover, const char *name, int fd);
+
+/* What a device's descriptor number `index` is called elsewhere. */
+void takeover_name(char *name, size_t size, uint32_t id, int index);
+
 /* Take a device's descriptors, now the caller's. Returns how many. */
 int takeover_fds(struct takeover *takeover, uint32_t id, int *fds);
 

@@ -424,6 +424,81 @@ static void test_replaced(void **state)
 	assert_true(exists(test_path("old")));
 }
 
+/* ---- one that a service manager passes ---- */
+
+static void test_adopt(void **state)
+{
+	int fd = bind_other(SOCK_STREAM, 1);
+	struct stat before, after;
+
+	(void)state;
+	assert_int_equal(stat(path, &before), 0);
+	assert_int_equal(listener_adopt(&listener, fd, &failure), 0);
+	assert_int_equal(listener.fd, fd);
+	assert_string_equal(listener.path, path);
+	assert_true(fcntl(fd, F_GETFL) & O_NONBLOCK);
+	assert_true(exists(lock));
+	assert_int_equal(stat(path, &after), 0);
+	assert_int_equal(before.st_mode, after.st_mode);
+	/* The path is the manager's. */
+	listener_close(&listener);
+	assert_true(exists(path));
+	assert_false(exists(lock));
+	assert_int_equal(fcntl(fd, F_GETFD), -1);
+}
+
+static void refuses_to_adopt(int fd, enum symbol symbol)
+{
+	assert_int_equal(listener_adopt(&listener, fd, &failure), -1);
+	assert_int_equal(failure.symbol, symbol);
+	assert_int_equal(fcntl(fd, F_GETFD), -1);
+	assert_int_equal(listener.fd, -1);
+	assert_int_equal(listener.lock, -1);
+}
+
+static void test_adopt_what_is_none(void **state)
+{
+	struct sockaddr_un unnamed = { .sun_family = AF_UNIX };
+	int pair[2];
+
+	(void)state;
+	assert_int_equal(pipe(pair), 0);
+	refuses_to_adopt(pair[0], SYMBOL_ARG);
+	close(pair[1]);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+	refuses_to_adopt(pair[0], SYMBOL_ARG);
+	close(pair[1]);
+	/* Without a path, without listen(), of another type. */
+	pair[0] = socket(AF_UNIX, SOCK_STREAM, 0);
+	assert_int_equal(bind(pair[0], (struct sockaddr *)&unnamed,
+			      sizeof(unnamed.sun_family)),
+			 0);
+	assert_int_equal(__real_listen(pair[0], 1), 0);
+	refuses_to_adopt(pair[0], SYMBOL_ARG);
+	refuses_to_adopt(bind_other(SOCK_STREAM, 0), SYMBOL_ARG);
+	unlink(path);
+	refuses_to_adopt(bind_other(SOCK_DGRAM, 0), SYMBOL_ARG);
+	unlink(path);
+	pair[0] = bind_other(SOCK_SEQPACKET, 1);
+	refuses_to_adopt(pair[0], SYMBOL_ARG);
+	assert_false(exists(lock));
+}
+
+static void test_adopt_while_another_runs(void **state)
+{
+	struct listener second;
+	int fd;
+
+	(void)state;
+	opens();
+	fd = dup(listener.fd);
+	assert_int_equal(listener_adopt(&second, fd, &failure), -1);
+	assert_int_equal(failure.symbol, SYMBOL_BUSY);
+	assert_true(exists(lock));
+	assert_true(can_connect());
+	listener_close(&listener);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -446,6 +521,9 @@ int main(void)
 		TEST(test_empty_path),
 		TEST(test_relative_path),
 		TEST(test_replaced),
+		TEST(test_adopt),
+		TEST(test_adopt_what_is_none),
+		TEST(test_adopt_while_another_runs),
 #undef TEST
 	};
 
