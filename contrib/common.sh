@@ -13,7 +13,7 @@ packages_test=(libcmocka-dev clang)
 packages_static=(shellcheck cppcheck clang-tidy clang-format mandoc)
 packages_vm=(qemu-system-x86 busybox-static cpio kmod xz-utils zstd socat
 	e2fsprogs)
-packages_vm_test=(fio strace xfsprogs btrfs-progs fdisk)
+packages_vm_test=(fio strace xfsprogs btrfs-progs fdisk dmsetup)
 
 say()
 {

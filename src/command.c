@@ -39,6 +39,13 @@ static const struct option shutdown_options[] = {
 				  .type = OPTION_FLAG,
 				  .fallback = "no",
 				  .help = "also when devices are in use" },
+	[VERB_SHUTDOWN_TIMEOUT] = { .name = "timeout",
+				    .type = OPTION_NUMBER,
+				    .min = 1,
+				    .max = 86400,
+				    .help = "seconds to wait for requests in "
+					    "flight; then they fail (default: "
+					    "that of --stop-timeout)" },
 	{ .name = NULL },
 };
 
@@ -268,6 +275,7 @@ int command_run(struct request *request)
 				      "an earlier command failed, and on-error "
 				      "is stop");
 	request->cursor = 0;
+	request->busy = 0;
 	request->command = command_find(verb);
 	if (!request->command)
 		return request_refuse(request, SYMBOL_UNKNOWN, verb,

@@ -44,6 +44,7 @@ struct request {
 	struct option_value values[OPTION_MAX];
 	struct request *next; /* in the host's list of waiting */
 	uint64_t cursor;      /* of a listing: where it goes on */
+	unsigned busy;	      /* devices in use that it has met */
 
 	/* Take one line of the reply, its newline included. */
 	void (*emit)(struct request *request, const char *text, size_t length);

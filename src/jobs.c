@@ -629,6 +629,20 @@ void jobs_server_gone(struct jobs *jobs, int replaced, unsigned *kept,
 	}
 }
 
+void jobs_log_users(struct jobs *jobs)
+{
+	const struct entry *entry;
+	char disk[32], who[200];
+
+	for (entry = jobs->entries; entry; entry = entry->next) {
+		snprintf(disk, sizeof(disk), "ublkb%u", entry->id);
+		if (!entry->clean_up &&
+		    usage_find(disk, who, sizeof(who)) != USAGE_NONE)
+			log_warning("%s is stopped while it is in use: %s",
+				    disk, who);
+	}
+}
+
 void jobs_hurry(struct jobs *jobs)
 {
 	struct entry *entry;

@@ -66,6 +66,9 @@ void jobs_run(struct jobs *jobs, const struct message *message, const int *fds,
 void jobs_server_gone(struct jobs *jobs, int replaced, unsigned *kept,
 		      unsigned *deleted);
 
+/* Tell the log who uses the devices, before they are stopped all the same. */
+void jobs_log_users(struct jobs *jobs);
+
 /* Nobody waits for the users of dead disks any more: their ids come later. */
 void jobs_hurry(struct jobs *jobs);
 

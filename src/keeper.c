@@ -70,6 +70,7 @@ struct keeper {
 	sigset_t old_signals;
 	ev_io signals;
 	ev_timer restart;
+	ev_timer stop_limit;
 };
 
 /* ---- the end of it all ---- */
@@ -127,7 +128,25 @@ static void tell_managers(struct keeper *keeper)
 	close(fd);
 }
 
-static void stop_all(struct keeper *keeper)
+/*
+ * A request that nobody answers would hold up the end for ever, and its users
+ * with it: without its server it fails.
+ */
+static void on_stop_limit(struct ev_loop *loop, ev_timer *timer, int events)
+{
+	struct keeper *keeper = timer->data;
+
+	(void)loop;
+	(void)events;
+	if (!keeper->server)
+		return;
+	log_error("devices are still being stopped: the server is killed, and "
+		  "what is in flight fails");
+	kill(keeper->server, SIGKILL);
+}
+
+/* Stop and delete every device, then end. In seconds; 0: as usual. */
+static void stop_all(struct keeper *keeper, double limit)
 {
 	struct message message = { .magic = MESSAGE_MAGIC,
 				   .type = MESSAGE_STOP_ALL };
@@ -136,6 +155,11 @@ static void stop_all(struct keeper *keeper)
 	if (keeper->stopping)
 		return;
 	keeper->stopping = 1;
+	jobs_log_users(&keeper->jobs);
+	ev_timer_init(&keeper->stop_limit, on_stop_limit,
+		      limit > 0 ? limit : keeper->options->stop_timeout, 0);
+	keeper->stop_limit.data = keeper;
+	ev_timer_start(keeper->loop, &keeper->stop_limit);
 	notify_send("STOPPING=1\nSTATUS=deleting every device");
 	ev_timer_stop(keeper->loop, &keeper->restart);
 	jobs_hurry(&keeper->jobs);
@@ -153,7 +177,7 @@ static void fail_start(struct keeper *keeper, const char *why)
 	keeper->status = 1;
 	snprintf(keeper->failure.text, sizeof(keeper->failure.text), "%.399s",
 		 why);
-	stop_all(keeper);
+	stop_all(keeper, 0);
 }
 
 /* The new server cannot go on: the old one, which was not told, still can. */
@@ -227,7 +251,7 @@ static void on_message(struct channel *channel, const struct message *message,
 		break;
 	case MESSAGE_SHUTDOWN:
 		log_notice("shutdown was asked for: stopping");
-		stop_all(keeper);
+		stop_all(keeper, (double)message->number);
 		break;
 	default:
 		if (message->type < MESSAGE_FEATURES ||
@@ -460,7 +484,7 @@ static void on_signal(struct ev_loop *loop, ev_io *watcher, int events)
 		if (!keeper->stopping)
 			log_notice("%s: stopping",
 				   strsignal((int)info.ssi_signo));
-		stop_all(keeper);
+		stop_all(keeper, 0);
 	}
 }
 
@@ -519,21 +543,24 @@ static void become(struct keeper *keeper, const char *program)
 {
 	const struct keeper_options *options = keeper->options;
 	const char *level = log_level_name(options->log_level);
-	char text[400];
+	char text[400], timeout[16];
 	char *const arguments[] = {
 		options->is_spared ? "@ublkd" : "ublkd",
 		"--continue",
 		"--socket",
-		(char *)options->socket,
+		keeper->listener.path,
 		"--state",
 		(char *)options->state,
 		"--log-level",
 		(char *)level,
 		options->foreground ? "--foreground" : "--syslog",
+		"--stop-timeout",
+		timeout,
 		keeper->listener.inode ? NULL : "--borrowed-socket",
 		NULL
 	};
 
+	snprintf(timeout, sizeof(timeout), "%d", options->stop_timeout);
 	log_notice("upgrade: going on as %s", program);
 	sigprocmask(SIG_SETMASK, &keeper->old_signals, NULL);
 	execv(program, arguments);
@@ -594,6 +621,7 @@ static void begin_upgrade(struct keeper *keeper, const struct message *message)
 {
 	struct candidate *candidate = &keeper->candidate;
 	pid_t pid;
+	int error;
 
 	if (jobs_are_busy(&keeper->jobs) || candidate->pid) {
 		fail_upgrade(keeper, -EBUSY,
@@ -615,9 +643,10 @@ static void begin_upgrade(struct keeper *keeper, const struct message *message)
 		      0);
 	candidate->patience.data = keeper;
 	ev_timer_start(keeper->loop, &candidate->patience);
-	if (send_table(keeper, &candidate->channel) < 0)
-		fail_upgrade(keeper, -EPIPE,
-			     "the new program cannot be given the table");
+	error = send_table(keeper, &candidate->channel);
+	/* -EPIPE: it has ended already, and its last word is to be read. */
+	if (error && error != -EPIPE)
+		fail_upgrade(keeper, -EPIPE, "out of memory");
 }
 
 static void on_answer(struct jobs *jobs, const struct message *message)

@@ -29,6 +29,8 @@ static const char usage[] =
 	"                         PATH.state)\n"
 	"      --delete-leftovers also delete live devices of a killed ublkd of\n"
 	"                         which nothing is noted\n"
+	"      --stop-timeout=N   seconds that the end waits for requests in flight\n"
+	"                         before they fail (60)\n"
 	"  -f, --foreground       do not become a daemon; log to stderr\n"
 	"      --ready-fd=N       write a newline to descriptor N when ready\n"
 	"  -l, --log-level=LEVEL  error, warning, notice, info (default) or debug\n"
@@ -44,12 +46,14 @@ enum {
 	OPTION_CONTINUE,
 	OPTION_BORROWED_SOCKET,
 	OPTION_STATE,
+	OPTION_STOP_TIMEOUT,
 	OPTION_DELETE_LEFTOVERS,
 };
 
 static const struct option long_options[] = {
 	{ "socket", required_argument, NULL, 's' },
 	{ "config", required_argument, NULL, 'c' },
+	{ "stop-timeout", required_argument, NULL, OPTION_STOP_TIMEOUT },
 	{ "state", required_argument, NULL, OPTION_STATE },
 	{ "delete-leftovers", no_argument, NULL, OPTION_DELETE_LEFTOVERS },
 	{ "foreground", no_argument, NULL, 'f' },
@@ -69,7 +73,7 @@ static const struct option long_options[] = {
 struct choice {
 	const char *socket, *config, *state;
 	int foreground, server, level, continues, delete_leftovers, ready_fd;
-	int borrowed_socket;
+	int borrowed_socket, stop_timeout;
 };
 
 static void fail_usage(const char *what, const char *argument)
@@ -96,6 +100,17 @@ static void read_ready_fd(struct choice *choice, const char *number)
 		fail_usage("--ready-fd needs an open descriptor above 2, not ",
 			   number);
 	choice->ready_fd = (int)fd;
+}
+
+static void read_stop_timeout(struct choice *choice, const char *number)
+{
+	char *end;
+	long seconds = strtol(number, &end, 10);
+
+	if (end == number || *end || seconds < 1 || seconds > 86400)
+		fail_usage("--stop-timeout needs 1 to 86400 seconds, not ",
+			   number);
+	choice->stop_timeout = (int)seconds;
 }
 
 static void read_options(struct choice *choice, int argc, char **argv)
@@ -128,6 +143,9 @@ static void read_options(struct choice *choice, int argc, char **argv)
 			exit(0);
 		case OPTION_SERVER:
 			choice->server = 1;
+			break;
+		case OPTION_STOP_TIMEOUT:
+			read_stop_timeout(choice, optarg);
 			break;
 		case OPTION_STATE:
 			choice->state = optarg;
@@ -243,6 +261,7 @@ int main(int argc, char **argv)
 {
 	struct choice choice = { .socket = DEFAULT_SOCKET,
 				 .level = LOG_LEVEL_INFO,
+				 .stop_timeout = 60,
 				 .ready_fd = -1 };
 	struct keeper_options options = { .ready_fd = -1 };
 
@@ -261,6 +280,7 @@ int main(int argc, char **argv)
 	options.delete_leftovers = choice.delete_leftovers;
 	options.log_level = (enum log_level)choice.level;
 	options.foreground = choice.foreground;
+	options.stop_timeout = choice.stop_timeout;
 	options.borrowed_socket = choice.borrowed_socket;
 	options.newline_fd = choice.ready_fd;
 	options.is_spared = argv[0] && argv[0][0] == '@';

@@ -49,7 +49,8 @@ enum message_type {
 	MESSAGE_PREPARED, /* all of the table can be served */
 	MESSAGE_READY,	  /* the configuration has been run */
 	MESSAGE_FAILED,	  /* it has failed; text: why. The server leaves */
-	MESSAGE_SHUTDOWN, /* somebody asked for it on the admin socket */
+	MESSAGE_SHUTDOWN, /* somebody asked for it on the admin socket;
+			     number: seconds that it may take, 0: as usual */
 
 	/* server to keeper, answered only if it fails: else the keeper becomes
 	   the program that text names, and that takes over */

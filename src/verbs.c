@@ -177,8 +177,11 @@ int verb_del(struct request *request)
 
 static void begin_shutdown(struct request *request)
 {
-	struct message message = { .magic = MESSAGE_MAGIC,
-				   .type = MESSAGE_SHUTDOWN };
+	struct message message = {
+		.magic = MESSAGE_MAGIC,
+		.type = MESSAGE_SHUTDOWN,
+		.number = request->values[VERB_SHUTDOWN_TIMEOUT].number
+	};
 	struct command_host *host = request->host;
 
 	request->next = host->leaving;
@@ -187,8 +190,19 @@ static void begin_shutdown(struct request *request)
 	command_stop_all(host);
 }
 
-/* Ask one device after the other whether it is in use. */
+/* Ask one device after the other whether it is in use; all are told of. */
 static int check_next(struct request *request);
+
+static void print_busy(struct request *request, const struct device *device,
+		       const struct failure *failure)
+{
+	char text[4 * sizeof(failure->text)];
+
+	syntax_quote_text(text, sizeof(text), failure->text);
+	request_print(request, "busy id=%u name=%s text=%s", device->spec.id,
+		      device_name(device), text);
+	request->busy++;
+}
 
 static void on_checked(void *context, struct device *device,
 		       const struct failure *failure)
@@ -196,10 +210,14 @@ static void on_checked(void *context, struct device *device,
 	struct request *request = context;
 
 	request->cursor = (uint64_t)device->spec.id + 1;
-	if (failure && !request->host->stopping)
+	if (failure && failure->symbol != SYMBOL_BUSY &&
+	    !request->host->stopping) {
 		request_fail(request, failure);
-	else
-		check_next(request);
+		return;
+	}
+	if (failure)
+		print_busy(request, device, failure);
+	check_next(request);
 }
 
 static int check_next(struct request *request)
@@ -210,6 +228,12 @@ static int check_next(struct request *request)
 	while (device && (device->spec.id < request->cursor ||
 			  strcmp(device_state(device), "deleting") == 0))
 		device = device->next;
+	if (!device && request->busy && !request->host->stopping)
+		return request_refuse(
+			request, SYMBOL_BUSY, NULL,
+			"devices in use: %u; nothing has changed; "
+			"force=yes does not ask",
+			request->busy);
 	if (!device || request->host->stopping)
 		begin_shutdown(request);
 	else if (device_check(device, on_checked, request, &failure) < 0)

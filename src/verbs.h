@@ -8,7 +8,7 @@ struct request;
 
 /* Indexes into the options of del, show and shutdown. */
 enum { VERB_DEVICE_ID, VERB_DEVICE_NAME, VERB_DEL_FORCE };
-enum { VERB_SHUTDOWN_FORCE };
+enum { VERB_SHUTDOWN_FORCE, VERB_SHUTDOWN_TIMEOUT };
 enum { VERB_UPGRADE_PROGRAM, VERB_UPGRADE_FORCE };
 
 int verb_add(struct request *request);

@@ -1429,13 +1429,16 @@ static void test_shutdown_while_busy(void **state)
 	fake.result[MESSAGE_BUSY] = -EBUSY;
 	say(client, "shutdown\n");
 	fake_pass_time(2);
-	expect(client, "ERR busy *\n");
+	expect(client, "busy id=0 name=ublkb0 text=\"*\"\n"
+		       "busy id=1 name=ublkb1 text=\"*\"\n"
+		       "ERR busy text=\"devices in use: 2; *\"\n");
 	assert_int_equal(fake.count[MESSAGE_SHUTDOWN], 0);
 	assert_int_equal(fake.count[MESSAGE_STOP], 0);
 	ask(client, "list",
 	    "dev id=0 * state=live *\ndev id=1 * state=live *\n"
 	    "OK *\n");
-	ask(client, "shutdown force=yes", "OK\n");
+	ask(client, "shutdown force=yes timeout=7", "OK\n");
+	assert_int_equal(fake.last[MESSAGE_SHUTDOWN].number, 7);
 	assert_int_equal(fake_host.devices.count, 0);
 }
 

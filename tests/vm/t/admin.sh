@@ -55,7 +55,7 @@ busy()
 	expect_err busy "del id=5"
 	echo "$STATUS" | grep -q 'mounted on /tmp/t/m' || fail "$STATUS"
 	expect_err busy "shutdown"
-	echo "$STATUS" | grep -q 'mounted on /tmp/t/m' || fail "$STATUS"
+	echo "$REPLY" | grep -q 'mounted on /tmp/t/m' || fail "$STATUS"
 	echo still >/tmp/t/m/file
 	sync
 	umount /tmp/t/m
