@@ -2,7 +2,7 @@
 # The server is killed again and again under fio with verification and under a
 # mounted file system: nobody sees an error, and not a byte is lost.
 #
-# needs: binaries fio mkfs.ext4 e2fsck
+# needs: binaries fio mkfs.ext4 e2fsck kill-probe
 # needs: modules ext4
 # needs: memory 1536
 # time: 240
@@ -10,15 +10,23 @@
 
 requires fio mkfs.ext4
 
-KILLS=${KILLS:-8}
+# recover-long asks for more.
+: "${KILLS_FIO:=6}" "${KILLS_TAGS:=3}" "${KILLS_MOUNTED:=4}" "${KILLS_NULL:=2}"
+: >/tmp/t/kills
 
-# kill_server: returns when the next one is there. One that lived for less
-# than a second would be replaced later.
+# kill_server DISK [-s COUNT]: returns when the next one is there. One that lived
+# for less than a second would be replaced later.
 kill_server()
 {
+	disk=$1
+	shift
 	sleep 1.1
 	server=$(server_pid)
-	kill -9 "$server"
+	# shellcheck disable=SC2068 # the words
+	kill-probe $@ "$server" "$disk" >>/tmp/t/kills || {
+		dump_state
+		fail "the disk cannot be read after the kill"
+	}
 	wait_for 10 'has_next' || fail "there is no next server"
 }
 
@@ -28,62 +36,52 @@ has_next()
 	[ -n "$next" ] && [ "$next" != "$server" ]
 }
 
-# moves DISK: it completes requests.
-moves()
+# load ARG...: fio in the background, until load_ends.
+load()
 {
-	before=$(cat "/sys/block/$1/stat")
-	wait_for 10 "[ \"\$(cat /sys/block/$1/stat)\" != '$before' ]" || {
-		dump_state
-		fail "$1 does not go on"
-	}
+	fio --name=v --filename=/dev/ublkb0 --direct=1 --ioengine=libaio \
+		--time_based --runtime=3000 "$@" >/tmp/t/fio.log 2>&1 &
+	loader=$!
+	wait_for 10 '[ "$(inflight ublkb0)" -gt 0 ]' || fail "no load"
 }
 
-under_fio()
+# load_ends: it was at work until now, and saw no error.
+load_ends()
 {
-	expect_ok "add ram size=96M queues=2"
-	fio --name=v --filename=/dev/ublkb0 --rw=randwrite --bsrange=4k-64k \
-		--direct=1 --ioengine=libaio --iodepth=32 --verify=crc32c \
-		--verify_backlog=512 --size=96M --time_based \
-		--runtime=900 >/tmp/t/fio.log 2>&1 &
-	writer=$!
-	for _ in $(seq "$KILLS"); do
-		kill_server
-		moves ublkb0
-	done
+	alive $loader || fail "$(tail -n 30 /tmp/t/fio.log)"
 	# It says 128 when it was told to end.
-	kill -INT $writer
-	wait $writer || [ $? = 128 ] || fail "$(tail -n 30 /tmp/t/fio.log)"
+	kill -INT $loader
+	wait $loader || [ $? = 128 ] || fail "$(tail -n 30 /tmp/t/fio.log)"
 	grep -q ' err= 0' /tmp/t/fio.log || fail "$(head -n 30 /tmp/t/fio.log)"
 	expect_ok "list"
 	[ "$(field state)" = live ] || fail "$REPLY"
 	expect_ok "del id=0"
 }
 
+# under_fio ADD KILLS ARG...
+under_fio()
+{
+	echo "- $1: $2 kills"
+	expect_ok "$1"
+	kills=$2
+	shift 2
+	load --bsrange=4k-64k --iodepth=32 "$@"
+	for _ in $(seq "$kills"); do kill_server ublkb0; done
+	load_ends
+}
+
 # With every tag held. At random places, or the block layer would merge requests
 # while they wait for a tag.
 all_in_flight()
 {
+	echo "- every tag in flight: $KILLS_TAGS kills"
 	expect_ok "add ram size=16M queues=1 depth=16"
 	dd if=/dev/urandom of=/tmp/t/data bs=1M count=16 2>/dev/null
 	dd if=/tmp/t/data of=/dev/ublkb0 bs=1M oflag=direct 2>/dev/null
-	for _ in 1 2 3; do
-		server=$(server_pid)
-		kill -STOP "$server"
-		rm -f /tmp/t/ended
-		(fio --name=r --filename=/dev/ublkb0 --rw=randread --direct=1 \
-			--ioengine=libaio --iodepth=32 --bs=4k --size=4M \
-			>/tmp/t/fio.log 2>&1; echo $? >/tmp/t/ended) &
-		wait_for 10 '[ "$(awk "{ print \$1 + \$2 }" /sys/block/ublkb0/inflight)" -ge 16 ]' ||
-			fail "not every tag is in flight"
-		kill -9 "$server"
-		wait_for 10 '[ -e /tmp/t/ended ]' || {
-			dump_state
-			fail "the reader hangs"
-		}
-		[ "$(cat /tmp/t/ended)" = 0 ] || fail "fio saw an error"
-	done
+	load --rw=randread --bs=4k --iodepth=32
+	for _ in $(seq "$KILLS_TAGS"); do kill_server ublkb0 -s 16; done
 	cmp /tmp/t/data /dev/ublkb0 || fail "data was lost"
-	expect_ok "del id=0"
+	load_ends
 }
 
 # copy_until_killed FOLDER: again and again, so that the kill hits a copy.
@@ -92,34 +90,49 @@ copy_until_killed()
 	rm -f /tmp/t/killed
 	while [ ! -e /tmp/t/killed ]; do
 		rm -rf "$1"
-		cp -r /bin "$1" || return 1
+		cp -r /bin "$1" && sync || return 1
 	done
 }
 
 mounted()
 {
+	echo "- a copy to ext4: $KILLS_MOUNTED kills"
 	expect_ok "add ram size=128M"
 	mkfs.ext4 -q /dev/ublkb0
 	mkdir -p /tmp/t/m
 	mount /dev/ublkb0 /tmp/t/m
-	for n in 1 2 3 4; do
-		copy_until_killed /tmp/t/m/$n &
-		kill_server
+	for n in $(seq "$KILLS_MOUNTED"); do
+		copy_until_killed /tmp/t/m/$((n % 4)) &
+		kill_server ublkb0
 		touch /tmp/t/killed
 		wait $! || fail "a copy failed"
-		sync
 	done
 	umount /tmp/t/m
 	e2fsck -fn /dev/ublkb0 >/tmp/t/fsck 2>&1 || fail "$(cat /tmp/t/fsck)"
 	mount /dev/ublkb0 /tmp/t/m
-	for n in 1 2 3 4; do
-		diff -r /bin /tmp/t/m/$n >/dev/null || fail "copy $n differs"
+	for copy in /tmp/t/m/[0-3]; do
+		diff -r /bin "$copy" >/dev/null || fail "$copy differs"
 	done
 	umount /tmp/t/m
 	expect_ok "del id=0"
 }
 
+# Of all kills, how many hit requests in flight, and how long a read took.
+figures()
+{
+	sort -t = -k 3 -n /tmp/t/kills | awk -F '[= ]' '
+	{ if ($2 > 0) hit++; ms[NR] = $4 }
+	END {
+		printf "kills=%d in-flight=%d resumed-ms: median=%d worst=%d\n",
+			NR, hit, ms[int((NR + 1) / 2)], ms[NR]
+	}'
+}
+
+verify="--rw=randwrite --verify=crc32c --verify_backlog=512 --size=96M"
 start_ublkd
-under_fio
+# shellcheck disable=SC2086 # the words
+under_fio "add ram size=96M queues=2" "$KILLS_FIO" $verify
+under_fio "add null size=1G" "$KILLS_NULL" --rw=randrw
 all_in_flight
 mounted
+figures

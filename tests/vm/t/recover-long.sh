@@ -1,0 +1,12 @@
+#!/bin/sh
+# recover, with a hundred kills.
+#
+# needs: binaries fio mkfs.ext4 e2fsck kill-probe
+# needs: modules ext4
+# needs: memory 1536
+# needs: files tests/vm/t/recover.sh:/t/tests/recover.sh
+# time: 1200
+# size: long:survive
+export KILLS_FIO=50 KILLS_TAGS=15 KILLS_MOUNTED=25 KILLS_NULL=10
+# shellcheck source=tests/vm/t/recover.sh
+. /t/tests/recover.sh

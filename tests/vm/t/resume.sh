@@ -1,0 +1,59 @@
+#!/bin/sh
+# How long users wait when the server is killed, in guest time: a read that is
+# sent with the kill is answered within 500 ms, half of them within 200, on a
+# kernel that aborts a dead server's I/O when it closes; on others within 3 s.
+# With requests coming and going, and with every tag in flight.
+#
+# needs: binaries fio kill-probe
+# needs: icount
+# time: 120
+. /t/lib.sh
+
+requires fio
+
+# resume-long asks for more.
+: "${KILLS:=8}"
+: >/tmp/t/kills
+
+median_max=200 worst_max=500
+case $(uname -r) in
+6.*) median_max=3000 worst_max=3000 ;;
+esac
+
+# kills ARG...: KILLS of them, a second apart, or the next server comes later.
+kills()
+{
+	for _ in $(seq "$KILLS"); do
+		sleep 1.1
+		kill-probe "$@" "$(server_pid)" ublkb0 >/tmp/t/kill || {
+			dump_state
+			fail "the disk cannot be read after the kill"
+		}
+		cat /tmp/t/kill >>/tmp/t/kills
+		wait_for 10 '[ -n "$(ask ping 2>/dev/null)" ]' ||
+			fail "there is no next server"
+	done
+}
+
+start_ublkd
+expect_ok "add ram size=64M queues=1 depth=32"
+fio --name=r --filename=/dev/ublkb0 --rw=randrw --bs=4k --direct=1 \
+	--ioengine=libaio --iodepth=64 --time_based --runtime=3000 \
+	--rate_iops=2000 >/tmp/t/fio.log 2>&1 &
+loader=$!
+wait_for 10 '[ "$(inflight ublkb0)" -gt 0 ]' || fail "no load"
+kills
+kills -s 32
+alive $loader || fail "$(tail -n 30 /tmp/t/fio.log)"
+kill -INT $loader
+wait $loader || [ $? = 128 ] || fail "$(tail -n 30 /tmp/t/fio.log)"
+grep -q ' err= 0' /tmp/t/fio.log || fail "$(head -n 30 /tmp/t/fio.log)"
+
+sort -t = -k 3 -n /tmp/t/kills >/tmp/t/sorted
+count=$(wc -l </tmp/t/sorted)
+median=$(sed -n "$(((count + 1) / 2))s/.*resumed-ms=//p" /tmp/t/sorted)
+worst=$(sed -n '$s/.*resumed-ms=//p' /tmp/t/sorted)
+echo "kills=$count in-flight=$(grep -vc '^inflight=0 ' /tmp/t/sorted)" \
+	"median=$median ms worst=$worst ms"
+[ "$median" -le $median_max ] || fail "median: $median ms"
+[ "$worst" -le $worst_max ] || fail "worst: $worst ms"
