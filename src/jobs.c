@@ -189,12 +189,16 @@ static int end_add(struct job *job, int result)
 	return result;
 }
 
-/* Keep what the next server will need. Done at once. */
+/*
+ * Keep what the next server will need. Done at once. Later notes bring new
+ * words alone: the descriptors stay.
+ */
 static int begin_note(struct job *job)
 {
 	struct entry *entry = job->entry;
+	char *words;
 
-	if (entry->words || job->fd_count > MESSAGE_MAX_FDS)
+	if (job->fd_count > (entry->words ? 0 : MESSAGE_MAX_FDS))
 		return -EINVAL;
 	for (; entry->fd_count < job->fd_count; entry->fd_count++) {
 		int fd = fcntl(job->fds[entry->fd_count], F_DUPFD_CLOEXEC, 0);
@@ -203,9 +207,11 @@ static int begin_note(struct job *job)
 			return -errno;
 		entry->fds[entry->fd_count] = fd;
 	}
-	entry->words = strdup(job->message.text);
-	if (!entry->words)
+	words = strdup(job->message.text);
+	if (!words)
 		return -ENOMEM;
+	free(entry->words);
+	entry->words = words;
 	entry->recoverable = job->message.number != 0;
 	return 1;
 }

@@ -28,7 +28,8 @@ enum message_type {
 	MESSAGE_FEATURES, /* -> number */
 	MESSAGE_ADD,	  /* info -> info as the driver accepted it */
 	MESSAGE_PARAMS,	  /* params */
-	MESSAGE_NOTE,	  /* what MESSAGE_DEVICE will give to the next server */
+	MESSAGE_NOTE,	  /* what MESSAGE_DEVICE will give to the next server;
+			     another one replaces the text */
 	MESSAGE_START,
 	MESSAGE_RECOVER,     /* begin to take it over; -EBUSY: not yet */
 	MESSAGE_END_RECOVER, /* every tag is fetched: it goes on */

@@ -34,8 +34,7 @@ static const char *first_word(const struct request *request)
 	return NULL;
 }
 
-/* Returns NULL when the request has been answered with an error. */
-static struct device *find_device(struct request *request)
+struct device *verb_find_device(struct request *request)
 {
 	const struct option_value *id = &request->values[VERB_DEVICE_ID];
 	const struct option_value *name = &request->values[VERB_DEVICE_NAME];
@@ -101,6 +100,22 @@ int verb_list(struct request *request)
 	return 0;
 }
 
+static void print_layers(struct request *request, const struct layers *layers)
+{
+	char more[100];
+	int i;
+
+	for (i = 0; i < LAYER_KINDS; i++) {
+		const struct target *target = &layers->layer[i]->target;
+
+		if (!layers->layer[i])
+			continue;
+		target->ops->describe(target, more, sizeof(more));
+		request_print(request, "layer name=%s%s", target->ops->name,
+			      more);
+	}
+}
+
 static void print_queue(struct request *request, const struct queue *queue)
 {
 	const struct io_port *port = &queue->port;
@@ -123,7 +138,7 @@ static void print_queue(struct request *request, const struct queue *queue)
 
 int verb_show(struct request *request)
 {
-	const struct device *device = find_device(request);
+	const struct device *device = verb_find_device(request);
 	char words[2 * SYNTAX_LINE_MAX];
 	unsigned first = (unsigned)request->cursor, i;
 
@@ -133,6 +148,7 @@ int verb_show(struct request *request)
 		print_device(request, device);
 		syntax_quote_text(words, sizeof(words), device->spec.words);
 		request_print(request, "config text=%s", words);
+		print_layers(request, &device->spec.layers);
 	}
 	for (i = first; i < device->open_queues; i++) {
 		if (i == first + LIST_TURN) {
@@ -161,7 +177,7 @@ static void on_deleted(void *context, struct device *device,
 
 int verb_del(struct request *request)
 {
-	struct device *device = find_device(request);
+	struct device *device = verb_find_device(request);
 	struct failure failure;
 
 	if (device &&

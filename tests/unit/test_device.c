@@ -1363,6 +1363,119 @@ static void test_send_fails(void **state)
 	assert_null(device_find(set, 5));
 }
 
+/* ---- another command for a live device ---- */
+
+static void begin_note(struct device *device, const char *words)
+{
+	struct failure failure;
+
+	assert_int_equal(device_note(device, strdup(words), on_done, &added,
+				     &failure),
+			 0);
+}
+
+static void test_note_again(void **state)
+{
+	struct device *device = add_quietly();
+
+	(void)state;
+	fake.hold[MESSAGE_NOTE] = 1;
+	begin_note(device, "add test delay-time=1s");
+	fake_serve();
+	fake_expect("NOTE");
+	assert_int_equal(added.count, 0);
+	assert_string_equal(device_state(device), "live");
+	assert_string_equal(device->spec.words, "add test");
+	fake_release(MESSAGE_NOTE);
+	expect_told(&added, SYMBOL_NONE, NULL);
+	assert_string_equal(device->spec.words, "add test delay-time=1s");
+	assert_string_equal(fake.last[MESSAGE_NOTE].text,
+			    "add test delay-time=1s");
+	assert_int_equal(fake.last[MESSAGE_NOTE].number, 1);
+	assert_int_equal(device->step, DEVICE_LIVE);
+	begin_delete(device, 0);
+	fake_serve();
+	expect_told(&deleted, SYMBOL_NONE, NULL);
+	expect_gone();
+}
+
+static void test_note_again_fails(void **state)
+{
+	struct device *device = add_quietly();
+
+	(void)state;
+	fake.result[MESSAGE_NOTE] = -ENOMEM;
+	begin_note(device, "add test delay-time=1s");
+	fake_serve();
+	expect_told(&added, SYMBOL_LIMIT, "note the change");
+	assert_string_equal(device->spec.words, "add test");
+	assert_int_equal(device->step, DEVICE_LIVE);
+}
+
+/* One thing after the other. */
+static void test_note_while_busy(void **state)
+{
+	struct device *device = add_quietly();
+	struct failure failure;
+
+	(void)state;
+	fake.hold[MESSAGE_NOTE] = fake.hold[MESSAGE_STOP] = 1;
+	begin_note(device, "add test 1");
+	assert_int_equal(device_note(device, strdup("add test 2"), on_done,
+				     &deleted, &failure),
+			 -1);
+	assert_int_equal(failure.symbol, SYMBOL_BUSY);
+	assert_non_null(strstr(failure.text, "changing"));
+	assert_int_equal(device_delete(device, 1, on_done, &deleted, &failure),
+			 -1);
+	assert_int_equal(failure.symbol, SYMBOL_BUSY);
+	fake_serve();
+	fake_release(MESSAGE_NOTE);
+	assert_string_equal(device->spec.words, "add test 1");
+	begin_delete(device, 1);
+	assert_int_equal(device_note(device, strdup("add test 2"), on_done,
+				     &added, &failure),
+			 -1);
+	assert_int_equal(failure.symbol, SYMBOL_BUSY);
+	fake_serve();
+	fake_release(MESSAGE_STOP);
+	assert_int_equal(deleted.count, 1);
+	expect_gone();
+}
+
+static void test_delete_all_in_note(void **state)
+{
+	struct device *device = add_quietly();
+
+	(void)state;
+	fake.hold[MESSAGE_NOTE] = 1;
+	begin_note(device, "add test 1");
+	fake_serve();
+	device_delete_all(set);
+	fake_serve();
+	fake_expect("NOTE");
+	fake_release(MESSAGE_NOTE);
+	fake_expect(DELETED);
+	expect_told(&added, SYMBOL_NONE, NULL);
+	expect_gone();
+	assert_int_equal(empties, 1);
+}
+
+static void test_keeper_gone_in_note(void **state)
+{
+	struct device *device = add_quietly();
+
+	(void)state;
+	fake.hold[MESSAGE_NOTE] = 1;
+	begin_note(device, "add test 1");
+	fake_serve();
+	fake_end_keeper();
+	device_keeper_gone(set);
+	expect_told(&added, SYMBOL_STATE, "keeper");
+	assert_string_equal(device_state(device), "live");
+	assert_string_equal(device->spec.words, "add test");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -1444,6 +1557,11 @@ int main(void)
 		TEST(test_keeper_gone_in_try_stop),
 		TEST(test_keeper_gone_while_live),
 		TEST(test_send_fails),
+		TEST(test_note_again),
+		TEST(test_note_again_fails),
+		TEST(test_note_while_busy),
+		TEST(test_delete_all_in_note),
+		TEST(test_keeper_gone_in_note),
 #undef TEST
 	};
 
