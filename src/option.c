@@ -9,6 +9,11 @@
 
 #define NAME_MAX_BYTES 63
 
+static int has_choices(const struct option *option)
+{
+	return option->type == OPTION_CHOICE || option->type == OPTION_LIST;
+}
+
 void option_format_type(const struct option *option, char *text, size_t size)
 {
 	static const char *const names[] = {
@@ -20,7 +25,7 @@ void option_format_type(const struct option *option, char *text, size_t size)
 	size_t at = 0;
 	int i;
 
-	if (!option->choices) {
+	if (!has_choices(option)) {
 		snprintf(text, size, "%s", names[option->type]);
 		return;
 	}
@@ -155,7 +160,7 @@ static int fail_value(const struct option *option, const char *text,
 	option_format_type(option, choices, sizeof(choices));
 	return failure_set(failure, SYMBOL_ARG, 0, option->name,
 			   "%s=%s is not %s", option->name, text,
-			   option->choices ? choices : words[option->type]);
+			   has_choices(option) ? choices : words[option->type]);
 }
 
 void option_format(const struct option *option, char *text, size_t size,
