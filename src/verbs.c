@@ -100,20 +100,21 @@ int verb_list(struct request *request)
 	return 0;
 }
 
-static void print_layers(struct request *request, const struct layers *layers)
+static void print_layer(struct request *request, const struct target *target)
 {
 	char more[100];
+
+	target->ops->describe(target, more, sizeof(more));
+	request_print(request, "layer name=%s%s", target->ops->name, more);
+}
+
+static void print_layers(struct request *request, const struct layers *layers)
+{
 	int i;
 
-	for (i = 0; i < LAYER_KINDS; i++) {
-		const struct target *target = &layers->layer[i]->target;
-
-		if (!layers->layer[i])
-			continue;
-		target->ops->describe(target, more, sizeof(more));
-		request_print(request, "layer name=%s%s", target->ops->name,
-			      more);
-	}
+	for (i = 0; i < LAYER_KINDS; i++)
+		if (layers->layer[i])
+			print_layer(request, &layers->layer[i]->target);
 }
 
 static void print_queue(struct request *request, const struct queue *queue)
