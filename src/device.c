@@ -540,8 +540,7 @@ static int open_queues(struct device *device)
 		error = queue_open(&device->queues[device->open_queues],
 				   device->set->loop, device->fd,
 				   (uint16_t)device->open_queues, spec->depth,
-				   layers_top(&spec->layers, spec->target),
-				   on_queue, device);
+				   spec->target, on_queue, device);
 		if (error)
 			return error;
 		device->open_queues++;
@@ -647,8 +646,23 @@ static void enter_node(struct device *device)
 
 /* ---- LIVE ---- */
 
+/*
+ * From now on through the layers. Not earlier: START and TIMEOUT wait for the
+ * requests that come before.
+ */
+static void route(struct device *device)
+{
+	const struct device_spec *spec = &device->spec;
+	unsigned i;
+
+	for (i = 0; i < device->open_queues; i++)
+		device->queues[i].target =
+			layers_top(&spec->layers, spec->target);
+}
+
 static void enter_live(struct device *device)
 {
+	route(device);
 	device->set->seq++;
 	if (device->adopted)
 		log_notice("device %u (%s): taken over", device->spec.id,
@@ -1001,11 +1015,9 @@ int device_put_on(struct device *device, const struct option_value *values)
 	struct device_spec *spec = &device->spec;
 	int error = layers_put_on(&spec->layers, device->set->loop,
 				  spec->target, values);
-	unsigned i;
 
-	for (i = 0; i < device->open_queues; i++)
-		device->queues[i].target =
-			layers_top(&spec->layers, spec->target);
+	if (device->step >= DEVICE_LIVE)
+		route(device);
 	return error;
 }
 

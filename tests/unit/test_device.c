@@ -1363,6 +1363,64 @@ static void test_send_fails(void **state)
 	assert_null(device_find(set, 5));
 }
 
+/* ---- layers ---- */
+
+static struct option_value values[LAYER_OPTIONS];
+
+static void want_layer(int which, uint64_t number)
+{
+	option_defaults(layer_options, values);
+	values[which].number = number;
+}
+
+/*
+ * The kernel's first requests, and those of a dead server, go past them: the
+ * commands that make the device live wait for these.
+ */
+static void test_layers_when_live(void **state)
+{
+	struct device_spec spec = new_spec(DEVICE_ID_ANY);
+	struct failure failure;
+	struct device *device;
+
+	(void)state;
+	fake.features = FAKE_FEATURES_OLD;
+	fake.hold[MESSAGE_TIMEOUT] = 1;
+	want_layer(DELAY_TIME, 1000);
+	assert_int_equal(
+		layers_put_on(&spec.layers, test_loop, spec.target, values), 0);
+	assert_int_equal(device_add(set, &spec, on_done, &added, &failure), 0);
+	fake_serve();
+	device = set->first;
+	assert_int_equal(device->step, DEVICE_TIMEOUT);
+	/* Nor does it matter when they were put on. */
+	want_layer(ERROR_RATE, 1);
+	assert_int_equal(device_put_on(device, values), 0);
+	assert_ptr_equal(device->queues[0].target, spec.target);
+	fake_release(MESSAGE_TIMEOUT);
+	expect_told(&added, SYMBOL_NONE, NULL);
+	assert_ptr_equal(device->queues[0].target,
+			 &device->spec.layers.layer[LAYER_DELAY]->target);
+	assert_ptr_equal(device->queues[1].target, device->queues[0].target);
+}
+
+static void test_layer_of_a_live_device(void **state)
+{
+	struct device *device = add_quietly();
+
+	(void)state;
+	assert_ptr_equal(device->queues[1].target, device->spec.target);
+	want_layer(ERROR_RATE, 1);
+	assert_int_equal(device_put_on(device, values), 0);
+	assert_ptr_equal(device->queues[1].target,
+			 &device->spec.layers.layer[LAYER_ERROR]->target);
+	calloc_fails = 1;
+	want_layer(DELAY_TIME, 1);
+	assert_int_equal(device_put_on(device, values), -ENOMEM);
+	assert_ptr_equal(device->queues[1].target,
+			 &device->spec.layers.layer[LAYER_ERROR]->target);
+}
+
 /* ---- another command for a live device ---- */
 
 static void begin_note(struct device *device, const char *words)
@@ -1557,6 +1615,8 @@ int main(void)
 		TEST(test_keeper_gone_in_try_stop),
 		TEST(test_keeper_gone_while_live),
 		TEST(test_send_fails),
+		TEST(test_layers_when_live),
+		TEST(test_layer_of_a_live_device),
 		TEST(test_note_again),
 		TEST(test_note_again_fails),
 		TEST(test_note_while_busy),

@@ -290,10 +290,14 @@ let_go()
 	same "still kept" "$(layer delay waiting)" 8
 	expect_ok "set 0 delay-time=0"
 	ended 5
+	# The next server may have them before the device is live again.
 	expect_ok "set 0 delay-time=3600s"
 	slow_reads
 	kill_server
-	same "the next server keeps them too" "$(layer delay waiting)" 8
+	expect_ok "set 0 delay-time=0"
+	ended 5
+	expect_ok "set 0 delay-time=3600s"
+	slow_reads
 	begun=$(now)
 	expect_ok "del 0 force=yes"
 	wait_for 5 '[ -e /tmp/t/ended ]' || fail "the reader hangs"
