@@ -45,7 +45,17 @@ static void close_target(struct target *target)
 	free(target);
 }
 
+static unsigned submits; /* requests that reached a target */
+
+static void submit_target(struct target *target, struct io *io)
+{
+	(void)target;
+	(void)io;
+	submits++;
+}
+
 static const struct target_ops test_ops = { .name = "test",
+					    .submit = submit_target,
 					    .release = release_target,
 					    .close = close_target };
 
@@ -164,7 +174,7 @@ static int start(void **state)
 	(void)state;
 	fake_start();
 	set->on_empty = on_empty;
-	empties = targets = pieces = 0;
+	empties = targets = pieces = submits = 0;
 	memset(&added, 0, sizeof(added));
 	memset(&deleted, 0, sizeof(deleted));
 	calloc_fails = 0;
@@ -1421,6 +1431,62 @@ static void test_layer_of_a_live_device(void **state)
 			 &device->spec.layers.layer[LAYER_ERROR]->target);
 }
 
+/* A request that the device keeps for an hour. */
+static struct device *add_slow(void)
+{
+	static struct io io = { .op = IO_READ, .length = 4096 };
+	struct device *device = add_quietly();
+
+	want_layer(DELAY_TIME, 3600000000ull);
+	values[DELAY_TIME].given = 1;
+	assert_int_equal(device_put_on(device, values), 0);
+	layers_change(&device->spec.layers, values, values);
+	target_submit(device->queues[0].target, &io);
+	settle();
+	assert_int_equal(submits, 0);
+	return device;
+}
+
+/* By force it is let go, or STOP would wait for it. */
+static void test_force_lets_go(void **state)
+{
+	(void)state;
+	fake.hold[MESSAGE_STOP] = 1;
+	begin_delete(add_slow(), 1);
+	fake_serve();
+	assert_int_equal(submits, 1);
+	fake_release(MESSAGE_STOP);
+	expect_told(&deleted, SYMBOL_NONE, NULL);
+}
+
+static void test_delete_all_lets_go(void **state)
+{
+	(void)state;
+	fake.hold[MESSAGE_STOP] = 1;
+	add_slow();
+	device_delete_all(set);
+	fake_serve();
+	assert_int_equal(submits, 1);
+	fake_release(MESSAGE_STOP);
+	expect_gone();
+}
+
+/* Also one that is being deleted already. */
+static void test_delete_waits(void **state)
+{
+	(void)state;
+	fake.hold[MESSAGE_STOP] = 1;
+	begin_delete(add_slow(), 0);
+	fake_serve();
+	fake_pass_time(1);
+	assert_int_equal(submits, 0);
+	device_delete_all(set);
+	fake_serve();
+	assert_int_equal(submits, 1);
+	fake_release(MESSAGE_STOP);
+	expect_told(&deleted, SYMBOL_NONE, NULL);
+}
+
 /* ---- another command for a live device ---- */
 
 static void begin_note(struct device *device, const char *words)
@@ -1617,6 +1683,9 @@ int main(void)
 		TEST(test_send_fails),
 		TEST(test_layers_when_live),
 		TEST(test_layer_of_a_live_device),
+		TEST(test_force_lets_go),
+		TEST(test_delete_all_lets_go),
+		TEST(test_delete_waits),
 		TEST(test_note_again),
 		TEST(test_note_again_fails),
 		TEST(test_note_while_busy),
