@@ -326,7 +326,7 @@ static void test_op(void **state)
 	static const char *const names[IO_OPS] = { "read", "write", "flush",
 						   "discard", "write-zeroes" };
 	char text[80];
-	uint8_t set_op, op;
+	int set_op, op;
 
 	(void)state;
 	for (set_op = 0; set_op < IO_OPS; set_op++) {
@@ -334,7 +334,7 @@ static void test_op(void **state)
 			 names[set_op]);
 		set(text);
 		for (op = 0; op < IO_OPS; op++)
-			assert_int_equal(fails(op, 0,
+			assert_int_equal(fails((uint8_t)op, 0,
 					       op == IO_FLUSH ? 0 : 4096),
 					 op == set_op);
 	}
