@@ -6,11 +6,12 @@
 #include <unistd.h>
 
 #include "command.h"
+#include "layer-options.h"
 #include "log.h"
 #include "server.h"
 #include "verbs.h"
 
-enum { ID, NAME, QUEUES, DEPTH, MAX_IO, BLOCK_SIZE, RO, RECOVERY };
+enum { ID, NAME, QUEUES, DEPTH, MAX_IO, BLOCK_SIZE, RO, RECOVERY, LAYERS };
 
 /* In the order of enum recovery. */
 static const char *const recovery_names[] = { "reissue", "queue", "fail", "no",
@@ -61,6 +62,7 @@ const struct option verb_add_options[] = {
 			       "served by the next one, or fail while new ones "
 			       "wait, or all fail until then, or the device is "
 			       "deleted" },
+	LAYER_OPTION_TABLE(LAYERS),
 	{ .name = NULL },
 };
 
@@ -141,6 +143,8 @@ static int set_spec(const struct option_value *common, struct device_spec *spec,
 				   "name=%s could be mistaken for a device's "
 				   "number",
 				   common[NAME].text);
+	if (layers_check(&common[LAYERS], failure) < 0)
+		return -1;
 	memset(spec, 0, sizeof(*spec));
 	spec->id = common[ID].given ? (uint32_t)common[ID].number
 				    : DEVICE_ID_ANY;
@@ -185,8 +189,24 @@ static const struct target_ops *read_add(const struct syntax_line *line,
 	return target;
 }
 
-/* The line in its one canonical form, to be freed; NULL without memory. */
-static char *join_words(const struct syntax_line *line)
+int verb_read_layers(const char *words, struct option_value *layers,
+		     struct failure *failure)
+{
+	struct add_values values;
+	struct device_spec spec;
+	struct syntax_line line;
+	const char *why;
+
+	if (syntax_split(&line, words, strlen(words), &why) < 0)
+		return failure_set(failure, SYMBOL_LIMIT, 0, NULL,
+				   "the device's add line would have %s", why);
+	if (!read_add(&line, &values, &spec, failure))
+		return -1;
+	memcpy(layers, &values.common[LAYERS], LAYER_OPTIONS * sizeof(*layers));
+	return 0;
+}
+
+char *verb_join_words(const struct syntax_line *line)
 {
 	size_t size = 1, at = 0;
 	char *text;
@@ -224,17 +244,21 @@ static void on_added(void *context, struct device *device,
 		print_added(request, device, "");
 }
 
-/* The id or the name is taken: by the same command, or by another. */
+/*
+ * The id or the name is taken: by the same command, or by another. What the
+ * configuration made before ublkd was killed may have been changed by `set`.
+ */
 static int answer_taken(struct request *request, const struct device *device,
 			const char *words, const char *arg)
 {
-	if (strcmp(device->spec.words, words) != 0)
+	int is_ours = request->configures && device->adopted;
+
+	if (!is_ours && strcmp(device->spec.words, words) != 0)
 		return request_refuse(request, SYMBOL_EXISTS, arg,
 				      "the %s is in use by device %u, which "
 				      "another command made",
 				      arg, device->spec.id);
-	if (device->step != DEVICE_LIVE && device->step != DEVICE_BUSY &&
-	    !(request->configures && device->adopted))
+	if (!is_ours && strcmp(device_state(device), "live") != 0)
 		return request_refuse(request, SYMBOL_BUSY, arg,
 				      "device %u is %s just now",
 				      device->spec.id, device_state(device));
@@ -282,19 +306,41 @@ static int is_taken(struct request *request, const struct device_spec *spec)
 	return 0;
 }
 
+/* The target and its layers. On failure the spec is closed. */
+static int open_target(struct command_host *host,
+		       const struct target_ops *target,
+		       struct target_args *args,
+		       const struct add_values *values,
+		       struct device_spec *spec, struct failure *failure)
+{
+	const struct option_value *layers = &values->common[LAYERS];
+
+	args->values = values->target;
+	spec->target = target->open(args, &spec->geometry, failure);
+	if (!spec->target)
+		goto fail;
+	if (layers_put_on(&spec->layers, host->devices.loop, spec->target,
+			  layers) < 0) {
+		failure_set(failure, SYMBOL_LIMIT, ENOMEM, NULL,
+			    "out of memory");
+		goto fail;
+	}
+	layers_change(&spec->layers, layers, layers);
+	return 0;
+fail:
+	device_close_spec(spec);
+	return -1;
+}
+
 static void start_add(struct request *request, const struct target_ops *target,
 		      const struct add_values *values, struct device_spec *spec)
 {
-	struct target_args args = { .values = values->target };
+	struct target_args args = { .adopted = 0 };
 	struct failure failure;
 
-	spec->target = target->open(&args, &spec->geometry, &failure);
-	if (!spec->target) {
-		free(spec->words);
-		request_fail(request, &failure);
-		return;
-	}
-	if (device_add(&request->host->devices, spec, on_added, request,
+	if (open_target(request->host, target, &args, values, spec, &failure) <
+		    0 ||
+	    device_add(&request->host->devices, spec, on_added, request,
 		       &failure) < 0)
 		request_fail(request, &failure);
 }
@@ -331,7 +377,7 @@ int verb_add(struct request *request)
 		request_fail(request, &failure);
 		return 0;
 	}
-	spec.words = join_words(&request->line);
+	spec.words = verb_join_words(&request->line);
 	if (!spec.words)
 		return request_refuse(request, SYMBOL_LIMIT, NULL,
 				      "out of memory");
@@ -370,7 +416,6 @@ int command_adopt(struct command_host *host, const struct message *message,
 	target = read_add(&line, &values, &spec, failure);
 	if (!target)
 		return -1;
-	args.values = values.target;
 	spec.id = message->id;
 	spec.queues = message->info.nr_hw_queues;
 	spec.depth = message->info.queue_depth;
@@ -379,10 +424,7 @@ int command_adopt(struct command_host *host, const struct message *message,
 	if (!spec.words)
 		return failure_set(failure, SYMBOL_LIMIT, ENOMEM, NULL,
 				   "out of memory");
-	spec.target = target->open(&args, &spec.geometry, failure);
-	if (!spec.target) {
-		free(spec.words);
+	if (open_target(host, target, &args, &values, &spec, failure) < 0)
 		return -1;
-	}
 	return device_adopt(&host->devices, &spec, failure);
 }

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "layer-options.h"
 #include "log.h"
 #include "verbs.h"
 
@@ -31,6 +32,12 @@ static const struct option del_options[] = {
 			     .type = OPTION_FLAG,
 			     .fallback = "no",
 			     .help = "delete it even while it is in use" },
+	{ .name = NULL },
+};
+
+static const struct option set_options[] = {
+	DEVICE_OPTIONS,
+	LAYER_OPTION_TABLE(VERB_SET_LAYERS),
 	{ .name = NULL },
 };
 
@@ -77,6 +84,8 @@ const struct command command_table[] = {
 	  "whether an error ends this connection's later commands",
 	  verb_on_error },
 	{ "ping", ACCESS_READ, "", 0, no_options, "answers OK", verb_ping },
+	{ "set", ACCESS_WRITE, "DEVICE key=value...", 1, set_options,
+	  "change the faults that a live device has", verb_set },
 	{ "show", ACCESS_READ, "DEVICE", 1, show_options,
 	  "one device in detail", verb_show },
 	{ "shutdown", ACCESS_WRITE, "", 0, shutdown_options,

@@ -112,6 +112,15 @@ int device_set_features(struct device_set *set, uint64_t features,
 	return 0;
 }
 
+void device_close_spec(struct device_spec *spec)
+{
+	layers_close(&spec->layers);
+	if (spec->target)
+		spec->target->ops->close(spec->target);
+	free(spec->words);
+	memset(spec, 0, sizeof(*spec));
+}
+
 /* ---- the end of an operation ---- */
 
 /* Tell who waits, if anybody does. */
@@ -143,6 +152,7 @@ static void forget(struct device *device)
 
 	ev_timer_stop(set->loop, &device->timer);
 	close_queues(device);
+	layers_close(&device->spec.layers);
 	device->spec.target->ops->close(device->spec.target);
 	set_remove(device);
 	set->count--;
@@ -152,6 +162,7 @@ static void forget(struct device *device)
 			 device_name(device));
 	finish(device, failed ? &device->failure : NULL);
 	free(device->spec.words);
+	free(device->new_words);
 	free(device);
 	if (set->count == 0 && set->on_empty)
 		set->on_empty(set);
@@ -424,18 +435,25 @@ static void answer_params(struct device *device, const struct message *message)
 
 /* ---- NOTE ---- */
 
-/* Before it can be live: whenever this process dies, the next can go on. */
-static void enter_note(struct device *device)
+static struct message new_note(const struct device *device, const char *words)
 {
 	struct message message = new_message(device, MESSAGE_NOTE);
-	struct target *target = device->spec.target;
-	int fds[MESSAGE_MAX_FDS], count, error;
 
 	if (device->spec.recovery != RECOVERY_NO)
 		message.number |= NOTE_RECOVERABLE;
-	snprintf(message.text, sizeof(message.text), "%s", device->spec.words);
-	if (target->ops->is_private)
+	if (device->spec.target->ops->is_private)
 		message.number |= NOTE_PRIVATE;
+	snprintf(message.text, sizeof(message.text), "%s", words);
+	return message;
+}
+
+/* Before it can be live: whenever this process dies, the next can go on. */
+static void enter_note(struct device *device)
+{
+	struct message message = new_note(device, device->spec.words);
+	struct target *target = device->spec.target;
+	int fds[MESSAGE_MAX_FDS], count, error;
+
 	count = target_hold(target, fds);
 	error = count < 0 ? count
 			  : channel_send(device->set->channel, &message, fds,
@@ -651,8 +669,23 @@ static void enter_node(struct device *device)
 
 /* ---- LIVE ---- */
 
+/*
+ * From now on through the layers. Not earlier: START and TIMEOUT wait for the
+ * requests that come before.
+ */
+static void route(struct device *device)
+{
+	const struct device_spec *spec = &device->spec;
+	unsigned i;
+
+	for (i = 0; i < device->open_queues; i++)
+		device->queues[i].target =
+			layers_top(&spec->layers, spec->target);
+}
+
 static void enter_live(struct device *device)
 {
+	route(device);
 	device->set->seq++;
 	if (device->adopted)
 		log_notice("device %u (%s): taken over", device->spec.id,
@@ -677,13 +710,45 @@ static void enter_lost(struct device *device)
 		  device->disk);
 }
 
-/* ---- BUSY and TRY_STOP ---- */
-
-/* It stays what it was before somebody asked who uses it. */
+/* It stays what it was before somebody asked something of it. */
 static void back_to_work(struct device *device)
 {
 	device->step = device->open_queues ? DEVICE_LIVE : DEVICE_LOST;
 }
+
+/* ---- NOTE_AGAIN ---- */
+
+static void enter_note_again(struct device *device)
+{
+	struct message message = new_note(device, device->new_words);
+
+	ask(device, &message);
+}
+
+static void answer_note_again(struct device *device,
+			      const struct message *message)
+{
+	int is_stopping = device->force;
+	struct failure failure;
+
+	back_to_work(device);
+	if (message->result < 0) {
+		failure_set(&failure, failure_symbol(message->result),
+			    message->result, NULL, "cannot %s: %s",
+			    steps[DEVICE_NOTE_AGAIN].what,
+			    strerror(-message->result));
+		free(device->new_words);
+	} else {
+		free(device->spec.words);
+		device->spec.words = device->new_words;
+	}
+	device->new_words = NULL;
+	finish(device, message->result < 0 ? &failure : NULL);
+	if (is_stopping)
+		enter(device, DEVICE_STOP);
+}
+
+/* ---- BUSY and TRY_STOP ---- */
 
 static void refuse_busy(struct device *device, const char *who)
 {
@@ -857,6 +922,8 @@ static const struct step steps[] = {
 	[DEVICE_NODE] = { "adding", "find the block device's node in /dev",
 			  enter_node, NULL, try_node },
 	[DEVICE_LIVE] = { "live", "serve", enter_live, NULL, NULL },
+	[DEVICE_NOTE_AGAIN] = { "live", "note the change", enter_note_again,
+				answer_note_again, NULL },
 	[DEVICE_BUSY] = { "live", "look who uses it", enter_busy, answer_busy,
 			  enter_busy },
 	[DEVICE_TRY_STOP] = { "deleting", "stop the device", enter_try_stop,
@@ -896,10 +963,10 @@ static struct device *new_device(struct device_set *set,
 				 struct failure *failure)
 {
 	struct device *device = calloc(1, sizeof(*device));
+	struct device_spec unused = *spec;
 
 	if (!device) {
-		spec->target->ops->close(spec->target);
-		free(spec->words);
+		device_close_spec(&unused);
 		failure_set(failure, SYMBOL_LIMIT, ENOMEM, NULL,
 			    "out of memory");
 		return NULL;
@@ -962,9 +1029,10 @@ static int check_live(const struct device *device, struct failure *failure)
 	return failure_set(failure, SYMBOL_BUSY, EBUSY, "id",
 			   "device %u is busy: another command is %s it",
 			   device->spec.id,
-			   device->step < DEVICE_LIVE	 ? "adding"
-			   : device->step == DEVICE_BUSY ? "checking"
-							 : "deleting");
+			   device->step < DEVICE_LIVE	       ? "adding"
+			   : device->step == DEVICE_NOTE_AGAIN ? "changing"
+			   : device->step == DEVICE_BUSY       ? "checking"
+							       : "deleting");
 }
 
 /* Begin something with a live device. Returns 0 or -1. */
@@ -979,6 +1047,36 @@ static int begin(struct device *device, device_done *done, void *context,
 	return 0;
 }
 
+int device_put_on(struct device *device, const struct option_value *values)
+{
+	struct device_spec *spec = &device->spec;
+	int error = layers_put_on(&spec->layers, device->set->loop,
+				  spec->target, values);
+
+	if (device->step >= DEVICE_LIVE)
+		route(device);
+	return error;
+}
+
+int device_note(struct device *device, char *words, device_done *done,
+		void *context, struct failure *failure)
+{
+	if (begin(device, done, context, failure) < 0) {
+		free(words);
+		return -1;
+	}
+	device->new_words = words;
+	enter(device, DEVICE_NOTE_AGAIN);
+	return 0;
+}
+
+/* Whoever uses it: its I/O is not to be waited for either. */
+static void use_force(struct device *device)
+{
+	device->force = 1;
+	layers_hurry(&device->spec.layers);
+}
+
 int device_delete(struct device *device, int force, device_done *done,
 		  void *context, struct failure *failure)
 {
@@ -991,7 +1089,8 @@ int device_delete(struct device *device, int force, device_done *done,
 	}
 	if (begin(device, done, context, failure) < 0)
 		return -1;
-	device->force = force;
+	if (force)
+		use_force(device);
 	device->check_only = 0;
 	device->adopted = 0;
 	enter(device, force ? DEVICE_STOP : DEVICE_BUSY);
@@ -1024,7 +1123,7 @@ void device_delete_all(struct device_set *set)
 
 	for (device = set->first; device; device = next) {
 		next = device->next;
-		device->force = 1;
+		use_force(device);
 		if (device->step < DEVICE_LIVE)
 			doom(device);
 		else if (device->step == DEVICE_LIVE ||

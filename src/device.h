@@ -12,6 +12,7 @@
 
 #include "channel.h"
 #include "failure.h"
+#include "layer.h"
 #include "queue.h"
 #include "target.h"
 
@@ -31,8 +32,9 @@ enum device_step {
 	DEVICE_TIMEOUT, /* lower the disk's I/O timeout (6.12) */
 	DEVICE_NODE,	/* wait for /dev/ublkbN */
 	DEVICE_LIVE,
-	DEVICE_LOST, /* cannot be taken over; the driver holds its I/O */
-	DEVICE_BUSY, /* is anybody using it? */
+	DEVICE_LOST,	   /* cannot be taken over; the driver holds its I/O */
+	DEVICE_NOTE_AGAIN, /* its command has changed */
+	DEVICE_BUSY,	   /* is anybody using it? */
 	DEVICE_TRY_STOP,
 	DEVICE_STOP,
 	DEVICE_DRAIN, /* wait until the driver gave up every tag */
@@ -59,11 +61,15 @@ struct device_spec {
 	enum recovery recovery;
 	struct geometry geometry; /* from the target */
 	struct target *target;	  /* the device's from device_add() on */
+	struct layers layers;	  /* on it, likewise */
 	char *words;		  /* the command as typed, likewise */
 };
 
 struct device;
 struct device_set;
+
+/* Close and free what the spec holds. */
+void device_close_spec(struct device_spec *spec);
 
 /*
  * An add or a delete has ended; failure is NULL on success. After a failed add
@@ -92,6 +98,7 @@ struct device {
 	int refusal;	/* a FETCH's negative errno, or 0 */
 	ev_timer timer;
 	ev_tstamp deadline;
+	char *new_words;	/* that the keeper is to note */
 	struct failure failure; /* why it is rolled back */
 	device_done *done;
 	void *context;
@@ -110,7 +117,7 @@ struct device_set {
 };
 
 /*
- * Begin to add a device. Takes the spec's target and words, also on failure.
+ * Begin to add a device. Takes the spec's target, layers and words, also on failure.
  * Returns 0 and calls done later, or returns -1 with *failure filled.
  */
 int device_add(struct device_set *set, const struct device_spec *spec,
@@ -127,6 +134,21 @@ int device_adopt(struct device_set *set, const struct device_spec *spec,
 
 /* Begin to take over every device that is prepared. */
 void device_recover_all(struct device_set *set);
+
+/*
+ * Put on the layers that the values need, see layers_put_on(); requests go
+ * through them from now on. Returns 0 or -ENOMEM.
+ */
+int device_put_on(struct device *device, const struct option_value *values);
+
+/*
+ * Begin to replace the command that a live device is said to be made by, for
+ * the next server as well. Takes the words, also on failure; they are the
+ * device's once done is called without a failure. Returns 0, or -1 with
+ * *failure filled.
+ */
+int device_note(struct device *device, char *words, device_done *done,
+		void *context, struct failure *failure);
 
 /*
  * Begin to delete a live device; without force it fails with SYMBOL_BUSY, and

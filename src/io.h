@@ -42,6 +42,10 @@ struct io {
 	uint8_t op;
 	uint8_t flags;
 	uint8_t owned; /* ours: delivered and not yet done */
+
+	/* The delay layer's, while it keeps the request. */
+	struct io *child, *sibling;
+	double due; /* s, of the monotonic clock */
 };
 
 /*

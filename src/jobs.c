@@ -258,8 +258,8 @@ static int write_state(const struct jobs *jobs, const struct entry *entry)
 }
 
 /*
- * Keep what the next server will need. Done at once. A later note has other
- * words for the same descriptors.
+ * Keep what the next server will need. Done at once. Later notes bring new
+ * words alone: the descriptors stay.
  */
 static int begin_note(struct job *job)
 {
@@ -267,7 +267,7 @@ static int begin_note(struct job *job)
 	char *words;
 	int error;
 
-	if (job->fd_count > MESSAGE_MAX_FDS || (entry->words && job->fd_count))
+	if (job->fd_count > (entry->words ? 0 : MESSAGE_MAX_FDS))
 		return -EINVAL;
 	words = strdup(job->message.text);
 	if (!words)

@@ -13,7 +13,7 @@ struct keeper_options {
 	const char *config; /* or NULL */
 	enum log_level log_level;
 	int foreground;
-	int stop_timeout; /* s that a stop waits for requests in flight */
+	int stop_timeout;     /* s that a stop waits for requests in flight */
 	int delete_leftovers; /* that nothing is noted of */
 	int borrowed_socket;  /* a service manager's: never removed */
 	int ready_fd;	      /* told "" when ready or a sentence of failure;

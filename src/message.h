@@ -30,7 +30,7 @@ enum message_type {
 	MESSAGE_ADD,	  /* info -> info as the driver accepted it */
 	MESSAGE_PARAMS,	  /* params */
 	MESSAGE_NOTE,	  /* what MESSAGE_DEVICE will give to the next server;
-			     number: NOTE_... */
+			     number: NOTE_...; another one replaces the text */
 	MESSAGE_START,
 	MESSAGE_RECOVER,     /* begin to take it over; -EBUSY: not yet */
 	MESSAGE_END_RECOVER, /* every tag is fetched: it goes on */

@@ -9,20 +9,29 @@
 
 #define NAME_MAX_BYTES 63
 
+static int has_choices(const struct option *option)
+{
+	return option->type == OPTION_CHOICE || option->type == OPTION_LIST;
+}
+
 void option_format_type(const struct option *option, char *text, size_t size)
 {
 	static const char *const names[] = {
 		[OPTION_SIZE] = "SIZE",	  [OPTION_NUMBER] = "N",
 		[OPTION_FLAG] = "yes|no", [OPTION_NAME] = "NAME",
-		[OPTION_PATH] = "PATH",
+		[OPTION_PATH] = "PATH",	  [OPTION_TIME] = "TIME",
+		[OPTION_RATE] = "RATE",	  [OPTION_LIST] = NULL,
 	};
+	const char *between = option->type == OPTION_LIST ? "," : "|";
 	size_t at = 0;
 	int i;
 
+	if (option->type == OPTION_LIST)
+		at = (size_t)snprintf(text, size, "all|");
 	for (i = 0; option->choices && option->choices[i] && at < size; i++)
 		at += (size_t)snprintf(text + at, size - at, "%s%s",
-				       i ? "|" : "", option->choices[i]);
-	if (option->type != OPTION_CHOICE && at < size)
+				       i ? between : "", option->choices[i]);
+	if (names[option->type] && at < size)
 		snprintf(text + at, size - at, "%s%s", at ? "|" : "",
 			 names[option->type]);
 }
@@ -60,13 +69,50 @@ static int read_name(const char *text)
 	return i == 0 || i > NAME_MAX_BYTES ? -EINVAL : 0;
 }
 
+/* The index of the choice that is length bytes at text, or -1. */
+static int find_choice(const char *const *choices, const char *text,
+		       size_t length)
+{
+	int i;
+
+	for (i = 0; choices[i]; i++)
+		if (strlen(choices[i]) == length &&
+		    memcmp(choices[i], text, length) == 0)
+			return i;
+	return -1;
+}
+
 static int read_choice(const char *const *choices, const char *text,
 		       uint64_t *number)
 {
-	for (*number = 0; choices[*number]; ++*number)
-		if (strcmp(choices[*number], text) == 0)
+	int which = find_choice(choices, text, strlen(text));
+
+	*number = which < 0 ? 0 : (uint64_t)which;
+	return which < 0 ? -EINVAL : 0;
+}
+
+/* Choices with commas between them. */
+static int read_list(const char *const *choices, const char *text,
+		     uint64_t *number)
+{
+	size_t length;
+	int which;
+
+	*number = 0;
+	if (strcmp(text, "all") == 0) {
+		for (which = 0; choices[which]; which++)
+			*number |= 1ULL << which;
+		return 0;
+	}
+	for (;; text += length + 1) {
+		length = strcspn(text, ",");
+		which = find_choice(choices, text, length);
+		if (which < 0)
+			return -EINVAL;
+		*number |= 1ULL << which;
+		if (!text[length])
 			return 0;
-	return -EINVAL;
+	}
 }
 
 static int read_path(const char *const *choices, const char *text,
@@ -89,6 +135,10 @@ static int parse(const struct option *option, const char *text,
 		return syntax_size(text, number);
 	case OPTION_NUMBER:
 		return syntax_number(text, number);
+	case OPTION_TIME:
+		return syntax_time(text, number);
+	case OPTION_RATE:
+		return syntax_rate(text, number);
 	case OPTION_FLAG:
 		error = syntax_flag(text, &flag);
 		*number = (uint64_t)flag;
@@ -99,6 +149,8 @@ static int parse(const struct option *option, const char *text,
 		return read_choice(option->choices, text, number);
 	case OPTION_PATH:
 		return read_path(option->choices, text, number);
+	case OPTION_LIST:
+		return read_list(option->choices, text, number);
 	}
 	return -EINVAL;
 }
@@ -109,6 +161,8 @@ static int fail_value(const struct option *option, const char *text,
 	static const char *const words[] = {
 		[OPTION_SIZE] = "a size: digits, then K M G T P or E if wanted",
 		[OPTION_NUMBER] = "a number",
+		[OPTION_TIME] = "a time: digits, then us, ms or s",
+		[OPTION_RATE] = "a probability, such as 0.01 or 1%",
 		[OPTION_FLAG] = "yes or no",
 		[OPTION_NAME] = "a name: 1 to 63 letters, digits and . _ - :",
 	};
@@ -123,8 +177,7 @@ static int fail_value(const struct option *option, const char *text,
 				   OPTION_PATH_MAX);
 	return failure_set(failure, SYMBOL_ARG, 0, option->name,
 			   "%s=%s is not %s", option->name, text,
-			   option->type == OPTION_CHOICE ? choices
-							 : words[option->type]);
+			   has_choices(option) ? choices : words[option->type]);
 }
 
 void option_format(const struct option *option, char *text, size_t size,
@@ -132,6 +185,10 @@ void option_format(const struct option *option, char *text, size_t size,
 {
 	if (option->type == OPTION_SIZE)
 		syntax_format_size(text, size, number);
+	else if (option->type == OPTION_TIME)
+		syntax_format_time(text, size, number);
+	else if (option->type == OPTION_RATE)
+		syntax_format_rate(text, size, number);
 	else
 		snprintf(text, size, "%llu", (unsigned long long)number);
 }
@@ -150,7 +207,18 @@ static int fail_range(const struct option *option, const char *text,
 
 int option_has_range(const struct option *option)
 {
-	return option->type == OPTION_SIZE || option->type == OPTION_NUMBER;
+	return option->type == OPTION_SIZE || option->type == OPTION_NUMBER ||
+	       option->type == OPTION_TIME || option->type == OPTION_RATE;
+}
+
+int option_is_default(const struct option *option,
+		      const struct option_value *value)
+{
+	uint64_t number;
+
+	return option->fallback &&
+	       parse(option, option->fallback, &number) == 0 &&
+	       number == value->number;
 }
 
 int option_read(const struct option *option, struct option_value *value,

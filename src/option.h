@@ -14,17 +14,20 @@
 enum option_type {
 	OPTION_SIZE, /* bytes, with a K M G T P E suffix */
 	OPTION_NUMBER,
+	OPTION_TIME,   /* microseconds, with us, ms or s */
+	OPTION_RATE,   /* a probability in billionths: 0.01 or 1% */
 	OPTION_FLAG,   /* yes or no */
 	OPTION_NAME,   /* letters, digits and . _ - : at most 63 of them */
 	OPTION_CHOICE, /* one of choices; its index is the number */
 	OPTION_PATH,   /* from the root, or one of choices if it has some */
+	OPTION_LIST,   /* all, or some of choices: a bit for each */
 };
 
 struct option {
 	const char *name;
 	enum option_type type;
 	const char *fallback; /* the default, as it would be typed, or NULL */
-	uint64_t min, max;    /* of sizes and numbers, both included */
+	uint64_t min, max;    /* where it has a range, both included */
 	int required;
 	const char *const *choices; /* ends with NULL */
 	const char *help;
@@ -32,15 +35,14 @@ struct option {
 
 #define OPTION_SIZE_MAX (7ULL << 60) /* what a disk can have, rounded */
 
-#define OPTION_MAX 16 /* options in one table */
+#define OPTION_MAX 32 /* options in one table */
 
 #define OPTION_IS_PATH	UINT64_MAX
 #define OPTION_PATH_MAX 400 /* bytes */
 
 struct option_value {
 	int given;
-	uint64_t number;  /* of sizes, numbers, flags and choices; for a path
-			     OPTION_IS_PATH */
+	uint64_t number;  /* what the type says; for a path OPTION_IS_PATH */
 	const char *text; /* as typed; not owned */
 };
 
@@ -69,16 +71,20 @@ int option_check_required(const struct option *table,
 			  const struct option_value *values,
 			  struct failure *failure);
 
-/* Whether min and max mean something for it: sizes and numbers. */
+/* Whether min and max mean something for it. */
 int option_has_range(const struct option *option);
+
+/* Whether the value says the same as the option's default. */
+int option_is_default(const struct option *option,
+		      const struct option_value *value);
 
 /* Write a number as this option would be typed: 64M or 128. */
 void option_format(const struct option *option, char *text, size_t size,
 		   uint64_t number);
 
 /*
- * What can stand there, as help shows it: SIZE, N, yes|no, NAME or the choices
- * with | between them.
+ * What can stand there, as help shows it: SIZE, N, TIME, RATE, yes|no, NAME,
+ * the choices with | between them, or all|CHOICE,CHOICE...
  */
 void option_format_type(const struct option *option, char *text, size_t size);
 

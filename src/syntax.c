@@ -290,6 +290,71 @@ int syntax_number(const char *text, uint64_t *value)
 	return 0;
 }
 
+int syntax_time(const char *text, uint64_t *value)
+{
+	static const struct {
+		const char *name;
+		uint64_t length;
+	} time_units[] = { { "us", 1 }, { "ms", 1000 }, { "s", 1000000 } };
+	const char *end;
+	uint64_t number;
+	int error, i;
+
+	error = read_digits(text, &number, &end);
+	if (error)
+		return error;
+	*value = 0;
+	if (number == 0 && *end == '\0')
+		return 0;
+	for (i = 0; i < 3; i++) {
+		if (strcmp(end, time_units[i].name) != 0)
+			continue;
+		if (number > UINT64_MAX / time_units[i].length)
+			return -ERANGE;
+		*value = number * time_units[i].length;
+		return 0;
+	}
+	return -EINVAL;
+}
+
+/* What stands behind a decimal point, in billionths. */
+static int read_fraction(const char *text, uint64_t *value, const char **end)
+{
+	uint64_t unit = SYNTAX_RATE_ONE;
+	const char *at;
+
+	*value = 0;
+	for (at = text; isdigit((unsigned char)*at); at++) {
+		unit /= 10;
+		if (unit == 0)
+			return -EINVAL;
+		*value += unit * (uint64_t)(*at - '0');
+	}
+	*end = at;
+	return at == text ? -EINVAL : 0;
+}
+
+int syntax_rate(const char *text, uint64_t *value)
+{
+	uint64_t whole, fraction = 0, divisor;
+	const char *end;
+	int error;
+
+	error = read_digits(text, &whole, &end);
+	if (!error && *end == '.')
+		error = read_fraction(end + 1, &fraction, &end);
+	if (error)
+		return error;
+	divisor = *end == '%' ? 100 : 1;
+	end += divisor == 100;
+	if (*end != '\0' || fraction % divisor)
+		return -EINVAL;
+	if (whole > divisor || (whole == divisor && fraction))
+		return -ERANGE;
+	*value = (whole * SYNTAX_RATE_ONE + fraction) / divisor;
+	return 0;
+}
+
 int syntax_flag(const char *text, int *value)
 {
 	static const char *const words[] = { "no",    "yes",  "off", "on",
@@ -452,4 +517,33 @@ void syntax_format_size(char *buffer, size_t size, uint64_t bytes)
 	else
 		snprintf(buffer, size, "%llu%c", (unsigned long long)bytes,
 			 units[unit]);
+}
+
+void syntax_format_time(char *buffer, size_t size, uint64_t time)
+{
+	const char *unit = "us";
+
+	if (time && time % 1000 == 0) {
+		time /= 1000;
+		unit = "ms";
+		if (time % 1000 == 0) {
+			time /= 1000;
+			unit = "s";
+		}
+	}
+	snprintf(buffer, size, "%llu%s", (unsigned long long)time,
+		 time ? unit : "");
+}
+
+void syntax_format_rate(char *buffer, size_t size, uint64_t rate)
+{
+	char fraction[12];
+	int digits = 9;
+
+	snprintf(fraction, sizeof(fraction), "%09u",
+		 (unsigned)(rate % SYNTAX_RATE_ONE));
+	while (digits && fraction[digits - 1] == '0')
+		digits--;
+	snprintf(buffer, size, "%u%s%.*s", (unsigned)(rate / SYNTAX_RATE_ONE),
+		 digits ? "." : "", digits, fraction);
 }

@@ -47,6 +47,21 @@ int syntax_size(const char *text, uint64_t *value);
 /* A plain decimal number, with the errors of syntax_size(). */
 int syntax_number(const char *text, uint64_t *value);
 
+/*
+ * A time in microseconds: digits, then us, ms or s; or just 0. The errors are
+ * those of syntax_size().
+ */
+int syntax_time(const char *text, uint64_t *value);
+
+/*
+ * A probability in billionths: a decimal fraction such as 0.01, or 1%, with at
+ * most 9 digits behind the point (7 of a percentage). The errors are those of
+ * syntax_size(); above 1 is -ERANGE.
+ */
+int syntax_rate(const char *text, uint64_t *value);
+
+#define SYNTAX_RATE_ONE 1000000000u /* what always happens */
+
 /* yes, no, on, off, true, false, 1, 0. Returns 0 or -EINVAL. */
 int syntax_flag(const char *text, int *value);
 
@@ -65,5 +80,9 @@ size_t syntax_quote_text(char *buffer, size_t size, const char *text);
 
 /* Format bytes as the shortest exact size, 64M or 1000; at least 24 bytes. */
 void syntax_format_size(char *buffer, size_t size, uint64_t bytes);
+
+/* The same for a time, 5ms or 1500us, and a probability, 0.25. */
+void syntax_format_time(char *buffer, size_t size, uint64_t time);
+void syntax_format_rate(char *buffer, size_t size, uint64_t rate);
 
 #endif

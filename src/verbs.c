@@ -36,8 +36,7 @@ static const char *first_word(const struct request *request)
 	return NULL;
 }
 
-/* Returns NULL when the request has been answered with an error. */
-static struct device *find_device(struct request *request)
+struct device *verb_find_device(struct request *request)
 {
 	const struct option_value *id = &request->values[VERB_DEVICE_ID];
 	const struct option_value *name = &request->values[VERB_DEVICE_NAME];
@@ -103,6 +102,23 @@ int verb_list(struct request *request)
 	return 0;
 }
 
+static void print_layer(struct request *request, const struct target *target)
+{
+	char more[100];
+
+	target->ops->describe(target, more, sizeof(more));
+	request_print(request, "layer name=%s%s", target->ops->name, more);
+}
+
+static void print_layers(struct request *request, const struct layers *layers)
+{
+	int i;
+
+	for (i = 0; i < LAYER_KINDS; i++)
+		if (layers->layer[i])
+			print_layer(request, &layers->layer[i]->target);
+}
+
 static void print_queue(struct request *request, const struct queue *queue)
 {
 	const struct io_port *port = &queue->port;
@@ -125,7 +141,7 @@ static void print_queue(struct request *request, const struct queue *queue)
 
 int verb_show(struct request *request)
 {
-	const struct device *device = find_device(request);
+	const struct device *device = verb_find_device(request);
 	char words[2 * SYNTAX_LINE_MAX];
 	unsigned first = (unsigned)request->cursor, i;
 
@@ -135,6 +151,7 @@ int verb_show(struct request *request)
 		print_device(request, device);
 		syntax_quote_text(words, sizeof(words), device->spec.words);
 		request_print(request, "config text=%s", words);
+		print_layers(request, &device->spec.layers);
 	}
 	for (i = first; i < device->open_queues; i++) {
 		if (i == first + LIST_TURN) {
@@ -163,7 +180,7 @@ static void on_deleted(void *context, struct device *device,
 
 int verb_del(struct request *request)
 {
-	struct device *device = find_device(request);
+	struct device *device = verb_find_device(request);
 	struct failure failure;
 
 	if (device &&

@@ -4,10 +4,13 @@
 
 #include "option.h"
 
+struct device;
 struct request;
+struct syntax_line;
 
-/* Indexes into the options of del, show and shutdown. */
+/* Indexes into the options of del, set, show and shutdown. */
 enum { VERB_DEVICE_ID, VERB_DEVICE_NAME, VERB_DEL_FORCE };
+enum { VERB_SET_LAYERS = VERB_DEVICE_NAME + 1 };
 enum { VERB_SHUTDOWN_FORCE, VERB_SHUTDOWN_TIMEOUT };
 enum { VERB_UPGRADE_PROGRAM, VERB_UPGRADE_FORCE };
 
@@ -18,6 +21,7 @@ int verb_help(struct request *request);
 int verb_list(struct request *request);
 int verb_on_error(struct request *request);
 int verb_ping(struct request *request);
+int verb_set(struct request *request);
 int verb_show(struct request *request);
 int verb_shutdown(struct request *request);
 int verb_targets(struct request *request);
@@ -26,5 +30,22 @@ int verb_version(struct request *request);
 
 /* The options that `add` takes for every target. */
 extern const struct option verb_add_options[];
+
+/*
+ * The device that a request names by id=, name= or a bare word. Returns NULL
+ * when the request has been answered with an error.
+ */
+struct device *verb_find_device(struct request *request);
+
+/* The line in its one canonical form, to be freed; NULL without memory. */
+char *verb_join_words(const struct syntax_line *line);
+
+/*
+ * Read a whole `add` again; its layers' values, LAYER_OPTIONS of them, point
+ * nowhere afterwards but have their numbers. Returns 0, or -1 with *failure
+ * filled.
+ */
+int verb_read_layers(const char *words, struct option_value *layers,
+		     struct failure *failure);
 
 #endif

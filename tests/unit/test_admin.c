@@ -1288,6 +1288,112 @@ static void test_many_queues(void **state)
 	assert_int_equal(count_text(client, "OK"), 2);
 }
 
+/* Faults are changed all or none, and the add line says what they are. */
+static void test_set(void **state)
+{
+	struct client *client = greeted();
+
+	(void)state;
+	ask(client, "add null name=n size=1M error-every=3 ro=yes", "OK *\n");
+	ask(client, "show n",
+	    "dev *\nconfig text=\"add null name=n size=1M error-every=3 "
+	    "ro=yes\"\nlayer name=error failed=0\nqueue *\nOK *\n");
+	ask(client, "set n error-every=5 delay-time=2ms delay-op=read,write",
+	    "OK id=0\n");
+	assert_string_equal(fake.last[MESSAGE_NOTE].text,
+			    "add null name=n size=1M ro=yes error-every=5 "
+			    "delay-time=2ms delay-op=read,write");
+	ask(client, "show n",
+	    "dev *\nconfig text=\"add null name=n size=1M ro=yes error-every=5 "
+	    "delay-time=2ms delay-op=read,write\"\nlayer name=error *\n"
+	    "layer name=delay delayed=0 waiting=0\nqueue *\nOK *\n");
+	/* A device is what its line says: the old one is another command. */
+	ask(client, "add null name=n size=1M error-every=3 ro=yes",
+	    "ERR exists *\n");
+	ask(client, "set id=0 error-every=0 delay-time=0ms delay-op=all",
+	    "OK id=0\n");
+	ask(client, "show n",
+	    "dev *\nconfig text=\"add null name=n size=1M ro=yes\"\n*OK *\n");
+}
+
+static void test_set_mistakes(void **state)
+{
+	static const char *const wrong[][2] = {
+		{ "set", "ERR arg *\n" },
+		{ "set 0", "ERR arg *help set*\n" },
+		{ "set 9 error-every=1", "ERR notfound *\n" },
+		{ "set error-every=1", "ERR arg *\n" },
+		{ "set 0 1 error-every=1", "ERR arg *\n" },
+		{ "set 0 error-every=1 size=2M", "ERR unknown * arg=size*\n" },
+		{ "set 0 error-every=1 error-rate=2",
+		  "ERR range * arg=error-rate*\n" },
+		{ "set 0 error-every=1 error-every=2", "ERR arg *twice*\n" },
+		{ "set 0 error-every=1 error-op=none",
+		  "ERR arg * arg=error-op*\n" },
+		{ "set 0 error-every=1 delay-time=1s delay-max=1ms",
+		  "ERR range * arg=delay-max*\n" },
+	};
+	struct client *client = greeted();
+	unsigned i;
+
+	(void)state;
+	ask(client, "add null delay-time=5ms", "OK id=0 *\n");
+	for (i = 0; i < COUNT(wrong); i++) {
+		ask(client, wrong[i][0], wrong[i][1]);
+		assert_int_equal(fake.count[MESSAGE_NOTE], 1);
+	}
+	/* With the value that it has. */
+	ask(client, "set 0 delay-max=1ms", "ERR range * arg=delay-max*\n");
+	ask(client, "show 0",
+	    "dev *\nconfig text=\"add null delay-time=5ms\"*");
+	ask(client, "add null error-every=-1", "ERR range *\n");
+	ask(client, "add null delay-time=2ms delay-max=1ms", "ERR range *\n");
+	assert_int_equal(fake_host.devices.count, 1);
+}
+
+/* OK is said when the keeper has it, and nothing has changed if it has not. */
+static void test_set_is_noted(void **state)
+{
+	struct client *client = greeted(), *other = greeted();
+
+	(void)state;
+	ask(client, "add null", "OK id=0 *\n");
+	fake.hold[MESSAGE_NOTE] = 1;
+	ask(client, "set 0 error-every=1", "");
+	ask(other, "set 0 error-every=2", "ERR busy *\n");
+	ask(other, "add null id=0", "ERR exists *\n");
+	fake_release(MESSAGE_NOTE);
+	expect(client, "OK id=0\n");
+	fake.result[MESSAGE_NOTE] = -ENOMEM;
+	ask(client, "set 0 error-every=2", "ERR limit *errno=ENOMEM*\n");
+	ask(client, "show 0", "dev *\nconfig text=\"add null error-every=1\"*");
+	fake.result[MESSAGE_NOTE] = 0;
+	fake.hold[MESSAGE_NOTE] = 1;
+	ask(client, "set 0 error-every=3", "");
+	fake_end_keeper();
+	command_keeper_gone(&fake_host);
+	fake_serve();
+	expect(client, "ERR state text=\"*keeper*\"*\n");
+	ask(client, "show 0", "dev *\nconfig text=\"add null error-every=1\"*");
+}
+
+/* The add line stays one that can be read again. */
+static void test_set_too_long(void **state)
+{
+	struct client *client = greeted();
+	char text[SYNTAX_LINE_MAX + 1];
+
+	(void)state;
+	snprintf(text, sizeof(text), "add null error-rate=0.1 size=1M id=");
+	while (strlen(text) < SYNTAX_LINE_MAX - 3)
+		add_text(text, sizeof(text), "0");
+	add_text(text, sizeof(text), "7");
+	ask(client, text, "OK id=7 *\n");
+	ask(client, "set 7 error-rate=0.2", "OK id=7\n");
+	ask(client, "set 7 error-every=2", "ERR limit *4096 bytes*\n");
+	ask(client, "set 7 error-rate=0 error-every=2", "OK id=7\n");
+}
+
 static void test_del(void **state)
 {
 	struct client *client = greeted();
@@ -1600,6 +1706,10 @@ int main(void)
 		TEST(test_show),
 		TEST(test_show_nobody),
 		TEST(test_many_queues),
+		TEST(test_set),
+		TEST(test_set_mistakes),
+		TEST(test_set_is_noted),
+		TEST(test_set_too_long),
 		TEST(test_del),
 		TEST(test_features),
 		TEST(test_help),

@@ -45,7 +45,17 @@ static void close_target(struct target *target)
 	free(target);
 }
 
+static unsigned submits; /* requests that reached a target */
+
+static void submit_target(struct target *target, struct io *io)
+{
+	(void)target;
+	(void)io;
+	submits++;
+}
+
 static const struct target_ops test_ops = { .name = "test",
+					    .submit = submit_target,
 					    .release = release_target,
 					    .close = close_target };
 
@@ -164,7 +174,7 @@ static int start(void **state)
 	(void)state;
 	fake_start();
 	set->on_empty = on_empty;
-	empties = targets = pieces = 0;
+	empties = targets = pieces = submits = 0;
 	memset(&added, 0, sizeof(added));
 	memset(&deleted, 0, sizeof(deleted));
 	calloc_fails = 0;
@@ -1363,6 +1373,233 @@ static void test_send_fails(void **state)
 	assert_null(device_find(set, 5));
 }
 
+/* ---- layers ---- */
+
+static struct option_value values[LAYER_OPTIONS];
+
+static void want_layer(int which, uint64_t number)
+{
+	option_defaults(layer_options, values);
+	values[which].number = number;
+}
+
+/*
+ * The kernel's first requests, and those of a dead server, go past them: the
+ * commands that make the device live wait for these.
+ */
+static void test_layers_when_live(void **state)
+{
+	struct device_spec spec = new_spec(DEVICE_ID_ANY);
+	struct failure failure;
+	struct device *device;
+
+	(void)state;
+	fake.features = FAKE_FEATURES_OLD;
+	fake.hold[MESSAGE_TIMEOUT] = 1;
+	want_layer(DELAY_TIME, 1000);
+	assert_int_equal(
+		layers_put_on(&spec.layers, test_loop, spec.target, values), 0);
+	assert_int_equal(device_add(set, &spec, on_done, &added, &failure), 0);
+	fake_serve();
+	device = set->first;
+	assert_int_equal(device->step, DEVICE_TIMEOUT);
+	/* Nor does it matter when they were put on. */
+	want_layer(ERROR_RATE, 1);
+	assert_int_equal(device_put_on(device, values), 0);
+	assert_ptr_equal(device->queues[0].target, spec.target);
+	fake_release(MESSAGE_TIMEOUT);
+	expect_told(&added, SYMBOL_NONE, NULL);
+	assert_ptr_equal(device->queues[0].target,
+			 &device->spec.layers.layer[LAYER_DELAY]->target);
+	assert_ptr_equal(device->queues[1].target, device->queues[0].target);
+}
+
+static void test_layer_of_a_live_device(void **state)
+{
+	struct device *device = add_quietly();
+
+	(void)state;
+	assert_ptr_equal(device->queues[1].target, device->spec.target);
+	want_layer(ERROR_RATE, 1);
+	assert_int_equal(device_put_on(device, values), 0);
+	assert_ptr_equal(device->queues[1].target,
+			 &device->spec.layers.layer[LAYER_ERROR]->target);
+	calloc_fails = 1;
+	want_layer(DELAY_TIME, 1);
+	assert_int_equal(device_put_on(device, values), -ENOMEM);
+	assert_ptr_equal(device->queues[1].target,
+			 &device->spec.layers.layer[LAYER_ERROR]->target);
+}
+
+/* A request that the device keeps for an hour. */
+static struct device *add_slow(void)
+{
+	static struct io io = { .op = IO_READ, .length = 4096 };
+	struct device *device = add_quietly();
+
+	want_layer(DELAY_TIME, 3600000000ull);
+	values[DELAY_TIME].given = 1;
+	assert_int_equal(device_put_on(device, values), 0);
+	layers_change(&device->spec.layers, values, values);
+	target_submit(device->queues[0].target, &io);
+	settle();
+	assert_int_equal(submits, 0);
+	return device;
+}
+
+/* By force it is let go, or STOP would wait for it. */
+static void test_force_lets_go(void **state)
+{
+	(void)state;
+	fake.hold[MESSAGE_STOP] = 1;
+	begin_delete(add_slow(), 1);
+	fake_serve();
+	assert_int_equal(submits, 1);
+	fake_release(MESSAGE_STOP);
+	expect_told(&deleted, SYMBOL_NONE, NULL);
+}
+
+static void test_delete_all_lets_go(void **state)
+{
+	(void)state;
+	fake.hold[MESSAGE_STOP] = 1;
+	add_slow();
+	device_delete_all(set);
+	fake_serve();
+	assert_int_equal(submits, 1);
+	fake_release(MESSAGE_STOP);
+	expect_gone();
+}
+
+/* Also one that is being deleted already. */
+static void test_delete_waits(void **state)
+{
+	(void)state;
+	fake.hold[MESSAGE_STOP] = 1;
+	begin_delete(add_slow(), 0);
+	fake_serve();
+	fake_pass_time(1);
+	assert_int_equal(submits, 0);
+	device_delete_all(set);
+	fake_serve();
+	assert_int_equal(submits, 1);
+	fake_release(MESSAGE_STOP);
+	expect_told(&deleted, SYMBOL_NONE, NULL);
+}
+
+/* ---- another command for a live device ---- */
+
+static void begin_note(struct device *device, const char *words)
+{
+	struct failure failure;
+
+	assert_int_equal(device_note(device, strdup(words), on_done, &added,
+				     &failure),
+			 0);
+}
+
+static void test_note_again(void **state)
+{
+	struct device *device = add_quietly();
+
+	(void)state;
+	fake.hold[MESSAGE_NOTE] = 1;
+	begin_note(device, "add test delay-time=1s");
+	fake_serve();
+	fake_expect("NOTE");
+	assert_int_equal(added.count, 0);
+	assert_string_equal(device_state(device), "live");
+	assert_string_equal(device->spec.words, "add test");
+	fake_release(MESSAGE_NOTE);
+	expect_told(&added, SYMBOL_NONE, NULL);
+	assert_string_equal(device->spec.words, "add test delay-time=1s");
+	assert_string_equal(fake.last[MESSAGE_NOTE].text,
+			    "add test delay-time=1s");
+	assert_int_equal(fake.last[MESSAGE_NOTE].number, 1);
+	assert_int_equal(device->step, DEVICE_LIVE);
+	begin_delete(device, 0);
+	fake_serve();
+	expect_told(&deleted, SYMBOL_NONE, NULL);
+	expect_gone();
+}
+
+static void test_note_again_fails(void **state)
+{
+	struct device *device = add_quietly();
+
+	(void)state;
+	fake.result[MESSAGE_NOTE] = -ENOMEM;
+	begin_note(device, "add test delay-time=1s");
+	fake_serve();
+	expect_told(&added, SYMBOL_LIMIT, "note the change");
+	assert_string_equal(device->spec.words, "add test");
+	assert_int_equal(device->step, DEVICE_LIVE);
+}
+
+/* One thing after the other. */
+static void test_note_while_busy(void **state)
+{
+	struct device *device = add_quietly();
+	struct failure failure;
+
+	(void)state;
+	fake.hold[MESSAGE_NOTE] = fake.hold[MESSAGE_STOP] = 1;
+	begin_note(device, "add test 1");
+	assert_int_equal(device_note(device, strdup("add test 2"), on_done,
+				     &deleted, &failure),
+			 -1);
+	assert_int_equal(failure.symbol, SYMBOL_BUSY);
+	assert_non_null(strstr(failure.text, "changing"));
+	assert_int_equal(device_delete(device, 1, on_done, &deleted, &failure),
+			 -1);
+	assert_int_equal(failure.symbol, SYMBOL_BUSY);
+	fake_serve();
+	fake_release(MESSAGE_NOTE);
+	assert_string_equal(device->spec.words, "add test 1");
+	begin_delete(device, 1);
+	assert_int_equal(device_note(device, strdup("add test 2"), on_done,
+				     &added, &failure),
+			 -1);
+	assert_int_equal(failure.symbol, SYMBOL_BUSY);
+	fake_serve();
+	fake_release(MESSAGE_STOP);
+	assert_int_equal(deleted.count, 1);
+	expect_gone();
+}
+
+static void test_delete_all_in_note(void **state)
+{
+	struct device *device = add_quietly();
+
+	(void)state;
+	fake.hold[MESSAGE_NOTE] = 1;
+	begin_note(device, "add test 1");
+	fake_serve();
+	device_delete_all(set);
+	fake_serve();
+	fake_expect("NOTE");
+	fake_release(MESSAGE_NOTE);
+	fake_expect(DELETED);
+	expect_told(&added, SYMBOL_NONE, NULL);
+	expect_gone();
+	assert_int_equal(empties, 1);
+}
+
+static void test_keeper_gone_in_note(void **state)
+{
+	struct device *device = add_quietly();
+
+	(void)state;
+	fake.hold[MESSAGE_NOTE] = 1;
+	begin_note(device, "add test 1");
+	fake_serve();
+	fake_end_keeper();
+	device_keeper_gone(set);
+	expect_told(&added, SYMBOL_STATE, "keeper");
+	assert_string_equal(device_state(device), "live");
+	assert_string_equal(device->spec.words, "add test");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -1444,6 +1681,16 @@ int main(void)
 		TEST(test_keeper_gone_in_try_stop),
 		TEST(test_keeper_gone_while_live),
 		TEST(test_send_fails),
+		TEST(test_layers_when_live),
+		TEST(test_layer_of_a_live_device),
+		TEST(test_force_lets_go),
+		TEST(test_delete_all_lets_go),
+		TEST(test_delete_waits),
+		TEST(test_note_again),
+		TEST(test_note_again_fails),
+		TEST(test_note_while_busy),
+		TEST(test_delete_all_in_note),
+		TEST(test_keeper_gone_in_note),
 #undef TEST
 	};
 

@@ -4,10 +4,13 @@
 
 #include "option.h"
 #include "support.h"
+#include "syntax.h"
 #include "target.h"
 #include "verbs.h"
 
-enum { SIZE, DEPTH, RO, NAME, PLAIN };
+enum { SIZE, DEPTH, RO, NAME, PLAIN, TIME, RATE, KIND, SOME };
+
+static const char *const kinds[] = { "hot", "cold", "warm", NULL };
 
 static const struct option table[] = {
 	[SIZE] = { .name = "size",
@@ -32,6 +35,26 @@ static const struct option table[] = {
 		    .fallback = "72M",
 		    .max = OPTION_SIZE_MAX,
 		    .help = "without a limit of its own" },
+	[TIME] = { .name = "time",
+		   .type = OPTION_TIME,
+		   .fallback = "0",
+		   .max = 5000000,
+		   .help = "how long" },
+	[RATE] = { .name = "rate",
+		   .type = OPTION_RATE,
+		   .fallback = "0.5",
+		   .max = SYNTAX_RATE_ONE,
+		   .help = "how likely" },
+	[KIND] = { .name = "kind",
+		   .type = OPTION_CHOICE,
+		   .fallback = "cold",
+		   .choices = kinds,
+		   .help = "which one" },
+	[SOME] = { .name = "some",
+		   .type = OPTION_LIST,
+		   .fallback = "all",
+		   .choices = kinds,
+		   .help = "which ones" },
 	{ .name = NULL },
 };
 
@@ -171,6 +194,58 @@ static void test_name(void **state)
 	assert_int_equal(failure.symbol, SYMBOL_ARG);
 }
 
+static void test_time_and_rate(void **state)
+{
+	(void)state;
+	takes(TIME, "0", 0);
+	takes(TIME, "20us", 20);
+	takes(TIME, "5000ms", 5000000);
+	refuses(TIME, "6s", SYMBOL_RANGE);
+	assert_non_null(strstr(failure.text, "0 to 5s"));
+	refuses(TIME, "5", SYMBOL_ARG);
+	refuses(TIME, "5m", SYMBOL_ARG);
+	takes(RATE, "1%", SYNTAX_RATE_ONE / 100);
+	refuses(RATE, "1.1", SYMBOL_RANGE);
+	assert_non_null(strstr(failure.text, "0 to 1"));
+	refuses(RATE, "often", SYMBOL_ARG);
+}
+
+static void test_choices(void **state)
+{
+	char type[40];
+
+	(void)state;
+	takes(KIND, "hot", 0);
+	takes(KIND, "warm", 2);
+	refuses(KIND, "war", SYMBOL_ARG);
+	refuses(KIND, "warmer", SYMBOL_ARG);
+	refuses(KIND, "hot,cold", SYMBOL_ARG);
+	takes(SOME, "all", 7);
+	takes(SOME, "warm", 4);
+	takes(SOME, "warm,hot,warm", 5);
+	refuses(SOME, "warm,", SYMBOL_ARG);
+	refuses(SOME, ",warm", SYMBOL_ARG);
+	refuses(SOME, "warm,,hot", SYMBOL_ARG);
+	refuses(SOME, "warm,all", SYMBOL_ARG);
+	refuses(SOME, "wa", SYMBOL_ARG);
+	option_format_type(&table[KIND], type, sizeof(type));
+	assert_string_equal(type, "hot|cold|warm");
+	option_format_type(&table[SOME], type, sizeof(type));
+	assert_string_equal(type, "all|hot,cold,warm");
+}
+
+static void test_is_default(void **state)
+{
+	(void)state;
+	assert_true(option_is_default(&table[RATE], &values[RATE]));
+	takes(RATE, "50%", SYNTAX_RATE_ONE / 2);
+	assert_true(option_is_default(&table[RATE], &values[RATE]));
+	takes(RATE, "0.51", 510000000);
+	assert_false(option_is_default(&table[RATE], &values[RATE]));
+	/* What has no default never is. */
+	assert_false(option_is_default(&table[SIZE], &values[SIZE]));
+}
+
 /* What the message says can be typed: a number has no suffix. */
 static void test_range_message(void **state)
 {
@@ -266,6 +341,9 @@ int main(void)
 		cmocka_unit_test_setup(test_malformed, start),
 		cmocka_unit_test_setup(test_flag, start),
 		cmocka_unit_test_setup(test_name, start),
+		cmocka_unit_test_setup(test_time_and_rate, start),
+		cmocka_unit_test_setup(test_choices, start),
+		cmocka_unit_test_setup(test_is_default, start),
 		cmocka_unit_test_setup(test_range_message, start),
 		cmocka_unit_test_setup(test_twice, start),
 		cmocka_unit_test_setup(test_required, start),

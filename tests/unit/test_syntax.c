@@ -836,6 +836,80 @@ static void test_noise(void **state)
 	}
 }
 
+static void takes_time(const char *text, uint64_t us, const char *again)
+{
+	uint64_t value = 77;
+	char buffer[32];
+
+	assert_int_equal(syntax_time(text, &value), 0);
+	assert_true(value == us);
+	syntax_format_time(buffer, sizeof(buffer), value);
+	assert_string_equal(buffer, again);
+	assert_int_equal(syntax_time(buffer, &value), 0);
+	assert_true(value == us);
+}
+
+static void test_times(void **state)
+{
+	static const char *const bad[] = { "",	   "5",	  "1.5s", "5m",
+					   "5sec", "5 s", "ms",	  "5S" };
+	uint64_t value;
+	unsigned i;
+
+	(void)state;
+	takes_time("0", 0, "0");
+	takes_time("0ms", 0, "0");
+	takes_time("1us", 1, "1us");
+	takes_time("1500us", 1500, "1500us");
+	takes_time("3000us", 3000, "3ms");
+	takes_time("60000ms", 60000000, "60s");
+	takes_time("18446744073709s", 18446744073709000000ULL,
+		   "18446744073709s");
+	for (i = 0; i < COUNT(bad); i++)
+		assert_int_equal(syntax_time(bad[i], &value), -EINVAL);
+	assert_int_equal(syntax_time("18446744073710s", &value), -ERANGE);
+	assert_int_equal(syntax_time("-1s", &value), -ERANGE);
+}
+
+static void takes_rate(const char *text, uint64_t billionths, const char *again)
+{
+	uint64_t value = 77;
+	char buffer[32];
+
+	assert_int_equal(syntax_rate(text, &value), 0);
+	assert_true(value == billionths);
+	syntax_format_rate(buffer, sizeof(buffer), value);
+	assert_string_equal(buffer, again);
+}
+
+static void test_rates(void **state)
+{
+	static const char *const bad[] = {
+		"",	 ".5", "1.", "0.",  "5%%",	   "0,5",	  "0x1",
+		"0.1e2", "%",  "a",  "1%.", "0.00000001%", "0.0000000001"
+	};
+	static const char *const out[] = { "2",	   "1.000000001",
+					   "101%", "100.01%",
+					   "-1",   "99999999999999999999999" };
+	uint64_t value;
+	unsigned i;
+
+	(void)state;
+	takes_rate("0", 0, "0");
+	takes_rate("1", SYNTAX_RATE_ONE, "1");
+	takes_rate("1.0", SYNTAX_RATE_ONE, "1");
+	takes_rate("100%", SYNTAX_RATE_ONE, "1");
+	takes_rate("1%", 10000000, "0.01");
+	takes_rate("0.01", 10000000, "0.01");
+	takes_rate("12.5%", 125000000, "0.125");
+	takes_rate("0.000000001", 1, "0.000000001");
+	takes_rate("0.0000001%", 1, "0.000000001");
+	for (i = 0; i < COUNT(bad); i++)
+		assert_int_equal(syntax_rate(bad[i], &value), -EINVAL);
+	for (i = 0; i < COUNT(out); i++)
+		assert_int_equal(syntax_rate(out[i], &value), -ERANGE);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -857,6 +931,8 @@ int main(void)
 		cmocka_unit_test(test_value),
 		cmocka_unit_test(test_sizes),
 		cmocka_unit_test(test_numbers),
+		cmocka_unit_test(test_times),
+		cmocka_unit_test(test_rates),
 		cmocka_unit_test(test_flags),
 		cmocka_unit_test(test_quote),
 		cmocka_unit_test(test_quote_controls),

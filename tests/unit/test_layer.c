@@ -1,0 +1,626 @@
+/* Layers: which requests fail, how long others are kept, and never for good. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fakering.h"
+#include "layer.h"
+
+#define DEPTH 256
+
+/* ---- memory that runs out ---- */
+
+static int calloc_fails;
+
+void *__real_calloc(size_t count, size_t size);
+void *__wrap_calloc(size_t count, size_t size);
+
+void *__wrap_calloc(size_t count, size_t size)
+{
+	return calloc_fails ? NULL : __real_calloc(count, size);
+}
+
+/* ---- a target that answers at once, and remembers the order ---- */
+
+static uint16_t served[4096];
+static unsigned serves;
+
+static void submit(struct target *target, struct io *io)
+{
+	(void)target;
+	served[serves++ % COUNT(served)] = io->tag;
+	io_done(io, 0);
+}
+
+static const struct target_ops ops = { .name = "test", .submit = submit };
+static struct target bottom = { &ops };
+
+/* ---- requests ---- */
+
+static struct io_port port;
+static struct io ios[DEPTH];
+static struct layers layers;
+
+/* One request; it must be answered now or later. */
+static void request(uint16_t tag, uint8_t op, uint64_t offset, uint32_t length)
+{
+	struct io *io = &ios[tag];
+
+	assert_false(io->owned);
+	io->port = &port;
+	io->tag = tag;
+	io->op = op;
+	io->offset = offset;
+	io->length = length;
+	io_begin(io);
+	target_submit(layers_top(&layers, &bottom), io);
+}
+
+static void read_block(uint16_t tag)
+{
+	request(tag, IO_READ, 4096ull * tag, 4096);
+}
+
+/* The last answer was this errno, or 0. */
+static int last_error(void)
+{
+	int32_t result = fake_ring.put[fake_ring.put_count - 1].command.result;
+
+	return result < 0 ? -result : 0;
+}
+
+/* How many of so many reads fail. */
+static unsigned failures(unsigned count)
+{
+	uint64_t before = port.errors;
+
+	/* The fake ring does not forget by itself. */
+	fake_ring.put_count = fake_ring.submitted = 0;
+	while (count--)
+		read_block(0);
+	return (unsigned)(port.errors - before);
+}
+
+/* ---- values ---- */
+
+static struct failure failure;
+
+/* What an add with these options would give: "key=value key=value..." */
+static void read_values(const char *text, struct option_value *values)
+{
+	static char copy[512];
+	char *word, *rest = copy;
+	int which;
+
+	snprintf(copy, sizeof(copy), "%s", text);
+	option_defaults(layer_options, values);
+	while ((word = strtok_r(rest, " ", &rest))) {
+		which = option_find(layer_options, word, strcspn(word, "="));
+		assert_true(which >= 0);
+		if (option_read(&layer_options[which], &values[which],
+				strchr(word, '=') + 1, &failure) < 0)
+			fail_msg("%s", failure.text);
+	}
+}
+
+static void set(const char *text)
+{
+	struct option_value values[LAYER_OPTIONS];
+
+	read_values(text, values);
+	assert_int_equal(layers_check(values, &failure), 0);
+	assert_int_equal(layers_put_on(&layers, test_loop, &bottom, values), 0);
+	layers_change(&layers, values, values);
+}
+
+/* What `show` tells of a layer. */
+static const char *told(enum layer_kind kind)
+{
+	const struct target *target = &layers.layer[kind]->target;
+	static char text[100];
+
+	target->ops->describe(target, text, sizeof(text));
+	return text;
+}
+
+static int start(void **state)
+{
+	int error;
+
+	(void)state;
+	test_loop_open();
+	fake_ring_start();
+	memset(&layers, 0, sizeof(layers));
+	memset(&port, 0, sizeof(port));
+	memset(ios, 0, sizeof(ios));
+	memset(&failure, 0, sizeof(failure));
+	port.ring = ring_create(DEPTH, 0, &error);
+	serves = 0;
+	calloc_fails = 0;
+	return 0;
+}
+
+static int stop(void **state)
+{
+	(void)state;
+	layers_close(&layers);
+	ring_destroy(port.ring);
+	fake_ring_stop();
+	test_loop_close();
+	assert_false(log_has("twice"));
+	log_forget();
+	return 0;
+}
+
+/* ---- putting them on ---- */
+
+static void test_none(void **state)
+{
+	(void)state;
+	set("");
+	assert_null(layers.layer[LAYER_ERROR]);
+	assert_null(layers.layer[LAYER_DELAY]);
+	assert_ptr_equal(layers_top(&layers, &bottom), &bottom);
+	/* A place alone makes no fault, but it is kept for what may come. */
+	set("error-offset=4K");
+	assert_non_null(layers.layer[LAYER_ERROR]);
+	assert_int_equal(failures(100), 0);
+}
+
+/* Whatever comes first, a request is kept and then fails. */
+static void test_order(void **state)
+{
+	(void)state;
+	set("delay-time=1s");
+	set("error-rate=1");
+	assert_ptr_equal(layers_top(&layers, &bottom),
+			 &layers.layer[LAYER_DELAY]->target);
+	read_block(1);
+	assert_int_equal(port.owned, 1);
+	pass_time(1.1);
+	assert_int_equal(port.owned, 0);
+	assert_int_equal(last_error(), EIO);
+	assert_int_equal(serves, 0);
+}
+
+static void test_out_of_memory(void **state)
+{
+	struct option_value values[LAYER_OPTIONS];
+
+	(void)state;
+	read_values("delay-time=1s error-rate=1", values);
+	calloc_fails = 1;
+	assert_int_equal(layers_put_on(&layers, test_loop, &bottom, values),
+			 -ENOMEM);
+	assert_ptr_equal(layers_top(&layers, &bottom), &bottom);
+	read_block(1);
+	assert_int_equal(serves, 1);
+}
+
+/* One that is put on does nothing before it has values. */
+static void test_put_on_alone(void **state)
+{
+	struct option_value values[LAYER_OPTIONS];
+
+	(void)state;
+	read_values("delay-time=1s error-rate=1", values);
+	assert_int_equal(layers_put_on(&layers, test_loop, &bottom, values), 0);
+	read_block(1);
+	assert_int_equal(serves, 1);
+	assert_int_equal(port.owned, 0);
+}
+
+/* Only a layer that is spoken of changes, and counts anew. */
+static void test_change_one(void **state)
+{
+	struct option_value values[LAYER_OPTIONS], given[LAYER_OPTIONS];
+
+	(void)state;
+	set("error-every=3");
+	assert_int_equal(failures(2), 0);
+	read_values("error-every=3 delay-time=1s", values);
+	read_values("delay-time=1s", given);
+	layers_change(&layers, values, given);
+	assert_int_equal(failures(1), 1);
+	assert_int_equal(failures(2), 0);
+	read_values("error-every=3", given);
+	layers_change(&layers, values, given);
+	assert_int_equal(failures(2), 0);
+	assert_int_equal(failures(1), 1);
+}
+
+/* ---- error ---- */
+
+static void test_every(void **state)
+{
+	unsigned i;
+
+	(void)state;
+	set("error-every=4");
+	for (i = 1; i <= 20; i++)
+		assert_int_equal(failures(1), i % 4 == 0);
+	assert_int_equal(serves, 15);
+	assert_string_equal(told(LAYER_ERROR), " failed=5");
+	set("error-every=1");
+	assert_int_equal(failures(10), 10);
+	set("error-every=0");
+	assert_int_equal(failures(10), 0);
+	assert_string_equal(told(LAYER_ERROR), " failed=15");
+}
+
+static void test_count(void **state)
+{
+	(void)state;
+	set("error-every=2 error-count=3");
+	assert_int_equal(failures(5), 2);
+	assert_int_equal(failures(1), 1);
+	assert_int_equal(failures(50), 0);
+	set("error-every=2 error-count=3");
+	assert_int_equal(failures(50), 3);
+}
+
+static void test_rate(void **state)
+{
+	unsigned first, second, other;
+
+	(void)state;
+	set("error-rate=10%");
+	first = failures(2000);
+	second = failures(2000);
+	assert_true(first > 150 && first < 250);
+	assert_true(second > 150 && second < 250);
+	set("error-rate=10% error-seed=1");
+	assert_int_equal(failures(2000), first);
+	assert_int_equal(failures(2000), second);
+	set("error-rate=10% error-seed=2");
+	other = failures(2000);
+	assert_true(other > 150 && other < 250 && other != first);
+	set("error-rate=1");
+	assert_int_equal(failures(200), 200);
+	set("error-rate=0");
+	assert_int_equal(failures(200), 0);
+	/* Either is enough. */
+	set("error-rate=0.000000001 error-every=2");
+	assert_int_equal(failures(10), 5);
+}
+
+static void test_errno(void **state)
+{
+	static const struct {
+		const char *text;
+		int error;
+	} cases[] = { { "EIO", EIO },
+		      { "ENOSPC", ENOSPC },
+		      { "ETIMEDOUT", ETIMEDOUT },
+		      { "ENODATA", ENODATA },
+		      { "EILSEQ", EILSEQ },
+		      { "EREMOTEIO", EREMOTEIO },
+		      { "ENOLINK", ENOLINK },
+		      { "EOPNOTSUPP", EOPNOTSUPP } };
+	char text[80];
+	unsigned i;
+
+	(void)state;
+	for (i = 0; i < COUNT(cases); i++) {
+		snprintf(text, sizeof(text), "error-every=1 error-errno=%s",
+			 cases[i].text);
+		set(text);
+		assert_int_equal(failures(1), 1);
+		assert_int_equal(last_error(), cases[i].error);
+	}
+	assert_int_equal(layer_options[ERROR_ERRNO].choices[i] == NULL, 1);
+}
+
+/* Whether one request fails. */
+static int fails(uint8_t op, uint64_t offset, uint32_t length)
+{
+	uint64_t before = port.errors;
+
+	request(0, op, offset, length);
+	return port.errors > before;
+}
+
+static void test_op(void **state)
+{
+	static const char *const names[IO_OPS] = { "read", "write", "flush",
+						   "discard", "write-zeroes" };
+	char text[80];
+	int set_op, op;
+
+	(void)state;
+	for (set_op = 0; set_op < IO_OPS; set_op++) {
+		snprintf(text, sizeof(text), "error-every=1 error-op=%s",
+			 names[set_op]);
+		set(text);
+		for (op = 0; op < IO_OPS; op++)
+			assert_int_equal(fails((uint8_t)op, 0,
+					       op == IO_FLUSH ? 0 : 4096),
+					 op == set_op);
+	}
+	set("error-every=1 error-op=write,discard");
+	assert_true(fails(IO_WRITE, 0, 512) && fails(IO_DISCARD, 0, 512));
+	assert_false(fails(IO_READ, 0, 512) || fails(IO_FLUSH, 0, 0));
+	/* Those of another kind do not count. */
+	set("error-every=2 error-op=write");
+	assert_false(fails(IO_WRITE, 0, 512) || fails(IO_READ, 0, 512));
+	assert_true(fails(IO_WRITE, 0, 512));
+}
+
+static void test_place(void **state)
+{
+	(void)state;
+	set("error-every=1 error-offset=8K error-length=4K");
+	assert_false(fails(IO_READ, 0, 8192));
+	assert_true(fails(IO_READ, 0, 8192 + 512));
+	assert_true(fails(IO_READ, 8192, 4096));
+	assert_true(fails(IO_WRITE, 8192 + 3584, 512));
+	assert_true(fails(IO_READ, 4096, 65536));
+	assert_false(fails(IO_READ, 12288, 4096));
+	/* A flush has no place. */
+	assert_false(fails(IO_FLUSH, 0, 0));
+	set("error-every=1 error-offset=8K");
+	assert_false(fails(IO_READ, 4096, 4096));
+	assert_true(fails(IO_READ, 1ull << 50, 4096));
+	assert_false(fails(IO_FLUSH, 0, 0));
+	set("error-every=1 error-length=8K");
+	assert_true(fails(IO_READ, 7680, 512));
+	assert_false(fails(IO_READ, 8192, 512) || fails(IO_FLUSH, 0, 0));
+	set("error-every=1 error-offset=7E error-length=7E");
+	assert_true(fails(IO_READ, (7ull << 60) + 512, 512));
+	assert_false(fails(IO_READ, 0, 512));
+}
+
+/* ---- delay ---- */
+
+static void test_fixed(void **state)
+{
+	uint16_t tag;
+
+	(void)state;
+	set("delay-time=500ms");
+	for (tag = 0; tag < 10; tag++)
+		read_block(tag);
+	assert_int_equal(port.owned, 10);
+	assert_string_equal(told(LAYER_DELAY), " delayed=10 waiting=10");
+	pass_time(0.48);
+	assert_int_equal(serves, 0);
+	read_block(20);
+	pass_time(0.04);
+	assert_int_equal(serves, 10);
+	assert_int_equal(port.owned, 1);
+	/* What is answered outside of a queue's turn goes at once. */
+	assert_int_equal(fake_ring.submitted, fake_ring.put_count);
+	pass_time(0.5);
+	assert_int_equal(serves, 11);
+	assert_int_equal(port.owned, 0);
+	assert_string_equal(told(LAYER_DELAY), " delayed=11 waiting=0");
+}
+
+/* Nothing wakes up while nothing is kept. */
+static void test_idle(void **state)
+{
+	(void)state;
+	set("delay-time=10ms");
+	assert_false(ev_pending_count(test_loop));
+	assert_int_equal(ev_run(test_loop, EVRUN_ONCE), 0);
+	read_block(1);
+	assert_true(ev_run(test_loop, EVRUN_NOWAIT));
+	pass_time(0.1);
+	assert_int_equal(serves, 1);
+	assert_int_equal(ev_run(test_loop, EVRUN_ONCE), 0);
+}
+
+/* How long a request is kept, in steps of 10 ms. */
+static unsigned steps(void)
+{
+	unsigned count = 0, before = serves;
+
+	read_block(0);
+	while (serves == before) {
+		pass_time(0.01);
+		assert_true(++count < 100000);
+	}
+	return count;
+}
+
+static void test_uniform(void **state)
+{
+	unsigned seen[60] = { 0 }, first[200], i, distinct = 0;
+
+	(void)state;
+	set("delay-time=100ms delay-max=500ms");
+	for (i = 0; i < COUNT(first); i++) {
+		first[i] = steps();
+		assert_true(first[i] >= 10 && first[i] <= 51);
+		distinct += seen[first[i]]++ == 0;
+	}
+	assert_true(distinct > 30);
+	set("delay-time=100ms delay-max=500ms delay-seed=1");
+	for (i = 0; i < COUNT(first); i++)
+		assert_in_range(steps(), first[i] - 1, first[i] + 1);
+}
+
+static void test_exponential(void **state)
+{
+	unsigned i, sum = 0, most = 0, below = 0, taken;
+
+	(void)state;
+	set("delay-time=50ms delay-mean=100ms");
+	for (i = 0; i < 2000; i++) {
+		taken = steps();
+		assert_true(taken >= 5);
+		sum += taken;
+		below += taken < 5 + 7; /* the median: 69 ms */
+		if (taken > most)
+			most = taken;
+	}
+	assert_in_range(sum / 2000, 14, 17);
+	assert_in_range(below, 850, 1150);
+	assert_in_range(most, 45, 106);
+	set("delay-mean=100ms delay-max=150ms");
+	for (i = 0, most = 0; i < 300; i++) {
+		taken = steps();
+		if (taken > most)
+			most = taken;
+	}
+	assert_in_range(most, 15, 16);
+}
+
+/* The next one is always the one that is due, however many there are. */
+static void test_heap(void **state)
+{
+	uint16_t tag;
+	unsigned round, i;
+
+	(void)state;
+	set("delay-time=0 delay-max=900ms");
+	for (round = 0; round < 8; round++) {
+		for (tag = 0; tag < DEPTH; tag++)
+			if (!ios[tag].owned)
+				read_block(tag);
+		pass_time(round % 2 ? 0.3 : 2);
+	}
+	pass_time(2);
+	assert_int_equal(port.owned, 0);
+	set("delay-time=0 delay-max=900ms");
+	serves = 0;
+	for (tag = 0; tag < DEPTH; tag++)
+		read_block(tag);
+	pass_time(2);
+	assert_int_equal(serves, DEPTH);
+	for (i = 1; i < DEPTH; i++)
+		assert_true(ios[served[i - 1]].due <= ios[served[i]].due);
+}
+
+/* Many that are due at once leave others their turn. */
+static void test_turn_is_bounded(void **state)
+{
+	uint16_t tag;
+
+	(void)state;
+	set("delay-time=1s");
+	for (tag = 0; tag < DEPTH; tag++)
+		read_block(tag);
+	move_clock(2);
+	turn(1);
+	assert_in_range(serves, 1, DEPTH / 2);
+	settle();
+	assert_int_equal(serves, DEPTH);
+}
+
+static void test_delay_of_some(void **state)
+{
+	(void)state;
+	set("delay-time=1s delay-op=write delay-offset=4K");
+	request(0, IO_WRITE, 4096, 4096);
+	request(1, IO_READ, 4096, 4096);
+	request(2, IO_WRITE, 0, 4096);
+	request(3, IO_FLUSH, 0, 0);
+	assert_int_equal(port.owned, 1);
+	assert_int_equal(ios[0].owned, 1);
+	pass_time(1.1);
+	assert_int_equal(port.owned, 0);
+}
+
+/* A change is for those that come; no delay at all is for everybody. */
+static void test_change_while_kept(void **state)
+{
+	(void)state;
+	set("delay-time=2s");
+	read_block(1);
+	set("delay-time=1s");
+	read_block(2);
+	pass_time(1.1);
+	assert_int_equal(serves, 1);
+	assert_int_equal(served[0], 2);
+	set("delay-time=3600s");
+	read_block(3);
+	pass_time(1);
+	assert_int_equal(serves, 2);
+	set("delay-time=0");
+	settle();
+	assert_int_equal(serves, 3);
+	read_block(4);
+	assert_int_equal(serves, 4);
+}
+
+static void test_hurry(void **state)
+{
+	uint16_t tag;
+
+	(void)state;
+	set("delay-time=3600s");
+	for (tag = 0; tag < DEPTH; tag++)
+		read_block(tag);
+	layers_hurry(&layers);
+	settle();
+	assert_int_equal(serves, DEPTH);
+	assert_int_equal(port.owned, 0);
+	/* From now on none is kept. */
+	read_block(0);
+	assert_int_equal(port.owned, 0);
+	set("delay-time=1s");
+	read_block(0);
+	assert_int_equal(port.owned, 0);
+	layers_hurry(&layers);
+}
+
+/* A timer of one that is closed does not fire. */
+static void test_close_while_kept(void **state)
+{
+	(void)state;
+	set("delay-time=1s");
+	read_block(1);
+	layers_close(&layers);
+	pass_time(2);
+	assert_int_equal(serves, 0);
+}
+
+static void test_check(void **state)
+{
+	struct option_value values[LAYER_OPTIONS];
+
+	(void)state;
+	read_values("delay-time=5ms delay-max=4ms", values);
+	assert_int_equal(layers_check(values, &failure), -1);
+	assert_int_equal(failure.symbol, SYMBOL_RANGE);
+	assert_string_equal(failure.arg, "delay-max");
+	assert_non_null(strstr(failure.text, "delay-time=5ms"));
+	read_values("delay-time=5ms delay-max=5ms", values);
+	assert_int_equal(layers_check(values, &failure), 0);
+	read_values("delay-time=5ms delay-max=0", values);
+	assert_int_equal(layers_check(values, &failure), 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+#define TEST(name) cmocka_unit_test_setup_teardown(name, start, stop)
+		TEST(test_none),
+		TEST(test_order),
+		TEST(test_out_of_memory),
+		TEST(test_put_on_alone),
+		TEST(test_change_one),
+		TEST(test_every),
+		TEST(test_count),
+		TEST(test_rate),
+		TEST(test_errno),
+		TEST(test_op),
+		TEST(test_place),
+		TEST(test_fixed),
+		TEST(test_idle),
+		TEST(test_uniform),
+		TEST(test_exponential),
+		TEST(test_heap),
+		TEST(test_turn_is_bounded),
+		TEST(test_delay_of_some),
+		TEST(test_change_while_kept),
+		TEST(test_hurry),
+		TEST(test_close_while_kept),
+		TEST(test_check),
+#undef TEST
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
