@@ -26,7 +26,7 @@ load()
 	(
 		status=0
 		until [ -e /tmp/t/enough ] || [ $status != 0 ]; do
-			fio --name=v --directory=/mnt/a --size=8M --bs=4k \
+			fio --name=v --directory=/mnt/a --size=2M --bs=4k \
 				--rw=randwrite --ioengine=libaio --iodepth=8 \
 				--direct=1 --verify=crc32c --do_verify=1 \
 				--verify_fatal=1 >/tmp/t/fio.log 2>&1 ||

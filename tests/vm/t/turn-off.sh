@@ -4,7 +4,8 @@
 # x-systemd.after=, by hand with _netdev, by hand without (its device is named
 # in the unit), and swap (the same). All are gone before ublkd stops, nothing
 # waits for a time limit, and what was written and never synced is on the disks:
-# each is copied when ublkd is told to stop, and looked at when all is over.
+# each is copied when ublkd is told to stop, and looked at when all is over. In
+# each works a program that takes a while to end.
 #
 # needs: systemd
 # needs: binaries mkfs.ext4 e2fsck debugfs
@@ -89,8 +90,20 @@ mkfs.ext4 -q /dev/ublkb2 && mkfs.ext4 -q /dev/ublkb3
 /bin/mount /dev/ublkb3 /mnt/d || fail "cannot mount by hand"
 mkswap /dev/ublkb4 >/dev/null
 /sbin/swapon /dev/ublkb4 || fail "no swap"
+cat >/run/systemd/system/worker@.service <<'EOF'
+[Unit]
+RequiresMountsFor=/mnt/%i
+[Service]
+WorkingDirectory=/mnt/%i
+ExecStart=/bin/sleep 1000
+ExecStop=/bin/sleep 3
+EOF
+systemctl daemon-reload
 dd if=/dev/urandom of=/run/data bs=1M count=8 2>/dev/null
-for point in a b c d; do cp /run/data /mnt/$point/data; done
+for point in a b c d; do
+	systemctl start worker@$point || fail "no worker in /mnt/$point"
+	cp /run/data /mnt/$point/data
+done
 sed 's/\..*//' /proc/uptime >/run/begun
 systemctl poweroff --no-block
 sleep 100
