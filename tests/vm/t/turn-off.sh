@@ -4,8 +4,9 @@
 # x-systemd.after=, by hand with _netdev, by hand without (its device is named
 # in the unit), and swap (the same). All are gone before ublkd stops, nothing
 # waits for a time limit, and what was written and never synced is on the disks:
-# each is copied when ublkd is told to stop, and looked at when all is over. In
-# each works a program that takes a while to end.
+# each is copied when ublkd is told to stop, and looked at when all is over.
+# Programs work in them; those behind _netdev, for which the order is in our own
+# unit, take longer to end than all others.
 #
 # needs: systemd
 # needs: binaries mkfs.ext4 e2fsck debugfs
@@ -96,7 +97,7 @@ RequiresMountsFor=/mnt/%i
 [Service]
 WorkingDirectory=/mnt/%i
 ExecStart=/bin/sleep 1000
-ExecStop=/bin/sleep 3
+ExecStop=/bin/sh -c 'case %i in a | c) sleep 6 ;; esac'
 EOF
 systemctl daemon-reload
 dd if=/dev/urandom of=/run/data bs=1M count=8 2>/dev/null
