@@ -150,7 +150,7 @@ static void test_long_address(void **state)
 	assert_int_equal(notify_send("READY=1"), 0);
 	assert_heard("READY=1");
 	notify_close();
-	strcat(name, "0");
+	add_text(name, sizeof(name), "0");
 	setenv("NOTIFY_SOCKET", name, 1);
 	notify_open();
 	assert_true(log_has("no address"));

@@ -99,6 +99,13 @@ socket_activation()
 	kill -9 "$(pidof ublkd-server)"
 	expect_ok list
 	echo "$REPLY" | grep -q '^dev id=0 ' || fail "$REPLY"
+	echo "- upgrade"
+	keeper=$(value MainPID)
+	expect_ok upgrade
+	wait_for 10 '[ "$(value StatusText)" = "ready on $SOCK" ]' || fail "status"
+	is "$keeper" MainPID
+	names="$(argument_0 "$keeper") $(argument_0 "$(pidof ublkd-server)")"
+	[ "$names" = "@ublkd @ublkd-server" ] || fail "their names are $names"
 	expect_ok "del id=0"
 	echo "- shutdown, and the next client"
 	expect_ok shutdown
