@@ -94,11 +94,15 @@ static void remove_file(int fd)
 static void store_fds(const struct entry *entry)
 {
 	char name[40];
-	int i;
+	int i, error;
 
 	for (i = 0; i < entry->fd_count; i++) {
 		takeover_name(name, sizeof(name), entry->id, i);
-		notify_store(name, entry->fds[i]);
+		error = notify_store(name, entry->fds[i]);
+		if (error)
+			log_warning("the service manager does not keep what "
+				    "device %u holds: %s",
+				    entry->id, strerror(-error));
 	}
 }
 
@@ -328,29 +332,46 @@ static int begin_end_recover(struct job *job)
 }
 
 /*
- * The write waits for the disk's I/O on some kernels (it freezes the queue),
- * so it goes through the ring like the rest.
+ * The write waits for the disk's I/O on some kernels (it freezes the queue), so
+ * it goes through the ring like the rest; and a device that is taken over has
+ * what an earlier server wrote, and I/O that may take long: the read tells.
  */
 static int begin_timeout(struct job *job)
 {
-	int length, error;
+	int error;
 
 	snprintf(job->path, sizeof(job->path),
 		 "/sys/block/ublkb%u/queue/io_timeout", job->message.id);
-	job->fd = open(job->path, O_WRONLY | O_CLOEXEC);
+	job->fd = open(job->path, O_RDWR | O_CLOEXEC);
 	if (job->fd < 0)
 		return -errno;
-	length = snprintf(job->bytes, sizeof(job->bytes), "%u",
-			  (unsigned)job->message.number);
-	error = ring_put_write(job->jobs->control.ring, job->fd, job->bytes,
-			       (size_t)length, job_data(job));
+	error = ring_put_read(job->jobs->control.ring, job->fd, job->bytes,
+			      sizeof(job->bytes) - 1, job_data(job));
 	if (error)
 		close(job->fd);
 	return error;
 }
 
+static int write_timeout(struct job *job)
+{
+	int length = snprintf(job->bytes, sizeof(job->bytes), "%u",
+			      (unsigned)job->message.number);
+
+	job->stage = 1;
+	return ring_put_write(job->jobs->control.ring, job->fd, job->bytes,
+			      (size_t)length, job_data(job));
+}
+
 static int end_timeout(struct job *job, int result)
 {
+	if (job->stage == 0 && result > 0) {
+		job->bytes[result] = '\0';
+		result = 0;
+		if (strtoul(job->bytes, NULL, 10) != job->message.number)
+			result = write_timeout(job);
+		if (result == 0 && job->stage == 1)
+			return 1;
+	}
 	close(job->fd);
 	return result < 0 ? result : 0;
 }

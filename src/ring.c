@@ -162,6 +162,18 @@ int ring_put_write(struct ring *ring, int fd, const void *bytes, size_t size,
 	return 0;
 }
 
+int ring_put_read(struct ring *ring, int fd, void *bytes, size_t size,
+		  uint64_t data)
+{
+	struct io_uring_sqe *sqe = next_sqe(ring);
+
+	if (!sqe)
+		return -EBUSY;
+	io_uring_prep_read(sqe, fd, bytes, (unsigned)size, 0);
+	sqe->user_data = data;
+	return 0;
+}
+
 int ring_put_cancel(struct ring *ring, uint64_t victim, uint64_t data)
 {
 	struct io_uring_sqe *sqe = next_sqe(ring);

@@ -76,6 +76,8 @@ int ring_put_close(struct ring *ring, int fd, uint64_t data);
 /* pwrite(2); the bytes must live until the completion. */
 int ring_put_write(struct ring *ring, int fd, const void *bytes, size_t size,
 		   uint64_t data);
+int ring_put_read(struct ring *ring, int fd, void *bytes, size_t size,
+		  uint64_t data);
 
 /* Cancel the request whose data is `victim`. */
 int ring_put_cancel(struct ring *ring, uint64_t victim, uint64_t data);
