@@ -271,7 +271,7 @@ static int read_file_line(const struct syntax_line *line,
 	if (!path || strncmp(line->words[1], "path=", 5) != 0 ||
 	    strlen(path) >= sizeof(file->path))
 		return -EINVAL;
-	strcpy(file->path, path);
+	snprintf(file->path, sizeof(file->path), "%s", path);
 	if (read_number(line, "device", UINT64_MAX, &number) < 0)
 		return -EINVAL;
 	file->device = (dev_t)number;
@@ -327,6 +327,7 @@ static int read_device(const struct state *state, const char *name,
 	int fd = openat(state->fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 	ssize_t length;
 
+	memset(device, 0, sizeof(*device));
 	if (fd < 0)
 		return -errno;
 	length = read(fd, text, sizeof(text) - 1);
@@ -334,7 +335,6 @@ static int read_device(const struct state *state, const char *name,
 	if (length < 0)
 		return -errno;
 	text[length] = '\0';
-	memset(device, 0, sizeof(*device));
 	return strlen(text) == (size_t)length ? parse(text, device) : -EINVAL;
 }
 

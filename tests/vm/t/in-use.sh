@@ -52,6 +52,7 @@ use_exclusively()
 
 use_by_opener()
 {
+	# shellcheck disable=SC2217 # it only has it open
 	sleep 600 </dev/ublkb5 &
 	opener=$!
 }
