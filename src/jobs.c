@@ -364,9 +364,8 @@ static int write_timeout(struct job *job)
 
 static int end_timeout(struct job *job, int result)
 {
-	if (job->stage == 0 && result > 0 &&
-	    (size_t)result < sizeof(job->bytes)) {
-		job->bytes[result] = '\0';
+	/* The bytes are zeroes behind what was read. */
+	if (job->stage == 0 && result > 0) {
 		result = 0;
 		if (strtoul(job->bytes, NULL, 10) != job->message.number)
 			result = write_timeout(job);

@@ -1,0 +1,395 @@
+/* The state folder: what is written is read back, and what is wrong is left. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "state.h"
+#include "syntax.h"
+#include "support.h"
+
+static struct state state;
+static struct failure failure;
+
+/* ---- calls that fail when told to ---- */
+
+static struct {
+	int write, fsync, rename; /* the errno to fail with */
+	int short_write;
+} fake;
+
+ssize_t __real_write(int fd, const void *bytes, size_t size);
+ssize_t __wrap_write(int fd, const void *bytes, size_t size);
+int __real_fsync(int fd);
+int __wrap_fsync(int fd);
+int __real_renameat(int from, const char *old, int to, const char *new);
+int __wrap_renameat(int from, const char *old, int to, const char *new);
+
+ssize_t __wrap_write(int fd, const void *bytes, size_t size)
+{
+	errno = fake.write;
+	if (fake.write)
+		return -1;
+	return __real_write(fd, bytes, fake.short_write ? size / 2 : size);
+}
+
+int __wrap_fsync(int fd)
+{
+	errno = fake.fsync;
+	return fake.fsync ? -1 : __real_fsync(fd);
+}
+
+int __wrap_renameat(int from, const char *old, int to, const char *new)
+{
+	errno = fake.rename;
+	return fake.rename ? -1 : __real_renameat(from, old, to, new);
+}
+
+/* ---- what was read ---- */
+
+static struct state_device seen[4];
+static unsigned seen_count;
+
+static void take(void *context, const struct state_device *device)
+{
+	assert_ptr_equal(context, &state);
+	assert_true(seen_count < COUNT(seen));
+	seen[seen_count++] = *device;
+}
+
+static void read_all(unsigned expected)
+{
+	seen_count = 0;
+	assert_int_equal(state_read_all(&state, take, &state), 0);
+	assert_int_equal(seen_count, expected);
+}
+
+static int exists(const char *name)
+{
+	return faccessat(state.fd, name, F_OK, 0) == 0;
+}
+
+static int start(void **context)
+{
+	(void)context;
+	memset(&fake, 0, sizeof(fake));
+	test_folder();
+	assert_int_equal(state_open(&state, test_path("s"), &failure), 0);
+	return 0;
+}
+
+static int stop(void **context)
+{
+	(void)context;
+	memset(&fake, 0, sizeof(fake));
+	state_close(&state);
+	test_folder_remove();
+	return 0;
+}
+
+static struct state_device new_device(uint32_t id)
+{
+	struct state_device device = { .id = id, .recoverable = 1 };
+
+	snprintf(device.words, sizeof(device.words), "add null size=1M id=%u",
+		 (unsigned)id);
+	return device;
+}
+
+static void write_device(uint32_t id)
+{
+	struct state_device device = new_device(id);
+
+	assert_int_equal(state_write(&state, &device), 0);
+}
+
+/* ---- devices ---- */
+
+static void test_empty(void **context)
+{
+	(void)context;
+	read_all(0);
+}
+
+static void test_round_trip(void **context)
+{
+	struct state_device device = new_device(7);
+
+	(void)context;
+	device.private = 1;
+	device.file_count = 2;
+	strcpy(device.files[1].path, "/a b/\"c\"\n#d");
+	device.files[1].device = 26;
+	device.files[1].inode = (ino_t)1 << 40;
+	assert_int_equal(state_write(&state, &device), 0);
+	read_all(1);
+	assert_memory_equal(&seen[0], &device, sizeof(device));
+	device = new_device(UBLK_MAX_DEVICES - 1);
+	device.recoverable = 0;
+	assert_int_equal(state_write(&state, &device), 0);
+	read_all(2);
+}
+
+static void test_long_words(void **context)
+{
+	struct state_device device = new_device(1);
+	size_t length = strlen("add ");
+
+	(void)context;
+	memset(device.words, 'x', SYNTAX_LINE_MAX);
+	memcpy(device.words, "add ", length);
+	device.words[SYNTAX_LINE_MAX] = '\0';
+	assert_int_equal(state_write(&state, &device), 0);
+	read_all(1);
+	assert_string_equal(seen[0].words, device.words);
+}
+
+static void test_replace(void **context)
+{
+	struct state_device device = new_device(3);
+
+	(void)context;
+	write_device(3);
+	strcpy(device.words, "add null size=1M id=3 error-rate=1%");
+	assert_int_equal(state_write(&state, &device), 0);
+	read_all(1);
+	assert_string_equal(seen[0].words, device.words);
+}
+
+static void test_doom_and_remove(void **context)
+{
+	(void)context;
+	write_device(3);
+	write_device(4);
+	assert_int_equal(state_doom(&state, 3), 0);
+	assert_int_equal(state_doom(&state, 5), -ENOENT);
+	read_all(2);
+	assert_int_equal(seen[seen[0].id == 3 ? 0 : 1].deleting, 1);
+	assert_int_equal(seen[seen[0].id == 4 ? 0 : 1].deleting, 0);
+	state_remove(&state, 3);
+	state_remove(&state, 4);
+	state_remove(&state, 5);
+	read_all(0);
+}
+
+/* A failure leaves what was there before. */
+static void check_write_fails(int error)
+{
+	struct state_device device = new_device(3);
+
+	strcpy(device.words, "add null size=2M id=3");
+	assert_int_equal(state_write(&state, &device), error);
+	memset(&fake, 0, sizeof(fake));
+	assert_false(exists("new"));
+	read_all(1);
+	assert_string_equal(seen[0].words, new_device(3).words);
+}
+
+static void test_write_fails(void **context)
+{
+	(void)context;
+	write_device(3);
+	fake.write = EIO;
+	check_write_fails(-EIO);
+	fake.short_write = 1;
+	check_write_fails(-ENOSPC);
+	fake.fsync = EDQUOT;
+	check_write_fails(-EDQUOT);
+	fake.rename = EROFS;
+	check_write_fails(-EROFS);
+}
+
+/* ---- files that are not as they should be ---- */
+
+static void check_left(const char *name, const char *text)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "s/%s", name);
+	test_file(path, text);
+	log_forget();
+	read_all(0);
+	if (!log_has("no device's state"))
+		fail_msg("'%s' was not told of", text);
+	assert_true(exists(name));
+	assert_int_equal(unlinkat(state.fd, name, 0), 0);
+}
+
+#define HEAD  "state version=1 id=3 recoverable=1 private=0\n"
+#define WORDS "add null\n"
+
+static void test_wrong_files(void **context)
+{
+	(void)context;
+	check_left("3.dev", "");
+	check_left("3.dev", HEAD);
+	check_left("3.dev", HEAD "add null");
+	check_left("3.dev", HEAD "del 3\n");
+	check_left("3.dev", HEAD WORDS "more\n");
+	check_left("3.dev", HEAD "\n");
+	check_left("3.dev", HEAD "add \"null\n");
+	check_left("3.dev", WORDS);
+	check_left("4.dev", HEAD WORDS);
+	check_left("3.del", "garbage\n" WORDS);
+	check_left("3.dev",
+		   "state version=2 id=3 recoverable=1 private=0\n" WORDS);
+	check_left("3.dev",
+		   "state version=1 id=3 recoverable=2 private=0\n" WORDS);
+	check_left("3.dev", "state version=1 id=3 private=0\n" WORDS);
+	check_left("3.dev",
+		   "state version=1 id=-3 recoverable=1 private=0\n" WORDS);
+	check_left("3.dev", HEAD "file\n" WORDS);
+	check_left("3.dev", HEAD "file path=/a device=1\n" WORDS);
+	check_left("3.dev", HEAD "file path=/a inode=1\n" WORDS);
+	check_left("3.dev", HEAD "file device=1 inode=1 path=/a\n" WORDS);
+}
+
+static void test_too_many_files(void **context)
+{
+	char text[1024] = HEAD;
+	int i;
+
+	(void)context;
+	for (i = 0; i <= MESSAGE_MAX_FDS; i++)
+		add_text(text, sizeof(text), "file path=/a device=1 inode=1\n");
+	add_text(text, sizeof(text), WORDS);
+	check_left("3.dev", text);
+}
+
+static void test_other_files(void **context)
+{
+	(void)context;
+	test_file("s/dev", HEAD WORDS);
+	test_file("s/3", HEAD WORDS);
+	test_file("s/x3.dev", HEAD WORDS);
+	test_file("s/3.dev~", HEAD WORDS);
+	test_file("s/new", HEAD);
+	log_forget();
+	read_all(0);
+	assert_false(log_has("state"));
+}
+
+/* ---- the files of targets ---- */
+
+static void test_memfd(void **context)
+{
+	struct state_file file;
+	int fd = memfd_create("x", MFD_CLOEXEC);
+
+	(void)context;
+	assert_true(fd >= 0);
+	state_describe_file(&file, fd);
+	assert_string_equal(file.path, "");
+	assert_int_equal(state_open_file(&file), -ENOENT);
+	close(fd);
+}
+
+static void test_file_again(void **context)
+{
+	struct state_file file;
+	int fd;
+
+	(void)context;
+	test_file("data", "12345");
+	fd = open(test_path("data"), O_RDWR | O_CLOEXEC);
+	state_describe_file(&file, fd);
+	assert_string_equal(file.path, test_path("data"));
+	close(fd);
+	fd = state_open_file(&file);
+	assert_true(fd >= 0);
+	assert_int_equal(lseek(fd, 0, SEEK_END), 5);
+	/* Another one in its place; ours is open, so its inode is taken. */
+	assert_int_equal(unlink(file.path), 0);
+	assert_int_equal(state_open_file(&file), -ENOENT);
+	test_file("data", "12345");
+	assert_int_equal(state_open_file(&file), -ESTALE);
+	close(fd);
+	assert_int_equal(unlink(file.path), 0);
+	assert_int_equal(symlink("/dev/zero", file.path), 0);
+	assert_int_equal(state_open_file(&file), -ELOOP);
+}
+
+/* ---- the folder ---- */
+
+static void check_refused(const char *path, enum symbol symbol,
+			  const char *part)
+{
+	struct state other;
+	unsigned fds = count_fds();
+
+	assert_int_equal(state_open(&other, path, &failure), -1);
+	assert_string_equal(symbol_name(failure.symbol), symbol_name(symbol));
+	if (!strstr(failure.text, part))
+		fail_msg("'%s' does not tell '%s'", failure.text, part);
+	assert_int_equal(count_fds(), fds);
+}
+
+static void test_folder_is_ours(void **context)
+{
+	struct stat status;
+
+	(void)context;
+	assert_int_equal(stat(state.path, &status), 0);
+	assert_int_equal(status.st_mode & 07777, 0700);
+	check_refused(state.path, SYMBOL_BUSY, "another ublkd");
+	assert_int_equal(mkdir(test_path("open"), 0700), 0);
+	assert_int_equal(chmod(test_path("open"), 0770), 0);
+	check_refused(test_path("open"), SYMBOL_DENIED, "by others");
+	test_file("file", "");
+	check_refused(test_path("file"), SYMBOL_IO, "Not a directory");
+	check_refused(test_path("no/where"), SYMBOL_NOTFOUND, "No such file");
+	assert_int_equal(symlink("s", test_path("link")), 0);
+	check_refused(test_path("link"), SYMBOL_IO, "link");
+}
+
+static void test_path_too_long(void **context)
+{
+	char path[200];
+
+	(void)context;
+	memset(path, 'x', sizeof(path) - 1);
+	path[sizeof(path) - 1] = '\0';
+	path[0] = '/';
+	check_refused(path, SYMBOL_ARG, "at most");
+}
+
+/* What we made goes, unless there is something in it. */
+static void test_close(void **context)
+{
+	struct stat status;
+
+	(void)context;
+	write_device(1);
+	state_close(&state);
+	assert_int_equal(stat(test_path("s"), &status), 0);
+	assert_int_equal(state_open(&state, test_path("s"), &failure), 0);
+	state_remove(&state, 1);
+	state_close(&state);
+	/* The second one did not make it. */
+	assert_int_equal(stat(test_path("s"), &status), 0);
+	assert_int_equal(rmdir(test_path("s")), 0);
+	assert_int_equal(state_open(&state, test_path("s"), &failure), 0);
+	state_close(&state);
+	assert_int_equal(stat(test_path("s"), &status), -1);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, start, stop)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(test_empty),	    TEST(test_round_trip),
+		TEST(test_long_words),	    TEST(test_replace),
+		TEST(test_doom_and_remove), TEST(test_write_fails),
+		TEST(test_wrong_files),	    TEST(test_too_many_files),
+		TEST(test_other_files),	    TEST(test_memfd),
+		TEST(test_file_again),	    TEST(test_folder_is_ours),
+		TEST(test_path_too_long),   TEST(test_close),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
