@@ -1,11 +1,13 @@
 /* The RAM store: holes, growth and its limits, and giving memory back. */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <unistd.h>
 
 #include "memory.h"
@@ -387,6 +389,134 @@ static void test_release_fails(void **state)
 	assert_int_equal(store_release(&store, PAGE), 0);
 }
 
+/* ---- another process' store ---- */
+
+/* What is there is looked at when the other one writes no more. */
+static void test_adopt(void **state)
+{
+	struct store other;
+	int is_there;
+
+	(void)state;
+	write_bytes(2 * PAGE, 3 * PAGE, 1);
+	assert_int_equal(store_adopt(&other, dup(store.fd), 6 * PAGE, 0), 0);
+	write_bytes(150 * PAGE, PAGE, 2);
+	write_bytes(SIZE - TAIL, TAIL, 3);
+	assert_int_equal(store_clear(&store, 2 * PAGE, PAGE), 0);
+	assert_int_equal(store_resume(&other), 0);
+	assert_int_equal(other.size, SIZE);
+	assert_int_equal(other.used, 4 * PAGE);
+	assert_int_equal(store_run(&other, 0, SIZE, &is_there), 3 * PAGE);
+	assert_int_equal(is_there, 0);
+	assert_int_equal(store_run(&other, 3 * PAGE, SIZE, &is_there),
+			 2 * PAGE);
+	assert_int_equal(is_there, 1);
+	assert_int_equal(other.bytes[150 * PAGE], 2);
+	assert_int_equal(other.bytes[SIZE - 1], 3);
+	assert_int_equal(store_grow(&other, 0, 2 * PAGE), 0);
+	assert_int_equal(store_grow(&other, 10 * PAGE, PAGE), -ENOSPC);
+	store_close(&other);
+}
+
+static void test_adopt_fails(void **state)
+{
+	struct store other;
+
+	(void)state;
+	fake.map = 2;
+	assert_int_equal(store_adopt(&other, store.fd, UINT64_MAX, 0), -ENOMEM);
+	assert_int_equal(store_adopt(&other, -1, UINT64_MAX, 0), -EBADF);
+	/* Not taken: still ours. */
+	assert_true(fcntl(store.fd, F_GETFD) >= 0);
+}
+
+/* A write that failed half way: what it did not reach is a hole again. */
+static void test_review(void **state)
+{
+	(void)state;
+	write_bytes(0, 2 * PAGE, 1);
+	assert_int_equal(store_grow(&store, PAGE, 10 * PAGE), 0);
+	memset(store.bytes + PAGE, 2, 3 * PAGE);
+	store_review(&store, PAGE + 5, 10 * PAGE - 5);
+	assert_int_equal(store.used, 4 * PAGE);
+	expect_run(0, SIZE, 1, 4 * PAGE);
+	expect_run(4 * PAGE, SIZE - 4 * PAGE, 0, SIZE - 4 * PAGE);
+}
+
+/* ---- in a file ---- */
+
+#define IN_MEMORY "/dev/shm/ublkd-test-XXXXXX"
+
+static int file_exists(const char *path)
+{
+	struct stat status;
+
+	return stat(path, &status) == 0;
+}
+
+static void test_file_store(void **state)
+{
+	char path[] = IN_MEMORY;
+	struct stat status;
+	struct store kept;
+	int error = store_open_in(&kept, path, 1, SIZE, UINT64_MAX, 0);
+
+	(void)state;
+	if (error == -ENOENT || error == -EOPNOTSUPP)
+		skip();
+	assert_int_equal(error, 0);
+	assert_int_equal(stat(path, &status), 0);
+	assert_int_equal(status.st_size, SIZE);
+	assert_int_equal(status.st_mode & 07777, 0600);
+	assert_int_equal(store_grow(&kept, 0, 3 * PAGE), 0);
+	memset(kept.bytes, 1, 3 * PAGE);
+	assert_int_equal(store_clear(&kept, 100, 2 * PAGE), 0);
+	assert_int_equal(kept.used, 2 * PAGE);
+	assert_int_equal(kept.bytes[99], 1);
+	assert_int_equal(kept.bytes[100], 0);
+	assert_int_equal(kept.bytes[2 * PAGE + 99], 0);
+	assert_int_equal(kept.bytes[2 * PAGE + 100], 1);
+	/* Somebody cuts it short: an errno, not a signal. */
+	assert_int_equal(truncate(path, PAGE), 0);
+	assert_int_equal(store_clear(&kept, 2 * PAGE + 5, 10), 0);
+	store_close(&kept);
+	assert_true(file_exists(path));
+	assert_int_equal(unlink(path), 0);
+}
+
+static void check_no_file(const char *where, uint64_t size, int error)
+{
+	char path[300];
+	struct store kept;
+	unsigned fds = count_fds();
+
+	snprintf(path, sizeof(path), "%s", where);
+	assert_int_equal(store_open_in(&kept, path, 0, size, UINT64_MAX, 0),
+			 error);
+	assert_false(file_exists(path));
+	assert_int_equal(count_fds(), fds);
+}
+
+static void test_no_file(void **state)
+{
+	struct statfs status;
+
+	(void)state;
+	check_no_file("/nowhere/ublkd-XXXXXX", SIZE, -ENOENT);
+	check_no_file("/proc/XXXXXX", SIZE, -ENOENT);
+	if (statfs("/dev/shm", &status) < 0 || status.f_type != TMPFS_MAGIC)
+		skip();
+	if (status.f_blocks)
+		check_no_file(IN_MEMORY, 1ULL << 60, -ENOSPC);
+	fake.truncate = EFBIG;
+	check_no_file(IN_MEMORY, SIZE, -EFBIG);
+	fake.truncate = 0;
+	fake.map = 1;
+	check_no_file(IN_MEMORY, SIZE, -ENOMEM);
+}
+
+/* ---- the rest ---- */
+
 /* The parts of pages at both ends are zeroed, whole pages given back. */
 static void test_clear_parts(void **state)
 {
@@ -603,6 +733,11 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_release, start, stop),
 		cmocka_unit_test_setup_teardown(test_release_fails, start,
 						stop),
+		cmocka_unit_test_setup_teardown(test_adopt, start, stop),
+		cmocka_unit_test_setup_teardown(test_adopt_fails, start, stop),
+		cmocka_unit_test_setup_teardown(test_review, start, stop),
+		cmocka_unit_test_setup_teardown(test_file_store, start, stop),
+		cmocka_unit_test_setup_teardown(test_no_file, start, stop),
 		cmocka_unit_test_setup_teardown(test_clear_parts, start, stop),
 		cmocka_unit_test_setup_teardown(test_last_page, start, stop),
 		cmocka_unit_test_setup_teardown(test_fallocate_fails, start,
