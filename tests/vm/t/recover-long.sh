@@ -7,6 +7,6 @@
 # needs: files tests/vm/t/recover.sh:/t/tests/recover.sh
 # time: 1200
 # size: long:survive
-export KILLS_FIO=50 KILLS_TAGS=15 KILLS_MOUNTED=25 KILLS_NULL=10
+export KILLS_FIO=35 KILLS_TAGS=15 KILLS_MOUNTED=20 KILLS_NULL=10 KILLS_LAYERS=10
 # shellcheck source=tests/vm/t/recover.sh
 . /t/tests/recover.sh

@@ -11,7 +11,8 @@
 requires fio mkfs.ext4
 
 # recover-long asks for more.
-: "${KILLS_FIO:=6}" "${KILLS_TAGS:=3}" "${KILLS_MOUNTED:=4}" "${KILLS_NULL:=2}"
+: "${KILLS_FIO:=5}" "${KILLS_TAGS:=3}" "${KILLS_MOUNTED:=4}" "${KILLS_NULL:=2}"
+: "${KILLS_LAYERS:=2}"
 : >/tmp/t/kills
 
 # kill_server DISK [-s COUNT]: returns when the next one is there. One that lived
@@ -133,6 +134,13 @@ start_ublkd
 # shellcheck disable=SC2086 # the words
 under_fio "add ram size=96M queues=2" "$KILLS_FIO" $verify
 under_fio "add null size=1G" "$KILLS_NULL" --rw=randrw
+# Faults where nobody is hit, and requests that wait in the server.
+# shellcheck disable=SC2086
+under_fio "add ram size=128M error-rate=1 error-offset=96M delay-time=2ms" \
+	"$KILLS_LAYERS" $verify
+# shellcheck disable=SC2086
+under_fio "add ram size=96M delay-time=1ms delay-max=20ms delay-op=write" \
+	"$KILLS_LAYERS" $verify
 all_in_flight
 mounted
 figures

@@ -13,7 +13,8 @@
 
 requires fio
 
-ROUNDS=${ROUNDS:-3}
+# takeover-long asks for more, and has another build.
+: "${ROUNDS:=3}" "${RESTARTS:=1}" "${UPGRADES:=3}"
 STATE=/run/ublkd
 
 # writer DISK: fio with verification, until writer_ends.
@@ -81,28 +82,33 @@ keeper_killed()
 
 keeper_told_to_leave()
 {
-	echo "- the keeper leaves at SIGUSR2"
-	kill -USR2 "$KEEPER"
-	forget_ublkd
-	[ "$(cat /tmp/t/status)" = 0 ] || fail "status $(cat /tmp/t/status)"
-	served_alone
-	moves ublkb0
-	start_ublkd
-	all_live 2
-	moves ublkb0
+	echo "- the keeper leaves at SIGUSR2: $RESTARTS restarts"
+	for _ in $(seq "$RESTARTS"); do
+		kill -USR2 "$KEEPER"
+		forget_ublkd
+		[ "$(cat /tmp/t/status)" = 0 ] ||
+			fail "status $(cat /tmp/t/status)"
+		served_alone
+		moves ublkb0
+		start_ublkd
+		all_live 2
+		moves ublkb0
+	done
 }
 
 upgraded()
 {
-	echo "- $ROUNDS upgrades"
-	cp "$(command -v ublkd)" /tmp/t/ublkd
-	for _ in $(seq "$ROUNDS"); do
+	echo "- $UPGRADES upgrades"
+	cp "$(command -v ublkd-other || command -v ublkd)" /tmp/t/ublkd0
+	cp "$(command -v ublkd)" /tmp/t/ublkd1
+	for n in $(seq "$UPGRADES"); do
+		program=/tmp/t/ublkd$((n % 2))
 		server=$(server_pid)
-		expect_ok "upgrade program=/tmp/t/ublkd"
+		expect_ok "upgrade program=$program"
 		wait_for 10 "! alive $server" || fail "the old server stays"
 		wait_for 10 ublkd_answers || fail "the new one does not answer"
 		for pid in "$KEEPER" "$(server_pid)"; do
-			[ "$(readlink "/proc/$pid/exe")" = /tmp/t/ublkd ] ||
+			[ "$(readlink "/proc/$pid/exe")" = $program ] ||
 				fail "process $pid is another program"
 		done
 		all_live 2
