@@ -1043,6 +1043,8 @@ static int begin(struct device *device, device_done *done, void *context,
 		return -1;
 	device->done = done;
 	device->context = context;
+	/* That it is lost, if so, is no failure of this. */
+	device->failure = (struct failure){ .symbol = SYMBOL_NONE };
 	set_patience(device, BUSY_PATIENCE);
 	return 0;
 }

@@ -54,8 +54,27 @@ static void submit_target(struct target *target, struct io *io)
 	submits++;
 }
 
+static unsigned resumed; /* targets, after their old server had gone */
+static int resume_error;
+
+static int resume_target(struct target *target)
+{
+	const char *at = fake_trace();
+	unsigned opened;
+
+	(void)target;
+	/* Before its queues: nobody may be served from what is stale. */
+	for (opened = 0; (at = strstr(at, "q0+")); opened++)
+		at++;
+	if (opened > resumed)
+		fail_msg("it was resumed with a queue open");
+	resumed++;
+	return resume_error;
+}
+
 static const struct target_ops test_ops = { .name = "test",
 					    .submit = submit_target,
+					    .resume = resume_target,
 					    .release = release_target,
 					    .close = close_target };
 
@@ -174,7 +193,8 @@ static int start(void **state)
 	(void)state;
 	fake_start();
 	set->on_empty = on_empty;
-	empties = targets = pieces = submits = 0;
+	empties = targets = pieces = submits = resumed = 0;
+	resume_error = 0;
 	memset(&added, 0, sizeof(added));
 	memset(&deleted, 0, sizeof(deleted));
 	calloc_fails = 0;
@@ -637,6 +657,183 @@ static void test_side_by_side(void **state)
 	fake_release(MESSAGE_START);
 	expect_told(&added, SYMBOL_NONE, NULL);
 	assert_int_equal(added.id, 1);
+}
+
+/* ---- taking over ---- */
+
+#define TAKEN "RECOVER open q0+ q1+ END_RECOVER"
+
+/* One that another server has had; nothing is begun yet. */
+static struct device *adopt(uint32_t id)
+{
+	struct device_spec spec = new_spec(id);
+	struct failure failure;
+
+	set->features = FAKE_FEATURES_NEW;
+	assert_int_equal(device_adopt(set, &spec, &failure), 0);
+	fake_serve();
+	fake_expect("");
+	assert_string_equal(device_state(device_find(set, id)), "quiesced");
+	return device_find(set, id);
+}
+
+static void expect_state(const struct device *device, const char *state)
+{
+	assert_string_equal(device_state(device), state);
+}
+
+static void test_take_over(void **state)
+{
+	struct device *device = adopt(5);
+
+	(void)state;
+	assert_string_equal(device_name(device), "ublkb5");
+	assert_int_equal(resumed, 0);
+	device_recover_all(set);
+	expect_state(device, "quiesced");
+	fake_serve();
+	fake_expect(TAKEN);
+	expect_state(device, "live");
+	assert_int_equal(resumed, 1);
+	assert_int_equal(fake.last[MESSAGE_END_RECOVER].id, 5);
+	/* Later ones are none of its business. */
+	device_recover_all(set);
+	fake_serve();
+	fake_expect("");
+	begin_delete(device, 0);
+	fake_serve();
+	expect_told(&deleted, SYMBOL_NONE, NULL);
+}
+
+static void test_take_over_of_two(void **state)
+{
+	struct device *five = adopt(5), *three = adopt(3);
+
+	(void)state;
+	fake.hold[MESSAGE_RECOVER] = 1;
+	device_recover_all(set);
+	fake_serve();
+	assert_int_equal(fake_held(), 2);
+	fake.hold[MESSAGE_RECOVER] = 0;
+	fake_release(MESSAGE_RECOVER);
+	expect_state(five, "live");
+	expect_state(three, "live");
+	assert_int_equal(resumed, 2);
+}
+
+/* Kernels that do not abort on close want the I/O timeout looked at. */
+static void test_take_over_on_old_kernel(void **state)
+{
+	struct device *device = adopt(5);
+
+	(void)state;
+	set->features = FAKE_FEATURES_OLD;
+	device_recover_all(set);
+	fake_serve();
+	fake_expect(TAKEN " TIMEOUT");
+	expect_state(device, "live");
+}
+
+/* The old server takes its time to be gone: often at first, told when late. */
+static void test_take_over_waits(void **state)
+{
+	struct device *device = adopt(5);
+	unsigned asked;
+
+	(void)state;
+	fake.result[MESSAGE_RECOVER] = -EBUSY;
+	device_recover_all(set);
+	fake_pass_time(0.5);
+	asked = fake.count[MESSAGE_RECOVER];
+	assert_in_range(asked, 20, 300);
+	assert_false(log_has("dead server's last request"));
+	fake_pass_time(10);
+	assert_int_equal(log_count("dead server's last request"), 1);
+	assert_in_range(fake.count[MESSAGE_RECOVER] - asked, 50, 400);
+	expect_state(device, "quiesced");
+	assert_int_equal(resumed, 0);
+	fake.result[MESSAGE_RECOVER] = 0;
+	fake_forget();
+	fake_pass_time(0.2);
+	fake_expect(TAKEN);
+	expect_state(device, "live");
+}
+
+static void test_take_over_of_one_that_is_gone(void **state)
+{
+	(void)state;
+	adopt(5);
+	fake.result[MESSAGE_RECOVER] = -ENODEV;
+	device_recover_all(set);
+	fake_serve();
+	fake_expect("RECOVER");
+	expect_gone();
+}
+
+/* It is somebody's data: it stays in sight, and can be deleted. */
+static void check_lost(const char *trace)
+{
+	struct device *device = adopt(5);
+
+	device_recover_all(set);
+	fake_serve();
+	fake_expect(trace);
+	expect_state(device, "quiesced");
+	assert_true(log_has("cannot be taken over"));
+	begin_delete(device, 1);
+	fake_serve();
+	expect_told(&deleted, SYMBOL_NONE, NULL);
+	fake_forget();
+	log_forget();
+	expect_gone();
+}
+
+static void test_take_over_fails(void **state)
+{
+	(void)state;
+	fake.result[MESSAGE_RECOVER] = -EINVAL;
+	check_lost("RECOVER");
+	fake.result[MESSAGE_RECOVER] = 0;
+	resume_error = -EIO;
+	check_lost("RECOVER");
+	resume_error = 0;
+	fake.open_error = EBUSY;
+	fake.open_failures = 1;
+	check_lost("RECOVER");
+	fake.result[MESSAGE_END_RECOVER] = -EINVAL;
+	check_lost(TAKEN " q1- q0- close");
+}
+
+/* Its users have waited long enough. */
+static void test_delete_while_it_waits(void **state)
+{
+	struct device *device = adopt(5);
+	struct failure failure;
+
+	(void)state;
+	fake.result[MESSAGE_RECOVER] = -EBUSY;
+	device_recover_all(set);
+	fake_pass_time(0.1);
+	assert_int_equal(device_delete(device, 0, on_done, &deleted, &failure),
+			 -1);
+	assert_int_equal(failure.symbol, SYMBOL_BUSY);
+	begin_delete(device, 1);
+	fake_pass_time(0.1);
+	expect_told(&deleted, SYMBOL_NONE, NULL);
+	expect_gone();
+}
+
+static void test_stop_while_it_waits(void **state)
+{
+	(void)state;
+	adopt(5);
+	fake.result[MESSAGE_RECOVER] = -EBUSY;
+	device_recover_all(set);
+	fake_pass_time(0.1);
+	device_delete_all(set);
+	fake_pass_time(0.1);
+	expect_gone();
+	assert_int_equal(empties, 1);
 }
 
 /* ---- delete ---- */
@@ -1632,6 +1829,14 @@ int main(void)
 		TEST(test_messages_name_the_device),
 		TEST(test_strange_answers),
 		TEST(test_side_by_side),
+		TEST(test_take_over),
+		TEST(test_take_over_of_two),
+		TEST(test_take_over_on_old_kernel),
+		TEST(test_take_over_waits),
+		TEST(test_take_over_of_one_that_is_gone),
+		TEST(test_take_over_fails),
+		TEST(test_delete_while_it_waits),
+		TEST(test_stop_while_it_waits),
 		TEST(test_delete),
 		TEST(test_delete_releases),
 		TEST(test_release_outlives_the_keeper),
