@@ -116,6 +116,17 @@ static const char *find_obstacle(const struct state_device *noted,
 	return NULL;
 }
 
+/* The driver knows it no more: a keeper died in the last step of its del. */
+static void forget_noted(struct adoption *adoption,
+			 const struct state_device *noted)
+{
+	int i;
+
+	for (i = 0; noted->private && i < noted->file_count; i++)
+		state_remove_file(&noted->files[i]);
+	state_remove(adoption->jobs->state, noted->id);
+}
+
 static void adopt_noted(void *context, const struct state_device *noted)
 {
 	struct adoption *adoption = context;
@@ -127,7 +138,7 @@ static void adopt_noted(void *context, const struct state_device *noted)
 	if (error == -EBUSY)
 		return;
 	if (error) {
-		state_remove(adoption->jobs->state, noted->id);
+		forget_noted(adoption, noted);
 		return;
 	}
 	count = find_fds(adoption, noted, fds, &error);

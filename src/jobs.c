@@ -86,8 +86,7 @@ static void remove_file(int fd)
 	struct state_file file;
 
 	state_describe_file(&file, fd);
-	if (file.path[0] && unlink(file.path) < 0)
-		log_warning("cannot remove %s: %s", file.path, strerror(errno));
+	state_remove_file(&file);
 }
 
 /* A service manager keeps them for when all of ublkd is killed. */
@@ -124,7 +123,6 @@ static void entry_free(struct jobs *jobs, struct entry *entry)
 	while (*at != entry)
 		at = &(*at)->next;
 	*at = entry->next;
-	state_remove(jobs->state, entry->id);
 	unstore_fds(entry);
 	while (entry->fd_count) {
 		int fd = entry->fds[--entry->fd_count];
@@ -133,6 +131,8 @@ static void entry_free(struct jobs *jobs, struct entry *entry)
 			remove_file(fd);
 		close(fd);
 	}
+	/* Last, so that a later keeper can finish what this one began. */
+	state_remove(jobs->state, entry->id);
 	free(entry->words);
 	free(entry);
 }
@@ -262,6 +262,22 @@ static int write_state(const struct jobs *jobs, const struct entry *entry)
 }
 
 /*
+ * Files of ours get their names when they are noted, and not before: else one
+ * would stay for ever if we were killed in between.
+ */
+static int name_files(const struct entry *entry)
+{
+	struct state_file file;
+	int i, error = 0;
+
+	for (i = 0; i < entry->fd_count && entry->private && !error; i++) {
+		state_describe_file(&file, entry->fds[i]);
+		error = state_link_file(&file, entry->fds[i]);
+	}
+	return error;
+}
+
+/*
  * Keep what the next server will need. Done at once. Later notes bring new
  * words alone: the descriptors stay.
  */
@@ -285,6 +301,8 @@ static int begin_note(struct job *job)
 		store_fds(entry);
 	if (!error)
 		error = write_state(job->jobs, entry);
+	if (!error && job->fd_count)
+		error = name_files(entry);
 	return error ? error : 1;
 }
 

@@ -210,12 +210,17 @@ static void on_prepared(struct keeper *keeper, const struct message *message)
 		give_up_takeover(keeper, message->text);
 		return;
 	}
+	takeover_leave(&keeper->takeover);
+	/*
+	 * At once: should this process be killed while the old server ends, the
+	 * new one must know that the devices are its own by now.
+	 */
+	tell_to_go(keeper);
 	if (takeover_end(&keeper->takeover) < 0)
 		log_warning("process %d, the old server, does not end; its "
 			    "devices wait for it",
 			    (int)keeper->takeover.server);
 	takeover_close(&keeper->takeover);
-	tell_to_go(keeper);
 	jobs_clean_up(&keeper->jobs);
 }
 

@@ -92,20 +92,40 @@ void state_close(struct state *state)
 
 /* ---- files that targets hold ---- */
 
+/* The link of one that was made without a name is "/folder/#1234 (deleted)". */
 void state_describe_file(struct state_file *file, int fd)
 {
-	char link[40];
+	char link[40], *base;
 	struct stat status;
 	ssize_t length;
 
 	memset(file, 0, sizeof(*file));
 	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
-	if (fstat(fd, &status) < 0 || status.st_nlink == 0)
-		return; /* a memfd, or removed */
-	length = readlink(link, file->path, sizeof(file->path) - 1);
+	if (fstat(fd, &status) < 0)
+		return;
+	length = readlink(link, file->path, sizeof(file->path) - 40);
 	file->path[length > 0 ? length : 0] = '\0';
 	file->device = status.st_dev;
 	file->inode = status.st_ino;
+	base = strrchr(file->path, '/');
+	if (base && base[1] == '#')
+		sprintf(base, "/ublkd-ram-%llu",
+			(unsigned long long)status.st_ino);
+	else if (status.st_nlink == 0)
+		file->path[0] = '\0'; /* a memfd, or removed */
+}
+
+int state_link_file(const struct state_file *file, int fd)
+{
+	char link[40];
+	struct stat status;
+
+	if (!file->path[0] || fstat(fd, &status) < 0 || status.st_nlink > 0)
+		return 0;
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	if (linkat(AT_FDCWD, link, AT_FDCWD, file->path, AT_SYMLINK_FOLLOW) < 0)
+		return -errno;
+	return 0;
 }
 
 int state_open_file(const struct state_file *file)
@@ -123,6 +143,18 @@ int state_open_file(const struct state_file *file)
 		return fd;
 	close(fd);
 	return -ESTALE;
+}
+
+void state_remove_file(const struct state_file *file)
+{
+	int fd = state_open_file(file);
+
+	if (fd < 0)
+		return;
+	if (unlink(file->path) < 0)
+		log_warning("cannot remove %s: %s", file->path,
+			    strerror(errno));
+	close(fd);
 }
 
 /* ---- writing ---- */

@@ -44,14 +44,23 @@ int state_open(struct state *state, const char *path, struct failure *failure);
 /* Unlock it. A folder that we made is removed, if it is empty. */
 void state_close(struct state *state);
 
-/* Fill in where fd's file lies. */
+/*
+ * Fill in where fd's file lies; or will lie, if it was made without a name in
+ * some folder (O_TMPFILE).
+ */
 void state_describe_file(struct state_file *file, int fd);
+
+/* Give a file without a name that one. Returns 0 or a negative errno. */
+int state_link_file(const struct state_file *file, int fd);
 
 /*
  * Open the file again, for reading and writing. Returns a descriptor, -ENOENT
  * for a memfd or a file that is gone, -ESTALE when another one lies there.
  */
 int state_open_file(const struct state_file *file);
+
+/* Remove it, if it is still there and no other. */
+void state_remove_file(const struct state_file *file);
 
 /* Write a device's file, or replace it, at once or not at all. 0 or -errno. */
 int state_write(const struct state *state, const struct state_device *device);

@@ -154,20 +154,17 @@ static int check_room(int fd, int overcommit, uint64_t size)
 	return ftruncate(fd, (off_t)size) < 0 ? -errno : 0;
 }
 
-int store_open_in(struct store *store, char *path, int overcommit,
+int store_open_in(struct store *store, const char *folder, int overcommit,
 		  uint64_t size, uint64_t limit, uint64_t reserve)
 {
-	int fd = mkostemp(path, O_CLOEXEC), error;
+	int fd = open(folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600), error;
 
 	if (fd < 0)
 		return -errno;
 	error = check_room(fd, overcommit, size);
-	if (error)
-		close(fd);
-	else
-		error = open_on(store, fd, size, limit, reserve);
-	if (error)
-		unlink(path);
+	if (!error)
+		return open_on(store, fd, size, limit, reserve);
+	close(fd);
 	return error;
 }
 

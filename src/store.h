@@ -33,12 +33,12 @@ int store_open(struct store *store, uint64_t size, uint64_t limit,
 	       uint64_t reserve);
 
 /*
- * The same in a new file; its path ends with XXXXXX, which becomes a name that
- * nothing has yet. The file is the caller's to remove. -ENOSPC when the file
- * system has less room than `size`, unless `overcommit`; -EOPNOTSUPP when it is
- * none in memory. On failure there is no file.
+ * The same in a new file in that folder. It has no name until somebody gives it
+ * one, so it goes with its last descriptor. -ENOSPC when the file system has
+ * less room than `size`, unless `overcommit`; -EOPNOTSUPP when it is none in
+ * memory.
  */
-int store_open_in(struct store *store, char *path, int overcommit,
+int store_open_in(struct store *store, const char *folder, int overcommit,
 		  uint64_t size, uint64_t limit, uint64_t reserve);
 
 /*

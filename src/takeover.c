@@ -225,14 +225,20 @@ int takeover_fds(struct takeover *takeover, uint32_t id, int *fds)
 	return count;
 }
 
-int takeover_end(struct takeover *takeover)
+void takeover_leave(struct takeover *takeover)
 {
 	struct message message = { .magic = MESSAGE_MAGIC,
 				   .type = MESSAGE_LEAVE };
+
+	/* If that fails it is gone already. */
+	channel_send_now(takeover->fd, &message, NULL, 0);
+}
+
+int takeover_end(struct takeover *takeover)
+{
+	struct message message;
 	int fds[MESSAGE_MAX_FDS], count, got;
 
-	if (channel_send_now(takeover->fd, &message, NULL, 0) < 0)
-		return 0; /* it is gone already */
 	while ((got = channel_receive_now(takeover->fd, &message, fds,
 					  &count)) > 0)
 		close_all(fds, count);

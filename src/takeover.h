@@ -49,9 +49,12 @@ void takeover_name(char *name, size_t size, uint32_t id, int index);
 /* Take a device's descriptors, now the caller's. Returns how many. */
 int takeover_fds(struct takeover *takeover, uint32_t id, int *fds);
 
+/* Tell the old server to leave. */
+void takeover_leave(struct takeover *takeover);
+
 /*
- * Tell the old server to leave and wait until it has. Returns 0, or -ETIMEDOUT
- * when it is still there after some seconds.
+ * Wait until it has. Returns 0, or -ETIMEDOUT when it is still there after some
+ * seconds.
  */
 int takeover_end(struct takeover *takeover);
 

@@ -57,7 +57,6 @@ static const struct option options[] = {
 struct ram {
 	struct target target;
 	struct store store;
-	char path[OPTION_PATH_MAX + 32]; /* of the file to remove, or "" */
 };
 
 static int check_room(const struct option_value *values,
@@ -80,22 +79,6 @@ static const char *keep_folder(const struct option_value *values)
 	return values[KEEP].number == KEEP_YES ? "/dev/shm" : NULL;
 }
 
-static int open_kept(struct ram *ram, const struct option_value *values,
-		     uint64_t limit)
-{
-	int error;
-
-	snprintf(ram->path, sizeof(ram->path), "%s/ublkd-ram-XXXXXX",
-		 keep_folder(values));
-	error = store_open_in(&ram->store, ram->path,
-			      values[OVERCOMMIT].number != 0,
-			      values[SIZE].number, limit,
-			      values[MEMORY_RESERVE].number);
-	if (error)
-		ram->path[0] = '\0';
-	return error;
-}
-
 /* A new store, or the one that outlived a server. */
 static int open_store(struct ram *ram, struct target_args *args)
 {
@@ -109,7 +92,9 @@ static int open_store(struct ram *ram, struct target_args *args)
 	if (!args->adopted && values[KEEP].number == KEEP_NO)
 		return store_open(store, values[SIZE].number, limit, reserve);
 	if (!args->adopted)
-		return open_kept(ram, values, limit);
+		return store_open_in(store, keep_folder(values),
+				     values[OVERCOMMIT].number != 0,
+				     values[SIZE].number, limit, reserve);
 	if (args->fd_count != 1)
 		return -EBADF; /* never an empty one in its place */
 	error = store_adopt(store, args->fds[0], limit, reserve);
@@ -172,7 +157,6 @@ static int ram_hold(struct target *target, int *fds)
 {
 	struct ram *ram = (struct ram *)target;
 
-	ram->path[0] = '\0'; /* the keeper's to remove */
 	fds[0] = ram->store.fd;
 	return 1;
 }
@@ -254,8 +238,6 @@ static void ram_close(struct target *target)
 	struct ram *ram = (struct ram *)target;
 
 	store_close(&ram->store);
-	if (ram->path[0])
-		unlink(ram->path);
 	free(ram);
 }
 

@@ -1,0 +1,174 @@
+#!/bin/sh
+# Servers are killed one after the other, then keepers, then there are upgrades,
+# and nothing gathers in the two processes: descriptors, memory and mappings are
+# the same after many of them as after a few. One disk is under load all along.
+#
+# needs: binaries fio
+# needs: files tests/vm/lib-kill.sh:/t/lib-kill.sh
+# time: 240
+. /t/lib.sh
+# shellcheck source=tests/vm/lib-kill.sh
+. /t/lib-kill.sh
+
+requires fio
+
+# restarts-long asks for more.
+: "${KILLS:=10}" "${CHANGES:=4}"
+WARM_UP=2
+# KiB. Each server reads the table of devices and maps their disks; what one of
+# them cost the keeper for good would show here, once a kill.
+GROWTH_MAX=128
+
+# writer: fio with verification on ublkb0, until writer_ends.
+writer()
+{
+	fio --name=v --filename=/dev/ublkb0 --rw=randwrite --bsrange=4k-64k \
+		--direct=1 --ioengine=libaio --iodepth=16 --verify=crc32c \
+		--verify_backlog=256 --size=32M --time_based --runtime=3600 \
+		>/tmp/t/fio.log 2>&1 &
+	WRITER=$!
+	wait_for 10 '[ "$(inflight ublkb0)" -gt 0 ]' || fail "no load"
+}
+
+writer_ends()
+{
+	alive "$WRITER" || fail "$(tail -n 30 /tmp/t/fio.log)"
+	kill -INT "$WRITER"
+	# It says 128 when it was told to end.
+	wait "$WRITER" || [ $? = 128 ] || fail "$(tail -n 30 /tmp/t/fio.log)"
+	grep -q ' err= 0' /tmp/t/fio.log || fail "$(head -n 30 /tmp/t/fio.log)"
+}
+
+# ---- one change each
+
+# all_live: what there is, and the loaded disk goes on.
+all_live()
+{
+	wait_for 20 '[ "$(ask list | grep -c "state=live")" = 3 ]' ||
+		fail "not every device is live: $(ask list)"
+	stat=$(cat /sys/block/ublkb0/stat)
+	wait_for 10 "[ \"\$(cat /sys/block/ublkb0/stat)\" != '$stat' ]" || {
+		dump_state
+		fail "ublkb0 does not go on"
+	}
+}
+
+# server_killed: one that lived for less than a second would be replaced later.
+server_killed()
+{
+	sleep 1.1
+	old=$(server_pid)
+	kill -9 "$old"
+	wait_for 10 'ublkd_answers' || fail "there is no next server"
+	[ "$(server_pid)" != "$old" ] || fail "the server is the same"
+	all_live
+}
+
+keeper_killed()
+{
+	kill -9 "$KEEPER"
+	forget_ublkd
+	start_ublkd
+	all_live
+}
+
+upgraded()
+{
+	old=$(server_pid)
+	expect_ok upgrade
+	wait_for 10 "! alive $old" || fail "the old server stays"
+	wait_for 10 ublkd_answers || fail "the new one does not answer"
+	all_live
+}
+
+# ---- what they hold
+
+mapped()
+{
+	awk '/^VmSize:/ { print $2 }' "/proc/$1/status"
+}
+
+shmem()
+{
+	awk '/^Shmem:/ { print $2 }' /proc/meminfo
+}
+
+# private PID: KiB of PSS that are its own. The disks' memory is in both
+# processes by turns, and no more than the disks have.
+private()
+{
+	awk '/^Pss:/ { all = $2 } /^Pss_Shmem:/ { shared = $2 }
+		END { print all - shared }' "/proc/$1/smaps_rollup"
+}
+
+# figures: a name and a number a line; KiB. What is still being closed is no
+# leak, so each is the least of some looks.
+figures()
+{
+	for _ in 1 2 3 4 5; do
+		for who in keeper server; do
+			pid=$("${who}_pid")
+			echo "$who-descriptors $(fds "$pid")"
+			echo "$who-pss $(private "$pid")"
+			echo "$who-mapped $(mapped "$pid")"
+		done
+		echo "host-shmem $(shmem)"
+		sleep 0.2
+	done | awk '!($1 in least) || $2 < least[$1] { least[$1] = $2 }
+		END { for (name in least) print name, least[name] }'
+}
+
+# figure NAME WHEN
+figure()
+{
+	sed -n "s/^$1 //p" "/tmp/t/figures.$2"
+}
+
+# grown NAME LIMIT: fails if it is that much more at the end than it was after
+# the warm-up.
+grown()
+{
+	more=$(($(figure "$1" end) - $(figure "$1" start)))
+	echo "$1: $(figure "$1" start), then $(figure "$1" end)"
+	[ "$more" -le "$2" ] || fail "$1 has grown by $more"
+}
+
+# flat COUNT CHANGE: so many of them, and nothing has grown since the first.
+flat()
+{
+	echo "- $1 times: $2"
+	for round in $(seq "$1"); do
+		"$2"
+		[ "$round" != $WARM_UP ] || figures >/tmp/t/figures.start
+	done
+	figures >/tmp/t/figures.end
+	for who in keeper server; do
+		grown "$who-descriptors" 0
+		# AddressSanitizer keeps what is freed for a while.
+		! sanitized || continue
+		grown "$who-pss" $GROWTH_MAX
+		grown "$who-mapped" $GROWTH_MAX
+	done
+	# Neither do disks that nobody has any more stay behind.
+	grown host-shmem 1024
+}
+
+mkdir -p /dev/shm
+grep -q ' /dev/shm ' /proc/mounts || mount -t tmpfs shm /dev/shm
+start_ublkd
+expect_ok "add ram size=32M queues=2"
+expect_ok "add ram size=64M keep=yes"
+expect_ok "add null size=64M"
+# All the memory that they will ever take.
+for disk in ublkb0 ublkb1; do
+	dd if=/dev/urandom of=/dev/$disk bs=1M count=32 oflag=direct \
+		2>/dev/null || fail "$disk cannot be written"
+done
+dd if=/dev/ublkb1 bs=1M count=32 iflag=direct 2>/dev/null | md5sum >/tmp/t/sum
+writer
+flat "$KILLS" server_killed
+flat "$CHANGES" keeper_killed
+flat "$CHANGES" upgraded
+writer_ends
+dd if=/dev/ublkb1 bs=1M count=32 iflag=direct 2>/dev/null | md5sum |
+	cmp -s - /tmp/t/sum || fail "data was lost"
