@@ -10,6 +10,7 @@
 . /t/lib.sh
 
 requires fio
+! sanitized || skip "a sanitizer's time is no measure"
 
 # resume-long asks for more.
 : "${KILLS:=8}"
