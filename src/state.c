@@ -73,8 +73,11 @@ int state_open(struct state *state, const char *path, struct failure *failure)
 		return failure_set(failure, failure_symbol(errno), errno, NULL,
 				   "cannot open the state folder %s: %s", path,
 				   strerror(errno));
-	if (check_folder(state, failure) == 0)
+	if (check_folder(state, failure) == 0) {
+		/* Of a keeper that was killed while it wrote. */
+		unlinkat(state->fd, "new", 0);
 		return 0;
+	}
 	close(state->fd);
 	state->fd = -1;
 	return -1;

@@ -17,7 +17,7 @@ requires fio strace
 
 # kill-anywhere-long asks for "all": the calls of a phase and a process that are
 # tried, spread over all there are.
-: "${SAMPLE:=2}" "${PHASES:=add del recover takeover start term}"
+: "${SAMPLE:=1}" "${PHASES:=add del recover takeover start term}"
 STATE=/run/ublkd
 SETTLES=15 # s, until everything is as it should be
 users=0
