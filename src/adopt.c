@@ -51,7 +51,10 @@ static int is_served(struct adoption *adoption, int32_t pid)
 	return 0;
 }
 
-/* What the driver knows of it. Returns 0 if it is there and ours to have. */
+/*
+ * What the driver knows of it. Returns 0 if it is there and ours to have,
+ * -ENODEV if it is gone, -EBUSY if it is to be left alone.
+ */
 static int look(struct adoption *adoption, uint32_t id,
 		struct ublk_dev_info *info)
 {
@@ -61,8 +64,14 @@ static int look(struct adoption *adoption, uint32_t id,
 	struct ring_event event;
 
 	if (control_get_info(control, id, &answer, 0) < 0 ||
-	    ring_wait(control->ring, &event) < 0 || event.result < 0 ||
-	    answer.server_flags != adoption->jobs->mark)
+	    ring_wait(control->ring, &event) < 0 ||
+	    (event.result < 0 && event.result != -ENODEV)) {
+		log_error("device %u: the driver does not tell of it: left "
+			  "alone",
+			  id);
+		return -EBUSY;
+	}
+	if (event.result < 0 || answer.server_flags != adoption->jobs->mark)
 		return -ENODEV;
 	*info = answer;
 	if (!is_served(adoption, info->server_pid))

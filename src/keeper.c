@@ -220,6 +220,7 @@ static void on_prepared(struct keeper *keeper, const struct message *message)
 		log_warning("process %d, the old server, does not end; its "
 			    "devices wait for it",
 			    (int)keeper->takeover.server);
+	takeover_drop_rest(&keeper->takeover);
 	takeover_close(&keeper->takeover);
 	jobs_clean_up(&keeper->jobs);
 }
@@ -745,6 +746,7 @@ static void begin(struct keeper *keeper)
 	double delay = 0;
 
 	if (keeper->takeover.fd < 0) {
+		takeover_drop_rest(&keeper->takeover);
 		jobs_clean_up(&keeper->jobs);
 		if (jobs_are_busy(&keeper->jobs))
 			delay = LEFTOVER_PATIENCE;

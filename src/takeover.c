@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "channel.h"
+#include "notify.h"
 
 #define PATIENCE 5 /* s that a server may take for an answer, or to leave */
 
@@ -251,6 +252,25 @@ void takeover_remove(const char *folder)
 
 	if (set_address(&address, folder) == 0)
 		unlink(address.sun_path);
+}
+
+static void drop(struct held *held)
+{
+	char name[40];
+
+	while (held->fd_count) {
+		close(held->fds[--held->fd_count]);
+		takeover_name(name, sizeof(name), held->id, held->fd_count);
+		notify_unstore(name);
+	}
+}
+
+void takeover_drop_rest(struct takeover *takeover)
+{
+	struct held *held;
+
+	for (held = takeover->held; held; held = held->next)
+		drop(held);
 }
 
 void takeover_close(struct takeover *takeover)

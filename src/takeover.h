@@ -49,6 +49,12 @@ void takeover_name(char *name, size_t size, uint32_t id, int index);
 /* Take a device's descriptors, now the caller's. Returns how many. */
 int takeover_fds(struct takeover *takeover, uint32_t id, int *fds);
 
+/*
+ * Every device has been seen: what none of them took is closed, and kept by a
+ * service manager no longer.
+ */
+void takeover_drop_rest(struct takeover *takeover);
+
 /* Tell the old server to leave. */
 void takeover_leave(struct takeover *takeover);
 
