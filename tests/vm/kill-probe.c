@@ -1,6 +1,7 @@
 /*
  * kill-probe PID DISK: kills a server with SIGKILL and reads a block of one of
- * its disks. Prints how many requests of the disk were in flight at the kill,
+ * its disks. It waits a moment for requests to be in flight, which come and go.
+ * Prints how many requests of the disk were in flight at the kill,
  * and how long the read took: "inflight=32 resumed-ms=41".
  *
  * -s: stops the server first, and kills it when at least so many requests are
@@ -17,6 +18,7 @@
 
 #define BLOCK	 4096
 #define PATIENCE 10000 /* ms for requests to come in flight */
+#define MOMENT	 500   /* ms, without stopping the server */
 
 static void die(const char *what)
 {
@@ -59,6 +61,18 @@ static void wait_in_flight(const char *disk, unsigned wanted)
 	}
 }
 
+/* Returns how many there are, perhaps none. */
+static unsigned catch_some(const char *disk)
+{
+	double begun = now_ms();
+	unsigned held;
+
+	do
+		held = in_flight(disk);
+	while (!held && now_ms() - begun < MOMENT);
+	return held;
+}
+
 static int open_disk(const char *disk)
 {
 	char path[100];
@@ -92,7 +106,7 @@ int main(int argc, char **argv)
 		kill(pid, SIGSTOP);
 		wait_in_flight(argv[2], wanted);
 	}
-	held = in_flight(argv[2]);
+	held = catch_some(argv[2]);
 	begun = now_ms();
 	if (kill(pid, SIGKILL) < 0)
 		die("kill");
