@@ -201,6 +201,16 @@ static void tell_to_go(struct keeper *keeper)
 	channel_send(&keeper->channel, &message, NULL, 0);
 }
 
+static void end_old_server(struct keeper *keeper)
+{
+	if (takeover_end(&keeper->takeover) < 0)
+		log_warning("process %d, the old server, does not end; its "
+			    "devices wait for it",
+			    (int)keeper->takeover.server);
+	takeover_drop_rest(&keeper->takeover);
+	takeover_close(&keeper->takeover);
+}
+
 /* The new server can serve all there is: now the old one may leave. */
 static void on_prepared(struct keeper *keeper, const struct message *message)
 {
@@ -216,12 +226,7 @@ static void on_prepared(struct keeper *keeper, const struct message *message)
 	 * new one must know that the devices are its own by now.
 	 */
 	tell_to_go(keeper);
-	if (takeover_end(&keeper->takeover) < 0)
-		log_warning("process %d, the old server, does not end; its "
-			    "devices wait for it",
-			    (int)keeper->takeover.server);
-	takeover_drop_rest(&keeper->takeover);
-	takeover_close(&keeper->takeover);
+	end_old_server(keeper);
 	jobs_clean_up(&keeper->jobs);
 }
 
@@ -322,9 +327,14 @@ static void server_is_gone(struct keeper *keeper)
 
 	if (keeper->server || keeper->channel.fd >= 0)
 		return;
-	if (keeper->takeover.fd >= 0) {
+	if (keeper->takeover.fd >= 0 && !keeper->stopping) {
 		give_up_takeover(keeper, "the new server ended at once");
 		return;
+	}
+	if (keeper->takeover.fd >= 0) {
+		/* It is all to end, the old one too. */
+		takeover_leave(&keeper->takeover);
+		end_old_server(keeper);
 	}
 	keeper->serving = 0;
 	jobs_set_server(&keeper->jobs, 0);
