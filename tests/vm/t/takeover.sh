@@ -48,11 +48,15 @@ moves()
 	}
 }
 
-# all_live COUNT
+# all_live COUNT: soon. A driver that does not abort on close may need its I/O
+# timeouts for that.
 all_live()
 {
-	wait_for 5 "[ \"\$(ask list | grep -c 'state=live')\" = $1 ]" ||
+	wait_for 60 "[ \"\$(ask list | grep -c 'state=live')\" = $1 ]" || {
+		dump_state
+		find /proc/[0-9]*/fd -lname '/dev/ublkc*' 2>/dev/null || true
 		fail "$(ask list)"
+	}
 }
 
 # served_alone: the keeper is gone, and the server knows.
