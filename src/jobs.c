@@ -333,6 +333,9 @@ static int end_recover(struct job *job, int result)
 {
 	job->entry->taking = result == 0 &&
 			     !(job->jobs->features & UBLK_F_UPDATE_SIZE);
+	/* For the next keeper as well. */
+	if (job->entry->taking)
+		state_doom(job->jobs->state, job->entry->id);
 	return result;
 }
 
@@ -344,6 +347,8 @@ static int begin_recover(struct job *job)
 
 static int begin_end_recover(struct job *job)
 {
+	if (job->entry->taking)
+		state_spare(job->jobs->state, job->entry->id);
 	job->entry->taking = 0; /* every tag is fetched */
 	return control_end_recovery(&job->jobs->control, job->message.id,
 				    job->jobs->server, job_data(job));

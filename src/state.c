@@ -235,13 +235,24 @@ int state_write(const struct state *state, const struct state_device *device)
 	return error;
 }
 
-int state_doom(const struct state *state, uint32_t id)
+static int change_kind(const struct state *state, uint32_t id, const char *was,
+		       const char *is)
 {
 	char from[32], to[32];
 
-	name_of(from, sizeof(from), id, LIVE);
-	name_of(to, sizeof(to), id, DOOMED);
+	name_of(from, sizeof(from), id, was);
+	name_of(to, sizeof(to), id, is);
 	return renameat(state->fd, from, state->fd, to) < 0 ? -errno : 0;
+}
+
+int state_doom(const struct state *state, uint32_t id)
+{
+	return change_kind(state, id, LIVE, DOOMED);
+}
+
+int state_spare(const struct state *state, uint32_t id)
+{
+	return change_kind(state, id, DOOMED, LIVE);
 }
 
 void state_remove(const struct state *state, uint32_t id)

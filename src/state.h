@@ -68,6 +68,9 @@ int state_write(const struct state *state, const struct state_device *device);
 /* Note that the device is being deleted. Returns 0 or a negative errno. */
 int state_doom(const struct state *state, uint32_t id);
 
+/* It stays after all. Returns 0 or a negative errno. */
+int state_spare(const struct state *state, uint32_t id);
+
 /* Forget the device. Harmless if there is none. */
 void state_remove(const struct state *state, uint32_t id);
 

@@ -167,6 +167,9 @@ static void test_doom_and_remove(void **context)
 	write_device(4);
 	assert_int_equal(state_doom(&state, 3), 0);
 	assert_int_equal(state_doom(&state, 5), -ENOENT);
+	assert_int_equal(state_doom(&state, 4), 0);
+	assert_int_equal(state_spare(&state, 4), 0);
+	assert_int_equal(state_spare(&state, 4), -ENOENT);
 	read_all(2);
 	assert_int_equal(seen[seen[0].id == 3 ? 0 : 1].deleting, 1);
 	assert_int_equal(seen[seen[0].id == 4 ? 0 : 1].deleting, 0);
