@@ -856,12 +856,28 @@ int jobs_open(struct jobs *jobs, struct ev_loop *loop, const char *path,
 	return 0;
 }
 
+/* Devices that stay, for the next keeper: only what we know of them goes. */
+static void forget_all(struct jobs *jobs)
+{
+	struct entry *entry;
+
+	while ((entry = jobs->entries)) {
+		jobs->entries = entry->next;
+		while (entry->fd_count)
+			close(entry->fds[--entry->fd_count]);
+		free(entry->job);
+		free(entry->words);
+		free(entry);
+	}
+}
+
 void jobs_close(struct jobs *jobs)
 {
 	if (!jobs->control.ring)
 		return;
 	ev_io_stop(jobs->loop, &jobs->watcher);
 	ring_destroy(jobs->control.ring);
+	forget_all(jobs);
 	if (jobs->control.fd >= 0)
 		close(jobs->control.fd);
 	jobs->control.ring = NULL;

@@ -46,7 +46,7 @@ int jobs_open(struct jobs *jobs, struct ev_loop *loop, const char *path,
 	      struct state *state, jobs_answer *answer, jobs_idle *idle,
 	      void *owner);
 
-/* Nothing is under way any more. */
+/* Let go of everything; devices that are left stay as they are. */
 void jobs_close(struct jobs *jobs);
 
 /* A new server: what the old one had asked for is answered to nobody. */
