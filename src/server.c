@@ -237,10 +237,8 @@ static void on_keeper_gone(struct channel *channel)
 
 	/* With nothing to serve, or before anything began, it leaves. */
 	if (!server->going ||
-	    (!server->admin && server->host.devices.count == 0)) {
-		ev_break(server->loop, EVBREAK_ALL);
-		return;
-	}
+	    (!server->admin && server->host.devices.count == 0))
+		_exit(server->status); /* the kernel tidies up */
 	open_handover(server);
 	log_error("the keeper is gone: %u devices are served on, but nothing "
 		  "can be changed",
