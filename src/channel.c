@@ -47,10 +47,15 @@ int channel_send_now(int fd, const struct message *message, const int *fds,
 	return errno == ECONNRESET ? -EPIPE : -errno;
 }
 
+void channel_close_fds(const int *fds, int fd_count)
+{
+	while (fd_count)
+		close(fds[--fd_count]);
+}
+
 static void item_free(struct channel_item *item)
 {
-	while (item->fd_count)
-		close(item->fds[--item->fd_count]);
+	channel_close_fds(item->fds, item->fd_count);
 	free(item);
 }
 
@@ -162,8 +167,8 @@ static int receive_message(int fd, int flags, struct message *message, int *fds,
 		return 1;
 	log_error("a message of the other process is not whole, or of another "
 		  "version");
-	while (*count)
-		close(fds[--*count]);
+	channel_close_fds(fds, *count);
+	*count = 0;
 	return -1;
 }
 

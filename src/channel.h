@@ -43,6 +43,9 @@ int channel_send(struct channel *channel, const struct message *message,
 
 void channel_close(struct channel *channel);
 
+/* Close what came with a message. */
+void channel_close_fds(const int *fds, int fd_count);
+
 /*
  * The same without a loop, on a socket that is no channel's. To send never
  * waits: 0 or a negative errno. To receive waits as long as the socket does

@@ -1,6 +1,5 @@
 #include "handover.h"
 
-#include <errno.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -35,8 +34,7 @@ static void on_message(struct channel *channel, const struct message *message,
 {
 	struct handover *handover = channel->owner;
 
-	while (fd_count)
-		close(fds[--fd_count]);
+	channel_close_fds(fds, fd_count);
 	if (message->type == MESSAGE_LEAVE)
 		handover->leave(handover);
 }

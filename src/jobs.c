@@ -246,34 +246,27 @@ static int keep_fds(struct entry *entry, const int *fds, int count)
 	return 0;
 }
 
-/* For a keeper that comes after this one. */
-static int write_state(const struct jobs *jobs, const struct entry *entry)
+/*
+ * Note it for a keeper that comes after this one. Files of ours get their names
+ * when that is done, and not before: else one would stay for ever if we were
+ * killed in between.
+ */
+static int write_state(const struct jobs *jobs, const struct entry *entry,
+		       int is_first)
 {
 	struct state_device device = { .id = entry->id,
 				       .recoverable = entry->recoverable,
 				       .private = entry->private,
 				       .file_count = entry->fd_count };
-	int i;
+	int i, error;
 
 	for (i = 0; i < entry->fd_count; i++)
 		state_describe_file(&device.files[i], entry->fds[i]);
 	snprintf(device.words, sizeof(device.words), "%s", entry->words);
-	return state_write(jobs->state, &device);
-}
-
-/*
- * Files of ours get their names when they are noted, and not before: else one
- * would stay for ever if we were killed in between.
- */
-static int name_files(const struct entry *entry)
-{
-	struct state_file file;
-	int i, error = 0;
-
-	for (i = 0; i < entry->fd_count && entry->private && !error; i++) {
-		state_describe_file(&file, entry->fds[i]);
-		error = state_link_file(&file, entry->fds[i]);
-	}
+	error = state_write(jobs->state, &device);
+	for (i = 0; is_first && entry->private && i < entry->fd_count && !error;
+	     i++)
+		error = state_link_file(&device.files[i], entry->fds[i]);
 	return error;
 }
 
@@ -300,9 +293,7 @@ static int begin_note(struct job *job)
 	if (!error && job->fd_count)
 		store_fds(entry);
 	if (!error)
-		error = write_state(job->jobs, entry);
-	if (!error && job->fd_count)
-		error = name_files(entry);
+		error = write_state(job->jobs, entry, job->fd_count > 0);
 	return error ? error : 1;
 }
 
@@ -792,8 +783,7 @@ int jobs_restore(struct jobs *jobs, const struct ublk_dev_info *info,
 	struct entry *entry = entry_new(jobs, info->dev_id);
 
 	if (!entry) {
-		while (fd_count)
-			close(fds[--fd_count]);
+		channel_close_fds(fds, fd_count);
 		return -ENOMEM;
 	}
 	entry->info = *info;
@@ -863,8 +853,7 @@ static void forget_all(struct jobs *jobs)
 
 	while ((entry = jobs->entries)) {
 		jobs->entries = entry->next;
-		while (entry->fd_count)
-			close(entry->fds[--entry->fd_count]);
+		channel_close_fds(entry->fds, entry->fd_count);
 		free(entry->job);
 		free(entry->words);
 		free(entry);

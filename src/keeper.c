@@ -272,8 +272,15 @@ static void on_message(struct channel *channel, const struct message *message,
 		else
 			jobs_run(&keeper->jobs, message, fds, fd_count);
 	}
-	while (fd_count)
-		close(fds[--fd_count]);
+	channel_close_fds(fds, fd_count);
+}
+
+/* Start a server in so many seconds. */
+static void start_after(struct keeper *keeper, double delay)
+{
+	ev_timer_stop(keeper->loop, &keeper->restart);
+	ev_timer_set(&keeper->restart, delay, 0);
+	ev_timer_start(keeper->loop, &keeper->restart);
 }
 
 /* Replace a server that is gone, at once if it had been up for a while. */
@@ -290,9 +297,7 @@ static void replace_server(struct keeper *keeper)
 	} else {
 		keeper->delay = DELAY_MIN;
 	}
-	ev_timer_stop(keeper->loop, &keeper->restart);
-	ev_timer_set(&keeper->restart, delay, 0);
-	ev_timer_start(keeper->loop, &keeper->restart);
+	start_after(keeper, delay);
 }
 
 static const char *describe_end(int status, char *text, size_t size)
@@ -590,8 +595,7 @@ static void on_candidate_message(struct channel *channel,
 {
 	struct keeper *keeper = channel->owner;
 
-	while (fd_count)
-		close(fds[--fd_count]);
+	channel_close_fds(fds, fd_count);
 	if (message->type == MESSAGE_FAILED || message->result < 0) {
 		fail_upgrade(keeper, -EINVAL, message->text);
 	} else if (message->type == MESSAGE_PREPARED) {
@@ -677,11 +681,8 @@ static void on_idle(struct jobs *jobs)
 	struct keeper *keeper = jobs->owner;
 
 	/* The leftovers are gone: the first server need not wait longer. */
-	if (keeper->starts == 0 && ev_is_active(&keeper->restart)) {
-		ev_timer_stop(keeper->loop, &keeper->restart);
-		ev_timer_set(&keeper->restart, 0, 0);
-		ev_timer_start(keeper->loop, &keeper->restart);
-	}
+	if (keeper->starts == 0 && ev_is_active(&keeper->restart))
+		start_after(keeper, 0);
 	maybe_hand_over(keeper);
 	maybe_leave(keeper);
 }
@@ -761,8 +762,7 @@ static void begin(struct keeper *keeper)
 		if (jobs_are_busy(&keeper->jobs))
 			delay = LEFTOVER_PATIENCE;
 	}
-	ev_timer_set(&keeper->restart, delay, 0);
-	ev_timer_start(keeper->loop, &keeper->restart);
+	start_after(keeper, delay);
 }
 
 static int open_all(struct keeper *keeper, struct failure *failure)

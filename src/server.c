@@ -206,8 +206,7 @@ static void on_message(struct channel *channel, const struct message *message,
 	default:
 		device_answer(&server->host.devices, message);
 	}
-	while (fd_count)
-		close(fds[--fd_count]);
+	channel_close_fds(fds, fd_count);
 }
 
 /* The next keeper has all, and a server of its own that is prepared. */

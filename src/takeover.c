@@ -15,12 +15,6 @@
 
 #define PATIENCE 5 /* s that a server may take for an answer, or to leave */
 
-static void close_all(const int *fds, int count)
-{
-	while (count)
-		close(fds[--count]);
-}
-
 static int set_address(struct sockaddr_un *address, const char *folder)
 {
 	int length;
@@ -103,7 +97,7 @@ static int keep(struct takeover *takeover, const struct message *message,
 
 	if (!held)
 		return -1;
-	close_all(held->fds, held->fd_count);
+	channel_close_fds(held->fds, held->fd_count);
 	memcpy(held->fds, fds, sizeof(int) * (size_t)fd_count);
 	held->fd_count = fd_count;
 	return 0;
@@ -150,12 +144,12 @@ static int take_message(struct takeover *takeover, int *handover,
 			return 0;
 		break;
 	case MESSAGE_TABLE_END:
-		close_all(fds, fd_count);
+		channel_close_fds(fds, fd_count);
 		return takeover->listener >= 0 ? 1 : -1;
 	default:
 		break;
 	}
-	close_all(fds, fd_count);
+	channel_close_fds(fds, fd_count);
 	return -1;
 }
 
@@ -242,7 +236,7 @@ int takeover_end(struct takeover *takeover)
 
 	while ((got = channel_receive_now(takeover->fd, &message, fds,
 					  &count)) > 0)
-		close_all(fds, count);
+		channel_close_fds(fds, count);
 	return got == 0 ? -ETIMEDOUT : 0;
 }
 
@@ -280,7 +274,7 @@ void takeover_close(struct takeover *takeover)
 	close_server(takeover);
 	while ((held = takeover->held)) {
 		takeover->held = held->next;
-		close_all(held->fds, held->fd_count);
+		channel_close_fds(held->fds, held->fd_count);
 		free(held);
 	}
 }
