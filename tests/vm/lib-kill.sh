@@ -67,6 +67,28 @@ stop_server_at()
 	sleep 0.3
 }
 
+# load DISK ARG...: fio with 32 requests at once, until load_ends.
+load()
+{
+	disk=$1
+	shift
+	fio --name=v --filename="/dev/$disk" --direct=1 --ioengine=libaio \
+		--iodepth=32 --time_based --runtime=3000 "$@" \
+		>/tmp/t/fio.log 2>&1 &
+	LOAD=$!
+	wait_for 10 "[ \"\$(inflight $disk)\" -gt 0 ]" || fail "no load"
+}
+
+# load_ends: it was at work until now, and saw no error.
+load_ends()
+{
+	alive "$LOAD" || fail "$(tail -n 30 /tmp/t/fio.log)"
+	# It says 128 when it was told to end.
+	kill -INT "$LOAD"
+	wait "$LOAD" || [ $? = 128 ] || fail "$(tail -n 30 /tmp/t/fio.log)"
+	grep -q ' err= 0' /tmp/t/fio.log || fail "$(head -n 30 /tmp/t/fio.log)"
+}
+
 # disk_works: a new disk can be made, written and deleted.
 disk_works()
 {

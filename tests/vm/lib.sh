@@ -78,6 +78,7 @@ as_user()
 # ---- the daemon
 
 # start_ublkd [ARG...]: returns when it answers. Sets $KEEPER.
+# shellcheck disable=SC2120 # tests give it some
 start_ublkd()
 {
 	rm -f /tmp/t/pid /tmp/t/status
@@ -99,6 +100,25 @@ ublkd_answers()
 {
 	[ -S "$SOCK" ] && ask version 2>/dev/null |
 		grep -q "keeper-pid=$(cat /tmp/t/pid)\$"
+}
+
+# start_in_group GROUP [MEMORY]: ublkd and whatever it starts in a new cgroup,
+# with a limit if there is one, and nobody else.
+start_in_group()
+{
+	echo +memory >/sys/fs/cgroup/cgroup.subtree_control
+	mkdir "$1"
+	[ $# = 1 ] || echo "$2" >"$1/memory.max"
+	echo $$ >"$1/cgroup.procs"
+	# shellcheck disable=SC2119 # none are wanted
+	start_ublkd
+	while read -r pid; do
+		case $(cat "/proc/$pid/comm" 2>/dev/null) in
+		ublkd*) ;;
+		*) echo "$pid" >/sys/fs/cgroup/cgroup.procs || true ;;
+		esac
+	done <"$1/cgroup.procs"
+	[ "$(wc -l <"$1/cgroup.procs")" = 2 ] || fail "not two processes"
 }
 
 # stop_ublkd: SIGTERM; it must end within 20 s with status 0 and leave nothing.
@@ -224,6 +244,18 @@ pss()
 	awk '/^Pss:/ { print $2 }' "/proc/$1/smaps_rollup"
 }
 
+# mapped PID: KiB. Here a leak shows before it is touched.
+mapped()
+{
+	awk '/^VmSize:/ { print $2 }' "/proc/$1/status"
+}
+
+# shmem: of the guest, KiB: what RAM disks hold, among others
+shmem()
+{
+	awk '/^Shmem:/ { print $2 }' /proc/meminfo
+}
+
 # mem_available: of the guest, KiB
 mem_available()
 {
@@ -234,6 +266,28 @@ mem_available()
 inflight()
 {
 	awk '{ print $1 + $2 }' "/sys/block/$1/inflight"
+}
+
+# goes_on DISK: it completes requests; 1 if it has not within 10 s.
+goes_on()
+{
+	stat_before=$(cat "/sys/block/$1/stat")
+	wait_for 10 "[ \"\$(cat /sys/block/$1/stat)\" != '$stat_before' ]"
+}
+
+# figure NAME WHEN: from /tmp/t/figures.WHEN, a name and a number a line
+figure()
+{
+	sed -n "s/^$1 //p" "/tmp/t/figures.$2"
+}
+
+# grown NAME LIMIT: fails if it is that much more at the end than it was at the
+# start, when things had warmed up.
+grown()
+{
+	more=$(($(figure "$1" end) - $(figure "$1" start)))
+	echo "$1: $(figure "$1" start), then $(figure "$1" end)"
+	[ "$more" -le "$2" ] || fail "$1 has grown by $more"
 }
 
 # now: milliseconds since boot

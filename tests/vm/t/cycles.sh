@@ -35,17 +35,6 @@ tasks()
 	find "/proc/$1/task" -mindepth 1 -maxdepth 1 | wc -l
 }
 
-# mapped PID: KiB. Here a leak shows before it is touched.
-mapped()
-{
-	awk '/^VmSize:/ { print $2 }' "/proc/$1/status"
-}
-
-shmem()
-{
-	awk '/^Shmem:/ { print $2 }' /proc/meminfo
-}
-
 # figures: of both processes and the host, a name and a number a line; KiB.
 figures()
 {
@@ -57,21 +46,6 @@ figures()
 		echo "$who-tasks $(tasks "$pid")"
 	done
 	echo "host-shmem $(shmem)"
-}
-
-# figure NAME WHEN
-figure()
-{
-	sed -n "s/^$1 //p" "/tmp/t/figures.$2"
-}
-
-# grown NAME LIMIT: fails if it is that much more at the end than it was after
-# the warm-up.
-grown()
-{
-	more=$(($(figure "$1" end) - $(figure "$1" start)))
-	echo "$1: $(figure "$1" start), then $(figure "$1" end)"
-	[ "$more" -le "$2" ] || fail "$1 has grown by $more"
 }
 
 start_ublkd

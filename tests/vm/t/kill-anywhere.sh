@@ -76,8 +76,7 @@ has_ended()
 # moves ID: its user's requests are completed.
 moves()
 {
-	stat=$(cat "/sys/block/ublkb$1/stat")
-	wait_for 10 "[ \"\$(cat /sys/block/ublkb$1/stat)\" != '$stat' ]" || {
+	goes_on "ublkb$1" || {
 		dump_state
 		fail "$CASE: disk $1 does not go on: $(cat "/tmp/t/fio.$1")"
 	}

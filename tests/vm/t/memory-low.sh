@@ -231,23 +231,6 @@ filled()
 	give_back
 }
 
-# in_group: ublkd and whatever it starts, but not the writers.
-in_group()
-{
-	echo +memory >/sys/fs/cgroup/cgroup.subtree_control
-	mkdir $GROUP
-	echo "$1" >$GROUP/memory.max
-	echo $$ >$GROUP/cgroup.procs
-	start_ublkd
-	while read -r pid; do
-		case $(cat "/proc/$pid/comm" 2>/dev/null) in
-		ublkd*) ;;
-		*) echo "$pid" >/sys/fs/cgroup/cgroup.procs || true ;;
-		esac
-	done <$GROUP/cgroup.procs
-	[ "$(wc -l <$GROUP/cgroup.procs)" = 2 ] || fail "not two processes"
-}
-
 out_of_group()
 {
 	stop_ublkd
@@ -269,7 +252,7 @@ others_were_served
 stop_ublkd
 
 echo "in a cgroup of 200 MiB"
-in_group 200M
+start_in_group $GROUP 200M
 expect_err limit "add ram size=300M"
 watch_others
 filled 180M "" direct

@@ -83,22 +83,7 @@ reclaimed()
 		/proc/vmstat
 }
 
-# enclose: ublkd's two processes, with what they have and 4 MiB.
-enclose()
-{
-	echo +memory >/sys/fs/cgroup/cgroup.subtree_control
-	mkdir $GROUP
-	echo $$ >$GROUP/cgroup.procs
-	start_ublkd
-	while read -r pid; do
-		case $(cat "/proc/$pid/comm" 2>/dev/null) in
-		ublkd*) ;;
-		*) echo "$pid" >/sys/fs/cgroup/cgroup.procs || true ;;
-		esac
-	done <$GROUP/cgroup.procs
-	[ "$(wc -l <$GROUP/cgroup.procs)" = 2 ] || fail "not two processes"
-}
-
+# limit: to what ublkd's two processes have and 4 MiB.
 limit()
 {
 	before=$(cat $GROUP/memory.current)
@@ -226,7 +211,7 @@ intact()
 # ---- the test
 
 dd if=/dev/urandom of=/tmp/t/data bs=1M count=8 2>/dev/null
-enclose
+start_in_group $GROUP
 expect_ok "add ram id=0 size=64M"
 expect_ok "add ram id=1 size=64M"
 expect_ok "add null id=2 size=1G"

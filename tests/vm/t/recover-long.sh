@@ -3,6 +3,7 @@
 #
 # needs: binaries fio mkfs.ext4 e2fsck kill-probe
 # needs: modules ext4
+# needs: files tests/vm/lib-kill.sh:/t/lib-kill.sh
 # needs: memory 1536
 # needs: files tests/vm/t/recover.sh:/t/tests/recover.sh
 # time: 1200

@@ -4,9 +4,12 @@
 #
 # needs: binaries fio mkfs.ext4 e2fsck kill-probe
 # needs: modules ext4
+# needs: files tests/vm/lib-kill.sh:/t/lib-kill.sh
 # needs: memory 1536
 # time: 240
 . /t/lib.sh
+# shellcheck source=tests/vm/lib-kill.sh
+. /t/lib-kill.sh
 
 requires fio mkfs.ext4
 
@@ -37,23 +40,10 @@ has_next()
 	[ -n "$next" ] && [ "$next" != "$server" ]
 }
 
-# load ARG...: fio in the background, until load_ends.
-load()
+# disk_ends: its users have seen no error, and it is still whole.
+disk_ends()
 {
-	fio --name=v --filename=/dev/ublkb0 --direct=1 --ioengine=libaio \
-		--time_based --runtime=3000 "$@" >/tmp/t/fio.log 2>&1 &
-	loader=$!
-	wait_for 10 '[ "$(inflight ublkb0)" -gt 0 ]' || fail "no load"
-}
-
-# load_ends: it was at work until now, and saw no error.
-load_ends()
-{
-	alive $loader || fail "$(tail -n 30 /tmp/t/fio.log)"
-	# It says 128 when it was told to end.
-	kill -INT $loader
-	wait $loader || [ $? = 128 ] || fail "$(tail -n 30 /tmp/t/fio.log)"
-	grep -q ' err= 0' /tmp/t/fio.log || fail "$(head -n 30 /tmp/t/fio.log)"
+	load_ends
 	expect_ok "list"
 	[ "$(field state)" = live ] || fail "$REPLY"
 	expect_ok "del id=0"
@@ -66,9 +56,9 @@ under_fio()
 	expect_ok "$1"
 	kills=$2
 	shift 2
-	load --bsrange=4k-64k --iodepth=32 "$@"
+	load ublkb0 --bsrange=4k-64k "$@"
 	for _ in $(seq "$kills"); do kill_server ublkb0; done
-	load_ends
+	disk_ends
 }
 
 # With every tag held. At random places, or the block layer would merge requests
@@ -79,10 +69,10 @@ all_in_flight()
 	expect_ok "add ram size=16M queues=1 depth=16"
 	dd if=/dev/urandom of=/tmp/t/data bs=1M count=16 2>/dev/null
 	dd if=/tmp/t/data of=/dev/ublkb0 bs=1M oflag=direct 2>/dev/null
-	load --rw=randread --bs=4k --iodepth=32
+	load ublkb0 --rw=randread --bs=4k
 	for _ in $(seq "$KILLS_TAGS"); do kill_server ublkb0 -s 16; done
 	cmp /tmp/t/data /dev/ublkb0 || fail "data was lost"
-	load_ends
+	disk_ends
 }
 
 # copy_until_killed FOLDER: again and again, so that the kill hits a copy.

@@ -19,26 +19,6 @@ WARM_UP=2
 # them cost the keeper for good would show here, once a kill.
 GROWTH_MAX=128
 
-# writer: fio with verification on ublkb0, until writer_ends.
-writer()
-{
-	fio --name=v --filename=/dev/ublkb0 --rw=randwrite --bsrange=4k-64k \
-		--direct=1 --ioengine=libaio --iodepth=16 --verify=crc32c \
-		--verify_backlog=256 --size=32M --time_based --runtime=3600 \
-		>/tmp/t/fio.log 2>&1 &
-	WRITER=$!
-	wait_for 10 '[ "$(inflight ublkb0)" -gt 0 ]' || fail "no load"
-}
-
-writer_ends()
-{
-	alive "$WRITER" || fail "$(tail -n 30 /tmp/t/fio.log)"
-	kill -INT "$WRITER"
-	# It says 128 when it was told to end.
-	wait "$WRITER" || [ $? = 128 ] || fail "$(tail -n 30 /tmp/t/fio.log)"
-	grep -q ' err= 0' /tmp/t/fio.log || fail "$(head -n 30 /tmp/t/fio.log)"
-}
-
 # ---- one change each
 
 # all_live: what there is, and the loaded disk goes on.
@@ -46,8 +26,7 @@ all_live()
 {
 	wait_for 20 '[ "$(ask list | grep -c "state=live")" = 3 ]' ||
 		fail "not every device is live: $(ask list)"
-	stat=$(cat /sys/block/ublkb0/stat)
-	wait_for 10 "[ \"\$(cat /sys/block/ublkb0/stat)\" != '$stat' ]" || {
+	goes_on ublkb0 || {
 		dump_state
 		fail "ublkb0 does not go on"
 	}
@@ -83,16 +62,6 @@ upgraded()
 
 # ---- what they hold
 
-mapped()
-{
-	awk '/^VmSize:/ { print $2 }' "/proc/$1/status"
-}
-
-shmem()
-{
-	awk '/^Shmem:/ { print $2 }' /proc/meminfo
-}
-
 # private PID: KiB of PSS that are its own. The disks' memory is in both
 # processes by turns, and no more than the disks have.
 private()
@@ -116,21 +85,6 @@ figures()
 		sleep 0.2
 	done | awk '!($1 in least) || $2 < least[$1] { least[$1] = $2 }
 		END { for (name in least) print name, least[name] }'
-}
-
-# figure NAME WHEN
-figure()
-{
-	sed -n "s/^$1 //p" "/tmp/t/figures.$2"
-}
-
-# grown NAME LIMIT: fails if it is that much more at the end than it was after
-# the warm-up.
-grown()
-{
-	more=$(($(figure "$1" end) - $(figure "$1" start)))
-	echo "$1: $(figure "$1" start), then $(figure "$1" end)"
-	[ "$more" -le "$2" ] || fail "$1 has grown by $more"
 }
 
 # flat COUNT CHANGE: so many of them, and nothing has grown since the first.
@@ -165,10 +119,11 @@ for disk in ublkb0 ublkb1; do
 		2>/dev/null || fail "$disk cannot be written"
 done
 dd if=/dev/ublkb1 bs=1M count=32 iflag=direct 2>/dev/null | md5sum >/tmp/t/sum
-writer
+load ublkb0 --rw=randwrite --bsrange=4k-64k --iodepth=16 --verify=crc32c \
+	--verify_backlog=256 --size=32M
 flat "$KILLS" server_killed
 flat "$CHANGES" keeper_killed
 flat "$CHANGES" upgraded
-writer_ends
+load_ends
 dd if=/dev/ublkb1 bs=1M count=32 iflag=direct 2>/dev/null | md5sum |
 	cmp -s - /tmp/t/sum || fail "data was lost"

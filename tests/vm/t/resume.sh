@@ -6,8 +6,11 @@
 #
 # needs: binaries fio kill-probe
 # needs: icount
+# needs: files tests/vm/lib-kill.sh:/t/lib-kill.sh
 # time: 120
 . /t/lib.sh
+# shellcheck source=tests/vm/lib-kill.sh
+. /t/lib-kill.sh
 
 requires fio
 ! sanitized || skip "a sanitizer's time is no measure"
@@ -38,17 +41,10 @@ kills()
 
 start_ublkd
 expect_ok "add ram size=64M queues=1 depth=32"
-fio --name=r --filename=/dev/ublkb0 --rw=randrw --bs=4k --direct=1 \
-	--ioengine=libaio --iodepth=64 --time_based --runtime=3000 \
-	>/tmp/t/fio.log 2>&1 &
-loader=$!
-wait_for 10 '[ "$(inflight ublkb0)" -gt 0 ]' || fail "no load"
+load ublkb0 --rw=randrw --bs=4k --iodepth=64
 kills
 kills -s 32
-alive $loader || fail "$(tail -n 30 /tmp/t/fio.log)"
-kill -INT $loader
-wait $loader || [ $? = 128 ] || fail "$(tail -n 30 /tmp/t/fio.log)"
-grep -q ' err= 0' /tmp/t/fio.log || fail "$(head -n 30 /tmp/t/fio.log)"
+load_ends
 
 sort -t = -k 3 -n /tmp/t/kills >/tmp/t/sorted
 count=$(wc -l </tmp/t/sorted)

@@ -15,12 +15,6 @@ MODEL=/tmp/t/model
 
 requires $BLKDISCARD $FALLOCATE
 
-# shmem: KiB of memory in memfds and tmpfs, of all the guest.
-shmem()
-{
-	awk '/^Shmem:/ { print $2 }' /proc/meminfo
-}
-
 # used: bytes, as the daemon counts them.
 used()
 {

@@ -17,31 +17,10 @@ requires fio
 : "${ROUNDS:=3}" "${RESTARTS:=1}" "${UPGRADES:=3}"
 STATE=/run/ublkd
 
-# writer DISK: fio with verification, until writer_ends.
-writer()
-{
-	fio --name=v --filename="/dev/$1" --rw=randwrite --bsrange=4k-64k \
-		--direct=1 --ioengine=libaio --iodepth=32 --verify=crc32c \
-		--verify_backlog=256 --size=48M --time_based --runtime=900 \
-		>/tmp/t/fio.log 2>&1 &
-	WRITER=$!
-	wait_for 10 "[ \"\$(inflight $1)\" -gt 0 ]" || fail "no load"
-}
-
-# writer_ends: it has seen no error.
-writer_ends()
-{
-	kill -INT "$WRITER"
-	# It says 128 when it was told to end.
-	wait "$WRITER" || [ $? = 128 ] || fail "$(tail -n 30 /tmp/t/fio.log)"
-	grep -q ' err= 0' /tmp/t/fio.log || fail "$(head -n 30 /tmp/t/fio.log)"
-}
-
 # moves DISK: it completes requests.
 moves()
 {
-	before=$(cat "/sys/block/$1/stat")
-	wait_for 10 "[ \"\$(cat /sys/block/$1/stat)\" != '$before' ]" || {
+	goes_on "$1" || {
 		dump_state
 		cat /tmp/t/fio.log
 		fail "$1 does not go on"
@@ -248,13 +227,14 @@ grep -q ' /dev/shm ' /proc/mounts || mount -t tmpfs shm /dev/shm
 start_ublkd
 expect_ok "add ram size=48M keep=yes"
 expect_ok "add null size=64M"
-writer ublkb0
+load ublkb0 --rw=randwrite --bsrange=4k-64k --verify=crc32c \
+	--verify_backlog=256 --size=48M
 keeper_killed
 keeper_told_to_leave
 upgraded
 upgrade_fails
 all_killed
-writer_ends
+load_ends
 nothing_left
 start_ublkd
 configured
