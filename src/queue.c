@@ -82,10 +82,16 @@ static void dispatch(struct queue *queue, uint16_t tag)
 
 /*
  * A completion of FETCH or COMMIT is the tag's next request; -ENODEV says that
- * the device is stopping and this tag is given up.
+ * the device is stopping and this tag is given up. Others are a target's.
  */
 static void take(struct queue *queue, const struct ring_event *event)
 {
+	if (event->data >= RING_OP_FIRST) {
+		struct ring_op *op = (struct ring_op *)(uintptr_t)event->data;
+
+		op->done(op, event->result);
+		return;
+	}
 	if (event->result == 0) {
 		dispatch(queue, (uint16_t)event->data);
 		return;

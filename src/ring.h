@@ -19,6 +19,17 @@ struct ring_event {
 	int32_t result;
 };
 
+/*
+ * A request that somebody put into a queue's ring: its address is the request's
+ * data, and done is called with the kernel's result. Data below RING_OP_FIRST
+ * are the queue's own, the tags.
+ */
+struct ring_op {
+	void (*done)(struct ring_op *op, int32_t result);
+};
+
+#define RING_OP_FIRST 65536u
+
 /* With RING_WIDE, SQEs have 128 bytes, as ublk's control commands need. */
 #define RING_WIDE 1u
 
