@@ -141,7 +141,7 @@ fill_many()
 		echo "[$disk]"
 		echo "filename=/dev/$disk"
 	done >/tmp/t/jobs
-	timeout 100 fio --ioengine=libaio --direct=1 --rw=write --iodepth=16 \
+	timeout 300 fio --ioengine=libaio --direct=1 --rw=write --iodepth=16 \
 		--bsrange=4k-512k --eta=never /tmp/t/jobs >/tmp/t/fio 2>&1 ||
 		[ $? != 143 ] || fail "the writers hang"
 	for disk; do
