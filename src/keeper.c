@@ -21,6 +21,7 @@
 #include "server.h"
 #include "state.h"
 #include "takeover.h"
+#include "watchdog.h"
 
 /*
  * A server that lived longer than GOOD_RUN is replaced at once when it dies,
@@ -51,6 +52,7 @@ struct keeper {
 	struct takeover takeover; /* a server that is to leave */
 	struct jobs jobs;
 	struct channel channel;
+	struct watchdog watchdog;
 	pid_t server; /* 0: none */
 	pid_t last_server;
 	int server_status; /* of the last one, as waitpid gave it */
@@ -163,6 +165,7 @@ static void stop_all(struct keeper *keeper, double limit)
 	notify_send("STOPPING=1\nSTATUS=deleting every device");
 	ev_timer_stop(keeper->loop, &keeper->restart);
 	jobs_hurry(&keeper->jobs);
+	watchdog_look(&keeper->watchdog);
 	if (channel_send(&keeper->channel, &message, NULL, 0) < 0 &&
 	    !keeper->server)
 		jobs_server_gone(&keeper->jobs, 0, &kept, &deleted);
@@ -240,6 +243,14 @@ static void on_ready(struct keeper *keeper)
 	maybe_hand_over(keeper);
 }
 
+/* What it asked for may wait for requests that it must answer. */
+static void run_job(struct keeper *keeper, const struct message *message,
+		    const int *fds, int fd_count)
+{
+	watchdog_look(&keeper->watchdog);
+	jobs_run(&keeper->jobs, message, fds, fd_count);
+}
+
 static void begin_upgrade(struct keeper *keeper, const struct message *message);
 
 static void on_message(struct channel *channel, const struct message *message,
@@ -260,6 +271,9 @@ static void on_message(struct channel *channel, const struct message *message,
 	case MESSAGE_FAILED:
 		fail_start(keeper, message->text);
 		break;
+	case MESSAGE_ACTIVE:
+		watchdog_look(&keeper->watchdog);
+		break;
 	case MESSAGE_SHUTDOWN:
 		log_notice("shutdown was asked for: stopping");
 		stop_all(keeper, (double)message->number);
@@ -270,7 +284,7 @@ static void on_message(struct channel *channel, const struct message *message,
 			log_error("the server sent an unknown message: %u",
 				  message->type);
 		else
-			jobs_run(&keeper->jobs, message, fds, fd_count);
+			run_job(keeper, message, fds, fd_count);
 	}
 	channel_close_fds(fds, fd_count);
 }
@@ -370,6 +384,7 @@ static void reap_children(struct keeper *keeper)
 		keeper->server_status = status;
 		keeper->last_server = pid;
 		keeper->server = 0;
+		watchdog_end(&keeper->watchdog);
 		server_is_gone(keeper);
 	}
 }
@@ -444,6 +459,37 @@ static int send_table(struct keeper *keeper, struct channel *channel)
 	return error ? error : channel_send(channel, &message, NULL, 0);
 }
 
+static int is_waited_for(struct watchdog *watchdog)
+{
+	struct keeper *keeper = watchdog->owner;
+
+	return keeper->stopping || jobs_are_busy(&keeper->jobs) ||
+	       jobs_have_requests(&keeper->jobs);
+}
+
+static void ask_for_turn(struct watchdog *watchdog)
+{
+	struct message message = { .magic = MESSAGE_MAGIC,
+				   .type = MESSAGE_PING };
+	struct keeper *keeper = watchdog->owner;
+
+	channel_send(&keeper->channel, &message, NULL, 0);
+}
+
+static void watch_server(struct keeper *keeper)
+{
+	struct message message = { .magic = MESSAGE_MAGIC,
+				   .type = MESSAGE_TURNS };
+	int fd = watchdog_begin(&keeper->watchdog, keeper->server);
+
+	if (fd < 0) {
+		log_warning("the server is not watched: %s", strerror(-fd));
+		return;
+	}
+	channel_send(&keeper->channel, &message, &fd, 1);
+	close(fd);
+}
+
 static int start_server(struct keeper *keeper)
 {
 	pid_t pid;
@@ -457,6 +503,7 @@ static int start_server(struct keeper *keeper)
 		return pid;
 	keeper->server = pid;
 	jobs_set_server(&keeper->jobs, pid);
+	watch_server(keeper);
 	error = send_table(keeper, &keeper->channel);
 	if (!error && keeper->takeover.fd < 0)
 		tell_to_go(keeper);
@@ -775,6 +822,8 @@ static int open_all(struct keeper *keeper, struct failure *failure)
 				   "libev cannot make an epoll loop");
 	ev_timer_init(&keeper->restart, on_restart, 0, 0);
 	keeper->restart.data = keeper;
+	watchdog_open(&keeper->watchdog, keeper->loop, is_waited_for,
+		      ask_for_turn, keeper);
 	if (open_places(keeper, failure) < 0)
 		return -1;
 	error = open_signals(keeper);

@@ -62,6 +62,13 @@ enum message_type {
 	 * DEVICE ... TABLE_END.
 	 */
 	MESSAGE_LEAVE, /* keeper to server: end, the devices stay */
+
+	/* keeper to server */
+	MESSAGE_TURNS, /* fd: the page in which it counts its turns */
+	MESSAGE_PING,  /* take a turn */
+
+	/* server to keeper, not answered */
+	MESSAGE_ACTIVE, /* it has begun to work, so it is worth a look */
 };
 
 /* On the wire without the zero bytes at its end. */

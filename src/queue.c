@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "log.h"
+#include "turns.h"
 
 /*
  * What one queue may do before others get a turn: so many completions, and so
@@ -124,6 +125,7 @@ static void on_event(struct ev_loop *loop, ev_io *watcher, int events)
 	(void)events;
 	/* Cleared first: what completes from here on makes it readable again. */
 	ring_clear_event(ring);
+	turns_count();
 	queue->port.in_turn = 1;
 	queue->turn_bytes = 0;
 	do {

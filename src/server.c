@@ -17,6 +17,7 @@
 #include "log.h"
 #include "process.h"
 #include "startup.h"
+#include "turns.h"
 
 /* Of the question for the driver's features that a server begins with. */
 #define SERIAL_START UINT64_MAX
@@ -176,11 +177,29 @@ static void fail_upgrade(struct server *server, const struct message *message)
 	command_answer_upgraded(&server->host, &failure);
 }
 
+/* Nobody has looked for a while, and now there is work. */
+static void on_active(void *owner)
+{
+	tell_keeper(owner, MESSAGE_ACTIVE, 0, "");
+}
+
+static void count_turns(struct server *server, const int *fds, int fd_count)
+{
+	int error = fd_count == 1 ? turns_open(fds[0], on_active, server)
+				  : -EINVAL;
+
+	if (error)
+		log_warning("the keeper cannot see whether this server goes "
+			    "on: %s",
+			    strerror(-error));
+}
+
 static void on_message(struct channel *channel, const struct message *message,
 		       const int *fds, int fd_count)
 {
 	struct server *server = channel->owner;
 
+	turns_count();
 	switch (message->type) {
 	case MESSAGE_BEGIN:
 		begin(server, fds, fd_count);
@@ -203,6 +222,11 @@ static void on_message(struct channel *channel, const struct message *message,
 	case MESSAGE_UPGRADE:
 		fail_upgrade(server, message);
 		break;
+	case MESSAGE_TURNS:
+		count_turns(server, fds, fd_count);
+		break;
+	case MESSAGE_PING:
+		break; /* this was the turn */
 	default:
 		device_answer(&server->host.devices, message);
 	}
