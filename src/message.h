@@ -41,8 +41,8 @@ enum message_type {
 	MESSAGE_STOP,
 	MESSAGE_DELETE, /* number 1: whoever still has the dead disk open */
 
-	/* server to keeper: its START or END_RECOVER ends with -EINTR; no
-	   answer of its own */
+	/* server to keeper: its START, END_RECOVER or DELETE that waits ends;
+	   no answer of its own */
 	MESSAGE_CANCEL,
 
 	/* server to keeper, not answered */

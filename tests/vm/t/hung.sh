@@ -50,7 +50,6 @@ killed()
 under_load()
 {
 	echo "- under load"
-	expect_ok "add ram size=32M"
 	load ublkb0 --rw=randwrite --bs=4k --verify=crc32c --verify_backlog=64
 	hang
 	begun=$(now)
@@ -105,33 +104,28 @@ switches()
 	awk '/^voluntary_ctxt_switches/ { print $2 }' "/proc/$1/status"
 }
 
-before=''
+# both: of keeper and server
+both()
+{
+	echo "$(switches "$KEEPER") $(switches "$(server_pid)")"
+}
+
+# The last look comes a few seconds after the last work.
 idle()
 {
 	echo "- idle"
-	expect_ok "add ram size=16M"
-	server=$(server_pid)
-	# The last look comes a few seconds after the last work.
-	wait_for 20 "before=\"\$(switches $KEEPER) \$(switches $server)\"; sleep 3
-		[ \"\$(switches $KEEPER) \$(switches $server)\" = \"\$before\" ]" ||
+	before=''
+	wait_for 20 'before=$(both); sleep 3; [ "$(both)" = "$before" ]' ||
 		fail "it does not come to rest"
 	sleep 5
-	after="$(switches "$KEEPER") $(switches "$server")"
+	after=$(both)
 	[ "$after" = "$before" ] || fail "woken: $before, then $after"
-	# And it looks again.
-	load ublkb0 --rw=randread --bs=4k
-	hang
-	killed 1
-	thaw
-	goes_on ublkb0 || fail "the disk does not go on"
-	load_ends
-	expect_ok "del id=0"
 }
 
 start_ublkd
+expect_ok "add ram size=32M"
+idle
+# Which begins the watch again.
 under_load
 stopped
 at_the_end
-: >"$LOG"
-start_ublkd
-idle
