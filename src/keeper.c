@@ -197,11 +197,13 @@ static void give_up_takeover(struct keeper *keeper, const char *why)
 	ev_break(keeper->loop, EVBREAK_ALL);
 }
 
+/* Beside it what the old server, if there is one, can be told to leave by. */
 static void tell_to_go(struct keeper *keeper)
 {
 	struct message message = { .magic = MESSAGE_MAGIC, .type = MESSAGE_GO };
 
-	channel_send(&keeper->channel, &message, NULL, 0);
+	channel_send(&keeper->channel, &message, &keeper->takeover.fd,
+		     keeper->takeover.fd >= 0);
 }
 
 static void end_old_server(struct keeper *keeper)
@@ -223,12 +225,13 @@ static void on_prepared(struct keeper *keeper, const struct message *message)
 		give_up_takeover(keeper, message->text);
 		return;
 	}
-	takeover_leave(&keeper->takeover);
 	/*
-	 * At once: should this process be killed while the old server ends, the
-	 * new one must know that the devices are its own by now.
+	 * In this order: should this process be killed in between, the new
+	 * server tells the old one. The other way round, neither would have the
+	 * devices' memory.
 	 */
 	tell_to_go(keeper);
+	takeover_leave(&keeper->takeover);
 	end_old_server(keeper);
 	jobs_clean_up(&keeper->jobs);
 }

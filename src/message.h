@@ -22,7 +22,8 @@ enum message_type {
 	MESSAGE_DEVICE,	   /* one to take over; id, info, text: the command
 			      that made it; fds: what its target holds */
 	MESSAGE_TABLE_END, /* that were all -> PREPARED or FAILED */
-	MESSAGE_GO,	   /* take them over, and begin to work */
+	MESSAGE_GO,	   /* take them over, and begin to work; fd: to the
+			      server that is to leave, if there is one */
 	MESSAGE_STOP_ALL,  /* stop and delete every device, then leave */
 
 	/* server to keeper, and answered with a result */

@@ -376,8 +376,6 @@ survived()
 	shutdown | term) one=no two=no ;;
 	# The server is dead, and only the keeper has it.
 	recover) [ "$2" = server ] || two=no ;;
-	# The old server has been told to go, and the new one not yet to begin.
-	takeover) [ "$2 $3" != "keeper sendmsg" ] || two=no ;;
 	esac
 	# A driver without update-size cannot give out a disk again of which a
 	# server died while it took it over: it is deleted, and its users told.

@@ -1,8 +1,9 @@
 #!/bin/sh
 # The guest's memory is full of dirty pages of ublkd's own disks, so whoever
 # wants memory waits for ublkd, which itself is in a cgroup with next to none
-# left. All writers go on all the time, nobody is shot by the OOM killer, the
-# admin socket answers, no data is lost, and del works afterwards.
+# left, and that is taken by the page cache of one of the writers. All writers
+# go on all the time, nobody is shot by the OOM killer, the admin socket answers,
+# no data is lost, and del works afterwards.
 #
 # needs: binaries mkfs.ext4 e2fsck
 # needs: modules ext4
@@ -83,14 +84,21 @@ reclaimed()
 		/proc/vmstat
 }
 
-# limit: to what ublkd's two processes have and 4 MiB.
+# in_group COMMAND...
+in_group()
+{
+	echo 0 >$GROUP/cgroup.procs
+	"$@"
+}
+
+# limit: to what ublkd's two processes have and 8 MiB.
 limit()
 {
 	before=$(cat $GROUP/memory.current)
-	echo $((before + (4 << 20))) >$GROUP/memory.max
+	echo $((before + (8 << 20))) >$GROUP/memory.max
 	echo "in a cgroup with $((before >> 20)) MiB, of which" \
 		"$(awk '$1 == "shmem" { print int($2 / 1048576) }' \
-			$GROUP/memory.stat) are the disks', and 4 to spare"
+			$GROUP/memory.stat) are the disks', and 8 to spare"
 }
 
 # weigh_down: takes memory until others have $LEFT MiB and no more. There is no
@@ -150,8 +158,10 @@ no_oom()
 {
 	! klog | grep -iE 'out of memory|oom-kill|invoked oom' ||
 		fail "the OOM killer has come"
-	cat $GROUP/memory.events
+	paste -sd ' ' $GROUP/memory.events
 	grep -qx 'oom_kill 0' $GROUP/memory.events || fail "in the cgroup"
+	! grep -qx 'max 0' $GROUP/memory.events ||
+		fail "the cgroup's limit was never reached"
 }
 
 under_pressure()
@@ -159,7 +169,7 @@ under_pressure()
 	slowest=0 dirtiest=0 WRITERS=''
 	scanned=$(reclaimed)
 	writer files writes_files
-	writer raw writes_disk raw ublkb1 64
+	writer raw in_group writes_disk raw ublkb1 64
 	writer null writes_disk null ublkb2 1024
 	start=$(now)
 	while [ $(($(now) - start)) -lt $((LASTS * 1000)) ]; do
