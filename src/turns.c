@@ -31,7 +31,6 @@ int turns_open(int fd, void (*busy)(void *owner), void *owner)
 void turns_count(void)
 {
 	atomic_fetch_add(&page->count, 1);
-	if (!atomic_load(&page->watched) &&
-	    !atomic_exchange(&page->watched, 1))
+	if (!atomic_load(&page->watched) && !atomic_exchange(&page->watched, 1))
 		tell(tell_whom);
 }
