@@ -11,6 +11,7 @@
 . /t/lib-kill.sh
 
 requires fio
+! sanitized || skip "a minute of waiting; the unit tests run with sanitizers"
 
 FREEZER=/sys/fs/cgroup/ublkd-frozen
 

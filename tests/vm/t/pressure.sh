@@ -1,9 +1,9 @@
 #!/bin/sh
 # The guest's memory is full of dirty pages of ublkd's own disks, so whoever
 # wants memory waits for ublkd, which itself is in a cgroup with next to none
-# left, and that is taken by the page cache of one of the writers. All writers
-# go on all the time, nobody is shot by the OOM killer, the admin socket answers,
-# no data is lost, and del works afterwards.
+# left, and that is taken by the page cache of one who reads. All go on all the
+# time, nobody is shot by the OOM killer, the admin socket answers, no data is
+# lost, and del works afterwards.
 #
 # needs: binaries mkfs.ext4 e2fsck
 # needs: modules ext4
@@ -56,6 +56,19 @@ writes_disk()
 				return 1
 			at=$((at + 8))
 			round "$1"
+		done
+	done
+}
+
+# reads_disk: what nobody writes. Clean pages, because the kernel shoots a writer
+# in a small cgroup when all it has there is dirty.
+reads_disk()
+{
+	while [ ! -e /tmp/t/enough ]; do
+		for at in 0 1 2 3; do
+			dd if=/dev/ublkb2 of=/dev/null bs=64k count=128 \
+				skip=$((8192 + at * 128)) 2>/dev/null || return 1
+			round reader
 		done
 	done
 }
@@ -169,8 +182,9 @@ under_pressure()
 	slowest=0 dirtiest=0 WRITERS=''
 	scanned=$(reclaimed)
 	writer files writes_files
-	writer raw in_group writes_disk raw ublkb1 64
-	writer null writes_disk null ublkb2 1024
+	writer raw writes_disk raw ublkb1 64
+	writer null writes_disk null ublkb2 512
+	writer reader in_group reads_disk
 	start=$(now)
 	while [ $(($(now) - start)) -lt $((LASTS * 1000)) ]; do
 		look
@@ -190,7 +204,7 @@ under_pressure()
 was_pressure()
 {
 	[ ! -e /tmp/t/broken ] || fail "$(cat /tmp/t/broken)"
-	for name in files raw null; do
+	for name in files raw null reader; do
 		rounds=$(wc -l <"/tmp/t/rounds.$name")
 		echo "$name: $rounds rounds of 8 MiB"
 		[ "$rounds" -ge 2 ] || fail "it got too few"
