@@ -4,7 +4,7 @@
 #
 # needs: binaries fio
 # needs: memory 2048
-# time: 300
+# time: 500
 . /t/lib.sh
 
 DISKS=64
