@@ -410,7 +410,6 @@ write_job()
 	shares=$((count * $(wc -l <"$here/disks")))
 	cat <<-EOF2
 		[global]
-		thread
 		ioengine=io_uring
 		direct=1
 		norandommap

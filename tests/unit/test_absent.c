@@ -50,7 +50,8 @@ static void run(const char *text)
 	assert_int_equal(told.count, 1);
 }
 
-static void expect_refused(const char *text, const char *option)
+static void __attribute__((unused))
+expect_refused(const char *text, const char *option)
 {
 	run(text);
 	assert_true(told.failed);
