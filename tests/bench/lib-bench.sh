@@ -283,14 +283,15 @@ start_nbd()
 	in_kernel nbd0
 }
 
-# prepare NUMBER: no scheduler, as a server of small latency would be run; what
-# holds data has all of its blocks.
+# prepare NUMBER: the scheduler is the kernel's choice, or SCHEDULER; what holds
+# data has all of its blocks.
 prepare()
 {
 	here=/tmp/t/s.$1
 	while read -r disk; do
 		queue=/sys/block/$disk/queue
-		echo none >"$queue/scheduler" 2>/dev/null || true
+		[ -z "${SCHEDULER:-}" ] ||
+			echo "$SCHEDULER" >"$queue/scheduler" 2>/dev/null || true
 		case " $(cat "$here/name") " in
 		*' ram '* | *' brd '* | *' nbd '*)
 			dd if=/dev/zero of="/dev/$disk" bs=1M count="${size%M}" \
