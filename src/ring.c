@@ -121,20 +121,37 @@ static struct io_uring_sqe *next_sqe(struct ring *ring)
 
 	if (!sqe && ring_submit(ring) == 0)
 		sqe = io_uring_get_sqe(&ring->uring);
-	if (!sqe)
-		return NULL;
-	/* Sizes that are known to the compiler: this is a hot path. */
-	memset(sqe, 0, 64);
-	if (ring->sqe_size > 64)
-		memset((char *)sqe + 64, 0, 64);
+	if (sqe)
+		memset(sqe, 0, ring->sqe_size);
 	return sqe;
+}
+
+/* The hot path: a queue's commands. Everything of the SQE is set, and in order. */
+static int put_short(struct ring *ring, uint32_t op, const void *command,
+		     uint64_t data)
+{
+	struct io_uring_sqe *sqe = io_uring_get_sqe(&ring->uring);
+
+	if (!sqe)
+		sqe = next_sqe(ring);
+	if (!sqe)
+		return -EBUSY;
+	*sqe = (struct io_uring_sqe){ .opcode = IORING_OP_URING_CMD,
+				      .flags = IOSQE_FIXED_FILE,
+				      .cmd_op = op,
+				      .user_data = data };
+	memcpy(sqe->cmd, command, 16);
+	return 0;
 }
 
 int ring_put_command(struct ring *ring, int fd, uint32_t op,
 		     const void *command, size_t size, uint64_t data)
 {
-	struct io_uring_sqe *sqe = next_sqe(ring);
+	struct io_uring_sqe *sqe;
 
+	if (fd < 0 && size == 16 && ring->sqe_size == 64)
+		return put_short(ring, op, command, data);
+	sqe = next_sqe(ring);
 	if (!sqe)
 		return -EBUSY;
 	sqe->opcode = IORING_OP_URING_CMD;
@@ -142,10 +159,7 @@ int ring_put_command(struct ring *ring, int fd, uint32_t op,
 	if (fd < 0)
 		sqe->flags = IOSQE_FIXED_FILE;
 	sqe->cmd_op = op;
-	if (size == 16)
-		memcpy(sqe->cmd, command, 16);
-	else
-		memcpy(sqe->cmd, command, size);
+	memcpy(sqe->cmd, command, size);
 	sqe->user_data = data;
 	return 0;
 }
