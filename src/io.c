@@ -48,6 +48,17 @@ void io_begin(struct io *io)
 	io->port->owned++;
 }
 
+void io_submit(struct io_port *port)
+{
+	if (!port->in_turn && ring_submit(port->ring) < 0)
+		ring_raise_event(port->ring);
+}
+
+const void *io_zeroes(void)
+{
+	return zeroes;
+}
+
 static void account(const struct io *io, int error)
 {
 	struct io_port *port = io->port;
@@ -78,8 +89,7 @@ void io_done(struct io *io, int error)
 	if (put_command(io, UBLK_IO_COMMIT_AND_FETCH_REQ, result) < 0)
 		log_error("tag %u of queue %u cannot be committed", io->tag,
 			  port->queue_id);
-	if (!port->in_turn && ring_submit(port->ring) < 0)
-		ring_raise_event(port->ring);
+	io_submit(port);
 }
 
 /* Copy between the request and our memory; the driver does it. */

@@ -15,6 +15,7 @@
 #include "handover.h"
 #include "io.h"
 #include "log.h"
+#include "pool.h"
 #include "process.h"
 #include "startup.h"
 
@@ -264,6 +265,7 @@ int server_run(const char *config)
 		log_error("cannot start: out of memory or descriptors");
 		return 1;
 	}
+	pool_open(server.loop);
 	server.host.devices.loop = server.loop;
 	server.host.devices.channel = &server.channel;
 	server.host.devices.on_empty = on_empty;
@@ -273,6 +275,7 @@ int server_run(const char *config)
 	admin_close(server.admin);
 	handover_close(&server.handover);
 	channel_close(&server.channel);
+	pool_close();
 	ev_loop_destroy(server.loop);
 	return server.status;
 }
