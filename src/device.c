@@ -150,7 +150,7 @@ static void forget(struct device *device)
 	struct device_set *set = device->set;
 	int failed = device->failure.symbol != SYMBOL_NONE;
 
-	ev_timer_stop(set->loop, &device->timer);
+	loop_timer_stop(set->loop, &device->timer);
 	close_queues(device);
 	layers_close(&device->spec.layers);
 	device->spec.target->ops->close(device->spec.target);
@@ -214,26 +214,23 @@ static void ask_simple(struct device *device, uint32_t type)
 	ask(device, &message);
 }
 
-static void start_timer(struct device *device, ev_tstamp after)
+static void start_timer(struct device *device, double after)
 {
-	ev_timer_stop(device->set->loop, &device->timer);
-	ev_timer_set(&device->timer, after, 0);
-	ev_timer_start(device->set->loop, &device->timer);
+	loop_timer_start(device->set->loop, &device->timer, after);
 }
 
 /* Look again shortly. Returns 0, or -1 once the patience is over. */
-static int retry(struct device *device, ev_tstamp interval)
+static int retry(struct device *device, double interval)
 {
-	if (ev_now(device->set->loop) >= device->deadline)
+	if (loop_now() >= device->deadline)
 		return -1;
 	start_timer(device, interval);
 	return 0;
 }
 
-static void set_patience(struct device *device, ev_tstamp patience)
+static void set_patience(struct device *device, double patience)
 {
-	ev_now_update(device->set->loop);
-	device->deadline = ev_now(device->set->loop) + patience;
+	device->deadline = loop_now() + patience;
 }
 
 /* ---- FEATURES ---- */
@@ -486,7 +483,7 @@ static void enter_nothing(struct device *device)
  */
 static void wait_for_dead(struct device *device)
 {
-	int is_late = ev_now(device->set->loop) >= device->deadline;
+	int is_late = loop_now() >= device->deadline;
 
 	if (is_late && !device->waited)
 		log_warning("%s: waits for the dead server's last request",
@@ -855,7 +852,7 @@ static void poll_drain(struct device *device)
 		log_warning("%s: the driver still holds request slots",
 			    device->disk);
 	}
-	ev_timer_stop(device->set->loop, &device->timer);
+	loop_timer_stop(device->set->loop, &device->timer);
 	enter(device, DEVICE_DELETE);
 }
 
@@ -946,12 +943,10 @@ static void enter(struct device *device, enum device_step step)
 	steps[step].enter(device);
 }
 
-static void on_timer(struct ev_loop *loop, ev_timer *timer, int events)
+static void on_timer(struct loop_timer *timer)
 {
 	struct device *device = timer->data;
 
-	(void)loop;
-	(void)events;
 	if (steps[device->step].timer)
 		steps[device->step].timer(device);
 }
@@ -975,8 +970,7 @@ static struct device *new_device(struct device_set *set,
 	device->spec = *spec;
 	device->fd = -1;
 	device->serial = ++set->next_serial;
-	ev_timer_init(&device->timer, on_timer, 0, 0);
-	device->timer.data = device;
+	loop_timer_init(&device->timer, on_timer, device);
 	set_insert(device);
 	set->count++;
 	return device;
@@ -1158,7 +1152,7 @@ void device_keeper_gone(struct device_set *set)
 		next = device->next;
 		if (device->step == DEVICE_RELEASE)
 			continue; /* that needs no keeper */
-		ev_timer_stop(set->loop, &device->timer);
+		loop_timer_stop(set->loop, &device->timer);
 		finish(device, &failure);
 	}
 }

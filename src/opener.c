@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "log.h"
+#include "loop.h"
 #include "ring.h"
 #include "workers.h"
 
@@ -22,7 +23,7 @@ struct opening {
 	int (*next)(struct opening *opening, int32_t result);
 	opener_done *done; /* NULL: nobody waits any more */
 	void *context;
-	ev_timer patience;
+	struct loop_timer patience;
 };
 
 /* The ring, while there is anything to open. */
@@ -107,7 +108,7 @@ static void tell(struct opening *opening, const struct opener_result *result)
 	opener_done *done = opening->done;
 
 	opening->done = NULL;
-	ev_timer_stop(opener.loop, &opening->patience);
+	loop_timer_stop(opener.loop, &opening->patience);
 	if (done)
 		done(opening->context, result);
 	else if (result->fd >= 0)
@@ -165,13 +166,11 @@ static void on_event(struct ev_loop *loop, ev_io *watcher, int events)
 }
 
 /* Whatever becomes of it, nobody waits for it now. */
-static void on_patience(struct ev_loop *loop, ev_timer *timer, int events)
+static void on_patience(struct loop_timer *timer)
 {
 	struct opening *opening = timer->data;
 	struct opener_result late = { .fd = -ETIMEDOUT };
 
-	(void)loop;
-	(void)events;
 	log_warning("%s cannot be opened within %g s", opening->path,
 		    OPENER_PATIENCE);
 	ring_put_cancel(opener.ring, data_of(opening), 0);
@@ -204,7 +203,7 @@ static int begin(struct opening *opening)
 		return error;
 	opener.count++;
 	workers_expect(opener.ring, 1);
-	ev_timer_start(opener.loop, &opening->patience);
+	loop_timer_start(opener.loop, &opening->patience, OPENER_PATIENCE);
 	if (ring_submit(opener.ring) < 0)
 		ring_raise_event(opener.ring);
 	return 0;
@@ -224,8 +223,7 @@ int opener_open(struct ev_loop *loop, const struct opener_wish *wish,
 	opening->next = end_open;
 	opening->done = done;
 	opening->context = context;
-	ev_timer_init(&opening->patience, on_patience, OPENER_PATIENCE, 0);
-	opening->patience.data = opening;
+	loop_timer_init(&opening->patience, on_patience, opening);
 	if (opening->path)
 		error = open_ring(loop);
 	if (!error)

@@ -3,6 +3,8 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "loop.h"
+
 /* Sizes are powers of two, from a page to POOL_PIECE. */
 #define LEAST_SHIFT 12
 #define CLASSES	    8
@@ -14,7 +16,7 @@ struct idle {
 
 static struct {
 	struct ev_loop *loop;
-	ev_timer timer;
+	struct loop_timer timer;
 	uint64_t size;
 	struct {
 		struct idle *first;
@@ -70,28 +72,23 @@ static void give_back(unsigned class, unsigned count)
 }
 
 /* What has been idle for a whole period goes. */
-static void on_timer(struct ev_loop *loop, ev_timer *timer, int events)
+static void on_timer(struct loop_timer *timer)
 {
 	unsigned class, left = 0;
 
-	(void)loop;
-	(void)timer;
-	(void)events;
 	for (class = 0; class < CLASSES; class ++) {
 		give_back(class, pool.idle[class].least);
 		pool.idle[class].least = pool.idle[class].count;
 		left += pool.idle[class].count;
 	}
-	if (!left)
-		return;
-	ev_timer_set(&pool.timer, POOL_PERIOD, 0);
-	ev_timer_start(pool.loop, &pool.timer);
+	if (left)
+		loop_timer_start(pool.loop, timer, POOL_PERIOD);
 }
 
 void pool_open(struct ev_loop *loop)
 {
 	pool.loop = loop;
-	ev_timer_init(&pool.timer, on_timer, POOL_PERIOD, 0);
+	loop_timer_init(&pool.timer, on_timer, NULL);
 }
 
 void pool_close(void)
@@ -100,7 +97,7 @@ void pool_close(void)
 
 	if (!pool.loop)
 		return;
-	ev_timer_stop(pool.loop, &pool.timer);
+	loop_timer_stop(pool.loop, &pool.timer);
 	for (class = 0; class < CLASSES; class ++)
 		give_back(class, pool.idle[class].count);
 	pool.loop = NULL;
@@ -141,10 +138,8 @@ void pool_put(void *buffer, uint32_t room)
 	idle->next = pool.idle[class].first;
 	pool.idle[class].first = idle;
 	pool.idle[class].count++;
-	if (ev_is_active(&pool.timer))
-		return;
-	ev_timer_set(&pool.timer, POOL_PERIOD, 0);
-	ev_timer_start(pool.loop, &pool.timer);
+	if (!loop_timer_is_active(&pool.timer))
+		loop_timer_start(pool.loop, &pool.timer, POOL_PERIOD);
 }
 
 void *pool_reserve(void)
