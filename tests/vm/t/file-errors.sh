@@ -34,7 +34,7 @@ refusals()
 {
 	refused notfound "No such file" "add file path=$MNT/none"
 	refused arg "needs size=" "add file path=$MNT/none create=yes"
-	refused arg "regular file" "add file path=$MNT"
+	refused io "Is a directory" "add file path=$MNT"
 	refused arg "regular file" "add file path=/dev/null"
 	refused range "has only" "add file path=$MNT/disk size=1G"
 	refused range "has only" "add file path=$MNT/disk offset=1G"
