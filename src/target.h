@@ -40,6 +40,7 @@ struct target_args {
 	 * takes are set to -1.
 	 */
 	int adopted;
+	uint64_t size; /* then: the disk's, in bytes; 0: not known */
 	int *fds;
 	int fd_count;
 	int is_new;    /* fds[0], of opens(), is a file that was made for it */

@@ -8,8 +8,8 @@
 
 #include "ring.h"
 
-#define WORKERS_BASE 8u	  /* for what nobody counts */
-#define WORKERS_MAX  136u /* so many at most: 64 devices, 2 each */
+#define WORKERS_BASE 32u  /* for what nobody counts */
+#define WORKERS_MAX  160u /* so many at most: 64 devices, 2 each */
 
 /*
  * Up to `more` requests can block beside those that were told of before; fewer

@@ -230,11 +230,18 @@ static int check_offset(const struct file *file, uint32_t block_size,
 }
 
 /* All of the file, or the part that was asked for. */
-static int set_place(struct file *file, const struct option_value *values,
+static int set_place(struct file *file, const struct target_args *args,
 		     uint32_t block_size, struct failure *failure)
 {
+	const struct option_value *values = args->values;
 	uint64_t there;
 
+	/* A file that was cut short is no reason to let the device go. */
+	if (args->adopted && args->size) {
+		file->base = values[OFFSET].number;
+		file->size = args->size;
+		return 0;
+	}
 	if (check_offset(file, block_size, &values[OFFSET], failure) < 0)
 		return -1;
 	file->base = values[OFFSET].number;
@@ -294,12 +301,10 @@ static int prepare(struct file *file, struct failure *failure)
 static int set_up(struct file *file, const struct target_args *args,
 		  struct geometry *geometry, struct failure *failure)
 {
-	const struct option_value *values = args->values;
-
 	if (look(file, args, failure) < 0 ||
-	    set_direct(file, &values[DIRECT], failure) < 0 ||
+	    set_direct(file, &args->values[DIRECT], failure) < 0 ||
 	    set_block_size(file, geometry, failure) < 0 ||
-	    set_place(file, values, geometry->block_size, failure) < 0 ||
+	    set_place(file, args, geometry->block_size, failure) < 0 ||
 	    prepare(file, failure) < 0)
 		return -1;
 	set_geometry(file, args, geometry);

@@ -471,7 +471,7 @@ static void test_workers_allowed(void **state)
 
 	(void)state;
 	one = seen.workers;
-	assert_int_equal(one, 8 + 2);
+	assert_int_equal(one, 32 + 2);
 	close_target();
 	open_target("", 0, 0);
 	assert_int_equal(seen.workers, one);
