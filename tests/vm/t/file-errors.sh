@@ -18,7 +18,7 @@ WRITE="dd if=/dev/urandom bs=64k oflag=direct"
 add()
 {
 	expect_ok "add file $1"
-	ID=$(field id) DISK=$(field dev)
+	DISK=$(field dev)
 	echo "--- $1"
 }
 
@@ -175,9 +175,9 @@ start_ublkd
 refusals
 locks
 rm $MNT/disk $MEM/disk
-no_room $MEM/disk $MEM/filler 12M ""
-no_room $MNT/disk $MNT/filler 16M ""
-no_room $MNT/disk $MNT/filler 16M direct=yes
+no_room $MEM/disk $MEM/filler 12582912 ""
+no_room $MNT/disk $MNT/filler 16777216 ""
+no_room $MNT/disk $MNT/filler 16777216 direct=yes
 cut $MEM/disk ""
 cut $MNT/disk ""
 killed $MEM/disk ""
