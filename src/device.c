@@ -274,6 +274,30 @@ static void answer_features(struct device *device,
 
 /* ---- ADD ---- */
 
+static const uint64_t mode_flags[IO_MODES] = {
+	[IO_USER_COPY] = UBLK_F_USER_COPY,
+	[IO_NEED_GET_DATA] = UBLK_F_NEED_GET_DATA,
+	[IO_COPY] = 0, /* what the driver does without being told */
+};
+
+enum io_mode device_mode(uint64_t flags)
+{
+	if (flags & UBLK_F_USER_COPY)
+		return IO_USER_COPY;
+	return flags & UBLK_F_NEED_GET_DATA ? IO_NEED_GET_DATA : IO_COPY;
+}
+
+/* The first of the target's list that the driver has; user copy it must have. */
+static enum io_mode best_mode(const struct device *device)
+{
+	const enum io_mode *mode = device->spec.geometry.modes;
+
+	while (mode && *mode != IO_MODES &&
+	       mode_flags[*mode] & ~device->set->features)
+		mode++;
+	return mode && *mode != IO_MODES ? *mode : IO_USER_COPY;
+}
+
 /* What the driver must accept for this device. */
 static uint64_t device_flags(const struct device *device)
 {
@@ -286,7 +310,7 @@ static uint64_t device_flags(const struct device *device)
 		[RECOVERY_NO] = 0,
 	};
 
-	return UBLK_F_CMD_IOCTL_ENCODE | UBLK_F_USER_COPY |
+	return UBLK_F_CMD_IOCTL_ENCODE | mode_flags[device->spec.mode] |
 	       recovery[device->spec.recovery];
 }
 
@@ -311,8 +335,20 @@ static uint16_t least_depth(const struct device *device)
 static void enter_add(struct device *device)
 {
 	struct message message = new_message(device, MESSAGE_ADD);
+	enum io_mode *mode = &device->spec.mode;
 
+	if (*mode == IO_MODES)
+		*mode = best_mode(device);
 	/* Older drivers drop unknown flags silently. */
+	if (mode_flags[*mode] & ~device->set->features) {
+		failure_set(&device->failure, SYMBOL_UNSUPPORTED, EOPNOTSUPP,
+			    "mode",
+			    "the ublk driver of this kernel does not have "
+			    "mode=%s; 'features' shows what it has",
+			    io_mode_name(*mode));
+		forget(device);
+		return;
+	}
 	if (device_flags(device) & ~device->set->features) {
 		failure_set(&device->failure, SYMBOL_UNSUPPORTED, EOPNOTSUPP,
 			    "recovery",
@@ -551,6 +587,9 @@ static void on_queue(struct queue *queue, int error)
 static int open_queues(struct device *device)
 {
 	struct device_spec *spec = &device->spec;
+	struct queue_shape shape = { .depth = spec->depth,
+				     .mode = spec->mode,
+				     .max_io = spec->max_io };
 	int error;
 
 	device->queues = calloc(spec->queues, sizeof(*device->queues));
@@ -559,7 +598,7 @@ static int open_queues(struct device *device)
 	while (device->open_queues < spec->queues) {
 		error = queue_open(&device->queues[device->open_queues],
 				   device->set->loop, device->fd,
-				   (uint16_t)device->open_queues, spec->depth,
+				   (uint16_t)device->open_queues, &shape,
 				   spec->target, on_queue, device);
 		if (error)
 			return error;

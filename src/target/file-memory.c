@@ -32,7 +32,7 @@ static int check_end(const struct file *file, uint64_t end)
  * What the driver could not copy out of the mapping: a hole for which there is
  * no page, a broken page, or nothing at all. read(2) takes no page for a hole.
  */
-static int read_aside(struct file *file, const struct io *io, uint32_t at,
+static int read_aside(struct file *file, struct io *io, uint32_t at,
 		      uint32_t length)
 {
 	static char bytes[PIECE];
@@ -53,7 +53,7 @@ static int read_aside(struct file *file, const struct io *io, uint32_t at,
 	return error;
 }
 
-static int read_run(struct file *file, const struct io *io, uint32_t at,
+static int read_run(struct file *file, struct io *io, uint32_t at,
 		    uint32_t *run)
 {
 	struct store *store = &file->store;
@@ -72,7 +72,7 @@ static int read_run(struct file *file, const struct io *io, uint32_t at,
 	return error ? error : io_put_zeroes(io, at, *run);
 }
 
-static int read_memory(struct file *file, const struct io *io)
+static int read_memory(struct file *file, struct io *io)
 {
 	uint32_t at = 0, run;
 	int error = 0;
@@ -86,7 +86,7 @@ static int read_memory(struct file *file, const struct io *io)
 	return error;
 }
 
-static int write_memory(struct file *file, const struct io *io)
+static int write_memory(struct file *file, struct io *io)
 {
 	struct store *store = &file->store;
 	int is_there, error;
@@ -94,7 +94,7 @@ static int write_memory(struct file *file, const struct io *io)
 	if (store_run(store, io->offset, io->length, &is_there) < io->length ||
 	    !is_there)
 		store_review(store, io->offset, io->length);
-	error = store_grow(store, io->offset, io->length);
+	error = store_grow(store, io->offset, io->length, 0);
 	if (error)
 		return error;
 	error = io_take(io, store->bytes + io->offset, 0, io->length);
@@ -108,7 +108,7 @@ static int write_memory(struct file *file, const struct io *io)
 }
 
 /* The page that both ends lie in is zeroed by it. */
-static int punch(struct file *file, const struct io *io)
+static int punch(struct file *file, struct io *io)
 {
 	if (fallocate(file->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
 		      (off_t)(file->base + io->offset), (off_t)io->length) < 0)
@@ -117,7 +117,7 @@ static int punch(struct file *file, const struct io *io)
 	return 0;
 }
 
-static int zero_memory(struct file *file, const struct io *io)
+static int zero_memory(struct file *file, struct io *io)
 {
 	int error = check_end(file, io->offset + io->length);
 
@@ -129,7 +129,7 @@ static int zero_memory(struct file *file, const struct io *io)
 	return store_zero(&file->store, io->offset, io->length);
 }
 
-int file_serve_memory(struct file *file, const struct io *io)
+int file_serve_memory(struct file *file, struct io *io)
 {
 	switch (io->op) {
 	case IO_READ:

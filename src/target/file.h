@@ -44,6 +44,6 @@ void file_transfer(struct file *file, struct io *io);
 /*
  * Serve a request of a file of memory, at once. Returns 0 or a negative errno.
  */
-int file_serve_memory(struct file *file, const struct io *io);
+int file_serve_memory(struct file *file, struct io *io);
 
 #endif

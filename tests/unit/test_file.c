@@ -49,8 +49,8 @@ int __wrap_ring_set_file(struct ring *ring, unsigned slot, int fd);
 int __wrap_ring_allow_workers(struct ring *ring, unsigned count);
 void __wrap_io_submit(struct io_port *port);
 void __wrap_io_done(struct io *io, int error);
-int __wrap_io_take(const struct io *io, void *to, uint32_t at, uint32_t length);
-int __wrap_io_put(const struct io *io, const void *from, uint32_t at,
+int __wrap_io_take(struct io *io, void *to, uint32_t at, uint32_t length);
+int __wrap_io_put(struct io *io, const void *from, uint32_t at,
 		  uint32_t length);
 int __wrap_backing_look(struct backing *backing, int fd);
 void *__wrap_pool_get(uint32_t size, uint32_t *room);
@@ -97,7 +97,7 @@ void __wrap_io_done(struct io *io, int error)
 	seen.total++;
 }
 
-int __wrap_io_take(const struct io *io, void *to, uint32_t at, uint32_t length)
+int __wrap_io_take(struct io *io, void *to, uint32_t at, uint32_t length)
 {
 	(void)io;
 	memset(to, 0x5a, length);
@@ -105,8 +105,7 @@ int __wrap_io_take(const struct io *io, void *to, uint32_t at, uint32_t length)
 	return seen.take_error;
 }
 
-int __wrap_io_put(const struct io *io, const void *from, uint32_t at,
-		  uint32_t length)
+int __wrap_io_put(struct io *io, const void *from, uint32_t at, uint32_t length)
 {
 	(void)io;
 	(void)from;
