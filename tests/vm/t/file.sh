@@ -12,6 +12,7 @@
 requires fio mkfs.ext4 e2fsck
 
 BLKDISCARD=/usr/local/bin/blkdiscard
+FALLOCATE=/usr/local/bin/fallocate
 MNT=/tmp/t/mnt
 MIXED=4k/40:16k/20:64k/15:256k/15:1m/10
 MEM=/tmp/t/mem
@@ -69,19 +70,17 @@ in_file()
 }
 
 # gives_back FILE: what is discarded frees its blocks and reads as zeroes, and
-# so does what is zeroed.
+# so does what is zeroed by a hole.
 gives_back()
 {
-	for how in "" -z; do
+	for how in "$BLKDISCARD" "$FALLOCATE -p"; do
 		dd if=/dev/urandom of="$DISK" bs=1M count=8 oflag=direct \
 			conv=fsync 2>/dev/null || fail "cannot fill $DISK"
 		full=$(stat -c %b "$1")
-		# shellcheck disable=SC2086 # no word where it is empty
-		$BLKDISCARD $how -o 1048576 -l 6291456 "$DISK" ||
-			fail "blkdiscard $how $DISK"
+		$how -o 1048576 -l 6291456 "$DISK" || fail "$how $DISK"
 		sync
 		left=$(stat -c %b "$1")
-		echo "blkdiscard $how: $full blocks before, $left after"
+		echo "$how: $full blocks before, $left after"
 		[ $((full - left)) -ge 11000 ] || fail "$1 is as large as before"
 		[ "$(dd if="$DISK" bs=1M skip=1 count=6 iflag=direct \
 			2>/dev/null | md5sum)" = "$zeroes" ] ||
@@ -94,9 +93,7 @@ zero_keeps()
 {
 	dd if=/dev/urandom of="$DISK" bs=1M count=8 oflag=direct 2>/dev/null
 	before=$(stat -c %b "$1")
-	# A file's allocation of a block device is a zeroout that keeps.
-	/usr/local/bin/fallocate -z -o 0 -l 8388608 "$DISK" ||
-		fail "cannot zero $DISK"
+	$BLKDISCARD -z -o 0 -l 8388608 "$DISK" || fail "cannot zero $DISK"
 	sync
 	after=$(stat -c %b "$1")
 	[ $((before - after)) -lt 1000 ] ||
