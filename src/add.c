@@ -214,6 +214,13 @@ static const struct target_ops *read_add(const struct syntax_line *line,
 			    "there is no such target; 'targets' lists them");
 		return NULL;
 	}
+	if (!target->open) {
+		failure_set(failure, SYMBOL_UNSUPPORTED, 0, target->name,
+			    "this ublkd was built without the target %s "
+			    "(--disable-%s)",
+			    target->name, target->name);
+		return NULL;
+	}
 	if (read_pairs(line, target, values, failure) < 0 ||
 	    set_spec(values->common, spec, failure) < 0)
 		return NULL;

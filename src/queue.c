@@ -145,6 +145,7 @@ static void take(struct queue *queue, const struct ring_event *event)
 		op->done(op, event->result);
 		return;
 	}
+	queue->wake.taken++;
 	if (event->result >= 0) {
 		if (io_waits(&queue->ios[tag]))
 			resume(queue, tag, event->result);
@@ -187,13 +188,13 @@ static int on_turn(struct loop_ring *wake)
 
 	queue->port.in_turn = 1;
 	queue->turn_bytes = 0;
+	wake->taken = 0;
 	do {
 		got = take_batch(queue);
 		count += got;
 	} while (got == BATCH && count < TURN_MAX &&
 		 queue->turn_bytes < TURN_BYTES);
 	queue->port.in_turn = 0;
-	wake->taken = count;
 	wake->more = got == BATCH;
 	if (queue->port.holds && !loop_timer_is_active(&queue->trim))
 		start_trim(queue, IO_TRIM_TIME);

@@ -414,6 +414,8 @@ static void answer_features(struct request *request, uint64_t have)
 		request_print(request, "feature name=%s have=%s required=%s",
 			      feature->name, have & feature->bit ? "yes" : "no",
 			      feature->required ? "yes" : "no");
+	if (BUILD_WITHOUT[0])
+		request_print(request, "build without=%s", BUILD_WITHOUT);
 	request_ok(request, " bits=0x%llx", (unsigned long long)have);
 }
 
