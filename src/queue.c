@@ -220,7 +220,10 @@ static int open_ring(struct queue *queue)
 	queue->port.ring = ring_create(queue->depth, 0, &error);
 	if (!queue->port.ring)
 		return error;
-	return ring_register_file(queue->port.ring, queue->port.fd);
+	error = ring_register_file(queue->port.ring, queue->port.fd);
+	if (error)
+		return error;
+	return target_start(queue->target, queue->port.ring);
 }
 
 int queue_open(struct queue *queue, struct ev_loop *loop, int fd, uint16_t id,

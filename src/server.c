@@ -16,6 +16,7 @@
 #include "io.h"
 #include "log.h"
 #include "loop.h"
+#include "pool.h"
 #include "process.h"
 #include "startup.h"
 
@@ -265,6 +266,7 @@ int server_run(const char *config, int is_hot)
 		log_error("cannot start: out of memory or descriptors");
 		return 1;
 	}
+	pool_open(server.loop);
 	server.host.devices.loop = server.loop;
 	server.host.devices.channel = &server.channel;
 	server.host.devices.on_empty = on_empty;
@@ -274,6 +276,7 @@ int server_run(const char *config, int is_hot)
 	admin_close(server.admin);
 	handover_close(&server.handover);
 	channel_close(&server.channel);
+	pool_close();
 	loop_free(server.loop);
 	return server.status;
 }

@@ -17,6 +17,8 @@
 
 struct store {
 	int fd;
+	uint64_t base;	/* where in the file it begins, in bytes */
+	int is_shared;	/* somebody else's file: others may change it */
 	uint8_t *bytes; /* the mapping */
 	uint64_t size;
 	uint64_t *present;     /* a bit a page */
@@ -50,6 +52,15 @@ int store_open_in(struct store *store, const char *folder, int overcommit,
 int store_adopt(struct store *store, int fd, uint64_t limit, uint64_t reserve);
 
 /*
+ * A store in somebody else's file of memory, `size` bytes from `base`, a
+ * multiple of STORE_PAGE, on. The caller's fd stays the caller's, and must live
+ * as long. Its pages count as holes until store_review() has looked; others may
+ * fill holes at any time, so a hole is only one for the moment.
+ */
+int store_open_shared(struct store *store, int fd, int read_only, uint64_t base,
+		      uint64_t size);
+
+/*
  * The other process writes no more: see which pages are there, by the holes of
  * the file. Returns 0 or a negative errno.
  */
@@ -78,6 +89,12 @@ int store_grow(struct store *store, uint64_t offset, uint64_t length,
  * there.
  */
 void store_review(struct store *store, uint64_t offset, uint64_t length);
+
+/*
+ * Make the range read as zeroes, and give nothing back. Holes stay holes.
+ * Returns 0 or a negative errno.
+ */
+int store_zero(struct store *store, uint64_t offset, uint64_t length);
 
 /*
  * Make the range read as zeroes. Whole pages of it are given back. Returns 0 or

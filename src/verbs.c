@@ -69,7 +69,7 @@ struct device *verb_find_device(struct request *request)
 static void print_device(struct request *request, const struct device *device)
 {
 	const struct device_spec *spec = &device->spec;
-	char more[256] = "";
+	char more[2048] = "";
 
 	if (spec->target->ops->describe)
 		spec->target->ops->describe(spec->target, more, sizeof(more));

@@ -1539,7 +1539,7 @@ static void test_help(void **state)
 		forget(client);
 	}
 	check_help(client, "targets");
-	assert_int_equal(count_text(client, "target name="), 2);
+	assert_int_equal(count_text(client, "target name="), 3);
 	forget(client);
 	ask(client, "version", "OK version=* proto=1 *\n");
 }
