@@ -414,7 +414,7 @@ static int begin_busy(struct job *job)
 	}
 	snprintf(job->path, sizeof(job->path), "/dev/%s", disk);
 	return ring_put_open(job->jobs->control.ring, job->path,
-			     O_RDONLY | O_EXCL | O_CLOEXEC, job_data(job));
+			     O_RDONLY | O_EXCL | O_CLOEXEC, 0, job_data(job));
 }
 
 static int end_busy(struct job *job, int result)

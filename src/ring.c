@@ -2,15 +2,28 @@
 
 #include <errno.h>
 #include <liburing.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+/* Newer than the headers of the oldest supported distribution. */
+#ifndef IORING_FEAT_NO_IOWAIT
+#define IORING_FEAT_NO_IOWAIT (1U << 17)
+#endif
+#ifndef IORING_ENTER_NO_IOWAIT
+#define IORING_ENTER_NO_IOWAIT (1U << 7)
+#endif
+
 struct ring {
 	struct io_uring uring;
 	int event_fd;
+	int is_registered; /* enter_ring_fd is an index */
+	unsigned sleep_flags;
 	size_t sqe_size;
+	unsigned files; /* a bit for each slot above 0 that has one */
+	struct __kernel_timespec timeout; /* until it is submitted */
 };
 
 /*
@@ -48,6 +61,9 @@ struct ring *ring_create(unsigned entries, unsigned flags, int *error)
 	*error = io_uring_queue_init_params(entries, &ring->uring, &params);
 	if (*error < 0)
 		goto close_event;
+	ring->sleep_flags = IORING_ENTER_GETEVENTS;
+	if (params.features & IORING_FEAT_NO_IOWAIT)
+		ring->sleep_flags |= IORING_ENTER_NO_IOWAIT;
 	*error = io_uring_register_eventfd(&ring->uring, ring->event_fd);
 	if (*error == 0)
 		return ring;
@@ -61,8 +77,14 @@ free_ring:
 
 void ring_destroy(struct ring *ring)
 {
+	unsigned slot;
+
 	if (!ring)
 		return;
+	/* Now: with the ring they would be let go a little later. */
+	for (slot = 1; slot < RING_FILES; slot++)
+		if (ring->files & 1u << slot)
+			ring_set_file(ring, slot, -1);
 	io_uring_queue_exit(&ring->uring);
 	close(ring->event_fd);
 	free(ring);
@@ -89,7 +111,23 @@ void ring_raise_event(struct ring *ring)
 
 int ring_register_file(struct ring *ring, int fd)
 {
-	return io_uring_register_files(&ring->uring, &fd, 1);
+	int fds[RING_FILES] = { fd }, i;
+
+	for (i = 1; i < RING_FILES; i++)
+		fds[i] = -1;
+	return io_uring_register_files(&ring->uring, fds, RING_FILES);
+}
+
+int ring_set_file(struct ring *ring, unsigned slot, int fd)
+{
+	int count = io_uring_register_files_update(&ring->uring, slot, &fd, 1);
+
+	if (count < 0)
+		return count;
+	ring->files &= ~(1u << slot);
+	if (fd >= 0)
+		ring->files |= 1u << slot;
+	return 0;
 }
 
 int ring_allow_workers(struct ring *ring, unsigned count)
@@ -111,11 +149,32 @@ static struct io_uring_sqe *next_sqe(struct ring *ring)
 	return sqe;
 }
 
+/* The hot path: a queue's commands. Everything of the SQE is set, and in order. */
+static int put_short(struct ring *ring, uint32_t op, const void *command,
+		     uint64_t data)
+{
+	struct io_uring_sqe *sqe = io_uring_get_sqe(&ring->uring);
+
+	if (!sqe)
+		sqe = next_sqe(ring);
+	if (!sqe)
+		return -EBUSY;
+	*sqe = (struct io_uring_sqe){ .opcode = IORING_OP_URING_CMD,
+				      .flags = IOSQE_FIXED_FILE,
+				      .cmd_op = op,
+				      .user_data = data };
+	memcpy(sqe->cmd, command, 16);
+	return 0;
+}
+
 int ring_put_command(struct ring *ring, int fd, uint32_t op,
 		     const void *command, size_t size, uint64_t data)
 {
-	struct io_uring_sqe *sqe = next_sqe(ring);
+	struct io_uring_sqe *sqe;
 
+	if (fd < 0 && size == 16 && ring->sqe_size == 64)
+		return put_short(ring, op, command, data);
+	sqe = next_sqe(ring);
 	if (!sqe)
 		return -EBUSY;
 	sqe->opcode = IORING_OP_URING_CMD;
@@ -128,13 +187,14 @@ int ring_put_command(struct ring *ring, int fd, uint32_t op,
 	return 0;
 }
 
-int ring_put_open(struct ring *ring, const char *path, int flags, uint64_t data)
+int ring_put_open(struct ring *ring, const char *path, int flags, mode_t mode,
+		  uint64_t data)
 {
 	struct io_uring_sqe *sqe = next_sqe(ring);
 
 	if (!sqe)
 		return -EBUSY;
-	io_uring_prep_openat(sqe, AT_FDCWD, path, flags, 0);
+	io_uring_prep_openat(sqe, AT_FDCWD, path, flags, mode);
 	sqe->user_data = data;
 	return 0;
 }
@@ -170,6 +230,49 @@ int ring_put_read(struct ring *ring, int fd, void *bytes, size_t size,
 	if (!sqe)
 		return -EBUSY;
 	io_uring_prep_read(sqe, fd, bytes, (unsigned)size, 0);
+	sqe->user_data = data;
+	return 0;
+}
+
+static void prepare(struct io_uring_sqe *sqe,
+		    const struct ring_transfer *transfer, int fd)
+{
+	switch (transfer->op) {
+	case RING_READ:
+		io_uring_prep_read(sqe, fd, transfer->bytes,
+				   (unsigned)transfer->length,
+				   transfer->offset);
+		break;
+	case RING_WRITE:
+		io_uring_prep_write(sqe, fd, transfer->bytes,
+				    (unsigned)transfer->length,
+				    transfer->offset);
+		break;
+	case RING_FDATASYNC:
+		io_uring_prep_fsync(sqe, fd, IORING_FSYNC_DATASYNC);
+		return;
+	case RING_FALLOCATE:
+		io_uring_prep_fallocate(sqe, fd, transfer->flags,
+					(off_t)transfer->offset,
+					(off_t)transfer->length);
+		return;
+	}
+	sqe->rw_flags = transfer->flags;
+}
+
+int ring_put_transfer(struct ring *ring, const struct ring_transfer *transfer,
+		      uint64_t data)
+{
+	struct io_uring_sqe *sqe = next_sqe(ring);
+	int is_fixed = transfer->fd < 0;
+
+	if (!sqe)
+		return -EBUSY;
+	prepare(sqe, transfer, is_fixed ? (int)transfer->slot : transfer->fd);
+	if (is_fixed)
+		sqe->flags |= IOSQE_FIXED_FILE;
+	if (transfer->wait)
+		sqe->flags |= IOSQE_ASYNC;
 	sqe->user_data = data;
 	return 0;
 }
@@ -210,17 +313,118 @@ int ring_wait(struct ring *ring, struct ring_event *event)
 	return error ? error : (int)ring_reap(ring, event, 1) - 1;
 }
 
-unsigned ring_reap(struct ring *ring, struct ring_event *events, unsigned max)
+static unsigned peek(struct ring *ring, struct ring_event *events, unsigned max)
 {
 	struct io_uring_cqe *cqe;
-	unsigned count = 0;
+	unsigned head, count = 0;
 
-	/* The peek also enters the kernel for work that it flags as waiting. */
-	while (count < max && io_uring_peek_cqe(&ring->uring, &cqe) == 0) {
+	io_uring_for_each_cqe(&ring->uring, head, cqe)
+	{
+		if (count == max)
+			break;
 		events[count].data = cqe->user_data;
 		events[count].result = cqe->res;
 		count++;
-		io_uring_cqe_seen(&ring->uring, cqe);
+	}
+	io_uring_cq_advance(&ring->uring, count);
+	return count;
+}
+
+/* Task work that waits for us to enter the kernel, or completions that had no
+ * room. */
+static int has_work(const struct ring *ring)
+{
+	return (IO_URING_READ_ONCE(*ring->uring.sq.kflags) &
+		(IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW)) != 0;
+}
+
+unsigned ring_reap(struct ring *ring, struct ring_event *events, unsigned max)
+{
+	unsigned count = peek(ring, events, max);
+
+	if (count == 0 && has_work(ring)) {
+		io_uring_get_events(&ring->uring);
+		count = peek(ring, events, max);
 	}
 	return count;
+}
+
+int ring_has_events(const struct ring *ring)
+{
+	return io_uring_cq_ready(&ring->uring) || has_work(ring);
+}
+
+/* ---- a ring that the thread sleeps in ---- */
+
+/*
+ * As liburing's submit does it, which cannot be told of flags before 2.10: make
+ * what was put visible to the kernel. Returns how many that are.
+ */
+static unsigned publish(struct ring *ring)
+{
+	struct io_uring_sq *sq = &ring->uring.sq;
+
+	for (; sq->sqe_head != sq->sqe_tail; sq->sqe_head++)
+		if (sq->array)
+			sq->array[sq->sqe_head & sq->ring_mask] = sq->sqe_head &
+								  sq->ring_mask;
+	io_uring_smp_store_release(sq->ktail, sq->sqe_tail);
+	return sq->sqe_tail - io_uring_smp_load_acquire(sq->khead);
+}
+
+void ring_sleep(struct ring *ring)
+{
+	unsigned count = publish(ring), flags = ring->sleep_flags;
+
+	if (ring->is_registered)
+		flags |= IORING_ENTER_REGISTERED_RING;
+	/* EINTR and the like: the next call goes on from there. */
+	(void)io_uring_enter((unsigned)ring->uring.enter_ring_fd, count, 1,
+			     flags, NULL);
+}
+
+int ring_can_stay(const struct ring *ring)
+{
+	return (ring->sleep_flags & IORING_ENTER_NO_IOWAIT) != 0;
+}
+
+void ring_signal(struct ring *ring, int is_on)
+{
+	io_uring_cq_eventfd_toggle(&ring->uring, is_on);
+}
+
+void ring_register_self(struct ring *ring)
+{
+	ring->is_registered = io_uring_register_ring_fd(&ring->uring) == 1;
+}
+
+void ring_unregister_self(struct ring *ring)
+{
+	if (ring->is_registered)
+		io_uring_unregister_ring_fd(&ring->uring);
+	ring->is_registered = 0;
+}
+
+int ring_put_poll(struct ring *ring, int fd, uint64_t data)
+{
+	struct io_uring_sqe *sqe = next_sqe(ring);
+
+	if (!sqe)
+		return -EBUSY;
+	io_uring_prep_poll_add(sqe, fd, POLLIN);
+	sqe->user_data = data;
+	return 0;
+}
+
+int ring_put_timeout(struct ring *ring, unsigned ms, uint64_t data)
+{
+	struct io_uring_sqe *sqe = next_sqe(ring);
+
+	if (!sqe)
+		return -EBUSY;
+	ring->timeout.tv_sec = ms / 1000;
+	ring->timeout.tv_nsec = ms % 1000 * 1000000L;
+	io_uring_prep_timeout(sqe, &ring->timeout, 0, 0);
+	sqe->user_data = data;
+	return 0;
 }

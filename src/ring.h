@@ -10,6 +10,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 struct ring;
 
@@ -46,6 +47,41 @@ struct ring *ring_create(unsigned entries, unsigned flags, int *error);
  */
 void ring_destroy(struct ring *ring);
 
+/* Whether completions are there, or work of the kernel's that makes some. */
+int ring_has_events(const struct ring *ring);
+
+/* ---- a ring that the thread sleeps in ---- */
+
+/*
+ * Hand everything that was put to the kernel, and sleep until there is a
+ * completion, or a signal: one system call.
+ */
+void ring_sleep(struct ring *ring);
+
+/*
+ * Whether that sleep can last: it does not count as waiting for I/O, which
+ * would look like a busy disk (IORING_FEAT_NO_IOWAIT, Linux 6.15).
+ */
+int ring_can_stay(const struct ring *ring);
+
+/* Whether completions are signalled through the eventfd; they are at first. */
+void ring_signal(struct ring *ring, int is_on);
+
+/*
+ * Save the kernel a look-up of the ring at each call. A task can do so with 16
+ * rings; where it cannot, all works as before.
+ */
+void ring_register_self(struct ring *ring);
+void ring_unregister_self(struct ring *ring);
+
+/* Tell once when fd is readable; at once if it is. */
+int ring_put_poll(struct ring *ring, int fd, uint64_t data);
+
+/* Tell once in so many milliseconds. */
+int ring_put_timeout(struct ring *ring, unsigned ms, uint64_t data);
+
+/* ---- its eventfd ---- */
+
 /* The eventfd; owned by the ring. */
 int ring_event_fd(const struct ring *ring);
 
@@ -55,12 +91,20 @@ void ring_clear_event(struct ring *ring);
 /* Make the eventfd readable, so that the loop comes back to this ring. */
 void ring_raise_event(struct ring *ring);
 
+#define RING_FILES 2 /* fixed files: 0 is a queue's char device */
+
 /*
- * Make fd the ring's fixed file 0. The ring holds its own reference, which
- * outlives the process until the ring's last request has ended. Returns 0 or
- * a negative errno.
+ * Make fd the ring's fixed file 0; the others are empty. The ring holds its own
+ * reference, which outlives the process until the ring's last request has
+ * ended. Returns 0 or a negative errno.
  */
 int ring_register_file(struct ring *ring, int fd);
+
+/*
+ * Put fd into a fixed file's slot, after ring_register_file(); -1 empties it,
+ * and the file is let go once no request uses it. Returns 0 or -errno.
+ */
+int ring_set_file(struct ring *ring, unsigned slot, int fd);
 
 /*
  * Let up to `count` requests of this task block in kernel workers at a time.
@@ -79,7 +123,7 @@ int ring_put_command(struct ring *ring, int fd, uint32_t op,
 		     const void *command, size_t size, uint64_t data);
 
 /* open(2) of path, which must live until the completion. */
-int ring_put_open(struct ring *ring, const char *path, int flags,
+int ring_put_open(struct ring *ring, const char *path, int flags, mode_t mode,
 		  uint64_t data);
 
 int ring_put_close(struct ring *ring, int fd, uint64_t data);
@@ -89,6 +133,22 @@ int ring_put_write(struct ring *ring, int fd, const void *bytes, size_t size,
 		   uint64_t data);
 int ring_put_read(struct ring *ring, int fd, void *bytes, size_t size,
 		  uint64_t data);
+
+enum ring_file_op { RING_READ, RING_WRITE, RING_FDATASYNC, RING_FALLOCATE };
+
+/* A request on a file: a fixed one, or any descriptor. */
+struct ring_transfer {
+	enum ring_file_op op;
+	int fd; /* -1: the fixed file in slot */
+	unsigned slot;
+	int wait;    /* go to a kernel worker at once: it will block */
+	int flags;   /* RWF_... of a transfer, the mode of an allocation */
+	void *bytes; /* of a transfer; must live until the completion */
+	uint64_t offset, length;
+};
+
+int ring_put_transfer(struct ring *ring, const struct ring_transfer *transfer,
+		      uint64_t data);
 
 /* Cancel the request whose data is `victim`. */
 int ring_put_cancel(struct ring *ring, uint64_t victim, uint64_t data);
@@ -102,7 +162,10 @@ int ring_submit(struct ring *ring);
 /* Submit, and wait for one completion: at start-up only, it blocks. */
 int ring_wait(struct ring *ring, struct ring_event *event);
 
-/* Take up to max completions. Returns how many were there. */
+/*
+ * Take up to max completions. Returns how many were there. Less than max: the
+ * rest, if any, comes with the next wake.
+ */
 unsigned ring_reap(struct ring *ring, struct ring_event *events, unsigned max);
 
 #endif

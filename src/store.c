@@ -12,7 +12,8 @@
 
 #include "memory.h"
 
-#define WORD_BITS 64
+#define WORD_BITS      64
+#define SHARED_RESERVE (72ULL << 20) /* bytes, as a RAM disk's default */
 
 static uint64_t pages_of(uint64_t size)
 {
@@ -92,11 +93,14 @@ static int open_memfd(uint64_t size)
 }
 
 /* Map the memfd and an empty bitmap; both take memory where touched only. */
-static int map_store(struct store *store)
+static int map_store(struct store *store, int read_only)
 {
 	uint64_t words = pages_of(store->size) / WORD_BITS + 1;
 
-	if (store->size > SIZE_MAX || words > SIZE_MAX / 8)
+	uint64_t length = store->base + store->size;
+	int access = PROT_READ | (read_only ? 0 : PROT_WRITE);
+
+	if (length > SIZE_MAX || words > SIZE_MAX / 8)
 		return -ENOMEM;
 	store->present_length = (size_t)words * 8;
 	store->present =
@@ -104,10 +108,12 @@ static int map_store(struct store *store)
 		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (store->present == MAP_FAILED)
 		return -ENOMEM;
-	store->bytes = mmap(NULL, (size_t)store->size, PROT_READ | PROT_WRITE,
+	store->bytes = mmap(NULL, (size_t)length, access,
 			    MAP_SHARED | MAP_NORESERVE, store->fd, 0);
-	if (store->bytes != MAP_FAILED)
+	if (store->bytes != MAP_FAILED) {
+		store->bytes += store->base;
 		return 0;
+	}
 	munmap(store->present, store->present_length);
 	return -ENOMEM;
 }
@@ -125,7 +131,7 @@ static int open_on(struct store *store, int fd, uint64_t size, uint64_t limit,
 	store->fd = fd;
 	if (fd < 0)
 		return fd;
-	error = map_store(store);
+	error = map_store(store, 0);
 	if (error) {
 		close(store->fd);
 		store->fd = -1;
@@ -171,17 +177,18 @@ int store_open_in(struct store *store, const char *folder, int overcommit,
 /* Set the bits of what the file holds of the pages [page, end). */
 static int find_present(struct store *store, uint64_t page, uint64_t end)
 {
-	off_t from = (off_t)(page * STORE_PAGE), to;
+	off_t base = (off_t)store->base,
+	      stop = base + (off_t)(end * STORE_PAGE);
+	off_t from = base + (off_t)(page * STORE_PAGE), to;
 
-	while ((from = lseek(store->fd, from, SEEK_DATA)) >= 0 &&
-	       (uint64_t)from < end * STORE_PAGE) {
+	while ((from = lseek(store->fd, from, SEEK_DATA)) >= 0 && from < stop) {
 		to = lseek(store->fd, from, SEEK_HOLE);
 		if (to < 0)
 			return -errno;
-		if ((uint64_t)to > end * STORE_PAGE)
-			to = (off_t)(end * STORE_PAGE);
-		set_bits(store, (uint64_t)from / STORE_PAGE,
-			 pages_of((uint64_t)to));
+		if (to > stop)
+			to = stop;
+		set_bits(store, (uint64_t)(from - base) / STORE_PAGE,
+			 pages_of((uint64_t)(to - base)));
 		from = to;
 	}
 	if (from < 0 && errno != ENXIO)
@@ -212,7 +219,20 @@ int store_adopt(struct store *store, int fd, uint64_t limit, uint64_t reserve)
 	store->size = (uint64_t)status.st_size;
 	store->limit = limit;
 	store->reserve = reserve;
-	return map_store(store);
+	return map_store(store, 0);
+}
+
+int store_open_shared(struct store *store, int fd, int read_only, uint64_t base,
+		      uint64_t size)
+{
+	memset(store, 0, sizeof(*store));
+	store->fd = fd;
+	store->is_shared = 1;
+	store->base = base;
+	store->size = size;
+	store->limit = UINT64_MAX;
+	store->reserve = SHARED_RESERVE;
+	return map_store(store, read_only);
 }
 
 int store_resume(struct store *store)
@@ -225,8 +245,9 @@ void store_close(struct store *store)
 	if (store->fd < 0)
 		return;
 	munmap(store->present, store->present_length);
-	munmap(store->bytes, (size_t)store->size);
-	close(store->fd);
+	munmap(store->bytes - store->base, (size_t)(store->base + store->size));
+	if (!store->is_shared)
+		close(store->fd);
 	store->fd = -1;
 }
 
@@ -241,7 +262,19 @@ uint64_t store_run(const struct store *store, uint64_t offset, uint64_t length,
 	return stop - offset < length ? stop - offset : length;
 }
 
-int store_grow(struct store *store, uint64_t offset, uint64_t length)
+/* What is there already stays as it is. */
+static int allocate_pages(struct store *store, uint64_t page, uint64_t end)
+{
+	while (fallocate(store->fd, FALLOC_FL_KEEP_SIZE,
+			 (off_t)(store->base + page * STORE_PAGE),
+			 (off_t)((end - page) * STORE_PAGE)) < 0)
+		if (errno != EINTR)
+			return -errno;
+	return 0;
+}
+
+int store_grow(struct store *store, uint64_t offset, uint64_t length,
+	       int allocate)
 {
 	uint64_t page = offset / STORE_PAGE, end = pages_of(offset + length);
 	uint64_t bytes = count_holes(store, page, end) * STORE_PAGE;
@@ -252,6 +285,8 @@ int store_grow(struct store *store, uint64_t offset, uint64_t length)
 	if (store->used + bytes > store->limit)
 		return -ENOSPC;
 	error = memory_take(bytes, store->reserve);
+	if (!error && allocate)
+		error = allocate_pages(store, page, end);
 	if (error)
 		return error;
 	set_bits(store, page, end);
@@ -260,7 +295,7 @@ int store_grow(struct store *store, uint64_t offset, uint64_t length)
 }
 
 /*
- * Zero what is there of the range, less than two pages; holes stay holes.
+ * Zero what is there of the range; holes stay holes.
  * Returns 0 or a negative errno.
  */
 static int zero_present(struct store *store, uint64_t offset, uint64_t length)
@@ -273,8 +308,8 @@ static int zero_present(struct store *store, uint64_t offset, uint64_t length)
 
 		if (run > sizeof(zeroes))
 			run = sizeof(zeroes);
-		if (is_there &&
-		    pwrite(store->fd, zeroes, (size_t)run, (off_t)offset) < 0)
+		if (is_there && pwrite(store->fd, zeroes, (size_t)run,
+				       (off_t)(store->base + offset)) < 0)
 			return -errno;
 		offset += run;
 		length -= run;
@@ -286,15 +321,20 @@ static int give_back(struct store *store, uint64_t page, uint64_t end)
 {
 	uint64_t there = end - page - count_holes(store, page, end);
 
-	if (there == 0)
+	if (there == 0 && !store->is_shared)
 		return 0;
 	if (fallocate(store->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-		      (off_t)(page * STORE_PAGE),
+		      (off_t)(store->base + page * STORE_PAGE),
 		      (off_t)((end - page) * STORE_PAGE)) < 0)
 		return -errno;
 	clear_bits(store, page, end);
 	store->used -= there * STORE_PAGE;
 	return 0;
+}
+
+int store_zero(struct store *store, uint64_t offset, uint64_t length)
+{
+	return zero_present(store, offset, length);
 }
 
 int store_clear(struct store *store, uint64_t offset, uint64_t length)

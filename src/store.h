@@ -3,9 +3,11 @@
  *
  * A memfd sealed against shrinking, or a file in a tmpfs, mapped whole, and a
  * bitmap that tells which of its pages are there: a hole must never be read
- * through the mapping, because that would allocate it. Only the driver copies
- * to and from the mapping: what it cannot touch, because the file was cut short
- * or its file system is full, is an errno to it and would be SIGBUS to us.
+ * through the mapping, because that would allocate it. Of a file in a tmpfs only
+ * the driver, in user copy, may touch the mapping: what is not there, because the
+ * file was cut short or its file system is full, is an errno to it, would be
+ * SIGBUS to us, and is tried without end by the driver in other modes. Pages of
+ * the memfd that are there can be touched by anybody.
  */
 #ifndef UBLKD_STORE_H
 #define UBLKD_STORE_H
@@ -15,6 +17,8 @@
 
 struct store {
 	int fd;
+	uint64_t base;	/* where in the file it begins, in bytes */
+	int is_shared;	/* somebody else's file: others may change it */
 	uint8_t *bytes; /* the mapping */
 	uint64_t size;
 	uint64_t *present;     /* a bit a page */
@@ -48,6 +52,15 @@ int store_open_in(struct store *store, const char *folder, int overcommit,
 int store_adopt(struct store *store, int fd, uint64_t limit, uint64_t reserve);
 
 /*
+ * A store in somebody else's file of memory, `size` bytes from `base`, a
+ * multiple of STORE_PAGE, on. The caller's fd stays the caller's, and must live
+ * as long. Its pages count as holes until store_review() has looked; others may
+ * fill holes at any time, so a hole is only one for the moment.
+ */
+int store_open_shared(struct store *store, int fd, int read_only, uint64_t base,
+		      uint64_t size);
+
+/*
  * The other process writes no more: see which pages are there, by the holes of
  * the file. Returns 0 or a negative errno.
  */
@@ -64,17 +77,24 @@ uint64_t store_run(const struct store *store, uint64_t offset, uint64_t length,
 		   int *is_there);
 
 /*
- * Before a write: see that the range may be there, and count it as there.
- * Returns 0, or -ENOSPC when the limit or the host's memory says no; then
- * nothing has changed.
+ * Before a write: see that the range may be there, and count it as there; with
+ * allocate it is there then. Returns 0 or a negative errno: -ENOSPC when the
+ * limit or the host's memory says no; then nothing has changed.
  */
-int store_grow(struct store *store, uint64_t offset, uint64_t length);
+int store_grow(struct store *store, uint64_t offset, uint64_t length,
+	       int allocate);
 
 /*
  * A write into the range has failed half way: look again which pages of it are
  * there.
  */
 void store_review(struct store *store, uint64_t offset, uint64_t length);
+
+/*
+ * Make the range read as zeroes, and give nothing back. Holes stay holes.
+ * Returns 0 or a negative errno.
+ */
+int store_zero(struct store *store, uint64_t offset, uint64_t length);
 
 /*
  * Make the range read as zeroes. Whole pages of it are given back. Returns 0 or
