@@ -85,7 +85,7 @@ const struct command command_table[] = {
 	  verb_on_error },
 	{ "ping", ACCESS_READ, "", 0, no_options, "answers OK", verb_ping },
 	{ "set", ACCESS_WRITE, "DEVICE key=value...", 1, set_options,
-	  "change the faults that a live device has", verb_set },
+	  "change the faults and limits that a live device has", verb_set },
 	{ "show", ACCESS_READ, "DEVICE", 1, show_options,
 	  "one device in detail", verb_show },
 	{ "shutdown", ACCESS_WRITE, "", 0, shutdown_options,

@@ -43,7 +43,7 @@ struct io {
 	uint8_t flags;
 	uint8_t owned; /* ours: delivered and not yet done */
 
-	/* The delay layer's, while it keeps the request. */
+	/* The delay or limit layer's, while it keeps the request. */
 	struct io *child, *sibling;
 	double due; /* s, of the monotonic clock */
 };

@@ -1,4 +1,7 @@
-/* set: change the faults of a live device, also for the next server. */
+/*
+ * set: change the faults and the limits of a live device, also for the next
+ * server.
+ */
 #include <stdlib.h>
 #include <string.h>
 
@@ -28,7 +31,7 @@ static void keep_old(const struct option_value *given,
 	}
 }
 
-/* A default needs no words: a device without faults is as it was added. */
+/* A default needs no words: a device without layers is as it was added. */
 static int append_new(const struct option_value *given,
 		      const struct syntax_line *asked, struct syntax_line *line)
 {

@@ -1,0 +1,211 @@
+/*
+ * limit: so many requests and so many bytes a second, and no more.
+ *
+ * Of each limit there is one figure: the time up to which what has been let go
+ * has used it up. A request may go while that time is no more than BURST ahead,
+ * and moves it on by its own cost; so a large one goes at once and those behind
+ * it pay. Those over a limit wait in order, in a list through the requests
+ * themselves, and one timer runs while there are any.
+ *
+ * A clock is read when the limit seems to be reached, not for each request: by
+ * an old time fewer may go than by the present one, never more. Credit for idle
+ * time is thus at most BURST by the old time and BURST by the new one.
+ */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "../layer-options.h"
+
+#define TURN_MAX 64   /* requests let go before others get a turn */
+#define BURST	 0.05 /* s worth of a limit that may go at once */
+
+struct limit {
+	struct layer layer;
+	double requests, bytes;		    /* a second; 0: no limit */
+	double requests_until, bytes_until; /* s: used up to then */
+	double time;			    /* s, when a clock was last read */
+	int hurried;			    /* it keeps none any longer */
+	struct io *first, **last;	    /* those that wait */
+	uint64_t waiting, limited;
+	struct ev_loop *loop;
+	ev_timer timer;
+};
+
+/* Not the loop's clock, which somebody can set. */
+static double now(void)
+{
+	struct timespec time;
+
+	clock_gettime(CLOCK_MONOTONIC, &time);
+	return (double)time.tv_sec + (double)time.tv_nsec / 1e9;
+}
+
+/* Only these move bytes; whatever else is a request like others. */
+static int has_data(const struct io *io)
+{
+	return io->op == IO_READ || io->op == IO_WRITE;
+}
+
+static int is_on(const struct limit *limit)
+{
+	return !limit->hurried && (limit->requests > 0 || limit->bytes > 0);
+}
+
+/* How long it has to wait by the time that was last read, in seconds. */
+static double wait_of(const struct limit *limit, const struct io *io)
+{
+	double until = limit->requests > 0 ? limit->requests_until : 0;
+
+	if (limit->bytes > 0 && has_data(io) && limit->bytes_until > until)
+		until = limit->bytes_until;
+	return until - BURST - limit->time;
+}
+
+static void let_go(struct limit *limit, struct io *io)
+{
+	if (limit->requests > 0)
+		limit->requests_until =
+			fmax(limit->requests_until, limit->time) +
+			1 / limit->requests;
+	if (limit->bytes > 0 && has_data(io))
+		limit->bytes_until = fmax(limit->bytes_until, limit->time) +
+				     io->length / limit->bytes;
+	target_submit(limit->layer.below, io);
+}
+
+/* ---- those that wait ---- */
+
+static void keep(struct limit *limit, struct io *io)
+{
+	io->sibling = NULL;
+	*limit->last = io;
+	limit->last = &io->sibling;
+	limit->waiting++;
+	limit->limited++;
+}
+
+static struct io *take_first(struct limit *limit)
+{
+	struct io *io = limit->first;
+
+	limit->first = io->sibling;
+	if (!limit->first)
+		limit->last = &limit->first;
+	limit->waiting--;
+	return io;
+}
+
+/* For the first one; with none, nothing wakes up. */
+static void plan(struct limit *limit)
+{
+	double after;
+
+	ev_timer_stop(limit->loop, &limit->timer);
+	if (!limit->first)
+		return;
+	after = is_on(limit) ? wait_of(limit, limit->first) : 0;
+	ev_timer_set(&limit->timer, after > 0 ? after : 0, 0);
+	ev_timer_start(limit->loop, &limit->timer);
+}
+
+static void on_timer(struct ev_loop *loop, ev_timer *timer, int events)
+{
+	struct limit *limit = timer->data;
+	int count;
+
+	(void)loop;
+	(void)events;
+	limit->time = now();
+	for (count = 0; count < TURN_MAX && limit->first; count++) {
+		if (is_on(limit) && wait_of(limit, limit->first) > 0)
+			break;
+		let_go(limit, take_first(limit));
+	}
+	plan(limit);
+}
+
+/* ---- the layer ---- */
+
+static struct layer *limit_open(struct ev_loop *loop)
+{
+	struct limit *limit = calloc(1, sizeof(*limit));
+
+	if (!limit)
+		return NULL;
+	limit->layer.target.ops = &layer_limit.target;
+	limit->last = &limit->first;
+	limit->loop = loop;
+	ev_timer_init(&limit->timer, on_timer, 0, 0);
+	limit->timer.data = limit;
+	return &limit->layer;
+}
+
+/* What was used up by the old limit says nothing of the new one. */
+static void limit_change(struct layer *layer, const struct option_value *values)
+{
+	struct limit *limit = (struct limit *)layer;
+
+	limit->requests = (double)values[LIMIT_IOPS].number;
+	limit->bytes = (double)values[LIMIT_BANDWIDTH].number;
+	limit->requests_until = limit->bytes_until = limit->time = now();
+	plan(limit);
+}
+
+static void limit_submit(struct target *target, struct io *io)
+{
+	struct limit *limit = (struct limit *)target;
+
+	/* Behind those that wait, even when there is no limit any more. */
+	if (limit->first) {
+		keep(limit, io);
+		return;
+	}
+	if (is_on(limit) && wait_of(limit, io) > 0)
+		limit->time = now();
+	if (!is_on(limit) || wait_of(limit, io) <= 0) {
+		let_go(limit, io);
+		return;
+	}
+	keep(limit, io);
+	plan(limit);
+}
+
+static void limit_hurry(struct layer *layer)
+{
+	struct limit *limit = (struct limit *)layer;
+
+	limit->hurried = 1;
+	plan(limit);
+}
+
+static void limit_describe(const struct target *target, char *text, size_t size)
+{
+	const struct limit *limit = (const struct limit *)target;
+
+	snprintf(text, size, " limited=%llu waiting=%llu",
+		 (unsigned long long)limit->limited,
+		 (unsigned long long)limit->waiting);
+}
+
+static void limit_close(struct target *target)
+{
+	struct limit *limit = (struct limit *)target;
+
+	ev_timer_stop(limit->loop, &limit->timer);
+	free(limit);
+}
+
+const struct layer_ops layer_limit = {
+	.target = { .name = "limit",
+		    .help = "so many requests and bytes a second",
+		    .submit = limit_submit,
+		    .describe = limit_describe,
+		    .close = limit_close },
+	.first = LIMIT_IOPS,
+	.last = LIMIT_BANDWIDTH,
+	.open = limit_open,
+	.change = limit_change,
+	.hurry = limit_hurry,
+};
