@@ -124,6 +124,15 @@ static int read_path(const char *const *choices, const char *text,
 	return text[0] == '/' && strlen(text) <= OPTION_PATH_MAX ? 0 : -EINVAL;
 }
 
+static int read_size(const char *const *choices, const char *text,
+		     uint64_t *number)
+{
+	if (!choices || read_choice(choices, text, number) < 0)
+		return syntax_size(text, number);
+	*number = OPTION_IS_WORD;
+	return 0;
+}
+
 static int parse(const struct option *option, const char *text,
 		 uint64_t *number)
 {
@@ -132,7 +141,7 @@ static int parse(const struct option *option, const char *text,
 	*number = 0;
 	switch (option->type) {
 	case OPTION_SIZE:
-		return syntax_size(text, number);
+		return read_size(option->choices, text, number);
 	case OPTION_NUMBER:
 		return syntax_number(text, number);
 	case OPTION_TIME:
@@ -169,6 +178,11 @@ static int fail_value(const struct option *option, const char *text,
 	char choices[100];
 
 	option_format_type(option, choices, sizeof(choices));
+	if (option->type == OPTION_SIZE && option->choices)
+		return failure_set(failure, SYMBOL_ARG, 0, option->name,
+				   "%s=%s is not %s, a size being digits, then "
+				   "K M G T P or E if wanted",
+				   option->name, text, choices);
 	if (option->type == OPTION_PATH)
 		return failure_set(failure, SYMBOL_ARG, 0, option->name,
 				   "%s=%.200s is not %s: a path begins with / "
@@ -221,6 +235,13 @@ int option_is_default(const struct option *option,
 	       number == value->number;
 }
 
+/* A size that is none. */
+static int is_word(const struct option *option, uint64_t number)
+{
+	return option->type == OPTION_SIZE && option->choices &&
+	       number == OPTION_IS_WORD;
+}
+
 int option_read(const struct option *option, struct option_value *value,
 		const char *text, struct failure *failure)
 {
@@ -235,7 +256,7 @@ int option_read(const struct option *option, struct option_value *value,
 		return fail_range(option, text, failure);
 	if (error)
 		return fail_value(option, text, failure);
-	if (option_has_range(option) &&
+	if (option_has_range(option) && !is_word(option, number) &&
 	    (number < option->min || number > option->max))
 		return fail_range(option, text, failure);
 	value->given = 1;

@@ -50,11 +50,13 @@ static void resume(struct device *device)
 	struct target *target = device->spec.target;
 	int error = target->ops->resume ? target->ops->resume(target) : 0;
 
-	if (error)
+	if (error) {
 		device_roll_back(device, DEVICE_LOST, failure_symbol(error),
 				 error, NULL);
-	else
-		device_enter(device, DEVICE_OPEN);
+		return;
+	}
+	resize_settle(device);
+	device_enter(device, DEVICE_OPEN);
 }
 
 /* The driver waits for the dead server's last descriptor, ring and mapping. */

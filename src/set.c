@@ -7,6 +7,7 @@
 
 #include "command.h"
 #include "verbs.h"
+#include "words.h"
 
 /* The layers' option that a key=value gives a value to, or -1. */
 static int layer_option(const char *word)
@@ -71,7 +72,7 @@ static char *new_words(const struct request *request,
 			    SYNTAX_WORDS_MAX);
 		return NULL;
 	}
-	words = verb_join_words(&line);
+	words = words_join(&line);
 	if (!words)
 		failure_set(failure, SYMBOL_LIMIT, 0, NULL, "out of memory");
 	return words;

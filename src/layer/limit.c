@@ -7,9 +7,12 @@
  * it pay. Those over a limit wait in order, in a list through the requests
  * themselves, and one timer runs while there are any.
  *
+ * That the timer is late is made up for, so that a busy host gets what the limit
+ * says: requests are let go along a line of time that is behind the clock then.
+ * Without any that waited lately the line is the clock, and idle time is lost.
+ *
  * A clock is read when the limit seems to be reached, not for each request: by
- * an old time fewer may go than by the present one, never more. Credit for idle
- * time is thus at most BURST by the old time and BURST by the new one.
+ * an old time fewer may go than by the present one, never more.
  */
 #include <math.h>
 #include <stdio.h>
@@ -20,12 +23,15 @@
 
 #define TURN_MAX 64   /* requests let go before others get a turn */
 #define BURST	 0.05 /* s worth of a limit that may go at once */
+#define CATCH_UP 1.0  /* s: no more than this is made up for */
 
 struct limit {
 	struct layer layer;
 	double requests, bytes;		    /* a second; 0: no limit */
 	double requests_until, bytes_until; /* s: used up to then */
 	double time;			    /* s, when a clock was last read */
+	double line;			    /* s, up to time */
+	double waited;			    /* s, when one last had to wait */
 	int hurried;			    /* it keeps none any longer */
 	struct io *first, **last;	    /* those that wait */
 	uint64_t waiting, limited;
@@ -53,24 +59,40 @@ static int is_on(const struct limit *limit)
 	return !limit->hurried && (limit->requests > 0 || limit->bytes > 0);
 }
 
-/* How long it has to wait by the time that was last read, in seconds. */
-static double wait_of(const struct limit *limit, const struct io *io)
+static void read_clock(struct limit *limit)
+{
+	int is_late;
+
+	limit->time = now();
+	is_late = limit->time - limit->waited < CATCH_UP;
+	limit->line = fmax(limit->line, limit->time - (is_late ? CATCH_UP : 0));
+}
+
+/* When it may go, in seconds. */
+static double time_of(const struct limit *limit, const struct io *io)
 {
 	double until = limit->requests > 0 ? limit->requests_until : 0;
 
 	if (limit->bytes > 0 && has_data(io) && limit->bytes_until > until)
 		until = limit->bytes_until;
-	return until - BURST - limit->time;
+	return until - BURST;
+}
+
+/* By the time that was last read. */
+static int can_go(const struct limit *limit, const struct io *io)
+{
+	return !is_on(limit) || time_of(limit, io) <= limit->time;
 }
 
 static void let_go(struct limit *limit, struct io *io)
 {
+	limit->line = fmax(limit->line, fmin(limit->time, time_of(limit, io)));
 	if (limit->requests > 0)
 		limit->requests_until =
-			fmax(limit->requests_until, limit->time) +
+			fmax(limit->requests_until, limit->line) +
 			1 / limit->requests;
 	if (limit->bytes > 0 && has_data(io))
-		limit->bytes_until = fmax(limit->bytes_until, limit->time) +
+		limit->bytes_until = fmax(limit->bytes_until, limit->line) +
 				     io->length / limit->bytes;
 	target_submit(limit->layer.below, io);
 }
@@ -82,6 +104,7 @@ static void keep(struct limit *limit, struct io *io)
 	io->sibling = NULL;
 	*limit->last = io;
 	limit->last = &io->sibling;
+	limit->waited = limit->time;
 	limit->waiting++;
 	limit->limited++;
 }
@@ -105,7 +128,7 @@ static void plan(struct limit *limit)
 	ev_timer_stop(limit->loop, &limit->timer);
 	if (!limit->first)
 		return;
-	after = is_on(limit) ? wait_of(limit, limit->first) : 0;
+	after = is_on(limit) ? time_of(limit, limit->first) - limit->time : 0;
 	ev_timer_set(&limit->timer, after > 0 ? after : 0, 0);
 	ev_timer_start(limit->loop, &limit->timer);
 }
@@ -117,9 +140,10 @@ static void on_timer(struct ev_loop *loop, ev_timer *timer, int events)
 
 	(void)loop;
 	(void)events;
-	limit->time = now();
+	read_clock(limit);
+	limit->waited = limit->time;
 	for (count = 0; count < TURN_MAX && limit->first; count++) {
-		if (is_on(limit) && wait_of(limit, limit->first) > 0)
+		if (!can_go(limit, limit->first))
 			break;
 		let_go(limit, take_first(limit));
 	}
@@ -149,7 +173,9 @@ static void limit_change(struct layer *layer, const struct option_value *values)
 
 	limit->requests = (double)values[LIMIT_IOPS].number;
 	limit->bytes = (double)values[LIMIT_BANDWIDTH].number;
-	limit->requests_until = limit->bytes_until = limit->time = now();
+	limit->time = limit->line = now();
+	limit->requests_until = limit->bytes_until = limit->time;
+	limit->waited = limit->time - CATCH_UP;
 	plan(limit);
 }
 
@@ -162,9 +188,9 @@ static void limit_submit(struct target *target, struct io *io)
 		keep(limit, io);
 		return;
 	}
-	if (is_on(limit) && wait_of(limit, io) > 0)
-		limit->time = now();
-	if (!is_on(limit) || wait_of(limit, io) <= 0) {
+	if (!can_go(limit, io))
+		read_clock(limit);
+	if (can_go(limit, io)) {
 		let_go(limit, io);
 		return;
 	}

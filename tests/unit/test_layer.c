@@ -657,6 +657,34 @@ static void test_limit_is_exact(void **state)
 	assert_in_range(done, 14700, 15600);
 }
 
+/* A host that has no time for us is not to make the disk slower still. */
+static void test_limit_catches_up(void **state)
+{
+	unsigned before;
+	uint16_t tag;
+	int i;
+
+	(void)state;
+	set("limit-iops=200");
+	saturate(1, IO_READ, 512);
+	before = serves;
+	for (i = 0; i < 20; i++) {
+		fake_ring.put_count = fake_ring.submitted = 0;
+		for (tag = 0; tag < 64; tag++)
+			if (!ios[tag].owned)
+				read_block(tag);
+		move_clock(0.25);
+		settle();
+	}
+	assert_in_range(serves - before, 990, 1020);
+	/* Not for ever, and not what nobody has asked for. */
+	move_clock(100);
+	settle();
+	before = serves;
+	move_clock(100);
+	assert_in_range(saturate(0.5, IO_READ, 512), 100, 130);
+}
+
 static void test_limit_bandwidth(void **state)
 {
 	unsigned done;
@@ -685,7 +713,7 @@ static void test_limit_both(void **state)
 	(void)state;
 	set("limit-bandwidth=1M limit-iops=100");
 	assert_in_range(saturate(2, IO_READ, 512), 200, 212);
-	drain(1);
+	drain(3);
 	assert_in_range(saturate(2, IO_READ, 32 << 10), 64, 68);
 }
 
@@ -818,6 +846,7 @@ int main(void)
 		TEST(test_check),
 		TEST(test_limit_iops),
 		TEST(test_limit_is_exact),
+		TEST(test_limit_catches_up),
 		TEST(test_limit_bandwidth),
 		TEST(test_limit_both),
 		TEST(test_limit_in_order),

@@ -399,7 +399,8 @@ static void test_adopt(void **state)
 
 	(void)state;
 	write_bytes(2 * PAGE, 3 * PAGE, 1);
-	assert_int_equal(store_adopt(&other, dup(store.fd), 6 * PAGE, 0), 0);
+	assert_int_equal(store_adopt(&other, dup(store.fd), SIZE, 6 * PAGE, 0),
+			 0);
 	write_bytes(150 * PAGE, PAGE, 2);
 	write_bytes(SIZE - TAIL, TAIL, 3);
 	assert_int_equal(store_clear(&store, 2 * PAGE, PAGE), 0);
@@ -424,8 +425,11 @@ static void test_adopt_fails(void **state)
 
 	(void)state;
 	fake.map = 2;
-	assert_int_equal(store_adopt(&other, store.fd, UINT64_MAX, 0), -ENOMEM);
-	assert_int_equal(store_adopt(&other, -1, UINT64_MAX, 0), -EBADF);
+	assert_int_equal(store_adopt(&other, store.fd, SIZE, UINT64_MAX, 0),
+			 -ENOMEM);
+	assert_int_equal(store_adopt(&other, -1, SIZE, UINT64_MAX, 0), -EBADF);
+	assert_int_equal(store_adopt(&other, store.fd, SIZE + 1, 0, 0),
+			 -ESTALE);
 	/* Not taken: still ours. */
 	assert_true(fcntl(store.fd, F_GETFD) >= 0);
 }
