@@ -130,7 +130,7 @@ static int open_on(struct store *store, int fd, uint64_t size, uint64_t limit,
 	int error;
 
 	memset(store, 0, sizeof(*store));
-	store->size = store->extent = size;
+	store->size = store->length = store->extent = size;
 	store->limit = limit;
 	store->reserve = reserve;
 	store->fd = fd;
@@ -226,7 +226,7 @@ int store_adopt(struct store *store, int fd, uint64_t size, uint64_t limit,
 		return -ESTALE; /* somebody has cut the file short */
 	store->fd = fd;
 	store->size = size;
-	store->extent = (uint64_t)status.st_size;
+	store->length = store->extent = (uint64_t)status.st_size;
 	store->limit = limit;
 	store->reserve = reserve;
 	return map_store(store);
@@ -286,13 +286,10 @@ static int grow_mapping(struct store *store, uint64_t extent)
 	return 0;
 }
 
-/* A longer file, bitmap or mapping alone does no harm. */
-static int grow_extent(struct store *store, uint64_t extent, int overcommit)
+static int grow_maps(struct store *store, uint64_t extent)
 {
-	int error = extend(store->fd, overcommit, extent, extent - store->used);
+	int error = grow_bitmap(store, extent);
 
-	if (!error)
-		error = grow_bitmap(store, extent);
 	if (!error)
 		error = grow_mapping(store, extent);
 	if (!error)
@@ -300,12 +297,21 @@ static int grow_extent(struct store *store, uint64_t extent, int overcommit)
 	return error;
 }
 
+/*
+ * The maps first: a file that is longer than can be mapped could not become
+ * shorter again, and no server after this one could open it.
+ */
 int store_resize(struct store *store, uint64_t size, int overcommit)
 {
 	int error = 0;
 
 	if (size > store->extent)
-		error = grow_extent(store, size, overcommit);
+		error = grow_maps(store, size);
+	if (!error && size > store->length) {
+		error = extend(store->fd, overcommit, size, size - store->used);
+		if (!error)
+			store->length = size;
+	}
 	if (!error)
 		store->size = size;
 	return error;
@@ -438,8 +444,8 @@ int store_trim(struct store *store, uint64_t bytes)
 	if (result)
 		return result;
 	/* The page that its end lies in has a part that is not its own. */
-	if (end > store->extent)
-		end = store->extent;
+	if (end > store->length)
+		end = store->length;
 	return zero_present(store, store->size, end - store->size);
 }
 

@@ -17,7 +17,8 @@ struct store {
 	int fd;
 	uint8_t *bytes;	   /* the mapping of all of the file */
 	uint64_t size;	   /* bytes, for its user */
-	uint64_t extent;   /* of the file, at least size: it never shrinks */
+	uint64_t length;   /* of the file, at least size: it never shrinks */
+	uint64_t extent;   /* of mapping and bitmap, at least length */
 	uint64_t *present; /* a bit a page */
 	size_t present_length; /* bytes of the bitmap */
 	uint64_t used;	       /* bytes of pages that are there */

@@ -149,7 +149,7 @@ static struct target *ram_open(struct target_args *args,
 	}
 	ram->target.ops = &target_ram;
 	ram->overcommit = values[OVERCOMMIT].number != 0;
-	ram->allowed = ram->store.extent;
+	ram->allowed = ram->store.length;
 	geometry->size = size;
 	geometry->physical_block_size = STORE_PAGE;
 	geometry->discard_granularity = STORE_PAGE;

@@ -5,13 +5,14 @@
 #
 # needs: binaries fio
 # needs: files tests/vm/lib-kill.sh:/t/lib-kill.sh
-# needs: memory 768
+# needs: icount
 # time: 240
 . /t/lib.sh
 # shellcheck source=tests/vm/lib-kill.sh
 . /t/lib-kill.sh
 
 requires fio
+! sanitized || skip "a sanitizer's time is no measure"
 
 # look WHAT: sets $NOW (ms) and $DONE, by the disk's own statistics. No process
 # is started: that could take as long as what is measured.
