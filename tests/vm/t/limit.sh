@@ -42,8 +42,8 @@ rate()
 near()
 {
 	echo "$1: $2 a second of $3"
-	[ "$2" -ge $(($3 * 9 / 10)) ] && [ "$2" -le $(($3 * 11 / 10)) ] ||
-		fail "$1: $2 a second, not about $3"
+	[ "$2" -ge $(($3 * 9 / 10)) ] || fail "$1: $2 a second of $3"
+	[ "$2" -le $(($3 * 11 / 10)) ] || fail "$1: $2 a second, above $3"
 }
 
 # has_next: the killed server has been replaced, and the device is live.
