@@ -56,16 +56,16 @@ void device_ask_simple(struct device *device, uint32_t type);
 /* ---- waiting ---- */
 
 /* Call the step's timer after so many seconds. */
-void device_start_timer(struct device *device, ev_tstamp after);
+void device_start_timer(struct device *device, double after);
 
 /* From now on device_retry() goes on for so many seconds. */
-void device_set_patience(struct device *device, ev_tstamp patience);
+void device_set_patience(struct device *device, double patience);
 
 /*
  * Call the step's timer after interval seconds. Returns 0, or -1 and does not
  * once the patience is over.
  */
-int device_retry(struct device *device, ev_tstamp interval);
+int device_retry(struct device *device, double interval);
 
 /* ---- recover.c: taking a device over ---- */
 

@@ -141,7 +141,7 @@ void device_forget(struct device *device)
 	struct device_set *set = device->set;
 	int failed = device->failure.symbol != SYMBOL_NONE;
 
-	ev_timer_stop(set->loop, &device->timer);
+	loop_timer_stop(set->loop, &device->timer);
 	device_close_queues(device);
 	layers_close(&device->spec.layers);
 	device->spec.target->ops->close(device->spec.target);
@@ -201,25 +201,22 @@ void device_ask_simple(struct device *device, uint32_t type)
 	device_ask(device, &message);
 }
 
-void device_start_timer(struct device *device, ev_tstamp after)
+void device_start_timer(struct device *device, double after)
 {
-	ev_timer_stop(device->set->loop, &device->timer);
-	ev_timer_set(&device->timer, after, 0);
-	ev_timer_start(device->set->loop, &device->timer);
+	loop_timer_start(device->set->loop, &device->timer, after);
 }
 
-int device_retry(struct device *device, ev_tstamp interval)
+int device_retry(struct device *device, double interval)
 {
-	if (ev_now(device->set->loop) >= device->deadline)
+	if (loop_now() >= device->deadline)
 		return -1;
 	device_start_timer(device, interval);
 	return 0;
 }
 
-void device_set_patience(struct device *device, ev_tstamp patience)
+void device_set_patience(struct device *device, double patience)
 {
-	ev_now_update(device->set->loop);
-	device->deadline = ev_now(device->set->loop) + patience;
+	device->deadline = loop_now() + patience;
 }
 
 /* ---- FEATURES ---- */
@@ -748,12 +745,10 @@ void device_enter(struct device *device, enum device_step step)
 	steps[step].enter(device);
 }
 
-static void on_timer(struct ev_loop *loop, ev_timer *timer, int events)
+static void on_timer(struct loop_timer *timer)
 {
 	struct device *device = timer->data;
 
-	(void)loop;
-	(void)events;
 	if (steps[device->step].timer)
 		steps[device->step].timer(device);
 }
@@ -777,8 +772,7 @@ static struct device *new_device(struct device_set *set,
 	device->spec = *spec;
 	device->fd = -1;
 	device->serial = ++set->next_serial;
-	ev_timer_init(&device->timer, on_timer, 0, 0);
-	device->timer.data = device;
+	loop_timer_init(&device->timer, on_timer, device);
 	set_insert(device);
 	set->count++;
 	return device;
@@ -971,7 +965,7 @@ void device_keeper_gone(struct device_set *set)
 		next = device->next;
 		if (device->step == DEVICE_RELEASE)
 			continue; /* that needs no keeper */
-		ev_timer_stop(set->loop, &device->timer);
+		loop_timer_stop(set->loop, &device->timer);
 		if (device->step == DEVICE_RESIZE)
 			resize_keeper_gone(device);
 		device_finish(device, &failure);

@@ -7,7 +7,6 @@
 #ifndef UBLKD_DEVICE_H
 #define UBLKD_DEVICE_H
 
-#include <ev.h>
 #include <stdint.h>
 
 #include "channel.h"
@@ -100,8 +99,8 @@ struct device {
 	int check_only; /* BUSY is all that was asked for */
 	int doomed;	/* stop it as soon as it is started */
 	int refusal;	/* a FETCH's negative errno, or 0 */
-	ev_timer timer;
-	ev_tstamp deadline;
+	struct loop_timer timer;
+	double deadline;	/* as loop_now() */
 	char *new_words;	/* that the keeper is to note */
 	uint64_t new_size;	/* bytes, while it is resized; else 0 */
 	struct failure failure; /* why it is rolled back */

@@ -100,6 +100,7 @@ static void take(struct queue *queue, const struct ring_event *event)
 	if (event->result == -ENODEV || queue->refused)
 		return;
 	queue->refused = 1;
+	loop_poke(queue->wake.ev);
 	queue->event(queue, event->result);
 }
 
@@ -113,30 +114,30 @@ static unsigned take_batch(struct queue *queue)
 	return count;
 }
 
-static void on_event(struct ev_loop *loop, ev_io *watcher, int events)
+/* The driver has given up the last tag: nothing is left to be done here. */
+static int tell_retired(struct queue *queue)
 {
-	struct queue *queue = watcher->data;
-	struct ring *ring = queue->port.ring;
-	unsigned count = 0;
-	int more;
+	loop_poke(queue->wake.ev);
+	queue->event(queue, 0);
+	return -1;
+}
 
-	(void)loop;
-	(void)events;
-	/* Cleared first: what completes from here on makes it readable again. */
-	ring_clear_event(ring);
+static int on_turn(struct loop_ring *wake)
+{
+	struct queue *queue = wake->data;
+	unsigned count = 0, got;
+
 	queue->port.in_turn = 1;
 	queue->turn_bytes = 0;
 	do {
-		unsigned got = take_batch(queue);
-
+		got = take_batch(queue);
 		count += got;
-		more = got == BATCH;
-	} while (more && count < TURN_MAX && queue->turn_bytes < TURN_BYTES);
+	} while (got == BATCH && count < TURN_MAX &&
+		 queue->turn_bytes < TURN_BYTES);
 	queue->port.in_turn = 0;
-	if (ring_submit(ring) < 0 || more)
-		ring_raise_event(ring);
-	if (count && queue_is_retired(queue))
-		queue->event(queue, 0);
+	wake->taken = count;
+	wake->more = got == BATCH;
+	return count && queue_is_retired(queue) ? tell_retired(queue) : 0;
 }
 
 static int fetch_all(struct queue *queue)
@@ -173,7 +174,6 @@ int queue_open(struct queue *queue, struct ev_loop *loop, int fd, uint16_t id,
 	memset(queue, 0, sizeof(*queue));
 	queue->port.fd = fd;
 	queue->port.queue_id = id;
-	queue->loop = loop;
 	queue->target = target;
 	queue->depth = depth;
 	queue->event = event;
@@ -188,10 +188,10 @@ int queue_open(struct queue *queue, struct ev_loop *loop, int fd, uint16_t id,
 		queue_close(queue);
 		return error;
 	}
-	ev_io_init(&queue->watcher, on_event, ring_event_fd(queue->port.ring),
-		   EV_READ);
-	queue->watcher.data = queue;
-	ev_io_start(loop, &queue->watcher);
+	queue->wake.ring = queue->port.ring;
+	queue->wake.turn = on_turn;
+	queue->wake.data = queue;
+	loop_ring_open(loop, &queue->wake);
 	return 0;
 }
 
@@ -200,8 +200,7 @@ void queue_close(struct queue *queue)
 	if (queue->port.owned)
 		log_error("queue %u is closed with %u requests in hand",
 			  queue->port.queue_id, queue->port.owned);
-	if (queue->loop && ev_is_active(&queue->watcher))
-		ev_io_stop(queue->loop, &queue->watcher);
+	loop_ring_close(&queue->wake);
 	ring_destroy(queue->port.ring);
 	if (queue->descriptors)
 		munmap((void *)queue->descriptors, map_length(queue->depth));

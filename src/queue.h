@@ -5,10 +5,10 @@
 #ifndef UBLKD_QUEUE_H
 #define UBLKD_QUEUE_H
 
-#include <ev.h>
 #include <stdint.h>
 
 #include "io.h"
+#include "loop.h"
 #include "target.h"
 #include "uapi.h"
 
@@ -22,8 +22,7 @@ typedef void queue_event(struct queue *queue, int error);
 
 struct queue {
 	struct io_port port;
-	struct ev_loop *loop;
-	ev_io watcher;
+	struct loop_ring wake; /* its ring in the loop */
 	struct target *target;
 	const struct ublk_io_desc *descriptors; /* depth of them, mapped */
 	struct io *ios;				/* depth of them */

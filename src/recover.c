@@ -30,7 +30,7 @@ void recover_begin(struct device *device)
  */
 static void wait_for_dead(struct device *device)
 {
-	int is_late = ev_now(device->set->loop) >= device->deadline;
+	int is_late = loop_now() >= device->deadline;
 
 	if (is_late && !device->waited)
 		log_warning("%s: waits for the dead server's last request",

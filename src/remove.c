@@ -115,7 +115,7 @@ void remove_poll_drain(struct device *device)
 		log_warning("%s: the driver still holds request slots",
 			    device->disk);
 	}
-	ev_timer_stop(device->set->loop, &device->timer);
+	loop_timer_stop(device->set->loop, &device->timer);
 	device_enter(device, DEVICE_DELETE);
 }
 

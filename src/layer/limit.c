@@ -17,9 +17,9 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "../layer-options.h"
+#include "../loop.h"
 
 #define TURN_MAX 64   /* requests let go before others get a turn */
 #define BURST	 0.05 /* s worth of a limit that may go at once */
@@ -36,17 +36,8 @@ struct limit {
 	struct io *first, **last;	    /* those that wait */
 	uint64_t waiting, limited;
 	struct ev_loop *loop;
-	ev_timer timer;
+	struct loop_timer timer;
 };
-
-/* Not the loop's clock, which somebody can set. */
-static double now(void)
-{
-	struct timespec time;
-
-	clock_gettime(CLOCK_MONOTONIC, &time);
-	return (double)time.tv_sec + (double)time.tv_nsec / 1e9;
-}
 
 /* Only these move bytes; whatever else is a request like others. */
 static int has_data(const struct io *io)
@@ -63,7 +54,7 @@ static void read_clock(struct limit *limit)
 {
 	int is_late;
 
-	limit->time = now();
+	limit->time = loop_now();
 	is_late = limit->time - limit->waited < CATCH_UP;
 	limit->line = fmax(limit->line, limit->time - (is_late ? CATCH_UP : 0));
 }
@@ -123,23 +114,21 @@ static struct io *take_first(struct limit *limit)
 /* For the first one; with none, nothing wakes up. */
 static void plan(struct limit *limit)
 {
-	double after;
+	double after = 0;
 
-	ev_timer_stop(limit->loop, &limit->timer);
-	if (!limit->first)
-		return;
-	after = is_on(limit) ? time_of(limit, limit->first) - limit->time : 0;
-	ev_timer_set(&limit->timer, after > 0 ? after : 0, 0);
-	ev_timer_start(limit->loop, &limit->timer);
+	if (limit->first && is_on(limit))
+		after = time_of(limit, limit->first) - limit->time;
+	if (limit->first)
+		loop_timer_start(limit->loop, &limit->timer, after);
+	else
+		loop_timer_stop(limit->loop, &limit->timer);
 }
 
-static void on_timer(struct ev_loop *loop, ev_timer *timer, int events)
+static void on_timer(struct loop_timer *timer)
 {
 	struct limit *limit = timer->data;
 	int count;
 
-	(void)loop;
-	(void)events;
 	read_clock(limit);
 	limit->waited = limit->time;
 	for (count = 0; count < TURN_MAX && limit->first; count++) {
@@ -161,8 +150,7 @@ static struct layer *limit_open(struct ev_loop *loop)
 	limit->layer.target.ops = &layer_limit.target;
 	limit->last = &limit->first;
 	limit->loop = loop;
-	ev_timer_init(&limit->timer, on_timer, 0, 0);
-	limit->timer.data = limit;
+	loop_timer_init(&limit->timer, on_timer, limit);
 	return &limit->layer;
 }
 
@@ -173,7 +161,7 @@ static void limit_change(struct layer *layer, const struct option_value *values)
 
 	limit->requests = (double)values[LIMIT_IOPS].number;
 	limit->bytes = (double)values[LIMIT_BANDWIDTH].number;
-	limit->time = limit->line = now();
+	limit->time = limit->line = loop_now();
 	limit->requests_until = limit->bytes_until = limit->time;
 	limit->waited = limit->time - CATCH_UP;
 	plan(limit);
@@ -219,7 +207,7 @@ static void limit_close(struct target *target)
 {
 	struct limit *limit = (struct limit *)target;
 
-	ev_timer_stop(limit->loop, &limit->timer);
+	loop_timer_stop(limit->loop, &limit->timer);
 	free(limit);
 }
 
