@@ -86,6 +86,9 @@ void recover_enter_lost(struct device *device);
  */
 void resize_settle(struct device *device);
 
+/* It cannot be taken over: what resize_settle() has begun is not done. */
+void resize_forget(struct device *device);
+
 /* It is live again: finish what the one before has begun. */
 void resize_after_recovery(struct device *device);
 

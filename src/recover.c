@@ -90,6 +90,7 @@ void recover_enter_end(struct device *device)
 void recover_enter_lost(struct device *device)
 {
 	device_close_queues(device);
+	resize_forget(device);
 	device->set->seq++;
 	log_error("%s: cannot be taken over; its users wait until it is "
 		  "deleted, or another server tries",

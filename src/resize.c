@@ -25,6 +25,13 @@ static int is_growing(const struct device *device)
 	return device->new_size > device->spec.geometry.size;
 }
 
+void resize_forget(struct device *device)
+{
+	device->new_size = 0;
+	free(device->new_words);
+	device->new_words = NULL;
+}
+
 /* Back to what it was, or to its end. */
 static void end(struct device *device, const struct failure *failure)
 {
@@ -32,9 +39,7 @@ static void end(struct device *device, const struct failure *failure)
 
 	if (failure)
 		why = *failure;
-	device->new_size = 0;
-	free(device->new_words);
-	device->new_words = NULL;
+	resize_forget(device);
 	/* It would be taken for the device's own. */
 	device->failure = (struct failure){ .symbol = SYMBOL_NONE };
 	device_back_to_work(device);
@@ -174,8 +179,10 @@ void resize_answer(struct device *device, const struct message *message)
 void resize_noted(struct device *device, const struct failure *failure)
 {
 	device->new_size = 0;
-	if (failure)
+	if (failure) {
+		log_warning("%s: %s", device->disk, failure->text);
 		device->failure = *failure;
+	}
 	device_enter(device, DEVICE_TRIM);
 }
 
