@@ -2250,6 +2250,28 @@ static void test_take_over_of_what_cannot_grow(void **state)
 	expect_size(device, NEW_SIZE, "add test size=128M");
 }
 
+/* What was to be settled is not mixed up with what comes later. */
+static void test_lost_with_another_size(void **state)
+{
+	struct device *device;
+
+	(void)state;
+	new_ops = &resize_ops;
+	fake.disk_size = NEW_SIZE;
+	device = adopt(5);
+	fake.result[MESSAGE_END_RECOVER] = -EIO;
+	device_recover_all(set);
+	fake_serve();
+	assert_int_equal(device->step, DEVICE_LOST);
+	fake_forget();
+	begin_note(device, "add test 1");
+	fake_serve();
+	fake_expect("NOTE");
+	expect_told(&added, SYMBOL_NONE, NULL);
+	assert_int_equal(device->step, DEVICE_LOST);
+	assert_string_equal(device->spec.words, "add test 1");
+}
+
 static void test_resize_of_a_lost_one(void **state)
 {
 	struct device *device;
@@ -2383,6 +2405,7 @@ int main(void)
 		TEST(test_keeper_gone_in_resize),
 		TEST(test_take_over_of_another_size),
 		TEST(test_take_over_of_what_cannot_grow),
+		TEST(test_lost_with_another_size),
 		TEST(test_resize_of_a_lost_one),
 #undef TEST
 	};
