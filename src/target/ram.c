@@ -238,11 +238,21 @@ static int ram_write(struct ram *ram, const struct io *io)
 	return error == -EFAULT ? -ENOSPC : error;
 }
 
+/*
+ * On its way while the disk shrank. Where the driver has written some of it all
+ * the same, that is found here, and goes before the disk can grow again.
+ */
+static int fail_beyond(struct ram *ram, const struct io *io)
+{
+	if (io->op == IO_WRITE && io->offset + io->length <= ram->store.length)
+		store_review(&ram->store, io->offset, io->length);
+	return -EIO;
+}
+
 static int ram_serve(struct ram *ram, const struct io *io)
 {
-	/* On its way while the disk shrank. */
 	if (io->offset + io->length > ram->store.size)
-		return -EIO;
+		return fail_beyond(ram, io);
 	switch (io->op) {
 	case IO_READ:
 		return ram_read(ram, io);
