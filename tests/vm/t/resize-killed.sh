@@ -57,14 +57,14 @@ killed_at()
 # settled: whatever came of it, everybody says the same, and the disk is whole
 settled()
 {
-	size=$(kernel_size)
-	want="add ram id=0 size=$((size >> 20))M"
+	is=$(kernel_size)
+	want="add ram id=0 size=$((is >> 20))M"
 	wait_for 5 "[ \"\$(config)\" = '$want' ]" || fail "$(config), not $want"
-	has_size "$size" "$want"
-	echo "  killed at $2, on the way to $1: now $size bytes"
+	has_size "$is" "$want"
+	echo "  killed at $2, on the way to $1: now $is bytes"
 	dd if=/dev/ublkb0 of=/dev/null bs=64k iflag=direct 2>/dev/null ||
 		fail "the disk cannot be read to its end"
-	[ "$(blockdev --getsize64 /dev/ublkb0)" = "$size" ] || fail "sizes"
+	[ "$(blockdev --getsize64 /dev/ublkb0)" = "$is" ] || fail "sizes"
 	dd if=/dev/ublkb0 bs=1M count=8 iflag=direct 2>/dev/null | md5sum |
 		cmp -s - /tmp/t/sum || fail "the first 8 MiB have changed"
 }
@@ -75,7 +75,7 @@ dd if=/dev/urandom of=/dev/ublkb0 bs=1M count=16 oflag=direct 2>/dev/null
 dd if=/dev/ublkb0 bs=1M count=8 iflag=direct 2>/dev/null | md5sum >/tmp/t/sum
 
 for size in 32M 8M; do
-	for at in sendmsg:when=1 recvmsg:when=1 sendmsg:when=2; do
+	for at in sendmsg:when=1 recvmsg:when=1 sendmsg:when=2 recvmsg:when=2; do
 		expect_ok "resize 0 size=16M"
 		sleep 1.1
 		server=$(server_pid)
