@@ -83,7 +83,7 @@ under_load()
 	# What is new can be written, and reads as zeroes before.
 	cmp -n 1048576 -s /dev/zero /dev/ublkb0 2>/dev/null && fail "no data"
 	dd if=/dev/ublkb0 bs=1M skip=199 count=1 iflag=direct 2>/dev/null |
-		cmp -n 1048576 - /dev/zero || fail "what is new is not zero"
+		cmp -s -n 1048576 - /dev/zero || fail "what is new is not zero"
 	dd if=/dev/urandom of=/tmp/t/data bs=1M count=1 2>/dev/null
 	dd if=/tmp/t/data of=/dev/ublkb0 bs=1M seek=199 oflag=direct \
 		2>/dev/null || fail "the last MiB cannot be written"
@@ -114,7 +114,7 @@ shrink()
 	# Grown again there is nothing of what was there.
 	expect_ok "resize 0 size=32M"
 	dd if=/dev/ublkb0 bs=1M skip=8 iflag=direct 2>/dev/null |
-		cmp -n 25165824 - /dev/zero || fail "old data are back"
+		cmp -s -n 25165824 - /dev/zero || fail "old data are back"
 	# A load whose end is cut off gets errors, and nobody hangs.
 	fio --name=c --filename=/dev/ublkb0 --rw=randwrite --direct=1 \
 		--ioengine=libaio --iodepth=16 --bs=4k --size=32M \
@@ -168,5 +168,5 @@ expect_ok "add null id=0 size=1G"
 expect_ok "resize 0 size=2T"
 [ "$(kernel_size)" = 2199023255552 ] || fail "null has $(kernel_size)"
 dd if=/dev/ublkb0 bs=1M skip=2097151 count=1 iflag=direct 2>/dev/null |
-	cmp -n 1048576 - /dev/zero || fail "null is not zero"
+	cmp -s -n 1048576 - /dev/zero || fail "null is not zero"
 expect_ok "del 0"
