@@ -124,13 +124,11 @@ static int read_path(const char *const *choices, const char *text,
 	return text[0] == '/' && strlen(text) <= OPTION_PATH_MAX ? 0 : -EINVAL;
 }
 
-static int read_size(const char *const *choices, const char *text,
-		     uint64_t *number)
+/* A choice in place of a number; there is one, and it counts as 0. */
+static int is_word(const struct option *option, const char *text)
 {
-	if (!choices || read_choice(choices, text, number) < 0)
-		return syntax_size(text, number);
-	*number = OPTION_IS_WORD;
-	return 0;
+	return option->type == OPTION_SIZE && option->choices &&
+	       strcmp(text, option->choices[0]) == 0;
 }
 
 static int parse(const struct option *option, const char *text,
@@ -141,7 +139,9 @@ static int parse(const struct option *option, const char *text,
 	*number = 0;
 	switch (option->type) {
 	case OPTION_SIZE:
-		return read_size(option->choices, text, number);
+		if (is_word(option, text))
+			return 0;
+		return syntax_size(text, number);
 	case OPTION_NUMBER:
 		return syntax_number(text, number);
 	case OPTION_TIME:
@@ -235,13 +235,6 @@ int option_is_default(const struct option *option,
 	       number == value->number;
 }
 
-/* A size that is none. */
-static int is_word(const struct option *option, uint64_t number)
-{
-	return option->type == OPTION_SIZE && option->choices &&
-	       number == OPTION_IS_WORD;
-}
-
 int option_read(const struct option *option, struct option_value *value,
 		const char *text, struct failure *failure)
 {
@@ -256,7 +249,7 @@ int option_read(const struct option *option, struct option_value *value,
 		return fail_range(option, text, failure);
 	if (error)
 		return fail_value(option, text, failure);
-	if (option_has_range(option) && !is_word(option, number) &&
+	if (option_has_range(option) && !is_word(option, text) &&
 	    (number < option->min || number > option->max))
 		return fail_range(option, text, failure);
 	value->given = 1;

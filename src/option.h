@@ -12,7 +12,7 @@
 #include "failure.h"
 
 enum option_type {
-	OPTION_SIZE, /* bytes, with a K M G T P E suffix, or one of choices */
+	OPTION_SIZE, /* bytes, with a K M G T P E suffix; its one choice is 0 */
 	OPTION_NUMBER,
 	OPTION_TIME,   /* microseconds, with us, ms or s */
 	OPTION_RATE,   /* a probability in billionths: 0.01 or 1% */
@@ -38,8 +38,7 @@ struct option {
 #define OPTION_MAX 32 /* options in one table */
 
 #define OPTION_IS_PATH	UINT64_MAX
-#define OPTION_IS_WORD	UINT64_MAX /* of a size that is one of its choices */
-#define OPTION_PATH_MAX 400	   /* bytes */
+#define OPTION_PATH_MAX 400 /* bytes */
 
 struct option_value {
 	int given;

@@ -212,8 +212,7 @@ int verb_resize(struct request *request)
 
 	if (device &&
 	    device_resize(device,
-			  size->number == OPTION_IS_WORD ? DEVICE_SIZE_AUTO
-							 : size->number,
+			  size->number ? size->number : DEVICE_SIZE_AUTO,
 			  on_resized, request, &failure) < 0)
 		request_fail(request, &failure);
 	return 0;
