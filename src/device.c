@@ -260,6 +260,30 @@ static void answer_features(struct device *device,
 
 /* ---- ADD ---- */
 
+static const uint64_t mode_flags[IO_MODES] = {
+	[IO_USER_COPY] = UBLK_F_USER_COPY,
+	[IO_NEED_GET_DATA] = UBLK_F_NEED_GET_DATA,
+	[IO_COPY] = 0, /* what the driver does without being told */
+};
+
+enum io_mode device_mode(uint64_t flags)
+{
+	if (flags & UBLK_F_USER_COPY)
+		return IO_USER_COPY;
+	return flags & UBLK_F_NEED_GET_DATA ? IO_NEED_GET_DATA : IO_COPY;
+}
+
+/* The first of the target's list that the driver has; user copy it must have. */
+static enum io_mode best_mode(const struct device *device)
+{
+	const enum io_mode *mode = device->spec.geometry.modes;
+
+	while (mode && *mode != IO_MODES &&
+	       mode_flags[*mode] & ~device->set->features)
+		mode++;
+	return mode && *mode != IO_MODES ? *mode : IO_USER_COPY;
+}
+
 /* What the driver must accept for this device. */
 static uint64_t device_flags(const struct device *device)
 {
@@ -272,7 +296,7 @@ static uint64_t device_flags(const struct device *device)
 		[RECOVERY_NO] = 0,
 	};
 
-	return UBLK_F_CMD_IOCTL_ENCODE | UBLK_F_USER_COPY |
+	return UBLK_F_CMD_IOCTL_ENCODE | mode_flags[device->spec.mode] |
 	       (device->spec.no_partscan ? UBLK_F_NO_AUTO_PART_SCAN : 0) |
 	       recovery[device->spec.recovery];
 }
@@ -300,6 +324,12 @@ static int check_flags(struct device *device)
 {
 	uint64_t missing = device_flags(device) & ~device->set->features;
 
+	if (missing & mode_flags[device->spec.mode])
+		return failure_set(&device->failure, SYMBOL_UNSUPPORTED,
+				   EOPNOTSUPP, "mode",
+				   "the ublk driver of this kernel does not "
+				   "have mode=%s; 'features' shows what it has",
+				   io_mode_name(device->spec.mode));
 	if (missing & UBLK_F_NO_AUTO_PART_SCAN)
 		return failure_set(
 			&device->failure, SYMBOL_UNSUPPORTED, EOPNOTSUPP,
@@ -320,6 +350,8 @@ static void enter_add(struct device *device)
 {
 	struct message message = device_message(device, MESSAGE_ADD);
 
+	if (device->spec.mode == IO_MODES)
+		device->spec.mode = best_mode(device);
 	if (check_flags(device) < 0) {
 		device_forget(device);
 		return;
@@ -499,6 +531,9 @@ static void on_queue(struct queue *queue, int error)
 static int open_queues(struct device *device)
 {
 	struct device_spec *spec = &device->spec;
+	struct queue_shape shape = { .depth = spec->depth,
+				     .mode = spec->mode,
+				     .max_io = spec->max_io };
 	int error;
 
 	device->queues = calloc(spec->queues, sizeof(*device->queues));
@@ -507,7 +542,7 @@ static int open_queues(struct device *device)
 	while (device->open_queues < spec->queues) {
 		error = queue_open(&device->queues[device->open_queues],
 				   device->set->loop, device->fd,
-				   (uint16_t)device->open_queues, spec->depth,
+				   (uint16_t)device->open_queues, &shape,
 				   spec->target, on_queue, device);
 		if (error)
 			return error;

@@ -61,7 +61,8 @@ struct device_spec {
 	uint32_t max_io; /* bytes */
 	int read_only;
 	enum recovery recovery;
-	int no_partscan;	  /* the kernel is not to look for partitions */
+	int no_partscan;   /* the kernel is not to look for partitions */
+	enum io_mode mode; /* IO_MODES: the target's best that is to be had */
 	struct geometry geometry; /* from the target */
 	struct target *target;	  /* the device's from device_add() on */
 	struct layers layers;	  /* on it, likewise */
@@ -188,6 +189,9 @@ void device_keeper_gone(struct device_set *set);
 
 struct device *device_find(struct device_set *set, uint32_t id);
 struct device *device_find_name(struct device_set *set, const char *name);
+
+/* How the data of a device with these flags moves. */
+enum io_mode device_mode(uint64_t flags);
 
 /* "ublkb0" or the name it was given. */
 const char *device_name(const struct device *device);

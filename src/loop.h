@@ -52,8 +52,8 @@ int loop_timer_is_active(const struct loop_timer *timer);
 struct loop_ring {
 	struct ring *ring;
 	/*
-	 * Take some completions: fills `taken`, and `more` if there may be
-	 * others. What it puts into the ring is submitted afterwards. Returns 0,
+	 * Take some completions: fills `taken` with how many requests came,
+	 * and `more` if there may be others. What it puts into the ring is submitted afterwards. Returns 0,
 	 * or -1 if it may have closed the ring.
 	 */
 	int (*turn)(struct loop_ring *ring);

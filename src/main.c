@@ -147,6 +147,8 @@ static void read_options(struct choice *choice, int argc, char **argv)
 			break;
 		case 'V':
 			puts("ublkd " PACKAGE_VERSION);
+			if (BUILD_WITHOUT[0])
+				puts("built without: " BUILD_WITHOUT);
 			exit(0);
 		case 'h':
 			fputs(usage, stdout);

@@ -76,12 +76,13 @@ static void print_device(struct request *request, const struct device *device)
 	request_print(request,
 		      "dev id=%u name=%s state=%s target=%s size=%llu "
 		      "dev=/dev/%s ro=%s queues=%u depth=%u block-size=%u "
-		      "max-io=%u mode=user-copy%s",
+		      "max-io=%u mode=%s%s",
 		      spec->id, device_name(device), device_state(device),
 		      spec->target->ops->name,
 		      (unsigned long long)spec->geometry.size, device->disk,
 		      spec->read_only ? "yes" : "no", spec->queues, spec->depth,
-		      spec->geometry.block_size, spec->max_io, more);
+		      spec->geometry.block_size, spec->max_io,
+		      io_mode_name(spec->mode), more);
 }
 
 int verb_list(struct request *request)
@@ -441,6 +442,8 @@ static void answer_features(struct request *request, uint64_t have)
 		request_print(request, "feature name=%s have=%s required=%s",
 			      feature->name, have & feature->bit ? "yes" : "no",
 			      feature->required ? "yes" : "no");
+	if (BUILD_WITHOUT[0])
+		request_print(request, "build without=%s", BUILD_WITHOUT);
 	request_ok(request, " bits=0x%llx", (unsigned long long)have);
 }
 

@@ -6,11 +6,7 @@
 #include "../layer-options.h"
 #include "../syntax.h"
 
-/* Those that reach the users of a disk; the kernel turns others into EIO. */
-const char *const layer_errno_names[] = {
-	"EIO",	     "ENOSPC",	"ETIMEDOUT",  "ENODATA", "EILSEQ",
-	"EREMOTEIO", "ENOLINK", "EOPNOTSUPP", NULL,
-};
+/* In the order of layer_errno_names. */
 static const int errnos[] = { EIO,    ENOSPC,	 ETIMEDOUT, ENODATA,
 			      EILSEQ, EREMOTEIO, ENOLINK,   EOPNOTSUPP };
 

@@ -1,0 +1,19 @@
+/*
+ * In place of the targets that this build leaves out: `add` tells the one who
+ * asks for one why there is no such thing. None has an open().
+ */
+#include "../target.h"
+
+#include <stddef.h>
+
+#ifdef WITHOUT_RAM
+static const struct option no_options[] = {
+	{ .name = NULL },
+};
+
+const struct target_ops target_ram = {
+	.name = "ram",
+	.help = "left out of this build (--disable-ram)",
+	.options = no_options,
+};
+#endif

@@ -1,0 +1,13 @@
+#!/bin/sh
+# null at one queue, depth 1, beside kublk.
+#
+# needs: binaries fio stopwatch
+# wants: binaries kublk ublkd-b
+# needs: files tests/bench/lib-bench.sh:/t/lib-bench.sh
+# needs: memory 2048
+# needs: icount
+# time: 600
+. /t/lib-bench.sh
+
+race -j 'randread/4k/1 randwrite/4k/1' \
+	'kublk null' 'ublkd null' 'ublkd null fill=no'
