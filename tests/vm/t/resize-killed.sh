@@ -4,7 +4,7 @@
 # and what both sizes have in common is not touched.
 #
 # needs: binaries strace
-# time: 240
+# time: 480
 . /t/lib.sh
 
 requires strace
