@@ -120,7 +120,7 @@ shrink()
 		--ioengine=libaio --iodepth=16 --bs=4k --size=32M \
 		--time_based --runtime=60 >/tmp/t/fio.log 2>&1 &
 	cut=$!
-	sleep 1
+	wait_for 20 '[ "$(inflight ublkb0)" -gt 0 ]' || fail "no load"
 	expect_ok "resize 0 size=4M"
 	wait_for 20 "! alive $cut" || fail "a load behind the end goes on"
 	has_size 4194304 "add ram id=0 size=4M"
