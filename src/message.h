@@ -62,6 +62,10 @@ enum message_type {
 	 * DEVICE ... TABLE_END.
 	 */
 	MESSAGE_LEAVE, /* keeper to server: end, the devices stay */
+
+	/* server to keeper, and answered with a result; here so that those
+	   before have the numbers that they always had */
+	MESSAGE_RESIZE, /* number: the disk's new size in sectors */
 };
 
 /* On the wire without the zero bytes at its end. */
