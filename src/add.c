@@ -11,6 +11,7 @@
 #include "log.h"
 #include "server.h"
 #include "verbs.h"
+#include "words.h"
 
 enum {
 	ID,
@@ -21,8 +22,9 @@ enum {
 	BLOCK_SIZE,
 	RO,
 	RECOVERY,
+	PARTSCAN,
 	MODE,
-	LAYERS
+	LAYERS,
 };
 
 /* In the order of enum recovery. */
@@ -83,6 +85,11 @@ const struct option verb_add_options[] = {
 			       "served by the next one, or fail while new ones "
 			       "wait, or all fail until then, or the device is "
 			       "deleted" },
+	[PARTSCAN] = { .name = "partscan",
+		       .type = OPTION_FLAG,
+		       .fallback = "yes",
+		       .help = "let the kernel look for partitions by itself; "
+			       "no needs the feature no-partscan" },
 	[MODE] = { .name = "mode",
 		   .type = OPTION_CHOICE,
 		   .fallback = "auto",
@@ -185,6 +192,7 @@ static int set_spec(const struct option_value *common, struct device_spec *spec,
 	spec->max_io = (uint32_t)common[MAX_IO].number;
 	spec->read_only = common[RO].number != 0;
 	spec->recovery = (enum recovery)common[RECOVERY].number;
+	spec->no_partscan = common[PARTSCAN].number == 0;
 	spec->mode = common[MODE].number == MODE_AUTO
 			     ? IO_MODES
 			     : (enum io_mode)(common[MODE].number - MODE_FIRST);
@@ -242,25 +250,6 @@ int verb_read_layers(const char *words, struct option_value *layers,
 		return -1;
 	memcpy(layers, &values.common[LAYERS], LAYER_OPTIONS * sizeof(*layers));
 	return 0;
-}
-
-char *verb_join_words(const struct syntax_line *line)
-{
-	size_t size = 1, at = 0;
-	char *text;
-	int i;
-
-	for (i = 0; i < line->count; i++)
-		size += syntax_quote(NULL, 0, line->words[i]) + 1;
-	text = malloc(size);
-	if (!text)
-		return NULL;
-	for (i = 0; i < line->count; i++) {
-		if (i)
-			text[at++] = ' ';
-		at += syntax_quote(text + at, size - at, line->words[i]);
-	}
-	return text;
 }
 
 static void print_added(struct request *request, const struct device *device,
@@ -552,7 +541,7 @@ int verb_add(struct request *request)
 		request_fail(request, &failure);
 		return 0;
 	}
-	spec.words = verb_join_words(&request->line);
+	spec.words = words_join(&request->line);
 	if (!spec.words)
 		return request_refuse(request, SYMBOL_LIMIT, NULL,
 				      "out of memory");

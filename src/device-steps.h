@@ -1,7 +1,7 @@
 /*
  * Between the files of a device's state machine, and for nobody else: device.c
  * has the machine and what makes a device, recover.c takes one over from a dead
- * server, remove.c stops and deletes one.
+ * server, resize.c changes its size, remove.c stops and deletes one.
  */
 #ifndef UBLKD_DEVICE_STEPS_H
 #define UBLKD_DEVICE_STEPS_H
@@ -28,6 +28,13 @@ void device_forget(struct device *device);
 
 /* Tell who waits, if anybody does; failure is NULL on success. */
 void device_finish(struct device *device, const struct failure *failure);
+
+/*
+ * Begin something that somebody asked of a live device. Returns 0, or -1 with
+ * *failure filled.
+ */
+int device_begin(struct device *device, device_done *done, void *context,
+		 struct failure *failure);
 
 /* It stays what it was before somebody asked something of it. */
 void device_back_to_work(struct device *device);
@@ -70,6 +77,30 @@ void recover_enter(struct device *device);
 void recover_answer(struct device *device, const struct message *message);
 void recover_enter_end(struct device *device);
 void recover_enter_lost(struct device *device);
+
+/* ---- resize.c: another size ---- */
+
+/*
+ * Nobody else serves it any more, and it is not served yet: its size is what
+ * the kernel has, whatever its command says.
+ */
+void resize_settle(struct device *device);
+
+/* It cannot be taken over: what resize_settle() has begun is not done. */
+void resize_forget(struct device *device);
+
+/* It is live again: finish what the one before has begun. */
+void resize_after_recovery(struct device *device);
+
+/* The answer to RESIZE will not come. */
+void resize_keeper_gone(struct device *device);
+
+void resize_enter_trim(struct device *device);
+void resize_enter(struct device *device);
+void resize_answer(struct device *device, const struct message *message);
+
+/* The keeper has the new command; failure is NULL if it could note it. */
+void resize_noted(struct device *device, const struct failure *failure);
 
 /* ---- remove.c: looking who uses a device, stopping and deleting it ---- */
 

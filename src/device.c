@@ -299,6 +299,7 @@ static uint64_t device_flags(const struct device *device)
 	};
 
 	return UBLK_F_CMD_IOCTL_ENCODE | mode_flags[device->spec.mode] |
+	       (device->spec.no_partscan ? UBLK_F_NO_AUTO_PART_SCAN : 0) |
 	       recovery[device->spec.recovery];
 }
 
@@ -320,32 +321,43 @@ static uint16_t least_depth(const struct device *device)
 	return device->spec.depth < least ? least : device->spec.depth;
 }
 
+/* Older drivers drop unknown flags silently. */
+static int check_flags(struct device *device)
+{
+	uint64_t missing = device_flags(device) & ~device->set->features;
+
+	if (missing & mode_flags[device->spec.mode])
+		return failure_set(&device->failure, SYMBOL_UNSUPPORTED,
+				   EOPNOTSUPP, "mode",
+				   "the ublk driver of this kernel does not "
+				   "have mode=%s; 'features' shows what it has",
+				   io_mode_name(device->spec.mode));
+	if (missing & UBLK_F_NO_AUTO_PART_SCAN)
+		return failure_set(
+			&device->failure, SYMBOL_UNSUPPORTED, EOPNOTSUPP,
+			"partscan",
+			"the ublk driver of this kernel always looks "
+			"for partitions: partscan=no needs the "
+			"feature no-partscan");
+	if (missing)
+		return failure_set(&device->failure, SYMBOL_UNSUPPORTED,
+				   EOPNOTSUPP, "recovery",
+				   "the ublk driver of this kernel does not "
+				   "have that kind of recovery; 'features' "
+				   "shows what it has");
+	return 0;
+}
+
 static void enter_add(struct device *device)
 {
 	struct message message = device_message(device, MESSAGE_ADD);
-	enum io_mode *mode = &device->spec.mode;
 
-	if (*mode == IO_MODES)
-		*mode = best_mode(device);
-	/* Older drivers drop unknown flags silently. */
-	if (mode_flags[*mode] & ~device->set->features) {
-		failure_set(&device->failure, SYMBOL_UNSUPPORTED, EOPNOTSUPP,
-			    "mode",
-			    "the ublk driver of this kernel does not have "
-			    "mode=%s; 'features' shows what it has",
-			    io_mode_name(*mode));
+	if (device->spec.mode == IO_MODES)
+		device->spec.mode = best_mode(device);
+	if (check_flags(device) < 0) {
 		device_forget(device);
 		return;
 	}
-	if (device_flags(device) & ~device->set->features) {
-		failure_set(&device->failure, SYMBOL_UNSUPPORTED, EOPNOTSUPP,
-			    "recovery",
-			    "the ublk driver of this kernel does not have that "
-			    "kind of recovery; 'features' shows what it has");
-		device_forget(device);
-		return;
-	}
-
 	message.info.dev_id = device->spec.id;
 	message.info.nr_hw_queues = device->spec.queues;
 	message.info.queue_depth = least_depth(device);
@@ -671,6 +683,8 @@ static void enter_live(struct device *device)
 			 device->spec.target->ops->name,
 			 (unsigned long long)device->spec.geometry.size);
 	device_finish(device, NULL);
+	if (device->adopted && device->step == DEVICE_LIVE)
+		resize_after_recovery(device);
 }
 
 /* ---- NOTE_AGAIN ---- */
@@ -687,25 +701,36 @@ static void enter_note_again(struct device *device)
 	device_ask(device, &message);
 }
 
+/* A new size is a fact already, whether it could be noted or not. */
+static void take_new_words(struct device *device, int is_noted)
+{
+	if (is_noted || device->new_size) {
+		free(device->spec.words);
+		device->spec.words = device->new_words;
+	} else {
+		free(device->new_words);
+	}
+	device->new_words = NULL;
+}
+
 static void answer_note_again(struct device *device,
 			      const struct message *message)
 {
-	int is_stopping = device->force;
+	int is_noted = message->result == 0, is_stopping = device->force;
 	struct failure failure;
 
-	device_back_to_work(device);
-	if (message->result < 0) {
+	if (!is_noted)
 		failure_set(&failure, failure_symbol(message->result),
 			    message->result, NULL, "cannot %s: %s",
 			    steps[DEVICE_NOTE_AGAIN].what,
 			    strerror(-message->result));
-		free(device->new_words);
-	} else {
-		free(device->spec.words);
-		device->spec.words = device->new_words;
+	take_new_words(device, is_noted);
+	if (device->new_size) {
+		resize_noted(device, is_noted ? NULL : &failure);
+		return;
 	}
-	device->new_words = NULL;
-	device_finish(device, message->result < 0 ? &failure : NULL);
+	device_back_to_work(device);
+	device_finish(device, is_noted ? NULL : &failure);
 	if (is_stopping)
 		device_enter(device, DEVICE_STOP);
 }
@@ -737,6 +762,10 @@ static const struct step steps[] = {
 	[DEVICE_LIVE] = { "live", "serve", enter_live, NULL, NULL },
 	[DEVICE_NOTE_AGAIN] = { "live", "note the change", enter_note_again,
 				answer_note_again, NULL },
+	[DEVICE_TRIM] = { "live", "give back what it had", resize_enter_trim,
+			  NULL, resize_enter_trim },
+	[DEVICE_RESIZE] = { "live", "change the size", resize_enter,
+			    resize_answer, NULL },
 	[DEVICE_BUSY] = { "live", "look who uses it", remove_enter_busy,
 			  remove_answer_busy, remove_enter_busy },
 	[DEVICE_TRY_STOP] = { "deleting", "stop the device",
@@ -830,6 +859,24 @@ void device_recover_all(struct device_set *set)
 	}
 }
 
+/* What another command does with it, when it is not live. */
+static const char *at_work(const struct device *device)
+{
+	if (device->step < DEVICE_LIVE)
+		return "adding";
+	switch (device->step) {
+	case DEVICE_NOTE_AGAIN:
+		return device->new_size ? "resizing" : "changing";
+	case DEVICE_TRIM:
+	case DEVICE_RESIZE:
+		return "resizing";
+	case DEVICE_BUSY:
+		return "checking";
+	default:
+		return "deleting";
+	}
+}
+
 /* Only a live device can be asked for something. */
 static int check_live(const struct device *device, struct failure *failure)
 {
@@ -837,15 +884,10 @@ static int check_live(const struct device *device, struct failure *failure)
 		return 0;
 	return failure_set(failure, SYMBOL_BUSY, EBUSY, "id",
 			   "device %u is busy: another command is %s it",
-			   device->spec.id,
-			   device->step < DEVICE_LIVE	       ? "adding"
-			   : device->step == DEVICE_NOTE_AGAIN ? "changing"
-			   : device->step == DEVICE_BUSY       ? "checking"
-							       : "deleting");
+			   device->spec.id, at_work(device));
 }
 
-/* Begin something with a live device. Returns 0 or -1. */
-static int begin(struct device *device, device_done *done, void *context,
+int device_begin(struct device *device, device_done *done, void *context,
 		 struct failure *failure)
 {
 	if (check_live(device, failure) < 0)
@@ -872,7 +914,7 @@ int device_put_on(struct device *device, const struct option_value *values)
 int device_note(struct device *device, char *words, device_done *done,
 		void *context, struct failure *failure)
 {
-	if (begin(device, done, context, failure) < 0) {
+	if (device_begin(device, done, context, failure) < 0) {
 		free(words);
 		return -1;
 	}
@@ -923,7 +965,7 @@ int device_delete(struct device *device, int force, device_done *done,
 		device->context = context;
 		return 0;
 	}
-	if (begin(device, done, context, failure) < 0)
+	if (device_begin(device, done, context, failure) < 0)
 		return -1;
 	if (force)
 		use_force(device);
@@ -936,7 +978,7 @@ int device_delete(struct device *device, int force, device_done *done,
 int device_check(struct device *device, device_done *done, void *context,
 		 struct failure *failure)
 {
-	if (begin(device, done, context, failure) < 0)
+	if (device_begin(device, done, context, failure) < 0)
 		return -1;
 	device->check_only = 1;
 	device_enter(device, DEVICE_BUSY);
@@ -993,6 +1035,8 @@ void device_keeper_gone(struct device_set *set)
 		if (device->step == DEVICE_RELEASE)
 			continue; /* that needs no keeper */
 		loop_timer_stop(set->loop, &device->timer);
+		if (device->step == DEVICE_RESIZE)
+			resize_keeper_gone(device);
 		device_finish(device, &failure);
 	}
 }

@@ -80,7 +80,7 @@ struct io {
 	};
 	const void *address; /* of the data, for the driver */
 
-	/* The delay layer's, while it keeps the request. */
+	/* The delay or limit layer's, while it keeps the request. */
 	struct io *child, *sibling;
 	double due; /* s, of the monotonic clock */
 

@@ -451,6 +451,12 @@ static int end_try_stop(struct job *job, int result)
 	return result;
 }
 
+static int begin_resize(struct job *job)
+{
+	return control_update_size(&job->jobs->control, job->message.id,
+				   job->message.number, job_data(job));
+}
+
 static int begin_stop(struct job *job)
 {
 	job->entry->deleting = 1;
@@ -505,6 +511,7 @@ static const struct operation {
 	[MESSAGE_TRY_STOP] = { begin_try_stop, end_try_stop },
 	[MESSAGE_STOP] = { begin_stop, NULL },
 	[MESSAGE_DELETE] = { begin_delete, end_delete },
+	[MESSAGE_RESIZE] = { begin_resize, NULL },
 };
 
 static void submit(struct jobs *jobs)
@@ -714,6 +721,13 @@ int jobs_hand_over(struct jobs *jobs, struct channel *channel)
 }
 
 /* ---- from outside ---- */
+
+int jobs_can_run(uint32_t type)
+{
+	return type == MESSAGE_CANCEL ||
+	       (type < sizeof(operations) / sizeof(operations[0]) &&
+		operations[type].begin);
+}
 
 /* A request for a control command: find its device, make a job, run it. */
 void jobs_run(struct jobs *jobs, const struct message *message, const int *fds,

@@ -282,8 +282,7 @@ static void on_message(struct channel *channel, const struct message *message,
 		stop_all(keeper, (double)message->number);
 		break;
 	default:
-		if (message->type < MESSAGE_FEATURES ||
-		    message->type > MESSAGE_CANCEL)
+		if (!jobs_can_run(message->type))
 			log_error("the server sent an unknown message: %u",
 				  message->type);
 		else

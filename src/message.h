@@ -64,6 +64,10 @@ enum message_type {
 	 */
 	MESSAGE_LEAVE, /* keeper to server: end, the devices stay */
 
+	/* server to keeper, and answered with a result; here so that those
+	   before have the numbers that they always had */
+	MESSAGE_RESIZE, /* number: the disk's new size in sectors */
+
 	/* keeper to server */
 	MESSAGE_TURNS, /* fd: the page in which it counts its turns */
 	MESSAGE_PING,  /* take a turn */

@@ -178,6 +178,11 @@ static int fail_value(const struct option *option, const char *text,
 	char choices[100];
 
 	option_format_type(option, choices, sizeof(choices));
+	if (option->type == OPTION_SIZE && option->choices)
+		return failure_set(failure, SYMBOL_ARG, 0, option->name,
+				   "%s=%s is not %s, a size being digits, then "
+				   "K M G T P or E if wanted",
+				   option->name, text, choices);
 	if (option->type == OPTION_PATH)
 		return failure_set(failure, SYMBOL_ARG, 0, option->name,
 				   "%s=%.200s is not %s: a path begins with / "

@@ -50,11 +50,13 @@ static void resume(struct device *device)
 	struct target *target = device->spec.target;
 	int error = target->ops->resume ? target->ops->resume(target) : 0;
 
-	if (error)
+	if (error) {
 		device_roll_back(device, DEVICE_LOST, failure_symbol(error),
 				 error, NULL);
-	else
-		device_enter(device, DEVICE_OPEN);
+		return;
+	}
+	resize_settle(device);
+	device_enter(device, DEVICE_OPEN);
 }
 
 /* The driver waits for the dead server's last descriptor, ring and mapping. */
@@ -88,6 +90,7 @@ void recover_enter_end(struct device *device)
 void recover_enter_lost(struct device *device)
 {
 	device_close_queues(device);
+	resize_forget(device);
 	device->set->seq++;
 	log_error("%s: cannot be taken over; its users wait until it is "
 		  "deleted, or another server tries",

@@ -100,6 +100,38 @@ struct target_ops {
 	int (*start)(struct target *target, struct ring *ring);
 
 	/*
+	 * Serve so many bytes from now on, a multiple of the block size; before
+	 * the kernel knows of it when growing, and after that when shrinking:
+	 * requests beyond the end that were on their way get an error.
+	 *
+	 * Growing checks what `add` checks, and what is new reads as zeroes
+	 * where the data are the target's own. It must be harmless if a larger
+	 * size than the device's stays behind in the backing: the server may
+	 * die before the kernel knows, and the next one opens the target with
+	 * the old size. When it died after that, the next one calls this after
+	 * resume(), with the size that the kernel has.
+	 *
+	 * Returns 0, or -1 with *failure filled and nothing changed. NULL: its
+	 * size cannot be changed.
+	 */
+	int (*resize)(struct target *target, uint64_t size,
+		      struct failure *failure);
+
+	/*
+	 * The size that its backing has now, for size=auto. Returns 0, or -1
+	 * with *failure filled. NULL: it has none of its own.
+	 */
+	int (*measure)(struct target *target, uint64_t *size,
+		       struct failure *failure);
+
+	/*
+	 * Give back some of what lies behind the end of a device that was
+	 * shrunk, no more than a request might; also after a take-over. Returns
+	 * 1 to be called again, 0 at the end or a negative errno; may be NULL.
+	 */
+	int (*trim)(struct target *target);
+
+	/*
 	 * Begin one request; io_done() follows now or later, exactly once. A
 	 * request that io_take() answered with IO_LATER comes again.
 	 */

@@ -191,6 +191,34 @@ int verb_del(struct request *request)
 	return 0;
 }
 
+/* ---- resize ---- */
+
+static void on_resized(void *context, struct device *device,
+		       const struct failure *failure)
+{
+	struct request *request = context;
+
+	if (failure)
+		request_fail(request, failure);
+	else
+		request_ok(request, " id=%u size=%llu", device->spec.id,
+			   (unsigned long long)device->spec.geometry.size);
+}
+
+int verb_resize(struct request *request)
+{
+	const struct option_value *size = &request->values[VERB_RESIZE_SIZE];
+	struct device *device = verb_find_device(request);
+	struct failure failure;
+
+	if (device &&
+	    device_resize(device,
+			  size->number ? size->number : DEVICE_SIZE_AUTO,
+			  on_resized, request, &failure) < 0)
+		request_fail(request, &failure);
+	return 0;
+}
+
 /* ---- shutdown ---- */
 
 static void begin_shutdown(struct request *request)
