@@ -50,6 +50,7 @@ static void run(const char *text)
 	assert_int_equal(told.count, 1);
 }
 
+#if defined(WITHOUT_RAM) || defined(WITHOUT_LAYERS)
 static void expect_refused(const char *text, const char *option)
 {
 	run(text);
@@ -58,6 +59,7 @@ static void expect_refused(const char *text, const char *option)
 	assert_non_null(strstr(told.failure.text, option));
 	assert_int_equal(fake_host.devices.count, 0);
 }
+#endif
 
 static void test_what_is_left_works(void **state)
 {
