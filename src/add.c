@@ -11,11 +11,27 @@
 #include "server.h"
 #include "verbs.h"
 
-enum { ID, NAME, QUEUES, DEPTH, MAX_IO, BLOCK_SIZE, RO, RECOVERY, LAYERS };
+enum {
+	ID,
+	NAME,
+	QUEUES,
+	DEPTH,
+	MAX_IO,
+	BLOCK_SIZE,
+	RO,
+	RECOVERY,
+	MODE,
+	LAYERS
+};
 
 /* In the order of enum recovery. */
 static const char *const recovery_names[] = { "reissue", "queue", "fail", "no",
 					      NULL };
+
+/* "auto", and the others in the order of enum io_mode. */
+enum { MODE_AUTO, MODE_FIRST };
+static const char *const mode_names[] = { "auto", "user-copy", "need-get-data",
+					  "copy", NULL };
 
 const struct option verb_add_options[] = {
 	[ID] = { .name = "id",
@@ -62,6 +78,12 @@ const struct option verb_add_options[] = {
 			       "served by the next one, or fail while new ones "
 			       "wait, or all fail until then, or the device is "
 			       "deleted" },
+	[MODE] = { .name = "mode",
+		   .type = OPTION_CHOICE,
+		   .fallback = "auto",
+		   .choices = mode_names,
+		   .help = "how data moves between kernel and server; auto is "
+			   "the target's best that the driver has" },
 	LAYER_OPTION_TABLE(LAYERS),
 	{ .name = NULL },
 };
@@ -157,6 +179,9 @@ static int set_spec(const struct option_value *common, struct device_spec *spec,
 	spec->max_io = (uint32_t)common[MAX_IO].number;
 	spec->read_only = common[RO].number != 0;
 	spec->recovery = (enum recovery)common[RECOVERY].number;
+	spec->mode = common[MODE].number == MODE_AUTO
+			     ? IO_MODES
+			     : (enum io_mode)(common[MODE].number - MODE_FIRST);
 	spec->geometry.block_size = (uint32_t)block;
 	return 0;
 }
@@ -313,6 +338,22 @@ static int is_taken(struct request *request, const struct device_spec *spec)
 	return 0;
 }
 
+/* Whether the target, with these options, can have its data moved so. */
+static int check_mode(const struct device_spec *spec, struct failure *failure)
+{
+	const enum io_mode *mode = spec->geometry.modes;
+
+	if (spec->mode == IO_MODES || (!mode && spec->mode == IO_USER_COPY))
+		return 0;
+	for (; mode && *mode != IO_MODES; mode++)
+		if (*mode == spec->mode)
+			return 0;
+	return failure_set(failure, SYMBOL_ARG, 0, "mode",
+			   "%s with these options cannot have mode=%s; "
+			   "mode=auto finds one",
+			   spec->target->ops->name, io_mode_name(spec->mode));
+}
+
 /* The target and its layers. On failure the spec is closed. */
 static int open_target(struct command_host *host,
 		       const struct target_ops *target,
@@ -324,7 +365,7 @@ static int open_target(struct command_host *host,
 
 	args->values = values->target;
 	spec->target = target->open(args, &spec->geometry, failure);
-	if (!spec->target)
+	if (!spec->target || check_mode(spec, failure) < 0)
 		goto fail;
 	if (layers_put_on(&spec->layers, host->devices.loop, spec->target,
 			  layers) < 0) {
@@ -427,6 +468,8 @@ int command_adopt(struct command_host *host, const struct message *message,
 	spec.queues = message->info.nr_hw_queues;
 	spec.depth = message->info.queue_depth;
 	spec.max_io = message->info.max_io_buf_bytes;
+	/* Whatever this server would choose: that cannot be changed. */
+	spec.mode = device_mode(message->info.flags);
 	spec.words = strdup(message->text);
 	if (!spec.words)
 		return failure_set(failure, SYMBOL_LIMIT, ENOMEM, NULL,

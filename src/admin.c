@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "log.h"
+#include "loop.h"
 #include "server.h"
 
 #define INPUT_BYTES  8192 /* more than the longest line and its end */
@@ -21,7 +22,7 @@ struct admin {
 	struct command_host *host;
 	struct client *clients;
 	ev_io listener;
-	ev_timer pause;
+	struct loop_timer pause;
 };
 
 struct client {
@@ -37,9 +38,9 @@ struct client {
 	int refused;  /* over a limit: told so, and not listened to */
 	int dead;     /* to be freed as soon as it is not busy */
 	ev_io reader, writer;
-	ev_timer turn; /* goes on in the loop's next turn */
-	ev_timer wait;
-	ev_timer drain;
+	struct loop_timer turn; /* goes on in the loop's next turn */
+	struct loop_timer wait;
+	struct loop_timer drain;
 	size_t input_length;
 	char input[INPUT_BYTES];
 	char *output;
@@ -57,13 +58,12 @@ static int is_full(const struct client *client)
 	return output_length(client) > ADMIN_OUTPUT_MAX;
 }
 
-static void start_timer(struct client *client, ev_timer *timer, ev_tstamp after,
-			ev_tstamp repeat)
+/* Unless it runs already. */
+static void start_timer(struct client *client, struct loop_timer *timer,
+			double after)
 {
-	if (ev_is_active(timer))
-		return;
-	ev_timer_set(timer, after, repeat);
-	ev_timer_start(client->admin->loop, timer);
+	if (!loop_timer_is_active(timer))
+		loop_timer_start(client->admin->loop, timer, after);
 }
 
 /* ---- the end of a client ---- */
@@ -72,7 +72,7 @@ static void start_timer(struct client *client, ev_timer *timer, ev_tstamp after,
 static void kill_client(struct client *client)
 {
 	client->dead = 1;
-	start_timer(client, &client->turn, 0, 0);
+	start_timer(client, &client->turn, 0);
 }
 
 static void destroy_client(struct client *client)
@@ -81,9 +81,9 @@ static void destroy_client(struct client *client)
 
 	ev_io_stop(loop, &client->reader);
 	ev_io_stop(loop, &client->writer);
-	ev_timer_stop(loop, &client->turn);
-	ev_timer_stop(loop, &client->wait);
-	ev_timer_stop(loop, &client->drain);
+	loop_timer_stop(loop, &client->turn);
+	loop_timer_stop(loop, &client->wait);
+	loop_timer_stop(loop, &client->drain);
 	close(client->fd);
 	free(client->output);
 	free(client);
@@ -158,14 +158,13 @@ static void update(struct client *client)
 	else
 		ev_io_stop(loop, &client->writer);
 	if (full && !client->dead)
-		start_timer(client, &client->drain, ADMIN_DRAIN_TIME, 0);
+		start_timer(client, &client->drain, ADMIN_DRAIN_TIME);
 	else
-		ev_timer_stop(loop, &client->drain);
+		loop_timer_stop(loop, &client->drain);
 	if (client->busy && !client->more && !client->dead)
-		start_timer(client, &client->wait, ADMIN_WAIT_TIME,
-			    ADMIN_WAIT_TIME);
+		start_timer(client, &client->wait, ADMIN_WAIT_TIME);
 	else
-		ev_timer_stop(loop, &client->wait);
+		loop_timer_stop(loop, &client->wait);
 }
 
 /* Write what the socket takes. */
@@ -201,7 +200,7 @@ static void done(struct request *request, const struct failure *failure)
 
 	(void)failure;
 	client->busy = client->more = 0;
-	start_timer(client, &client->turn, 0, 0);
+	start_timer(client, &client->turn, 0);
 	flush(client);
 }
 
@@ -286,20 +285,18 @@ static void work(struct client *client)
 	else if (!client->busy && !full && !client->dead)
 		again = next_line(client);
 	if ((again && !client->busy) || (client->more && !full))
-		start_timer(client, &client->turn, 0, 0);
+		start_timer(client, &client->turn, 0);
 	if (client->ended && !client->busy && !again &&
 	    output_length(client) == 0 && client->input_length == 0)
 		kill_client(client);
 	flush(client);
 	/* Nobody would come back to one that has taken everything at once. */
 	if (full && !is_full(client))
-		start_timer(client, &client->turn, 0, 0);
+		start_timer(client, &client->turn, 0);
 }
 
-static void on_turn(struct ev_loop *loop, ev_timer *timer, int events)
+static void on_turn(struct loop_timer *timer)
 {
-	(void)loop;
-	(void)events;
 	work(timer->data);
 }
 
@@ -336,7 +333,7 @@ static void on_writable(struct ev_loop *loop, ev_io *watcher, int events)
 }
 
 /* A half-closed client leaves soon if it hears nothing: tell it to stay. */
-static void on_wait(struct ev_loop *loop, ev_timer *timer, int events)
+static void on_wait(struct loop_timer *timer)
 {
 	struct client *client = timer->data;
 	struct pollfd poller = { .fd = client->fd, .events = POLLRDHUP };
@@ -344,10 +341,10 @@ static void on_wait(struct ev_loop *loop, ev_timer *timer, int events)
 	char text[SYNTAX_TAG_MAX + 64];
 	int length;
 
-	(void)loop;
-	(void)events;
-	if (poll(&poller, 1, 0) != 1)
+	if (poll(&poller, 1, 0) != 1) {
+		update(client);
 		return;
+	}
 	length = snprintf(text, sizeof(text), "WAIT%s%s what=%s\n",
 			  tag ? " @" : "", tag ? tag : "",
 			  client->request.command->verb);
@@ -355,12 +352,10 @@ static void on_wait(struct ev_loop *loop, ev_timer *timer, int events)
 	flush(client);
 }
 
-static void on_drain(struct ev_loop *loop, ev_timer *timer, int events)
+static void on_drain(struct loop_timer *timer)
 {
 	struct client *client = timer->data;
 
-	(void)loop;
-	(void)events;
 	log_notice("process %d does not read its replies: closed",
 		   (int)client->request.pid);
 	kill_client(client);
@@ -400,11 +395,10 @@ static void init_watchers(struct client *client)
 {
 	ev_io_init(&client->reader, on_readable, client->fd, EV_READ);
 	ev_io_init(&client->writer, on_writable, client->fd, EV_WRITE);
-	ev_timer_init(&client->turn, on_turn, 0, 0);
-	ev_timer_init(&client->wait, on_wait, 0, 0);
-	ev_timer_init(&client->drain, on_drain, 0, 0);
+	loop_timer_init(&client->turn, on_turn, client);
+	loop_timer_init(&client->wait, on_wait, client);
+	loop_timer_init(&client->drain, on_drain, client);
 	client->reader.data = client->writer.data = client;
-	client->turn.data = client->wait.data = client->drain.data = client;
 }
 
 static void greet(struct client *client)
@@ -435,7 +429,7 @@ static void refuse(struct client *client)
 	flush(client);
 	client->dead = 1;
 	ev_io_start(client->admin->loop, &client->reader);
-	start_timer(client, &client->turn, REFUSAL_TIME, 0);
+	start_timer(client, &client->turn, REFUSAL_TIME);
 }
 
 /* Returns NULL if there is no room for it. The fd is the client's. */
@@ -500,18 +494,16 @@ static void on_connect(struct ev_loop *loop, ev_io *watcher, int events)
 			return;
 		log_error("cannot accept a client: %s", strerror(errno));
 		ev_io_stop(loop, watcher);
-		ev_timer_set(&admin->pause, ACCEPT_PAUSE, 0);
-		ev_timer_start(loop, &admin->pause);
+		loop_timer_start(loop, &admin->pause, ACCEPT_PAUSE);
 		return;
 	}
 }
 
-static void on_pause_end(struct ev_loop *loop, ev_timer *timer, int events)
+static void on_pause_end(struct loop_timer *timer)
 {
 	struct admin *admin = timer->data;
 
-	(void)events;
-	ev_io_start(loop, &admin->listener);
+	ev_io_start(admin->loop, &admin->listener);
 }
 
 struct admin *admin_open(struct ev_loop *loop, int listener,
@@ -524,8 +516,8 @@ struct admin *admin_open(struct ev_loop *loop, int listener,
 	admin->loop = loop;
 	admin->host = host;
 	ev_io_init(&admin->listener, on_connect, listener, EV_READ);
-	ev_timer_init(&admin->pause, on_pause_end, 0, 0);
-	admin->listener.data = admin->pause.data = admin;
+	loop_timer_init(&admin->pause, on_pause_end, admin);
+	admin->listener.data = admin;
 	ev_io_start(loop, &admin->listener);
 	return admin;
 }
@@ -541,6 +533,6 @@ void admin_close(struct admin *admin)
 		destroy_client(client);
 	}
 	ev_io_stop(admin->loop, &admin->listener);
-	ev_timer_stop(admin->loop, &admin->pause);
+	loop_timer_stop(admin->loop, &admin->pause);
 	free(admin);
 }

@@ -22,7 +22,7 @@ struct command_host {
 	struct request *waiting; /* for the driver's features */
 	struct request *leaving; /* have asked for the shutdown */
 	struct request *upgrade; /* has asked for the upgrade, or NULL */
-	ev_timer upgrade_timer;
+	struct loop_timer upgrade_timer;
 	int stopping; /* every device is being deleted */
 	int keeper_gone;
 };

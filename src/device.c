@@ -150,7 +150,7 @@ static void forget(struct device *device)
 	struct device_set *set = device->set;
 	int failed = device->failure.symbol != SYMBOL_NONE;
 
-	ev_timer_stop(set->loop, &device->timer);
+	loop_timer_stop(set->loop, &device->timer);
 	close_queues(device);
 	layers_close(&device->spec.layers);
 	device->spec.target->ops->close(device->spec.target);
@@ -214,26 +214,23 @@ static void ask_simple(struct device *device, uint32_t type)
 	ask(device, &message);
 }
 
-static void start_timer(struct device *device, ev_tstamp after)
+static void start_timer(struct device *device, double after)
 {
-	ev_timer_stop(device->set->loop, &device->timer);
-	ev_timer_set(&device->timer, after, 0);
-	ev_timer_start(device->set->loop, &device->timer);
+	loop_timer_start(device->set->loop, &device->timer, after);
 }
 
 /* Look again shortly. Returns 0, or -1 once the patience is over. */
-static int retry(struct device *device, ev_tstamp interval)
+static int retry(struct device *device, double interval)
 {
-	if (ev_now(device->set->loop) >= device->deadline)
+	if (loop_now() >= device->deadline)
 		return -1;
 	start_timer(device, interval);
 	return 0;
 }
 
-static void set_patience(struct device *device, ev_tstamp patience)
+static void set_patience(struct device *device, double patience)
 {
-	ev_now_update(device->set->loop);
-	device->deadline = ev_now(device->set->loop) + patience;
+	device->deadline = loop_now() + patience;
 }
 
 /* ---- FEATURES ---- */
@@ -277,6 +274,30 @@ static void answer_features(struct device *device,
 
 /* ---- ADD ---- */
 
+static const uint64_t mode_flags[IO_MODES] = {
+	[IO_USER_COPY] = UBLK_F_USER_COPY,
+	[IO_NEED_GET_DATA] = UBLK_F_NEED_GET_DATA,
+	[IO_COPY] = 0, /* what the driver does without being told */
+};
+
+enum io_mode device_mode(uint64_t flags)
+{
+	if (flags & UBLK_F_USER_COPY)
+		return IO_USER_COPY;
+	return flags & UBLK_F_NEED_GET_DATA ? IO_NEED_GET_DATA : IO_COPY;
+}
+
+/* The first of the target's list that the driver has; user copy it must have. */
+static enum io_mode best_mode(const struct device *device)
+{
+	const enum io_mode *mode = device->spec.geometry.modes;
+
+	while (mode && *mode != IO_MODES &&
+	       mode_flags[*mode] & ~device->set->features)
+		mode++;
+	return mode && *mode != IO_MODES ? *mode : IO_USER_COPY;
+}
+
 /* What the driver must accept for this device. */
 static uint64_t device_flags(const struct device *device)
 {
@@ -289,7 +310,7 @@ static uint64_t device_flags(const struct device *device)
 		[RECOVERY_NO] = 0,
 	};
 
-	return UBLK_F_CMD_IOCTL_ENCODE | UBLK_F_USER_COPY |
+	return UBLK_F_CMD_IOCTL_ENCODE | mode_flags[device->spec.mode] |
 	       recovery[device->spec.recovery];
 }
 
@@ -314,8 +335,20 @@ static uint16_t least_depth(const struct device *device)
 static void enter_add(struct device *device)
 {
 	struct message message = new_message(device, MESSAGE_ADD);
+	enum io_mode *mode = &device->spec.mode;
 
+	if (*mode == IO_MODES)
+		*mode = best_mode(device);
 	/* Older drivers drop unknown flags silently. */
+	if (mode_flags[*mode] & ~device->set->features) {
+		failure_set(&device->failure, SYMBOL_UNSUPPORTED, EOPNOTSUPP,
+			    "mode",
+			    "the ublk driver of this kernel does not have "
+			    "mode=%s; 'features' shows what it has",
+			    io_mode_name(*mode));
+		forget(device);
+		return;
+	}
 	if (device_flags(device) & ~device->set->features) {
 		failure_set(&device->failure, SYMBOL_UNSUPPORTED, EOPNOTSUPP,
 			    "recovery",
@@ -486,7 +519,7 @@ static void enter_nothing(struct device *device)
  */
 static void wait_for_dead(struct device *device)
 {
-	int is_late = ev_now(device->set->loop) >= device->deadline;
+	int is_late = loop_now() >= device->deadline;
 
 	if (is_late && !device->waited)
 		log_warning("%s: waits for the dead server's last request",
@@ -554,6 +587,9 @@ static void on_queue(struct queue *queue, int error)
 static int open_queues(struct device *device)
 {
 	struct device_spec *spec = &device->spec;
+	struct queue_shape shape = { .depth = spec->depth,
+				     .mode = spec->mode,
+				     .max_io = spec->max_io };
 	int error;
 
 	device->queues = calloc(spec->queues, sizeof(*device->queues));
@@ -562,7 +598,7 @@ static int open_queues(struct device *device)
 	while (device->open_queues < spec->queues) {
 		error = queue_open(&device->queues[device->open_queues],
 				   device->set->loop, device->fd,
-				   (uint16_t)device->open_queues, spec->depth,
+				   (uint16_t)device->open_queues, &shape,
 				   spec->target, on_queue, device);
 		if (error)
 			return error;
@@ -855,7 +891,7 @@ static void poll_drain(struct device *device)
 		log_warning("%s: the driver still holds request slots",
 			    device->disk);
 	}
-	ev_timer_stop(device->set->loop, &device->timer);
+	loop_timer_stop(device->set->loop, &device->timer);
 	enter(device, DEVICE_DELETE);
 }
 
@@ -946,12 +982,10 @@ static void enter(struct device *device, enum device_step step)
 	steps[step].enter(device);
 }
 
-static void on_timer(struct ev_loop *loop, ev_timer *timer, int events)
+static void on_timer(struct loop_timer *timer)
 {
 	struct device *device = timer->data;
 
-	(void)loop;
-	(void)events;
 	if (steps[device->step].timer)
 		steps[device->step].timer(device);
 }
@@ -975,8 +1009,7 @@ static struct device *new_device(struct device_set *set,
 	device->spec = *spec;
 	device->fd = -1;
 	device->serial = ++set->next_serial;
-	ev_timer_init(&device->timer, on_timer, 0, 0);
-	device->timer.data = device;
+	loop_timer_init(&device->timer, on_timer, device);
 	set_insert(device);
 	set->count++;
 	return device;
@@ -1158,7 +1191,7 @@ void device_keeper_gone(struct device_set *set)
 		next = device->next;
 		if (device->step == DEVICE_RELEASE)
 			continue; /* that needs no keeper */
-		ev_timer_stop(set->loop, &device->timer);
+		loop_timer_stop(set->loop, &device->timer);
 		finish(device, &failure);
 	}
 }

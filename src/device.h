@@ -7,7 +7,6 @@
 #ifndef UBLKD_DEVICE_H
 #define UBLKD_DEVICE_H
 
-#include <ev.h>
 #include <stdint.h>
 
 #include "channel.h"
@@ -59,6 +58,7 @@ struct device_spec {
 	uint32_t max_io; /* bytes */
 	int read_only;
 	enum recovery recovery;
+	enum io_mode mode; /* IO_MODES: the target's best that is to be had */
 	struct geometry geometry; /* from the target */
 	struct target *target;	  /* the device's from device_add() on */
 	struct layers layers;	  /* on it, likewise */
@@ -96,8 +96,8 @@ struct device {
 	int check_only; /* BUSY is all that was asked for */
 	int doomed;	/* stop it as soon as it is started */
 	int refusal;	/* a FETCH's negative errno, or 0 */
-	ev_timer timer;
-	ev_tstamp deadline;
+	struct loop_timer timer;
+	double deadline;	/* as loop_now() */
 	char *new_words;	/* that the keeper is to note */
 	struct failure failure; /* why it is rolled back */
 	device_done *done;
@@ -176,6 +176,9 @@ void device_keeper_gone(struct device_set *set);
 
 struct device *device_find(struct device_set *set, uint32_t id);
 struct device *device_find_name(struct device_set *set, const char *name);
+
+/* How the data of a device with these flags moves. */
+enum io_mode device_mode(uint64_t flags);
 
 /* "ublkb0" or the name it was given. */
 const char *device_name(const struct device *device);

@@ -1,37 +1,159 @@
 #include "io.h"
 
 #include <errno.h>
+#include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "log.h"
 #include "uapi.h"
 
+/* Newer than the C library of the oldest supported distribution. */
+#ifndef MADV_DONTNEED_LOCKED
+#define MADV_DONTNEED_LOCKED 24 /* Linux 5.18 */
+#endif
+#ifndef MLOCK_ONFAULT
+#define MLOCK_ONFAULT 1
+#endif
+#ifndef MREMAP_DONTUNMAP
+#define MREMAP_DONTUNMAP 4 /* Linux 5.7 */
+#endif
+
+/* Freeing pages takes the one thread's time; bytes. */
+#define TRIM_MAX (8u << 20)
+
+/* Where the data of a write is, in need-get-data. */
+enum {
+	DATA_NONE,    /* nothing to be taken, or it has been */
+	DATA_WAITS,   /* with the driver */
+	DATA_ASKED,   /* on its way to where the target wants it */
+	DATA_DROPPED, /* the same, and the request is done already */
+};
+
 /*
  * A private mapping that is only ever read: every page of it is the kernel's
  * zero page, so that it takes no memory whatever its size.
  */
-static const void *zeroes;
+static const uint8_t *zeroes;
+
+/*
+ * For need-get-data, each as large as a request can be: where the pieces of a
+ * READ are gathered, and where the data goes that nobody wants. Not the same
+ * memory: the driver may write to the sink at any time.
+ */
+static uint8_t *scratch, *sink;
+
+/* Whose READ lies in the scratch; it may not have been submitted yet. */
+static struct io *gathered;
+
+static void *map(size_t size, int protection)
+{
+	void *memory = mmap(NULL, size, protection,
+			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	if (memory == MAP_FAILED)
+		return NULL;
+	/* A page that is touched shall take 4 KiB, not 2 MiB. */
+	madvise(memory, size, MADV_NOHUGEPAGE);
+	return memory;
+}
+
+static void empty(void *memory)
+{
+	/* The plain advice fails on locked memory. */
+	if (madvise(memory, UBLK_MAX_IO_BYTES, MADV_DONTNEED_LOCKED) < 0)
+		madvise(memory, UBLK_MAX_IO_BYTES, MADV_DONTNEED);
+}
 
 int io_initialise(void)
 {
-	void *map;
+	if (!zeroes)
+		zeroes = map(UBLK_MAX_IO_BYTES, PROT_READ);
+	if (!scratch)
+		scratch = map(UBLK_MAX_IO_BYTES, PROT_READ | PROT_WRITE);
+	if (!sink)
+		sink = map(UBLK_MAX_IO_BYTES, PROT_READ | PROT_WRITE);
+	return zeroes && scratch && sink ? 0 : -ENOMEM;
+}
 
-	if (zeroes)
-		return 0;
-	map = mmap(NULL, UBLK_MAX_IO_BYTES, PROT_READ,
-		   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (map == MAP_FAILED)
-		return -errno;
-	zeroes = map;
+const char *io_mode_name(enum io_mode mode)
+{
+	static const char *const names[] = {
+		[IO_USER_COPY] = "user-copy",
+		[IO_NEED_GET_DATA] = "need-get-data",
+		[IO_COPY] = "copy",
+		[IO_MODES] = "auto",
+	};
+
+	return names[mode];
+}
+
+/* A page has bytes of one tag only. */
+static uint32_t round_to_pages(uint32_t bytes)
+{
+	uint32_t page = (uint32_t)sysconf(_SC_PAGESIZE);
+
+	return (bytes + page - 1) / page * page;
+}
+
+static size_t buffers_length(const struct io_port *port)
+{
+	return (size_t)port->buffer_size * port->depth;
+}
+
+static uint8_t *buffer_of(const struct io *io)
+{
+	return io->port->buffers + (size_t)io->tag * io->port->buffer_size;
+}
+
+int io_open(struct io_port *port, struct io *ios, uint16_t depth,
+	    uint32_t max_io)
+{
+	uint16_t tag;
+
+	port->ios = ios;
+	port->depth = depth;
+	port->buffer_size = round_to_pages(max_io);
+	if (port->mode == IO_COPY) {
+		if (port->buffer_size > SIZE_MAX / depth)
+			return -ENOMEM;
+		port->buffers =
+			map(buffers_length(port), PROT_READ | PROT_WRITE);
+		if (!port->buffers)
+			return -ENOMEM;
+	}
+	for (tag = 0; tag < depth; tag++) {
+		ios[tag].port = port;
+		ios[tag].tag = tag;
+		if (port->mode == IO_COPY)
+			ios[tag].address = buffer_of(&ios[tag]);
+	}
 	return 0;
 }
 
-static int put_command(const struct io *io, uint32_t op, int32_t result)
+void io_close(struct io_port *port)
+{
+	if (gathered && gathered->port == port) {
+		gathered = NULL;
+		empty(scratch);
+	}
+	if (port->holds)
+		empty(sink);
+	if (port->buffers)
+		munmap(port->buffers, buffers_length(port));
+	if (port->old)
+		munmap(port->old, port->old_left);
+	port->buffers = port->old = NULL;
+}
+
+static int put_command(const struct io *io, uint32_t op, int32_t result,
+		       const void *address)
 {
 	struct ublk_io_cmd command = { .q_id = io->port->queue_id,
 				       .tag = io->tag,
-				       .result = result };
+				       .result = result,
+				       .addr = (uintptr_t)address };
 
 	return ring_put_command(io->port->ring, -1, op, &command,
 				sizeof(command), io->tag);
@@ -39,13 +161,236 @@ static int put_command(const struct io *io, uint32_t op, int32_t result)
 
 int io_fetch(struct io *io)
 {
-	return put_command(io, UBLK_IO_FETCH_REQ, 0);
+	return put_command(io, UBLK_IO_FETCH_REQ, 0, io->address);
 }
+
+/* What was put goes to the kernel now, unless it goes at the turn's end. */
+static void submit_late(struct io_port *port)
+{
+	if (!port->in_turn && ring_submit(port->ring) < 0)
+		ring_raise_event(port->ring);
+}
+
+/* ---- need-get-data ---- */
+
+static void begin_need_get_data(struct io *io)
+{
+	io->data = io->op == IO_WRITE ? DATA_WAITS : DATA_NONE;
+	/* A READ has an address also when it fails, or the driver refuses. */
+	io->address = io->op == IO_READ ? zeroes : NULL;
+}
+
+/*
+ * The data of a WRITE comes by a command of its own, and its completion tells
+ * that it is there; 7.x does it inline, 6.12 a little later.
+ */
+static int ask_for_data(struct io *io, void *to)
+{
+	int error;
+
+	if (io->data == DATA_NONE)
+		return 0;
+	error = put_command(io, UBLK_IO_NEED_GET_DATA, 0, to);
+	if (error)
+		return error;
+	io->data = DATA_ASKED;
+	submit_late(io->port);
+	return IO_LATER;
+}
+
+/*
+ * Done before its data was taken. The driver refuses a COMMIT then (6.12 and
+ * 7.x: EINVAL), so the data goes where nobody looks first.
+ */
+static void drop_data(struct io *io, int error)
+{
+	io->error = error;
+	io->port->holds = 1;
+	if (io->data == DATA_WAITS && ask_for_data(io, sink) < 0)
+		log_error("the data of tag %u of queue %u cannot be taken",
+			  io->tag, io->port->queue_id);
+	io->data = DATA_DROPPED;
+}
+
+/*
+ * The scratch, for this READ alone. Who had it before must have been copied by
+ * the driver, which it does when the ring is submitted.
+ */
+static int own_scratch(struct io *io)
+{
+	if (io->address == scratch)
+		return 0;
+	if (gathered && ring_submit(gathered->port->ring) < 0)
+		return -EIO;
+	gathered = io;
+	io->address = scratch;
+	io->port->holds = 1;
+	return 0;
+}
+
+/* The whole request lies there; or one piece, which is gathered. */
+static int give_address(struct io *io, const void *from, uint32_t at,
+			uint32_t length)
+{
+	int error;
+
+	if (at == 0 && length == io->length) {
+		io->address = from;
+		return 0;
+	}
+	error = own_scratch(io);
+	if (error)
+		return error;
+	if (from == zeroes)
+		memset(scratch + at, 0, length);
+	else
+		memcpy(scratch + at, from, length);
+	return 0;
+}
+
+/* ---- copy ---- */
+
+/*
+ * A WRITE that the driver delivered while io_trim() moved the buffers' pages
+ * away has its data in the old ones, unless it came after that; then its first
+ * page is here.
+ */
+static void find_moved(struct io *io)
+{
+	struct io_port *port = io->port;
+	uint8_t *buffer = buffer_of(io);
+	unsigned char here = 0;
+
+	if (mincore(buffer, 1, &here) < 0 || here & 1)
+		return;
+	memcpy(buffer, port->old + (buffer - port->buffers), io->length);
+}
+
+static void begin_copy(struct io *io)
+{
+	if (io->op != IO_WRITE)
+		return;
+	io->port->holds = 1;
+	if (io->length > io->dirty)
+		io->dirty = io->length;
+	if (io->port->old && !io->port->is_freeing)
+		find_moved(io);
+}
+
+static int fill_buffer(struct io *io, const void *from, uint32_t at,
+		       uint32_t length)
+{
+	memcpy(buffer_of(io) + at, from, length);
+	io->port->holds = 1;
+	if (at + length > io->dirty)
+		io->dirty = at + length;
+	return 0;
+}
+
+/* Only what may not be zero is touched: the rest takes no memory. */
+static int zero_buffer(struct io *io, uint32_t at, uint32_t length)
+{
+	uint32_t end = at + length;
+
+	if (at >= io->dirty)
+		return 0;
+	if (end < io->dirty) {
+		memset(buffer_of(io) + at, 0, length);
+		return 0;
+	}
+	memset(buffer_of(io) + at, 0, io->dirty - at);
+	io->dirty = at;
+	return 0;
+}
+
+/*
+ * The buffers' pages are moved away before they are freed, and not freed in
+ * place: the driver fills a buffer, and the ring tells of it, whenever this
+ * thread leaves the kernel. A ring that tells of nothing after the move had
+ * nothing to tell before it. Otherwise the pages stay until it is empty, and
+ * requests find their data there, see find_moved().
+ */
+static void move_buffers(struct io_port *port)
+{
+	size_t length = buffers_length(port);
+	void *old = mremap(port->buffers, length, length,
+			   MREMAP_MAYMOVE | MREMAP_DONTUNMAP, NULL);
+	uint16_t tag;
+
+	if (old == MAP_FAILED)
+		return;
+	/* The move has unlocked them. If that is denied, it always was. */
+	(void)syscall(SYS_mlock2, port->buffers, length, MLOCK_ONFAULT);
+	for (tag = 0; tag < port->depth; tag++)
+		port->ios[tag].dirty = 0;
+	port->old = old;
+	port->old_left = length;
+}
+
+/* Returns 1 if there is more, or if a request may need them. */
+static int free_old(struct io_port *port)
+{
+	size_t piece = port->old_left < TRIM_MAX ? port->old_left : TRIM_MAX;
+
+	if (!port->is_freeing)
+		port->is_freeing = !ring_has_events(port->ring);
+	if (!port->is_freeing)
+		return 1;
+	port->old_left -= piece;
+	munmap(port->old + port->old_left, piece);
+	if (port->old_left)
+		return 1;
+	port->old = NULL;
+	port->is_freeing = 0;
+	return 0;
+}
+
+/* ---- giving memory back ---- */
+
+/* Returns 1 if it has to be tried again. */
+static int trim_shared(struct io_port *port)
+{
+	empty(sink);
+	if (!gathered || gathered->port != port)
+		return 0;
+	if (ring_submit(port->ring) < 0)
+		return 1;
+	gathered = NULL;
+	empty(scratch);
+	return 0;
+}
+
+unsigned io_trim(struct io_port *port)
+{
+	if (port->old && free_old(port))
+		return 1;
+	if (!port->holds)
+		return 0;
+	if (port->active || port->owned) {
+		port->active = 0;
+		return IO_TRIM_TIME;
+	}
+	port->holds = 0;
+	if (port->mode == IO_COPY)
+		move_buffers(port);
+	else
+		port->holds = trim_shared(port);
+	return port->old || port->holds;
+}
+
+/* ---- any mode ---- */
 
 void io_begin(struct io *io)
 {
+	struct io_port *port = io->port;
+
 	io->owned = 1;
-	io->port->owned++;
+	port->owned++;
+	port->active = 1;
+	if (port->mode == IO_NEED_GET_DATA)
+		begin_need_get_data(io);
+	else if (port->mode == IO_COPY)
+		begin_copy(io);
 }
 
 static void account(const struct io *io, int error)
@@ -60,31 +405,59 @@ static void account(const struct io *io, int error)
 	port->bytes[io->op] += io->length;
 }
 
-void io_done(struct io *io, int error)
+static void commit(struct io *io, int error)
 {
 	struct io_port *port = io->port;
 	int is_data = io->op == IO_READ || io->op == IO_WRITE;
 	int32_t result = error ? error : is_data ? (int32_t)io->length : 0;
 
-	if (!io->owned) {
-		log_error("tag %u of queue %u was completed twice", io->tag,
-			  port->queue_id);
-		return;
-	}
 	io->owned = 0;
 	port->owned--;
 	account(io, error);
 	/* The ring has an entry for every tag: there is room. */
-	if (put_command(io, UBLK_IO_COMMIT_AND_FETCH_REQ, result) < 0)
+	if (put_command(io, UBLK_IO_COMMIT_AND_FETCH_REQ, result, io->address) <
+	    0)
 		log_error("tag %u of queue %u cannot be committed", io->tag,
 			  port->queue_id);
-	if (!port->in_turn && ring_submit(port->ring) < 0)
-		ring_raise_event(port->ring);
+	submit_late(port);
 }
 
-/* Copy between the request and our memory; the driver does it. */
-static int copy(const struct io *io, char *bytes, uint32_t at, uint32_t length,
-		int into_request)
+void io_done(struct io *io, int error)
+{
+	if (!io->owned || io->data == DATA_DROPPED)
+		log_error("tag %u of queue %u was completed twice", io->tag,
+			  io->port->queue_id);
+	else if (io->data != DATA_NONE)
+		drop_data(io, error);
+	else
+		commit(io, error);
+}
+
+int io_waits(const struct io *io)
+{
+	return io->data >= DATA_ASKED;
+}
+
+int io_resume(struct io *io)
+{
+	int is_done = io->data == DATA_DROPPED;
+
+	io->data = DATA_NONE;
+	if (is_done)
+		commit(io, io->error);
+	return !is_done;
+}
+
+void io_forget(struct io *io)
+{
+	io->data = DATA_NONE;
+	io->owned = 0;
+	io->port->owned--;
+}
+
+/* Copy between the request and our memory, by the driver's file. */
+static int copy_by_file(const struct io *io, char *bytes, uint32_t at,
+			uint32_t length, int into_request)
 {
 	off_t where =
 		(off_t)(UBLK_DATA_OFFSET(io->port->queue_id, io->tag) + at);
@@ -105,17 +478,36 @@ static int copy(const struct io *io, char *bytes, uint32_t at, uint32_t length,
 	return 0;
 }
 
-int io_put(const struct io *io, const void *from, uint32_t at, uint32_t length)
+int io_put(struct io *io, const void *from, uint32_t at, uint32_t length)
 {
-	return copy(io, (char *)from, at, length, 1);
+	switch (io->port->mode) {
+	case IO_NEED_GET_DATA:
+		return give_address(io, from, at, length);
+	case IO_COPY:
+		return fill_buffer(io, from, at, length);
+	default:
+		return copy_by_file(io, (char *)from, at, length, 1);
+	}
 }
 
-int io_take(const struct io *io, void *to, uint32_t at, uint32_t length)
+int io_take(struct io *io, void *to, uint32_t at, uint32_t length)
 {
-	return copy(io, to, at, length, 0);
+	switch (io->port->mode) {
+	case IO_NEED_GET_DATA:
+		if (at || length != io->length)
+			return -EINVAL;
+		return ask_for_data(io, to);
+	case IO_COPY:
+		memcpy(to, buffer_of(io) + at, length);
+		return 0;
+	default:
+		return copy_by_file(io, to, at, length, 0);
+	}
 }
 
-int io_put_zeroes(const struct io *io, uint32_t at, uint32_t length)
+int io_put_zeroes(struct io *io, uint32_t at, uint32_t length)
 {
+	if (io->port->mode == IO_COPY)
+		return zero_buffer(io, at, length);
 	return io_put(io, zeroes, at, length);
 }

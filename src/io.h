@@ -1,13 +1,13 @@
 /*
  * One request in flight: its data, and its completion exactly once.
  *
- * A target gets a struct io and owns the request until it calls io_done().
- * Data moves in user copy: the driver copies between the request's pages and
- * our memory when asked to, by pread and pwrite on the char device.
+ * A target gets a struct io and owns the request until it calls io_done(). How
+ * its data moves is the device's mode; targets use the same calls in each.
  */
 #ifndef UBLKD_IO_H
 #define UBLKD_IO_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 #include "ring.h"
@@ -24,13 +24,34 @@ enum io_op {
 #define IO_FUA	      1u /* durable before it is done */
 #define IO_KEEP_SPACE 2u /* write zeroes without giving space back */
 
+/* How data moves between a request and us; `add` has them in this order. */
+enum io_mode {
+	IO_USER_COPY,	  /* by pread and pwrite on the char device */
+	IO_NEED_GET_DATA, /* by the driver, at an address told per request */
+	IO_COPY,	  /* by the driver, from and to a buffer a tag */
+	IO_MODES,
+};
+
 /* What the requests of one queue share. */
 struct io_port {
 	struct ring *ring; /* its fixed file 0 is the char device */
 	int fd;		   /* the char device */
 	uint16_t queue_id;
+	uint8_t mode;	/* enum io_mode */
+	uint8_t active; /* a request has begun since io_trim() */
 	int in_turn;	/* the queue submits when its turn ends */
 	unsigned owned; /* requests that are ours at the moment */
+	int holds;	/* memory that io_trim() may give back */
+
+	/* Copy: the tags' buffers, one behind the other. */
+	uint8_t *buffers;
+	uint32_t buffer_size; /* bytes of one */
+	uint16_t depth;
+	uint8_t is_freeing; /* nobody needs the old pages any more */
+	struct io *ios;	    /* depth of them */
+	uint8_t *old;	    /* the buffers' former pages, to be freed */
+	size_t old_left;    /* bytes of those */
+
 	uint64_t count[IO_OPS], bytes[IO_OPS], errors;
 };
 
@@ -42,6 +63,12 @@ struct io {
 	uint8_t op;
 	uint8_t flags;
 	uint8_t owned; /* ours: delivered and not yet done */
+	uint8_t data;  /* need-get-data: where a write's data is */
+	union {
+		uint32_t dirty; /* copy: bytes of the buffer not known zero */
+		int32_t error;	/* need-get-data: to be committed, later */
+	};
+	const void *address; /* of the data, for the driver */
 
 	/* The delay layer's, while it keeps the request. */
 	struct io *child, *sibling;
@@ -49,13 +76,35 @@ struct io {
 };
 
 /*
+ * Give the `depth` requests at ios what their mode needs; the rest of *port is
+ * filled. Returns 0 or a negative errno, with nothing to be closed.
+ */
+int io_open(struct io_port *port, struct io *ios, uint16_t depth,
+	    uint32_t max_io);
+
+/* The ring is gone. Harmless on a port that is all zero. */
+void io_close(struct io_port *port);
+
+/*
  * Ask the driver for the tag's first request. Returns 0 or a negative errno;
  * it is under way after the next submit of the port's ring.
  */
 int io_fetch(struct io *io);
 
-/* The driver delivered a request: it is ours now. */
+/* The driver delivered a request, and it is filled in: it is ours now. */
 void io_begin(struct io *io);
+
+/* Its data has been asked for, and the next event of its tag tells of that. */
+int io_waits(const struct io *io);
+
+/*
+ * The data that it waited for is there. Returns 1 if the target is to have the
+ * request once more, 0 if it was done already.
+ */
+int io_resume(struct io *io);
+
+/* The driver took back a request that waits; nobody commits it. */
+void io_forget(struct io *io);
 
 /*
  * The request is done in full (0) or failed (a negative errno). The io must
@@ -64,16 +113,41 @@ void io_begin(struct io *io);
  */
 void io_done(struct io *io, int error);
 
+/* The target has to return, and is given the same request once more. */
+#define IO_LATER 1
+
 /*
- * READ: put `length` bytes into the request at byte `at` of it. WRITE: take
- * them out. Return 0 or a negative errno (-EFAULT for memory that cannot be
- * touched). Both copy at once; neither waits for anything but memory.
+ * READ: put `length` bytes into the request at byte `at` of it. Returns 0 or a
+ * negative errno (-EFAULT for memory that cannot be touched). The bytes at
+ * `from` must stay what they are until the request is done and the port's ring
+ * is submitted. In need-get-data the pages of all of a request's bytes must be
+ * there, and a request in pieces gets them in one call of submit().
  */
-int io_put(const struct io *io, const void *from, uint32_t at, uint32_t length);
-int io_take(const struct io *io, void *to, uint32_t at, uint32_t length);
+int io_put(struct io *io, const void *from, uint32_t at, uint32_t length);
+
+/*
+ * WRITE: take the bytes out. Returns 0 or a negative errno as io_put(), or
+ * IO_LATER: then nothing is done to the request until the target's submit() has
+ * it again, and takes the same bytes to the same place. In need-get-data only a
+ * whole request can be taken, and the pages at `to` must be there.
+ */
+int io_take(struct io *io, void *to, uint32_t at, uint32_t length);
 
 /* READ: put zeroes, from the kernel's one zero page. Else like io_put(). */
-int io_put_zeroes(const struct io *io, uint32_t at, uint32_t length);
+int io_put_zeroes(struct io *io, uint32_t at, uint32_t length);
+
+#define IO_TRIM_TIME 2000 /* ms */
+
+/*
+ * Give memory back that idle requests do not need, a bounded piece of it. To be
+ * called IO_TRIM_TIME after a request has begun if `holds` is set. Returns the
+ * time to the next call in ms, or 0 if there is nothing left to do before the
+ * next request begins.
+ */
+unsigned io_trim(struct io_port *port);
+
+/* "user-copy" and so on; IO_MODES is "auto". */
+const char *io_mode_name(enum io_mode mode);
 
 /*
  * Prepare what all requests share; before any other call. Returns 0 or

@@ -390,6 +390,7 @@ static void exec_server(struct keeper *keeper, const char *program, int fd)
 		"--log-level",
 		(char *)level,
 		keeper->options->foreground ? "--foreground" : "--syslog",
+		keeper->options->is_plain ? "--hot=no" : "--hot=yes",
 		config ? "--config" : NULL,
 		(char *)config,
 		NULL
@@ -575,6 +576,7 @@ static void become(struct keeper *keeper, const char *program)
 		"--log-level",
 		(char *)level,
 		options->foreground ? "--foreground" : "--syslog",
+		options->is_plain ? "--hot=no" : "--hot=yes",
 		"--stop-timeout",
 		timeout,
 		keeper->listener.inode ? NULL : "--borrowed-socket",

@@ -31,6 +31,7 @@ static const char usage[] =
 	"                         which nothing is noted\n"
 	"      --stop-timeout=N   seconds that the end waits for requests in flight\n"
 	"                         before they fail (60)\n"
+	"      --hot=no           sleep in libev only, not in a busy queue's ring\n"
 	"  -f, --foreground       do not become a daemon; log to stderr\n"
 	"      --ready-fd=N       write a newline to descriptor N when ready\n"
 	"  -l, --log-level=LEVEL  error, warning, notice, info (default) or debug\n"
@@ -48,6 +49,7 @@ enum {
 	OPTION_STATE,
 	OPTION_STOP_TIMEOUT,
 	OPTION_DELETE_LEFTOVERS,
+	OPTION_HOT,
 };
 
 static const struct option long_options[] = {
@@ -56,6 +58,7 @@ static const struct option long_options[] = {
 	{ "stop-timeout", required_argument, NULL, OPTION_STOP_TIMEOUT },
 	{ "state", required_argument, NULL, OPTION_STATE },
 	{ "delete-leftovers", no_argument, NULL, OPTION_DELETE_LEFTOVERS },
+	{ "hot", required_argument, NULL, OPTION_HOT },
 	{ "foreground", no_argument, NULL, 'f' },
 	{ "log-level", required_argument, NULL, 'l' },
 	{ "ready-fd", required_argument, NULL, OPTION_READY_FD },
@@ -73,7 +76,7 @@ static const struct option long_options[] = {
 struct choice {
 	const char *socket, *config, *state;
 	int foreground, server, level, continues, delete_leftovers, ready_fd;
-	int borrowed_socket, stop_timeout;
+	int borrowed_socket, stop_timeout, is_plain;
 };
 
 static void fail_usage(const char *what, const char *argument)
@@ -111,6 +114,13 @@ static void read_stop_timeout(struct choice *choice, const char *number)
 		fail_usage("--stop-timeout needs 1 to 86400 seconds, not ",
 			   number);
 	choice->stop_timeout = (int)seconds;
+}
+
+static void read_hot(struct choice *choice, const char *word)
+{
+	choice->is_plain = strcmp(word, "no") == 0;
+	if (!choice->is_plain && strcmp(word, "yes") != 0)
+		fail_usage("--hot is yes or no, not ", word);
 }
 
 static void read_options(struct choice *choice, int argc, char **argv)
@@ -160,6 +170,9 @@ static void read_options(struct choice *choice, int argc, char **argv)
 			break;
 		case OPTION_CONTINUE:
 			choice->continues = 1;
+			break;
+		case OPTION_HOT:
+			read_hot(choice, optarg);
 			break;
 		case OPTION_SYSLOG:
 			choice->foreground = 0;
@@ -273,7 +286,7 @@ int main(int argc, char **argv)
 		process_set_name(SERVER_NAME);
 		log_open(SERVER_NAME, (enum log_level)choice.level,
 			 !choice.foreground);
-		return server_run(choice.config);
+		return server_run(choice.config, !choice.is_plain);
 	}
 	options.socket = absolute(choice.socket);
 	options.config = absolute(choice.config);
@@ -283,6 +296,7 @@ int main(int argc, char **argv)
 	options.log_level = (enum log_level)choice.level;
 	options.foreground = choice.foreground;
 	options.stop_timeout = choice.stop_timeout;
+	options.is_plain = choice.is_plain;
 	options.borrowed_socket = choice.borrowed_socket;
 	options.newline_fd = choice.ready_fd;
 	options.is_spared = argv[0] && argv[0][0] == '@';

@@ -57,14 +57,29 @@ static int op_of(uint32_t op_flags)
 	}
 }
 
-/* Hand the request that the driver put under this tag to the target. */
-static void dispatch(struct queue *queue, uint16_t tag)
+/* ---- memory goes back when a queue is idle ---- */
+
+static void start_trim(struct queue *queue, unsigned ms)
 {
-	const struct ublk_io_desc *from = &queue->descriptors[tag];
-	struct io *io = &queue->ios[tag];
+	loop_timer_start(queue->wake.ev, &queue->trim, ms / 1000.0);
+}
+
+static void on_trim(struct loop_timer *timer)
+{
+	struct queue *queue = timer->data;
+	unsigned next = io_trim(&queue->port);
+
+	if (next)
+		start_trim(queue, next);
+}
+
+/* ---- requests ---- */
+
+static void fill(struct queue *queue, struct io *io,
+		 const struct ublk_io_desc *from)
+{
 	int op = op_of(from->op_flags);
 
-	io_begin(io);
 	io->offset = from->start_sector * SECTOR;
 	io->length = from->nr_sectors * SECTOR;
 	queue->turn_bytes += io->length;
@@ -74,32 +89,77 @@ static void dispatch(struct queue *queue, uint16_t tag)
 	if (from->op_flags & UBLK_IO_F_NOUNMAP)
 		io->flags |= IO_KEEP_SPACE;
 	io->op = op < 0 ? IO_FLUSH : (uint8_t)op;
-	if (op < 0)
+}
+
+/* Hand the request that the driver put under this tag to the target. */
+static void dispatch(struct queue *queue, uint16_t tag)
+{
+	const struct ublk_io_desc *from = &queue->descriptors[tag];
+	struct io *io = &queue->ios[tag];
+
+	fill(queue, io, from);
+	io_begin(io);
+	if (op_of(from->op_flags) < 0)
 		io_done(io, -EOPNOTSUPP);
 	else
 		target_submit(queue->target, io);
 }
 
 /*
- * A completion of FETCH or COMMIT is the tag's next request; -ENODEV says that
- * the device is stopping and this tag is given up. Others are a target's.
+ * The event of a request that waits for its data. If its pages could not be
+ * reached the driver has queued it again, perhaps under another tag, and this
+ * is the next one of this tag.
+ */
+static void resume(struct queue *queue, uint16_t tag, int32_t result)
+{
+	const struct ublk_io_desc *from = &queue->descriptors[tag];
+	struct io *io = &queue->ios[tag];
+
+	if (result == UBLK_IO_RES_NEED_GET_DATA ||
+	    op_of(from->op_flags) != IO_WRITE) {
+		io_forget(io);
+		dispatch(queue, tag);
+		return;
+	}
+	if (!io_resume(io))
+		return;
+	/* A part of the pages could be reached: it has been cut short. */
+	if (from->nr_sectors * SECTOR != io->length)
+		io_done(io, -EIO);
+	else
+		target_submit(queue->bottom, io);
+}
+
+/*
+ * A completion of FETCH or COMMIT is the tag's next request, one of GET_DATA
+ * its data; -ENODEV says that the device is stopping and this tag is given up.
+ * Others are a target's.
  */
 static void take(struct queue *queue, const struct ring_event *event)
 {
+	uint16_t tag = (uint16_t)event->data;
+
 	if (event->data >= RING_OP_FIRST) {
 		struct ring_op *op = (struct ring_op *)(uintptr_t)event->data;
 
 		op->done(op, event->result);
 		return;
 	}
-	if (event->result == 0) {
-		dispatch(queue, (uint16_t)event->data);
+	queue->wake.taken++;
+	if (event->result >= 0) {
+		if (io_waits(&queue->ios[tag]))
+			resume(queue, tag, event->result);
+		else
+			dispatch(queue, tag);
 		return;
 	}
+	if (io_waits(&queue->ios[tag]))
+		io_forget(&queue->ios[tag]);
 	queue->retired++;
 	if (event->result == -ENODEV || queue->refused)
 		return;
 	queue->refused = 1;
+	loop_poke(queue->wake.ev);
 	queue->event(queue, event->result);
 }
 
@@ -113,30 +173,32 @@ static unsigned take_batch(struct queue *queue)
 	return count;
 }
 
-static void on_event(struct ev_loop *loop, ev_io *watcher, int events)
+/* The driver has given up the last tag: nothing is left to be done here. */
+static int tell_retired(struct queue *queue)
 {
-	struct queue *queue = watcher->data;
-	struct ring *ring = queue->port.ring;
-	unsigned count = 0;
-	int more;
+	loop_poke(queue->wake.ev);
+	queue->event(queue, 0);
+	return -1;
+}
 
-	(void)loop;
-	(void)events;
-	/* Cleared first: what completes from here on makes it readable again. */
-	ring_clear_event(ring);
+static int on_turn(struct loop_ring *wake)
+{
+	struct queue *queue = wake->data;
+	unsigned count = 0, got;
+
 	queue->port.in_turn = 1;
 	queue->turn_bytes = 0;
+	wake->taken = 0;
 	do {
-		unsigned got = take_batch(queue);
-
+		got = take_batch(queue);
 		count += got;
-		more = got == BATCH;
-	} while (more && count < TURN_MAX && queue->turn_bytes < TURN_BYTES);
+	} while (got == BATCH && count < TURN_MAX &&
+		 queue->turn_bytes < TURN_BYTES);
 	queue->port.in_turn = 0;
-	if (ring_submit(ring) < 0 || more)
-		ring_raise_event(ring);
-	if (count && queue_is_retired(queue))
-		queue->event(queue, 0);
+	wake->more = got == BATCH;
+	if (queue->port.holds && !loop_timer_is_active(&queue->trim))
+		start_trim(queue, IO_TRIM_TIME);
+	return count && queue_is_retired(queue) ? tell_retired(queue) : 0;
 }
 
 static int fetch_all(struct queue *queue)
@@ -145,8 +207,6 @@ static int fetch_all(struct queue *queue)
 	int error;
 
 	for (tag = 0; tag < queue->depth; tag++) {
-		queue->ios[tag].port = &queue->port;
-		queue->ios[tag].tag = tag;
 		error = io_fetch(&queue->ios[tag]);
 		if (error)
 			return error;
@@ -165,21 +225,26 @@ static int open_ring(struct queue *queue)
 }
 
 int queue_open(struct queue *queue, struct ev_loop *loop, int fd, uint16_t id,
-	       uint16_t depth, struct target *target, queue_event *event,
-	       void *owner)
+	       const struct queue_shape *shape, struct target *target,
+	       queue_event *event, void *owner)
 {
 	int error;
 
 	memset(queue, 0, sizeof(*queue));
 	queue->port.fd = fd;
 	queue->port.queue_id = id;
-	queue->loop = loop;
-	queue->target = target;
-	queue->depth = depth;
+	queue->port.mode = (uint8_t)shape->mode;
+	queue->target = queue->bottom = target;
+	queue->depth = shape->depth;
 	queue->event = event;
 	queue->owner = owner;
-	queue->ios = calloc(depth, sizeof(*queue->ios));
-	error = queue->ios ? map_descriptors(queue) : -ENOMEM;
+	loop_timer_init(&queue->trim, on_trim, queue);
+	queue->ios = calloc(shape->depth, sizeof(*queue->ios));
+	error = queue->ios ? io_open(&queue->port, queue->ios, shape->depth,
+				     shape->max_io)
+			   : -ENOMEM;
+	if (!error)
+		error = map_descriptors(queue);
 	if (!error)
 		error = open_ring(queue);
 	if (!error)
@@ -188,10 +253,10 @@ int queue_open(struct queue *queue, struct ev_loop *loop, int fd, uint16_t id,
 		queue_close(queue);
 		return error;
 	}
-	ev_io_init(&queue->watcher, on_event, ring_event_fd(queue->port.ring),
-		   EV_READ);
-	queue->watcher.data = queue;
-	ev_io_start(loop, &queue->watcher);
+	queue->wake.ring = queue->port.ring;
+	queue->wake.turn = on_turn;
+	queue->wake.data = queue;
+	loop_ring_open(loop, &queue->wake);
 	return 0;
 }
 
@@ -200,9 +265,10 @@ void queue_close(struct queue *queue)
 	if (queue->port.owned)
 		log_error("queue %u is closed with %u requests in hand",
 			  queue->port.queue_id, queue->port.owned);
-	if (queue->loop && ev_is_active(&queue->watcher))
-		ev_io_stop(queue->loop, &queue->watcher);
+	loop_timer_stop(queue->wake.ev, &queue->trim);
+	loop_ring_close(&queue->wake);
 	ring_destroy(queue->port.ring);
+	io_close(&queue->port);
 	if (queue->descriptors)
 		munmap((void *)queue->descriptors, map_length(queue->depth));
 	free(queue->ios);

@@ -5,10 +5,10 @@
 #ifndef UBLKD_QUEUE_H
 #define UBLKD_QUEUE_H
 
-#include <ev.h>
 #include <stdint.h>
 
 #include "io.h"
+#include "loop.h"
 #include "target.h"
 #include "uapi.h"
 
@@ -22,9 +22,10 @@ typedef void queue_event(struct queue *queue, int error);
 
 struct queue {
 	struct io_port port;
-	struct ev_loop *loop;
-	ev_io watcher;
-	struct target *target;
+	struct loop_ring wake;	/* its ring in the loop */
+	struct loop_timer trim; /* gives memory back once it is idle */
+	struct target *target;	/* that requests are handed to, */
+	struct target *bottom;	/* and the one that moves their data */
 	const struct ublk_io_desc *descriptors; /* depth of them, mapped */
 	struct io *ios;				/* depth of them */
 	uint64_t turn_bytes; /* of requests taken in this turn */
@@ -35,13 +36,21 @@ struct queue {
 	void *owner;
 };
 
+/* What the queues of a device have in common. */
+struct queue_shape {
+	uint16_t depth;
+	enum io_mode mode;
+	uint32_t max_io; /* bytes */
+};
+
 /*
  * Open queue `id` of the char device fd (not owned) and ask for its requests.
- * Returns 0 or a negative errno, with everything undone.
+ * The target is the one that moves the data; layers may be put before it in
+ * queue->target. Returns 0 or a negative errno, with everything undone.
  */
 int queue_open(struct queue *queue, struct ev_loop *loop, int fd, uint16_t id,
-	       uint16_t depth, struct target *target, queue_event *event,
-	       void *owner);
+	       const struct queue_shape *shape, struct target *target,
+	       queue_event *event, void *owner);
 
 /*
  * Close it. No request may be ours any more. Harmless on a queue that is all

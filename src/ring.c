@@ -2,15 +2,27 @@
 
 #include <errno.h>
 #include <liburing.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+/* Newer than the headers of the oldest supported distribution. */
+#ifndef IORING_FEAT_NO_IOWAIT
+#define IORING_FEAT_NO_IOWAIT (1U << 17)
+#endif
+#ifndef IORING_ENTER_NO_IOWAIT
+#define IORING_ENTER_NO_IOWAIT (1U << 7)
+#endif
+
 struct ring {
 	struct io_uring uring;
 	int event_fd;
+	int is_registered; /* enter_ring_fd is an index */
+	unsigned sleep_flags;
 	size_t sqe_size;
+	struct __kernel_timespec timeout; /* until it is submitted */
 };
 
 /*
@@ -48,6 +60,9 @@ struct ring *ring_create(unsigned entries, unsigned flags, int *error)
 	*error = io_uring_queue_init_params(entries, &ring->uring, &params);
 	if (*error < 0)
 		goto close_event;
+	ring->sleep_flags = IORING_ENTER_GETEVENTS;
+	if (params.features & IORING_FEAT_NO_IOWAIT)
+		ring->sleep_flags |= IORING_ENTER_NO_IOWAIT;
 	*error = io_uring_register_eventfd(&ring->uring, ring->event_fd);
 	if (*error == 0)
 		return ring;
@@ -210,17 +225,118 @@ int ring_wait(struct ring *ring, struct ring_event *event)
 	return error ? error : (int)ring_reap(ring, event, 1) - 1;
 }
 
-unsigned ring_reap(struct ring *ring, struct ring_event *events, unsigned max)
+static unsigned peek(struct ring *ring, struct ring_event *events, unsigned max)
 {
 	struct io_uring_cqe *cqe;
-	unsigned count = 0;
+	unsigned head, count = 0;
 
-	/* The peek also enters the kernel for work that it flags as waiting. */
-	while (count < max && io_uring_peek_cqe(&ring->uring, &cqe) == 0) {
+	io_uring_for_each_cqe(&ring->uring, head, cqe)
+	{
+		if (count == max)
+			break;
 		events[count].data = cqe->user_data;
 		events[count].result = cqe->res;
 		count++;
-		io_uring_cqe_seen(&ring->uring, cqe);
+	}
+	io_uring_cq_advance(&ring->uring, count);
+	return count;
+}
+
+/* Task work that waits for us to enter the kernel, or completions that had no
+ * room. */
+static int has_work(const struct ring *ring)
+{
+	return (IO_URING_READ_ONCE(*ring->uring.sq.kflags) &
+		(IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW)) != 0;
+}
+
+unsigned ring_reap(struct ring *ring, struct ring_event *events, unsigned max)
+{
+	unsigned count = peek(ring, events, max);
+
+	if (count == 0 && has_work(ring)) {
+		io_uring_get_events(&ring->uring);
+		count = peek(ring, events, max);
 	}
 	return count;
+}
+
+int ring_has_events(const struct ring *ring)
+{
+	return io_uring_cq_ready(&ring->uring) || has_work(ring);
+}
+
+/* ---- a ring that the thread sleeps in ---- */
+
+/*
+ * As liburing's submit does it, which cannot be told of flags before 2.10: make
+ * what was put visible to the kernel. Returns how many that are.
+ */
+static unsigned publish(struct ring *ring)
+{
+	struct io_uring_sq *sq = &ring->uring.sq;
+
+	for (; sq->sqe_head != sq->sqe_tail; sq->sqe_head++)
+		if (sq->array)
+			sq->array[sq->sqe_head & sq->ring_mask] = sq->sqe_head &
+								  sq->ring_mask;
+	io_uring_smp_store_release(sq->ktail, sq->sqe_tail);
+	return sq->sqe_tail - io_uring_smp_load_acquire(sq->khead);
+}
+
+void ring_sleep(struct ring *ring)
+{
+	unsigned count = publish(ring), flags = ring->sleep_flags;
+
+	if (ring->is_registered)
+		flags |= IORING_ENTER_REGISTERED_RING;
+	/* EINTR and the like: the next call goes on from there. */
+	(void)io_uring_enter((unsigned)ring->uring.enter_ring_fd, count, 1,
+			     flags, NULL);
+}
+
+int ring_can_stay(const struct ring *ring)
+{
+	return (ring->sleep_flags & IORING_ENTER_NO_IOWAIT) != 0;
+}
+
+void ring_signal(struct ring *ring, int is_on)
+{
+	io_uring_cq_eventfd_toggle(&ring->uring, is_on);
+}
+
+void ring_register_self(struct ring *ring)
+{
+	ring->is_registered = io_uring_register_ring_fd(&ring->uring) == 1;
+}
+
+void ring_unregister_self(struct ring *ring)
+{
+	if (ring->is_registered)
+		io_uring_unregister_ring_fd(&ring->uring);
+	ring->is_registered = 0;
+}
+
+int ring_put_poll(struct ring *ring, int fd, uint64_t data)
+{
+	struct io_uring_sqe *sqe = next_sqe(ring);
+
+	if (!sqe)
+		return -EBUSY;
+	io_uring_prep_poll_add(sqe, fd, POLLIN);
+	sqe->user_data = data;
+	return 0;
+}
+
+int ring_put_timeout(struct ring *ring, unsigned ms, uint64_t data)
+{
+	struct io_uring_sqe *sqe = next_sqe(ring);
+
+	if (!sqe)
+		return -EBUSY;
+	ring->timeout.tv_sec = ms / 1000;
+	ring->timeout.tv_nsec = ms % 1000 * 1000000L;
+	io_uring_prep_timeout(sqe, &ring->timeout, 0, 0);
+	sqe->user_data = data;
+	return 0;
 }

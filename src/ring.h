@@ -46,6 +46,41 @@ struct ring *ring_create(unsigned entries, unsigned flags, int *error);
  */
 void ring_destroy(struct ring *ring);
 
+/* Whether completions are there, or work of the kernel's that makes some. */
+int ring_has_events(const struct ring *ring);
+
+/* ---- a ring that the thread sleeps in ---- */
+
+/*
+ * Hand everything that was put to the kernel, and sleep until there is a
+ * completion, or a signal: one system call.
+ */
+void ring_sleep(struct ring *ring);
+
+/*
+ * Whether that sleep can last: it does not count as waiting for I/O, which
+ * would look like a busy disk (IORING_FEAT_NO_IOWAIT, Linux 6.15).
+ */
+int ring_can_stay(const struct ring *ring);
+
+/* Whether completions are signalled through the eventfd; they are at first. */
+void ring_signal(struct ring *ring, int is_on);
+
+/*
+ * Save the kernel a look-up of the ring at each call. A task can do so with 16
+ * rings; where it cannot, all works as before.
+ */
+void ring_register_self(struct ring *ring);
+void ring_unregister_self(struct ring *ring);
+
+/* Tell once when fd is readable; at once if it is. */
+int ring_put_poll(struct ring *ring, int fd, uint64_t data);
+
+/* Tell once in so many milliseconds. */
+int ring_put_timeout(struct ring *ring, unsigned ms, uint64_t data);
+
+/* ---- its eventfd ---- */
+
 /* The eventfd; owned by the ring. */
 int ring_event_fd(const struct ring *ring);
 
@@ -102,7 +137,10 @@ int ring_submit(struct ring *ring);
 /* Submit, and wait for one completion: at start-up only, it blocks. */
 int ring_wait(struct ring *ring, struct ring_event *event);
 
-/* Take up to max completions. Returns how many were there. */
+/*
+ * Take up to max completions. Returns how many were there. Less than max: the
+ * rest, if any, comes with the next wake.
+ */
 unsigned ring_reap(struct ring *ring, struct ring_event *events, unsigned max);
 
 #endif

@@ -15,6 +15,7 @@
 #include "handover.h"
 #include "io.h"
 #include "log.h"
+#include "loop.h"
 #include "process.h"
 #include "startup.h"
 
@@ -68,7 +69,7 @@ static void begin(struct server *server, const int *fds, int fd_count)
 {
 	if (fd_count != 2) {
 		log_error("the keeper sent no listening sockets");
-		ev_break(server->loop, EVBREAK_ALL);
+		loop_break(server->loop);
 		return;
 	}
 	server->listener = fds[0];
@@ -129,7 +130,7 @@ static void on_empty(struct device_set *set)
 	if (!server->host.stopping)
 		return;
 	command_answer_leaving(&server->host);
-	ev_break(server->loop, EVBREAK_ALL);
+	loop_break(server->loop);
 }
 
 /* The answer at start; say at once what this kernel will not do. */
@@ -248,7 +249,7 @@ static void on_keeper_gone(struct channel *channel)
 					   &server->host);
 }
 
-int server_run(const char *config)
+int server_run(const char *config, int is_hot)
 {
 	struct server server = { .config = config };
 
@@ -259,7 +260,7 @@ int server_run(const char *config)
 	signal(SIGPIPE, SIG_IGN);
 	process_allow_files(SERVER_MAX_FILES);
 	process_protect();
-	server.loop = ev_loop_new(EVBACKEND_EPOLL | EVFLAG_NOENV);
+	server.loop = loop_new(is_hot ? 0 : LOOP_PLAIN);
 	if (!server.loop || io_initialise() < 0) {
 		log_error("cannot start: out of memory or descriptors");
 		return 1;
@@ -269,10 +270,10 @@ int server_run(const char *config)
 	server.host.devices.on_empty = on_empty;
 	channel_open(&server.channel, server.loop, SERVER_FD, on_message,
 		     on_keeper_gone, &server);
-	ev_run(server.loop, 0);
+	loop_run(server.loop);
 	admin_close(server.admin);
 	handover_close(&server.handover);
 	channel_close(&server.channel);
-	ev_loop_destroy(server.loop);
+	loop_free(server.loop);
 	return server.status;
 }

@@ -13,9 +13,9 @@
 
 /*
  * Serve until the keeper says to stop and every device is gone, or until the
- * process is killed. config is a file of commands to run first, or NULL.
- * Returns the exit status.
+ * process is killed. config is a file of commands to run first, or NULL; is_hot:
+ * sleep in a busy ring (loop.c). Returns the exit status.
  */
-int server_run(const char *config);
+int server_run(const char *config, int is_hot);
 
 #endif

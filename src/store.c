@@ -241,7 +241,19 @@ uint64_t store_run(const struct store *store, uint64_t offset, uint64_t length,
 	return stop - offset < length ? stop - offset : length;
 }
 
-int store_grow(struct store *store, uint64_t offset, uint64_t length)
+/* What is there already stays as it is. */
+static int allocate_pages(struct store *store, uint64_t page, uint64_t end)
+{
+	while (fallocate(store->fd, FALLOC_FL_KEEP_SIZE,
+			 (off_t)(page * STORE_PAGE),
+			 (off_t)((end - page) * STORE_PAGE)) < 0)
+		if (errno != EINTR)
+			return -errno;
+	return 0;
+}
+
+int store_grow(struct store *store, uint64_t offset, uint64_t length,
+	       int allocate)
 {
 	uint64_t page = offset / STORE_PAGE, end = pages_of(offset + length);
 	uint64_t bytes = count_holes(store, page, end) * STORE_PAGE;
@@ -252,6 +264,8 @@ int store_grow(struct store *store, uint64_t offset, uint64_t length)
 	if (store->used + bytes > store->limit)
 		return -ENOSPC;
 	error = memory_take(bytes, store->reserve);
+	if (!error && allocate)
+		error = allocate_pages(store, page, end);
 	if (error)
 		return error;
 	set_bits(store, page, end);

@@ -3,9 +3,11 @@
  *
  * A memfd sealed against shrinking, or a file in a tmpfs, mapped whole, and a
  * bitmap that tells which of its pages are there: a hole must never be read
- * through the mapping, because that would allocate it. Only the driver copies
- * to and from the mapping: what it cannot touch, because the file was cut short
- * or its file system is full, is an errno to it and would be SIGBUS to us.
+ * through the mapping, because that would allocate it. Of a file in a tmpfs only
+ * the driver, in user copy, may touch the mapping: what is not there, because the
+ * file was cut short or its file system is full, is an errno to it, would be
+ * SIGBUS to us, and is tried without end by the driver in other modes. Pages of
+ * the memfd that are there can be touched by anybody.
  */
 #ifndef UBLKD_STORE_H
 #define UBLKD_STORE_H
@@ -64,11 +66,12 @@ uint64_t store_run(const struct store *store, uint64_t offset, uint64_t length,
 		   int *is_there);
 
 /*
- * Before a write: see that the range may be there, and count it as there.
- * Returns 0, or -ENOSPC when the limit or the host's memory says no; then
- * nothing has changed.
+ * Before a write: see that the range may be there, and count it as there; with
+ * allocate it is there then. Returns 0 or a negative errno: -ENOSPC when the
+ * limit or the host's memory says no; then nothing has changed.
  */
-int store_grow(struct store *store, uint64_t offset, uint64_t length);
+int store_grow(struct store *store, uint64_t offset, uint64_t length,
+	       int allocate);
 
 /*
  * A write into the range has failed half way: look again which pages of it are

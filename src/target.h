@@ -20,6 +20,8 @@ struct geometry {
 	uint32_t max_discard;	      /* bytes in one request */
 	uint32_t max_write_zeroes;    /* bytes; 0: the kernel writes zeroes */
 	int volatile_cache; /* a write is durable after a FLUSH only */
+	/* The ways to move data, best first, IO_MODES behind; NULL: user copy. */
+	const enum io_mode *modes;
 };
 
 struct target_ops;
@@ -72,7 +74,10 @@ struct target_ops {
 	 */
 	int (*resume)(struct target *target);
 
-	/* Begin one request; io_done() follows now or later, exactly once. */
+	/*
+	 * Begin one request; io_done() follows now or later, exactly once. A
+	 * request that io_take() answered with IO_LATER comes again.
+	 */
 	void (*submit)(struct target *target, struct io *io);
 
 	/* Append " key=value..." about the present state; may be NULL. */

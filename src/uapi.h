@@ -146,17 +146,21 @@ struct ublk_io_desc {
 };
 _Static_assert(sizeof(struct ublk_io_desc) == 24, "kernel ABI");
 
-/* The argument of FETCH and COMMIT, in a 64-byte SQE. */
+/* The argument of FETCH, COMMIT and GET_DATA, in a 64-byte SQE. */
 struct ublk_io_cmd {
 	uint16_t q_id;
 	uint16_t tag;
 	int32_t result; /* bytes, or a negative errno */
-	uint64_t addr;	/* zero in user copy */
+	uint64_t addr;	/* of the data; zero in user copy */
 };
 _Static_assert(sizeof(struct ublk_io_cmd) == 16, "kernel ABI");
 
 #define UBLK_IO_FETCH_REQ	     _IOWR('u', 0x20, struct ublk_io_cmd)
 #define UBLK_IO_COMMIT_AND_FETCH_REQ _IOWR('u', 0x21, struct ublk_io_cmd)
+#define UBLK_IO_NEED_GET_DATA	     _IOWR('u', 0x22, struct ublk_io_cmd)
+
+/* A result of theirs beside 0: a write whose data must be asked for. */
+#define UBLK_IO_RES_NEED_GET_DATA 1
 
 /* A queue's descriptors are mapped at this offset of the char device. */
 #define UBLK_DESC_SPAN(page)                                               \

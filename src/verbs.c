@@ -76,12 +76,13 @@ static void print_device(struct request *request, const struct device *device)
 	request_print(request,
 		      "dev id=%u name=%s state=%s target=%s size=%llu "
 		      "dev=/dev/%s ro=%s queues=%u depth=%u block-size=%u "
-		      "max-io=%u mode=user-copy%s",
+		      "max-io=%u mode=%s%s",
 		      spec->id, device_name(device), device_state(device),
 		      spec->target->ops->name,
 		      (unsigned long long)spec->geometry.size, device->disk,
 		      spec->read_only ? "yes" : "no", spec->queues, spec->depth,
-		      spec->geometry.block_size, spec->max_io, more);
+		      spec->geometry.block_size, spec->max_io,
+		      io_mode_name(spec->mode), more);
 }
 
 int verb_list(struct request *request)
@@ -346,19 +347,17 @@ void command_answer_upgraded(struct command_host *host,
 	if (!request)
 		return;
 	host->upgrade = NULL;
-	ev_timer_stop(host->devices.loop, &host->upgrade_timer);
+	loop_timer_stop(host->devices.loop, &host->upgrade_timer);
 	if (failure)
 		request_fail(request, failure);
 	else
 		request_ok(request, "%s", "");
 }
 
-static void on_upgrade_late(struct ev_loop *loop, ev_timer *timer, int events)
+static void on_upgrade_late(struct loop_timer *timer)
 {
 	struct failure failure;
 
-	(void)loop;
-	(void)events;
 	failure_set(&failure, SYMBOL_STATE, ETIMEDOUT, NULL,
 		    "the new program has not taken over; the devices are "
 		    "served on, without a keeper");
@@ -368,10 +367,9 @@ static void on_upgrade_late(struct ev_loop *loop, ev_timer *timer, int events)
 /* The keeper has become the new program, which will ask for the devices. */
 static void await_upgrade(struct command_host *host)
 {
-	ev_timer_init(&host->upgrade_timer, on_upgrade_late, UPGRADE_PATIENCE,
-		      0);
-	host->upgrade_timer.data = host;
-	ev_timer_start(host->devices.loop, &host->upgrade_timer);
+	loop_timer_init(&host->upgrade_timer, on_upgrade_late, host);
+	loop_timer_start(host->devices.loop, &host->upgrade_timer,
+			 UPGRADE_PATIENCE);
 }
 
 /* ---- the rest ---- */

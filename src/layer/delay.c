@@ -9,9 +9,9 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "../layer-options.h"
+#include "../loop.h"
 
 #define TURN_MAX 64 /* requests let go before others get a turn */
 #define TAIL_MAX 10 /* without a delay-max: so many times the mean */
@@ -25,7 +25,7 @@ struct delay {
 	struct io *kept; /* the root of the heap */
 	uint64_t keeping, delayed;
 	struct ev_loop *loop;
-	ev_timer timer;
+	struct loop_timer timer;
 };
 
 /* ---- the heap ---- */
@@ -89,15 +89,6 @@ static void let_go(struct delay *delay)
 
 /* ---- the timer ---- */
 
-/* Not the loop's clock, which somebody can set. */
-static double now(void)
-{
-	struct timespec time;
-
-	clock_gettime(CLOCK_MONOTONIC, &time);
-	return (double)time.tv_sec + (double)time.tv_nsec / 1e9;
-}
-
 static int is_on(const struct delay *delay)
 {
 	return !delay->hurried &&
@@ -107,24 +98,22 @@ static int is_on(const struct delay *delay)
 /* For the one that is due next; with none, nothing wakes up. */
 static void plan(struct delay *delay)
 {
-	double after;
+	double after = 0;
 
-	ev_timer_stop(delay->loop, &delay->timer);
-	if (!delay->kept)
-		return;
-	after = is_on(delay) ? delay->kept->due - now() : 0;
-	ev_timer_set(&delay->timer, after > 0 ? after : 0, 0);
-	ev_timer_start(delay->loop, &delay->timer);
+	if (delay->kept && is_on(delay))
+		after = delay->kept->due - loop_now();
+	if (delay->kept)
+		loop_timer_start(delay->loop, &delay->timer, after);
+	else
+		loop_timer_stop(delay->loop, &delay->timer);
 }
 
-static void on_timer(struct ev_loop *loop, ev_timer *timer, int events)
+static void on_timer(struct loop_timer *timer)
 {
 	struct delay *delay = timer->data;
-	double until = is_on(delay) ? now() : INFINITY;
+	double until = is_on(delay) ? loop_now() : INFINITY;
 	int count;
 
-	(void)loop;
-	(void)events;
 	for (count = 0; count < TURN_MAX; count++) {
 		if (!delay->kept || delay->kept->due > until)
 			break;
@@ -143,8 +132,7 @@ static struct layer *delay_open(struct ev_loop *loop)
 		return NULL;
 	delay->layer.target.ops = &layer_delay.target;
 	delay->loop = loop;
-	ev_timer_init(&delay->timer, on_timer, 0, 0);
-	delay->timer.data = delay;
+	loop_timer_init(&delay->timer, on_timer, delay);
 	return &delay->layer;
 }
 
@@ -201,7 +189,7 @@ static void delay_submit(struct target *target, struct io *io)
 		return;
 	}
 	delay->delayed++;
-	keep(delay, io, now() + draw_time(delay));
+	keep(delay, io, loop_now() + draw_time(delay));
 	if (delay->kept == io)
 		plan(delay);
 }
@@ -227,7 +215,7 @@ static void delay_close(struct target *target)
 {
 	struct delay *delay = (struct delay *)target;
 
-	ev_timer_stop(delay->loop, &delay->timer);
+	loop_timer_stop(delay->loop, &delay->timer);
 	free(delay);
 }
 

@@ -26,6 +26,13 @@ static const struct option options[] = {
 	{ .name = NULL },
 };
 
+/*
+ * A read takes one command in copy and the zero page's bytes are copied once;
+ * need-get-data is no better, and takes two for a write.
+ */
+static const enum io_mode modes[] = { IO_COPY, IO_NEED_GET_DATA, IO_USER_COPY,
+				      IO_MODES };
+
 struct null {
 	struct target target;
 	int fill;
@@ -53,6 +60,8 @@ static struct target *null_open(struct target_args *args,
 	geometry->discard_granularity = 4096;
 	geometry->max_discard = 1U << 30;
 	geometry->max_write_zeroes = 1U << 30;
+	/* In user copy what is not moved costs nothing; the others always do. */
+	geometry->modes = null->fill ? modes : NULL;
 	return &null->target;
 }
 

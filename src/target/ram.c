@@ -59,6 +59,10 @@ struct ram {
 	struct store store;
 };
 
+/* The driver moves each byte once in the first two. */
+static const enum io_mode modes[] = { IO_NEED_GET_DATA, IO_USER_COPY, IO_COPY,
+				      IO_MODES };
+
 static int check_room(const struct option_value *values,
 		      struct failure *failure)
 {
@@ -150,6 +154,11 @@ static struct target *ram_open(struct target_args *args,
 	geometry->discard_granularity = STORE_PAGE;
 	geometry->max_discard = CLEAR_MAX;
 	geometry->max_write_zeroes = CLEAR_MAX;
+	/*
+	 * A file of others can be cut short or its file system full: only in
+	 * user copy a page that is not to be had is an error.
+	 */
+	geometry->modes = keep_folder(values) ? NULL : modes;
 	return &ram->target;
 }
 
@@ -167,7 +176,7 @@ static int ram_resume(struct target *target)
 }
 
 /* In pieces: what is there from the store, holes from the zero page. */
-static int ram_read(struct ram *ram, const struct io *io)
+static int ram_read(struct ram *ram, struct io *io)
 {
 	uint32_t at = 0;
 	int error = 0;
@@ -187,20 +196,25 @@ static int ram_read(struct ram *ram, const struct io *io)
 	return error;
 }
 
-static int ram_write(struct ram *ram, const struct io *io)
+/*
+ * In user copy the driver makes the pages while it copies. In the other modes
+ * they are there before.
+ */
+static int ram_write(struct ram *ram, struct io *io)
 {
-	int error = store_grow(&ram->store, io->offset, io->length);
+	int error = store_grow(&ram->store, io->offset, io->length,
+			       io->port->mode != IO_USER_COPY);
 
 	if (error)
 		return error;
 	error = io_take(io, ram->store.bytes + io->offset, 0, io->length);
-	if (error)
+	if (error < 0)
 		store_review(&ram->store, io->offset, io->length);
 	/* There is no page to be had: the file system that keeps it is full. */
 	return error == -EFAULT ? -ENOSPC : error;
 }
 
-static int ram_serve(struct ram *ram, const struct io *io)
+static int ram_serve(struct ram *ram, struct io *io)
 {
 	switch (io->op) {
 	case IO_READ:
@@ -218,7 +232,10 @@ static int ram_serve(struct ram *ram, const struct io *io)
 
 static void ram_submit(struct target *target, struct io *io)
 {
-	io_done(io, ram_serve((struct ram *)target, io));
+	int result = ram_serve((struct ram *)target, io);
+
+	if (result != IO_LATER)
+		io_done(io, result);
 }
 
 static void ram_describe(const struct target *target, char *text, size_t size)

@@ -108,8 +108,8 @@ int __wrap_close(int fd);
 int __wrap_stat(const char *path, struct stat *status);
 int __wrap_stat64(const char *path, struct stat *status);
 int __wrap_queue_open(struct queue *queue, struct ev_loop *loop, int fd,
-		      uint16_t id, uint16_t depth, struct target *target,
-		      queue_event *event, void *owner);
+		      uint16_t id, const struct queue_shape *shape,
+		      struct target *target, queue_event *event, void *owner);
 void __wrap_queue_close(struct queue *queue);
 
 static int open_device(void)
@@ -183,8 +183,8 @@ int __wrap_stat64(const char *path, struct stat *status)
 }
 
 int __wrap_queue_open(struct queue *queue, struct ev_loop *loop, int fd,
-		      uint16_t id, uint16_t depth, struct target *target,
-		      queue_event *event, void *owner)
+		      uint16_t id, const struct queue_shape *shape,
+		      struct target *target, queue_event *event, void *owner)
 {
 	memset(queue, 0, sizeof(*queue));
 	assert_ptr_equal(loop, test_loop);
@@ -195,7 +195,8 @@ int __wrap_queue_open(struct queue *queue, struct ev_loop *loop, int fd,
 	note("q%u+", id);
 	queue->port.queue_id = id;
 	queue->port.fd = fd;
-	queue->depth = depth;
+	queue->port.mode = (uint8_t)shape->mode;
+	queue->depth = shape->depth;
 	queue->target = target;
 	queue->event = event;
 	queue->owner = owner;

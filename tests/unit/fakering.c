@@ -23,6 +23,7 @@ int __wrap_ring_register_file(struct ring *ring, int fd);
 int __wrap_ring_put_command(struct ring *ring, int fd, uint32_t op,
 			    const void *command, size_t size, uint64_t data);
 int __wrap_ring_submit(struct ring *ring);
+int __wrap_ring_has_events(const struct ring *ring);
 unsigned __wrap_ring_reap(struct ring *ring, struct ring_event *events,
 			  unsigned max);
 
@@ -104,6 +105,12 @@ int __wrap_ring_submit(struct ring *ring)
 	}
 	fake_ring.submitted = fake_ring.put_count;
 	return 0;
+}
+
+int __wrap_ring_has_events(const struct ring *ring)
+{
+	assert_ptr_equal(ring, the_ring);
+	return fake_ring.reaped < fake_ring.event_count;
 }
 
 unsigned __wrap_ring_reap(struct ring *ring, struct ring_event *events,

@@ -28,6 +28,7 @@ void turn(int turns);
 void settle(void); /* turns, until one has found nothing to do */
 void pass_time(double seconds);
 void move_clock(double seconds); /* without a loop */
+int timer_is_set(void);		 /* the loop will wake up by itself */
 
 /* Programs are linked with --wrap=log_line: lines are kept, not shown. */
 int log_has(const char *part);

@@ -1130,6 +1130,56 @@ static void test_add(void **state)
 	ask(client, "add null queues=1", "OK id=1 * queues=1*\n");
 }
 
+static void test_mode(void **state)
+{
+	struct client *client = greeted();
+
+	(void)state;
+	ask(client, "add ram size=1M", "OK id=0 *\n");
+	ask(client, "show 0",
+	    "dev id=0 * mode=need-get-data *\nqueue *\nOK*\n");
+	ask(client, "add null mode=user-copy", "OK id=1 *\n");
+	ask(client, "show 1", "dev id=1 * mode=user-copy *\nqueue *\nOK*\n");
+	ask(client, "add null fill=no mode=copy", "ERR arg * arg=mode\n");
+	ask(client, "add null mode=quick", "ERR arg * arg=mode\n");
+	assert_int_equal(fake_host.devices.count, 2);
+}
+
+/* Another server's device: as it is, not as this one would make it. */
+static void check_adopted(uint32_t id, const char *text, uint64_t flags,
+			  const char *mode)
+{
+	struct message message = { .magic = MESSAGE_MAGIC, .id = id };
+	struct failure failure;
+	const struct device *device;
+
+	message.info.dev_id = id;
+	message.info.nr_hw_queues = 1;
+	message.info.queue_depth = 16;
+	message.info.max_io_buf_bytes = 65536;
+	message.info.flags = UBLK_F_USER_RECOVERY | flags;
+	snprintf(message.text, sizeof(message.text), "%s", text);
+	assert_int_equal(command_adopt(&fake_host, &message, NULL, 0, &failure),
+			 mode ? 0 : -1);
+	if (!mode) {
+		assert_string_equal(failure.arg, "mode");
+		return;
+	}
+	device = device_find(&fake_host.devices, id);
+	assert_string_equal(io_mode_name(device->spec.mode), mode);
+}
+
+static void test_adopted_mode(void **state)
+{
+	(void)state;
+	check_adopted(1, "add null", UBLK_F_USER_COPY, "user-copy");
+	check_adopted(2, "add null", UBLK_F_NEED_GET_DATA, "need-get-data");
+	check_adopted(3, "add null", 0, "copy");
+	check_adopted(4, "add null fill=no", UBLK_F_USER_COPY, "user-copy");
+	/* It would give them old memory, or be killed. */
+	check_adopted(5, "add null fill=no", 0, NULL);
+}
+
 static void test_existing(void **state)
 {
 	struct client *client = greeted();
@@ -1698,6 +1748,8 @@ int main(void)
 		TEST(test_on_error_continue),
 		TEST(test_on_error_of_a_late_one),
 		TEST(test_add),
+		TEST(test_mode),
+		TEST(test_adopted_mode),
 		TEST(test_existing),
 		TEST(test_existing_too_early),
 		TEST(test_add_fails),

@@ -437,6 +437,71 @@ static void test_flags_are_dropped(void **state)
 	check_failed_add("FEATURES ADD DELETE", SYMBOL_UNSUPPORTED, NULL);
 }
 
+/* ---- how data moves ---- */
+
+static const enum io_mode best_last[] = { IO_NEED_GET_DATA, IO_COPY,
+					  IO_USER_COPY, IO_MODES };
+static const enum io_mode one_only[] = { IO_NEED_GET_DATA, IO_MODES };
+
+#define MODE_FLAGS (UBLK_F_USER_COPY | UBLK_F_NEED_GET_DATA)
+
+/* An add in that mode, and what its device and its queues have. */
+static void check_mode(uint32_t id, enum io_mode mode,
+		       const enum io_mode *modes, enum io_mode expected,
+		       uint64_t flags)
+{
+	struct device_spec spec = new_spec(id);
+	struct failure failure;
+	struct device *device;
+
+	spec.mode = mode;
+	spec.geometry.modes = modes;
+	assert_int_equal(device_add(set, &spec, on_done, &added, &failure), 0);
+	fake_serve();
+	expect_told(&added, SYMBOL_NONE, NULL);
+	device = device_find(set, id);
+	assert_int_equal(device->spec.mode, expected);
+	assert_int_equal(device->queues[0].port.mode, expected);
+	assert_int_equal(device->queues[1].port.mode, expected);
+	assert_int_equal(fake.last[MESSAGE_ADD].info.flags & MODE_FLAGS, flags);
+	assert_int_equal(device_mode(fake.last[MESSAGE_ADD].info.flags),
+			 expected);
+	fake_forget();
+}
+
+static void test_mode(void **state)
+{
+	(void)state;
+	check_mode(0, IO_USER_COPY, best_last, IO_USER_COPY, UBLK_F_USER_COPY);
+	check_mode(1, IO_NEED_GET_DATA, best_last, IO_NEED_GET_DATA,
+		   UBLK_F_NEED_GET_DATA);
+	check_mode(2, IO_COPY, best_last, IO_COPY, 0);
+	check_mode(3, IO_MODES, best_last, IO_NEED_GET_DATA,
+		   UBLK_F_NEED_GET_DATA);
+	check_mode(4, IO_MODES, best_last + 1, IO_COPY, 0);
+	check_mode(5, IO_MODES, NULL, IO_USER_COPY, UBLK_F_USER_COPY);
+}
+
+/* A driver that cannot do the best one. */
+static void test_mode_is_missing(void **state)
+{
+	struct device_spec spec = new_spec(9);
+	struct failure failure;
+
+	(void)state;
+	fake.features = FAKE_FEATURES_OLD & ~UBLK_F_NEED_GET_DATA;
+	check_mode(0, IO_MODES, best_last, IO_COPY, 0);
+	check_mode(1, IO_MODES, one_only, IO_USER_COPY, UBLK_F_USER_COPY);
+	spec.mode = IO_NEED_GET_DATA;
+	spec.geometry.modes = best_last;
+	assert_int_equal(device_add(set, &spec, on_done, &added, &failure), 0);
+	fake_serve();
+	expect_told(&added, SYMBOL_UNSUPPORTED, "mode=need-get-data");
+	assert_string_equal(added.failure.arg, "mode");
+	assert_null(device_find(set, 9));
+	fake_expect("");
+}
+
 static void test_add_fails(void **state)
 {
 	(void)state;
@@ -1812,6 +1877,8 @@ int main(void)
 		TEST(test_no_driver),
 		TEST(test_no_permission),
 		TEST(test_features_are_missing),
+		TEST(test_mode),
+		TEST(test_mode_is_missing),
 		TEST(test_flags_are_dropped),
 		TEST(test_add_fails),
 		TEST(test_params_fail),

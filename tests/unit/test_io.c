@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/types.h>
 #include <unistd.h>
 
@@ -124,6 +125,7 @@ static int start(void **state)
 static int stop(void **state)
 {
 	(void)state;
+	io_close(&port);
 	free(device.data);
 	fake_ring_stop();
 	log_forget();
@@ -410,6 +412,440 @@ static void test_zeroes(void **state)
 	assert_int_equal(io_put_zeroes(&io, 0, 512), -EFAULT);
 }
 
+/* ---- the other modes ---- */
+
+#define DEPTH  128
+#define MAX_IO 65536u
+
+static struct io ios[DEPTH];
+
+static void open_in(enum io_mode mode)
+{
+	assert_int_equal(io_initialise(), 0);
+	memset(ios, 0, sizeof(ios));
+	port.mode = (uint8_t)mode;
+	assert_int_equal(io_open(&port, ios, DEPTH, MAX_IO), 0);
+	fill_pattern(11);
+}
+
+static struct io *begin(uint16_t tag, uint8_t op, uint32_t length)
+{
+	ios[tag].op = op;
+	ios[tag].length = length;
+	io_begin(&ios[tag]);
+	return &ios[tag];
+}
+
+/* The next command; returns what lies at its address. */
+static const uint8_t *expect_put(uint32_t op, const struct io *of,
+				 int32_t result)
+{
+	const struct fake_command *put = fake_next_command();
+
+	assert_non_null(put);
+	assert_int_equal(put->op, op);
+	assert_int_equal(put->data, of->tag);
+	assert_int_equal(put->command.tag, of->tag);
+	assert_int_equal(put->command.result, result);
+	return (const uint8_t *)(uintptr_t)put->command.addr;
+}
+
+static void expect_zeroes(const uint8_t *at, uint32_t length)
+{
+	uint32_t i;
+
+	for (i = 0; i < length; i++)
+		if (at[i])
+			fail_msg("byte %u is not zero", i);
+}
+
+/* No byte is moved by us: the driver is told where they are. */
+static void test_address_of_a_read(void **state)
+{
+	const uint8_t *at;
+	struct io *read;
+
+	(void)state;
+	open_in(IO_NEED_GET_DATA);
+	assert_int_equal(io_fetch(&ios[3]), 0);
+	assert_null(expect_put(UBLK_IO_FETCH_REQ, &ios[3], 0));
+	read = begin(3, IO_READ, 4096);
+	assert_int_equal(io_put(read, pattern, 0, 4096), 0);
+	io_done(read, 0);
+	at = expect_put(UBLK_IO_COMMIT_AND_FETCH_REQ, read, 4096);
+	assert_ptr_equal(at, pattern);
+	read = begin(3, IO_READ, MAX_IO);
+	assert_int_equal(io_put_zeroes(read, 0, MAX_IO), 0);
+	io_done(read, 0);
+	at = expect_put(UBLK_IO_COMMIT_AND_FETCH_REQ, read, MAX_IO);
+	expect_zeroes(at, MAX_IO);
+	/* The driver refuses the commit of a read without one. */
+	read = begin(3, IO_READ, 4096);
+	io_done(read, -EIO);
+	assert_non_null(expect_put(UBLK_IO_COMMIT_AND_FETCH_REQ, read, -EIO));
+	read = begin(3, IO_FLUSH, 0);
+	io_done(read, 0);
+	assert_null(expect_put(UBLK_IO_COMMIT_AND_FETCH_REQ, read, 0));
+	assert_int_equal(device.calls, 0);
+	assert_false(port.holds);
+}
+
+static void put_pieces(struct io *read)
+{
+	assert_int_equal(io_put(read, pattern, 0, 512), 0);
+	assert_int_equal(io_put_zeroes(read, 512, 1024), 0);
+	assert_int_equal(io_put(read, pattern + 1536, 1536, 2560), 0);
+}
+
+/* They are gathered, and stay until the driver has copied them. */
+static void test_pieces_of_a_read(void **state)
+{
+	struct io *first, *second;
+	const uint8_t *at;
+
+	(void)state;
+	open_in(IO_NEED_GET_DATA);
+	port.in_turn = 1;
+	first = begin(1, IO_READ, 4096);
+	put_pieces(first);
+	io_done(first, 0);
+	at = expect_put(UBLK_IO_COMMIT_AND_FETCH_REQ, first, 4096);
+	assert_memory_equal(at, pattern, 512);
+	expect_zeroes(at + 512, 1024);
+	assert_memory_equal(at + 1536, pattern + 1536, 2560);
+	assert_int_equal(fake_ring.submits, 0);
+	second = begin(2, IO_READ, 4096);
+	put_pieces(second);
+	assert_int_equal(fake_ring.submits, 1);
+	assert_int_equal(fake_ring.submitted, 1);
+	io_done(second, 0);
+	expect_put(UBLK_IO_COMMIT_AND_FETCH_REQ, second, 4096);
+	/* Or it cannot be submitted: this one has to fail then. */
+	fake_ring.submit_error = -EAGAIN;
+	fake_ring.submit_failures = 1;
+	first = begin(1, IO_READ, 4096);
+	assert_int_equal(io_put_zeroes(first, 0, 512), -EIO);
+	io_done(first, -EIO);
+	expect_put(UBLK_IO_COMMIT_AND_FETCH_REQ, first, -EIO);
+	assert_true(port.holds);
+}
+
+/* What is idle for a while goes back; then there is nothing left to do. */
+static void test_trim_need_get_data(void **state)
+{
+	const uint8_t *at;
+	unsigned char here;
+	struct io *read;
+
+	(void)state;
+	open_in(IO_NEED_GET_DATA);
+	read = begin(1, IO_READ, 4096);
+	put_pieces(read);
+	io_done(read, 0);
+	at = expect_put(UBLK_IO_COMMIT_AND_FETCH_REQ, read, 4096);
+	assert_int_equal(mincore((void *)at, 1, &here), 0);
+	assert_true(here & 1);
+	assert_int_equal(io_trim(&port), IO_TRIM_TIME);
+	fake_ring.submit_error = -EAGAIN;
+	fake_ring.submit_failures = 1;
+	assert_true(io_trim(&port) > 0);
+	assert_true(port.holds);
+	assert_int_equal(io_trim(&port), 0);
+	assert_false(port.holds);
+	assert_int_equal(mincore((void *)at, 1, &here), 0);
+	assert_false(here & 1);
+}
+
+/* The data of a write comes when it is asked for. */
+static void test_data_of_a_write(void **state)
+{
+	struct io *write;
+
+	(void)state;
+	open_in(IO_NEED_GET_DATA);
+	write = begin(9, IO_WRITE, 8192);
+	assert_false(io_waits(write));
+	assert_int_equal(io_take(write, back, 0, 8192), IO_LATER);
+	assert_ptr_equal(expect_put(UBLK_IO_NEED_GET_DATA, write, 0), back);
+	assert_int_equal(fake_ring.submits, 1);
+	assert_true(io_waits(write));
+	assert_int_equal(port.owned, 1);
+	assert_int_equal(io_resume(write), 1);
+	assert_false(io_waits(write));
+	assert_int_equal(io_take(write, back, 0, 8192), 0);
+	assert_null(fake_next_command());
+	io_done(write, 0);
+	assert_null(expect_put(UBLK_IO_COMMIT_AND_FETCH_REQ, write, 8192));
+	assert_int_equal(port.owned, 0);
+	assert_int_equal(port.count[IO_WRITE], 1);
+	/* In a turn it goes with the others. */
+	port.in_turn = 1;
+	fake_ring.submits = 0;
+	write = begin(9, IO_WRITE, 8192);
+	assert_int_equal(io_take(write, back, 0, 8192), IO_LATER);
+	assert_int_equal(fake_ring.submits, 0);
+	expect_put(UBLK_IO_NEED_GET_DATA, write, 0);
+	/* It may fail after all. */
+	assert_int_equal(io_resume(write), 1);
+	io_done(write, -ENOSPC);
+	expect_put(UBLK_IO_COMMIT_AND_FETCH_REQ, write, -ENOSPC);
+	/* The driver takes it back. */
+	write = begin(9, IO_WRITE, 8192);
+	assert_int_equal(io_take(write, back, 0, 8192), IO_LATER);
+	expect_put(UBLK_IO_NEED_GET_DATA, write, 0);
+	io_forget(write);
+	assert_int_equal(port.owned, 0);
+	assert_false(io_waits(write));
+	assert_null(fake_next_command());
+}
+
+/* Done before its data was taken: the driver wants that first. */
+static void check_dropped(int error)
+{
+	struct io *write = begin(9, IO_WRITE, 8192);
+	int32_t result = error ? error : 8192;
+	uint8_t *at;
+
+	io_done(write, error);
+	at = (uint8_t *)expect_put(UBLK_IO_NEED_GET_DATA, write, 0);
+	memset(at, 0x5a, MAX_IO); /* it can be written */
+	assert_null(fake_next_command());
+	assert_true(io_waits(write));
+	assert_int_equal(port.owned, 1);
+	log_forget();
+	io_done(write, 0);
+	assert_int_equal(log_count("twice"), 1);
+	assert_null(fake_next_command());
+	assert_int_equal(io_resume(write), 0);
+	assert_null(expect_put(UBLK_IO_COMMIT_AND_FETCH_REQ, write, result));
+	assert_int_equal(port.owned, 0);
+	assert_true(port.holds);
+}
+
+static void test_data_is_dropped(void **state)
+{
+	struct io *write;
+
+	(void)state;
+	open_in(IO_NEED_GET_DATA);
+	check_dropped(-EOPNOTSUPP);
+	check_dropped(-ENOSPC);
+	assert_int_equal(port.errors, 2);
+	check_dropped(0);
+	assert_int_equal(port.count[IO_WRITE], 1);
+	/* While it is on its way to where the target wanted it. */
+	write = begin(9, IO_WRITE, 4096);
+	assert_int_equal(io_take(write, back, 0, 4096), IO_LATER);
+	expect_put(UBLK_IO_NEED_GET_DATA, write, 0);
+	io_done(write, -EIO);
+	assert_null(fake_next_command());
+	assert_int_equal(io_resume(write), 0);
+	expect_put(UBLK_IO_COMMIT_AND_FETCH_REQ, write, -EIO);
+	/* The data is garbage, and must not be read as a zero. */
+	assert_int_equal(io_put_zeroes(begin(1, IO_READ, MAX_IO), 0, MAX_IO),
+			 0);
+	expect_zeroes(ios[1].address, MAX_IO);
+	port.owned--;
+}
+
+static void test_data_cannot_be_taken(void **state)
+{
+	struct io *write;
+
+	(void)state;
+	open_in(IO_NEED_GET_DATA);
+	write = begin(9, IO_WRITE, 8192);
+	assert_int_equal(io_take(write, back, 512, 7680), -EINVAL);
+	assert_int_equal(io_take(write, back, 0, 4096), -EINVAL);
+	fake_ring.put_error = -EBUSY;
+	assert_int_equal(io_take(write, back, 0, 8192), -EBUSY);
+	assert_false(io_waits(write));
+	io_done(write, -EBUSY);
+	assert_true(log_has("cannot be taken"));
+	port.owned = 0;
+}
+
+/* ---- copy ---- */
+
+static int is_there(const uint8_t *at)
+{
+	unsigned char here;
+
+	assert_int_equal(mincore((void *)((uintptr_t)at & ~4095UL), 1, &here),
+			 0);
+	return here & 1;
+}
+
+/* The driver delivers a write: its data lies in the buffer. */
+static struct io *deliver(uint16_t tag, uint8_t *buffer, const uint8_t *data)
+{
+	memcpy(buffer, data, 8192);
+	return begin(tag, IO_WRITE, 8192);
+}
+
+static uint8_t *fetch(uint16_t tag)
+{
+	assert_int_equal(io_fetch(&ios[tag]), 0);
+	return (uint8_t *)expect_put(UBLK_IO_FETCH_REQ, &ios[tag], 0);
+}
+
+static void test_buffers(void **state)
+{
+	uint8_t *one, *other;
+	struct io *of;
+
+	(void)state;
+	open_in(IO_COPY);
+	one = fetch(4);
+	other = fetch(5);
+	assert_int_equal((uintptr_t)one % 4096, 0);
+	assert_int_equal(other - one, MAX_IO);
+	of = deliver(4, one, pattern);
+	assert_int_equal(io_take(of, back, 512, 1024), 0);
+	assert_memory_equal(back, pattern + 512, 1024);
+	io_done(of, 0);
+	/* Whatever it was: the driver wants an address for the next one. */
+	assert_ptr_equal(expect_put(UBLK_IO_COMMIT_AND_FETCH_REQ, of, 8192),
+			 one);
+	of = begin(5, IO_READ, 8192);
+	assert_int_equal(io_put(of, pattern, 0, 4096), 0);
+	assert_int_equal(io_put_zeroes(of, 4096, 4096), 0);
+	io_done(of, 0);
+	assert_ptr_equal(expect_put(UBLK_IO_COMMIT_AND_FETCH_REQ, of, 8192),
+			 other);
+	assert_memory_equal(other, pattern, 4096);
+	expect_zeroes(other + 4096, 4096);
+	assert_int_equal(device.calls, 0);
+	/* No piece of memory is that large. */
+	port.buffers = NULL;
+	assert_int_equal(io_open(&port, ios, DEPTH, UINT32_MAX - 8191),
+			 sizeof(void *) > 4 ? 0 : -ENOMEM);
+}
+
+/* Only what somebody wrote is made zero, and nothing else takes memory. */
+static void test_zeroes_in_a_buffer(void **state)
+{
+	uint8_t *buffer;
+	struct io *of;
+
+	(void)state;
+	open_in(IO_COPY);
+	buffer = fetch(6);
+	of = begin(6, IO_READ, MAX_IO);
+	assert_int_equal(io_put_zeroes(of, 0, MAX_IO), 0);
+	io_done(of, 0);
+	assert_false(is_there(buffer));
+	io_done(deliver(6, buffer, pattern), 0);
+	of = begin(6, IO_READ, MAX_IO);
+	assert_int_equal(io_put_zeroes(of, 4096, 512), 0);
+	assert_memory_equal(buffer, pattern, 4096);
+	expect_zeroes(buffer + 4096, 512);
+	assert_memory_equal(buffer + 4608, pattern + 4608, 8192 - 4608);
+	assert_int_equal(io_put_zeroes(of, 0, MAX_IO), 0);
+	expect_zeroes(buffer, 8192);
+	assert_false(is_there(buffer + 8192));
+	io_done(of, 0);
+	of = begin(6, IO_READ, MAX_IO);
+	assert_int_equal(io_put(of, pattern, 8192, 8192), 0);
+	assert_int_equal(io_put_zeroes(of, 0, MAX_IO), 0);
+	expect_zeroes(buffer, 16384);
+	io_done(of, 0);
+}
+
+static void test_trim_buffers(void **state)
+{
+	uint8_t *buffer;
+	struct io *of;
+
+	(void)state;
+	open_in(IO_COPY);
+	buffer = fetch(6);
+	of = deliver(6, buffer, pattern);
+	assert_true(port.holds);
+	/* Not while requests come, and not while one is here. */
+	assert_int_equal(io_trim(&port), IO_TRIM_TIME);
+	assert_int_equal(io_trim(&port), IO_TRIM_TIME);
+	assert_memory_equal(buffer, pattern, 8192);
+	io_done(of, 0);
+	assert_int_equal(io_trim(&port), 1);
+	assert_int_equal(io_trim(&port), 0);
+	assert_false(port.holds);
+	assert_null(port.old);
+	assert_false(is_there(buffer));
+	of = begin(6, IO_READ, 8192);
+	assert_int_equal(io_put_zeroes(of, 0, 8192), 0);
+	assert_false(is_there(buffer));
+	expect_zeroes(buffer, 8192);
+	io_done(of, 0);
+	/* There is nothing to give back again before it is written. */
+	assert_false(port.holds);
+	of = begin(6, IO_READ, 8192);
+	assert_int_equal(io_put(of, pattern, 0, 8192), 0);
+	assert_true(port.holds);
+	io_done(of, 0);
+}
+
+/* A request that lies in the ring meanwhile has its data in either place. */
+static void test_trim_among_requests(void **state)
+{
+	uint8_t *before, *after;
+	struct io *of;
+
+	(void)state;
+	open_in(IO_COPY);
+	before = fetch(6);
+	after = fetch(7);
+	memcpy(before, pattern, 8192);
+	memcpy(after, pattern, 8192);
+	port.holds = 1;
+	fake_complete(6, 0);
+	assert_int_equal(io_trim(&port), 1);
+	assert_false(is_there(before));
+	fake_complete(7, 0);
+	of = deliver(7, after, pattern + 16384);
+	assert_int_equal(io_take(of, back, 0, 8192), 0);
+	assert_memory_equal(back, pattern + 16384, 8192);
+	of = begin(6, IO_WRITE, 8192);
+	assert_int_equal(io_take(of, back, 0, 8192), 0);
+	assert_memory_equal(back, pattern, 8192);
+	io_done(&ios[6], 0);
+	io_done(&ios[7], 0);
+	assert_int_equal(io_trim(&port), 1);
+	assert_non_null(port.old);
+	/* That was the ring's last one. The buffers are in use again. */
+	fake_ring.reaped = fake_ring.event_count;
+	assert_int_equal(io_trim(&port), IO_TRIM_TIME);
+	assert_null(port.old);
+	assert_true(is_there(before));
+	assert_int_equal(io_trim(&port), 1);
+	assert_false(is_there(before));
+	assert_int_equal(io_trim(&port), 0);
+}
+
+/* Freeing much takes long: in pieces, and requests may come between them. */
+static void test_trim_in_pieces(void **state)
+{
+	unsigned calls = 0;
+
+	(void)state;
+	open_in(IO_COPY);
+	io_close(&port);
+	assert_int_equal(io_open(&port, ios, DEPTH, 512 << 10), 0);
+	memcpy(fetch(0), pattern, 8192);
+	memcpy(fetch(DEPTH - 1), pattern, 8192);
+	port.holds = 1;
+	assert_int_equal(io_trim(&port), 1);
+	expect_zeroes(ios[0].address, 8192);
+	expect_zeroes(ios[DEPTH - 1].address, 8192);
+	while (io_trim(&port) == 1) {
+		calls++;
+		io_done(begin(0, IO_WRITE, 8192), 0);
+	}
+	assert_int_equal(calls, 7); /* and the last one: 8 MiB each */
+	assert_null(port.old);
+	assert_true(port.holds);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -428,6 +864,17 @@ int main(void)
 		TEST(test_interrupted),
 		TEST(test_failures),
 		TEST(test_zeroes),
+		TEST(test_address_of_a_read),
+		TEST(test_pieces_of_a_read),
+		TEST(test_trim_need_get_data),
+		TEST(test_data_of_a_write),
+		TEST(test_data_is_dropped),
+		TEST(test_data_cannot_be_taken),
+		TEST(test_buffers),
+		TEST(test_zeroes_in_a_buffer),
+		TEST(test_trim_buffers),
+		TEST(test_trim_among_requests),
+		TEST(test_trim_in_pieces),
 #undef TEST
 	};
 

@@ -19,13 +19,23 @@ static struct {
 	unsigned count;
 	int at_once;
 	int error; /* to answer with */
+	int takes; /* the data of writes; then error may be IO_LATER */
+	unsigned laters;
 } got;
+
+static uint8_t data[4096];
 
 static void submit(struct target *target, struct io *io)
 {
 	(void)target;
 	assert_true(got.count < DEPTH || got.at_once);
-	if (got.at_once)
+	if (got.takes) {
+		int error = io_take(io, data, 0, io->length);
+
+		got.laters += error == IO_LATER;
+		if (error != IO_LATER)
+			io_done(io, error);
+	} else if (got.at_once)
 		io_done(io, got.error);
 	else
 		got.ios[got.count++] = io;
@@ -85,9 +95,11 @@ static void deliver(uint16_t tag, uint32_t op_flags, uint64_t sector,
 	fake_complete(tag, 0);
 }
 
+static struct queue_shape shape;
+
 static int open_queue(void)
 {
-	return queue_open(&queue, test_loop, device, QUEUE_ID, DEPTH, &target,
+	return queue_open(&queue, test_loop, device, QUEUE_ID, &shape, &target,
 			  on_event, &owner);
 }
 
@@ -99,6 +111,7 @@ static int start_closed(void **state)
 	memset(&got, 0, sizeof(got));
 	memset(&told, 0, sizeof(told));
 	memset(&queue, 0x5a, sizeof(queue));
+	shape = (struct queue_shape){ .depth = DEPTH, .max_io = 65536 };
 	device = memfd_create("test", MFD_CLOEXEC);
 	assert_int_equal(ftruncate(device, 1 << 20), 0);
 	return 0;
@@ -110,6 +123,18 @@ static int start(void **state)
 	assert_int_equal(open_queue(), 0);
 	while (fake_next_command())
 		;
+	return 0;
+}
+
+static int start_need_get_data(void **state)
+{
+	start_closed(state);
+	assert_int_equal(io_initialise(), 0);
+	shape.mode = IO_NEED_GET_DATA;
+	assert_int_equal(open_queue(), 0);
+	while (fake_next_command())
+		;
+	got.takes = 1;
 	return 0;
 }
 
@@ -142,6 +167,19 @@ static void expect_commit(uint16_t tag, int32_t result)
 	assert_int_equal(put->command.tag, tag);
 	assert_int_equal(put->command.result, result);
 	assert_int_equal(put->command.addr, 0);
+}
+
+/* Returns its address. */
+static const void *expect_get_data(uint16_t tag)
+{
+	const struct fake_command *put = fake_next_command();
+
+	assert_non_null(put);
+	assert_int_equal(put->op, UBLK_IO_NEED_GET_DATA);
+	assert_int_equal(put->data, tag);
+	assert_int_equal(put->command.q_id, QUEUE_ID);
+	assert_int_equal(put->command.tag, tag);
+	return (const void *)(uintptr_t)put->command.addr;
 }
 
 static void test_every_tag_is_fetched(void **state)
@@ -453,6 +491,164 @@ static void test_refused(void **state)
 	assert_null(fake_next_command());
 }
 
+/* ---- need-get-data ---- */
+
+/* A write is there, and its data is with the driver. */
+static void announce(uint16_t tag)
+{
+	describe(tag, UBLK_IO_OP_WRITE, 8, 8);
+	fake_complete(tag, UBLK_IO_RES_NEED_GET_DATA);
+	turn(2);
+}
+
+static unsigned layered;
+
+static void submit_layer(struct target *layer, struct io *io)
+{
+	(void)layer;
+	layered++;
+	target_submit(&target, io);
+}
+
+static const struct target_ops layer_ops = { .name = "layer",
+					     .submit = submit_layer };
+static struct target layer = { &layer_ops };
+
+/* It comes to the target twice, but through its layers once. */
+static void test_data_is_asked_for(void **state)
+{
+	(void)state;
+	layered = 0;
+	queue.target = &layer;
+	announce(7);
+	assert_int_equal(layered, 1);
+	assert_int_equal(got.laters, 1);
+	assert_ptr_equal(expect_get_data(7), data);
+	assert_null(fake_next_command());
+	assert_int_equal(queue.port.owned, 1);
+	fake_complete(7, 0);
+	turn(2);
+	assert_int_equal(layered, 1);
+	expect_commit(7, 4096);
+	assert_null(fake_next_command());
+	assert_int_equal(queue.port.owned, 0);
+	assert_int_equal(queue.port.count[IO_WRITE], 1);
+	assert_int_equal(fake_ring.submitted, fake_ring.put_count);
+	/* The tag's next request is one like any other. */
+	got.takes = 0;
+	deliver(7, UBLK_IO_OP_FLUSH, 0, 0);
+	turn(2);
+	assert_int_equal(got.ios[0]->op, IO_FLUSH);
+	io_done(got.ios[0], 0);
+	expect_commit(7, 0);
+}
+
+/* A write that fails at once: its data is taken all the same, once. */
+static void test_data_is_not_wanted(void **state)
+{
+	(void)state;
+	got.takes = 0;
+	got.at_once = 1;
+	got.error = -ENOSPC;
+	announce(7);
+	assert_non_null(expect_get_data(7));
+	assert_null(fake_next_command());
+	fake_complete(7, 0);
+	turn(2);
+	expect_commit(7, -ENOSPC);
+	assert_int_equal(queue.port.owned, 0);
+	assert_int_equal(queue.port.errors, 1);
+}
+
+/* The device stops while the data is on its way. */
+static void test_retired_without_data(void **state)
+{
+	uint16_t tag;
+
+	(void)state;
+	announce(0);
+	expect_get_data(0);
+	for (tag = 0; tag < DEPTH; tag++)
+		fake_complete(tag, -ENODEV);
+	turn(20);
+	assert_int_equal(queue.port.owned, 0);
+	assert_int_equal(told.retired, 1);
+	assert_int_equal(told.refused, 0);
+	assert_null(fake_next_command());
+}
+
+/* The driver queues the request again: what comes now is a request of its own. */
+static void test_data_is_taken_back(void **state)
+{
+	(void)state;
+	announce(3);
+	expect_get_data(3);
+	announce(3);
+	assert_int_equal(got.laters, 2);
+	assert_int_equal(queue.port.owned, 1);
+	expect_get_data(3);
+	got.takes = 0;
+	deliver(3, UBLK_IO_OP_READ, 0, 8);
+	turn(2);
+	assert_int_equal(queue.port.owned, 1);
+	assert_int_equal(got.count, 1);
+	assert_int_equal(got.ios[0]->op, IO_READ);
+	assert_null(fake_next_command());
+	io_done(got.ios[0], -EIO);
+	assert_int_equal(fake_next_command()->command.result, -EIO);
+}
+
+/* A part of the data would be taken for all of it. */
+static void test_data_is_short(void **state)
+{
+	(void)state;
+	announce(3);
+	expect_get_data(3);
+	deliver(3, UBLK_IO_OP_WRITE, 8, 4);
+	turn(2);
+	expect_commit(3, -EIO);
+	assert_int_equal(queue.port.owned, 0);
+}
+
+/* ---- memory that is given back ---- */
+
+static void test_trim(void **state)
+{
+	const struct fake_command *put;
+	unsigned char here;
+	uint8_t *buffer;
+
+	(void)state;
+	shape.mode = IO_COPY;
+	assert_int_equal(open_queue(), 0);
+	put = fake_next_command();
+	buffer = (uint8_t *)(uintptr_t)put->command.addr;
+	assert_non_null(buffer);
+	/* Nothing has been asked of it: it does nothing by itself. */
+	assert_false(loop_timer_is_active(&queue.trim));
+	memset(buffer, 7, 4096);
+	got.at_once = 1;
+	deliver(0, UBLK_IO_OP_WRITE, 0, 8);
+	turn(2);
+	assert_true(loop_timer_is_active(&queue.trim));
+	pass_time(1.5);
+	deliver(1, UBLK_IO_OP_READ, 0, 8);
+	turn(2);
+	pass_time(1.5);
+	assert_int_equal(buffer[0], 7);
+	pass_time(3);
+	assert_int_equal(mincore(buffer, 1, &here), 0);
+	assert_false(here & 1);
+	assert_false(loop_timer_is_active(&queue.trim));
+	queue_close(&queue);
+	/* Nor has it a timer any more when it is closed. */
+	assert_int_equal(open_queue(), 0);
+	deliver(0, UBLK_IO_OP_WRITE, 0, 8);
+	turn(2);
+	queue_close(&queue);
+	pass_time(3);
+}
+
 static void test_close_with_requests(void **state)
 {
 	(void)state;
@@ -479,6 +675,8 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, start, stop)
 #define TEST_CLOSED(name) \
 	cmocka_unit_test_setup_teardown(name, start_closed, stop_closed)
+#define TEST_DATA(name) \
+	cmocka_unit_test_setup_teardown(name, start_need_get_data, stop)
 		TEST_CLOSED(test_every_tag_is_fetched),
 		TEST_CLOSED(test_open_fails),
 		TEST_CLOSED(test_close_is_harmless),
@@ -493,10 +691,17 @@ int main(void)
 		TEST(test_retired),
 		TEST(test_close_when_retired),
 		TEST(test_refused),
+		TEST_DATA(test_data_is_asked_for),
+		TEST_DATA(test_data_is_not_wanted),
+		TEST_DATA(test_retired_without_data),
+		TEST_DATA(test_data_is_taken_back),
+		TEST_DATA(test_data_is_short),
+		TEST_CLOSED(test_trim),
 		TEST(test_close_with_requests),
 		TEST(test_spurious_wake),
 #undef TEST
 #undef TEST_CLOSED
+#undef TEST_DATA
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -168,7 +168,7 @@ static uint64_t taken(void)
 
 static void write_bytes(uint64_t offset, uint64_t length, int byte)
 {
-	assert_int_equal(store_grow(&store, offset, length), 0);
+	assert_int_equal(store_grow(&store, offset, length, 0), 0);
 	memset(store.bytes + offset, byte, length);
 }
 
@@ -224,6 +224,32 @@ static void test_empty(void **state)
 	assert_int_equal(taken(), 0);
 }
 
+/* Pages that are to be there are, and what there was stays. */
+static void test_grow_allocates(void **state)
+{
+	struct stat status;
+
+	(void)state;
+	assert_int_equal(store_grow(&store, 4 * PAGE, PAGE, 1), 0);
+	store.bytes[4 * PAGE] = 7;
+	assert_int_equal(store_grow(&store, 3 * PAGE + 1, 4 * PAGE, 1), 0);
+	assert_int_equal(fstat(store.fd, &status), 0);
+	assert_int_equal(status.st_blocks * 512, 5 * PAGE);
+	assert_int_equal(store.used, 5 * PAGE);
+	assert_int_equal(store.bytes[4 * PAGE], 7);
+	/* Its last page, which is no whole one: it does not become longer. */
+	assert_int_equal(store_grow(&store, SIZE - 1, 1, 1), 0);
+	assert_int_equal(fstat(store.fd, &status), 0);
+	assert_int_equal(status.st_size, SIZE);
+	/* A failure changes nothing. */
+	fake.fallocate = ENOMEM;
+	assert_int_equal(store_grow(&store, 9 * PAGE, PAGE, 1), -ENOMEM);
+	assert_int_equal(store.used, 6 * PAGE);
+	expect_run(9 * PAGE, PAGE, 0, PAGE);
+	/* What is there needs nothing more. */
+	assert_int_equal(store_grow(&store, 4 * PAGE, PAGE, 1), 0);
+}
+
 /* Nobody can make it shorter under a mapping. */
 static void test_seal(void **state)
 {
@@ -236,20 +262,20 @@ static void test_seal(void **state)
 static void test_grow(void **state)
 {
 	(void)state;
-	assert_int_equal(store_grow(&store, 4 * PAGE, 1), 0);
+	assert_int_equal(store_grow(&store, 4 * PAGE, 1, 0), 0);
 	assert_int_equal(store.used, PAGE);
 	expect_run(0, SIZE, 0, 4 * PAGE);
 	expect_run(4 * PAGE, SIZE - 4 * PAGE, 1, PAGE);
 	expect_run(4 * PAGE + 100, 50, 1, 50);
 	expect_run(5 * PAGE, PAGE, 0, PAGE);
 	/* Two bytes on both sides of an edge are two pages. */
-	assert_int_equal(store_grow(&store, 8 * PAGE - 1, 2), 0);
+	assert_int_equal(store_grow(&store, 8 * PAGE - 1, 2, 0), 0);
 	assert_int_equal(store.used, 3 * PAGE);
 	expect_run(7 * PAGE, 8 * PAGE, 1, 2 * PAGE);
 	/* Only what is missing counts. */
-	assert_int_equal(store_grow(&store, 4 * PAGE, 5 * PAGE), 0);
+	assert_int_equal(store_grow(&store, 4 * PAGE, 5 * PAGE, 0), 0);
 	assert_int_equal(store.used, 5 * PAGE);
-	assert_int_equal(store_grow(&store, 4 * PAGE, 5 * PAGE), 0);
+	assert_int_equal(store_grow(&store, 4 * PAGE, 5 * PAGE, 0), 0);
 	assert_int_equal(store.used, 5 * PAGE);
 	/* To be there is not yet to take memory. */
 	assert_int_equal(taken(), 0);
@@ -264,7 +290,7 @@ static void test_runs(void **state)
 	for (first = 0; first < 130; first += 3) {
 		for (end = first + 1; end < 195; end += 7) {
 			assert_int_equal(store_grow(&store, first * PAGE,
-						    (end - first) * PAGE),
+						    (end - first) * PAGE, 0),
 					 0);
 			if (first)
 				expect_run(0, SIZE, 0, first * PAGE);
@@ -296,28 +322,28 @@ static void test_limit(void **state)
 {
 	(void)state;
 	store.limit = 3 * PAGE;
-	assert_int_equal(store_grow(&store, 0, 2 * PAGE), 0);
-	assert_int_equal(store_grow(&store, PAGE, 3 * PAGE), -ENOSPC);
+	assert_int_equal(store_grow(&store, 0, 2 * PAGE, 0), 0);
+	assert_int_equal(store_grow(&store, PAGE, 3 * PAGE, 0), -ENOSPC);
 	assert_int_equal(store.used, 2 * PAGE);
 	expect_run(2 * PAGE, 2 * PAGE, 0, 2 * PAGE);
-	assert_int_equal(store_grow(&store, PAGE, 2 * PAGE), 0);
+	assert_int_equal(store_grow(&store, PAGE, 2 * PAGE, 0), 0);
 	assert_int_equal(store.used, 3 * PAGE);
-	assert_int_equal(store_grow(&store, 3 * PAGE, 1), -ENOSPC);
+	assert_int_equal(store_grow(&store, 3 * PAGE, 1, 0), -ENOSPC);
 	/* What is there can be written again, at any time. */
-	assert_int_equal(store_grow(&store, 0, 3 * PAGE), 0);
+	assert_int_equal(store_grow(&store, 0, 3 * PAGE, 0), 0);
 	/* And what is given back can be taken elsewhere. */
 	assert_int_equal(store_clear(&store, PAGE, PAGE), 0);
-	assert_int_equal(store_grow(&store, 9 * PAGE, 1), 0);
-	assert_int_equal(store_grow(&store, 10 * PAGE, 1), -ENOSPC);
+	assert_int_equal(store_grow(&store, 9 * PAGE, 1, 0), 0);
+	assert_int_equal(store_grow(&store, 10 * PAGE, 1, 0), -ENOSPC);
 }
 
 static void test_limit_of_less_than_a_page(void **state)
 {
 	(void)state;
 	store.limit = PAGE - 1;
-	assert_int_equal(store_grow(&store, 0, 1), -ENOSPC);
+	assert_int_equal(store_grow(&store, 0, 1, 0), -ENOSPC);
 	store.limit = 0;
-	assert_int_equal(store_grow(&store, 0, 1), -ENOSPC);
+	assert_int_equal(store_grow(&store, 0, 1, 0), -ENOSPC);
 	assert_int_equal(store.used, 0);
 }
 
@@ -326,8 +352,8 @@ static void test_host_is_short(void **state)
 	(void)state;
 	write_bytes(0, PAGE, 1);
 	set_available(0);
-	assert_int_equal(store_grow(&store, PAGE, PAGE), -ENOSPC);
-	assert_int_equal(store_grow(&store, 0, 2 * PAGE), -ENOSPC);
+	assert_int_equal(store_grow(&store, PAGE, PAGE, 0), -ENOSPC);
+	assert_int_equal(store_grow(&store, 0, 2 * PAGE, 0), -ENOSPC);
 	assert_int_equal(store.used, PAGE);
 	expect_run(PAGE, PAGE, 0, PAGE);
 	/* The disk goes on with what it has. */
@@ -335,9 +361,9 @@ static void test_host_is_short(void **state)
 	write_bytes(0, PAGE, 2);
 	expect_bytes(0, PAGE, 2);
 	set_available((72 << 20) + MEMORY_STEP - 1024);
-	assert_int_equal(store_grow(&store, PAGE, PAGE), -ENOSPC);
+	assert_int_equal(store_grow(&store, PAGE, PAGE, 0), -ENOSPC);
 	set_available((72 << 20) + MEMORY_STEP);
-	assert_int_equal(store_grow(&store, PAGE, PAGE), 0);
+	assert_int_equal(store_grow(&store, PAGE, PAGE, 0), 0);
 	assert_int_equal(store.used, 2 * PAGE);
 }
 
@@ -413,8 +439,8 @@ static void test_adopt(void **state)
 	assert_int_equal(is_there, 1);
 	assert_int_equal(other.bytes[150 * PAGE], 2);
 	assert_int_equal(other.bytes[SIZE - 1], 3);
-	assert_int_equal(store_grow(&other, 0, 2 * PAGE), 0);
-	assert_int_equal(store_grow(&other, 10 * PAGE, PAGE), -ENOSPC);
+	assert_int_equal(store_grow(&other, 0, 2 * PAGE, 0), 0);
+	assert_int_equal(store_grow(&other, 10 * PAGE, PAGE, 0), -ENOSPC);
 	store_close(&other);
 }
 
@@ -435,7 +461,7 @@ static void test_review(void **state)
 {
 	(void)state;
 	write_bytes(0, 2 * PAGE, 1);
-	assert_int_equal(store_grow(&store, PAGE, 10 * PAGE), 0);
+	assert_int_equal(store_grow(&store, PAGE, 10 * PAGE, 0), 0);
 	memset(store.bytes + PAGE, 2, 3 * PAGE);
 	store_review(&store, PAGE + 5, 10 * PAGE - 5);
 	assert_int_equal(store.used, 4 * PAGE);
@@ -462,7 +488,7 @@ static void test_file_store(void **state)
 	assert_int_equal(status.st_mode & 07777, 0600);
 	/* Nobody finds it before it is noted. */
 	assert_int_equal(status.st_nlink, 0);
-	assert_int_equal(store_grow(&kept, 0, 3 * PAGE), 0);
+	assert_int_equal(store_grow(&kept, 0, 3 * PAGE, 0), 0);
 	memset(kept.bytes, 1, 3 * PAGE);
 	assert_int_equal(store_clear(&kept, 100, 2 * PAGE), 0);
 	assert_int_equal(kept.used, 2 * PAGE);
@@ -639,7 +665,7 @@ static void model_write(uint64_t offset, uint64_t length)
 		model.there[i / PAGE] = 1;
 		model.bytes[i] = (uint8_t)(1 + random_number(255));
 	}
-	assert_int_equal(store_grow(&store, offset, length), 0);
+	assert_int_equal(store_grow(&store, offset, length, 0), 0);
 	memcpy(store.bytes + offset, model.bytes + offset, length);
 }
 
@@ -710,6 +736,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_empty, start, stop),
 		cmocka_unit_test_setup_teardown(test_seal, start, stop),
 		cmocka_unit_test_setup_teardown(test_grow, start, stop),
+		cmocka_unit_test_setup_teardown(test_grow_allocates, start,
+						stop),
 		cmocka_unit_test_setup_teardown(test_runs, start, stop),
 		cmocka_unit_test_setup_teardown(test_write_takes_memory, start,
 						stop),

@@ -4,7 +4,7 @@
 #
 # needs: binaries fio
 # needs: cpus 4
-# time: 400
+# time: 500
 . /t/lib.sh
 
 # fio-verify-long asks for more rounds.
@@ -169,6 +169,21 @@ block_size()
 	remove_disk
 }
 
+# modes: the other ways to move data; what went before had the default one.
+modes()
+{
+	for mode in user-copy copy; do
+		disk "size=64M queues=2 mode=$mode"
+		verify --bs=4k --size=4M --iodepth=32
+		verify --bssplit=$MIXED --size=32M --iodepth=128 \
+			--verify_backlog=32 --ioengine=io_uring
+		remove_disk
+		disk "size=16M queues=2 block-size=512 max-io=4K mode=$mode"
+		verify --bssplit=512/50:1k/20:1536/10:5k/20 --size=2M --iodepth=32
+		remove_disk
+	done
+}
+
 start_ublkd
 for queues in 1 4; do
 	disk "size=64M queues=$queues"
@@ -179,3 +194,4 @@ done
 clamped
 request_sizes
 block_size
+modes

@@ -6,7 +6,7 @@
 # needs: modules ext4
 # needs: files tests/vm/lib-kill.sh:/t/lib-kill.sh
 # needs: memory 1536
-# time: 240
+# time: 420
 . /t/lib.sh
 # shellcheck source=tests/vm/lib-kill.sh
 . /t/lib-kill.sh
@@ -15,7 +15,7 @@ requires fio mkfs.ext4
 
 # recover-long asks for more.
 : "${KILLS_FIO:=5}" "${KILLS_TAGS:=3}" "${KILLS_MOUNTED:=4}" "${KILLS_NULL:=2}"
-: "${KILLS_LAYERS:=2}"
+: "${KILLS_LAYERS:=2}" "${KILLS_MODE:=2}"
 : >/tmp/t/kills
 
 # kill_server DISK [-s COUNT]: returns when the next one is there. One that lived
@@ -46,6 +46,7 @@ disk_ends()
 	load_ends
 	expect_ok "list"
 	[ "$(field state)" = live ] || fail "$REPLY"
+	[ "$(field mode)" = "$had" ] || fail "it had mode=$had: $REPLY"
 	expect_ok "del id=0"
 }
 
@@ -54,6 +55,8 @@ under_fio()
 {
 	echo "- $1: $2 kills"
 	expect_ok "$1"
+	expect_ok "list"
+	had=$(field mode)
 	kills=$2
 	shift 2
 	load ublkb0 --bsrange=4k-64k "$@"
@@ -67,6 +70,7 @@ all_in_flight()
 {
 	echo "- every tag in flight: $KILLS_TAGS kills"
 	expect_ok "add ram size=16M queues=1 depth=16"
+	had=need-get-data
 	dd if=/dev/urandom of=/tmp/t/data bs=1M count=16 2>/dev/null
 	dd if=/tmp/t/data of=/dev/ublkb0 bs=1M oflag=direct 2>/dev/null
 	load ublkb0 --rw=randread --bs=4k
@@ -123,6 +127,10 @@ verify="--rw=randwrite --verify=crc32c --verify_backlog=512 --size=96M"
 start_ublkd
 # shellcheck disable=SC2086 # the words
 under_fio "add ram size=96M queues=2" "$KILLS_FIO" $verify
+for mode in user-copy copy; do
+	# shellcheck disable=SC2086
+	under_fio "add ram size=96M queues=2 mode=$mode" "$KILLS_MODE" $verify
+done
 under_fio "add null size=1G" "$KILLS_NULL" --rw=randrw
 # Faults where nobody is hit, and requests that wait in the server.
 # shellcheck disable=SC2086

@@ -4,7 +4,7 @@
 #
 # needs: binaries blkdiscard fallocate
 # needs: memory 2048
-# time: 240
+# time: 300
 . /t/lib.sh
 
 # busybox prefers its own, which know less.
@@ -40,7 +40,7 @@ own()
 # and the kernel's own caches hold for a moment.
 read_holes()
 {
-	expect_ok "add ram size=1G"
+	expect_ok "add ram size=1G mode=$1"
 	dd if=$DISK of=/dev/null bs=1M count=4 iflag=direct 2>/dev/null
 	settle
 	shmem=$(shmem) own=$(own)
@@ -53,7 +53,7 @@ read_holes()
 	taken=0
 	wait_for 5 'settle; taken=$((available - $(mem_available)))
 		[ "$taken" -lt 1024 ]' || fail "MemAvailable fell by $taken KiB"
-	echo "reading a sparse GiB: Shmem +$shmem KiB, PSS +$own KiB," \
+	echo "$1: reading a sparse GiB: Shmem +$shmem KiB, PSS +$own KiB," \
 		"MemAvailable by $taken KiB less, used=$(used)"
 	[ $shmem -lt 1024 ] || fail "Shmem rose by $shmem KiB"
 	[ $own -lt 1024 ] || fail "the processes grew by $own KiB"
@@ -129,7 +129,7 @@ neighbours()
 }
 
 start_ublkd
-read_holes
+for mode in need-get-data user-copy copy; do read_holes "$mode"; done
 
 dd if=/dev/urandom of=$MODEL bs=1M count=64 2>/dev/null
 zeroes=$(head -c 67108864 /dev/zero | md5sum)
@@ -140,8 +140,10 @@ gives_back $BLKDISCARD -z
 rm $MODEL
 expect_ok "del id=0"
 
-expect_ok "add ram size=1M"
-neighbours $BLKDISCARD
-neighbours $BLKDISCARD -z
-neighbours $FALLOCATE -p
-expect_ok "del id=0"
+for mode in need-get-data user-copy copy; do
+	expect_ok "add ram size=1M mode=$mode"
+	neighbours $BLKDISCARD
+	neighbours $BLKDISCARD -z
+	neighbours $FALLOCATE -p
+	expect_ok "del id=0"
+done

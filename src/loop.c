@@ -1,0 +1,460 @@
+/*
+ * How the server sleeps.
+ *
+ * With libev alone a request at depth 1 costs four system calls: wait for the
+ * eventfd, read it, submit, wait. So while requests come quickly the thread
+ * sleeps inside the busiest queue's ring, the hot one: a single call submits all
+ * commits and waits for the next requests. Its eventfd is off meanwhile. A poll of
+ * libev's own epoll descriptor lies in that ring, so that anything else (another
+ * queue, a client, a timer) ends the wait, and libev gets a turn. The poll is
+ * one-shot and armed again before each sleep: arming looks at what is there, so
+ * nothing is missed; a multishot poll of an epoll descriptor behaves like an edge.
+ *
+ * A task that sleeps in a ring counts as waiting for I/O. Where the kernel
+ * cannot be told otherwise (before 6.15), the thread leaves the ring after 2 ms
+ * with little to do; elsewhere it stays, which is cheaper than libev at any rate.
+ */
+#include "loop.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/timerfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "log.h"
+
+#define WINDOW	     0.002 /* s in which requests must come quickly: */
+#define WINDOW_WAKES 2
+#define WINDOW_TAKEN 8
+#define TICK_MS	     2	/* between looks whether they still do ... */
+#define TICK_TAKEN   6	/* ... with at least so many of them */
+#define STREAK	     4	/* wakes in a row by one ring: it is the one */
+#define BALANCE	     32 /* wakes after which the hot ring's share is looked at */
+#define LIBEV_TURNS  8	/* of libev, before rings get theirs */
+
+struct loop {
+	struct ev_loop *ev;
+	int epoll_fd; /* libev's, or -1: never sleep in a ring */
+	struct loop_ring *hot, *next_hot;
+	int libev_due;	 /* it must have a turn before we sleep */
+	int libev_found; /* its last turn had something to do */
+	int broken;
+
+	/* Who wakes us. */
+	struct loop_ring *streak_ring;
+	unsigned streak, own, foreign;
+	unsigned tick_taken;
+
+	int timer_fd;
+	double armed; /* what timer_fd is set to, 0: nothing */
+	struct loop_timer *timers;
+	ev_io timer_watcher;
+	ev_prepare prepare;
+	ev_check check;
+};
+
+static struct loop *loop_of(struct ev_loop *ev)
+{
+	return ev_userdata(ev);
+}
+
+/* ---- timers ---- */
+
+double loop_now(void)
+{
+	struct timespec time;
+
+	clock_gettime(CLOCK_MONOTONIC, &time);
+	return (double)time.tv_sec + (double)time.tv_nsec / 1e9;
+}
+
+/* Let the descriptor tell of the first timer, if that has changed. */
+static void arm_timer(struct loop *loop)
+{
+	double due = loop->timers ? loop->timers->due : 0;
+	struct itimerspec spec;
+
+	if (due == loop->armed)
+		return;
+	memset(&spec, 0, sizeof(spec));
+	spec.it_value.tv_sec = (time_t)due;
+	spec.it_value.tv_nsec = (long)((due - floor(due)) * 1e9);
+	timerfd_settime(loop->timer_fd, TFD_TIMER_ABSTIME, &spec, NULL);
+	loop->armed = due;
+}
+
+void loop_timer_init(struct loop_timer *timer,
+		     void (*fire)(struct loop_timer *timer), void *data)
+{
+	memset(timer, 0, sizeof(*timer));
+	timer->fire = fire;
+	timer->data = data;
+}
+
+int loop_timer_is_active(const struct loop_timer *timer)
+{
+	return timer->link != NULL;
+}
+
+void loop_timer_stop(struct ev_loop *ev, struct loop_timer *timer)
+{
+	(void)ev;
+	if (!timer->link)
+		return;
+	*timer->link = timer->next;
+	if (timer->next)
+		timer->next->link = timer->link;
+	timer->link = NULL;
+}
+
+void loop_timer_start(struct ev_loop *ev, struct loop_timer *timer,
+		      double after)
+{
+	struct loop_timer **at = &loop_of(ev)->timers;
+
+	loop_timer_stop(ev, timer);
+	timer->due = loop_now() + (after > 0 ? after : 0);
+	while (*at && (*at)->due <= timer->due)
+		at = &(*at)->next;
+	timer->next = *at;
+	timer->link = at;
+	if (timer->next)
+		timer->next->link = &timer->next;
+	*at = timer;
+}
+
+/* Those that are due now; what they start waits for the next turn. */
+static void on_timers(struct ev_loop *ev, ev_io *watcher, int events)
+{
+	struct loop *loop = loop_of(ev);
+	double now = loop_now();
+	uint64_t count;
+
+	(void)events;
+	if (read(watcher->fd, &count, sizeof(count)) < 0)
+		return; /* stopped or moved meanwhile */
+	loop->armed = 0;
+	while (loop->timers && loop->timers->due <= now) {
+		struct loop_timer *timer = loop->timers;
+
+		loop_timer_stop(ev, timer);
+		timer->fire(timer);
+	}
+}
+
+/* ---- libev's turns ---- */
+
+static void on_prepare(struct ev_loop *ev, ev_prepare *watcher, int events)
+{
+	(void)watcher;
+	(void)events;
+	arm_timer(loop_of(ev));
+}
+
+/* The first of what is pending, by its priority. */
+static void on_check(struct ev_loop *ev, ev_check *watcher, int events)
+{
+	(void)watcher;
+	(void)events;
+	if (ev_pending_count(ev))
+		loop_of(ev)->libev_found = 1;
+}
+
+/*
+ * Until it has found nothing to do: libev looks at watchers that a callback has
+ * started in its next turn only.
+ */
+static void run_libev(struct loop *loop)
+{
+	int turns = LIBEV_TURNS;
+
+	do {
+		loop->libev_found = 0;
+		ev_run(loop->ev, EVRUN_NOWAIT);
+	} while (loop->libev_found && --turns && !loop->broken);
+	loop->libev_due = loop->libev_found;
+}
+
+void loop_poke(struct ev_loop *ev)
+{
+	loop_of(ev)->libev_due = 1;
+}
+
+/* ---- the hot ring ---- */
+
+static void on_poll(struct ring_op *op, int32_t result)
+{
+	struct loop_ring *ring =
+		(struct loop_ring *)((char *)op -
+				     offsetof(struct loop_ring, poll));
+
+	ring->is_polling = 0;
+	if (result != -ECANCELED)
+		loop_poke(ring->ev);
+}
+
+static void on_tick(struct ring_op *op, int32_t result)
+{
+	struct loop_ring *ring =
+		(struct loop_ring *)((char *)op -
+				     offsetof(struct loop_ring, tick));
+
+	(void)result;
+	ring->is_ticking = 0;
+}
+
+static void on_cancel(struct ring_op *op, int32_t result)
+{
+	(void)op;
+	(void)result;
+}
+
+static void heat(struct loop *loop, struct loop_ring *ring)
+{
+	ring_signal(ring->ring, 0);
+	ring_register_self(ring->ring);
+	loop->hot = ring;
+	loop->own = loop->foreign = 0;
+	loop->tick_taken = TICK_TAKEN;
+	/* What libev has not looked at since the last callback. */
+	loop->libev_due = 1;
+}
+
+/* What completes from here on is signalled; what has completed must be seen. */
+static void cool(struct loop *loop)
+{
+	struct loop_ring *ring = loop->hot;
+
+	loop->hot = NULL;
+	if (ring->is_polling)
+		ring_put_cancel(ring->ring, (uintptr_t)&ring->poll,
+				(uintptr_t)&ring->cancel);
+	if (ring->is_ticking)
+		ring_put_cancel(ring->ring, (uintptr_t)&ring->tick,
+				(uintptr_t)&ring->cancel);
+	ring_signal(ring->ring, 1);
+	/* Without it a wakeup is lost within seconds. */
+	atomic_thread_fence(memory_order_seq_cst);
+	if (ring_submit(ring->ring) < 0 || ring_has_events(ring->ring))
+		ring_raise_event(ring->ring);
+	ring_unregister_self(ring->ring);
+}
+
+static void arm_ring(struct loop *loop, struct loop_ring *ring)
+{
+	if (!ring->is_polling && ring_put_poll(ring->ring, loop->epoll_fd,
+					       (uintptr_t)&ring->poll) == 0)
+		ring->is_polling = 1;
+	if (!ring->is_ticking && !ring_can_stay(ring->ring) &&
+	    ring_put_timeout(ring->ring, TICK_MS, (uintptr_t)&ring->tick) == 0)
+		ring->is_ticking = 1;
+}
+
+/* Whether the hot ring is still the right one to sleep in. */
+static void judge(struct loop *loop)
+{
+	struct loop_ring *hot = loop->hot;
+
+	if (hot->taken) {
+		loop->own++;
+		loop->tick_taken += hot->taken;
+		loop->streak_ring = hot;
+		loop->streak = 0;
+	}
+	if (loop->own + loop->foreign >= BALANCE) {
+		if (loop->foreign > loop->own && loop->next_hot == hot)
+			loop->next_hot = NULL;
+		loop->own = loop->foreign = 0;
+	}
+	if (hot->is_ticking || ring_can_stay(hot->ring))
+		return;
+	if (loop->tick_taken < TICK_TAKEN && loop->next_hot == hot)
+		loop->next_hot = NULL;
+	loop->tick_taken = 0;
+}
+
+/* Sleep in the hot ring, then serve it and whatever else there is. */
+static void run_hot(struct loop *loop)
+{
+	struct loop_ring *hot = loop->hot;
+
+	arm_timer(loop);
+	if (loop->libev_due) {
+		ring_submit(hot->ring);
+	} else {
+		arm_ring(loop, hot);
+		ring_sleep(hot->ring);
+	}
+	if (hot->turn(hot) == 0)
+		judge(loop);
+	if (loop->libev_due)
+		run_libev(loop);
+}
+
+/* ---- rings through libev ---- */
+
+/* A ring has woken us by its eventfd: should we rather sleep in it? */
+static void consider(struct loop *loop, struct loop_ring *ring)
+{
+	double now = ev_now(loop->ev);
+
+	if (loop->epoll_fd < 0 || !ring->taken)
+		return;
+	loop->foreign += loop->hot != NULL;
+	loop->streak = loop->streak_ring == ring ? loop->streak + 1 : 1;
+	loop->streak_ring = ring;
+	if (now - ring->window > WINDOW || now < ring->window) {
+		ring->window = now;
+		ring->window_wakes = ring->window_taken = 0;
+	}
+	ring->window_wakes++;
+	ring->window_taken += ring->taken;
+	if ((loop->streak >= STREAK && ring_can_stay(ring->ring)) ||
+	    (!loop->hot && ring->window_wakes >= WINDOW_WAKES &&
+	     ring->window_taken >= WINDOW_TAKEN) ||
+	    (loop->hot && loop->streak >= STREAK))
+		loop->next_hot = ring;
+	if (loop->next_hot != loop->hot)
+		ev_break(loop->ev, EVBREAK_ONE);
+}
+
+static void on_ring(struct ev_loop *ev, ev_io *watcher, int events)
+{
+	struct loop_ring *ring = watcher->data;
+
+	(void)events;
+	/* Cleared first: what completes from here on makes it readable again. */
+	ring_clear_event(ring->ring);
+	if (ring->turn(ring) < 0)
+		return;
+	if (ring_submit(ring->ring) < 0 || ring->more)
+		ring_raise_event(ring->ring);
+	consider(loop_of(ev), ring);
+}
+
+void loop_ring_open(struct ev_loop *ev, struct loop_ring *ring)
+{
+	ring->ev = ev;
+	ring->poll.done = on_poll;
+	ring->tick.done = on_tick;
+	ring->cancel.done = on_cancel;
+	ev_io_init(&ring->watcher, on_ring, ring_event_fd(ring->ring), EV_READ);
+	ring->watcher.data = ring;
+	ev_io_start(ev, &ring->watcher);
+	loop_poke(ev);
+}
+
+void loop_ring_close(struct loop_ring *ring)
+{
+	struct loop *loop;
+
+	if (!ring->ev)
+		return;
+	loop = loop_of(ring->ev);
+	ev_io_stop(ring->ev, &ring->watcher);
+	if (loop->hot == ring) {
+		loop->hot = NULL;
+		ring_unregister_self(ring->ring);
+	}
+	if (loop->next_hot == ring)
+		loop->next_hot = NULL;
+	if (loop->streak_ring == ring)
+		loop->streak_ring = NULL;
+	loop_poke(ring->ev);
+	ring->ev = NULL;
+}
+
+/* ---- the loop ---- */
+
+/* Also ends libev's own run, for those who call that. */
+void loop_break(struct ev_loop *ev)
+{
+	loop_of(ev)->broken = 1;
+	ev_break(ev, EVBREAK_ALL);
+}
+
+void loop_run(struct ev_loop *ev)
+{
+	struct loop *loop = loop_of(ev);
+
+	while (!loop->broken) {
+		if (loop->hot != loop->next_hot) {
+			if (loop->hot)
+				cool(loop);
+			if (loop->next_hot)
+				heat(loop, loop->next_hot);
+		}
+		if (loop->hot)
+			run_hot(loop);
+		else
+			ev_run(ev, 0);
+	}
+}
+
+/* Whether fd is an epoll descriptor: others answer EINVAL. */
+static int is_epoll(int fd, int other)
+{
+	return epoll_ctl(fd, EPOLL_CTL_DEL, other, NULL) < 0 && errno == ENOENT;
+}
+
+/*
+ * libev does not tell its epoll descriptor: it is the lowest that was free
+ * before.
+ */
+static int open_ev(struct loop *loop)
+{
+	int lowest = dup(loop->timer_fd);
+
+	if (lowest < 0)
+		return -1;
+	close(lowest);
+	loop->ev = ev_loop_new(EVBACKEND_EPOLL | EVFLAG_NOENV);
+	if (!loop->ev)
+		return -1;
+	loop->epoll_fd = is_epoll(lowest, loop->timer_fd) ? lowest : -1;
+	if (loop->epoll_fd < 0)
+		log_warning("libev's epoll descriptor is not found: the "
+			    "server sleeps in libev only");
+	return 0;
+}
+
+struct ev_loop *loop_new(unsigned flags)
+{
+	struct loop *loop = calloc(1, sizeof(*loop));
+
+	if (!loop)
+		return NULL;
+	loop->timer_fd =
+		timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+	if (loop->timer_fd < 0 || open_ev(loop) < 0) {
+		if (loop->timer_fd >= 0)
+			close(loop->timer_fd);
+		free(loop);
+		return NULL;
+	}
+	if (flags & LOOP_PLAIN)
+		loop->epoll_fd = -1;
+	ev_set_userdata(loop->ev, loop);
+	ev_io_init(&loop->timer_watcher, on_timers, loop->timer_fd, EV_READ);
+	ev_io_start(loop->ev, &loop->timer_watcher);
+	ev_prepare_init(&loop->prepare, on_prepare);
+	ev_prepare_start(loop->ev, &loop->prepare);
+	ev_check_init(&loop->check, on_check);
+	ev_set_priority(&loop->check, EV_MAXPRI);
+	ev_check_start(loop->ev, &loop->check);
+	return loop->ev;
+}
+
+void loop_free(struct ev_loop *ev)
+{
+	struct loop *loop = loop_of(ev);
+
+	ev_loop_destroy(ev);
+	close(loop->timer_fd);
+	free(loop);
+}

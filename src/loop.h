@@ -1,0 +1,88 @@
+/*
+ * The server's loop: libev's, with timers that are a descriptor, and rings that
+ * the thread can sleep in while they are busy (see loop.c).
+ *
+ * All functions take the libev loop that loop_new() made.
+ */
+#ifndef UBLKD_LOOP_H
+#define UBLKD_LOOP_H
+
+#include <ev.h>
+
+#include "ring.h"
+
+/* Never sleep in a ring: plain libev. */
+#define LOOP_PLAIN 1u
+
+/* Returns a new loop, or NULL without memory or descriptors. */
+struct ev_loop *loop_new(unsigned flags);
+
+/* Free it. Its rings are closed and its timers stopped by their owners. */
+void loop_free(struct ev_loop *ev);
+
+/* Run until loop_break(). */
+void loop_run(struct ev_loop *ev);
+void loop_break(struct ev_loop *ev);
+
+/* Seconds, of the monotonic clock, which nobody can set. */
+double loop_now(void);
+
+/* ---- timers: in place of libev's, for which a ring could not be left ---- */
+
+struct loop_timer {
+	void (*fire)(struct loop_timer *timer);
+	void *data;
+	/* The loop's: a list in the order of what is due. */
+	struct loop_timer *next, **link;
+	double due;
+};
+
+void loop_timer_init(struct loop_timer *timer,
+		     void (*fire)(struct loop_timer *timer), void *data);
+
+/* Fire once in so many seconds, whatever it was set to before. */
+void loop_timer_start(struct ev_loop *ev, struct loop_timer *timer,
+		      double after);
+void loop_timer_stop(struct ev_loop *ev, struct loop_timer *timer);
+int loop_timer_is_active(const struct loop_timer *timer);
+
+/* ---- rings ---- */
+
+/* One ring, and what is done when it has completions. */
+struct loop_ring {
+	struct ring *ring;
+	/*
+	 * Take some completions: fills `taken` with how many requests came,
+	 * and `more` if there may be others. What it puts into the ring is submitted afterwards. Returns 0,
+	 * or -1 if it may have closed the ring.
+	 */
+	int (*turn)(struct loop_ring *ring);
+	void *data;
+	unsigned taken;
+	int more;
+
+	/* The loop's. */
+	struct ev_loop *ev;
+	ev_io watcher;
+	struct ring_op poll, tick, cancel;
+	int is_polling, is_ticking;
+	double window; /* when it began, s ... */
+	unsigned window_wakes, window_taken;
+};
+
+/*
+ * Serve a ring from now on. `ring`, `turn` and `data` are set, the rest is
+ * zero.
+ */
+void loop_ring_open(struct ev_loop *ev, struct loop_ring *ring);
+
+/* Serve it no more; before the ring is destroyed. Harmless if not open. */
+void loop_ring_close(struct loop_ring *ring);
+
+/*
+ * A turn of a ring has started or stopped watchers of libev: let it see them
+ * before the thread sleeps.
+ */
+void loop_poke(struct ev_loop *ev);
+
+#endif
