@@ -159,11 +159,11 @@ start_ublkd_as()
 	*" ram "*" size="*) ;;
 	*" ram "*) expanded="$expanded size=$size" ;;
 	esac
-	add_to_ublkd "$expanded"
 	{
 		echo $keeper
 		children $keeper
 	} >"$here/pids"
+	add_to_ublkd "$expanded"
 }
 
 # add_to_ublkd ARGUMENTS: $devices of them
@@ -289,8 +289,8 @@ prepare()
 {
 	here=/tmp/t/s.$1
 	while read -r disk; do
-		queue=/sys/block/$disk/queue
-		echo none >"$queue/scheduler" 2>/dev/null || true
+		scheduler=/sys/block/$disk/queue/scheduler
+		[ ! -e "$scheduler" ] || echo none >"$scheduler"
 		case " $(cat "$here/name") " in
 		*' ram '* | *' brd '* | *' nbd '*)
 			dd if=/dev/zero of="/dev/$disk" bs=1M count="${size%M}" \
