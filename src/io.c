@@ -23,14 +23,6 @@
 /* Freeing pages takes the one thread's time; bytes. */
 #define TRIM_MAX (8u << 20)
 
-/* Where the data of a write is, in need-get-data. */
-enum {
-	DATA_NONE,    /* nothing to be taken, or it has been */
-	DATA_WAITS,   /* with the driver */
-	DATA_ASKED,   /* on its way to where the target wants it */
-	DATA_DROPPED, /* the same, and the request is done already */
-};
-
 /*
  * A private mapping that is only ever read: every page of it is the kernel's
  * zero page, so that it takes no memory whatever its size.
@@ -175,7 +167,7 @@ static void submit_late(struct io_port *port)
 
 static void begin_need_get_data(struct io *io)
 {
-	io->data = io->op == IO_WRITE ? DATA_WAITS : DATA_NONE;
+	io->data = io->op == IO_WRITE ? IO_DATA_WAITS : IO_DATA_HERE;
 	/* A READ has an address also when it fails, or the driver refuses. */
 	io->address = io->op == IO_READ ? zeroes : NULL;
 }
@@ -188,12 +180,12 @@ static int ask_for_data(struct io *io, void *to)
 {
 	int error;
 
-	if (io->data == DATA_NONE)
+	if (io->data == IO_DATA_HERE)
 		return 0;
 	error = put_command(io, UBLK_IO_NEED_GET_DATA, 0, to);
 	if (error)
 		return error;
-	io->data = DATA_ASKED;
+	io->data = IO_DATA_ASKED;
 	submit_late(io->port);
 	return IO_LATER;
 }
@@ -206,10 +198,10 @@ static void drop_data(struct io *io, int error)
 {
 	io->error = error;
 	io->port->holds = 1;
-	if (io->data == DATA_WAITS && ask_for_data(io, sink) < 0)
+	if (io->data == IO_DATA_WAITS && ask_for_data(io, sink) < 0)
 		log_error("the data of tag %u of queue %u cannot be taken",
 			  io->tag, io->port->queue_id);
-	io->data = DATA_DROPPED;
+	io->data = IO_DATA_DROPPED;
 }
 
 /*
@@ -380,16 +372,11 @@ unsigned io_trim(struct io_port *port)
 
 /* ---- any mode ---- */
 
-void io_begin(struct io *io)
+void io_begin_data(struct io *io)
 {
-	struct io_port *port = io->port;
-
-	io->owned = 1;
-	port->owned++;
-	port->active = 1;
-	if (port->mode == IO_NEED_GET_DATA)
+	if (io->port->mode == IO_NEED_GET_DATA)
 		begin_need_get_data(io);
-	else if (port->mode == IO_COPY)
+	else
 		begin_copy(io);
 }
 
@@ -424,25 +411,20 @@ static void commit(struct io *io, int error)
 
 void io_done(struct io *io, int error)
 {
-	if (!io->owned || io->data == DATA_DROPPED)
-		log_error("tag %u of queue %u was completed twice", io->tag,
-			  io->port->queue_id);
-	else if (io->data != DATA_NONE)
+	if (io->owned && io->data == IO_DATA_HERE)
+		commit(io, error);
+	else if (io->owned && io->data != IO_DATA_DROPPED)
 		drop_data(io, error);
 	else
-		commit(io, error);
-}
-
-int io_waits(const struct io *io)
-{
-	return io->data >= DATA_ASKED;
+		log_error("tag %u of queue %u was completed twice", io->tag,
+			  io->port->queue_id);
 }
 
 int io_resume(struct io *io)
 {
-	int is_done = io->data == DATA_DROPPED;
+	int is_done = io->data == IO_DATA_DROPPED;
 
-	io->data = DATA_NONE;
+	io->data = IO_DATA_HERE;
 	if (is_done)
 		commit(io, io->error);
 	return !is_done;
@@ -450,7 +432,7 @@ int io_resume(struct io *io)
 
 void io_forget(struct io *io)
 {
-	io->data = DATA_NONE;
+	io->data = IO_DATA_HERE;
 	io->owned = 0;
 	io->port->owned--;
 }

@@ -32,6 +32,14 @@ enum io_mode {
 	IO_MODES,
 };
 
+/* Where the data of a write is, in need-get-data. */
+enum io_data {
+	IO_DATA_HERE,	 /* nothing to be taken, or it has been */
+	IO_DATA_WAITS,	 /* with the driver */
+	IO_DATA_ASKED,	 /* on its way to where the target wants it */
+	IO_DATA_DROPPED, /* the same, and the request is done already */
+};
+
 /* What the requests of one queue share. */
 struct io_port {
 	struct ring *ring; /* its fixed file 0 is the char device */
@@ -63,7 +71,7 @@ struct io {
 	uint8_t op;
 	uint8_t flags;
 	uint8_t owned; /* ours: delivered and not yet done */
-	uint8_t data;  /* need-get-data: where a write's data is */
+	uint8_t data;  /* enum io_data */
 	union {
 		uint32_t dirty; /* copy: bytes of the buffer not known zero */
 		int32_t error;	/* need-get-data: to be committed, later */
@@ -91,11 +99,26 @@ void io_close(struct io_port *port);
  */
 int io_fetch(struct io *io);
 
+/* What io_begin() does in the modes that know where data lies. */
+void io_begin_data(struct io *io);
+
 /* The driver delivered a request, and it is filled in: it is ours now. */
-void io_begin(struct io *io);
+static inline void io_begin(struct io *io)
+{
+	struct io_port *port = io->port;
+
+	io->owned = 1;
+	port->owned++;
+	port->active = 1;
+	if (port->mode != IO_USER_COPY)
+		io_begin_data(io);
+}
 
 /* Its data has been asked for, and the next event of its tag tells of that. */
-int io_waits(const struct io *io);
+static inline int io_waits(const struct io *io)
+{
+	return io->data >= IO_DATA_ASKED;
+}
 
 /*
  * The data that it waited for is there. Returns 1 if the target is to have the

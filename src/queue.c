@@ -76,10 +76,8 @@ static void on_trim(struct loop_timer *timer)
 /* ---- requests ---- */
 
 static void fill(struct queue *queue, struct io *io,
-		 const struct ublk_io_desc *from)
+		 const struct ublk_io_desc *from, int op)
 {
-	int op = op_of(from->op_flags);
-
 	io->offset = from->start_sector * SECTOR;
 	io->length = from->nr_sectors * SECTOR;
 	queue->turn_bytes += io->length;
@@ -96,10 +94,11 @@ static void dispatch(struct queue *queue, uint16_t tag)
 {
 	const struct ublk_io_desc *from = &queue->descriptors[tag];
 	struct io *io = &queue->ios[tag];
+	int op = op_of(from->op_flags);
 
-	fill(queue, io, from);
+	fill(queue, io, from, op);
 	io_begin(io);
-	if (op_of(from->op_flags) < 0)
+	if (op < 0)
 		io_done(io, -EOPNOTSUPP);
 	else
 		target_submit(queue->target, io);

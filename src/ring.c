@@ -126,11 +126,32 @@ static struct io_uring_sqe *next_sqe(struct ring *ring)
 	return sqe;
 }
 
+/* The hot path: a queue's commands. Everything of the SQE is set, and in order. */
+static int put_short(struct ring *ring, uint32_t op, const void *command,
+		     uint64_t data)
+{
+	struct io_uring_sqe *sqe = io_uring_get_sqe(&ring->uring);
+
+	if (!sqe)
+		sqe = next_sqe(ring);
+	if (!sqe)
+		return -EBUSY;
+	*sqe = (struct io_uring_sqe){ .opcode = IORING_OP_URING_CMD,
+				      .flags = IOSQE_FIXED_FILE,
+				      .cmd_op = op,
+				      .user_data = data };
+	memcpy(sqe->cmd, command, 16);
+	return 0;
+}
+
 int ring_put_command(struct ring *ring, int fd, uint32_t op,
 		     const void *command, size_t size, uint64_t data)
 {
-	struct io_uring_sqe *sqe = next_sqe(ring);
+	struct io_uring_sqe *sqe;
 
+	if (fd < 0 && size == 16 && ring->sqe_size == 64)
+		return put_short(ring, op, command, data);
+	sqe = next_sqe(ring);
 	if (!sqe)
 		return -EBUSY;
 	sqe->opcode = IORING_OP_URING_CMD;

@@ -283,14 +283,15 @@ start_nbd()
 	in_kernel nbd0
 }
 
-# prepare NUMBER: no scheduler, as a server of small latency would be run; what
-# holds data has all of its blocks.
+# prepare NUMBER: the scheduler is the kernel's choice, or SCHEDULER; what holds
+# data has all of its blocks.
 prepare()
 {
 	here=/tmp/t/s.$1
 	while read -r disk; do
 		scheduler=/sys/block/$disk/queue/scheduler
-		[ ! -e "$scheduler" ] || echo none >"$scheduler"
+		[ -z "${SCHEDULER:-}" ] || [ ! -e "$scheduler" ] ||
+			echo "$SCHEDULER" >"$scheduler"
 		case " $(cat "$here/name") " in
 		*' ram '* | *' brd '* | *' nbd '*)
 			dd if=/dev/zero of="/dev/$disk" bs=1M count="${size%M}" \
@@ -410,7 +411,6 @@ write_job()
 	shares=$((count * $(wc -l <"$here/disks")))
 	cat <<-EOF2
 		[global]
-		thread
 		ioengine=io_uring
 		direct=1
 		norandommap
