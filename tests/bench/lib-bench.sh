@@ -156,7 +156,7 @@ start_ublkd_as()
 	echo $keeper >"$here/keeper"
 	expand "$@"
 	case " $expanded " in
-	*" ram "*" size="*) ;;
+	*" ram "*"size="*) ;;
 	*" ram "*) expanded="$expanded size=$size" ;;
 	esac
 	{
