@@ -782,7 +782,6 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_empty, start, stop),
 		cmocka_unit_test_setup_teardown(test_seal, start, stop),
 		cmocka_unit_test_setup_teardown(test_grow, start, stop),
-		cmocka_unit_test_setup_teardown(test_window, start, stop),
 		cmocka_unit_test_setup_teardown(test_grow_allocates, start,
 						stop),
 		cmocka_unit_test_setup_teardown(test_runs, start, stop),
