@@ -14,8 +14,6 @@
 
 #define WORD_BITS 64
 
-uint64_t store_whole_max = SIZE_MAX > UINT32_MAX ? UINT64_MAX : 512u << 20;
-
 static uint64_t pages_of(uint64_t size)
 {
 	return (size + STORE_PAGE - 1) / STORE_PAGE;
@@ -98,40 +96,20 @@ static int map_store(struct store *store)
 {
 	uint64_t words = pages_of(store->size) / WORD_BITS + 1;
 
-	if (words > SIZE_MAX / 8)
+	if (store->size > SIZE_MAX || words > SIZE_MAX / 8)
 		return -ENOMEM;
-	store->mapped = store->size <= store_whole_max ? (size_t)store->size
-						       : STORE_WINDOW;
 	store->present_length = (size_t)words * 8;
 	store->present =
 		mmap(NULL, store->present_length, PROT_READ | PROT_WRITE,
 		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (store->present == MAP_FAILED)
 		return -ENOMEM;
-	store->bytes = mmap(NULL, store->mapped, PROT_READ | PROT_WRITE,
+	store->bytes = mmap(NULL, (size_t)store->size, PROT_READ | PROT_WRITE,
 			    MAP_SHARED | MAP_NORESERVE, store->fd, 0);
 	if (store->bytes != MAP_FAILED)
 		return 0;
 	munmap(store->present, store->present_length);
 	return -ENOMEM;
-}
-
-uint8_t *store_move(struct store *store, uint64_t offset, uint64_t *length)
-{
-	uint64_t window = offset - offset % STORE_WINDOW;
-	uint64_t room = window + STORE_WINDOW - offset;
-
-	if (window != store->window) {
-		/* In place of the old one: it never lacks an address. */
-		if (mmap(store->bytes, store->mapped, PROT_READ | PROT_WRITE,
-			 MAP_SHARED | MAP_NORESERVE | MAP_FIXED, store->fd,
-			 (off_t)window) == MAP_FAILED)
-			return NULL;
-		store->window = window;
-	}
-	if (*length > room)
-		*length = room;
-	return store->bytes + (offset - window);
 }
 
 /* Takes fd, also on failure. */
@@ -247,7 +225,7 @@ void store_close(struct store *store)
 	if (store->fd < 0)
 		return;
 	munmap(store->present, store->present_length);
-	munmap(store->bytes, store->mapped);
+	munmap(store->bytes, (size_t)store->size);
 	close(store->fd);
 	store->fd = -1;
 }

@@ -1,8 +1,8 @@
 /*
  * A sparse store in memory: the bytes of a RAM disk.
  *
- * A memfd sealed against shrinking, or a file in a tmpfs, mapped whole (or one
- * window of it, where addresses are scarce), and a bitmap that tells which of its pages are there: a hole must never be read
+ * A memfd sealed against shrinking, or a file in a tmpfs, mapped whole, and a
+ * bitmap that tells which of its pages are there: a hole must never be read
  * through the mapping, because that would allocate it. Of a file in a tmpfs only
  * the driver, in user copy, may touch the mapping: what is not there, because the
  * file was cut short or its file system is full, is an errno to it, would be
@@ -17,9 +17,7 @@
 
 struct store {
 	int fd;
-	uint8_t *bytes; /* the mapping: of `mapped` bytes from `window` on */
-	size_t mapped;
-	uint64_t window; /* 0 if it is mapped whole */
+	uint8_t *bytes; /* the mapping */
 	uint64_t size;
 	uint64_t *present;     /* a bit a page */
 	size_t present_length; /* bytes of the bitmap */
@@ -56,36 +54,6 @@ int store_adopt(struct store *store, int fd, uint64_t limit, uint64_t reserve);
  * the file. Returns 0 or a negative errno.
  */
 int store_resume(struct store *store);
-
-/* Whether all of it has an address, the same for as long as it is open. */
-static inline int store_is_whole(const struct store *store)
-{
-	return store->mapped >= store->size;
-}
-
-/* For store_at(): moves the window. */
-uint8_t *store_move(struct store *store, uint64_t offset, uint64_t *length);
-
-/*
- * Where the byte at `offset` is, and up to *length more, which becomes less if
- * not as many can be had at a time. Of a store that is not whole it is valid
- * until the next call. NULL when memory is short.
- */
-static inline uint8_t *store_at(struct store *store, uint64_t offset,
-				uint64_t *length)
-{
-	if (store_is_whole(store))
-		return store->bytes + offset;
-	return store_move(store, offset, length);
-}
-
-/*
- * Stores up to that size are mapped whole: any on 64 bits, 512 MiB on 32. For
- * tests to change.
- */
-extern uint64_t store_whole_max;
-
-#define STORE_WINDOW (64u << 20) /* bytes; of larger ones */
 
 /* Harmless on one that could not be opened, or is closed. */
 void store_close(struct store *store);
