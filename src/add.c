@@ -5,11 +5,13 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "backing.h"
 #include "command.h"
 #include "layer-options.h"
 #include "log.h"
 #include "server.h"
 #include "verbs.h"
+#include "words.h"
 
 enum {
 	ID,
@@ -20,13 +22,16 @@ enum {
 	BLOCK_SIZE,
 	RO,
 	RECOVERY,
+	PARTSCAN,
 	MODE,
-	LAYERS
+	LAYERS,
 };
 
 /* In the order of enum recovery. */
 static const char *const recovery_names[] = { "reissue", "queue", "fail", "no",
 					      NULL };
+
+static const char *const block_size_names[] = { "auto", NULL };
 
 /* "auto", and the others in the order of enum io_mode. */
 enum { MODE_AUTO, MODE_FIRST };
@@ -62,10 +67,12 @@ const struct option verb_add_options[] = {
 		     .help = "largest request, a multiple of 4K" },
 	[BLOCK_SIZE] = { .name = "block-size",
 			 .type = OPTION_SIZE,
-			 .fallback = "512",
+			 .choices = block_size_names,
+			 .fallback = "auto",
 			 .min = 512,
 			 .max = 4096,
-			 .help = "logical block size: 512, 1K, 2K or 4K" },
+			 .help = "logical block size: 512, 1K, 2K or 4K; auto: "
+				 "512, or the least that direct I/O can do" },
 	[RO] = { .name = "ro",
 		 .type = OPTION_FLAG,
 		 .fallback = "no",
@@ -78,6 +85,11 @@ const struct option verb_add_options[] = {
 			       "served by the next one, or fail while new ones "
 			       "wait, or all fail until then, or the device is "
 			       "deleted" },
+	[PARTSCAN] = { .name = "partscan",
+		       .type = OPTION_FLAG,
+		       .fallback = "yes",
+		       .help = "let the kernel look for partitions by itself; "
+			       "no needs the feature no-partscan" },
 	[MODE] = { .name = "mode",
 		   .type = OPTION_CHOICE,
 		   .fallback = "auto",
@@ -152,6 +164,7 @@ static int set_spec(const struct option_value *common, struct device_spec *spec,
 {
 	uint64_t block = common[BLOCK_SIZE].number;
 
+	/* 0 is auto. */
 	if (block & (block - 1))
 		return failure_set(failure, SYMBOL_RANGE, 0, "block-size",
 				   "block-size=%s is not a power of two",
@@ -179,6 +192,7 @@ static int set_spec(const struct option_value *common, struct device_spec *spec,
 	spec->max_io = (uint32_t)common[MAX_IO].number;
 	spec->read_only = common[RO].number != 0;
 	spec->recovery = (enum recovery)common[RECOVERY].number;
+	spec->no_partscan = common[PARTSCAN].number == 0;
 	spec->mode = common[MODE].number == MODE_AUTO
 			     ? IO_MODES
 			     : (enum io_mode)(common[MODE].number - MODE_FIRST);
@@ -236,25 +250,6 @@ int verb_read_layers(const char *words, struct option_value *layers,
 		return -1;
 	memcpy(layers, &values.common[LAYERS], LAYER_OPTIONS * sizeof(*layers));
 	return 0;
-}
-
-char *verb_join_words(const struct syntax_line *line)
-{
-	size_t size = 1, at = 0;
-	char *text;
-	int i;
-
-	for (i = 0; i < line->count; i++)
-		size += syntax_quote(NULL, 0, line->words[i]) + 1;
-	text = malloc(size);
-	if (!text)
-		return NULL;
-	for (i = 0; i < line->count; i++) {
-		if (i)
-			text[at++] = ' ';
-		at += syntax_quote(text + at, size - at, line->words[i]);
-	}
-	return text;
 }
 
 static void print_added(struct request *request, const struct device *device,
@@ -338,6 +333,33 @@ static int is_taken(struct request *request, const struct device_spec *spec)
 	return 0;
 }
 
+/* No device can be added now. Returns 1 if that was answered. */
+static int is_refused(struct request *request)
+{
+	const struct command_host *host = request->host;
+
+	if (host->stopping || host->keeper_gone) {
+		request_refuse(request, SYMBOL_STATE, NULL,
+			       host->stopping
+				       ? "ublkd is stopping"
+				       : "the keeper is gone, so nothing can "
+					 "be changed");
+		return 1;
+	}
+	if (host->devices.count < SERVER_MAX_DEVICES)
+		return 0;
+	request_refuse(request, SYMBOL_LIMIT, NULL,
+		       "there are %u devices already, as many as one ublkd "
+		       "serves",
+		       host->devices.count);
+	return 1;
+}
+
+static int is_own_disk(void *context, uint32_t id)
+{
+	return device_find(context, id) != NULL;
+}
+
 /* Whether the target, with these options, can have its data moved so. */
 static int check_mode(const struct device_spec *spec, struct failure *failure)
 {
@@ -364,6 +386,11 @@ static int open_target(struct command_host *host,
 	const struct option_value *layers = &values->common[LAYERS];
 
 	args->values = values->target;
+	args->read_only = spec->read_only;
+	args->is_own = is_own_disk;
+	args->context = &host->devices;
+	if (!spec->geometry.block_size && !target->picks_block_size)
+		spec->geometry.block_size = 512;
 	spec->target = target->open(args, &spec->geometry, failure);
 	if (!spec->target || check_mode(spec, failure) < 0)
 		goto fail;
@@ -380,17 +407,105 @@ fail:
 	return -1;
 }
 
+/* An add while its file is being opened. */
+struct pending_add {
+	struct request *request;
+	const struct target_ops *target;
+	struct add_values values; /* their texts are the request's */
+	struct device_spec spec;
+	const char *path; /* the request's as well */
+};
+
 static void start_add(struct request *request, const struct target_ops *target,
-		      const struct add_values *values, struct device_spec *spec)
+		      const struct add_values *values, struct device_spec *spec,
+		      struct target_args *args)
 {
-	struct target_args args = { .adopted = 0 };
 	struct failure failure;
 
-	if (open_target(request->host, target, &args, values, spec, &failure) <
+	if (open_target(request->host, target, args, values, spec, &failure) <
 		    0 ||
 	    device_add(&request->host->devices, spec, on_added, request,
 		       &failure) < 0)
 		request_fail(request, &failure);
+}
+
+static void fail_opening(const struct pending_add *add, const char *path,
+			 int error)
+{
+	char who[128];
+
+	snprintf(who, sizeof(who), "%s", strerror(-error));
+	if (error == -EBUSY)
+		backing_who(path, who, sizeof(who));
+	request_refuse(add->request, failure_symbol(error), "path",
+		       "cannot open %.200s: %s", path, who);
+}
+
+/* The world may have changed meanwhile. Returns 1 if it was answered. */
+static int is_too_late(struct request *request, const struct device_spec *spec)
+{
+	if (is_refused(request))
+		return 1;
+	return is_taken(request, spec);
+}
+
+static void on_opened(void *context, const struct opener_result *result)
+{
+	struct pending_add *add = context;
+	struct device_spec *spec = &add->spec;
+	int fds[1] = { result->fd };
+	struct target_args args = { .fds = fds,
+				    .fd_count = 1,
+				    .is_new = result->is_new,
+				    .can_punch = result->can_punch };
+
+	if (result->fd < 0) {
+		fail_opening(add, add->path, result->fd);
+		device_close_spec(spec);
+	} else if (is_too_late(add->request, spec)) {
+		if (result->is_new)
+			unlink(add->path);
+		device_close_spec(spec);
+	} else {
+		start_add(add->request, add->target, &add->values, spec, &args);
+	}
+	if (fds[0] >= 0)
+		close(fds[0]);
+	free(add);
+}
+
+/* Begin to open what the target needs. Takes the spec, also on failure. */
+static int begin_opening(struct request *request,
+			 const struct target_ops *target,
+			 const struct add_values *values,
+			 struct device_spec *spec, struct failure *failure)
+{
+	struct target_args args = { .values = values->target,
+				    .read_only = spec->read_only };
+	struct pending_add *add = calloc(1, sizeof(*add));
+	struct opener_wish wish = { .path = NULL };
+	int error = -ENOMEM;
+
+	if (add && target->opens(&args, &wish, failure) < 0) {
+		free(add);
+		device_close_spec(spec);
+		return -1;
+	}
+	if (add) {
+		add->request = request;
+		add->target = target;
+		add->values = *values;
+		add->spec = *spec;
+		add->path = wish.path;
+		error = opener_open(request->host->devices.loop, &wish,
+				    on_opened, add);
+	}
+	if (!error)
+		return 0;
+	free(add);
+	device_close_spec(spec);
+	return failure_set(failure, failure_symbol(error), error, NULL,
+			   "cannot open anything: %s", strerror(-error));
 }
 
 /* With the daemon's rights any path can be opened: that is for root. */
@@ -417,6 +532,7 @@ int verb_add(struct request *request)
 	const struct target_ops *target;
 	struct add_values values;
 	struct device_spec spec = { .id = DEVICE_ID_ANY };
+	struct target_args args = { .adopted = 0 };
 	struct failure failure;
 
 	target = read_add(&request->line, &values, &spec, &failure);
@@ -425,7 +541,7 @@ int verb_add(struct request *request)
 		request_fail(request, &failure);
 		return 0;
 	}
-	spec.words = verb_join_words(&request->line);
+	spec.words = words_join(&request->line);
 	if (!spec.words)
 		return request_refuse(request, SYMBOL_LIMIT, NULL,
 				      "out of memory");
@@ -433,23 +549,39 @@ int verb_add(struct request *request)
 		free(spec.words);
 		return 0;
 	}
-	if (request->host->devices.count >= SERVER_MAX_DEVICES) {
+	if (is_refused(request))
 		free(spec.words);
-		return request_refuse(request, SYMBOL_LIMIT, NULL,
-				      "there are %u devices already, as many "
-				      "as one ublkd serves",
-				      request->host->devices.count);
-	}
-	start_add(request, target, &values, &spec);
+	else if (!target->opens)
+		start_add(request, target, &values, &spec, &args);
+	else if (begin_opening(request, target, &values, &spec, &failure) < 0)
+		request_fail(request, &failure);
 	return 0;
 }
 
 /* ---- taking over ---- */
 
+/* What the kernel has, whatever the command said or a file has become. */
+static uint64_t disk_size(uint32_t id)
+{
+	char path[48];
+	unsigned long long sectors = 0;
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/sys/block/ublkb%u/size", id);
+	file = fopen(path, "re");
+	if (!file)
+		return 0;
+	if (fscanf(file, "%llu", &sectors) != 1)
+		sectors = 0;
+	fclose(file);
+	return sectors * 512;
+}
+
 int command_adopt(struct command_host *host, const struct message *message,
 		  int *fds, int fd_count, struct failure *failure)
 {
 	struct target_args args = { .adopted = 1,
+				    .size = disk_size(message->id),
 				    .fds = fds,
 				    .fd_count = fd_count };
 	const struct target_ops *target;

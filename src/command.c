@@ -35,6 +35,21 @@ static const struct option del_options[] = {
 	{ .name = NULL },
 };
 
+static const char *const auto_names[] = { "auto", NULL };
+
+static const struct option resize_options[] = {
+	DEVICE_OPTIONS,
+	[VERB_RESIZE_SIZE] = { .name = "size",
+			       .type = OPTION_SIZE,
+			       .min = 512,
+			       .max = OPTION_SIZE_MAX,
+			       .required = 1,
+			       .choices = auto_names,
+			       .help = "the new size in bytes; auto: as large "
+				       "as what is behind the device now" },
+	{ .name = NULL },
+};
+
 static const struct option set_options[] = {
 	DEVICE_OPTIONS,
 	LAYER_OPTION_TABLE(VERB_SET_LAYERS),
@@ -84,8 +99,10 @@ const struct command command_table[] = {
 	  "whether an error ends this connection's later commands",
 	  verb_on_error },
 	{ "ping", ACCESS_READ, "", 0, no_options, "answers OK", verb_ping },
+	{ "resize", ACCESS_WRITE, "DEVICE size=SIZE|auto", 1, resize_options,
+	  "change the size of a live device", verb_resize },
 	{ "set", ACCESS_WRITE, "DEVICE key=value...", 1, set_options,
-	  "change the faults that a live device has", verb_set },
+	  "change the faults and limits that a live device has", verb_set },
 	{ "show", ACCESS_READ, "DEVICE", 1, show_options,
 	  "one device in detail", verb_show },
 	{ "shutdown", ACCESS_WRITE, "", 0, shutdown_options,

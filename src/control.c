@@ -69,12 +69,12 @@ int control_set_params(struct control *control, uint32_t id,
 			  sizeof(*params), data);
 }
 
-static int put_pid(struct control *control, uint32_t op, uint32_t id, int pid,
-		   uint64_t data)
+static int put_number(struct control *control, uint32_t op, uint32_t id,
+		      uint64_t number, uint64_t data)
 {
 	struct ublk_ctrl_cmd command = { .dev_id = id,
 					 .queue_id = NO_QUEUE,
-					 .data = (uint64_t)pid };
+					 .data = number };
 
 	return put(control, op, &command, data);
 }
@@ -82,7 +82,8 @@ static int put_pid(struct control *control, uint32_t op, uint32_t id, int pid,
 int control_start(struct control *control, uint32_t id, int server_pid,
 		  uint64_t data)
 {
-	return put_pid(control, UBLK_CMD_START_DEV, id, server_pid, data);
+	return put_number(control, UBLK_CMD_START_DEV, id, (uint64_t)server_pid,
+			  data);
 }
 
 int control_start_recovery(struct control *control, uint32_t id, uint64_t data)
@@ -93,8 +94,8 @@ int control_start_recovery(struct control *control, uint32_t id, uint64_t data)
 int control_end_recovery(struct control *control, uint32_t id, int server_pid,
 			 uint64_t data)
 {
-	return put_pid(control, UBLK_CMD_END_USER_RECOVERY, id, server_pid,
-		       data);
+	return put_number(control, UBLK_CMD_END_USER_RECOVERY, id,
+			  (uint64_t)server_pid, data);
 }
 
 int control_stop(struct control *control, uint32_t id, uint64_t data)
@@ -105,6 +106,12 @@ int control_stop(struct control *control, uint32_t id, uint64_t data)
 int control_try_stop(struct control *control, uint32_t id, uint64_t data)
 {
 	return put_simple(control, UBLK_CMD_TRY_STOP_DEV, id, data);
+}
+
+int control_update_size(struct control *control, uint32_t id, uint64_t sectors,
+			uint64_t data)
+{
+	return put_number(control, UBLK_CMD_UPDATE_SIZE, id, sectors, data);
 }
 
 int control_delete(struct control *control, uint32_t id, uint64_t data)

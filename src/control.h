@@ -62,6 +62,13 @@ int control_stop(struct control *control, uint32_t id, uint64_t data);
 int control_try_stop(struct control *control, uint32_t id, uint64_t data);
 
 /*
+ * 6.16 and newer: change the size of a live disk, in sectors of 512 bytes. The
+ * driver checks neither range nor alignment. Does not wait for I/O.
+ */
+int control_update_size(struct control *control, uint32_t id, uint64_t sectors,
+			uint64_t data);
+
+/*
  * Waits until the id is free: until the char device and, after a STOP under
  * load, the dead disk have been closed by whoever has them open.
  */

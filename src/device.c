@@ -1,4 +1,4 @@
-#include "device.h"
+#include "device-steps.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -11,18 +11,10 @@
 #include "feature.h"
 #include "log.h"
 
-#define NODE_RETRY	 0.010 /* s between looks for a node in /dev */
-#define NODE_PATIENCE	 5.0   /* s until it is given up */
-#define RECOVER_RETRY	 0.002 /* s between tries to take a device over ... */
-#define RECOVER_PATIENCE 1.0   /* s: after that */
-#define RECOVER_SLOWLY	 0.1
-#define BUSY_RETRY	 0.1  /* s between looks at who uses a disk */
-#define BUSY_PATIENCE	 1.0  /* s: udev and blkid are gone by then */
-#define DRAIN_PATIENCE	 2.0  /* s for the tags after a STOP */
-#define DISK_TIMEOUT	 1000 /* ms, where the kernel needs it */
-
-static void enter(struct device *device, enum device_step step);
-static void poll_drain(struct device *device);
+#define NODE_RETRY    0.010 /* s between looks for a node in /dev */
+#define NODE_PATIENCE 5.0   /* s until it is given up */
+#define BUSY_PATIENCE 1.0   /* s: udev and blkid are gone by then */
+#define DISK_TIMEOUT  1000  /* ms, where the kernel needs it */
 
 /* What a step does when it begins and when the keeper answers. */
 struct step {
@@ -123,17 +115,18 @@ void device_close_spec(struct device_spec *spec)
 
 /* ---- the end of an operation ---- */
 
-/* Tell who waits, if anybody does. */
-static void finish(struct device *device, const struct failure *failure)
+void device_finish(struct device *device, const struct failure *failure)
 {
-	device_done *done = device->done;
+	device_done *done = device->done, *also_done = device->also_done;
 
-	device->done = NULL;
+	device->done = device->also_done = NULL;
 	if (done)
 		done(device->context, device, failure);
+	if (also_done)
+		also_done(device->also_context, device, failure);
 }
 
-static void close_queues(struct device *device)
+void device_close_queues(struct device *device)
 {
 	while (device->open_queues)
 		queue_close(&device->queues[--device->open_queues]);
@@ -144,14 +137,14 @@ static void close_queues(struct device *device)
 	device->fd = -1;
 }
 
-/* It is gone from the kernel: forget it. What it held is free when it is told. */
-static void forget(struct device *device)
+/* What it held is free when it is told. */
+void device_forget(struct device *device)
 {
 	struct device_set *set = device->set;
 	int failed = device->failure.symbol != SYMBOL_NONE;
 
 	loop_timer_stop(set->loop, &device->timer);
-	close_queues(device);
+	device_close_queues(device);
 	layers_close(&device->spec.layers);
 	device->spec.target->ops->close(device->spec.target);
 	set_remove(device);
@@ -160,7 +153,7 @@ static void forget(struct device *device)
 	if (device->disk[0])
 		log_info("device %u (%s) is deleted", device->spec.id,
 			 device_name(device));
-	finish(device, failed ? &device->failure : NULL);
+	device_finish(device, failed ? &device->failure : NULL);
 	free(device->spec.words);
 	free(device->new_words);
 	free(device);
@@ -168,11 +161,7 @@ static void forget(struct device *device)
 		set->on_empty(set);
 }
 
-/*
- * The driver or the system refused: remember why, and go to a later step. A
- * device that was taken over is somebody's data: it is kept.
- */
-static void roll_back(struct device *device, enum device_step to,
+void device_roll_back(struct device *device, enum device_step to,
 		      enum symbol symbol, int error, const char *arg)
 {
 	const char *reason = strerror(abs(error));
@@ -181,12 +170,13 @@ static void roll_back(struct device *device, enum device_step to,
 		    steps[device->step].what, reason);
 	log_error("%s: %s", device->disk[0] ? device->disk : "a new device",
 		  device->failure.text);
-	enter(device, device->adopted && !device->doomed ? DEVICE_LOST : to);
+	device_enter(device,
+		     device->adopted && !device->doomed ? DEVICE_LOST : to);
 }
 
 /* ---- asking the keeper ---- */
 
-static struct message new_message(const struct device *device, uint32_t type)
+struct message device_message(const struct device *device, uint32_t type)
 {
 	struct message message = { .magic = MESSAGE_MAGIC };
 
@@ -196,8 +186,7 @@ static struct message new_message(const struct device *device, uint32_t type)
 	return message;
 }
 
-/* Send; a failure to do so is the answer. */
-static void ask(struct device *device, struct message *message)
+void device_ask(struct device *device, struct message *message)
 {
 	int error = channel_send(device->set->channel, message, NULL, 0);
 
@@ -207,28 +196,27 @@ static void ask(struct device *device, struct message *message)
 	steps[device->step].answer(device, message);
 }
 
-static void ask_simple(struct device *device, uint32_t type)
+void device_ask_simple(struct device *device, uint32_t type)
 {
-	struct message message = new_message(device, type);
+	struct message message = device_message(device, type);
 
-	ask(device, &message);
+	device_ask(device, &message);
 }
 
-static void start_timer(struct device *device, double after)
+void device_start_timer(struct device *device, double after)
 {
 	loop_timer_start(device->set->loop, &device->timer, after);
 }
 
-/* Look again shortly. Returns 0, or -1 once the patience is over. */
-static int retry(struct device *device, double interval)
+int device_retry(struct device *device, double interval)
 {
 	if (loop_now() >= device->deadline)
 		return -1;
-	start_timer(device, interval);
+	device_start_timer(device, interval);
 	return 0;
 }
 
-static void set_patience(struct device *device, double patience)
+void device_set_patience(struct device *device, double patience)
 {
 	device->deadline = loop_now() + patience;
 }
@@ -251,9 +239,9 @@ void device_driver_failure(int error, struct failure *failure)
 static void enter_features(struct device *device)
 {
 	if (device->set->features)
-		enter(device, DEVICE_ADD);
+		device_enter(device, DEVICE_ADD);
 	else
-		ask_simple(device, MESSAGE_FEATURES);
+		device_ask_simple(device, MESSAGE_FEATURES);
 }
 
 static void answer_features(struct device *device,
@@ -261,15 +249,15 @@ static void answer_features(struct device *device,
 {
 	if (message->result < 0) {
 		device_driver_failure(message->result, &device->failure);
-		forget(device);
+		device_forget(device);
 		return;
 	}
 	if (device_set_features(device->set, message->number,
 				&device->failure) < 0) {
-		forget(device);
+		device_forget(device);
 		return;
 	}
-	enter(device, DEVICE_ADD);
+	device_enter(device, DEVICE_ADD);
 }
 
 /* ---- ADD ---- */
@@ -311,6 +299,7 @@ static uint64_t device_flags(const struct device *device)
 	};
 
 	return UBLK_F_CMD_IOCTL_ENCODE | mode_flags[device->spec.mode] |
+	       (device->spec.no_partscan ? UBLK_F_NO_AUTO_PART_SCAN : 0) |
 	       recovery[device->spec.recovery];
 }
 
@@ -332,38 +321,49 @@ static uint16_t least_depth(const struct device *device)
 	return device->spec.depth < least ? least : device->spec.depth;
 }
 
+/* Older drivers drop unknown flags silently. */
+static int check_flags(struct device *device)
+{
+	uint64_t missing = device_flags(device) & ~device->set->features;
+
+	if (missing & mode_flags[device->spec.mode])
+		return failure_set(&device->failure, SYMBOL_UNSUPPORTED,
+				   EOPNOTSUPP, "mode",
+				   "the ublk driver of this kernel does not "
+				   "have mode=%s; 'features' shows what it has",
+				   io_mode_name(device->spec.mode));
+	if (missing & UBLK_F_NO_AUTO_PART_SCAN)
+		return failure_set(
+			&device->failure, SYMBOL_UNSUPPORTED, EOPNOTSUPP,
+			"partscan",
+			"the ublk driver of this kernel always looks "
+			"for partitions: partscan=no needs the "
+			"feature no-partscan");
+	if (missing)
+		return failure_set(&device->failure, SYMBOL_UNSUPPORTED,
+				   EOPNOTSUPP, "recovery",
+				   "the ublk driver of this kernel does not "
+				   "have that kind of recovery; 'features' "
+				   "shows what it has");
+	return 0;
+}
+
 static void enter_add(struct device *device)
 {
-	struct message message = new_message(device, MESSAGE_ADD);
-	enum io_mode *mode = &device->spec.mode;
+	struct message message = device_message(device, MESSAGE_ADD);
 
-	if (*mode == IO_MODES)
-		*mode = best_mode(device);
-	/* Older drivers drop unknown flags silently. */
-	if (mode_flags[*mode] & ~device->set->features) {
-		failure_set(&device->failure, SYMBOL_UNSUPPORTED, EOPNOTSUPP,
-			    "mode",
-			    "the ublk driver of this kernel does not have "
-			    "mode=%s; 'features' shows what it has",
-			    io_mode_name(*mode));
-		forget(device);
+	if (device->spec.mode == IO_MODES)
+		device->spec.mode = best_mode(device);
+	if (check_flags(device) < 0) {
+		device_forget(device);
 		return;
 	}
-	if (device_flags(device) & ~device->set->features) {
-		failure_set(&device->failure, SYMBOL_UNSUPPORTED, EOPNOTSUPP,
-			    "recovery",
-			    "the ublk driver of this kernel does not have that "
-			    "kind of recovery; 'features' shows what it has");
-		forget(device);
-		return;
-	}
-
 	message.info.dev_id = device->spec.id;
 	message.info.nr_hw_queues = device->spec.queues;
 	message.info.queue_depth = least_depth(device);
 	message.info.max_io_buf_bytes = device->spec.max_io;
 	message.info.flags = device_flags(device);
-	ask(device, &message);
+	device_ask(device, &message);
 }
 
 static void accept_info(struct device *device, const struct ublk_dev_info *info)
@@ -388,22 +388,23 @@ static void answer_add(struct device *device, const struct message *message)
 			"the id %u is in use by another ublk device, or by a "
 			"deleted one that somebody still has open",
 			device->spec.id);
-		forget(device);
+		device_forget(device);
 		return;
 	}
 	if (message->result < 0) {
 		failure_set(&device->failure, failure_symbol(message->result),
 			    message->result, NULL, "cannot %s: %s",
 			    steps[DEVICE_ADD].what, strerror(-message->result));
-		forget(device);
+		device_forget(device);
 		return;
 	}
 	accept_info(device, &message->info);
 	if (device_flags(device) & ~message->info.flags)
-		roll_back(device, DEVICE_DELETE, SYMBOL_UNSUPPORTED, EOPNOTSUPP,
-			  NULL);
+		device_roll_back(device, DEVICE_DELETE, SYMBOL_UNSUPPORTED,
+				 EOPNOTSUPP, NULL);
 	else
-		enter(device, device->doomed ? DEVICE_DELETE : DEVICE_PARAMS);
+		device_enter(device,
+			     device->doomed ? DEVICE_DELETE : DEVICE_PARAMS);
 }
 
 /* ---- PARAMS ---- */
@@ -444,7 +445,7 @@ static void set_discard(const struct geometry *geometry,
 
 static void enter_params(struct device *device)
 {
-	struct message message = new_message(device, MESSAGE_PARAMS);
+	struct message message = device_message(device, MESSAGE_PARAMS);
 
 	message.params.len = sizeof(message.params);
 	message.params.types = UBLK_PARAM_TYPE_BASIC;
@@ -453,24 +454,24 @@ static void enter_params(struct device *device)
 		message.params.types |= UBLK_PARAM_TYPE_DISCARD;
 		set_discard(&device->spec.geometry, &message.params.discard);
 	}
-	ask(device, &message);
+	device_ask(device, &message);
 }
 
 static void answer_params(struct device *device, const struct message *message)
 {
 	if (message->result < 0)
-		roll_back(device, DEVICE_DELETE,
-			  failure_symbol(message->result), message->result,
-			  NULL);
+		device_roll_back(device, DEVICE_DELETE,
+				 failure_symbol(message->result),
+				 message->result, NULL);
 	else
-		enter(device, DEVICE_NOTE);
+		device_enter(device, DEVICE_NOTE);
 }
 
 /* ---- NOTE ---- */
 
 static struct message new_note(const struct device *device, const char *words)
 {
-	struct message message = new_message(device, MESSAGE_NOTE);
+	struct message message = device_message(device, MESSAGE_NOTE);
 
 	if (device->spec.recovery != RECOVERY_NO)
 		message.number |= NOTE_RECOVERABLE;
@@ -492,83 +493,35 @@ static void enter_note(struct device *device)
 			  : channel_send(device->set->channel, &message, fds,
 					 count);
 	if (error)
-		roll_back(device, DEVICE_DELETE, failure_symbol(error), error,
-			  NULL);
+		device_roll_back(device, DEVICE_DELETE, failure_symbol(error),
+				 error, NULL);
 }
 
 static void answer_note(struct device *device, const struct message *message)
 {
 	if (message->result < 0)
-		roll_back(device, DEVICE_DELETE,
-			  failure_symbol(message->result), message->result,
-			  NULL);
+		device_roll_back(device, DEVICE_DELETE,
+				 failure_symbol(message->result),
+				 message->result, NULL);
 	else
-		enter(device, device->doomed ? DEVICE_DELETE : DEVICE_OPEN);
-}
-
-/* ---- PREPARED, RECOVER ---- */
-
-static void enter_nothing(struct device *device)
-{
-	(void)device;
-}
-
-/*
- * Look often at first: users wait. If it lasts, the old server cannot finish
- * dying, and the admin should know.
- */
-static void wait_for_dead(struct device *device)
-{
-	int is_late = loop_now() >= device->deadline;
-
-	if (is_late && !device->waited)
-		log_warning("%s: waits for the dead server's last request",
-			    device->disk);
-	device->waited = is_late;
-	start_timer(device, is_late ? RECOVER_SLOWLY : RECOVER_RETRY);
-}
-
-static void enter_recover(struct device *device)
-{
-	ask_simple(device, MESSAGE_RECOVER);
-}
-
-/* Nobody else serves it any more. */
-static void resume(struct device *device)
-{
-	struct target *target = device->spec.target;
-	int error = target->ops->resume ? target->ops->resume(target) : 0;
-
-	if (error)
-		roll_back(device, DEVICE_LOST, failure_symbol(error), error,
-			  NULL);
-	else
-		enter(device, DEVICE_OPEN);
-}
-
-/* The driver waits for the dead server's last descriptor, ring and mapping. */
-static void answer_recover(struct device *device, const struct message *message)
-{
-	if (device->doomed)
-		enter(device, DEVICE_STOP);
-	else if (message->result == -EBUSY)
-		wait_for_dead(device);
-	else if (message->result == -ENODEV)
-		forget(device); /* it was being deleted when the server died */
-	else if (message->result < 0)
-		roll_back(device, DEVICE_LOST, failure_symbol(message->result),
-			  message->result, NULL);
-	else
-		resume(device);
+		device_enter(device,
+			     device->doomed ? DEVICE_DELETE : DEVICE_OPEN);
 }
 
 /* ---- OPEN ---- */
+
+/* The command that the keeper runs for it ends with -EINTR. */
+static void cancel_command(struct device *device)
+{
+	struct message cancel = device_message(device, MESSAGE_CANCEL);
+
+	channel_send(device->set->channel, &cancel, NULL, 0);
+}
 
 /* What the driver says about tags: all given up, or a FETCH was refused. */
 static void on_queue(struct queue *queue, int error)
 {
 	struct device *device = queue->owner;
-	struct message cancel = new_message(device, MESSAGE_CANCEL);
 
 	if (error) {
 		log_error("%s: the driver refused a request slot: %s",
@@ -577,11 +530,11 @@ static void on_queue(struct queue *queue, int error)
 		/* It cannot start now; the answer to START rolls it back. */
 		if (device->step == DEVICE_START ||
 		    device->step == DEVICE_END_RECOVER)
-			channel_send(device->set->channel, &cancel, NULL, 0);
+			cancel_command(device);
 		return;
 	}
 	if (device->step == DEVICE_DRAIN)
-		poll_drain(device);
+		remove_poll_drain(device);
 }
 
 static int open_queues(struct device *device)
@@ -617,19 +570,19 @@ static void try_open(struct device *device)
 	device->fd = open(path, O_RDWR | O_CLOEXEC);
 	error = device->fd < 0 ? -errno : open_queues(device);
 	if (device->fd < 0 && (error == -ENOENT || error == -EACCES) &&
-	    retry(device, NODE_RETRY) == 0)
+	    device_retry(device, NODE_RETRY) == 0)
 		return;
 	if (error)
-		roll_back(device, DEVICE_STOP, failure_symbol(error), error,
-			  NULL);
+		device_roll_back(device, DEVICE_STOP, failure_symbol(error),
+				 error, NULL);
 	else
-		enter(device,
-		      device->adopted ? DEVICE_END_RECOVER : DEVICE_START);
+		device_enter(device, device->adopted ? DEVICE_END_RECOVER
+						     : DEVICE_START);
 }
 
 static void enter_open(struct device *device)
 {
-	set_patience(device, NODE_PATIENCE);
+	device_set_patience(device, NODE_PATIENCE);
 	try_open(device);
 }
 
@@ -637,12 +590,7 @@ static void enter_open(struct device *device)
 
 static void enter_start(struct device *device)
 {
-	ask_simple(device, MESSAGE_START);
-}
-
-static void enter_end_recover(struct device *device)
-{
-	ask_simple(device, MESSAGE_END_RECOVER);
+	device_ask_simple(device, MESSAGE_START);
 }
 
 static void answer_start(struct device *device, const struct message *message)
@@ -651,24 +599,25 @@ static void answer_start(struct device *device, const struct message *message)
 	int error = device->refusal ? device->refusal : message->result;
 
 	if (message->result < 0)
-		roll_back(device, DEVICE_STOP, failure_symbol(error), error,
-			  NULL);
+		device_roll_back(device, DEVICE_STOP, failure_symbol(error),
+				 error, NULL);
 	else if (device->doomed)
-		enter(device, DEVICE_STOP);
+		device_enter(device, DEVICE_STOP);
 	else if (!aborts_on_close(device))
-		enter(device, DEVICE_TIMEOUT);
+		device_enter(device, DEVICE_TIMEOUT);
 	else
-		enter(device, device->adopted ? DEVICE_LIVE : DEVICE_NODE);
+		device_enter(device,
+			     device->adopted ? DEVICE_LIVE : DEVICE_NODE);
 }
 
 /* ---- TIMEOUT ---- */
 
 static void enter_timeout(struct device *device)
 {
-	struct message message = new_message(device, MESSAGE_TIMEOUT);
+	struct message message = device_message(device, MESSAGE_TIMEOUT);
 
 	message.number = DISK_TIMEOUT;
-	ask(device, &message);
+	device_ask(device, &message);
 }
 
 static void answer_timeout(struct device *device, const struct message *message)
@@ -678,9 +627,10 @@ static void answer_timeout(struct device *device, const struct message *message)
 			    "dies, its users wait for up to 30 s",
 			    device->disk, strerror(-message->result));
 	if (device->doomed)
-		enter(device, DEVICE_STOP);
+		device_enter(device, DEVICE_STOP);
 	else
-		enter(device, device->adopted ? DEVICE_LIVE : DEVICE_NODE);
+		device_enter(device,
+			     device->adopted ? DEVICE_LIVE : DEVICE_NODE);
 }
 
 /* ---- NODE ---- */
@@ -692,14 +642,15 @@ static void try_node(struct device *device)
 
 	snprintf(path, sizeof(path), "/dev/%s", device->disk);
 	if (stat(path, &status) == 0 && S_ISBLK(status.st_mode))
-		enter(device, DEVICE_LIVE);
-	else if (retry(device, NODE_RETRY) < 0)
-		roll_back(device, DEVICE_STOP, SYMBOL_TIMEOUT, ETIMEDOUT, NULL);
+		device_enter(device, DEVICE_LIVE);
+	else if (device_retry(device, NODE_RETRY) < 0)
+		device_roll_back(device, DEVICE_STOP, SYMBOL_TIMEOUT, ETIMEDOUT,
+				 NULL);
 }
 
 static void enter_node(struct device *device)
 {
-	set_patience(device, NODE_PATIENCE);
+	device_set_patience(device, NODE_PATIENCE);
 	try_node(device);
 }
 
@@ -731,206 +682,57 @@ static void enter_live(struct device *device)
 			 device->spec.id, device_name(device),
 			 device->spec.target->ops->name,
 			 (unsigned long long)device->spec.geometry.size);
-	finish(device, NULL);
-}
-
-/* ---- LOST ---- */
-
-/* Without queues of ours the driver holds its I/O; `del` ends that. */
-static void enter_lost(struct device *device)
-{
-	close_queues(device);
-	device->set->seq++;
-	log_error("%s: cannot be taken over; its users wait until it is "
-		  "deleted, or another server tries",
-		  device->disk);
-}
-
-/* It stays what it was before somebody asked something of it. */
-static void back_to_work(struct device *device)
-{
-	device->step = device->open_queues ? DEVICE_LIVE : DEVICE_LOST;
+	device_finish(device, NULL);
+	if (device->adopted && device->step == DEVICE_LIVE)
+		resize_after_recovery(device);
 }
 
 /* ---- NOTE_AGAIN ---- */
+
+void device_back_to_work(struct device *device)
+{
+	device->step = device->open_queues ? DEVICE_LIVE : DEVICE_LOST;
+}
 
 static void enter_note_again(struct device *device)
 {
 	struct message message = new_note(device, device->new_words);
 
-	ask(device, &message);
+	device_ask(device, &message);
+}
+
+/* A new size is a fact already, whether it could be noted or not. */
+static void take_new_words(struct device *device, int is_noted)
+{
+	if (is_noted || device->new_size) {
+		free(device->spec.words);
+		device->spec.words = device->new_words;
+	} else {
+		free(device->new_words);
+	}
+	device->new_words = NULL;
 }
 
 static void answer_note_again(struct device *device,
 			      const struct message *message)
 {
-	int is_stopping = device->force;
+	int is_noted = message->result == 0, is_stopping = device->force;
 	struct failure failure;
 
-	back_to_work(device);
-	if (message->result < 0) {
+	if (!is_noted)
 		failure_set(&failure, failure_symbol(message->result),
 			    message->result, NULL, "cannot %s: %s",
 			    steps[DEVICE_NOTE_AGAIN].what,
 			    strerror(-message->result));
-		free(device->new_words);
-	} else {
-		free(device->spec.words);
-		device->spec.words = device->new_words;
+	take_new_words(device, is_noted);
+	if (device->new_size) {
+		resize_noted(device, is_noted ? NULL : &failure);
+		return;
 	}
-	device->new_words = NULL;
-	finish(device, message->result < 0 ? &failure : NULL);
+	device_back_to_work(device);
+	device_finish(device, is_noted ? NULL : &failure);
 	if (is_stopping)
-		enter(device, DEVICE_STOP);
-}
-
-/* ---- BUSY and TRY_STOP ---- */
-
-static void refuse_busy(struct device *device, const char *who)
-{
-	struct failure failure;
-
-	failure_set(&failure, SYMBOL_BUSY, EBUSY, NULL, "%s is in use: %s",
-		    device->disk, who[0] ? who : "somebody has it open");
-	back_to_work(device);
-	finish(device, &failure);
-}
-
-static void enter_busy(struct device *device)
-{
-	ask_simple(device, MESSAGE_BUSY);
-}
-
-static void enter_first_stop(struct device *device)
-{
-	int can_try = device->set->features & UBLK_F_SAFE_STOP_DEV ? 1 : 0;
-
-	enter(device,
-	      can_try && !device->force ? DEVICE_TRY_STOP : DEVICE_STOP);
-}
-
-static void answer_busy(struct device *device, const struct message *message)
-{
-	if (device->force) {
-		enter(device, DEVICE_STOP);
-	} else if (message->result == -EBUSY) {
-		if (message->number || retry(device, BUSY_RETRY) < 0)
-			refuse_busy(device, message->text);
-	} else if (message->result < 0) {
-		refuse_busy(device, "it cannot be told who uses it");
-	} else if (device->check_only) {
-		back_to_work(device);
-		finish(device, NULL);
-	} else {
-		enter_first_stop(device);
-	}
-}
-
-static void enter_try_stop(struct device *device)
-{
-	device->set->seq++;
-	ask_simple(device, MESSAGE_TRY_STOP);
-}
-
-/* The kernel's own word. Somebody may have opened it since the look. */
-static void answer_try_stop(struct device *device,
-			    const struct message *message)
-{
-	if (message->result == -EBUSY && !device->force) {
-		device->step = DEVICE_BUSY;
-		if (retry(device, BUSY_RETRY) < 0)
-			refuse_busy(device, "");
-	} else if (message->result == 0) {
-		enter(device, DEVICE_DRAIN);
-	} else {
-		enter(device, DEVICE_STOP);
-	}
-}
-
-/* ---- STOP, DRAIN, DELETE ---- */
-
-static void enter_stop(struct device *device)
-{
-	device->set->seq++;
-	ask_simple(device, MESSAGE_STOP);
-}
-
-static void answer_stop(struct device *device, const struct message *message)
-{
-	if (message->result < 0 && message->result != -ENODEV)
-		log_error("%s: cannot stop: %s", device->disk,
-			  strerror(-message->result));
-	enter(device, DEVICE_DRAIN);
-}
-
-static int is_retired(const struct device *device)
-{
-	unsigned i;
-
-	for (i = 0; i < device->open_queues; i++)
-		if (!queue_is_retired(&device->queues[i]))
-			return 0;
-	return 1;
-}
-
-/*
- * Each tag is given up in its own time. Once STOP has ended the disk is gone
- * and no request is left, so a tag that stays silent is no reason to hang.
- */
-static void poll_drain(struct device *device)
-{
-	if (!is_retired(device)) {
-		int is_late = retry(device, BUSY_RETRY) < 0;
-
-		if (!is_late)
-			return;
-		if (device_owned(device)) {
-			start_timer(device, BUSY_RETRY);
-			return;
-		}
-		log_warning("%s: the driver still holds request slots",
-			    device->disk);
-	}
-	loop_timer_stop(device->set->loop, &device->timer);
-	enter(device, DEVICE_DELETE);
-}
-
-static void enter_drain(struct device *device)
-{
-	set_patience(device, DRAIN_PATIENCE);
-	poll_drain(device);
-}
-
-static void enter_delete(struct device *device)
-{
-	struct message message = new_message(device, MESSAGE_DELETE);
-
-	close_queues(device);
-	message.number = device->force != 0;
-	ask(device, &message);
-}
-
-static void answer_delete(struct device *device, const struct message *message)
-{
-	if (message->result < 0 && message->result != -ENODEV &&
-	    device->failure.symbol == SYMBOL_NONE)
-		failure_set(&device->failure, SYMBOL_IO, message->result, NULL,
-			    "%s is stopped but cannot be deleted: %s",
-			    device->disk, strerror(-message->result));
-	enter(device, DEVICE_RELEASE);
-}
-
-/* ---- RELEASE ---- */
-
-/* In pieces, and others get their turns between them. */
-static void enter_release(struct device *device)
-{
-	const struct target_ops *ops = device->spec.target->ops;
-
-	if (ops->release && ops->release(device->spec.target))
-		start_timer(device, 0);
-	else
-		forget(device);
+		device_enter(device, DEVICE_STOP);
 }
 
 static const struct step steps[] = {
@@ -943,12 +745,12 @@ static const struct step steps[] = {
 	[DEVICE_NOTE] = { "adding", "note the device", enter_note, answer_note,
 			  NULL },
 	[DEVICE_PREPARED] = { "quiesced", "wait for the word to go",
-			      enter_nothing, NULL, NULL },
-	[DEVICE_RECOVER] = { "quiesced", "take the device over", enter_recover,
-			     answer_recover, enter_recover },
+			      recover_enter_prepared, NULL, NULL },
+	[DEVICE_RECOVER] = { "quiesced", "take the device over", recover_enter,
+			     recover_answer, recover_enter },
 	[DEVICE_END_RECOVER] = { "quiesced", "take the device over",
-				 enter_end_recover, answer_start, NULL },
-	[DEVICE_LOST] = { "quiesced", "serve", enter_lost, NULL, NULL },
+				 recover_enter_end, answer_start, NULL },
+	[DEVICE_LOST] = { "quiesced", "serve", recover_enter_lost, NULL, NULL },
 	[DEVICE_OPEN] = { "adding", "open the char device", enter_open, NULL,
 			  try_open },
 	[DEVICE_START] = { "adding", "start the device", enter_start,
@@ -960,21 +762,26 @@ static const struct step steps[] = {
 	[DEVICE_LIVE] = { "live", "serve", enter_live, NULL, NULL },
 	[DEVICE_NOTE_AGAIN] = { "live", "note the change", enter_note_again,
 				answer_note_again, NULL },
-	[DEVICE_BUSY] = { "live", "look who uses it", enter_busy, answer_busy,
-			  enter_busy },
-	[DEVICE_TRY_STOP] = { "deleting", "stop the device", enter_try_stop,
-			      answer_try_stop, NULL },
-	[DEVICE_STOP] = { "deleting", "stop the device", enter_stop,
-			  answer_stop, NULL },
-	[DEVICE_DRAIN] = { "deleting", "drain the queues", enter_drain, NULL,
-			   poll_drain },
-	[DEVICE_DELETE] = { "deleting", "delete the device", enter_delete,
-			    answer_delete, NULL },
-	[DEVICE_RELEASE] = { "deleting", "release its memory", enter_release,
-			     NULL, enter_release },
+	[DEVICE_TRIM] = { "live", "give back what it had", resize_enter_trim,
+			  NULL, resize_enter_trim },
+	[DEVICE_RESIZE] = { "live", "change the size", resize_enter,
+			    resize_answer, NULL },
+	[DEVICE_BUSY] = { "live", "look who uses it", remove_enter_busy,
+			  remove_answer_busy, remove_enter_busy },
+	[DEVICE_TRY_STOP] = { "deleting", "stop the device",
+			      remove_enter_try_stop, remove_answer_try_stop,
+			      NULL },
+	[DEVICE_STOP] = { "deleting", "stop the device", remove_enter_stop,
+			  remove_answer_stop, NULL },
+	[DEVICE_DRAIN] = { "deleting", "drain the queues", remove_enter_drain,
+			   NULL, remove_poll_drain },
+	[DEVICE_DELETE] = { "deleting", "delete the device",
+			    remove_enter_delete, remove_answer_delete, NULL },
+	[DEVICE_RELEASE] = { "deleting", "release its memory",
+			     remove_enter_release, NULL, remove_enter_release },
 };
 
-static void enter(struct device *device, enum device_step step)
+void device_enter(struct device *device, enum device_step step)
 {
 	log_debug("%s: %s", device->disk[0] ? device->disk : "a new device",
 		  steps[step].what);
@@ -1024,7 +831,7 @@ int device_add(struct device_set *set, const struct device_spec *spec,
 		return -1;
 	device->done = done;
 	device->context = context;
-	enter(device, DEVICE_FEATURES);
+	device_enter(device, DEVICE_FEATURES);
 	return 0;
 }
 
@@ -1037,7 +844,7 @@ int device_adopt(struct device_set *set, const struct device_spec *spec,
 		return -1;
 	device->adopted = 1;
 	snprintf(device->disk, sizeof(device->disk), "ublkb%u", spec->id);
-	enter(device, DEVICE_PREPARED);
+	device_enter(device, DEVICE_PREPARED);
 	return 0;
 }
 
@@ -1047,10 +854,26 @@ void device_recover_all(struct device_set *set)
 
 	for (device = set->first; device; device = next) {
 		next = device->next;
-		if (device->step != DEVICE_PREPARED)
-			continue;
-		set_patience(device, RECOVER_PATIENCE);
-		enter(device, DEVICE_RECOVER);
+		if (device->step == DEVICE_PREPARED)
+			recover_begin(device);
+	}
+}
+
+/* What another command does with it, when it is not live. */
+static const char *at_work(const struct device *device)
+{
+	if (device->step < DEVICE_LIVE)
+		return "adding";
+	switch (device->step) {
+	case DEVICE_NOTE_AGAIN:
+		return device->new_size ? "resizing" : "changing";
+	case DEVICE_TRIM:
+	case DEVICE_RESIZE:
+		return "resizing";
+	case DEVICE_BUSY:
+		return "checking";
+	default:
+		return "deleting";
 	}
 }
 
@@ -1061,15 +884,10 @@ static int check_live(const struct device *device, struct failure *failure)
 		return 0;
 	return failure_set(failure, SYMBOL_BUSY, EBUSY, "id",
 			   "device %u is busy: another command is %s it",
-			   device->spec.id,
-			   device->step < DEVICE_LIVE	       ? "adding"
-			   : device->step == DEVICE_NOTE_AGAIN ? "changing"
-			   : device->step == DEVICE_BUSY       ? "checking"
-							       : "deleting");
+			   device->spec.id, at_work(device));
 }
 
-/* Begin something with a live device. Returns 0 or -1. */
-static int begin(struct device *device, device_done *done, void *context,
+int device_begin(struct device *device, device_done *done, void *context,
 		 struct failure *failure)
 {
 	if (check_live(device, failure) < 0)
@@ -1078,7 +896,7 @@ static int begin(struct device *device, device_done *done, void *context,
 	device->context = context;
 	/* That it is lost, if so, is no failure of this. */
 	device->failure = (struct failure){ .symbol = SYMBOL_NONE };
-	set_patience(device, BUSY_PATIENCE);
+	device_set_patience(device, BUSY_PATIENCE);
 	return 0;
 }
 
@@ -1096,12 +914,12 @@ int device_put_on(struct device *device, const struct option_value *values)
 int device_note(struct device *device, char *words, device_done *done,
 		void *context, struct failure *failure)
 {
-	if (begin(device, done, context, failure) < 0) {
+	if (device_begin(device, done, context, failure) < 0) {
 		free(words);
 		return -1;
 	}
 	device->new_words = words;
-	enter(device, DEVICE_NOTE_AGAIN);
+	device_enter(device, DEVICE_NOTE_AGAIN);
 	return 0;
 }
 
@@ -1112,9 +930,34 @@ static void use_force(struct device *device)
 	layers_hurry(&device->spec.layers);
 }
 
+/* A delete is under way that waits for its users, or for their I/O. */
+static int can_hurry(const struct device *device)
+{
+	if (device->force || device->also_done)
+		return 0;
+	return device->step > DEVICE_BUSY ||
+	       (device->step == DEVICE_BUSY && !device->check_only);
+}
+
+/* The step's next answer, or look, goes on by force. */
+static void hurry_delete(struct device *device, device_done *done,
+			 void *context)
+{
+	use_force(device);
+	device->also_done = done;
+	device->also_context = context;
+	/* It may wait for somebody who has the dead disk open. */
+	if (device->step == DEVICE_DELETE)
+		cancel_command(device);
+}
+
 int device_delete(struct device *device, int force, device_done *done,
 		  void *context, struct failure *failure)
 {
+	if (force && can_hurry(device)) {
+		hurry_delete(device, done, context);
+		return 0;
+	}
 	if (force && device->step == DEVICE_RECOVER && !device->doomed) {
 		/* The next answer ends the wait for the dead server. */
 		device->force = device->doomed = 1;
@@ -1122,23 +965,23 @@ int device_delete(struct device *device, int force, device_done *done,
 		device->context = context;
 		return 0;
 	}
-	if (begin(device, done, context, failure) < 0)
+	if (device_begin(device, done, context, failure) < 0)
 		return -1;
 	if (force)
 		use_force(device);
 	device->check_only = 0;
 	device->adopted = 0;
-	enter(device, force ? DEVICE_STOP : DEVICE_BUSY);
+	device_enter(device, force ? DEVICE_STOP : DEVICE_BUSY);
 	return 0;
 }
 
 int device_check(struct device *device, device_done *done, void *context,
 		 struct failure *failure)
 {
-	if (begin(device, done, context, failure) < 0)
+	if (device_begin(device, done, context, failure) < 0)
 		return -1;
 	device->check_only = 1;
-	enter(device, DEVICE_BUSY);
+	device_enter(device, DEVICE_BUSY);
 	return 0;
 }
 
@@ -1149,7 +992,7 @@ static void doom(struct device *device)
 	failure_set(&device->failure, SYMBOL_STATE, 0, NULL,
 		    "ublkd is stopping");
 	if (device->step == DEVICE_NODE)
-		enter(device, DEVICE_STOP);
+		device_enter(device, DEVICE_STOP);
 }
 
 void device_delete_all(struct device_set *set)
@@ -1163,7 +1006,7 @@ void device_delete_all(struct device_set *set)
 			doom(device);
 		else if (device->step == DEVICE_LIVE ||
 			 device->step == DEVICE_LOST)
-			enter(device, DEVICE_STOP);
+			device_enter(device, DEVICE_STOP);
 	}
 	if (set->count == 0 && set->on_empty)
 		set->on_empty(set);
@@ -1192,6 +1035,8 @@ void device_keeper_gone(struct device_set *set)
 		if (device->step == DEVICE_RELEASE)
 			continue; /* that needs no keeper */
 		loop_timer_stop(set->loop, &device->timer);
-		finish(device, &failure);
+		if (device->step == DEVICE_RESIZE)
+			resize_keeper_gone(device);
+		device_finish(device, &failure);
 	}
 }

@@ -15,8 +15,9 @@
 #include "queue.h"
 #include "target.h"
 
-#define DEVICE_NAME_MAX 63
-#define DEVICE_ID_ANY	UINT32_MAX
+#define DEVICE_NAME_MAX	 63
+#define DEVICE_ID_ANY	 UINT32_MAX
+#define DEVICE_SIZE_AUTO UINT64_MAX
 
 enum device_step {
 	DEVICE_FEATURES, /* ask what the driver can do */
@@ -33,7 +34,9 @@ enum device_step {
 	DEVICE_LIVE,
 	DEVICE_LOST,	   /* cannot be taken over; the driver holds its I/O */
 	DEVICE_NOTE_AGAIN, /* its command has changed */
-	DEVICE_BUSY,	   /* is anybody using it? */
+	DEVICE_TRIM,	   /* give back what lies behind its end */
+	DEVICE_RESIZE,
+	DEVICE_BUSY, /* is anybody using it? */
 	DEVICE_TRY_STOP,
 	DEVICE_STOP,
 	DEVICE_DRAIN, /* wait until the driver gave up every tag */
@@ -58,6 +61,7 @@ struct device_spec {
 	uint32_t max_io; /* bytes */
 	int read_only;
 	enum recovery recovery;
+	int no_partscan;   /* the kernel is not to look for partitions */
 	enum io_mode mode; /* IO_MODES: the target's best that is to be had */
 	struct geometry geometry; /* from the target */
 	struct target *target;	  /* the device's from device_add() on */
@@ -99,9 +103,12 @@ struct device {
 	struct loop_timer timer;
 	double deadline;	/* as loop_now() */
 	char *new_words;	/* that the keeper is to note */
+	uint64_t new_size;	/* bytes, while it is resized; else 0 */
 	struct failure failure; /* why it is rolled back */
 	device_done *done;
 	void *context;
+	device_done *also_done; /* who has hurried the delete of another */
+	void *also_context;
 };
 
 /* All devices of a server. */
@@ -151,9 +158,18 @@ int device_note(struct device *device, char *words, device_done *done,
 		void *context, struct failure *failure);
 
 /*
+ * Begin to change the size of a live device, in bytes; DEVICE_SIZE_AUTO: to
+ * what its backing has now. The command that it is said to be made by changes
+ * likewise. Returns 0 and calls done later, or returns -1 with *failure filled.
+ */
+int device_resize(struct device *device, uint64_t size, device_done *done,
+		  void *context, struct failure *failure);
+
+/*
  * Begin to delete a live device; without force it fails with SYMBOL_BUSY, and
- * the device goes on, if it is still in use after a second. Returns 0 and calls
- * done later, or returns -1 with *failure filled.
+ * the device goes on, if it is still in use after a second. With force a delete
+ * that is under way without is forced from then on. Returns 0 and calls done
+ * later, or returns -1 with *failure filled.
  */
 int device_delete(struct device *device, int force, device_done *done,
 		  void *context, struct failure *failure);

@@ -156,8 +156,7 @@ int io_fetch(struct io *io)
 	return put_command(io, UBLK_IO_FETCH_REQ, 0, io->address);
 }
 
-/* What was put goes to the kernel now, unless it goes at the turn's end. */
-static void submit_late(struct io_port *port)
+void io_submit(struct io_port *port)
 {
 	if (!port->in_turn && ring_submit(port->ring) < 0)
 		ring_raise_event(port->ring);
@@ -186,7 +185,7 @@ static int ask_for_data(struct io *io, void *to)
 	if (error)
 		return error;
 	io->data = IO_DATA_ASKED;
-	submit_late(io->port);
+	io_submit(io->port);
 	return IO_LATER;
 }
 
@@ -380,6 +379,11 @@ void io_begin_data(struct io *io)
 		begin_copy(io);
 }
 
+const void *io_zeroes(void)
+{
+	return zeroes;
+}
+
 static void account(const struct io *io, int error)
 {
 	struct io_port *port = io->port;
@@ -406,7 +410,7 @@ static void commit(struct io *io, int error)
 	    0)
 		log_error("tag %u of queue %u cannot be committed", io->tag,
 			  port->queue_id);
-	submit_late(port);
+	io_submit(port);
 }
 
 void io_done(struct io *io, int error)

@@ -12,6 +12,8 @@
 
 #include "ring.h"
 
+struct target;
+
 enum io_op {
 	IO_READ,
 	IO_WRITE,
@@ -78,9 +80,19 @@ struct io {
 	};
 	const void *address; /* of the data, for the driver */
 
-	/* The delay layer's, while it keeps the request. */
+	/* The delay or limit layer's, while it keeps the request. */
 	struct io *child, *sibling;
 	double due; /* s, of the monotonic clock */
+
+	/* The file target's, while it has the request. */
+	struct ring_op own; /* its own one, in the port's ring */
+	struct target *target;
+	struct io *next; /* of those that wait */
+	void *buffer;	 /* from the pool, or NULL */
+	uint32_t room;	 /* bytes of it */
+	uint32_t at;	 /* bytes of the request that are done */
+	uint32_t piece;	 /* bytes that its own request is about */
+	uint8_t stage, tries, in_worker;
 };
 
 /*
@@ -171,6 +183,15 @@ unsigned io_trim(struct io_port *port);
 
 /* "user-copy" and so on; IO_MODES is "auto". */
 const char *io_mode_name(enum io_mode mode);
+
+/*
+ * What was put into the port's ring goes to the kernel: now, or together with
+ * the rest when the queue's turn ends.
+ */
+void io_submit(struct io_port *port);
+
+/* UBLK_MAX_IO_BYTES of zeroes, never to be written to. */
+const void *io_zeroes(void);
 
 /*
  * Prepare what all requests share; before any other call. Returns 0 or

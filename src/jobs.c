@@ -414,7 +414,7 @@ static int begin_busy(struct job *job)
 	}
 	snprintf(job->path, sizeof(job->path), "/dev/%s", disk);
 	return ring_put_open(job->jobs->control.ring, job->path,
-			     O_RDONLY | O_EXCL | O_CLOEXEC, job_data(job));
+			     O_RDONLY | O_EXCL | O_CLOEXEC, 0, job_data(job));
 }
 
 static int end_busy(struct job *job, int result)
@@ -449,6 +449,12 @@ static int end_try_stop(struct job *job, int result)
 	if (job->entry->deleting)
 		state_doom(job->jobs->state, job->entry->id);
 	return result;
+}
+
+static int begin_resize(struct job *job)
+{
+	return control_update_size(&job->jobs->control, job->message.id,
+				   job->message.number, job_data(job));
 }
 
 static int begin_stop(struct job *job)
@@ -505,6 +511,7 @@ static const struct operation {
 	[MESSAGE_TRY_STOP] = { begin_try_stop, end_try_stop },
 	[MESSAGE_STOP] = { begin_stop, NULL },
 	[MESSAGE_DELETE] = { begin_delete, end_delete },
+	[MESSAGE_RESIZE] = { begin_resize, NULL },
 };
 
 static void submit(struct jobs *jobs)
@@ -715,6 +722,13 @@ int jobs_hand_over(struct jobs *jobs, struct channel *channel)
 
 /* ---- from outside ---- */
 
+int jobs_can_run(uint32_t type)
+{
+	return type == MESSAGE_CANCEL ||
+	       (type < sizeof(operations) / sizeof(operations[0]) &&
+		operations[type].begin);
+}
+
 /* A request for a control command: find its device, make a job, run it. */
 void jobs_run(struct jobs *jobs, const struct message *message, const int *fds,
 	      int fd_count)
@@ -767,6 +781,34 @@ int jobs_are_busy(const struct jobs *jobs)
 
 	for (entry = jobs->entries; entry; entry = entry->next)
 		if (entry->job || entry->clean_up || !entry->live)
+			return 1;
+	return 0;
+}
+
+static int has_requests(uint32_t id)
+{
+	unsigned long reads = 0, writes = 0;
+	char path[48], text[64];
+	ssize_t length;
+	int fd;
+
+	snprintf(path, sizeof(path), "/sys/block/ublkb%u/inflight", id);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return 0;
+	length = read(fd, text, sizeof(text) - 1);
+	close(fd);
+	text[length > 0 ? length : 0] = '\0';
+	return sscanf(text, "%lu %lu", &reads, &writes) == 2 &&
+	       reads + writes > 0;
+}
+
+int jobs_have_requests(const struct jobs *jobs)
+{
+	const struct entry *entry;
+
+	for (entry = jobs->entries; entry; entry = entry->next)
+		if (entry->live && has_requests(entry->id))
 			return 1;
 	return 0;
 }

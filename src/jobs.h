@@ -52,10 +52,10 @@ void jobs_close(struct jobs *jobs);
 /* A new server: what the old one had asked for is answered to nobody. */
 void jobs_set_server(struct jobs *jobs, pid_t server);
 
-/*
- * Run a server's request, MESSAGE_FEATURES to MESSAGE_CANCEL. Descriptors stay
- * the caller's.
- */
+/* Whether a message is a request for jobs_run(). */
+int jobs_can_run(uint32_t type);
+
+/* Run a server's request. Descriptors stay the caller's. */
 void jobs_run(struct jobs *jobs, const struct message *message, const int *fds,
 	      int fd_count);
 
@@ -80,6 +80,9 @@ int jobs_hand_over(struct jobs *jobs, struct channel *channel);
 
 /* Whether a command is under way. */
 int jobs_are_busy(const struct jobs *jobs);
+
+/* Whether the driver has requests that a server must answer. */
+int jobs_have_requests(const struct jobs *jobs);
 
 int jobs_has(const struct jobs *jobs, uint32_t id);
 

@@ -105,7 +105,20 @@ extern const char *const layer_op_names[], *const layer_errno_names[];
 		.type = OPTION_NUMBER,					\
 		.fallback = "1",					\
 		.max = UINT32_MAX,					\
-		.help = "the same seed gives the same times" }
+		.help = "the same seed gives the same times" },	\
+	[(FIRST) + LIMIT_IOPS] = {					\
+		.name = "limit-iops",					\
+		.type = OPTION_NUMBER,					\
+		.fallback = "0",					\
+		.max = UINT32_MAX,					\
+		.help = "requests a second, at most; 0: no limit" },	\
+	[(FIRST) + LIMIT_BANDWIDTH] = {					\
+		.name = "limit-bandwidth",				\
+		.type = OPTION_SIZE,					\
+		.fallback = "0",					\
+		.max = OPTION_SIZE_MAX,					\
+		.help = "bytes that are read and written in a second, "	\
+			"at most; 0: no limit" }
 /* clang-format on */
 
 #endif

@@ -9,6 +9,7 @@
 static const struct layer_ops *const layer_table[LAYER_KINDS] = {
 	[LAYER_ERROR] = &layer_error,
 	[LAYER_DELAY] = &layer_delay,
+	[LAYER_LIMIT] = &layer_limit,
 };
 
 /* In the order of enum io_op. */

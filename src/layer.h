@@ -1,5 +1,6 @@
 /*
- * Layers: faults on demand, between a device's queues and its target.
+ * Layers: faults on demand and limits, between a device's queues and its
+ * target.
  *
  * A layer is a target on another target: it keeps a request for a while, or
  * answers it in the target's place, and hands it down otherwise. A device
@@ -14,7 +15,7 @@
 #include "target.h"
 
 /* From the bottom to the top. */
-enum layer_kind { LAYER_ERROR, LAYER_DELAY, LAYER_KINDS };
+enum layer_kind { LAYER_ERROR, LAYER_DELAY, LAYER_LIMIT, LAYER_KINDS };
 
 /* Indexes into the options of all layers. */
 enum layer_option {
@@ -33,6 +34,8 @@ enum layer_option {
 	DELAY_OFFSET,
 	DELAY_LENGTH,
 	DELAY_SEED,
+	LIMIT_IOPS,
+	LIMIT_BANDWIDTH,
 	LAYER_OPTIONS,
 };
 
@@ -64,7 +67,7 @@ struct layer_ops {
 	void (*hurry)(struct layer *layer);
 };
 
-extern const struct layer_ops layer_error, layer_delay;
+extern const struct layer_ops layer_error, layer_delay, layer_limit;
 
 /* Those of one device; all zero: none. */
 struct layers {

@@ -124,6 +124,13 @@ static int read_path(const char *const *choices, const char *text,
 	return text[0] == '/' && strlen(text) <= OPTION_PATH_MAX ? 0 : -EINVAL;
 }
 
+/* A choice in place of a number; there is one, and it counts as 0. */
+static int is_word(const struct option *option, const char *text)
+{
+	return option->type == OPTION_SIZE && option->choices &&
+	       strcmp(text, option->choices[0]) == 0;
+}
+
 static int parse(const struct option *option, const char *text,
 		 uint64_t *number)
 {
@@ -132,6 +139,8 @@ static int parse(const struct option *option, const char *text,
 	*number = 0;
 	switch (option->type) {
 	case OPTION_SIZE:
+		if (is_word(option, text))
+			return 0;
 		return syntax_size(text, number);
 	case OPTION_NUMBER:
 		return syntax_number(text, number);
@@ -169,6 +178,11 @@ static int fail_value(const struct option *option, const char *text,
 	char choices[100];
 
 	option_format_type(option, choices, sizeof(choices));
+	if (option->type == OPTION_SIZE && option->choices)
+		return failure_set(failure, SYMBOL_ARG, 0, option->name,
+				   "%s=%s is not %s, a size being digits, then "
+				   "K M G T P or E if wanted",
+				   option->name, text, choices);
 	if (option->type == OPTION_PATH)
 		return failure_set(failure, SYMBOL_ARG, 0, option->name,
 				   "%s=%.200s is not %s: a path begins with / "
@@ -235,7 +249,7 @@ int option_read(const struct option *option, struct option_value *value,
 		return fail_range(option, text, failure);
 	if (error)
 		return fail_value(option, text, failure);
-	if (option_has_range(option) &&
+	if (option_has_range(option) && !is_word(option, text) &&
 	    (number < option->min || number > option->max))
 		return fail_range(option, text, failure);
 	value->given = 1;

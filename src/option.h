@@ -12,7 +12,7 @@
 #include "failure.h"
 
 enum option_type {
-	OPTION_SIZE, /* bytes, with a K M G T P E suffix */
+	OPTION_SIZE, /* bytes, with a K M G T P E suffix; its one choice is 0 */
 	OPTION_NUMBER,
 	OPTION_TIME,   /* microseconds, with us, ms or s */
 	OPTION_RATE,   /* a probability in billionths: 0.01 or 1% */

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "log.h"
+#include "turns.h"
 
 /*
  * What one queue may do before others get a turn: so many completions, and so
@@ -185,6 +186,7 @@ static int on_turn(struct loop_ring *wake)
 	struct queue *queue = wake->data;
 	unsigned count = 0, got;
 
+	turns_count();
 	queue->port.in_turn = 1;
 	queue->turn_bytes = 0;
 	wake->taken = 0;
@@ -220,7 +222,10 @@ static int open_ring(struct queue *queue)
 	queue->port.ring = ring_create(queue->depth, 0, &error);
 	if (!queue->port.ring)
 		return error;
-	return ring_register_file(queue->port.ring, queue->port.fd);
+	error = ring_register_file(queue->port.ring, queue->port.fd);
+	if (error)
+		return error;
+	return target_start(queue->target, queue->port.ring);
 }
 
 int queue_open(struct queue *queue, struct ev_loop *loop, int fd, uint16_t id,

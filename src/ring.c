@@ -22,6 +22,7 @@ struct ring {
 	int is_registered; /* enter_ring_fd is an index */
 	unsigned sleep_flags;
 	size_t sqe_size;
+	unsigned files; /* a bit for each slot above 0 that has one */
 	struct __kernel_timespec timeout; /* until it is submitted */
 };
 
@@ -76,8 +77,14 @@ free_ring:
 
 void ring_destroy(struct ring *ring)
 {
+	unsigned slot;
+
 	if (!ring)
 		return;
+	/* Now: with the ring they would be let go a little later. */
+	for (slot = 1; slot < RING_FILES; slot++)
+		if (ring->files & 1u << slot)
+			ring_set_file(ring, slot, -1);
 	io_uring_queue_exit(&ring->uring);
 	close(ring->event_fd);
 	free(ring);
@@ -104,7 +111,23 @@ void ring_raise_event(struct ring *ring)
 
 int ring_register_file(struct ring *ring, int fd)
 {
-	return io_uring_register_files(&ring->uring, &fd, 1);
+	int fds[RING_FILES] = { fd }, i;
+
+	for (i = 1; i < RING_FILES; i++)
+		fds[i] = -1;
+	return io_uring_register_files(&ring->uring, fds, RING_FILES);
+}
+
+int ring_set_file(struct ring *ring, unsigned slot, int fd)
+{
+	int count = io_uring_register_files_update(&ring->uring, slot, &fd, 1);
+
+	if (count < 0)
+		return count;
+	ring->files &= ~(1u << slot);
+	if (fd >= 0)
+		ring->files |= 1u << slot;
+	return 0;
 }
 
 int ring_allow_workers(struct ring *ring, unsigned count)
@@ -164,13 +187,14 @@ int ring_put_command(struct ring *ring, int fd, uint32_t op,
 	return 0;
 }
 
-int ring_put_open(struct ring *ring, const char *path, int flags, uint64_t data)
+int ring_put_open(struct ring *ring, const char *path, int flags, mode_t mode,
+		  uint64_t data)
 {
 	struct io_uring_sqe *sqe = next_sqe(ring);
 
 	if (!sqe)
 		return -EBUSY;
-	io_uring_prep_openat(sqe, AT_FDCWD, path, flags, 0);
+	io_uring_prep_openat(sqe, AT_FDCWD, path, flags, mode);
 	sqe->user_data = data;
 	return 0;
 }
@@ -206,6 +230,49 @@ int ring_put_read(struct ring *ring, int fd, void *bytes, size_t size,
 	if (!sqe)
 		return -EBUSY;
 	io_uring_prep_read(sqe, fd, bytes, (unsigned)size, 0);
+	sqe->user_data = data;
+	return 0;
+}
+
+static void prepare(struct io_uring_sqe *sqe,
+		    const struct ring_transfer *transfer, int fd)
+{
+	switch (transfer->op) {
+	case RING_READ:
+		io_uring_prep_read(sqe, fd, transfer->bytes,
+				   (unsigned)transfer->length,
+				   transfer->offset);
+		break;
+	case RING_WRITE:
+		io_uring_prep_write(sqe, fd, transfer->bytes,
+				    (unsigned)transfer->length,
+				    transfer->offset);
+		break;
+	case RING_FDATASYNC:
+		io_uring_prep_fsync(sqe, fd, IORING_FSYNC_DATASYNC);
+		return;
+	case RING_FALLOCATE:
+		io_uring_prep_fallocate(sqe, fd, transfer->flags,
+					(off_t)transfer->offset,
+					(off_t)transfer->length);
+		return;
+	}
+	sqe->rw_flags = transfer->flags;
+}
+
+int ring_put_transfer(struct ring *ring, const struct ring_transfer *transfer,
+		      uint64_t data)
+{
+	struct io_uring_sqe *sqe = next_sqe(ring);
+	int is_fixed = transfer->fd < 0;
+
+	if (!sqe)
+		return -EBUSY;
+	prepare(sqe, transfer, is_fixed ? (int)transfer->slot : transfer->fd);
+	if (is_fixed)
+		sqe->flags |= IOSQE_FIXED_FILE;
+	if (transfer->wait)
+		sqe->flags |= IOSQE_ASYNC;
 	sqe->user_data = data;
 	return 0;
 }

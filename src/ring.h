@@ -10,6 +10,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 struct ring;
 
@@ -90,12 +91,20 @@ void ring_clear_event(struct ring *ring);
 /* Make the eventfd readable, so that the loop comes back to this ring. */
 void ring_raise_event(struct ring *ring);
 
+#define RING_FILES 2 /* fixed files: 0 is a queue's char device */
+
 /*
- * Make fd the ring's fixed file 0. The ring holds its own reference, which
- * outlives the process until the ring's last request has ended. Returns 0 or
- * a negative errno.
+ * Make fd the ring's fixed file 0; the others are empty. The ring holds its own
+ * reference, which outlives the process until the ring's last request has
+ * ended. Returns 0 or a negative errno.
  */
 int ring_register_file(struct ring *ring, int fd);
+
+/*
+ * Put fd into a fixed file's slot, after ring_register_file(); -1 empties it,
+ * and the file is let go once no request uses it. Returns 0 or -errno.
+ */
+int ring_set_file(struct ring *ring, unsigned slot, int fd);
 
 /*
  * Let up to `count` requests of this task block in kernel workers at a time.
@@ -114,7 +123,7 @@ int ring_put_command(struct ring *ring, int fd, uint32_t op,
 		     const void *command, size_t size, uint64_t data);
 
 /* open(2) of path, which must live until the completion. */
-int ring_put_open(struct ring *ring, const char *path, int flags,
+int ring_put_open(struct ring *ring, const char *path, int flags, mode_t mode,
 		  uint64_t data);
 
 int ring_put_close(struct ring *ring, int fd, uint64_t data);
@@ -124,6 +133,22 @@ int ring_put_write(struct ring *ring, int fd, const void *bytes, size_t size,
 		   uint64_t data);
 int ring_put_read(struct ring *ring, int fd, void *bytes, size_t size,
 		  uint64_t data);
+
+enum ring_file_op { RING_READ, RING_WRITE, RING_FDATASYNC, RING_FALLOCATE };
+
+/* A request on a file: a fixed one, or any descriptor. */
+struct ring_transfer {
+	enum ring_file_op op;
+	int fd; /* -1: the fixed file in slot */
+	unsigned slot;
+	int wait;    /* go to a kernel worker at once: it will block */
+	int flags;   /* RWF_... of a transfer, the mode of an allocation */
+	void *bytes; /* of a transfer; must live until the completion */
+	uint64_t offset, length;
+};
+
+int ring_put_transfer(struct ring *ring, const struct ring_transfer *transfer,
+		      uint64_t data);
 
 /* Cancel the request whose data is `victim`. */
 int ring_put_cancel(struct ring *ring, uint64_t victim, uint64_t data);

@@ -1,9 +1,13 @@
-/* set: change the faults of a live device, also for the next server. */
+/*
+ * set: change the faults and the limits of a live device, also for the next
+ * server.
+ */
 #include <stdlib.h>
 #include <string.h>
 
 #include "command.h"
 #include "verbs.h"
+#include "words.h"
 
 /* The layers' option that a key=value gives a value to, or -1. */
 static int layer_option(const char *word)
@@ -28,7 +32,7 @@ static void keep_old(const struct option_value *given,
 	}
 }
 
-/* A default needs no words: a device without faults is as it was added. */
+/* A default needs no words: a device without layers is as it was added. */
 static int append_new(const struct option_value *given,
 		      const struct syntax_line *asked, struct syntax_line *line)
 {
@@ -68,7 +72,7 @@ static char *new_words(const struct request *request,
 			    SYNTAX_WORDS_MAX);
 		return NULL;
 	}
-	words = verb_join_words(&line);
+	words = words_join(&line);
 	if (!words)
 		failure_set(failure, SYMBOL_LIMIT, 0, NULL, "out of memory");
 	return words;

@@ -95,6 +95,9 @@ void state_close(struct state *state)
 
 /* ---- files that targets hold ---- */
 
+#define BUSY_TRIES 20	 /* at a disk that somebody has */
+#define BUSY_WAIT  50000 /* us between them */
+
 /* The link of one that was made without a name is "/folder/#1234 (deleted)". */
 void state_describe_file(struct state_file *file, int fd)
 {
@@ -111,7 +114,7 @@ void state_describe_file(struct state_file *file, int fd)
 	file->device = status.st_dev;
 	file->inode = status.st_ino;
 	base = strrchr(file->path, '/');
-	if (base && base[1] == '#')
+	if (base && base[1] == '#' && status.st_nlink == 0)
 		sprintf(base, "/ublkd-ram-%llu",
 			(unsigned long long)status.st_ino);
 	else if (status.st_nlink == 0)
@@ -131,6 +134,31 @@ int state_link_file(const struct state_file *file, int fd)
 	return 0;
 }
 
+/*
+ * A disk for ourselves, unless somebody took it meanwhile; a killed server's
+ * rings may hold it for a moment. What cannot be written is read.
+ */
+static int open_again(const char *path)
+{
+	static const int kinds[] = { O_RDWR | O_EXCL, O_RDONLY | O_EXCL, O_RDWR,
+				     O_RDONLY };
+	int fd = -1, tries = BUSY_TRIES;
+	unsigned i = 0;
+
+	while (i < sizeof(kinds) / sizeof(kinds[0])) {
+		fd = open(path, kinds[i] | O_CLOEXEC | O_NOFOLLOW);
+		if (fd >= 0 || errno == ENOENT || errno == ELOOP)
+			break;
+		if (errno == EBUSY && tries-- > 0)
+			usleep(BUSY_WAIT);
+		else
+			i++;
+	}
+	if (i > 1 && fd >= 0)
+		log_warning("%s: others have it too", path);
+	return fd < 0 ? -errno : fd;
+}
+
 int state_open_file(const struct state_file *file)
 {
 	struct stat status;
@@ -138,9 +166,9 @@ int state_open_file(const struct state_file *file)
 
 	if (!file->path[0])
 		return -ENOENT;
-	fd = open(file->path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+	fd = open_again(file->path);
 	if (fd < 0)
-		return -errno;
+		return fd;
 	if (fstat(fd, &status) == 0 && status.st_dev == file->device &&
 	    status.st_ino == file->inode)
 		return fd;

@@ -12,7 +12,8 @@
 
 #include "memory.h"
 
-#define WORD_BITS 64
+#define WORD_BITS      64
+#define SHARED_RESERVE (72ULL << 20) /* bytes, as a RAM disk's default */
 
 static uint64_t pages_of(uint64_t size)
 {
@@ -91,23 +92,37 @@ static int open_memfd(uint64_t size)
 	return error;
 }
 
-/* Map the memfd and an empty bitmap; both take memory where touched only. */
-static int map_store(struct store *store)
+/* Bytes of a bitmap for so many bytes of file. */
+static uint64_t bitmap_length(uint64_t extent)
 {
-	uint64_t words = pages_of(store->size) / WORD_BITS + 1;
+	return (pages_of(extent) / WORD_BITS + 1) * 8;
+}
 
-	if (store->size > SIZE_MAX || words > SIZE_MAX / 8)
+static uint8_t *map_file(int fd, uint64_t extent, int read_only)
+{
+	return mmap(NULL, (size_t)extent,
+		    PROT_READ | (read_only ? 0 : PROT_WRITE),
+		    MAP_SHARED | MAP_NORESERVE, fd, 0);
+}
+
+/* Map the memfd and an empty bitmap; both take memory where touched only. */
+static int map_store(struct store *store, int read_only)
+{
+	uint64_t length = bitmap_length(store->extent);
+
+	if (store->extent > SIZE_MAX || length > SIZE_MAX)
 		return -ENOMEM;
-	store->present_length = (size_t)words * 8;
+	store->present_length = (size_t)length;
 	store->present =
 		mmap(NULL, store->present_length, PROT_READ | PROT_WRITE,
 		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (store->present == MAP_FAILED)
 		return -ENOMEM;
-	store->bytes = mmap(NULL, (size_t)store->size, PROT_READ | PROT_WRITE,
-			    MAP_SHARED | MAP_NORESERVE, store->fd, 0);
-	if (store->bytes != MAP_FAILED)
+	store->bytes = map_file(store->fd, store->extent, read_only);
+	if (store->bytes != MAP_FAILED) {
+		store->bytes += store->base;
 		return 0;
+	}
 	munmap(store->present, store->present_length);
 	return -ENOMEM;
 }
@@ -119,13 +134,13 @@ static int open_on(struct store *store, int fd, uint64_t size, uint64_t limit,
 	int error;
 
 	memset(store, 0, sizeof(*store));
-	store->size = size;
+	store->size = store->length = store->extent = size;
 	store->limit = limit;
 	store->reserve = reserve;
 	store->fd = fd;
 	if (fd < 0)
 		return fd;
-	error = map_store(store);
+	error = map_store(store, 0);
 	if (error) {
 		close(store->fd);
 		store->fd = -1;
@@ -139,7 +154,8 @@ int store_open(struct store *store, uint64_t size, uint64_t limit,
 	return open_on(store, open_memfd(size), size, limit, reserve);
 }
 
-static int check_room(int fd, int overcommit, uint64_t size)
+/* Make the file `size` bytes long, `more` of which are not there yet. */
+static int extend(int fd, int overcommit, uint64_t size, uint64_t more)
 {
 	struct statfs status;
 
@@ -147,9 +163,9 @@ static int check_room(int fd, int overcommit, uint64_t size)
 		return -errno;
 	if (status.f_type != TMPFS_MAGIC)
 		return -EOPNOTSUPP;
-	/* A tmpfs without a limit says 0 blocks. */
+	/* A tmpfs without a limit says 0 blocks. So does a memfd's. */
 	if (status.f_blocks && !overcommit &&
-	    size / (uint64_t)status.f_bsize > status.f_bavail)
+	    more / (uint64_t)status.f_bsize > status.f_bavail)
 		return -ENOSPC;
 	return ftruncate(fd, (off_t)size) < 0 ? -errno : 0;
 }
@@ -161,7 +177,7 @@ int store_open_in(struct store *store, const char *folder, int overcommit,
 
 	if (fd < 0)
 		return -errno;
-	error = check_room(fd, overcommit, size);
+	error = extend(fd, overcommit, size, size);
 	if (!error)
 		return open_on(store, fd, size, limit, reserve);
 	close(fd);
@@ -171,17 +187,18 @@ int store_open_in(struct store *store, const char *folder, int overcommit,
 /* Set the bits of what the file holds of the pages [page, end). */
 static int find_present(struct store *store, uint64_t page, uint64_t end)
 {
-	off_t from = (off_t)(page * STORE_PAGE), to;
+	off_t base = (off_t)store->base,
+	      stop = base + (off_t)(end * STORE_PAGE);
+	off_t from = base + (off_t)(page * STORE_PAGE), to;
 
-	while ((from = lseek(store->fd, from, SEEK_DATA)) >= 0 &&
-	       (uint64_t)from < end * STORE_PAGE) {
+	while ((from = lseek(store->fd, from, SEEK_DATA)) >= 0 && from < stop) {
 		to = lseek(store->fd, from, SEEK_HOLE);
 		if (to < 0)
 			return -errno;
-		if ((uint64_t)to > end * STORE_PAGE)
-			to = (off_t)(end * STORE_PAGE);
-		set_bits(store, (uint64_t)from / STORE_PAGE,
-			 pages_of((uint64_t)to));
+		if (to > stop)
+			to = stop;
+		set_bits(store, (uint64_t)(from - base) / STORE_PAGE,
+			 pages_of((uint64_t)(to - base)));
 		from = to;
 	}
 	if (from < 0 && errno != ENXIO)
@@ -201,23 +218,122 @@ void store_review(struct store *store, uint64_t offset, uint64_t length)
 	find_present(store, page, end);
 }
 
-int store_adopt(struct store *store, int fd, uint64_t limit, uint64_t reserve)
+int store_adopt(struct store *store, int fd, uint64_t size, uint64_t limit,
+		uint64_t reserve)
 {
 	struct stat status;
 
 	memset(store, 0, sizeof(*store));
+	store->fd = -1;
 	if (fstat(fd, &status) < 0)
 		return -errno;
+	if ((uint64_t)status.st_size < size)
+		return -ESTALE; /* somebody has cut the file short */
 	store->fd = fd;
-	store->size = (uint64_t)status.st_size;
+	store->size = size;
+	store->length = store->extent = (uint64_t)status.st_size;
 	store->limit = limit;
 	store->reserve = reserve;
-	return map_store(store);
+	return map_store(store, 0);
+}
+
+int store_open_shared(struct store *store, int fd, int read_only, uint64_t base,
+		      uint64_t size)
+{
+	memset(store, 0, sizeof(*store));
+	store->fd = fd;
+	store->is_shared = 1;
+	store->base = base;
+	store->size = size;
+	store->extent = base + size;
+	store->limit = UINT64_MAX;
+	store->reserve = SHARED_RESERVE;
+	return map_store(store, read_only);
 }
 
 int store_resume(struct store *store)
 {
-	return find_present(store, 0, pages_of(store->size));
+	return find_present(store, 0, pages_of(store->extent));
+}
+
+/* ---- another size ---- */
+
+/* Nobody has an address in the bitmap: it may move. */
+static int grow_bitmap(struct store *store, uint64_t extent)
+{
+	uint64_t length = bitmap_length(extent);
+	void *present;
+
+	if (length > SIZE_MAX)
+		return -ENOMEM;
+	present = mremap(store->present, store->present_length, (size_t)length,
+			 MREMAP_MAYMOVE);
+	if (present == MAP_FAILED)
+		return -ENOMEM;
+	store->present = present;
+	store->present_length = (size_t)length;
+	return 0;
+}
+
+static void unmap_old(struct store *store)
+{
+	if (store->old)
+		munmap(store->old, (size_t)store->old_extent);
+	store->old = NULL;
+}
+
+/*
+ * Map as much of the file. The driver may still have addresses of the present
+ * mapping: where it cannot grow in place it stays beside the new one.
+ */
+static int grow_mapping(struct store *store, uint64_t extent)
+{
+	uint8_t *bytes;
+
+	if (extent > SIZE_MAX)
+		return -ENOMEM;
+	bytes = mremap(store->bytes, (size_t)store->extent, (size_t)extent, 0);
+	if (bytes != MAP_FAILED)
+		return 0;
+	bytes = map_file(store->fd, extent, 0);
+	if (bytes == MAP_FAILED)
+		return -ENOMEM;
+	unmap_old(store);
+	store->old = store->bytes;
+	store->old_extent = store->extent;
+	store->bytes = bytes;
+	return 0;
+}
+
+static int grow_maps(struct store *store, uint64_t extent)
+{
+	int error = grow_bitmap(store, extent);
+
+	if (!error)
+		error = grow_mapping(store, extent);
+	if (!error)
+		store->extent = extent;
+	return error;
+}
+
+/*
+ * The maps first: a file that is longer than can be mapped could not become
+ * shorter again, and no server after this one could open it.
+ */
+int store_resize(struct store *store, uint64_t size, int overcommit)
+{
+	int error = 0;
+
+	if (size > store->extent)
+		error = grow_maps(store, size);
+	if (!error && size > store->length) {
+		error = extend(store->fd, overcommit, size, size - store->used);
+		if (!error)
+			store->length = size;
+	}
+	if (!error)
+		store->size = size;
+	return error;
 }
 
 void store_close(struct store *store)
@@ -225,8 +341,10 @@ void store_close(struct store *store)
 	if (store->fd < 0)
 		return;
 	munmap(store->present, store->present_length);
-	munmap(store->bytes, (size_t)store->size);
-	close(store->fd);
+	munmap(store->bytes - store->base, (size_t)store->extent);
+	unmap_old(store);
+	if (!store->is_shared)
+		close(store->fd);
 	store->fd = -1;
 }
 
@@ -245,7 +363,7 @@ uint64_t store_run(const struct store *store, uint64_t offset, uint64_t length,
 static int allocate_pages(struct store *store, uint64_t page, uint64_t end)
 {
 	while (fallocate(store->fd, FALLOC_FL_KEEP_SIZE,
-			 (off_t)(page * STORE_PAGE),
+			 (off_t)(store->base + page * STORE_PAGE),
 			 (off_t)((end - page) * STORE_PAGE)) < 0)
 		if (errno != EINTR)
 			return -errno;
@@ -274,7 +392,7 @@ int store_grow(struct store *store, uint64_t offset, uint64_t length,
 }
 
 /*
- * Zero what is there of the range, less than two pages; holes stay holes.
+ * Zero what is there of the range; holes stay holes.
  * Returns 0 or a negative errno.
  */
 static int zero_present(struct store *store, uint64_t offset, uint64_t length)
@@ -287,8 +405,8 @@ static int zero_present(struct store *store, uint64_t offset, uint64_t length)
 
 		if (run > sizeof(zeroes))
 			run = sizeof(zeroes);
-		if (is_there &&
-		    pwrite(store->fd, zeroes, (size_t)run, (off_t)offset) < 0)
+		if (is_there && pwrite(store->fd, zeroes, (size_t)run,
+				       (off_t)(store->base + offset)) < 0)
 			return -errno;
 		offset += run;
 		length -= run;
@@ -300,15 +418,20 @@ static int give_back(struct store *store, uint64_t page, uint64_t end)
 {
 	uint64_t there = end - page - count_holes(store, page, end);
 
-	if (there == 0)
+	if (there == 0 && !store->is_shared)
 		return 0;
 	if (fallocate(store->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-		      (off_t)(page * STORE_PAGE),
+		      (off_t)(store->base + page * STORE_PAGE),
 		      (off_t)((end - page) * STORE_PAGE)) < 0)
 		return -errno;
 	clear_bits(store, page, end);
 	store->used -= there * STORE_PAGE;
 	return 0;
+}
+
+int store_zero(struct store *store, uint64_t offset, uint64_t length)
+{
+	return zero_present(store, offset, length);
 }
 
 int store_clear(struct store *store, uint64_t offset, uint64_t length)
@@ -329,17 +452,46 @@ int store_clear(struct store *store, uint64_t offset, uint64_t length)
 	return error ? error : give_back(store, first, last);
 }
 
-int store_release(struct store *store, uint64_t bytes)
+/*
+ * Give back the next `bytes` in [*page, end) from where something is; *page is
+ * then where to go on. Returns 1, 0 when there is nothing, or a negative errno.
+ */
+static int give_back_next(struct store *store, uint64_t *page, uint64_t end,
+			  uint64_t bytes)
 {
-	uint64_t end = pages_of(store->size);
-	uint64_t from = next_page(store, store->released, end, 1);
+	uint64_t from = next_page(store, *page, end, 1);
 	uint64_t to = from + pages_of(bytes);
+	int error;
 
 	if (to > end)
 		to = end;
-	/* What cannot be given back in pieces goes with the store. */
-	if (from == end || give_back(store, from, to) < 0)
+	if (from == end)
 		return 0;
-	store->released = to;
-	return store->used > 0;
+	error = give_back(store, from, to);
+	if (error)
+		return error;
+	*page = to;
+	return 1;
+}
+
+int store_trim(struct store *store, uint64_t bytes)
+{
+	uint64_t last = pages_of(store->extent), page = pages_of(store->size);
+	uint64_t end = page * STORE_PAGE;
+	int result = give_back_next(store, &page, last, bytes);
+
+	if (result)
+		return result;
+	/* The page that its end lies in has a part that is not its own. */
+	if (end > store->length)
+		end = store->length;
+	return zero_present(store, store->size, end - store->size);
+}
+
+int store_release(struct store *store, uint64_t bytes)
+{
+	/* What cannot be given back in pieces goes with the store. */
+	return give_back_next(store, &store->released, pages_of(store->extent),
+			      bytes) > 0 &&
+	       store->used > 0;
 }

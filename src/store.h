@@ -17,14 +17,20 @@
 
 struct store {
 	int fd;
-	uint8_t *bytes; /* the mapping */
-	uint64_t size;
-	uint64_t *present;     /* a bit a page */
+	int is_shared;	 /* somebody else's file: others may change it */
+	uint64_t base;	 /* where in the file it begins, in bytes */
+	uint8_t *bytes;	 /* that place in the mapping of all of the file */
+	uint64_t size;	 /* bytes, for its user */
+	uint64_t length; /* of our own file, at least size: it never shrinks */
+	uint64_t extent; /* of mapping and bitmap, at least length */
+	uint64_t *present;     /* a bit a page, from base on */
 	size_t present_length; /* bytes of the bitmap */
 	uint64_t used;	       /* bytes of pages that are there */
 	uint64_t limit;	       /* of used */
 	uint64_t reserve;      /* bytes that the host must keep free */
 	uint64_t released;     /* pages before it have been given back */
+	uint8_t *old;	       /* the mapping before the last growth, or NULL */
+	uint64_t old_extent;
 };
 
 /*
@@ -44,16 +50,44 @@ int store_open_in(struct store *store, const char *folder, int overcommit,
 		  uint64_t size, uint64_t limit, uint64_t reserve);
 
 /*
- * Prepare to go on with the file of another process' store. Takes fd on
- * success. Returns 0 or a negative errno.
+ * Prepare to go on with the file of another process' store, which had that
+ * size; the file may be longer. Takes fd on success. Returns 0 or a negative
+ * errno: -ESTALE when the file is too short.
  */
-int store_adopt(struct store *store, int fd, uint64_t limit, uint64_t reserve);
+int store_adopt(struct store *store, int fd, uint64_t size, uint64_t limit,
+		uint64_t reserve);
+
+/*
+ * A store in somebody else's file of memory, `size` bytes from `base`, a
+ * multiple of STORE_PAGE, on. The caller's fd stays the caller's, and must live
+ * as long. Its pages count as holes until store_review() has looked; others may
+ * fill holes at any time, so a hole is only one for the moment.
+ */
+int store_open_shared(struct store *store, int fd, int read_only, uint64_t base,
+		      uint64_t size);
 
 /*
  * The other process writes no more: see which pages are there, by the holes of
  * the file. Returns 0 or a negative errno.
  */
 int store_resume(struct store *store);
+
+/*
+ * Change its size; what is new reads as zeroes. Growing makes the file longer
+ * where it must, and asks the file system for room unless `overcommit`.
+ * Shrinking leaves the file as long as it is; store_trim() gives the memory
+ * back, and must have ended before the store grows again. Returns 0 or a
+ * negative errno, and then nothing has changed.
+ *
+ * Addresses in the store stay good until the next call but one.
+ */
+int store_resize(struct store *store, uint64_t size, int overcommit);
+
+/*
+ * Give back the next `bytes` from where something is behind the store's end. To
+ * be called until it returns 0, or a negative errno.
+ */
+int store_trim(struct store *store, uint64_t bytes);
 
 /* Harmless on one that could not be opened, or is closed. */
 void store_close(struct store *store);
@@ -78,6 +112,12 @@ int store_grow(struct store *store, uint64_t offset, uint64_t length,
  * there.
  */
 void store_review(struct store *store, uint64_t offset, uint64_t length);
+
+/*
+ * Make the range read as zeroes, and give nothing back. Holes stay holes.
+ * Returns 0 or a negative errno.
+ */
+int store_zero(struct store *store, uint64_t offset, uint64_t length);
 
 /*
  * Make the range read as zeroes. Whole pages of it are given back. Returns 0 or

@@ -3,6 +3,7 @@
 #include <string.h>
 
 const struct target_ops *const target_table[] = {
+	&target_file,
 	&target_null,
 	&target_ram,
 	NULL,

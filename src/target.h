@@ -9,6 +9,7 @@
 
 #include "failure.h"
 #include "io.h"
+#include "opener.h"
 #include "option.h"
 
 /* What a device on this target looks like to the kernel. */
@@ -34,13 +35,20 @@ struct target {
 /* What a target is opened with. */
 struct target_args {
 	const struct option_value *values; /* of its options */
+	int read_only;
 	/*
 	 * When a dead server's device is taken over: what its target gave to
-	 * hold(). Descriptors that the target takes are set to -1.
+	 * hold(). Else what was opened for it. Descriptors that the target
+	 * takes are set to -1.
 	 */
 	int adopted;
+	uint64_t size; /* then: the disk's, in bytes; 0: not known */
 	int *fds;
 	int fd_count;
+	int is_new;    /* fds[0], of opens(), is a file that was made for it */
+	int can_punch; /* and holes can be made in it */
+	int (*is_own)(void *context, uint32_t id); /* a disk served here? */
+	void *context;
 };
 
 struct target_ops {
@@ -49,13 +57,23 @@ struct target_ops {
 	const struct option *options; /* ends with a NULL name */
 
 	/*
-	 * Open; geometry->block_size is given. Fills the rest of *geometry.
+	 * What must be open before it is: opening a path can block, so that is
+	 * not the target's to do. NULL: nothing.
+	 */
+	int (*opens)(const struct target_args *args, struct opener_wish *wish,
+		     struct failure *failure);
+
+	/*
+	 * Open; geometry->block_size is given, or 0 where the target may choose
+	 * it (picks_block_size). Fills the rest of *geometry.
 	 * For a new device nothing exists in the kernel yet. Returns the target
 	 * or NULL with *failure filled.
 	 */
 	struct target *(*open)(struct target_args *args,
 			       struct geometry *geometry,
 			       struct failure *failure);
+
+	int picks_block_size;
 
 	/*
 	 * The descriptors that must outlive this process for the next server
@@ -73,6 +91,45 @@ struct target_ops {
 	 * or a negative errno; may be NULL.
 	 */
 	int (*resume)(struct target *target);
+
+	/*
+	 * A queue's ring is there, and has seen no request: the target's file
+	 * can become its fixed file 1. Returns 0 or a negative errno; may be
+	 * NULL.
+	 */
+	int (*start)(struct target *target, struct ring *ring);
+
+	/*
+	 * Serve so many bytes from now on, a multiple of the block size; before
+	 * the kernel knows of it when growing, and after that when shrinking:
+	 * requests beyond the end that were on their way get an error.
+	 *
+	 * Growing checks what `add` checks, and what is new reads as zeroes
+	 * where the data are the target's own. It must be harmless if a larger
+	 * size than the device's stays behind in the backing: the server may
+	 * die before the kernel knows, and the next one opens the target with
+	 * the old size. When it died after that, the next one calls this after
+	 * resume(), with the size that the kernel has.
+	 *
+	 * Returns 0, or -1 with *failure filled and nothing changed. NULL: its
+	 * size cannot be changed.
+	 */
+	int (*resize)(struct target *target, uint64_t size,
+		      struct failure *failure);
+
+	/*
+	 * The size that its backing has now, for size=auto. Returns 0, or -1
+	 * with *failure filled. NULL: it has none of its own.
+	 */
+	int (*measure)(struct target *target, uint64_t *size,
+		       struct failure *failure);
+
+	/*
+	 * Give back some of what lies behind the end of a device that was
+	 * shrunk, no more than a request might; also after a take-over. Returns
+	 * 1 to be called again, 0 at the end or a negative errno; may be NULL.
+	 */
+	int (*trim)(struct target *target);
 
 	/*
 	 * Begin one request; io_done() follows now or later, exactly once. A
@@ -93,7 +150,7 @@ struct target_ops {
 	void (*close)(struct target *target);
 };
 
-extern const struct target_ops target_null, target_ram;
+extern const struct target_ops target_file, target_null, target_ram;
 
 /* All targets, ending with NULL. */
 extern const struct target_ops *const target_table[];
@@ -105,6 +162,12 @@ const struct target_ops *target_find(const char *name);
 static inline int target_hold(struct target *target, int *fds)
 {
 	return target->ops->hold ? target->ops->hold(target, fds) : 0;
+}
+
+/* As the target's start(), or 0 for one that has none. */
+static inline int target_start(struct target *target, struct ring *ring)
+{
+	return target->ops->start ? target->ops->start(target, ring) : 0;
 }
 
 static inline void target_submit(struct target *target, struct io *io)

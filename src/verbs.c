@@ -69,7 +69,7 @@ struct device *verb_find_device(struct request *request)
 static void print_device(struct request *request, const struct device *device)
 {
 	const struct device_spec *spec = &device->spec;
-	char more[256] = "";
+	char more[2048] = "";
 
 	if (spec->target->ops->describe)
 		spec->target->ops->describe(spec->target, more, sizeof(more));
@@ -187,6 +187,34 @@ int verb_del(struct request *request)
 	if (device &&
 	    device_delete(device, request->values[VERB_DEL_FORCE].number != 0,
 			  on_deleted, request, &failure) < 0)
+		request_fail(request, &failure);
+	return 0;
+}
+
+/* ---- resize ---- */
+
+static void on_resized(void *context, struct device *device,
+		       const struct failure *failure)
+{
+	struct request *request = context;
+
+	if (failure)
+		request_fail(request, failure);
+	else
+		request_ok(request, " id=%u size=%llu", device->spec.id,
+			   (unsigned long long)device->spec.geometry.size);
+}
+
+int verb_resize(struct request *request)
+{
+	const struct option_value *size = &request->values[VERB_RESIZE_SIZE];
+	struct device *device = verb_find_device(request);
+	struct failure failure;
+
+	if (device &&
+	    device_resize(device,
+			  size->number ? size->number : DEVICE_SIZE_AUTO,
+			  on_resized, request, &failure) < 0)
 		request_fail(request, &failure);
 	return 0;
 }

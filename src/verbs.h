@@ -6,11 +6,11 @@
 
 struct device;
 struct request;
-struct syntax_line;
 
-/* Indexes into the options of del, set, show and shutdown. */
+/* Indexes into the options of the commands that have some. */
 enum { VERB_DEVICE_ID, VERB_DEVICE_NAME, VERB_DEL_FORCE };
 enum { VERB_SET_LAYERS = VERB_DEVICE_NAME + 1 };
+enum { VERB_RESIZE_SIZE = VERB_DEVICE_NAME + 1 };
 enum { VERB_SHUTDOWN_FORCE, VERB_SHUTDOWN_TIMEOUT };
 enum { VERB_UPGRADE_PROGRAM, VERB_UPGRADE_FORCE };
 
@@ -21,6 +21,7 @@ int verb_help(struct request *request);
 int verb_list(struct request *request);
 int verb_on_error(struct request *request);
 int verb_ping(struct request *request);
+int verb_resize(struct request *request);
 int verb_set(struct request *request);
 int verb_show(struct request *request);
 int verb_shutdown(struct request *request);
@@ -36,9 +37,6 @@ extern const struct option verb_add_options[];
  * when the request has been answered with an error.
  */
 struct device *verb_find_device(struct request *request);
-
-/* The line in its one canonical form, to be freed; NULL without memory. */
-char *verb_join_words(const struct syntax_line *line);
 
 /*
  * Read a whole `add` again; its layers' values, LAYER_OPTIONS of them, point

@@ -33,6 +33,12 @@ static int check_delay(const struct option_value *values,
 	return refuse(&layer_delay, values, failure);
 }
 
+static int check_limit(const struct option_value *values,
+		       struct failure *failure)
+{
+	return refuse(&layer_limit, values, failure);
+}
+
 /* No device gets past the check, so they need nothing else. */
 const struct layer_ops layer_error = {
 	.target = { .name = "error" },
@@ -46,4 +52,11 @@ const struct layer_ops layer_delay = {
 	.first = DELAY_TIME,
 	.last = DELAY_SEED,
 	.check = check_delay,
+};
+
+const struct layer_ops layer_limit = {
+	.target = { .name = "limit" },
+	.first = LIMIT_IOPS,
+	.last = LIMIT_BANDWIDTH,
+	.check = check_limit,
 };

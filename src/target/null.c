@@ -65,6 +65,16 @@ static struct target *null_open(struct target_args *args,
 	return &null->target;
 }
 
+/* There is nothing to make longer, and nothing to lose. */
+static int null_resize(struct target *target, uint64_t size,
+		       struct failure *failure)
+{
+	(void)target;
+	(void)size;
+	(void)failure;
+	return 0;
+}
+
 static void null_submit(struct target *target, struct io *io)
 {
 	const struct null *null = (const struct null *)target;
@@ -92,6 +102,7 @@ const struct target_ops target_null = {
 	.help = "writes vanish, reads give zeroes",
 	.options = options,
 	.open = null_open,
+	.resize = null_resize,
 	.submit = null_submit,
 	.describe = null_describe,
 	.close = null_close,

@@ -10,6 +10,7 @@
 
 #include "../memory.h"
 #include "../store.h"
+#include "../syntax.h"
 #include "../target.h"
 
 enum { SIZE, OVERCOMMIT, MEMORY_LIMIT, MEMORY_RESERVE, KEEP };
@@ -57,23 +58,27 @@ static const struct option options[] = {
 struct ram {
 	struct target target;
 	struct store store;
+	int overcommit;
+	uint64_t allowed; /* bytes: no smaller size is asked about */
 };
 
 /* The driver moves each byte once in the first two. */
 static const enum io_mode modes[] = { IO_NEED_GET_DATA, IO_USER_COPY, IO_COPY,
 				      IO_MODES };
 
-static int check_room(const struct option_value *values,
-		      struct failure *failure)
+/* Whether there is memory for a size, of which `used` is there already. */
+static int check_room(uint64_t size, uint64_t used, struct failure *failure)
 {
-	uint64_t size = values[SIZE].number, room = memory_headroom();
+	uint64_t room = memory_headroom();
+	char text[32];
 
-	if (values[OVERCOMMIT].number || size <= room)
+	if (size <= used || size - used <= room)
 		return 0;
+	syntax_format_size(text, sizeof(text), size);
 	return failure_set(failure, SYMBOL_LIMIT, ENOMEM, "size",
 			   "size=%s is more than the %llu MiB of memory that "
 			   "are available; overcommit=yes allows it",
-			   values[SIZE].text, (unsigned long long)(room >> 20));
+			   text, (unsigned long long)(room >> 20));
 }
 
 static const char *keep_folder(const struct option_value *values)
@@ -101,14 +106,11 @@ static int open_store(struct ram *ram, struct target_args *args)
 				     values[SIZE].number, limit, reserve);
 	if (args->fd_count != 1)
 		return -EBADF; /* never an empty one in its place */
-	error = store_adopt(store, args->fds[0], limit, reserve);
-	if (error)
-		return error;
-	args->fds[0] = -1;
-	if (store->size == values[SIZE].number)
-		return 0;
-	store_close(store);
-	return -ESTALE; /* somebody has cut the file short */
+	error = store_adopt(store, args->fds[0], values[SIZE].number, limit,
+			    reserve);
+	if (!error)
+		args->fds[0] = -1;
+	return error;
 }
 
 static int fail_open(const struct option_value *values, int error,
@@ -139,7 +141,8 @@ static struct target *ram_open(struct target_args *args,
 	int error;
 
 	if (target_check_size(size, geometry->block_size, failure) < 0 ||
-	    (!args->adopted && check_room(values, failure) < 0))
+	    (!args->adopted && !values[OVERCOMMIT].number &&
+	     check_room(size, 0, failure) < 0))
 		return NULL;
 	ram = calloc(1, sizeof(*ram));
 	error = ram ? open_store(ram, args) : -ENOMEM;
@@ -149,6 +152,8 @@ static struct target *ram_open(struct target_args *args,
 		return NULL;
 	}
 	ram->target.ops = &target_ram;
+	ram->overcommit = values[OVERCOMMIT].number != 0;
+	ram->allowed = ram->store.length;
 	geometry->size = size;
 	geometry->physical_block_size = STORE_PAGE;
 	geometry->discard_granularity = STORE_PAGE;
@@ -173,6 +178,39 @@ static int ram_hold(struct target *target, int *fds)
 static int ram_resume(struct target *target)
 {
 	return store_resume(&((struct ram *)target)->store);
+}
+
+/*
+ * A shrunk disk's file stays as long as it was, but what was given back may be
+ * missed when it grows again: that is asked about like the rest.
+ */
+static int ram_resize(struct target *target, uint64_t size,
+		      struct failure *failure)
+{
+	struct ram *ram = (struct ram *)target;
+	int error;
+
+	if (size > ram->allowed && !ram->overcommit &&
+	    check_room(size, ram->store.used, failure) < 0)
+		return -1;
+	error = store_resize(&ram->store, size, ram->overcommit);
+	if (error)
+		return failure_set(failure, SYMBOL_LIMIT, error, "size",
+				   "the RAM disk cannot have %llu bytes: %s",
+				   (unsigned long long)size, strerror(-error));
+	if (size > ram->allowed)
+		ram->allowed = size;
+	return 0;
+}
+
+static int ram_trim(struct target *target)
+{
+	struct ram *ram = (struct ram *)target;
+	int result = store_trim(&ram->store, CLEAR_MAX);
+
+	if (result <= 0)
+		ram->allowed = ram->store.size;
+	return result;
 }
 
 /* In pieces: what is there from the store, holes from the zero page. */
@@ -214,8 +252,21 @@ static int ram_write(struct ram *ram, struct io *io)
 	return error == -EFAULT ? -ENOSPC : error;
 }
 
+/*
+ * On its way while the disk shrank. Where the driver has written some of it all
+ * the same, that is found here, and goes before the disk can grow again.
+ */
+static int fail_beyond(struct ram *ram, const struct io *io)
+{
+	if (io->op == IO_WRITE && io->offset + io->length <= ram->store.length)
+		store_review(&ram->store, io->offset, io->length);
+	return -EIO;
+}
+
 static int ram_serve(struct ram *ram, struct io *io)
 {
+	if (io->offset + io->length > ram->store.size)
+		return fail_beyond(ram, io);
 	switch (io->op) {
 	case IO_READ:
 		return ram_read(ram, io);
@@ -266,6 +317,8 @@ const struct target_ops target_ram = {
 	.hold = ram_hold,
 	.is_private = 1,
 	.resume = ram_resume,
+	.resize = ram_resize,
+	.trim = ram_trim,
 	.submit = ram_submit,
 	.describe = ram_describe,
 	.release = ram_release,

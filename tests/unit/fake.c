@@ -79,6 +79,7 @@ static const char *type_name(uint32_t type)
 		[MESSAGE_DELETE] = "DELETE",
 		[MESSAGE_CANCEL] = "CANCEL",
 		[MESSAGE_SHUTDOWN] = "SHUTDOWN",
+		[MESSAGE_RESIZE] = "RESIZE",
 	};
 
 	assert_true(type < FAKE_TYPES);
@@ -103,6 +104,9 @@ int __wrap_channel_send(struct channel *at, const struct message *message,
 int __real_open(const char *path, int flags, ...);
 int __wrap_open(const char *path, int flags, ...);
 int __wrap_open64(const char *path, int flags, ...);
+FILE *__real_fopen(const char *path, const char *mode);
+FILE *__wrap_fopen(const char *path, const char *mode);
+FILE *__wrap_fopen64(const char *path, const char *mode);
 int __real_close(int fd);
 int __wrap_close(int fd);
 int __wrap_stat(const char *path, struct stat *status);
@@ -163,6 +167,27 @@ int __wrap_close(int fd)
 		break;
 	}
 	return __real_close(fd);
+}
+
+/* The size of a disk, as sysfs has it. */
+FILE *__wrap_fopen(const char *path, const char *mode)
+{
+	static char text[32];
+
+	if (strncmp(path, "/sys/block/ublkb", 16) != 0)
+		return __real_fopen(path, mode);
+	if (!fake.disk_size) {
+		errno = ENOENT;
+		return NULL;
+	}
+	snprintf(text, sizeof(text), "%llu\n",
+		 (unsigned long long)fake.disk_size / 512);
+	return fmemopen(text, strlen(text), "r");
+}
+
+FILE *__wrap_fopen64(const char *path, const char *mode)
+{
+	return __wrap_fopen(path, mode);
 }
 
 /* Only nodes in /dev are looked at in the programs with this. */

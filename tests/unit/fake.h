@@ -39,6 +39,7 @@ struct fake {
 	int silent;	     /* it gives up no tag at a STOP */
 	unsigned node_after; /* that many looks find no node */
 	unsigned looks;
+	uint64_t disk_size; /* bytes, in sysfs; 0: there is no such file */
 };
 
 extern struct fake fake;

@@ -1444,6 +1444,74 @@ static void test_set_too_long(void **state)
 	ask(client, "set 7 error-rate=0 error-every=2", "OK id=7\n");
 }
 
+/* Sizes as they are typed, and what the add line says then. */
+static void test_resize(void **state)
+{
+	struct client *client = greeted();
+
+	(void)state;
+	ask(client, "add null name=n limit-iops=5", "OK id=0 *\n");
+	ask(client, "resize n size=2M", "OK id=0 size=2097152\n");
+	assert_int_equal(fake.last[MESSAGE_RESIZE].number, 4096);
+	assert_string_equal(fake.last[MESSAGE_NOTE].text,
+			    "add null name=n limit-iops=5 size=2M");
+	ask(client, "show n",
+	    "dev * size=2097152 *\nconfig text=\"add null name=n limit-iops=5 "
+	    "size=2M\"\nlayer name=limit limited=0 waiting=0\nqueue *\nOK *\n");
+	ask(client, "resize id=0 size=1K", "OK id=0 size=1024\n");
+	ask(client, "resize name=n size=3584", "OK id=0 size=3584\n");
+	ask(client, "set n limit-iops=0", "OK id=0\n");
+	ask(client, "add null name=n size=3584", "OK * existing=yes\n");
+	ask(client, "add null name=n", "ERR exists *\n");
+}
+
+/* Memory is asked for as at an add, and is there in full afterwards. */
+static void test_resize_ram(void **state)
+{
+	struct client *client = greeted();
+
+	(void)state;
+	ask(client, "add ram size=1M", "OK id=0 *\n");
+	ask(client, "resize 0 size=64M", "OK id=0 size=67108864\n");
+	ask(client, "resize 0 size=4E",
+	    "ERR limit *overcommit=yes*arg=size*\n");
+	ask(client, "resize 0 size=4K", "OK id=0 size=4096\n");
+	ask(client, "show 0", "dev * size=4096 * used=0*");
+	ask(client, "add ram size=1M overcommit=yes", "OK id=1 *\n");
+	ask(client, "resize 1 size=4E", "ERR limit *cannot have*arg=size*\n");
+	assert_int_equal(fake.count[MESSAGE_RESIZE], 2);
+}
+
+static void test_resize_mistakes(void **state)
+{
+	static const char *const wrong[][2] = {
+		{ "resize", "ERR arg *size= is missing*\n" },
+		{ "resize 0", "ERR arg *size= is missing*\n" },
+		{ "resize 9 size=1M", "ERR notfound *\n" },
+		{ "resize size=1M", "ERR arg *name one device*\n" },
+		{ "resize 0 size=", "ERR arg *auto|SIZE*arg=size*\n" },
+		{ "resize 0 size=automatic", "ERR arg *auto|SIZE*arg=size*\n" },
+		{ "resize 0 size=0", "ERR range *arg=size*\n" },
+		{ "resize 0 size=8E", "ERR range *arg=size*\n" },
+		{ "resize 0 size=1023", "ERR range *multiple*arg=size*\n" },
+		{ "resize 0 size=auto", "ERR arg *size=auto*arg=size*\n" },
+	};
+	struct client *client = greeted();
+	unsigned i;
+
+	(void)state;
+	ask(client, "add null size=1M", "OK id=0 *\n");
+	for (i = 0; i < COUNT(wrong); i++)
+		ask(client, wrong[i][0], wrong[i][1]);
+	assert_int_equal(fake.count[MESSAGE_RESIZE], 0);
+	fake_host.devices.features = FAKE_FEATURES_OLD;
+	ask(client, "resize 0 size=2M", "ERR unsupported *6.16*\n");
+	ask(client, "add null partscan=no",
+	    "ERR unsupported *partscan=no*arg=partscan*\n");
+	ask(client, "list", "dev * size=1048576 *\nOK *\n");
+	assert_int_equal(fake.count[MESSAGE_NOTE], 1);
+}
+
 static void test_del(void **state)
 {
 	struct client *client = greeted();
@@ -1539,7 +1607,7 @@ static void test_help(void **state)
 		forget(client);
 	}
 	check_help(client, "targets");
-	assert_int_equal(count_text(client, "target name="), 2);
+	assert_int_equal(count_text(client, "target name="), 3);
 	forget(client);
 	ask(client, "version", "OK version=* proto=1 *\n");
 }
@@ -1762,6 +1830,9 @@ int main(void)
 		TEST(test_set_mistakes),
 		TEST(test_set_is_noted),
 		TEST(test_set_too_long),
+		TEST(test_resize),
+		TEST(test_resize_ram),
+		TEST(test_resize_mistakes),
 		TEST(test_del),
 		TEST(test_features),
 		TEST(test_help),

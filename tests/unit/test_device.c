@@ -72,18 +72,78 @@ static int resume_target(struct target *target)
 	return resume_error;
 }
 
+/* What a target of another size was told, and when. */
+static struct {
+	uint64_t size;	/* the last one */
+	unsigned calls; /* and how often */
+	unsigned after; /* so many messages to the driver at the last */
+	int fails;
+	uint64_t backing;     /* for size=auto */
+	unsigned trims;	      /* calls */
+	unsigned trim_pieces; /* that are left */
+	int trim_error;
+	unsigned trimmed_at; /* so many messages had been sent at the last */
+} resizes;
+
+static int resize_target(struct target *target, uint64_t size,
+			 struct failure *failure)
+{
+	(void)target;
+	resizes.calls++;
+	if (resizes.fails)
+		return failure_set(failure, SYMBOL_LIMIT, ENOMEM, "size",
+				   "no memory for it");
+	resizes.size = size;
+	resizes.after = fake.count[MESSAGE_RESIZE];
+	return 0;
+}
+
+static int measure_target(struct target *target, uint64_t *size,
+			  struct failure *failure)
+{
+	(void)target;
+	*size = resizes.backing;
+	if (resizes.backing)
+		return 0;
+	return failure_set(failure, SYMBOL_IO, EIO, NULL, "it cannot be told");
+}
+
+static int trim_target(struct target *target)
+{
+	(void)target;
+	resizes.trims++;
+	resizes.trimmed_at = fake.count[MESSAGE_NOTE];
+	if (resizes.trim_error)
+		return resizes.trim_error;
+	return resizes.trim_pieces && --resizes.trim_pieces;
+}
+
+static const struct target_ops resize_ops = { .name = "test",
+					      .submit = submit_target,
+					      .resume = resume_target,
+					      .resize = resize_target,
+					      .trim = trim_target,
+					      .close = close_target };
+static const struct target_ops auto_ops = { .name = "test",
+					    .submit = submit_target,
+					    .resize = resize_target,
+					    .measure = measure_target,
+					    .close = close_target };
+
 static const struct target_ops test_ops = { .name = "test",
 					    .submit = submit_target,
 					    .resume = resume_target,
 					    .release = release_target,
 					    .close = close_target };
 
+static const struct target_ops *new_ops; /* of the next target */
+
 static struct target *new_target(void)
 {
 	struct target *target = malloc(sizeof(*target));
 
 	assert_non_null(target);
-	target->ops = &test_ops;
+	target->ops = new_ops;
 	targets++;
 	return target;
 }
@@ -195,6 +255,8 @@ static int start(void **state)
 	set->on_empty = on_empty;
 	empties = targets = pieces = submits = resumed = 0;
 	resume_error = 0;
+	new_ops = &test_ops;
+	memset(&resizes, 0, sizeof(resizes));
 	memset(&added, 0, sizeof(added));
 	memset(&deleted, 0, sizeof(deleted));
 	calloc_fails = 0;
@@ -312,6 +374,36 @@ static void test_what_the_driver_is_told(void **state)
 	assert_int_equal(params->discard.max_discard_sectors, 65536);
 	assert_int_equal(params->discard.max_write_zeroes_sectors, 32768);
 	assert_int_equal(params->discard.max_discard_segments, 1);
+}
+
+/* The kernel is told not to look for partitions, where it can be. */
+static void test_no_partscan(void **state)
+{
+	struct device_spec spec = new_spec(1);
+	struct failure failure;
+
+	(void)state;
+	spec.no_partscan = 1;
+	assert_int_equal(device_add(set, &spec, on_done, &added, &failure), 0);
+	fake_serve();
+	expect_told(&added, SYMBOL_NONE, NULL);
+	assert_true(fake.last[MESSAGE_ADD].info.flags &
+		    UBLK_F_NO_AUTO_PART_SCAN);
+	spec = new_spec(2);
+	assert_int_equal(device_add(set, &spec, on_done, &added, &failure), 0);
+	fake_serve();
+	expect_told(&added, SYMBOL_NONE, NULL);
+	assert_false(fake.last[MESSAGE_ADD].info.flags &
+		     UBLK_F_NO_AUTO_PART_SCAN);
+	set->features &= ~UBLK_F_NO_AUTO_PART_SCAN;
+	fake_forget();
+	spec = new_spec(3);
+	spec.no_partscan = 1;
+	assert_int_equal(device_add(set, &spec, on_done, &added, &failure), 0);
+	fake_serve();
+	expect_told(&added, SYMBOL_UNSUPPORTED, "partscan=no");
+	assert_string_equal(added.failure.arg, "partscan");
+	fake_expect("");
 }
 
 /* Without any of it: no attributes, and no parameters of a discard. */
@@ -1173,7 +1265,7 @@ static void test_delete_twice(void **state)
 	assert_int_equal(failure.symbol, SYMBOL_BUSY);
 	assert_non_null(strstr(failure.text, "checking"));
 	fake_release(MESSAGE_BUSY);
-	assert_int_equal(device_delete(device, 1, on_done, &added, &failure),
+	assert_int_equal(device_delete(device, 0, on_done, &added, &failure),
 			 -1);
 	assert_int_equal(failure.symbol, SYMBOL_BUSY);
 	assert_non_null(strstr(failure.text, "deleting"));
@@ -1749,6 +1841,76 @@ static void test_delete_waits(void **state)
 	expect_told(&deleted, SYMBOL_NONE, NULL);
 }
 
+/* A delete that waits, and then somebody who does not care to wait. */
+static void hurry_in(uint32_t type, struct device *device)
+{
+	struct told also = { .count = 0 };
+	struct failure failure;
+
+	fake.hold[type] = 1;
+	begin_delete(device, 0);
+	fake_serve();
+	fake_pass_time(1);
+	assert_int_equal(deleted.count, 0);
+	assert_int_equal(device_delete(device, 1, on_done, &also, &failure), 0);
+	fake_serve();
+	fake_release(type);
+	expect_told(&deleted, SYMBOL_NONE, NULL);
+	expect_told(&also, SYMBOL_NONE, NULL);
+	expect_gone();
+}
+
+static void test_hurry_in_stop(void **state)
+{
+	(void)state;
+	hurry_in(MESSAGE_STOP, add_slow());
+	/* What was kept was let go. */
+	assert_int_equal(submits, 1);
+}
+
+static void test_hurry_in_try_stop(void **state)
+{
+	(void)state;
+	fake.features = FAKE_FEATURES_NEW;
+	fake.result[MESSAGE_TRY_STOP] = -EBUSY;
+	hurry_in(MESSAGE_TRY_STOP, add_quietly());
+	assert_int_equal(fake.count[MESSAGE_STOP], 1);
+}
+
+static void test_hurry_in_busy(void **state)
+{
+	(void)state;
+	fake.result[MESSAGE_BUSY] = -EBUSY;
+	hurry_in(MESSAGE_BUSY, add_quietly());
+}
+
+static void test_hurry_in_delete(void **state)
+{
+	(void)state;
+	hurry_in(MESSAGE_DELETE, add_quietly());
+	assert_int_equal(fake.count[MESSAGE_CANCEL], 1);
+}
+
+/* A third one is told that it is busy, and so is one who only looks. */
+static void test_hurry_twice(void **state)
+{
+	struct device *device = add_quietly();
+	struct told also = { .count = 0 };
+	struct failure failure;
+
+	(void)state;
+	fake.hold[MESSAGE_STOP] = 1;
+	begin_delete(device, 0);
+	fake_serve();
+	assert_int_equal(device_delete(device, 1, on_done, &also, &failure), 0);
+	assert_int_equal(device_delete(device, 1, on_done, &also, &failure),
+			 -1);
+	assert_int_equal(failure.symbol, SYMBOL_BUSY);
+	fake_release(MESSAGE_STOP);
+	expect_told(&also, SYMBOL_NONE, NULL);
+	expect_gone();
+}
+
 /* ---- another command for a live device ---- */
 
 static void begin_note(struct device *device, const char *words)
@@ -1862,6 +2024,409 @@ static void test_keeper_gone_in_note(void **state)
 	assert_string_equal(device->spec.words, "add test");
 }
 
+/* ---- another size ---- */
+
+#define OLD_SIZE (64ull << 20)
+#define NEW_SIZE (128ull << 20)
+
+static struct device *add_resizable(void)
+{
+	new_ops = &resize_ops;
+	return add_quietly();
+}
+
+static void begin_resize(struct device *device, uint64_t size)
+{
+	struct failure failure;
+
+	assert_int_equal(device_resize(device, size, on_done, &added, &failure),
+			 0);
+}
+
+static void expect_size(const struct device *device, uint64_t size,
+			const char *words)
+{
+	assert_int_equal(device->spec.geometry.size, size);
+	assert_string_equal(device->spec.words, words);
+	assert_int_equal(device->step, DEVICE_LIVE);
+	assert_null(device->new_words);
+	assert_int_equal(device->new_size, 0);
+}
+
+/* The target first, then the kernel, and the keeper when it is a fact. */
+static void test_resize_grows(void **state)
+{
+	struct device *device = add_resizable();
+	uint64_t seq = set->seq;
+
+	(void)state;
+	begin_resize(device, NEW_SIZE);
+	assert_string_equal(device_state(device), "live");
+	fake_serve();
+	fake_expect("RESIZE NOTE");
+	expect_told(&added, SYMBOL_NONE, NULL);
+	assert_int_equal(resizes.size, NEW_SIZE);
+	assert_int_equal(resizes.after, 0);
+	assert_int_equal(fake.last[MESSAGE_RESIZE].number, NEW_SIZE / 512);
+	assert_string_equal(fake.last[MESSAGE_NOTE].text, "add test size=128M");
+	expect_size(device, NEW_SIZE, "add test size=128M");
+	assert_true(set->seq > seq);
+	/* Once more, from one that has a size. */
+	begin_resize(device, NEW_SIZE + 512);
+	fake_serve();
+	expect_told(&added, SYMBOL_NONE, NULL);
+	expect_size(device, NEW_SIZE + 512, "add test size=134218240");
+}
+
+/* The kernel first, then the target; its memory goes last. */
+static void test_resize_shrinks(void **state)
+{
+	struct device *device = add_resizable();
+
+	(void)state;
+	fake.hold[MESSAGE_NOTE] = 1;
+	begin_resize(device, 4096);
+	fake_serve();
+	fake_expect("RESIZE NOTE");
+	assert_int_equal(resizes.size, 4096);
+	assert_int_equal(resizes.after, 1);
+	assert_int_equal(added.count, 0);
+	resizes.trims = 0;
+	resizes.trim_pieces = 5;
+	fake_release(MESSAGE_NOTE);
+	assert_int_equal(resizes.trims, 5);
+	expect_told(&added, SYMBOL_NONE, NULL);
+	expect_size(device, 4096, "add test size=4K");
+}
+
+/* What an earlier shrinking has left goes before anything grows over it. */
+static void test_resize_trims_first(void **state)
+{
+	struct device *device = add_resizable();
+
+	(void)state;
+	resizes.trim_pieces = 3;
+	begin_resize(device, NEW_SIZE);
+	assert_int_equal(resizes.calls, 0);
+	fake_serve();
+	assert_int_equal(resizes.trims, 4);
+	fake_expect("RESIZE NOTE");
+	expect_told(&added, SYMBOL_NONE, NULL);
+	/* If it cannot go, nothing may grow, but shrink it can. */
+	resizes.trim_error = -EIO;
+	resizes.calls = 0;
+	begin_resize(device, NEW_SIZE * 2);
+	fake_serve();
+	fake_expect("");
+	expect_told(&added, SYMBOL_IO, "cannot be cleared");
+	expect_size(device, NEW_SIZE, "add test size=128M");
+	assert_int_equal(resizes.calls, 0);
+	begin_resize(device, OLD_SIZE);
+	fake_serve();
+	fake_expect("RESIZE NOTE");
+	expect_told(&added, SYMBOL_NONE, NULL);
+	assert_true(log_has("is not given back"));
+	expect_size(device, OLD_SIZE, "add test size=64M");
+}
+
+static void test_resize_is_refused(void **state)
+{
+	struct device *device = add_resizable();
+
+	(void)state;
+	resizes.fails = 1;
+	begin_resize(device, NEW_SIZE);
+	fake_serve();
+	fake_expect("");
+	expect_told(&added, SYMBOL_LIMIT, "no memory");
+	expect_size(device, OLD_SIZE, "add test");
+	/* The driver: the target has what it had. */
+	resizes.fails = 0;
+	fake.result[MESSAGE_RESIZE] = -EIO;
+	begin_resize(device, NEW_SIZE);
+	fake_serve();
+	fake_expect("RESIZE");
+	expect_told(&added, SYMBOL_IO, "cannot change the size of ublkb0");
+	assert_int_equal(resizes.size, OLD_SIZE);
+	expect_size(device, OLD_SIZE, "add test");
+	resizes.calls = 0;
+	fake.result[MESSAGE_RESIZE] = -EOPNOTSUPP;
+	begin_resize(device, 4096);
+	fake_serve();
+	fake_expect("RESIZE");
+	expect_told(&added, SYMBOL_UNSUPPORTED, "6.16");
+	assert_int_equal(resizes.calls, 0);
+	expect_size(device, OLD_SIZE, "add test");
+}
+
+static void refuse(struct device *device, uint64_t size, enum symbol symbol,
+		   const char *text)
+{
+	struct failure failure;
+
+	assert_int_equal(device_resize(device, size, on_done, &added, &failure),
+			 -1);
+	assert_string_equal(symbol_name(failure.symbol), symbol_name(symbol));
+	if (!strstr(failure.text, text))
+		fail_msg("'%s' does not tell '%s'", failure.text, text);
+	assert_int_equal(device->spec.geometry.size, OLD_SIZE);
+	fake_serve();
+	fake_expect("");
+	assert_int_equal(added.count, 0);
+}
+
+/* What can be said at once. */
+static void test_resize_mistakes(void **state)
+{
+	struct device *plain = add_quietly(), *device = add_resizable();
+	uint64_t features = set->features;
+
+	(void)state;
+	refuse(plain, NEW_SIZE, SYMBOL_UNSUPPORTED, "one size");
+	refuse(device, DEVICE_SIZE_AUTO, SYMBOL_ARG, "size=auto");
+	refuse(device, 0, SYMBOL_RANGE, "at least one block");
+	refuse(device, 513, SYMBOL_RANGE, "multiple");
+	refuse(device, 1ull << 63, SYMBOL_RANGE, "address");
+	set->features = FAKE_FEATURES_OLD;
+	refuse(device, NEW_SIZE, SYMBOL_UNSUPPORTED, "6.16");
+	set->features = features;
+	assert_int_equal(resizes.calls, 0);
+	free(device->spec.words);
+	device->spec.words = strdup("add \"");
+	refuse(device, NEW_SIZE, SYMBOL_LIMIT, "too long");
+}
+
+/* A device whose size is its file's is made by the same command as before. */
+static void test_resize_auto(void **state)
+{
+	struct device *device;
+
+	(void)state;
+	new_ops = &auto_ops;
+	device = add_quietly();
+	refuse(device, DEVICE_SIZE_AUTO, SYMBOL_IO, "cannot be told");
+	resizes.backing = 1000;
+	refuse(device, DEVICE_SIZE_AUTO, SYMBOL_RANGE, "multiple");
+	resizes.backing = NEW_SIZE;
+	begin_resize(device, DEVICE_SIZE_AUTO);
+	fake_serve();
+	fake_expect("RESIZE NOTE");
+	expect_told(&added, SYMBOL_NONE, NULL);
+	expect_size(device, NEW_SIZE, "add test");
+	begin_resize(device, OLD_SIZE);
+	fake_serve();
+	expect_told(&added, SYMBOL_NONE, NULL);
+	expect_size(device, OLD_SIZE, "add test size=64M");
+	begin_resize(device, DEVICE_SIZE_AUTO);
+	fake_serve();
+	expect_told(&added, SYMBOL_NONE, NULL);
+	expect_size(device, NEW_SIZE, "add test size=128M");
+}
+
+/* The size has changed, and that is what is told and kept. */
+static void test_resize_cannot_be_noted(void **state)
+{
+	struct device *device = add_resizable();
+
+	(void)state;
+	fake.result[MESSAGE_NOTE] = -ENOSPC;
+	resizes.trim_pieces = 0;
+	begin_resize(device, 4096);
+	fake_serve();
+	fake_expect("RESIZE NOTE");
+	expect_told(&added, failure_symbol(-ENOSPC), "note the change");
+	assert_int_equal(resizes.trims, 2);
+	expect_size(device, 4096, "add test size=4K");
+	/* It is no failure of what comes later. */
+	fake.result[MESSAGE_NOTE] = 0;
+	begin_resize(device, 8192);
+	fake_serve();
+	expect_told(&added, SYMBOL_NONE, NULL);
+	begin_delete(device, 0);
+	fake_serve();
+	expect_told(&deleted, SYMBOL_NONE, NULL);
+	expect_gone();
+}
+
+static void test_resize_while_busy(void **state)
+{
+	struct device *device = add_resizable();
+	struct failure failure;
+
+	(void)state;
+	fake.hold[MESSAGE_RESIZE] = fake.hold[MESSAGE_NOTE] = 1;
+	begin_resize(device, NEW_SIZE);
+	fake_serve();
+	assert_int_equal(device_delete(device, 1, on_done, &deleted, &failure),
+			 -1);
+	assert_int_equal(failure.symbol, SYMBOL_BUSY);
+	assert_non_null(strstr(failure.text, "resizing"));
+	fake_release(MESSAGE_RESIZE);
+	assert_int_equal(device_resize(device, OLD_SIZE, on_done, &deleted,
+				       &failure),
+			 -1);
+	assert_non_null(strstr(failure.text, "resizing"));
+	fake_release(MESSAGE_NOTE);
+	expect_told(&added, SYMBOL_NONE, NULL);
+	expect_size(device, NEW_SIZE, "add test size=128M");
+}
+
+/* It is finished, and then the device goes. */
+static void delete_all_in(uint32_t type, const char *before)
+{
+	struct device *device = add_resizable();
+
+	fake.hold[type] = 1;
+	begin_resize(device, 4096);
+	fake_serve();
+	fake_expect(before);
+	device_delete_all(set);
+	fake_serve();
+	fake_expect("");
+	resizes.trim_pieces = 100;
+	fake_release(type);
+	expect_told(&added, SYMBOL_NONE, NULL);
+	assert_int_equal(resizes.trim_pieces, 100);
+	expect_gone();
+}
+
+static void test_delete_all_in_resize(void **state)
+{
+	(void)state;
+	delete_all_in(MESSAGE_RESIZE, "RESIZE");
+	fake_expect("NOTE " DELETED);
+	delete_all_in(MESSAGE_NOTE, "RESIZE NOTE");
+	fake_expect(DELETED);
+}
+
+static void test_delete_all_in_trim(void **state)
+{
+	struct device *device = add_resizable();
+
+	(void)state;
+	resizes.trim_pieces = 100;
+	begin_resize(device, NEW_SIZE);
+	device_delete_all(set);
+	fake_serve();
+	fake_expect(DELETED);
+	expect_told(&added, SYMBOL_STATE, "stopping");
+	expect_gone();
+}
+
+/* Whether the keeper could do it before it died, sysfs tells. */
+static void test_keeper_gone_in_resize(void **state)
+{
+	struct device *device = add_resizable();
+
+	(void)state;
+	fake.hold[MESSAGE_RESIZE] = 1;
+	fake.disk_size = 4096;
+	begin_resize(device, 4096);
+	fake_serve();
+	fake_end_keeper();
+	device_keeper_gone(set);
+	expect_told(&added, SYMBOL_STATE, "keeper");
+	assert_string_equal(device_state(device), "live");
+	assert_int_equal(device->spec.geometry.size, 4096);
+	assert_string_equal(device->spec.words, "add test");
+	/* The next keeper's server is to look itself: nothing is cut off. */
+	assert_int_equal(resizes.calls, 0);
+}
+
+/* A size that was never noted: the kernel's counts, before any request. */
+static void test_take_over_of_another_size(void **state)
+{
+	struct device *device;
+
+	(void)state;
+	new_ops = &resize_ops;
+	fake.disk_size = NEW_SIZE;
+	device = adopt(5);
+	resizes.trim_pieces = 3;
+	device_recover_all(set);
+	fake_serve();
+	fake_expect(TAKEN " NOTE");
+	assert_int_equal(resizes.size, NEW_SIZE);
+	assert_string_equal(fake.last[MESSAGE_NOTE].text, "add test size=128M");
+	assert_int_equal(resizes.trims, 3);
+	expect_size(device, NEW_SIZE, "add test size=128M");
+	/* One with the right size has nothing to note. */
+	device = adopt(6);
+	device->spec.geometry.size = NEW_SIZE;
+	resizes.calls = 0;
+	resizes.trim_pieces = 2;
+	device_recover_all(set);
+	fake_serve();
+	fake_expect(TAKEN);
+	assert_int_equal(resizes.calls, 0);
+	assert_int_equal(resizes.trims, 5);
+	expect_size(device, NEW_SIZE, "add test");
+}
+
+/* Better served in part than not at all. */
+static void test_take_over_of_what_cannot_grow(void **state)
+{
+	struct device *device;
+
+	(void)state;
+	fake.disk_size = NEW_SIZE;
+	device = adopt(5);
+	new_ops = &resize_ops;
+	device_recover_all(set);
+	fake_serve();
+	fake_expect(TAKEN " NOTE");
+	assert_true(log_has("cannot change its size"));
+	expect_size(device, NEW_SIZE, "add test size=128M");
+	resizes.fails = 1;
+	device = adopt(6);
+	device_recover_all(set);
+	fake_serve();
+	assert_true(log_has("no memory for it"));
+	expect_size(device, NEW_SIZE, "add test size=128M");
+}
+
+/* What was to be settled is not mixed up with what comes later. */
+static void test_lost_with_another_size(void **state)
+{
+	struct device *device;
+
+	(void)state;
+	new_ops = &resize_ops;
+	fake.disk_size = NEW_SIZE;
+	device = adopt(5);
+	fake.result[MESSAGE_END_RECOVER] = -EIO;
+	device_recover_all(set);
+	fake_serve();
+	assert_int_equal(device->step, DEVICE_LOST);
+	fake_forget();
+	begin_note(device, "add test 1");
+	fake_serve();
+	fake_expect("NOTE");
+	expect_told(&added, SYMBOL_NONE, NULL);
+	assert_int_equal(device->step, DEVICE_LOST);
+	assert_string_equal(device->spec.words, "add test 1");
+}
+
+static void test_resize_of_a_lost_one(void **state)
+{
+	struct device *device;
+	struct failure failure;
+
+	(void)state;
+	new_ops = &resize_ops;
+	device = adopt(5);
+	fake.result[MESSAGE_RECOVER] = -EIO;
+	device_recover_all(set);
+	fake_serve();
+	assert_int_equal(device->step, DEVICE_LOST);
+	fake_forget();
+	assert_int_equal(
+		device_resize(device, NEW_SIZE, on_done, &added, &failure), -1);
+	assert_int_equal(failure.symbol, SYMBOL_STATE);
+	fake_serve();
+	fake_expect("");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -1870,6 +2435,7 @@ int main(void)
 		TEST(test_add_on_old_kernel),
 		TEST(test_timeout_fails),
 		TEST(test_what_the_driver_is_told),
+		TEST(test_no_partscan),
 		TEST(test_plain_params),
 		TEST(test_what_the_driver_gave),
 		TEST(test_set_is_sorted),
@@ -1958,11 +2524,31 @@ int main(void)
 		TEST(test_force_lets_go),
 		TEST(test_delete_all_lets_go),
 		TEST(test_delete_waits),
+		TEST(test_hurry_in_stop),
+		TEST(test_hurry_in_try_stop),
+		TEST(test_hurry_in_busy),
+		TEST(test_hurry_in_delete),
+		TEST(test_hurry_twice),
 		TEST(test_note_again),
 		TEST(test_note_again_fails),
 		TEST(test_note_while_busy),
 		TEST(test_delete_all_in_note),
 		TEST(test_keeper_gone_in_note),
+		TEST(test_resize_grows),
+		TEST(test_resize_shrinks),
+		TEST(test_resize_trims_first),
+		TEST(test_resize_is_refused),
+		TEST(test_resize_mistakes),
+		TEST(test_resize_auto),
+		TEST(test_resize_cannot_be_noted),
+		TEST(test_resize_while_busy),
+		TEST(test_delete_all_in_resize),
+		TEST(test_delete_all_in_trim),
+		TEST(test_keeper_gone_in_resize),
+		TEST(test_take_over_of_another_size),
+		TEST(test_take_over_of_what_cannot_grow),
+		TEST(test_lost_with_another_size),
+		TEST(test_resize_of_a_lost_one),
 #undef TEST
 	};
 

@@ -595,6 +595,231 @@ static void test_check(void **state)
 	assert_int_equal(layers_check(values, &failure), 0);
 }
 
+/* ---- limit ---- */
+
+/*
+ * As many requests as can be had for so long a time, with 64 in flight; of this
+ * kind and length. Returns how many were done.
+ */
+static unsigned saturate(double seconds, uint8_t op, uint32_t length)
+{
+	unsigned before = serves;
+	int steps = (int)(seconds * 100 + 0.5);
+	uint16_t tag;
+
+	while (steps-- > 0) {
+		fake_ring.put_count = fake_ring.submitted = 0;
+		for (tag = 0; tag < 64; tag++)
+			if (!ios[tag].owned)
+				request(tag, op, 0, length);
+		pass_time(0.01);
+	}
+	return serves - before;
+}
+
+static void drain(double seconds)
+{
+	pass_time(seconds);
+	assert_int_equal(port.owned, 0);
+}
+
+/* So many a second, whatever they are, and nothing is saved up while idle. */
+static void test_limit_iops(void **state)
+{
+	unsigned done;
+
+	(void)state;
+	set("limit-iops=200");
+	pass_time(100);
+	done = saturate(5, IO_WRITE, 4096);
+	assert_in_range(done, 1000, 1025);
+	drain(0.4);
+	done = saturate(5, IO_FLUSH, 0);
+	assert_in_range(done, 1000, 1025);
+	drain(0.4);
+	done = saturate(2, IO_DISCARD, 1 << 20);
+	assert_in_range(done, 400, 425);
+}
+
+/* A rate of less than one request in a burst, and of less than one a tick. */
+static void test_limit_is_exact(void **state)
+{
+	unsigned done;
+
+	(void)state;
+	set("limit-iops=3");
+	done = saturate(10, IO_READ, 512);
+	assert_in_range(done, 30, 31);
+	layers_hurry(&layers);
+	settle();
+	layers_close(&layers);
+	set("limit-iops=5000");
+	done = saturate(3, IO_READ, 512);
+	/* What the time steps let through of 64 at most each. */
+	assert_in_range(done, 14700, 15600);
+}
+
+/* A host that has no time for us is not to make the disk slower still. */
+static void test_limit_catches_up(void **state)
+{
+	unsigned before;
+	uint16_t tag;
+	int i;
+
+	(void)state;
+	set("limit-iops=200");
+	saturate(1, IO_READ, 512);
+	before = serves;
+	for (i = 0; i < 20; i++) {
+		fake_ring.put_count = fake_ring.submitted = 0;
+		for (tag = 0; tag < 64; tag++)
+			if (!ios[tag].owned)
+				read_block(tag);
+		move_clock(0.25);
+		settle();
+	}
+	assert_in_range(serves - before, 990, 1020);
+	/* Not for ever, and not what nobody has asked for. */
+	move_clock(100);
+	settle();
+	before = serves;
+	move_clock(100);
+	assert_in_range(saturate(0.5, IO_READ, 512), 100, 130);
+}
+
+static void test_limit_bandwidth(void **state)
+{
+	unsigned done;
+
+	(void)state;
+	set("limit-bandwidth=1M");
+	done = saturate(4, IO_READ, 64 << 10);
+	assert_in_range(done, 64, 67);
+	drain(5);
+	/* A large one goes at once, and the next one waits for all of it. */
+	request(0, IO_WRITE, 0, 2 << 20);
+	assert_int_equal(port.owned, 0);
+	request(1, IO_WRITE, 0, 512);
+	pass_time(1.9);
+	assert_int_equal(port.owned, 1);
+	pass_time(0.2);
+	assert_int_equal(port.owned, 0);
+	/* What moves no bytes does not count, however long it is. */
+	done = saturate(1, IO_DISCARD, 1 << 20);
+	assert_in_range(done, 6400, 6400);
+}
+
+/* The stricter one of two. */
+static void test_limit_both(void **state)
+{
+	(void)state;
+	set("limit-bandwidth=1M limit-iops=100");
+	assert_in_range(saturate(2, IO_READ, 512), 200, 212);
+	drain(3);
+	assert_in_range(saturate(2, IO_READ, 32 << 10), 64, 68);
+}
+
+static void test_limit_in_order(void **state)
+{
+	uint16_t tag;
+
+	(void)state;
+	set("limit-iops=20");
+	for (tag = 0; tag < 64; tag++)
+		request(tag, tag % 3 ? IO_WRITE : IO_FLUSH, 0,
+			tag % 3 ? 4096 : 0);
+	assert_in_range(serves, 1, 3);
+	assert_non_null(strstr(told(LAYER_LIMIT), "waiting=6"));
+	drain(4);
+	assert_int_equal(serves, 64);
+	for (tag = 0; tag < 64; tag++)
+		assert_int_equal(served[tag], tag);
+	assert_non_null(strstr(told(LAYER_LIMIT), "waiting=0"));
+}
+
+/* Nothing wakes up for a limit that is not reached. */
+static void test_limit_idle(void **state)
+{
+	(void)state;
+	set("limit-iops=1000 limit-bandwidth=1G");
+	read_block(0);
+	turn(2);
+	assert_int_equal(ev_pending_count(test_loop), 0);
+	assert_string_equal(told(LAYER_LIMIT), " limited=0 waiting=0");
+}
+
+/* Without a limit those that wait go first, then who comes. */
+static void test_limit_change(void **state)
+{
+	uint16_t tag;
+
+	(void)state;
+	set("limit-bandwidth=1");
+	request(0, IO_WRITE, 0, 512);
+	for (tag = 1; tag < 200; tag++)
+		request(tag, IO_WRITE, 0, 512);
+	assert_int_equal(serves, 1);
+	/* What the old limit had used up is forgotten. */
+	set("limit-bandwidth=0 limit-iops=100");
+	pass_time(0.1);
+	assert_in_range(serves, 10, 18);
+	set("limit-iops=0");
+	request(200, IO_WRITE, 0, 512);
+	drain(0.1);
+	assert_int_equal(serves, 201);
+	for (tag = 0; tag <= 200; tag++)
+		assert_int_equal(served[tag], tag);
+	read_block(0);
+	assert_int_equal(port.owned, 0);
+}
+
+static void test_limit_hurry(void **state)
+{
+	uint16_t tag;
+
+	(void)state;
+	set("limit-iops=1");
+	for (tag = 0; tag < DEPTH; tag++)
+		read_block(tag);
+	assert_in_range(port.owned, DEPTH - 2, DEPTH - 1);
+	/* A turn lets so many go, then others have theirs. */
+	layers_hurry(&layers);
+	while (port.owned >= DEPTH - 2)
+		turn(1);
+	assert_in_range(port.owned, DEPTH - 70, DEPTH - 60);
+	settle();
+	assert_int_equal(port.owned, 0);
+	assert_int_equal(saturate(0.01, IO_READ, 512), 64);
+	assert_int_equal(port.owned, 0);
+}
+
+static void test_limit_close_while_kept(void **state)
+{
+	(void)state;
+	set("limit-iops=1");
+	read_block(0);
+	read_block(1);
+	read_block(2);
+	assert_true(port.owned > 0);
+	layers_close(&layers);
+	pass_time(5);
+	assert_in_range(serves, 1, 2);
+}
+
+/* Requests are counted before they are delayed or fail. */
+static void test_limit_is_on_top(void **state)
+{
+	(void)state;
+	set("delay-time=1s error-rate=1");
+	set("limit-iops=10");
+	assert_ptr_equal(layers_top(&layers, &bottom),
+			 &layers.layer[LAYER_LIMIT]->target);
+	read_block(0);
+	assert_string_equal(told(LAYER_DELAY), " delayed=1 waiting=1");
+	drain(1.1);
+	assert_int_equal(last_error(), EIO);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -621,6 +846,17 @@ int main(void)
 		TEST(test_hurry),
 		TEST(test_close_while_kept),
 		TEST(test_check),
+		TEST(test_limit_iops),
+		TEST(test_limit_is_exact),
+		TEST(test_limit_catches_up),
+		TEST(test_limit_bandwidth),
+		TEST(test_limit_both),
+		TEST(test_limit_in_order),
+		TEST(test_limit_idle),
+		TEST(test_limit_change),
+		TEST(test_limit_hurry),
+		TEST(test_limit_close_while_kept),
+		TEST(test_limit_is_on_top),
 #undef TEST
 	};
 

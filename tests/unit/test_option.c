@@ -121,6 +121,33 @@ static void test_find(void **state)
 	assert_int_equal(option_find(table, "Size", 4), -1);
 }
 
+/* A size that may be a word: that one counts as 0, whatever the range is. */
+static void test_size_or_word(void **state)
+{
+	static const char *const words[] = { "auto", NULL };
+	static const struct option option = { .name = "block",
+					      .type = OPTION_SIZE,
+					      .choices = words,
+					      .fallback = "auto",
+					      .min = 512,
+					      .max = 4096 };
+	struct option_value value = { .number = 7 };
+	char text[40];
+
+	(void)state;
+	assert_int_equal(option_read(&option, &value, "auto", &failure), 0);
+	assert_int_equal(value.number, 0);
+	assert_true(option_is_default(&option, &value));
+	value.given = 0;
+	assert_int_equal(option_read(&option, &value, "4K", &failure), 0);
+	assert_int_equal(value.number, 4096);
+	value.given = 0;
+	assert_int_equal(option_read(&option, &value, "0", &failure), -1);
+	assert_int_equal(option_read(&option, &value, "aut", &failure), -1);
+	option_format_type(&option, text, sizeof(text));
+	assert_string_equal(text, "auto|SIZE");
+}
+
 static void test_ranges(void **state)
 {
 	(void)state;
@@ -338,6 +365,7 @@ int main(void)
 		cmocka_unit_test_setup(test_defaults, start),
 		cmocka_unit_test_setup(test_find, start),
 		cmocka_unit_test_setup(test_ranges, start),
+		cmocka_unit_test_setup(test_size_or_word, start),
 		cmocka_unit_test_setup(test_malformed, start),
 		cmocka_unit_test_setup(test_flag, start),
 		cmocka_unit_test_setup(test_name, start),

@@ -316,6 +316,23 @@ static void test_file_again(void **context)
 	assert_int_equal(state_open_file(&file), -ELOOP);
 }
 
+/* One that somebody named so; only a file without a name gets one from us. */
+static void test_file_with_odd_name(void **context)
+{
+	struct state_file file;
+	int fd;
+
+	(void)context;
+	test_file("#12", "12345");
+	fd = open(test_path("#12"), O_RDONLY | O_CLOEXEC);
+	state_describe_file(&file, fd);
+	close(fd);
+	assert_string_equal(file.path, test_path("#12"));
+	fd = state_open_file(&file);
+	assert_true(fd >= 0);
+	close(fd);
+}
+
 /* ---- the folder ---- */
 
 static void check_refused(const char *path, enum symbol symbol,
@@ -390,8 +407,9 @@ int main(void)
 		TEST(test_doom_and_remove), TEST(test_write_fails),
 		TEST(test_wrong_files),	    TEST(test_too_many_files),
 		TEST(test_other_files),	    TEST(test_memfd),
-		TEST(test_file_again),	    TEST(test_folder_is_ours),
-		TEST(test_path_too_long),   TEST(test_close),
+		TEST(test_file_again),	    TEST(test_file_with_odd_name),
+		TEST(test_folder_is_ours),  TEST(test_path_too_long),
+		TEST(test_close),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -425,7 +425,8 @@ static void test_adopt(void **state)
 
 	(void)state;
 	write_bytes(2 * PAGE, 3 * PAGE, 1);
-	assert_int_equal(store_adopt(&other, dup(store.fd), 6 * PAGE, 0), 0);
+	assert_int_equal(store_adopt(&other, dup(store.fd), SIZE, 6 * PAGE, 0),
+			 0);
 	write_bytes(150 * PAGE, PAGE, 2);
 	write_bytes(SIZE - TAIL, TAIL, 3);
 	assert_int_equal(store_clear(&store, 2 * PAGE, PAGE), 0);
@@ -450,8 +451,11 @@ static void test_adopt_fails(void **state)
 
 	(void)state;
 	fake.map = 2;
-	assert_int_equal(store_adopt(&other, store.fd, UINT64_MAX, 0), -ENOMEM);
-	assert_int_equal(store_adopt(&other, -1, UINT64_MAX, 0), -EBADF);
+	assert_int_equal(store_adopt(&other, store.fd, SIZE, UINT64_MAX, 0),
+			 -ENOMEM);
+	assert_int_equal(store_adopt(&other, -1, SIZE, UINT64_MAX, 0), -EBADF);
+	assert_int_equal(store_adopt(&other, store.fd, SIZE + 1, 0, 0),
+			 -ESTALE);
 	/* Not taken: still ours. */
 	assert_true(fcntl(store.fd, F_GETFD) >= 0);
 }
@@ -650,6 +654,165 @@ static void test_close_twice(void **state)
 	assert_int_equal(count_fds(), fds);
 }
 
+/* ---- another size ---- */
+
+static uint64_t file_length(void)
+{
+	struct stat status;
+
+	assert_int_equal(fstat(store.fd, &status), 0);
+	return (uint64_t)status.st_size;
+}
+
+/* Give back all there is behind the end; returns in how many pieces. */
+static int trim(uint64_t piece)
+{
+	int pieces = 0, result;
+
+	while ((result = store_trim(&store, piece)) > 0)
+		pieces++;
+	assert_int_equal(result, 0);
+	return pieces;
+}
+
+static void test_resize_grows(void **state)
+{
+	(void)state;
+	write_bytes(SIZE - TAIL, TAIL, 1);
+	write_bytes(0, PAGE, 2);
+	assert_int_equal(store_resize(&store, 8 * SIZE, 0), 0);
+	assert_int_equal(store.size, 8 * SIZE);
+	assert_int_equal(file_length(), 8 * SIZE);
+	expect_bytes(SIZE - TAIL, TAIL, 1);
+	expect_bytes(SIZE, PAGE, 0);
+	expect_bytes(0, PAGE, 2);
+	expect_run(SIZE + PAGE, 7 * SIZE - PAGE, 0, 7 * SIZE - PAGE);
+	write_bytes(8 * SIZE - 512, 512, 3);
+	expect_bytes(8 * SIZE - 512, 512, 3);
+	assert_int_equal(store.used, 3 * PAGE);
+}
+
+/* Where a mapping cannot grow, what the driver was given stays good. */
+static void test_resize_moves(void **state)
+{
+	uint8_t *old = store.bytes, *in_the_way;
+	int maps = fake.maps;
+
+	(void)state;
+	write_bytes(0, PAGE, 1);
+	in_the_way = __real_mmap(old + (PAGES + 1) * PAGE, PAGE, PROT_NONE,
+				 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	assert_int_equal(store_resize(&store, 2 * SIZE, 0), 0);
+	if (in_the_way == old + (PAGES + 1) * PAGE)
+		assert_ptr_not_equal(store.bytes, old);
+	old[0] = 7;
+	assert_int_equal(store.bytes[0], 7);
+	expect_bytes(1, PAGE - 1, 1);
+	write_bytes(2 * SIZE - 512, 512, 2);
+	__real_munmap(in_the_way, PAGE);
+	assert_int_equal(store_resize(&store, 4096 * SIZE, 0), 0);
+	/* One old mapping is kept at most; stop() counts them again. */
+	assert_in_range(fake.maps, maps, maps + 1);
+	expect_bytes(2 * SIZE - 512, 512, 2);
+}
+
+static void test_resize_shrinks(void **state)
+{
+	(void)state;
+	write_bytes(0, SIZE, 1);
+	assert_int_equal(store_resize(&store, 10 * PAGE + 512, 0), 0);
+	assert_int_equal(file_length(), SIZE);
+	assert_int_equal(store.used, (PAGES + 1) * PAGE);
+	/* In pieces, each with something in it. */
+	assert_int_equal(trim(50 * PAGE), 4);
+	assert_int_equal(store.used, 11 * PAGE);
+	assert_int_equal(taken(), 11 * PAGE);
+	expect_bytes(0, 10 * PAGE + 512, 1);
+	assert_int_equal(trim(PAGE), 0);
+	/* Grown again it has nothing of what was there. */
+	assert_int_equal(store_resize(&store, SIZE, 0), 0);
+	expect_bytes(10 * PAGE + 512, SIZE - 10 * PAGE - 512, 0);
+	expect_bytes(0, 10 * PAGE + 512, 1);
+	assert_int_equal(taken(), 11 * PAGE);
+}
+
+/* Within the last page: the file may end there as well. */
+static void test_resize_in_a_page(void **state)
+{
+	(void)state;
+	write_bytes(SIZE - TAIL, TAIL, 1);
+	assert_int_equal(store_resize(&store, SIZE - 512, 0), 0);
+	assert_int_equal(trim(PAGE), 0);
+	assert_int_equal(file_length(), SIZE);
+	assert_int_equal(store_resize(&store, SIZE + 512, 0), 0);
+	expect_bytes(SIZE - TAIL, TAIL - 512, 1);
+	expect_bytes(SIZE - 512, 1024, 0);
+}
+
+static void test_resize_fails(void **state)
+{
+	(void)state;
+	write_bytes(0, PAGE, 1);
+	fake.truncate = ENOMEM;
+	assert_int_equal(store_resize(&store, 2 * SIZE, 0), -ENOMEM);
+	assert_int_equal(store.size, SIZE);
+	fake.truncate = 0;
+	assert_int_equal(store_resize(&store, 1ull << 61, 1), -ENOMEM);
+	assert_int_equal(store.size, SIZE);
+	/* Nothing of it may stay: the file cannot become shorter. */
+	assert_int_equal(file_length(), SIZE);
+	/* Shrinking needs none of it. */
+	fake.truncate = EIO;
+	fake.map = 1;
+	assert_int_equal(store_resize(&store, PAGE, 0), 0);
+	assert_int_equal(store_resize(&store, SIZE, 0), 0);
+	fake.truncate = fake.map = 0;
+	expect_bytes(0, PAGE, 1);
+	assert_int_equal(store_resize(&store, 2 * SIZE, 0), 0);
+	assert_int_equal(file_length(), 2 * SIZE);
+	assert_int_equal(store_resize(&store, 3 * SIZE, 0), 0);
+	write_bytes(3 * SIZE - 512, 512, 1);
+}
+
+static void test_trim_fails(void **state)
+{
+	(void)state;
+	write_bytes(0, SIZE, 1);
+	assert_int_equal(store_resize(&store, PAGE, 0), 0);
+	fake.fallocate = EIO;
+	assert_int_equal(store_trim(&store, PAGE), -EIO);
+	fake.fallocate = 0;
+	assert_int_equal(trim(PAGES * PAGE), 1);
+	assert_int_equal(store.used, PAGE);
+}
+
+/* The next server's store is as large as it is told, whatever the file is. */
+static void test_adopt_a_shrunk_one(void **state)
+{
+	struct store other;
+
+	(void)state;
+	write_bytes(0, SIZE, 1);
+	assert_int_equal(store_resize(&store, 5 * PAGE, 0), 0);
+	assert_int_equal(
+		store_adopt(&other, dup(store.fd), 5 * PAGE, UINT64_MAX, 0), 0);
+	assert_int_equal(store_resume(&other), 0);
+	assert_int_equal(other.size, 5 * PAGE);
+	/* What was not given back yet is there to be. */
+	assert_int_equal(other.used, (PAGES + 1) * PAGE);
+	while (store_trim(&other, 100 * PAGE) > 0)
+		;
+	assert_int_equal(other.used, 5 * PAGE);
+	assert_int_equal(taken(), 5 * PAGE);
+	assert_int_equal(store_resize(&other, 2 * SIZE, 0), 0);
+	assert_int_equal(file_length(), 2 * SIZE);
+	/* The end gives back all of it. */
+	while (store_release(&other, 100 * PAGE) > 0)
+		;
+	assert_int_equal(taken(), 0);
+	store_close(&other);
+}
+
 /* ---- the same steps done on a plain array ---- */
 
 static struct {
@@ -762,6 +925,16 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_open_fails, start, stop),
 		cmocka_unit_test_setup_teardown(test_too_large, start, stop),
 		cmocka_unit_test_setup_teardown(test_close_twice, start, stop),
+		cmocka_unit_test_setup_teardown(test_resize_grows, start, stop),
+		cmocka_unit_test_setup_teardown(test_resize_moves, start, stop),
+		cmocka_unit_test_setup_teardown(test_resize_shrinks, start,
+						stop),
+		cmocka_unit_test_setup_teardown(test_resize_in_a_page, start,
+						stop),
+		cmocka_unit_test_setup_teardown(test_resize_fails, start, stop),
+		cmocka_unit_test_setup_teardown(test_trim_fails, start, stop),
+		cmocka_unit_test_setup_teardown(test_adopt_a_shrunk_one, start,
+						stop),
 		cmocka_unit_test_setup_teardown(test_model, start, stop),
 	};
 

@@ -1,0 +1,63 @@
+/*
+ * What stands behind a device on a file: a regular file, a disk, or a file
+ * whose pages are memory. How large it is, what it can do, and who has it.
+ *
+ * Nothing here asks a file server, the lock aside.
+ */
+#ifndef UBLKD_BACKING_H
+#define UBLKD_BACKING_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+enum backing_kind {
+	BACKING_FILE,
+	BACKING_DISK,
+	BACKING_MEMORY, /* in a tmpfs, or a memfd */
+	BACKING_HUGE,	/* the same of huge pages */
+};
+
+struct backing {
+	enum backing_kind kind;
+	dev_t device; /* a disk's own number, else that of the file system */
+	ino_t inode;
+	uint64_t size;	 /* bytes */
+	uint32_t least;	 /* bytes of a disk's block; 512 for files */
+	uint32_t unit;	 /* bytes in which space is taken, a power of 2 */
+	uint32_t direct; /* direct I/O's units in bytes; 0: it has none */
+	int waits;	 /* it cannot even try to read without waiting */
+	int can_punch;	 /* a disk that can zero without writing */
+};
+
+/*
+ * Look at an open file. Returns 0 or a negative errno: -ENOTBLK when it is none
+ * of the kinds above.
+ */
+int backing_look(struct backing *backing, int fd);
+
+/* Its size now. Returns 0 or a negative errno. */
+int backing_size(const struct backing *backing, int fd, uint64_t *size);
+
+/* Bytes of space that a file takes. */
+uint64_t backing_used(int fd);
+
+/*
+ * Lock a file against other writers, or with read_only against any; what
+ * belongs to the open file, so that every process that shares it has it. On
+ * -EBUSY who gets a phrase that says who has it.
+ */
+int backing_lock(int fd, int read_only, char *who, size_t size);
+
+/* A phrase that says who has a disk; `path` is its node's. */
+void backing_who(const char *path, char *who, size_t size);
+
+/*
+ * Whether it is, or lies on, a ublk disk for which `is_own` says so. Returns
+ * its number, or -1.
+ */
+int64_t backing_find_own(const struct backing *backing,
+			 int (*is_own)(void *context, uint32_t id),
+			 void *context);
+
+#endif

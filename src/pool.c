@@ -1,0 +1,163 @@
+#include "pool.h"
+
+#include <string.h>
+#include <sys/mman.h>
+
+#include "loop.h"
+
+/* Sizes are powers of two, from a page to POOL_PIECE. */
+#define LEAST_SHIFT 12
+#define CLASSES	    8
+
+/* An idle buffer, in its own first bytes. */
+struct idle {
+	struct idle *next;
+};
+
+static struct {
+	struct ev_loop *loop;
+	struct loop_timer timer;
+	uint64_t size;
+	struct {
+		struct idle *first;
+		unsigned count;
+		unsigned least; /* that were idle all the time lately */
+	} idle[CLASSES];
+} pool;
+
+static uint32_t class_size(unsigned class)
+{
+	return 1u << (LEAST_SHIFT + class);
+}
+
+static unsigned class_of(uint32_t size)
+{
+	unsigned class = 0;
+
+	while (class < CLASSES - 1 && class_size(class) < size)
+		class ++;
+	return class;
+}
+
+/* Locked as everything is, once it has been touched. */
+static void *map(size_t size)
+{
+	void *bytes = mmap(NULL, size, PROT_READ | PROT_WRITE,
+			   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	return bytes == MAP_FAILED ? NULL : bytes;
+}
+
+static void *take_idle(unsigned class)
+{
+	struct idle *idle = pool.idle[class].first;
+
+	if (!idle)
+		return NULL;
+	pool.idle[class].first = idle->next;
+	pool.idle[class].count--;
+	if (pool.idle[class].count < pool.idle[class].least)
+		pool.idle[class].least = pool.idle[class].count;
+	return idle;
+}
+
+static void give_back(unsigned class, unsigned count)
+{
+	while (count--) {
+		void *bytes = take_idle(class);
+
+		munmap(bytes, class_size(class));
+		pool.size -= class_size(class);
+	}
+}
+
+/* What has been idle for a whole period goes. */
+static void on_timer(struct loop_timer *timer)
+{
+	unsigned class, left = 0;
+
+	for (class = 0; class < CLASSES; class ++) {
+		give_back(class, pool.idle[class].least);
+		pool.idle[class].least = pool.idle[class].count;
+		left += pool.idle[class].count;
+	}
+	if (left)
+		loop_timer_start(pool.loop, timer, POOL_PERIOD);
+}
+
+void pool_open(struct ev_loop *loop)
+{
+	pool.loop = loop;
+	loop_timer_init(&pool.timer, on_timer, NULL);
+}
+
+void pool_close(void)
+{
+	unsigned class;
+
+	if (!pool.loop)
+		return;
+	loop_timer_stop(pool.loop, &pool.timer);
+	for (class = 0; class < CLASSES; class ++)
+		give_back(class, pool.idle[class].count);
+	pool.loop = NULL;
+}
+
+/* Another size's idle buffers make room for this one. */
+static void make_room(uint32_t size)
+{
+	unsigned class;
+
+	for (class = CLASSES; class -- > 0;)
+		while (pool.idle[class].count && pool.size + size > POOL_MAX)
+			give_back(class, 1);
+}
+
+void *pool_get(uint32_t size, uint32_t *room)
+{
+	unsigned class = class_of(size);
+	void *bytes = take_idle(class);
+
+	*room = class_size(class);
+	if (bytes)
+		return bytes;
+	make_room(*room);
+	if (pool.size + *room > POOL_MAX)
+		return NULL;
+	bytes = map(*room);
+	if (bytes)
+		pool.size += *room;
+	return bytes;
+}
+
+void pool_put(void *buffer, uint32_t room)
+{
+	unsigned class = class_of(room);
+	struct idle *idle = buffer;
+
+	idle->next = pool.idle[class].first;
+	pool.idle[class].first = idle;
+	pool.idle[class].count++;
+	if (!loop_timer_is_active(&pool.timer))
+		loop_timer_start(pool.loop, &pool.timer, POOL_PERIOD);
+}
+
+void *pool_reserve(void)
+{
+	void *bytes = map(POOL_RESERVE);
+
+	if (bytes)
+		memset(bytes, 0, POOL_RESERVE);
+	return bytes;
+}
+
+void pool_unreserve(void *buffer)
+{
+	if (buffer)
+		munmap(buffer, POOL_RESERVE);
+}
+
+uint64_t pool_size(void)
+{
+	return pool.size;
+}

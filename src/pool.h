@@ -1,0 +1,50 @@
+/*
+ * Buffers for requests in flight, shared by all devices.
+ *
+ * There are as many as are needed at the moment, up to POOL_MAX bytes. Those
+ * that nobody has needed for a while are given back to the system.
+ */
+#ifndef UBLKD_POOL_H
+#define UBLKD_POOL_H
+
+#include <ev.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define POOL_PIECE   (512u << 10) /* bytes of the largest buffer */
+#define POOL_RESERVE (16u << 10)  /* bytes of a device's own one */
+#define POOL_MAX     (64ull << 20)
+#define POOL_PERIOD  1.0 /* s that a buffer is kept for the next one */
+
+/*
+ * Begin on that loop. To be called before the rest, once; the loop must live
+ * until the last buffer has been put back and POOL_PERIOD twice is over, or
+ * until pool_close().
+ */
+void pool_open(struct ev_loop *loop);
+void pool_close(void);
+
+/*
+ * A buffer of `size` bytes, or of POOL_PIECE if that is less. Page aligned; its
+ * contents are somebody's old data. *room gets its size. NULL when there is
+ * none to be had.
+ */
+void *pool_get(uint32_t size, uint32_t *room);
+
+/*
+ * Nobody, the kernel included, uses the buffer any more. `room` as it came from
+ * pool_get().
+ */
+void pool_put(void *buffer, uint32_t room);
+
+/*
+ * A buffer of POOL_RESERVE bytes that is there whatever happens, its memory
+ * touched and locked. NULL: out of memory.
+ */
+void *pool_reserve(void);
+void pool_unreserve(void *buffer);
+
+/* Bytes of all buffers, in use and idle; reserves aside. */
+uint64_t pool_size(void);
+
+#endif

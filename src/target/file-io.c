@@ -1,0 +1,387 @@
+/*
+ * I/O of files and disks, in the ring of the queue that a request came from.
+ *
+ * A request goes in pieces through a buffer, of the pool or, when that has
+ * none, the device's own. What has to wait in a worker of the kernel, because
+ * it always does or because it could not be done without, goes there in small
+ * numbers: workers belong to the whole process, and a file system that stands
+ * still would take them all.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stddef.h>
+#include <sys/uio.h>
+
+#include "../pool.h"
+#include "file.h"
+
+#ifndef RWF_NOWAIT
+#define RWF_NOWAIT 0x8
+#endif
+
+#define ZERO_PIECE (1u << 20) /* bytes written at a time from the zero page */
+#define TRIES_MAX  100	      /* of what says EAGAIN to a worker */
+
+/* What a request's own request in the ring is for. */
+enum stage { TRANSFER, ALLOCATE, ZERO, SYNC };
+
+static void enter(struct file *file, struct io *io, enum stage stage);
+static void issue(struct file *file, struct io *io);
+
+/* ---- lines of requests ---- */
+
+static void line_up(struct file_line *line, struct io *io)
+{
+	io->next = NULL;
+	if (line->first)
+		line->last->next = io;
+	else
+		line->first = io;
+	line->last = io;
+}
+
+static struct io *next_of(struct file_line *line)
+{
+	struct io *io = line->first;
+
+	if (io)
+		line->first = io->next;
+	return io;
+}
+
+/* ---- buffers ---- */
+
+static int get_buffer(struct file *file, struct io *io)
+{
+	if (io->buffer)
+		return 1;
+	io->buffer = pool_get(io->length - io->at, &io->room);
+	if (io->buffer)
+		return 1;
+	if (file->reserve_is_used)
+		return 0;
+	file->reserve_is_used = 1;
+	io->buffer = file->reserve;
+	io->room = POOL_RESERVE;
+	return 1;
+}
+
+static void drop_buffer(struct file *file, struct io *io)
+{
+	if (io->buffer == file->reserve)
+		file->reserve_is_used = 0;
+	else if (io->buffer)
+		pool_put(io->buffer, io->room);
+	io->buffer = NULL;
+}
+
+/* ---- one request ---- */
+
+static void leave_worker(struct file *file, struct io *io)
+{
+	if (io->in_worker)
+		file->in_workers--;
+	io->in_worker = 0;
+}
+
+static void finish(struct file *file, struct io *io, int error)
+{
+	leave_worker(file, io);
+	if (io->buffer)
+		drop_buffer(file, io);
+	io_done(io, error);
+}
+
+static uint32_t least(uint32_t one, uint32_t other)
+{
+	return one < other ? one : other;
+}
+
+static int write_flags(const struct io *io)
+{
+	return (io->in_worker ? 0 : RWF_NOWAIT) |
+	       (io->flags & IO_FUA ? RWF_DSYNC : 0);
+}
+
+/*
+ * A read that misses the page cache waits without a worker; only one that goes
+ * past it is tried first.
+ */
+static int read_flags(const struct file *file, const struct io *io)
+{
+	return file->direct && !io->in_worker ? RWF_NOWAIT : 0;
+}
+
+static int prepare_transfer(const struct file *file, struct io *io,
+			    struct ring_transfer *transfer)
+{
+	io->piece = least(io->length - io->at, io->room);
+	transfer->bytes = io->buffer;
+	transfer->length = io->piece;
+	if (io->op == IO_READ) {
+		transfer->op = RING_READ;
+		transfer->flags = read_flags(file, io);
+		return 0;
+	}
+	transfer->op = RING_WRITE;
+	transfer->flags = write_flags(io);
+	return io_take(io, io->buffer, io->at, io->piece);
+}
+
+/* Zeroes that are to keep their space are allocated, others are a hole. */
+static void prepare_allocation(const struct io *io,
+			       struct ring_transfer *transfer)
+{
+	int keeps = io->op == IO_WRITE_ZEROES && io->flags & IO_KEEP_SPACE;
+
+	transfer->op = RING_FALLOCATE;
+	transfer->flags = FALLOC_FL_KEEP_SIZE |
+			  (keeps ? FALLOC_FL_ZERO_RANGE : FALLOC_FL_PUNCH_HOLE);
+	transfer->length = io->length;
+}
+
+static void prepare_zeroes(struct io *io, struct ring_transfer *transfer)
+{
+	io->piece = least(io->length - io->at, ZERO_PIECE);
+	transfer->op = RING_WRITE;
+	transfer->flags = write_flags(io);
+	transfer->bytes = (void *)io_zeroes();
+	transfer->length = io->piece;
+}
+
+static int prepare(const struct file *file, struct io *io,
+		   struct ring_transfer *transfer)
+{
+	transfer->fd = -1;
+	transfer->slot = FILE_SLOT;
+	transfer->wait = io->in_worker;
+	transfer->offset = file->base + io->offset + io->at;
+	switch ((enum stage)io->stage) {
+	case TRANSFER:
+		return prepare_transfer(file, io, transfer);
+	case ALLOCATE:
+		prepare_allocation(io, transfer);
+		break;
+	case ZERO:
+		prepare_zeroes(io, transfer);
+		break;
+	case SYNC:
+		transfer->op = RING_FDATASYNC;
+		break;
+	}
+	return 0;
+}
+
+/* ---- what comes of it ---- */
+
+/* It has not been done at all: the same once more, in a worker. */
+static void wait_for_worker(struct file *file, struct io *io)
+{
+	if (file->in_workers == FILE_WORKERS) {
+		drop_buffer(file, io);
+		line_up(&file->for_worker, io);
+		return;
+	}
+	file->in_workers++;
+	io->in_worker = 1;
+	issue(file, io);
+}
+
+static void retry(struct file *file, struct io *io)
+{
+	if (io->tries++ < TRIES_MAX)
+		wait_for_worker(file, io);
+	else
+		finish(file, io, -EIO);
+}
+
+/*
+ * The kernel tells a failed writeback to one who asks for durability, once. A
+ * write that was to be durable may have taken that from the flush after it.
+ */
+static void note_unsynced(struct file *file, const struct io *io, int error)
+{
+	if (!(io->flags & IO_FUA) || error == -ENOSPC || error == -EDQUOT)
+		return;
+	file->flush_errors++;
+	file->unsynced = error;
+}
+
+static void end_transfer(struct file *file, struct io *io, int32_t result)
+{
+	int error = 0;
+
+	if (result < 0 && io->op != IO_READ)
+		note_unsynced(file, io, result);
+	/* Nothing where there should be something: the file was cut short. */
+	if (result <= 0) {
+		finish(file, io, result ? result : -EIO);
+		return;
+	}
+	if (io->op == IO_READ)
+		error = io_put(io, io->buffer, io->at, (uint32_t)result);
+	io->at += (uint32_t)result;
+	io->tries = 0;
+	if (error || io->at == io->length)
+		finish(file, io, error);
+	else
+		enter(file, io, io->stage);
+}
+
+static void end_allocation(struct file *file, struct io *io, int32_t result)
+{
+	if (result == 0 && io->flags & IO_FUA)
+		enter(file, io, SYNC);
+	else if (io->op == IO_WRITE_ZEROES &&
+		 (result == -EOPNOTSUPP || result == -EINVAL))
+		enter(file, io, ZERO);
+	else
+		finish(file, io, result);
+}
+
+static void end_sync(struct file *file, struct io *io, int32_t result)
+{
+	int error = result;
+
+	if (error)
+		file->flush_errors++;
+	else
+		error = file->unsynced;
+	file->unsynced = 0;
+	finish(file, io, error);
+}
+
+/* It was tried without a wait, and that is not to be had. */
+static int was_try(const struct file *file, const struct io *io)
+{
+	if (io->in_worker)
+		return 0;
+	return io->stage == ZERO ||
+	       (io->stage == TRANSFER &&
+		(io->op == IO_WRITE || read_flags(file, io)));
+}
+
+/* Whether it has to be asked for again. */
+static int is_undone(struct file *file, struct io *io, int32_t result)
+{
+	if (result == -EINTR || result == -EAGAIN)
+		return 1;
+	if (result != -EOPNOTSUPP || !was_try(file, io))
+		return 0;
+	if (io->op == IO_READ)
+		file->backing.waits = 1;
+	else
+		file->write_waits = 1;
+	return 1;
+}
+
+static void end(struct file *file, struct io *io, int32_t result)
+{
+	int again = is_undone(file, io, result);
+
+	leave_worker(file, io);
+	if (again) {
+		retry(file, io);
+		return;
+	}
+	switch ((enum stage)io->stage) {
+	case TRANSFER:
+	case ZERO:
+		end_transfer(file, io, result);
+		break;
+	case ALLOCATE:
+		end_allocation(file, io, result);
+		break;
+	case SYNC:
+		end_sync(file, io, result);
+		break;
+	}
+}
+
+/* Go on with those that wait for what has become free. */
+static void go_on(struct file *file)
+{
+	struct io *io;
+
+	while (!file->reserve_is_used && (io = next_of(&file->for_buffer)))
+		issue(file, io);
+	while (file->in_workers < FILE_WORKERS &&
+	       (io = next_of(&file->for_worker)))
+		wait_for_worker(file, io);
+}
+
+static void on_done(struct ring_op *op, int32_t result)
+{
+	struct io *io = (struct io *)((char *)op - offsetof(struct io, own));
+	struct file *file = (struct file *)io->target;
+
+	end(file, io, result);
+	go_on(file);
+}
+
+/* ---- its beginning ---- */
+
+static int is_transfer(const struct io *io)
+{
+	return io->stage == TRANSFER;
+}
+
+static void issue(struct file *file, struct io *io)
+{
+	struct ring_transfer transfer = { .fd = -1 };
+	struct io_port *port = io->port;
+	int error;
+
+	if (is_transfer(io) && !get_buffer(file, io)) {
+		line_up(&file->for_buffer, io);
+		return;
+	}
+	error = prepare(file, io, &transfer);
+	if (!error)
+		error = ring_put_transfer(port->ring, &transfer,
+					  (uint64_t)(uintptr_t)&io->own);
+	if (error)
+		finish(file, io, error == -EBUSY ? -EIO : error);
+	else
+		io_submit(port);
+}
+
+/*
+ * A durable write through the page cache waits for the disk, and so does
+ * whatever is no transfer.
+ */
+static int has_to_wait(const struct file *file, const struct io *io)
+{
+	if (io->stage == ALLOCATE || io->stage == SYNC)
+		return 1;
+	if (io->op == IO_READ)
+		return file->backing.waits;
+	return file->write_waits || (io->flags & IO_FUA && !file->direct);
+}
+
+static void enter(struct file *file, struct io *io, enum stage stage)
+{
+	io->stage = (uint8_t)stage;
+	if (has_to_wait(file, io))
+		wait_for_worker(file, io);
+	else
+		issue(file, io);
+}
+
+void file_transfer(struct file *file, struct io *io)
+{
+	static const enum stage stages[] = {
+		[IO_READ] = TRANSFER,
+		[IO_WRITE] = TRANSFER,
+		[IO_FLUSH] = SYNC,
+		[IO_DISCARD] = ALLOCATE,
+		[IO_WRITE_ZEROES] = ALLOCATE,
+	};
+
+	io->target = &file->target;
+	io->own.done = on_done;
+	io->buffer = NULL;
+	io->at = 0;
+	io->tries = io->in_worker = 0;
+	enter(file, io, stages[io->op]);
+}

@@ -1,0 +1,49 @@
+/* What the parts of the file target share. */
+#ifndef UBLKD_TARGET_FILE_H
+#define UBLKD_TARGET_FILE_H
+
+#include "../backing.h"
+#include "../store.h"
+#include "../target.h"
+
+#define FILE_SLOT    1	/* the file's, of a ring's fixed files */
+#define FILE_WORKERS 2u /* requests of a device that may be in workers */
+
+/* Requests that wait, the first one first. */
+struct file_line {
+	struct io *first, *last;
+};
+
+struct file {
+	struct target target;
+	struct file *next; /* of all that are open */
+	int fd;
+	char *path;
+	struct backing backing;
+	uint64_t base, size; /* of the device, in bytes of the file */
+	int direct, read_only;
+
+	/* I/O by the ring; see file-io.c. */
+	void *reserve; /* a buffer of its own */
+	int reserve_is_used;
+	int write_waits; /* it cannot even try to write without waiting */
+	unsigned in_workers;
+	struct file_line for_worker, for_buffer;
+	uint64_t flush_errors;
+	int unsynced; /* errno of a durable write; the next flush tells it */
+
+	/* Of a file whose pages are memory. */
+	struct store store;
+};
+
+int file_is_memory(const struct file *file);
+
+/* Begin one request, by the ring. */
+void file_transfer(struct file *file, struct io *io);
+
+/*
+ * Serve a request of a file of memory, at once. Returns 0 or a negative errno.
+ */
+int file_serve_memory(struct file *file, struct io *io);
+
+#endif

@@ -1,0 +1,21 @@
+/*
+ * Requests that block wait in kernel threads, the workers of io_uring. Those
+ * belong to the process, not to a ring: who adds requests that may block for
+ * long says so, or they would take every worker from the others.
+ */
+#ifndef UBLKD_WORKERS_H
+#define UBLKD_WORKERS_H
+
+#include "ring.h"
+
+#define WORKERS_BASE 32u  /* for what nobody counts */
+#define WORKERS_MAX  160u /* so many at most: 64 devices, 2 each */
+
+/*
+ * Up to `more` requests can block beside those that were told of before; fewer
+ * if it is negative. Any ring will do; with NULL the limit follows with the next
+ * call. Returns 0 or a negative errno.
+ */
+int workers_expect(struct ring *ring, int more);
+
+#endif

@@ -1,0 +1,142 @@
+/* What stands behind a path: kinds of files, their sizes, and locks. */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "backing.h"
+#include "support.h"
+
+static struct backing backing;
+static char who[128];
+
+static int open_file(void)
+{
+	int fd = open(test_path("file"), O_RDWR | O_CLOEXEC);
+
+	assert_true(fd >= 0);
+	return fd;
+}
+
+static int setup(void **state)
+{
+	(void)state;
+	test_file("file", "0123456789");
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	test_folder_remove();
+	return 0;
+}
+
+static void test_kinds(void **state)
+{
+	int fd = open(test_folder(), O_RDONLY | O_CLOEXEC);
+
+	(void)state;
+	assert_int_equal(backing_look(&backing, fd), -ENOTBLK);
+	close(fd);
+	fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+	assert_int_equal(backing_look(&backing, fd), -ENOTBLK);
+	close(fd);
+	assert_int_equal(backing_look(&backing, -1), -EBADF);
+	fd = memfd_create("test", MFD_CLOEXEC);
+	assert_int_equal(ftruncate(fd, 123456), 0);
+	assert_int_equal(backing_look(&backing, fd), 0);
+	assert_int_equal(backing.kind, BACKING_MEMORY);
+	assert_int_equal(backing.size, 123456);
+	assert_int_equal(backing.direct, 0);
+	close(fd);
+}
+
+static void test_size(void **state)
+{
+	int fd = open_file();
+	uint64_t size;
+
+	(void)state;
+	assert_int_equal(backing_look(&backing, fd), 0);
+	assert_int_equal(backing.size, 10);
+	assert_int_equal(backing.least, 512);
+	assert_int_equal(ftruncate(fd, 5000), 0);
+	assert_int_equal(backing_size(&backing, fd, &size), 0);
+	assert_int_equal(size, 5000);
+	assert_int_equal(backing_size(&backing, -1, &size), -EBADF);
+	assert_int_equal(backing_used(-1), 0);
+	close(fd);
+}
+
+/* One writer, or any readers; and it belongs to the open file. */
+static void test_lock(void **state)
+{
+	int one = open_file(), other = open_file(), again = dup(one);
+
+	(void)state;
+	assert_int_equal(backing_lock(one, 0, who, sizeof(who)), 0);
+	assert_int_equal(backing_lock(again, 0, who, sizeof(who)), 0);
+	assert_int_equal(backing_lock(other, 0, who, sizeof(who)), -EBUSY);
+	assert_string_equal(who, "it is locked by another program");
+	assert_int_equal(backing_lock(other, 1, who, sizeof(who)), -EBUSY);
+	close(one);
+	assert_int_equal(backing_lock(other, 1, who, sizeof(who)), -EBUSY);
+	close(again);
+	one = open_file();
+	assert_int_equal(backing_lock(other, 1, who, sizeof(who)), 0);
+	assert_int_equal(backing_lock(one, 1, who, sizeof(who)), 0);
+	assert_int_equal(backing_lock(one, 0, who, sizeof(who)), -EBUSY);
+	close(one);
+	close(other);
+	assert_int_equal(backing_lock(-1, 0, who, sizeof(who)), -EBADF);
+}
+
+/* A process' own lock tells whose it is. */
+static void test_locked_by_process(void **state)
+{
+	struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+	char byte = 0, expected[64];
+	int fd = open_file(), ready[2];
+	pid_t pid;
+
+	(void)state;
+	assert_int_equal(pipe2(ready, O_CLOEXEC), 0);
+	pid = fork();
+	if (pid == 0) {
+		int mine = open_file();
+
+		if (fcntl(mine, F_SETLK, &lock) == 0 &&
+		    write(ready[1], &byte, 1) == 1)
+			pause();
+		_exit(1);
+	}
+	assert_int_equal(read(ready[0], &byte, 1), 1);
+	assert_int_equal(backing_lock(fd, 0, who, sizeof(who)), -EBUSY);
+	snprintf(expected, sizeof(expected), "process %d has it locked",
+		 (int)pid);
+	assert_string_equal(who, expected);
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	assert_int_equal(backing_lock(fd, 0, who, sizeof(who)), 0);
+	close(ready[0]);
+	close(ready[1]);
+	close(fd);
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+	static const struct CMUnitTest tests[] = {
+		TEST(test_kinds),
+		TEST(test_size),
+		TEST(test_lock),
+		TEST(test_locked_by_process),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

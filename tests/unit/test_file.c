@@ -1,0 +1,755 @@
+/* The file target: what each result of the ring makes of a request. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "backing.h"
+#include "pool.h"
+#include "support.h"
+#include "target.h"
+
+#ifndef RWF_NOWAIT
+#define RWF_NOWAIT 0x8
+#endif
+
+#define MAX 512
+
+/* ---- the ring, the kernel's side of the requests, and what stands behind ---- */
+
+struct asked {
+	struct ring_transfer transfer;
+	struct ring_op *op;
+};
+
+static struct asked asked[MAX];
+static unsigned put_count, taken;
+static int put_error;
+
+static struct {
+	int done[MAX]; /* by tag: times that it was */
+	int error[MAX];
+	unsigned total, submits;
+	int take_error, give_error; /* of the copies to and from requests */
+	uint32_t take_at, give_at, given;
+	int slot_fd;
+	unsigned workers;
+	uint64_t pool_left;
+} seen;
+
+static struct backing looks_like;
+
+int __wrap_ring_put_transfer(struct ring *ring,
+			     const struct ring_transfer *transfer,
+			     uint64_t data);
+int __wrap_ring_set_file(struct ring *ring, unsigned slot, int fd);
+int __wrap_ring_allow_workers(struct ring *ring, unsigned count);
+void __wrap_io_submit(struct io_port *port);
+void __wrap_io_done(struct io *io, int error);
+int __wrap_io_take(struct io *io, void *to, uint32_t at, uint32_t length);
+int __wrap_io_put(struct io *io, const void *from, uint32_t at,
+		  uint32_t length);
+int __wrap_backing_look(struct backing *backing, int fd);
+void *__wrap_pool_get(uint32_t size, uint32_t *room);
+void *__real_pool_get(uint32_t size, uint32_t *room);
+
+int __wrap_ring_put_transfer(struct ring *ring,
+			     const struct ring_transfer *transfer,
+			     uint64_t data)
+{
+	(void)ring;
+	if (put_error)
+		return put_error;
+	assert_true(put_count < MAX);
+	asked[put_count].transfer = *transfer;
+	asked[put_count++].op = (struct ring_op *)(uintptr_t)data;
+	return 0;
+}
+
+int __wrap_ring_set_file(struct ring *ring, unsigned slot, int fd)
+{
+	(void)ring;
+	assert_int_equal(slot, 1);
+	seen.slot_fd = fd;
+	return 0;
+}
+
+int __wrap_ring_allow_workers(struct ring *ring, unsigned count)
+{
+	(void)ring;
+	seen.workers = count;
+	return 0;
+}
+
+void __wrap_io_submit(struct io_port *port)
+{
+	(void)port;
+	seen.submits++;
+}
+
+void __wrap_io_done(struct io *io, int error)
+{
+	seen.done[io->tag]++;
+	seen.error[io->tag] = error;
+	seen.total++;
+}
+
+int __wrap_io_take(struct io *io, void *to, uint32_t at, uint32_t length)
+{
+	(void)io;
+	memset(to, 0x5a, length);
+	seen.take_at = at;
+	return seen.take_error;
+}
+
+int __wrap_io_put(struct io *io, const void *from, uint32_t at, uint32_t length)
+{
+	(void)io;
+	(void)from;
+	seen.give_at = at;
+	seen.given += length;
+	return seen.give_error;
+}
+
+int __wrap_backing_look(struct backing *backing, int fd)
+{
+	(void)fd;
+	*backing = looks_like;
+	return 0;
+}
+
+/* So many buffers are to be had. */
+void *__wrap_pool_get(uint32_t size, uint32_t *room)
+{
+	if (seen.pool_left == 0)
+		return NULL;
+	seen.pool_left--;
+	return __real_pool_get(size, room);
+}
+
+/* ---- the target ---- */
+
+static struct target *target;
+static struct io_port port;
+static struct io ios[MAX];
+static struct geometry geometry;
+static struct failure failure;
+
+static int read_values(struct option_value *values, char *words)
+{
+	const struct option *options = target_file.options;
+	char *word, *end;
+	int i;
+
+	option_defaults(options, values);
+	for (word = strtok_r(words, " ", &end); word;
+	     word = strtok_r(NULL, " ", &end)) {
+		i = option_find(options, word, strcspn(word, "="));
+		assert_true(i >= 0);
+		assert_int_equal(option_read(&options[i], &values[i],
+					     strchr(word, '=') + 1, &failure),
+				 0);
+	}
+	return 0;
+}
+
+static void open_target(const char *more, uint32_t block_size, int read_only)
+{
+	static char words[512];
+	static struct option_value values[OPTION_MAX];
+	struct target_args args = { .values = values,
+				    .fd_count = 1,
+				    .read_only = read_only,
+				    .can_punch = 1 };
+	int fd;
+
+	test_file("disk", "");
+	fd = open(test_path("disk"), O_RDWR | O_CLOEXEC);
+	assert_true(fd >= 0);
+	args.fds = &fd;
+	snprintf(words, sizeof(words), "path=%s %s", test_path("disk"), more);
+	read_values(values, words);
+	memset(&geometry, 0, sizeof(geometry));
+	geometry.block_size = block_size;
+	memset(&failure, 0, sizeof(failure));
+	target = target_file.open(&args, &geometry, &failure);
+	if (target)
+		assert_int_equal(
+			target_file.start(target, (struct ring *)&seen), 0);
+	else
+		close(fd);
+}
+
+static void close_target(void)
+{
+	target_file.close(target);
+	target = NULL;
+}
+
+static struct io *submit(uint16_t tag, uint8_t op, uint64_t offset,
+			 uint32_t length, uint8_t flags)
+{
+	struct io *io = &ios[tag];
+
+	/* What the last request left there must not matter. */
+	memset(io, 0xa5, sizeof(*io));
+	io->port = &port;
+	io->tag = tag;
+	io->op = op;
+	io->offset = offset;
+	io->length = length;
+	io->flags = flags;
+	target_file.submit(target, io);
+	return io;
+}
+
+/* The next request in the ring that has not been looked at. */
+static const struct ring_transfer *next(void)
+{
+	assert_true(taken < put_count);
+	return &asked[taken++].transfer;
+}
+
+/* ... and the kernel's answer to the one that was looked at last. */
+static void answer(int32_t result)
+{
+	struct ring_op *op = asked[taken - 1].op;
+
+	op->done(op, result);
+}
+
+static void expect_done(uint16_t tag, int error)
+{
+	assert_int_equal(seen.done[tag], 1);
+	assert_int_equal(seen.error[tag], error);
+	seen.done[tag] = 0;
+}
+
+static void expect_transfer(enum ring_file_op op, uint64_t offset,
+			    uint64_t length, int flags, int wait)
+{
+	const struct ring_transfer *transfer = next();
+
+	assert_int_equal(transfer->op, op);
+	assert_int_equal(transfer->fd, -1);
+	assert_int_equal(transfer->slot, 1);
+	assert_int_equal(transfer->offset, offset);
+	assert_int_equal(transfer->length, length);
+	assert_int_equal(transfer->flags, flags);
+	assert_int_equal(transfer->wait, wait);
+}
+
+static void expect_sync(void)
+{
+	const struct ring_transfer *transfer = next();
+
+	assert_int_equal(transfer->op, RING_FDATASYNC);
+	assert_int_equal(transfer->wait, 1);
+}
+
+static int setup(void **state)
+{
+	(void)state;
+	test_loop_open();
+	pool_open(test_loop);
+	memset(&seen, 0, sizeof(seen));
+	seen.pool_left = UINT64_MAX;
+	put_count = taken = 0;
+	put_error = 0;
+	looks_like = (struct backing){ .kind = BACKING_FILE,
+				       .size = 64 << 20,
+				       .least = 512,
+				       .unit = 4096,
+				       .direct = 4096 };
+	open_target("", 0, 0);
+	assert_non_null(target);
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	if (target)
+		close_target();
+	pass_time(3 * POOL_PERIOD);
+	assert_int_equal(pool_size(), 0);
+	pool_close();
+	test_loop_close();
+	test_folder_remove();
+	return 0;
+}
+
+/* ---- reads ---- */
+
+static void test_read(void **state)
+{
+	(void)state;
+	submit(3, IO_READ, 8192, 65536, 0);
+	expect_transfer(RING_READ, 8192, 65536, 0, 0);
+	assert_int_equal(seen.submits, 1);
+	assert_int_equal(seen.total, 0);
+	answer(65536);
+	expect_done(3, 0);
+	assert_int_equal(seen.given, 65536);
+}
+
+/* What came is kept, and the rest is asked for. */
+static void test_short_read(void **state)
+{
+	(void)state;
+	submit(0, IO_READ, 4096, 16384, 0);
+	expect_transfer(RING_READ, 4096, 16384, 0, 0);
+	answer(4096);
+	assert_int_equal(seen.total, 0);
+	expect_transfer(RING_READ, 8192, 12288, 0, 0);
+	answer(-EINTR);
+	expect_transfer(RING_READ, 8192, 12288, 0, 1);
+	answer(12288);
+	assert_int_equal(seen.give_at, 4096);
+	assert_int_equal(seen.given, 16384);
+	expect_done(0, 0);
+}
+
+/* The file has been cut short. */
+static void test_read_at_end(void **state)
+{
+	(void)state;
+	submit(0, IO_READ, 0, 8192, 0);
+	next();
+	answer(4096);
+	next();
+	answer(0);
+	expect_done(0, -EIO);
+}
+
+static void test_read_errors(void **state)
+{
+	(void)state;
+	submit(0, IO_READ, 0, 4096, 0);
+	next();
+	answer(-ENODATA);
+	expect_done(0, -ENODATA);
+	submit(0, IO_READ, 0, 4096, 0);
+	next();
+	seen.give_error = -EFAULT;
+	answer(4096);
+	expect_done(0, -EFAULT);
+	put_error = -EBUSY;
+	submit(0, IO_READ, 0, 4096, 0);
+	expect_done(0, -EIO);
+}
+
+/* A larger request than a buffer goes in pieces. */
+static void test_pieces(void **state)
+{
+	(void)state;
+	submit(0, IO_READ, 0, POOL_PIECE + 4096, 0);
+	expect_transfer(RING_READ, 0, POOL_PIECE, 0, 0);
+	answer(POOL_PIECE);
+	expect_transfer(RING_READ, POOL_PIECE, 4096, 0, 0);
+	answer(4096);
+	expect_done(0, 0);
+}
+
+/* ---- writes ---- */
+
+static void test_write(void **state)
+{
+	(void)state;
+	submit(1, IO_WRITE, 4096, 8192, 0);
+	expect_transfer(RING_WRITE, 4096, 8192, RWF_NOWAIT, 0);
+	answer(8192);
+	expect_done(1, 0);
+	submit(1, IO_WRITE, 4096, 8192, 0);
+	seen.take_error = 0;
+	next();
+	answer(-EFBIG);
+	expect_done(1, -EFBIG);
+	seen.take_error = -EFAULT;
+	submit(1, IO_WRITE, 4096, 8192, 0);
+	expect_done(1, -EFAULT);
+}
+
+static void test_short_write(void **state)
+{
+	(void)state;
+	submit(1, IO_WRITE, 0, 8192, 0);
+	next();
+	answer(512);
+	expect_transfer(RING_WRITE, 512, 7680, RWF_NOWAIT, 0);
+	assert_int_equal(seen.take_at, 512);
+	answer(0);
+	expect_done(1, -EIO);
+}
+
+/* What cannot be done without a wait goes to a worker, and so does the rest. */
+static void test_write_waits(void **state)
+{
+	(void)state;
+	submit(1, IO_WRITE, 0, 4096, 0);
+	next();
+	answer(-EAGAIN);
+	expect_transfer(RING_WRITE, 0, 4096, 0, 1);
+	answer(4096);
+	expect_done(1, 0);
+	/* That was one request; this is the file system's nature. */
+	submit(1, IO_WRITE, 0, 4096, 0);
+	expect_transfer(RING_WRITE, 0, 4096, RWF_NOWAIT, 0);
+	answer(-EOPNOTSUPP);
+	expect_transfer(RING_WRITE, 0, 4096, 0, 1);
+	answer(4096);
+	expect_done(1, 0);
+	submit(1, IO_WRITE, 0, 4096, 0);
+	expect_transfer(RING_WRITE, 0, 4096, 0, 1);
+	answer(-EOPNOTSUPP);
+	expect_done(1, -EOPNOTSUPP);
+}
+
+static void test_endless_again(void **state)
+{
+	unsigned i;
+
+	(void)state;
+	submit(1, IO_WRITE, 0, 4096, 0);
+	for (i = 0; i < 150 && seen.total == 0; i++) {
+		next();
+		answer(-EAGAIN);
+	}
+	assert_in_range(i, 50, 149);
+	expect_done(1, -EIO);
+}
+
+/* ---- in workers ---- */
+
+static void test_two_at_a_time(void **state)
+{
+	uint16_t tag;
+
+	(void)state;
+	for (tag = 0; tag < 6; tag++)
+		submit(tag, IO_FLUSH, 0, 0, 0);
+	expect_sync();
+	expect_sync();
+	assert_int_equal(put_count, 2);
+	/* Others, which need no worker, do not wait for them. */
+	submit(9, IO_READ, 0, 4096, 0);
+	assert_int_equal(put_count, 3);
+	for (tag = 0; tag < 6; tag++) {
+		asked[tag < 2 ? tag : tag + 1].op->done(
+			asked[tag < 2 ? tag : tag + 1].op, 0);
+		expect_done(tag, 0);
+		assert_int_equal(put_count, tag < 4 ? tag + 4u : 7u);
+	}
+	asked[2].op->done(asked[2].op, 4096);
+	expect_done(9, 0);
+}
+
+/* One that was refused holds no place of those. */
+static void test_failed_in_worker(void **state)
+{
+	uint16_t tag;
+
+	(void)state;
+	put_error = -EBUSY;
+	for (tag = 0; tag < 4; tag++) {
+		submit(tag, IO_FLUSH, 0, 0, 0);
+		expect_done(tag, -EIO);
+	}
+	put_error = 0;
+	submit(0, IO_FLUSH, 0, 0, 0);
+	submit(1, IO_FLUSH, 0, 0, 0);
+	assert_int_equal(put_count, 2);
+}
+
+static void test_workers_allowed(void **state)
+{
+	unsigned one;
+
+	(void)state;
+	one = seen.workers;
+	assert_int_equal(one, 32 + 2);
+	close_target();
+	open_target("", 0, 0);
+	assert_int_equal(seen.workers, one);
+}
+
+/* ---- durability ---- */
+
+static unsigned flush_errors(void)
+{
+	char text[4096];
+
+	target_file.describe(target, text, sizeof(text));
+	return (unsigned)atoi(strstr(text, "flush-errors=") + 13);
+}
+
+static void test_flush(void **state)
+{
+	(void)state;
+	assert_true(geometry.volatile_cache);
+	submit(0, IO_FLUSH, 0, 0, 0);
+	expect_sync();
+	answer(-EINTR);
+	expect_sync();
+	answer(0);
+	expect_done(0, 0);
+	assert_int_equal(flush_errors(), 0);
+	submit(0, IO_FLUSH, 0, 0, 0);
+	next();
+	answer(-EIO);
+	expect_done(0, -EIO);
+	assert_int_equal(flush_errors(), 1);
+}
+
+static void test_fua(void **state)
+{
+	(void)state;
+	/* Through the page cache it waits for the disk. */
+	submit(0, IO_WRITE, 0, 4096, IO_FUA);
+	expect_transfer(RING_WRITE, 0, 4096, RWF_DSYNC, 1);
+	answer(4096);
+	expect_done(0, 0);
+	close_target();
+	open_target("direct=yes", 0, 0);
+	submit(0, IO_WRITE, 0, 4096, IO_FUA);
+	expect_transfer(RING_WRITE, 0, 4096, RWF_DSYNC | RWF_NOWAIT, 0);
+	answer(-EAGAIN);
+	expect_transfer(RING_WRITE, 0, 4096, RWF_DSYNC, 1);
+	answer(4096);
+	expect_done(0, 0);
+}
+
+/* The kernel told it what a flush should have been told: that tells as well. */
+static void test_fua_fails(void **state)
+{
+	(void)state;
+	submit(0, IO_WRITE, 0, 4096, IO_FUA);
+	next();
+	answer(-ENOSPC);
+	expect_done(0, -ENOSPC);
+	assert_int_equal(flush_errors(), 0);
+	submit(0, IO_WRITE, 0, 4096, IO_FUA);
+	next();
+	answer(-EIO);
+	expect_done(0, -EIO);
+	assert_int_equal(flush_errors(), 1);
+	submit(0, IO_FLUSH, 0, 0, 0);
+	next();
+	answer(0);
+	expect_done(0, -EIO);
+	submit(0, IO_FLUSH, 0, 0, 0);
+	next();
+	answer(0);
+	expect_done(0, 0);
+}
+
+/* ---- giving back ---- */
+
+static void test_discard(void **state)
+{
+	const int hole = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
+
+	(void)state;
+	assert_int_equal(geometry.discard_granularity, 4096);
+	submit(0, IO_DISCARD, 4096, 1 << 20, 0);
+	expect_transfer(RING_FALLOCATE, 4096, 1 << 20, hole, 1);
+	answer(0);
+	expect_done(0, 0);
+	submit(0, IO_DISCARD, 4096, 1 << 20, 0);
+	next();
+	answer(-EOPNOTSUPP);
+	expect_done(0, -EOPNOTSUPP);
+	submit(0, IO_WRITE_ZEROES, 4096, 8192, IO_FUA);
+	expect_transfer(RING_FALLOCATE, 4096, 8192, hole, 1);
+	answer(0);
+	expect_sync();
+	answer(0);
+	expect_done(0, 0);
+}
+
+/* Zeroes that keep their space; and where that is not to be had, written ones. */
+static void test_write_zeroes(void **state)
+{
+	const int zero = FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE;
+
+	(void)state;
+	submit(0, IO_WRITE_ZEROES, 4096, (1 << 20) + 4096, IO_KEEP_SPACE);
+	expect_transfer(RING_FALLOCATE, 4096, (1 << 20) + 4096, zero, 1);
+	answer(-EOPNOTSUPP);
+	expect_transfer(RING_WRITE, 4096, 1 << 20, RWF_NOWAIT, 0);
+	answer(-EOPNOTSUPP);
+	expect_transfer(RING_WRITE, 4096, 1 << 20, 0, 1);
+	answer(1 << 20);
+	expect_transfer(RING_WRITE, (1 << 20) + 4096, 4096, 0, 1);
+	answer(4096);
+	expect_done(0, 0);
+	submit(0, IO_WRITE_ZEROES, 0, 4096, IO_KEEP_SPACE);
+	next();
+	answer(-ENOSPC);
+	expect_done(0, -ENOSPC);
+}
+
+/* ---- buffers ---- */
+
+/* Without any but its own, a device goes on, one request after the other. */
+static void test_reserve(void **state)
+{
+	uint16_t tag;
+
+	(void)state;
+	seen.pool_left = 0;
+	for (tag = 0; tag < 3; tag++)
+		submit(tag, IO_READ, 0, 2 * POOL_RESERVE, 0);
+	for (tag = 0; tag < 3; tag++) {
+		assert_int_equal(put_count, 2u * tag + 1);
+		expect_transfer(RING_READ, 0, POOL_RESERVE, 0, 0);
+		answer(POOL_RESERVE);
+		expect_transfer(RING_READ, POOL_RESERVE, POOL_RESERVE, 0, 0);
+		answer(POOL_RESERVE);
+		expect_done(tag, 0);
+	}
+}
+
+/* One that waits for a worker waits without a buffer. */
+static void test_reserve_and_workers(void **state)
+{
+	uint16_t tag;
+
+	(void)state;
+	submit(0, IO_FLUSH, 0, 0, 0);
+	submit(1, IO_FLUSH, 0, 0, 0);
+	seen.pool_left = 0;
+	submit(2, IO_WRITE, 0, 4096, 0);
+	submit(3, IO_READ, 0, 4096, 0);
+	assert_int_equal(put_count, 3);
+	asked[2].op->done(asked[2].op, -EAGAIN);
+	assert_int_equal(put_count, 4);
+	assert_int_equal(asked[3].transfer.op, RING_READ);
+	asked[3].op->done(asked[3].op, 4096);
+	asked[0].op->done(asked[0].op, 0);
+	assert_int_equal(put_count, 5);
+	asked[4].op->done(asked[4].op, 4096);
+	asked[1].op->done(asked[1].op, 0);
+	for (tag = 0; tag < 4; tag++)
+		expect_done(tag, 0);
+}
+
+/* ---- direct I/O, and files that wait always ---- */
+
+static void test_direct(void **state)
+{
+	(void)state;
+	close_target();
+	open_target("direct=yes", 0, 0);
+	assert_int_equal(geometry.block_size, 4096);
+	submit(0, IO_READ, 0, 4096, 0);
+	expect_transfer(RING_READ, 0, 4096, RWF_NOWAIT, 0);
+	answer(-EAGAIN);
+	expect_transfer(RING_READ, 0, 4096, 0, 1);
+	answer(4096);
+	expect_done(0, 0);
+	close_target();
+	open_target("direct=yes", 512, 0);
+	assert_null(target);
+	assert_string_equal(failure.arg, "block-size");
+	looks_like.direct = 0;
+	open_target("direct=yes", 0, 0);
+	assert_null(target);
+	assert_string_equal(failure.arg, "direct");
+	open_target("", 0, 0);
+	assert_int_equal(geometry.block_size, 512);
+}
+
+static void test_always_waits(void **state)
+{
+	uint16_t tag;
+
+	(void)state;
+	close_target();
+	looks_like.waits = 1;
+	open_target("", 0, 0);
+	for (tag = 0; tag < 3; tag++)
+		submit(tag, IO_READ, 0, 4096, 0);
+	assert_int_equal(put_count, 2);
+	expect_transfer(RING_READ, 0, 4096, 0, 1);
+	asked[0].op->done(asked[0].op, 4096);
+	asked[1].op->done(asked[1].op, 4096);
+	asked[2].op->done(asked[2].op, 4096);
+	assert_int_equal(seen.total, 3);
+}
+
+/* ---- options ---- */
+
+static void expect_refusal(const char *words, const char *arg)
+{
+	open_target(words, 0, 0);
+	assert_null(target);
+	assert_string_equal(failure.arg, arg);
+}
+
+static void test_place(void **state)
+{
+	(void)state;
+	close_target();
+	expect_refusal("offset=64M", "offset");
+	expect_refusal("offset=100", "offset");
+	expect_refusal("offset=1M size=64M", "size");
+	expect_refusal("size=1000", "size");
+	looks_like.size = 4096 + 700;
+	open_target("offset=512", 0, 0);
+	assert_int_equal(geometry.size, 3584 + 512);
+	submit(0, IO_READ, 1024, 512, 0);
+	expect_transfer(RING_READ, 1536, 512, 0, 0);
+	answer(512);
+}
+
+static void test_no_discard(void **state)
+{
+	(void)state;
+	close_target();
+	open_target("discard=no", 0, 0);
+	assert_int_equal(geometry.discard_granularity, 0);
+	close_target();
+	open_target("", 0, 1);
+	assert_int_equal(geometry.discard_granularity, 0);
+	close_target();
+	looks_like.kind = BACKING_DISK;
+	looks_like.can_punch = 0;
+	open_target("direct=no", 0, 0);
+	assert_int_equal(geometry.discard_granularity, 0);
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+	static const struct CMUnitTest tests[] = {
+		TEST(test_read),
+		TEST(test_short_read),
+		TEST(test_read_at_end),
+		TEST(test_read_errors),
+		TEST(test_pieces),
+		TEST(test_write),
+		TEST(test_short_write),
+		TEST(test_write_waits),
+		TEST(test_endless_again),
+		TEST(test_two_at_a_time),
+		TEST(test_failed_in_worker),
+		TEST(test_workers_allowed),
+		TEST(test_flush),
+		TEST(test_fua),
+		TEST(test_fua_fails),
+		TEST(test_discard),
+		TEST(test_write_zeroes),
+		TEST(test_reserve),
+		TEST(test_reserve_and_workers),
+		TEST(test_direct),
+		TEST(test_always_waits),
+		TEST(test_place),
+		TEST(test_no_discard),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

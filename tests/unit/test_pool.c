@@ -1,0 +1,136 @@
+/* The pool of buffers: shared, bounded, and given back. */
+#include <string.h>
+#include <unistd.h>
+
+#include "pool.h"
+#include "support.h"
+
+static int setup(void **state)
+{
+	(void)state;
+	test_loop_open();
+	pool_open(test_loop);
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	pool_close();
+	assert_int_equal(pool_size(), 0);
+	test_loop_close();
+	return 0;
+}
+
+static void test_sizes(void **state)
+{
+	static const uint32_t sizes[] = { 1,	      512,	     4096,
+					  4097,	      65536,	     65537,
+					  POOL_PIECE, POOL_PIECE + 1 };
+	static const uint32_t rooms[] = {
+		4096, 4096, 4096, 8192, 65536, 131072, POOL_PIECE, POOL_PIECE
+	};
+	uint32_t room;
+	unsigned i;
+
+	(void)state;
+	for (i = 0; i < COUNT(sizes); i++) {
+		void *buffer = pool_get(sizes[i], &room);
+
+		assert_non_null(buffer);
+		assert_int_equal((uintptr_t)buffer % 4096, 0);
+		assert_int_equal(room, rooms[i]);
+		memset(buffer, 1, room);
+		pool_put(buffer, room);
+	}
+}
+
+/* The same one again; and another while that is in use. */
+static void test_again(void **state)
+{
+	uint32_t room;
+	void *one = pool_get(4096, &room), *other;
+
+	(void)state;
+	pool_put(one, room);
+	assert_ptr_equal(pool_get(4096, &room), one);
+	other = pool_get(4096, &room);
+	assert_ptr_not_equal(other, one);
+	assert_int_equal(pool_size(), 8192);
+	pool_put(one, room);
+	pool_put(other, room);
+}
+
+/* Idle ones go, those in use and those that are needed again stay. */
+static void test_given_back(void **state)
+{
+	uint32_t room;
+	void *used = pool_get(65536, &room), *often = pool_get(65536, &room);
+	void *rarely = pool_get(65536, &room);
+	int i;
+
+	(void)state;
+	pool_put(rarely, room);
+	pool_put(often, room);
+	for (i = 0; i < 20; i++) {
+		pass_time(POOL_PERIOD / 4);
+		pool_put(pool_get(65536, &room), room);
+	}
+	assert_int_equal(pool_size(), 2 * 65536);
+	memset(used, 2, room);
+	pass_time(3 * POOL_PERIOD);
+	assert_int_equal(pool_size(), 65536);
+	memset(used, 3, room);
+	pool_put(used, room);
+	pass_time(3 * POOL_PERIOD);
+	assert_int_equal(pool_size(), 0);
+	/* Nothing wakes up any more. */
+	assert_int_equal(ev_pending_count(test_loop), 0);
+}
+
+static void test_limit(void **state)
+{
+	enum { MOST = POOL_MAX / POOL_PIECE };
+	void *buffers[MOST];
+	uint32_t room;
+	int i;
+
+	(void)state;
+	for (i = 0; i < MOST; i++) {
+		buffers[i] = pool_get(POOL_PIECE, &room);
+		assert_non_null(buffers[i]);
+	}
+	assert_null(pool_get(4096, &room));
+	assert_int_equal(pool_size(), POOL_MAX);
+	/* An idle one of another size makes room. */
+	pool_put(buffers[0], POOL_PIECE);
+	buffers[0] = pool_get(4096, &room);
+	assert_non_null(buffers[0]);
+	assert_true(pool_size() <= POOL_MAX);
+	pool_put(buffers[0], room);
+	for (i = 1; i < MOST; i++)
+		pool_put(buffers[i], POOL_PIECE);
+}
+
+static void test_reserve(void **state)
+{
+	uint8_t *bytes = pool_reserve();
+
+	(void)state;
+	assert_non_null(bytes);
+	bytes[POOL_RESERVE - 1] = 1;
+	assert_int_equal(pool_size(), 0);
+	pool_unreserve(bytes);
+	pool_unreserve(NULL);
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+	static const struct CMUnitTest tests[] = {
+		TEST(test_sizes), TEST(test_again),   TEST(test_given_back),
+		TEST(test_limit), TEST(test_reserve),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
