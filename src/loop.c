@@ -10,6 +10,10 @@
  * one-shot and armed again before each sleep: arming looks at what is there, so
  * nothing is missed; a multishot poll of an epoll descriptor behaves like an edge.
  *
+ * Other rings that are busy at the same time are warm: they are looked at in
+ * memory after each wake, without libev. They share one eventfd, which is on only
+ * while the thread sleeps, and is polled from the hot ring as well.
+ *
  * A task that sleeps in a ring counts as waiting for I/O. Where the kernel
  * cannot be told otherwise (before 6.15), the thread leaves the ring after 2 ms
  * with little to do; elsewhere it stays, which is cheaper than libev at any rate.
@@ -22,6 +26,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
@@ -36,13 +41,23 @@
 #define STREAK	     4	/* wakes in a row by one ring: it is the one */
 #define BALANCE	     32 /* wakes after which the hot ring's share is looked at */
 #define LIBEV_TURNS  8	/* of libev, before rings get theirs */
+#define WARM_MAX     32
+#define WARM_STREAK  64	  /* as STREAK, of one that is warm */
+#define WARM_WAKES   3	  /* in WINDOW, to become warm */
+#define WARM_IDLE    1024 /* sleeps without work, to be so no more */
 
 struct loop {
 	struct ev_loop *ev;
 	int epoll_fd; /* libev's, or -1: never sleep in a ring */
 	struct loop_ring *hot, *next_hot;
-	int libev_due;	 /* it must have a turn before we sleep */
-	int libev_found; /* its last turn had something to do */
+	struct loop_ring *warm[WARM_MAX]; /* while there is a hot one */
+	unsigned warm_count;
+	int warm_fd;		/* their eventfd */
+	struct ring_op warm_op; /* its poll ... */
+	struct loop_ring *home; /* ... in the ring of this one, or NULL */
+	int libev_due;		/* it must have a turn before we sleep */
+	int libev_found;	/* its last turn had something to do */
+	int again;		/* a warm ring needs us without being asked */
 	int broken;
 
 	/* Who wakes us. */
@@ -185,6 +200,140 @@ void loop_poke(struct ev_loop *ev)
 	loop_of(ev)->libev_due = 1;
 }
 
+/* ---- warm rings ---- */
+
+static void on_warm(struct ring_op *op, int32_t result)
+{
+	struct loop *loop =
+		(struct loop *)((char *)op - offsetof(struct loop, warm_op));
+	eventfd_t count;
+
+	(void)result;
+	loop->home = NULL;
+	(void)eventfd_read(loop->warm_fd, &count);
+}
+
+/* By the common eventfd from now on, or by its own again. */
+static void signal_by(struct loop *loop, struct loop_ring *ring, int fd)
+{
+	int error = ring_signal_by(ring->ring, fd);
+
+	if (!error)
+		return;
+	/* It will never wake us: we look, and do not sleep any more. */
+	log_error("a ring has lost its eventfd: %s", strerror(-error));
+	loop->again = 1;
+}
+
+static void warm_up(struct loop *loop, struct loop_ring *ring)
+{
+	int fd = ring_event_fd(ring->ring);
+
+	if (loop->warm_count == WARM_MAX || loop->warm_fd < 0)
+		return;
+	ev_io_stop(loop->ev, &ring->watcher);
+	/* libev would leave it there until it is readable. */
+	epoll_ctl(loop->epoll_fd, EPOLL_CTL_DEL, fd, NULL);
+	ring_signal(ring->ring, 0);
+	signal_by(loop, ring, loop->warm_fd);
+	ring_register_self(ring->ring);
+	loop->warm[loop->warm_count++] = ring;
+	ring->is_warm = 1;
+	ring->idle = 0;
+}
+
+static void leave_warm(struct loop *loop, struct loop_ring *ring)
+{
+	unsigned i = 0;
+
+	while (loop->warm[i] != ring)
+		i++;
+	loop->warm[i] = loop->warm[--loop->warm_count];
+	ring->is_warm = 0;
+	ring_unregister_self(ring->ring);
+}
+
+/* Back to libev. */
+static void cool_down(struct loop *loop, struct loop_ring *ring)
+{
+	leave_warm(loop, ring);
+	signal_by(loop, ring, ring_event_fd(ring->ring));
+	ring_signal(ring->ring, 1);
+	/* It is looked at in libev's next turn, whatever has raced. */
+	ring_raise_event(ring->ring);
+	ev_io_start(loop->ev, &ring->watcher);
+	loop_poke(loop->ev);
+}
+
+static void cool_all_down(struct loop *loop)
+{
+	while (loop->warm_count)
+		cool_down(loop, loop->warm[0]);
+}
+
+/* Another than the hot ring has had work: if it alone has, it is the one. */
+static void note_foreign(struct loop *loop, struct loop_ring *ring,
+			 unsigned enough)
+{
+	loop->streak = loop->streak_ring == ring ? loop->streak + 1 : 1;
+	loop->streak_ring = ring;
+	if (loop->hot && loop->streak >= enough)
+		loop->next_hot = ring;
+}
+
+static void serve_warm(struct loop *loop, struct loop_ring *ring)
+{
+	ring->idle = 0;
+	if (ring->turn(ring) < 0)
+		return;
+	if (ring_submit(ring->ring) < 0)
+		loop->again = 1;
+	if (ring->taken)
+		note_foreign(loop, ring, WARM_STREAK);
+}
+
+/* From the last one on: it may leave, and another one takes its place. */
+static void serve_all_warm(struct loop *loop)
+{
+	unsigned i = loop->warm_count;
+
+	while (i-- > 0)
+		if (i < loop->warm_count &&
+		    ring_has_events(loop->warm[i]->ring))
+			serve_warm(loop, loop->warm[i]);
+}
+
+/* Before the sleep. Returns 0, or 1 if there is something to do already. */
+static int watch_all_warm(struct loop *loop)
+{
+	unsigned i = loop->warm_count;
+	int busy = loop->again;
+
+	loop->again = 0;
+	while (i-- > 0) {
+		if (++loop->warm[i]->idle > WARM_IDLE)
+			cool_down(loop, loop->warm[i]);
+		else
+			ring_signal(loop->warm[i]->ring, 1);
+	}
+	if (!loop->home && ring_put_poll(loop->hot->ring, loop->warm_fd,
+					 (uintptr_t)&loop->warm_op) == 0)
+		loop->home = loop->hot;
+	/* As when the ring cools. */
+	atomic_thread_fence(memory_order_seq_cst);
+	for (i = 0; i < loop->warm_count; i++)
+		busy |= ring_has_events(loop->warm[i]->ring);
+	return busy || loop->home != loop->hot;
+}
+
+static void mute_all_warm(struct loop *loop)
+{
+	unsigned i;
+
+	for (i = 0; i < loop->warm_count; i++)
+		ring_signal(loop->warm[i]->ring, 0);
+}
+
 /* ---- the hot ring ---- */
 
 static void on_poll(struct ring_op *op, int32_t result)
@@ -230,12 +379,16 @@ static void cool(struct loop *loop)
 {
 	struct loop_ring *ring = loop->hot;
 
+	cool_all_down(loop);
 	loop->hot = NULL;
 	if (ring->is_polling)
 		ring_put_cancel(ring->ring, (uintptr_t)&ring->poll,
 				(uintptr_t)&ring->cancel);
 	if (ring->is_ticking)
 		ring_put_cancel(ring->ring, (uintptr_t)&ring->tick,
+				(uintptr_t)&ring->cancel);
+	if (loop->home == ring)
+		ring_put_cancel(ring->ring, (uintptr_t)&loop->warm_op,
 				(uintptr_t)&ring->cancel);
 	ring_signal(ring->ring, 1);
 	/* Without it a wakeup is lost within seconds. */
@@ -283,15 +436,21 @@ static void run_hot(struct loop *loop)
 {
 	struct loop_ring *hot = loop->hot;
 
+	int busy = loop->warm_count && watch_all_warm(loop);
+
 	arm_timer(loop);
-	if (loop->libev_due) {
+	if (busy || loop->libev_due) {
 		ring_submit(hot->ring);
 	} else {
 		arm_ring(loop, hot);
 		ring_sleep(hot->ring);
 	}
+	if (loop->warm_count)
+		mute_all_warm(loop);
 	if (hot->turn(hot) == 0)
 		judge(loop);
+	if (loop->warm_count)
+		serve_all_warm(loop);
 	if (loop->libev_due)
 		run_libev(loop);
 }
@@ -306,8 +465,7 @@ static void consider(struct loop *loop, struct loop_ring *ring)
 	if (loop->epoll_fd < 0 || !ring->taken)
 		return;
 	loop->foreign += loop->hot != NULL;
-	loop->streak = loop->streak_ring == ring ? loop->streak + 1 : 1;
-	loop->streak_ring = ring;
+	note_foreign(loop, ring, STREAK);
 	if (now - ring->window > WINDOW || now < ring->window) {
 		ring->window = now;
 		ring->window_wakes = ring->window_taken = 0;
@@ -316,9 +474,11 @@ static void consider(struct loop *loop, struct loop_ring *ring)
 	ring->window_taken += ring->taken;
 	if ((loop->streak >= STREAK && ring->can_stay) ||
 	    (!loop->hot && ring->window_wakes >= WINDOW_WAKES &&
-	     ring->window_taken >= WINDOW_TAKEN) ||
-	    (loop->hot && loop->streak >= STREAK))
+	     ring->window_taken >= WINDOW_TAKEN))
 		loop->next_hot = ring;
+	else if (loop->hot && loop->hot != ring && !ring->is_warm &&
+		 ring->window_wakes >= WARM_WAKES)
+		warm_up(loop, ring);
 	if (loop->next_hot != loop->hot)
 		ev_break(loop->ev, EVBREAK_ONE);
 }
@@ -358,11 +518,16 @@ void loop_ring_close(struct loop_ring *ring)
 	if (!ring->ev)
 		return;
 	loop = loop_of(ring->ev);
-	ev_io_stop(ring->ev, &ring->watcher);
+	if (loop->home == ring)
+		loop->home = NULL; /* the poll goes with it */
+	if (ring->is_warm)
+		leave_warm(loop, ring);
 	if (loop->hot == ring) {
+		cool_all_down(loop);
 		loop->hot = NULL;
 		ring_unregister_self(ring->ring);
 	}
+	ev_io_stop(ring->ev, &ring->watcher);
 	if (loop->next_hot == ring)
 		loop->next_hot = NULL;
 	if (loop->streak_ring == ring)
@@ -431,11 +596,15 @@ struct ev_loop *loop_new(unsigned flags)
 
 	if (!loop)
 		return NULL;
+	loop->warm_op.done = on_warm;
+	loop->warm_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	loop->timer_fd =
 		timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
 	if (loop->timer_fd < 0 || open_ev(loop) < 0) {
 		if (loop->timer_fd >= 0)
 			close(loop->timer_fd);
+		if (loop->warm_fd >= 0)
+			close(loop->warm_fd);
 		free(loop);
 		return NULL;
 	}
@@ -458,5 +627,7 @@ void loop_free(struct ev_loop *ev)
 
 	ev_loop_destroy(ev);
 	close(loop->timer_fd);
+	if (loop->warm_fd >= 0)
+		close(loop->warm_fd);
 	free(loop);
 }

@@ -65,6 +65,8 @@ struct loop_ring {
 	struct ev_loop *ev;
 	int can_stay; /* see ring_can_stay() */
 	ev_io watcher;
+	int is_warm;   /* see loop.c */
+	unsigned idle; /* so many sleeps, while warm */
 	struct ring_op poll, tick, cancel;
 	int is_polling, is_ticking;
 	double window; /* when it began, s ... */

@@ -401,6 +401,12 @@ void ring_signal(struct ring *ring, int is_on)
 	io_uring_cq_eventfd_toggle(&ring->uring, is_on);
 }
 
+int ring_signal_by(struct ring *ring, int fd)
+{
+	io_uring_unregister_eventfd(&ring->uring);
+	return io_uring_register_eventfd(&ring->uring, fd);
+}
+
 void ring_register_self(struct ring *ring)
 {
 	ring->is_registered = io_uring_register_ring_fd(&ring->uring) == 1;

@@ -69,6 +69,13 @@ int ring_can_stay(const struct ring *ring);
 void ring_signal(struct ring *ring, int is_on);
 
 /*
+ * Signal through fd (not owned) in place of the eventfd that it was: its own, at
+ * first. What completes meanwhile is not signalled. Returns 0 or a negative errno;
+ * then nothing is signalled.
+ */
+int ring_signal_by(struct ring *ring, int fd);
+
+/*
  * Save the kernel a look-up of the ring at each call. A task can do so with 16
  * rings; where it cannot, all works as before.
  */
