@@ -245,11 +245,13 @@ static void cool(struct loop *loop)
 	ring_unregister_self(ring->ring);
 }
 
+/* Without room for the poll we must not sleep: libev gets a turn instead. */
 static void arm_ring(struct loop *loop, struct loop_ring *ring)
 {
 	if (!ring->is_polling && ring_put_poll(ring->ring, loop->epoll_fd,
 					       (uintptr_t)&ring->poll) == 0)
 		ring->is_polling = 1;
+	loop->libev_due = !ring->is_polling;
 	if (!ring->is_ticking && !ring_can_stay(ring->ring) &&
 	    ring_put_timeout(ring->ring, TICK_MS, (uintptr_t)&ring->tick) == 0)
 		ring->is_ticking = 1;
@@ -284,12 +286,12 @@ static void run_hot(struct loop *loop)
 	struct loop_ring *hot = loop->hot;
 
 	arm_timer(loop);
-	if (loop->libev_due) {
-		ring_submit(hot->ring);
-	} else {
+	if (!loop->libev_due)
 		arm_ring(loop, hot);
+	if (loop->libev_due)
+		ring_submit(hot->ring);
+	else
 		ring_sleep(hot->ring);
-	}
 	if (hot->turn(hot) == 0)
 		judge(loop);
 	if (loop->libev_due)
