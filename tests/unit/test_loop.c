@@ -919,13 +919,25 @@ static void test_poke(void **state)
 	close_other();
 }
 
-/* Just before it is hot, whoever starts one: that is due anyway. */
+/* Started just before it is hot again, by whoever: that is due anyway. */
 static void start_other_early(unsigned number)
 {
-	if (hot() || number || rings[0].turns < 2 || ev_is_active(&other))
+	if (hot() || number || rings[0].requests < 32 || ev_is_active(&other))
 		return;
 	eventfd_write(other_fd, 1);
 	ev_io_start(test_loop, &other);
+}
+
+static void heat_twice(void)
+{
+	if (asleep_in && hot_sleeps++) {
+		was_seen(1);
+	} else if (asleep_in) {
+		move_clock(0.0021);
+	} else {
+		assert_true(step++ < 4);
+		deliver(0, 8);
+	}
 }
 
 static void test_hot_looks_first(void **state)
@@ -933,8 +945,9 @@ static void test_hot_looks_first(void **state)
 	(void)state;
 	open_other();
 	turns.in_turn = start_other_early;
-	run_hot(was_seen);
-	assert_int_equal(hot_sleeps, 1);
+	hot_sleeps = 0;
+	run(heat_twice);
+	assert_int_equal(hot_sleeps, 2);
 	close_other();
 }
 
@@ -1223,7 +1236,7 @@ int main(void)
 		ON_NEW(test_hot_serves_libev),
 		ON_NEW(test_hot_serves_timers),
 		ON_NEW(test_poke),
-		ON_NEW(test_hot_looks_first),
+		ON_OLD(test_hot_looks_first),
 		ON_NEW(test_libev_is_bounded),
 		ON_NEW(test_no_room_for_poll),
 		ON_NEW(test_migrates),
