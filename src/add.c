@@ -164,6 +164,7 @@ static int set_spec(const struct option_value *common, struct device_spec *spec,
 {
 	uint64_t block = common[BLOCK_SIZE].number;
 
+	memset(spec, 0, sizeof(*spec));
 	/* 0 is auto. */
 	if (block & (block - 1))
 		return failure_set(failure, SYMBOL_RANGE, 0, "block-size",
@@ -180,7 +181,6 @@ static int set_spec(const struct option_value *common, struct device_spec *spec,
 				   common[NAME].text);
 	if (layers_check(&common[LAYERS], failure) < 0)
 		return -1;
-	memset(spec, 0, sizeof(*spec));
 	spec->id = common[ID].given ? (uint32_t)common[ID].number
 				    : DEVICE_ID_ANY;
 	if (common[NAME].given)

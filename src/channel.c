@@ -142,7 +142,7 @@ static int take_fds(struct msghdr *header, int *fds)
 static int receive_message(int fd, int flags, struct message *message, int *fds,
 			   int *count)
 {
-	struct iovec vector = { message, sizeof(*message) };
+	struct iovec vector = { .iov_len = sizeof(*message) };
 	union control_space control;
 	struct msghdr header = { .msg_iov = &vector,
 				 .msg_iovlen = 1,
@@ -151,6 +151,7 @@ static int receive_message(int fd, int flags, struct message *message, int *fds,
 	ssize_t got;
 
 	memset(message, 0, sizeof(*message));
+	vector.iov_base = message;
 	*count = 0;
 	got = recvmsg(fd, &header, flags | MSG_CMSG_CLOEXEC);
 	/* ECONNRESET is told once; what the other end had sent comes after it. */

@@ -43,7 +43,7 @@
 #define LIBEV_TURNS  8	/* of libev, before rings get theirs */
 #define WARM_MAX     32
 #define WARM_STREAK  64	  /* as STREAK, of one that is warm */
-#define WARM_WAKES   3	  /* in WINDOW, to become warm */
+#define WARM_WAKES   5	  /* in WINDOW, to become warm */
 #define WARM_IDLE    1024 /* sleeps without work, to be so no more */
 
 struct loop {
@@ -398,11 +398,13 @@ static void cool(struct loop *loop)
 	ring_unregister_self(ring->ring);
 }
 
+/* Without room for the poll we must not sleep: libev gets a turn instead. */
 static void arm_ring(struct loop *loop, struct loop_ring *ring)
 {
 	if (!ring->is_polling && ring_put_poll(ring->ring, loop->epoll_fd,
 					       (uintptr_t)&ring->poll) == 0)
 		ring->is_polling = 1;
+	loop->libev_due = !ring->is_polling;
 	if (!ring->is_ticking && !ring->can_stay &&
 	    ring_put_timeout(ring->ring, TICK_MS, (uintptr_t)&ring->tick) == 0)
 		ring->is_ticking = 1;
@@ -435,16 +437,15 @@ static void judge(struct loop *loop)
 static void run_hot(struct loop *loop)
 {
 	struct loop_ring *hot = loop->hot;
-
 	int busy = loop->warm_count && watch_all_warm(loop);
 
 	arm_timer(loop);
-	if (busy || loop->libev_due) {
-		ring_submit(hot->ring);
-	} else {
+	if (!busy && !loop->libev_due)
 		arm_ring(loop, hot);
+	if (busy || loop->libev_due)
+		ring_submit(hot->ring);
+	else
 		ring_sleep(hot->ring);
-	}
 	if (loop->warm_count)
 		mute_all_warm(loop);
 	if (hot->turn(hot) == 0)

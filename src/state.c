@@ -98,7 +98,18 @@ void state_close(struct state *state)
 #define BUSY_TRIES 20	 /* at a disk that somebody has */
 #define BUSY_WAIT  50000 /* us between them */
 
-/* The link of one that was made without a name is "/folder/#1234 (deleted)". */
+static int is_its_name(const struct state_file *file)
+{
+	struct stat status;
+
+	return lstat(file->path, &status) == 0 &&
+	       status.st_dev == file->device && status.st_ino == file->inode;
+}
+
+/*
+ * The link of one that was made without a name is "/folder/#1234 (deleted)",
+ * also when it has got one.
+ */
 void state_describe_file(struct state_file *file, int fd)
 {
 	char link[40], *base;
@@ -114,7 +125,7 @@ void state_describe_file(struct state_file *file, int fd)
 	file->device = status.st_dev;
 	file->inode = status.st_ino;
 	base = strrchr(file->path, '/');
-	if (base && base[1] == '#' && status.st_nlink == 0)
+	if (base && base[1] == '#' && !is_its_name(file))
 		sprintf(base, "/ublkd-ram-%llu",
 			(unsigned long long)status.st_ino);
 	else if (status.st_nlink == 0)

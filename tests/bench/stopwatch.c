@@ -110,7 +110,7 @@ static int converse(const char *path, int at_once, int count, char **requests)
 static int run(char **command)
 {
 	long long begun = now_ns();
-	int status;
+	int status = 0;
 	pid_t pid = fork();
 
 	if (pid == 0) {

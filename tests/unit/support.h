@@ -22,13 +22,15 @@
  */
 extern struct ev_loop *test_loop;
 
-void test_loop_open(void);
+void test_loop_open(void);		/* it never sleeps in a ring */
+void test_loop_open_as(unsigned flags); /* flags of loop_new() */
 void test_loop_close(void);
 void turn(int turns);
 void settle(void); /* turns, until one has found nothing to do */
 void pass_time(double seconds);
 void move_clock(double seconds); /* without a loop */
 int timer_is_set(void);		 /* the loop will wake up by itself */
+void look_at_timer(void);	 /* let it, if it is due; turn() does so too */
 
 /* Programs are linked with --wrap=log_line: lines are kept, not shown. */
 int log_has(const char *part);

@@ -316,6 +316,28 @@ static void test_file_again(void **context)
 	assert_int_equal(state_open_file(&file), -ELOOP);
 }
 
+/* One of ours gets its name later, and is known by it from the start. */
+static void test_file_that_gets_a_name(void **context)
+{
+	struct state_file before, after;
+	int fd = open(test_folder(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+
+	(void)context;
+	assert_true(fd >= 0);
+	state_describe_file(&before, fd);
+	assert_non_null(strstr(before.path, "/ublkd-ram-"));
+	assert_int_equal(state_open_file(&before), -ENOENT);
+	assert_int_equal(state_link_file(&before, fd), 0);
+	state_describe_file(&after, fd);
+	assert_string_equal(after.path, before.path);
+	close(fd);
+	fd = state_open_file(&after);
+	assert_true(fd >= 0);
+	close(fd);
+	state_remove_file(&after);
+	assert_int_equal(state_open_file(&after), -ENOENT);
+}
+
 /* One that somebody named so; only a file without a name gets one from us. */
 static void test_file_with_odd_name(void **context)
 {
@@ -402,13 +424,21 @@ static void test_close(void **context)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_empty),	    TEST(test_round_trip),
-		TEST(test_long_words),	    TEST(test_replace),
-		TEST(test_doom_and_remove), TEST(test_write_fails),
-		TEST(test_wrong_files),	    TEST(test_too_many_files),
-		TEST(test_other_files),	    TEST(test_memfd),
-		TEST(test_file_again),	    TEST(test_file_with_odd_name),
-		TEST(test_folder_is_ours),  TEST(test_path_too_long),
+		TEST(test_empty),
+		TEST(test_round_trip),
+		TEST(test_long_words),
+		TEST(test_replace),
+		TEST(test_doom_and_remove),
+		TEST(test_write_fails),
+		TEST(test_wrong_files),
+		TEST(test_too_many_files),
+		TEST(test_other_files),
+		TEST(test_memfd),
+		TEST(test_file_again),
+		TEST(test_file_that_gets_a_name),
+		TEST(test_file_with_odd_name),
+		TEST(test_folder_is_ours),
+		TEST(test_path_too_long),
 		TEST(test_close),
 	};
 

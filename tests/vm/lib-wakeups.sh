@@ -99,11 +99,13 @@ run_jobs()
 	grep -E '^ *(read|write):' /tmp/t/fio.log
 }
 
-# wakeups SECONDS: all loads, which share the time.
+# wakeups SECONDS [ARG...]: all loads, which share the time, on a ublkd with
+# these arguments.
 wakeups()
 {
 	each=$(($1 / 5))
-	start_ublkd
+	shift
+	start_ublkd "$@"
 	start_sampler
 	expect_ok "add ram id=20 size=64M queues=4"
 	[ "$(field queues)" = 4 ] || fail "not 4 queues: $REPLY"

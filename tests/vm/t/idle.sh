@@ -1,0 +1,85 @@
+#!/bin/sh
+# A server that was busy and has nothing to do any more does not wake up at all,
+# wherever it sleeps, and a host with it does not look busy with I/O.
+#
+# needs: binaries fio
+# time: 180
+. /t/lib.sh
+
+requires fio
+
+DISKS='0 1 2 3'
+
+# switches PID: of its task, voluntary or not. The kernel's own workers for it
+# are others: the last of them looks every 5 s whether it is needed.
+switches()
+{
+	awk '/ctxt_switches:/ { n += $2 } END { print n }' "/proc/$1/status"
+}
+
+# iowait: of all CPUs, hundredths of a second
+iowait()
+{
+	awk '$1 == "cpu" { print $6 }' /proc/stat
+}
+
+# busy: each disk, alone and with others, one request at a time and many. What is
+# busy last is where a server may stay asleep.
+busy()
+{
+	for id in $DISKS; do
+		fio --name=a --filename="/dev/ublkb$id" --rw=randrw --bs=4k \
+			--direct=1 --ioengine=libaio --iodepth=32 \
+			--number_ios=2000 >/tmp/t/fio.log 2>&1 ||
+			fail "fio: $(tail /tmp/t/fio.log)"
+	done
+	dd if=/dev/ublkb0 of=/dev/null bs=4k count=500 iflag=direct \
+		2>/dev/null || fail "no reads"
+}
+
+# sleeps_in FUNCTION: of the kernel.
+sleeps_in()
+{
+	wait_for 5 "grep -q $1 /proc/$server/stack" ||
+		fail "it sleeps elsewhere: $(cat "/proc/$server/stack")"
+}
+
+# is_idle SECONDS: neither process has run, and nobody waited for I/O.
+is_idle()
+{
+	before="$(switches "$server") $(switches "$KEEPER")"
+	waited=$(iowait)
+	sleep "$1"
+	after="$(switches "$server") $(switches "$KEEPER")"
+	waited=$(($(iowait) - waited))
+	echo "switches of server and keeper: $before, after $1 s $after;" \
+		"iowait: $waited hundredths of a second"
+	[ "$before" = "$after" ] || fail "it has woken up"
+	# Something else in the guest may have written for a moment.
+	[ $waited -le 10 ] || fail "the host looks busy with I/O"
+}
+
+# check FUNCTION [ARG...]: of a ublkd with these arguments, which sleeps there.
+check()
+{
+	place=$1
+	shift
+	start_ublkd "$@"
+	server=$(server_pid)
+	for id in $DISKS; do
+		expect_ok "add ram id=$id size=16M"
+	done
+	busy
+	# What it holds for the next request it gives back within 2 s or so.
+	sleep 6
+	sleeps_in "$place"
+	is_idle 20
+	busy
+	stop_ublkd
+}
+
+case $(uname -r) in
+6.12*) check do_epoll_wait ;;
+*) check io_cqring_wait ;;
+esac
+check do_epoll_wait --hot=no

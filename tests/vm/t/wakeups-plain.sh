@@ -1,0 +1,13 @@
+#!/bin/sh
+# wakeups.sh for the loop that sleeps in libev only.
+#
+# needs: binaries fio stall-sampler
+# needs: files tests/vm/lib-sampler.sh:/t/lib-sampler.sh
+# needs: files tests/vm/lib-wakeups.sh:/t/lib-wakeups.sh
+# needs: cpus 4
+# time: 200
+. /t/lib.sh
+# shellcheck source=tests/vm/lib-wakeups.sh
+. /t/lib-wakeups.sh
+
+wakeups 10 --hot=no
