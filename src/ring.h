@@ -134,7 +134,13 @@ int ring_put_write(struct ring *ring, int fd, const void *bytes, size_t size,
 int ring_put_read(struct ring *ring, int fd, void *bytes, size_t size,
 		  uint64_t data);
 
-enum ring_file_op { RING_READ, RING_WRITE, RING_FDATASYNC, RING_FALLOCATE };
+enum ring_file_op {
+	RING_READ,
+	RING_WRITE,
+	RING_FDATASYNC,
+	RING_FALLOCATE,
+	RING_TRUNCATE, /* to length; Linux 6.9 */
+};
 
 /* A request on a file: a fixed one, or any descriptor. */
 struct ring_transfer {

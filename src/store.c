@@ -106,7 +106,7 @@ static uint8_t *map_file(int fd, uint64_t extent, int read_only)
 }
 
 /* Map the memfd and an empty bitmap; both take memory where touched only. */
-static int map_store(struct store *store, int read_only)
+static int map_store(struct store *store)
 {
 	uint64_t length = bitmap_length(store->extent);
 
@@ -118,7 +118,7 @@ static int map_store(struct store *store, int read_only)
 		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (store->present == MAP_FAILED)
 		return -ENOMEM;
-	store->bytes = map_file(store->fd, store->extent, read_only);
+	store->bytes = map_file(store->fd, store->extent, store->read_only);
 	if (store->bytes != MAP_FAILED) {
 		store->bytes += store->base;
 		return 0;
@@ -140,7 +140,7 @@ static int open_on(struct store *store, int fd, uint64_t size, uint64_t limit,
 	store->fd = fd;
 	if (fd < 0)
 		return fd;
-	error = map_store(store, 0);
+	error = map_store(store);
 	if (error) {
 		close(store->fd);
 		store->fd = -1;
@@ -234,7 +234,7 @@ int store_adopt(struct store *store, int fd, uint64_t size, uint64_t limit,
 	store->length = store->extent = (uint64_t)status.st_size;
 	store->limit = limit;
 	store->reserve = reserve;
-	return map_store(store, 0);
+	return map_store(store);
 }
 
 int store_open_shared(struct store *store, int fd, int read_only, uint64_t base,
@@ -248,7 +248,8 @@ int store_open_shared(struct store *store, int fd, int read_only, uint64_t base,
 	store->extent = base + size;
 	store->limit = UINT64_MAX;
 	store->reserve = SHARED_RESERVE;
-	return map_store(store, read_only);
+	store->read_only = read_only;
+	return map_store(store);
 }
 
 int store_resume(struct store *store)
@@ -288,20 +289,20 @@ static void unmap_old(struct store *store)
  */
 static int grow_mapping(struct store *store, uint64_t extent)
 {
-	uint8_t *bytes;
+	uint8_t *bytes, *old = store->bytes - store->base;
 
 	if (extent > SIZE_MAX)
 		return -ENOMEM;
-	bytes = mremap(store->bytes, (size_t)store->extent, (size_t)extent, 0);
+	bytes = mremap(old, (size_t)store->extent, (size_t)extent, 0);
 	if (bytes != MAP_FAILED)
 		return 0;
-	bytes = map_file(store->fd, extent, 0);
+	bytes = map_file(store->fd, extent, store->read_only);
 	if (bytes == MAP_FAILED)
 		return -ENOMEM;
 	unmap_old(store);
-	store->old = store->bytes;
+	store->old = old;
 	store->old_extent = store->extent;
-	store->bytes = bytes;
+	store->bytes = bytes + store->base;
 	return 0;
 }
 
@@ -331,6 +332,17 @@ int store_resize(struct store *store, uint64_t size, int overcommit)
 		if (!error)
 			store->length = size;
 	}
+	if (!error)
+		store->size = size;
+	return error;
+}
+
+int store_resize_shared(struct store *store, uint64_t size)
+{
+	int error = 0;
+
+	if (store->base + size > store->extent)
+		error = grow_maps(store, store->base + size);
 	if (!error)
 		store->size = size;
 	return error;

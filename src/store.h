@@ -18,6 +18,7 @@
 struct store {
 	int fd;
 	int is_shared;	 /* somebody else's file: others may change it */
+	int read_only;
 	uint64_t base;	 /* where in the file it begins, in bytes */
 	uint8_t *bytes;	 /* that place in the mapping of all of the file */
 	uint64_t size;	 /* bytes, for its user */
@@ -82,6 +83,9 @@ int store_resume(struct store *store);
  * Addresses in the store stay good until the next call but one.
  */
 int store_resize(struct store *store, uint64_t size, int overcommit);
+
+/* The same of somebody else's file, which has to be as long already. */
+int store_resize_shared(struct store *store, uint64_t size);
 
 /*
  * Give back the next `bytes` from where something is behind the store's end. To
