@@ -131,6 +131,11 @@ int ring_set_file(struct ring *ring, unsigned slot, int fd)
 	return 0;
 }
 
+int ring_make_buffers(struct ring *ring, unsigned count)
+{
+	return io_uring_register_buffers_sparse(&ring->uring, count);
+}
+
 int ring_allow_workers(struct ring *ring, unsigned count)
 {
 	unsigned limits[2] = { count, 0 }; /* 0: leave it */
@@ -152,7 +157,7 @@ static struct io_uring_sqe *next_sqe(struct ring *ring)
 
 /* The hot path: a queue's commands. Everything of the SQE is set, and in order. */
 static int put_short(struct ring *ring, uint32_t op, const void *command,
-		     uint64_t data)
+		     uint64_t address, uint64_t data)
 {
 	struct io_uring_sqe *sqe = io_uring_get_sqe(&ring->uring);
 
@@ -163,6 +168,7 @@ static int put_short(struct ring *ring, uint32_t op, const void *command,
 	*sqe = (struct io_uring_sqe){ .opcode = IORING_OP_URING_CMD,
 				      .flags = IOSQE_FIXED_FILE,
 				      .cmd_op = op,
+				      .addr = address,
 				      .user_data = data };
 	memcpy(sqe->cmd, command, 16);
 	return 0;
@@ -174,7 +180,7 @@ int ring_put_command(struct ring *ring, int fd, uint32_t op,
 	struct io_uring_sqe *sqe;
 
 	if (fd < 0 && size == 16 && ring->sqe_size == 64)
-		return put_short(ring, op, command, data);
+		return put_short(ring, op, command, 0, data);
 	sqe = next_sqe(ring);
 	if (!sqe)
 		return -EBUSY;
@@ -186,6 +192,12 @@ int ring_put_command(struct ring *ring, int fd, uint32_t op,
 	memcpy(sqe->cmd, command, size);
 	sqe->user_data = data;
 	return 0;
+}
+
+int ring_put_addressed(struct ring *ring, uint32_t op, const void *command,
+		       uint64_t address, uint64_t data)
+{
+	return put_short(ring, op, command, address, data);
 }
 
 int ring_put_open(struct ring *ring, const char *path, int flags, mode_t mode,
@@ -235,6 +247,16 @@ int ring_put_read(struct ring *ring, int fd, void *bytes, size_t size,
 	return 0;
 }
 
+/* Addresses in a registered buffer begin at 0. */
+static void use_buffer(struct io_uring_sqe *sqe,
+		       const struct ring_transfer *transfer)
+{
+	sqe->opcode = transfer->op == RING_READ ? IORING_OP_READ_FIXED
+						: IORING_OP_WRITE_FIXED;
+	sqe->addr = transfer->at;
+	sqe->buf_index = (uint16_t)(transfer->buffer - 1);
+}
+
 static void prepare(struct io_uring_sqe *sqe,
 		    const struct ring_transfer *transfer, int fd)
 {
@@ -264,6 +286,8 @@ static void prepare(struct io_uring_sqe *sqe,
 		return;
 	}
 	sqe->rw_flags = transfer->flags;
+	if (transfer->buffer)
+		use_buffer(sqe, transfer);
 }
 
 int ring_put_transfer(struct ring *ring, const struct ring_transfer *transfer,

@@ -17,7 +17,7 @@
 
 struct store {
 	int fd;
-	int is_shared;	 /* somebody else's file: others may change it */
+	int is_shared; /* somebody else's file: others may change it */
 	int read_only;
 	uint64_t base;	 /* where in the file it begins, in bytes */
 	uint8_t *bytes;	 /* that place in the mapping of all of the file */

@@ -258,6 +258,10 @@ static int set_place(struct file *file, const struct target_args *args,
 	return target_check_size(file->size, block_size, failure);
 }
 
+/* What is in memory of others is copied where a page may be missing. */
+static const enum io_mode modes[] = { IO_ZERO_COPY, IO_USER_COPY, IO_COPY,
+				      IO_MODES };
+
 static void set_geometry(const struct file *file,
 			 const struct target_args *args,
 			 struct geometry *geometry)
@@ -269,6 +273,7 @@ static void set_geometry(const struct file *file,
 	geometry->physical_block_size = backing->unit <= PAGE ? backing->unit
 							      : PAGE;
 	geometry->volatile_cache = !memory;
+	geometry->modes = memory ? NULL : modes;
 	if (!args->values[DISCARD].number || args->read_only ||
 	    (!memory && !backing->can_punch))
 		return;

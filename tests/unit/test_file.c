@@ -273,6 +273,7 @@ static int setup(void **state)
 	test_loop_open();
 	pool_open(test_loop);
 	memset(&seen, 0, sizeof(seen));
+	memset(&port, 0, sizeof(port));
 	seen.pool_left = UINT64_MAX;
 	put_count = taken = 0;
 	put_error = 0;
@@ -739,6 +740,95 @@ static void test_no_discard(void **state)
 	assert_int_equal(geometry.discard_granularity, 0);
 }
 
+/* ---- where the data is ---- */
+
+static void expect_in_pages(enum ring_file_op op, uint16_t tag, uint32_t at,
+			    uint64_t length)
+{
+	const struct ring_transfer *transfer = next();
+
+	assert_int_equal(transfer->op, op);
+	assert_int_equal(transfer->buffer, tag + 1u);
+	assert_int_equal(transfer->at, at);
+	assert_null(transfer->bytes);
+	assert_int_equal(transfer->offset, 4096 + at);
+	assert_int_equal(transfer->length, length);
+}
+
+/* No buffer, and nothing is copied; however large the request. */
+static void test_zero_copy(void **state)
+{
+	(void)state;
+	port.mode = IO_ZERO_COPY;
+	seen.pool_left = 0;
+	seen.take_error = -EFAULT;
+	submit(3, IO_READ, 4096, 2 * POOL_PIECE, 0);
+	expect_in_pages(RING_READ, 3, 0, 2 * POOL_PIECE);
+	answer(POOL_PIECE);
+	expect_in_pages(RING_READ, 3, POOL_PIECE, POOL_PIECE);
+	answer(POOL_PIECE);
+	expect_done(3, 0);
+	assert_int_equal(seen.given, 0);
+	submit(3, IO_WRITE, 4096, 8192, 0);
+	expect_in_pages(RING_WRITE, 3, 0, 8192);
+	answer(-EAGAIN);
+	expect_in_pages(RING_WRITE, 3, 0, 8192);
+	answer(8192);
+	expect_done(3, 0);
+}
+
+/* Pages that could not be registered, or that direct I/O does not like. */
+static void test_zero_copy_copies(void **state)
+{
+	const struct ring_transfer *transfer;
+
+	(void)state;
+	port.mode = IO_ZERO_COPY;
+	submit(3, IO_READ, 4096, 8192, IO_NO_BUFFER);
+	transfer = next();
+	assert_int_equal(transfer->buffer, 0);
+	assert_non_null(transfer->bytes);
+	answer(8192);
+	expect_done(3, 0);
+	assert_int_equal(seen.given, 8192);
+	submit(3, IO_WRITE, 4096, 8192, 0);
+	expect_in_pages(RING_WRITE, 3, 0, 8192);
+	answer(-EINVAL);
+	transfer = next();
+	assert_int_equal(transfer->buffer, 0);
+	assert_int_equal(((uint8_t *)transfer->bytes)[8191], 0x5a);
+	answer(-EINVAL);
+	expect_done(3, -EINVAL);
+}
+
+/* The slot's own buffer is the backend's. */
+static void test_copy(void **state)
+{
+	static uint8_t buffers[4][16384];
+	const struct ring_transfer *transfer;
+
+	(void)state;
+	port.mode = IO_COPY;
+	port.buffers = buffers[0];
+	port.buffer_size = sizeof(buffers[0]);
+	seen.pool_left = 0;
+	submit(2, IO_READ, 0, 8192, 0)->dirty = 0;
+	transfer = next();
+	assert_ptr_equal(transfer->bytes, buffers[2]);
+	answer(4096);
+	transfer = next();
+	assert_ptr_equal(transfer->bytes, buffers[2] + 4096);
+	answer(4096);
+	expect_done(2, 0);
+	assert_int_equal(seen.given, 0);
+	assert_true(port.holds);
+	submit(2, IO_WRITE, 0, 8192, 0);
+	transfer = next();
+	assert_ptr_equal(transfer->bytes, buffers[2]);
+	answer(8192);
+	expect_done(2, 0);
+}
+
 /* ---- another size ---- */
 
 static int resize(uint64_t size)
@@ -860,6 +950,9 @@ int main(void)
 		TEST(test_always_waits),
 		TEST(test_place),
 		TEST(test_no_discard),
+		TEST(test_zero_copy),
+		TEST(test_zero_copy_copies),
+		TEST(test_copy),
 		TEST(test_grow),
 		TEST(test_growing_fails),
 		TEST(test_shrink),

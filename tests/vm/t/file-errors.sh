@@ -162,6 +162,9 @@ killed()
 	rm "$1"
 }
 
+# What a failed test before this one has left.
+umount $MNT $MEM 2>/dev/null || true
+losetup -d /dev/loop0 2>/dev/null || true
 rmmod brd
 modprobe brd rd_nr=2 rd_size=65536
 mkdir -p $MNT $MEM

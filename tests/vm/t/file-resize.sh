@@ -81,6 +81,9 @@ follows()
 }
 
 head -c 4096 /dev/urandom >/tmp/t/random
+# What a failed test before this one has left.
+umount $MNT $MEM 2>/dev/null || true
+losetup -d /dev/loop0 2>/dev/null || true
 rmmod brd
 modprobe brd rd_nr=2 rd_size=131072
 mkdir -p $MNT $MEM
@@ -108,7 +111,7 @@ expect_ok "del 0"
 # A full or frozen file system: an error, or a wait that nobody else shares.
 expect_ok "add file id=0 path=$MNT/disk"
 expect_ok "add null id=1 size=1M"
-fsfreeze -f $MNT
+fsfreeze --freeze $MNT
 ask "resize 0 size=20M" >/tmp/t/answer &
 asker=$!
 sleep 0.5
@@ -116,7 +119,7 @@ ask "show 1" | grep -q '^dev id=1 .*state=live' || fail "the server waits"
 dd if=/dev/ublkb1 of=/dev/null bs=4096 count=1 iflag=direct 2>/dev/null ||
 	fail "another device waits"
 ! grep -q '^OK' /tmp/t/answer || fail "it was made longer while frozen"
-fsfreeze -u $MNT
+fsfreeze --unfreeze $MNT
 wait $asker
 grep -q '^OK' /tmp/t/answer || fail "$(cat /tmp/t/answer)"
 has 20971520
