@@ -117,11 +117,13 @@ void device_close_spec(struct device_spec *spec)
 
 void device_finish(struct device *device, const struct failure *failure)
 {
-	device_done *done = device->done;
+	device_done *done = device->done, *also_done = device->also_done;
 
-	device->done = NULL;
+	device->done = device->also_done = NULL;
 	if (done)
 		done(device->context, device, failure);
+	if (also_done)
+		also_done(device->also_context, device, failure);
 }
 
 void device_close_queues(struct device *device)
@@ -513,11 +515,18 @@ static void answer_note(struct device *device, const struct message *message)
 
 /* ---- OPEN ---- */
 
+/* The command that the keeper runs for it ends with -EINTR. */
+static void cancel_command(struct device *device)
+{
+	struct message cancel = device_message(device, MESSAGE_CANCEL);
+
+	channel_send(device->set->channel, &cancel, NULL, 0);
+}
+
 /* What the driver says about tags: all given up, or a FETCH was refused. */
 static void on_queue(struct queue *queue, int error)
 {
 	struct device *device = queue->owner;
-	struct message cancel = device_message(device, MESSAGE_CANCEL);
 
 	if (error) {
 		log_error("%s: the driver refused a request slot: %s",
@@ -526,7 +535,7 @@ static void on_queue(struct queue *queue, int error)
 		/* It cannot start now; the answer to START rolls it back. */
 		if (device->step == DEVICE_START ||
 		    device->step == DEVICE_END_RECOVER)
-			channel_send(device->set->channel, &cancel, NULL, 0);
+			cancel_command(device);
 		return;
 	}
 	if (device->step == DEVICE_DRAIN)
@@ -926,9 +935,34 @@ static void use_force(struct device *device)
 	layers_hurry(&device->spec.layers);
 }
 
+/* A delete is under way that waits for its users, or for their I/O. */
+static int can_hurry(const struct device *device)
+{
+	if (device->force || device->also_done)
+		return 0;
+	return device->step > DEVICE_BUSY ||
+	       (device->step == DEVICE_BUSY && !device->check_only);
+}
+
+/* The step's next answer, or look, goes on by force. */
+static void hurry_delete(struct device *device, device_done *done,
+			 void *context)
+{
+	use_force(device);
+	device->also_done = done;
+	device->also_context = context;
+	/* It may wait for somebody who has the dead disk open. */
+	if (device->step == DEVICE_DELETE)
+		cancel_command(device);
+}
+
 int device_delete(struct device *device, int force, device_done *done,
 		  void *context, struct failure *failure)
 {
+	if (force && can_hurry(device)) {
+		hurry_delete(device, done, context);
+		return 0;
+	}
 	if (force && device->step == DEVICE_RECOVER && !device->doomed) {
 		/* The next answer ends the wait for the dead server. */
 		device->force = device->doomed = 1;

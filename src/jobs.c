@@ -785,6 +785,34 @@ int jobs_are_busy(const struct jobs *jobs)
 	return 0;
 }
 
+static int has_requests(uint32_t id)
+{
+	unsigned long reads = 0, writes = 0;
+	char path[48], text[64];
+	ssize_t length;
+	int fd;
+
+	snprintf(path, sizeof(path), "/sys/block/ublkb%u/inflight", id);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return 0;
+	length = read(fd, text, sizeof(text) - 1);
+	close(fd);
+	text[length > 0 ? length : 0] = '\0';
+	return sscanf(text, "%lu %lu", &reads, &writes) == 2 &&
+	       reads + writes > 0;
+}
+
+int jobs_have_requests(const struct jobs *jobs)
+{
+	const struct entry *entry;
+
+	for (entry = jobs->entries; entry; entry = entry->next)
+		if (entry->live && has_requests(entry->id))
+			return 1;
+	return 0;
+}
+
 int jobs_has(const struct jobs *jobs, uint32_t id)
 {
 	return entry_find(jobs, id) != NULL;

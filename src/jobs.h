@@ -81,6 +81,9 @@ int jobs_hand_over(struct jobs *jobs, struct channel *channel);
 /* Whether a command is under way. */
 int jobs_are_busy(const struct jobs *jobs);
 
+/* Whether the driver has requests that a server must answer. */
+int jobs_have_requests(const struct jobs *jobs);
+
 int jobs_has(const struct jobs *jobs, uint32_t id);
 
 /*

@@ -21,6 +21,7 @@
 #include "server.h"
 #include "state.h"
 #include "takeover.h"
+#include "watchdog.h"
 
 /*
  * A server that lived longer than GOOD_RUN is replaced at once when it dies,
@@ -51,6 +52,7 @@ struct keeper {
 	struct takeover takeover; /* a server that is to leave */
 	struct jobs jobs;
 	struct channel channel;
+	struct watchdog watchdog;
 	pid_t server; /* 0: none */
 	pid_t last_server;
 	int server_status; /* of the last one, as waitpid gave it */
@@ -163,6 +165,7 @@ static void stop_all(struct keeper *keeper, double limit)
 	notify_send("STOPPING=1\nSTATUS=deleting every device");
 	ev_timer_stop(keeper->loop, &keeper->restart);
 	jobs_hurry(&keeper->jobs);
+	watchdog_look(&keeper->watchdog);
 	if (channel_send(&keeper->channel, &message, NULL, 0) < 0 &&
 	    !keeper->server)
 		jobs_server_gone(&keeper->jobs, 0, &kept, &deleted);
@@ -194,11 +197,13 @@ static void give_up_takeover(struct keeper *keeper, const char *why)
 	ev_break(keeper->loop, EVBREAK_ALL);
 }
 
+/* Beside it what the old server, if there is one, can be told to leave by. */
 static void tell_to_go(struct keeper *keeper)
 {
 	struct message message = { .magic = MESSAGE_MAGIC, .type = MESSAGE_GO };
 
-	channel_send(&keeper->channel, &message, NULL, 0);
+	channel_send(&keeper->channel, &message, &keeper->takeover.fd,
+		     keeper->takeover.fd >= 0);
 }
 
 static void end_old_server(struct keeper *keeper)
@@ -220,12 +225,13 @@ static void on_prepared(struct keeper *keeper, const struct message *message)
 		give_up_takeover(keeper, message->text);
 		return;
 	}
-	takeover_leave(&keeper->takeover);
 	/*
-	 * At once: should this process be killed while the old server ends, the
-	 * new one must know that the devices are its own by now.
+	 * In this order: should this process be killed in between, the new
+	 * server tells the old one. The other way round, neither would have the
+	 * devices' memory.
 	 */
 	tell_to_go(keeper);
+	takeover_leave(&keeper->takeover);
 	end_old_server(keeper);
 	jobs_clean_up(&keeper->jobs);
 }
@@ -238,6 +244,14 @@ static void on_ready(struct keeper *keeper)
 	tell_ready(keeper, "");
 	tell_managers(keeper);
 	maybe_hand_over(keeper);
+}
+
+/* What it asked for may wait for requests that it must answer. */
+static void run_job(struct keeper *keeper, const struct message *message,
+		    const int *fds, int fd_count)
+{
+	watchdog_look(&keeper->watchdog);
+	jobs_run(&keeper->jobs, message, fds, fd_count);
 }
 
 static void begin_upgrade(struct keeper *keeper, const struct message *message);
@@ -260,6 +274,9 @@ static void on_message(struct channel *channel, const struct message *message,
 	case MESSAGE_FAILED:
 		fail_start(keeper, message->text);
 		break;
+	case MESSAGE_ACTIVE:
+		watchdog_look(&keeper->watchdog);
+		break;
 	case MESSAGE_SHUTDOWN:
 		log_notice("shutdown was asked for: stopping");
 		stop_all(keeper, (double)message->number);
@@ -269,7 +286,7 @@ static void on_message(struct channel *channel, const struct message *message,
 			log_error("the server sent an unknown message: %u",
 				  message->type);
 		else
-			jobs_run(&keeper->jobs, message, fds, fd_count);
+			run_job(keeper, message, fds, fd_count);
 	}
 	channel_close_fds(fds, fd_count);
 }
@@ -369,6 +386,7 @@ static void reap_children(struct keeper *keeper)
 		keeper->server_status = status;
 		keeper->last_server = pid;
 		keeper->server = 0;
+		watchdog_end(&keeper->watchdog);
 		server_is_gone(keeper);
 	}
 }
@@ -444,6 +462,37 @@ static int send_table(struct keeper *keeper, struct channel *channel)
 	return error ? error : channel_send(channel, &message, NULL, 0);
 }
 
+static int is_waited_for(struct watchdog *watchdog)
+{
+	struct keeper *keeper = watchdog->owner;
+
+	return keeper->stopping || jobs_are_busy(&keeper->jobs) ||
+	       jobs_have_requests(&keeper->jobs);
+}
+
+static void ask_for_turn(struct watchdog *watchdog)
+{
+	struct message message = { .magic = MESSAGE_MAGIC,
+				   .type = MESSAGE_PING };
+	struct keeper *keeper = watchdog->owner;
+
+	channel_send(&keeper->channel, &message, NULL, 0);
+}
+
+static void watch_server(struct keeper *keeper)
+{
+	struct message message = { .magic = MESSAGE_MAGIC,
+				   .type = MESSAGE_TURNS };
+	int fd = watchdog_begin(&keeper->watchdog, keeper->server);
+
+	if (fd < 0) {
+		log_warning("the server is not watched: %s", strerror(-fd));
+		return;
+	}
+	channel_send(&keeper->channel, &message, &fd, 1);
+	close(fd);
+}
+
 static int start_server(struct keeper *keeper)
 {
 	pid_t pid;
@@ -457,6 +506,7 @@ static int start_server(struct keeper *keeper)
 		return pid;
 	keeper->server = pid;
 	jobs_set_server(&keeper->jobs, pid);
+	watch_server(keeper);
 	error = send_table(keeper, &keeper->channel);
 	if (!error && keeper->takeover.fd < 0)
 		tell_to_go(keeper);
@@ -776,6 +826,8 @@ static int open_all(struct keeper *keeper, struct failure *failure)
 				   "libev cannot make an epoll loop");
 	ev_timer_init(&keeper->restart, on_restart, 0, 0);
 	keeper->restart.data = keeper;
+	watchdog_open(&keeper->watchdog, keeper->loop, is_waited_for,
+		      ask_for_turn, keeper);
 	if (open_places(keeper, failure) < 0)
 		return -1;
 	error = open_signals(keeper);

@@ -250,7 +250,7 @@ static void arm_ring(struct loop *loop, struct loop_ring *ring)
 	if (!ring->is_polling && ring_put_poll(ring->ring, loop->epoll_fd,
 					       (uintptr_t)&ring->poll) == 0)
 		ring->is_polling = 1;
-	if (!ring->is_ticking && !ring_can_stay(ring->ring) &&
+	if (!ring->is_ticking && !ring->can_stay &&
 	    ring_put_timeout(ring->ring, TICK_MS, (uintptr_t)&ring->tick) == 0)
 		ring->is_ticking = 1;
 }
@@ -271,7 +271,7 @@ static void judge(struct loop *loop)
 			loop->next_hot = NULL;
 		loop->own = loop->foreign = 0;
 	}
-	if (hot->is_ticking || ring_can_stay(hot->ring))
+	if (hot->is_ticking || hot->can_stay)
 		return;
 	if (loop->tick_taken < TICK_TAKEN && loop->next_hot == hot)
 		loop->next_hot = NULL;
@@ -314,7 +314,7 @@ static void consider(struct loop *loop, struct loop_ring *ring)
 	}
 	ring->window_wakes++;
 	ring->window_taken += ring->taken;
-	if ((loop->streak >= STREAK && ring_can_stay(ring->ring)) ||
+	if ((loop->streak >= STREAK && ring->can_stay) ||
 	    (!loop->hot && ring->window_wakes >= WINDOW_WAKES &&
 	     ring->window_taken >= WINDOW_TAKEN) ||
 	    (loop->hot && loop->streak >= STREAK))
@@ -340,6 +340,8 @@ static void on_ring(struct ev_loop *ev, ev_io *watcher, int events)
 void loop_ring_open(struct ev_loop *ev, struct loop_ring *ring)
 {
 	ring->ev = ev;
+	ring->can_stay = loop_of(ev)->epoll_fd >= 0 &&
+			 ring_can_stay(ring->ring);
 	ring->poll.done = on_poll;
 	ring->tick.done = on_tick;
 	ring->cancel.done = on_cancel;

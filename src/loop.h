@@ -63,6 +63,7 @@ struct loop_ring {
 
 	/* The loop's. */
 	struct ev_loop *ev;
+	int can_stay; /* see ring_can_stay() */
 	ev_io watcher;
 	struct ring_op poll, tick, cancel;
 	int is_polling, is_ticking;

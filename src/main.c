@@ -278,7 +278,8 @@ int main(int argc, char **argv)
 				 .level = LOG_LEVEL_INFO,
 				 .stop_timeout = 60,
 				 .ready_fd = -1 };
-	struct keeper_options options = { .ready_fd = -1 };
+	/* Static, so that its paths are no leak at the end. */
+	static struct keeper_options options = { .ready_fd = -1 };
 
 	fill_standard_descriptors();
 	read_options(&choice, argc, argv);

@@ -22,7 +22,8 @@ enum message_type {
 	MESSAGE_DEVICE,	   /* one to take over; id, info, text: the command
 			      that made it; fds: what its target holds */
 	MESSAGE_TABLE_END, /* that were all -> PREPARED or FAILED */
-	MESSAGE_GO,	   /* take them over, and begin to work */
+	MESSAGE_GO,	   /* take them over, and begin to work; fd: to the
+			      server that is to leave, if there is one */
 	MESSAGE_STOP_ALL,  /* stop and delete every device, then leave */
 
 	/* server to keeper, and answered with a result */
@@ -41,8 +42,8 @@ enum message_type {
 	MESSAGE_STOP,
 	MESSAGE_DELETE, /* number 1: whoever still has the dead disk open */
 
-	/* server to keeper: its START or END_RECOVER ends with -EINTR; no
-	   answer of its own */
+	/* server to keeper: its START, END_RECOVER or DELETE that waits ends;
+	   no answer of its own */
 	MESSAGE_CANCEL,
 
 	/* server to keeper, not answered */
@@ -66,6 +67,13 @@ enum message_type {
 	/* server to keeper, and answered with a result; here so that those
 	   before have the numbers that they always had */
 	MESSAGE_RESIZE, /* number: the disk's new size in sectors */
+
+	/* keeper to server */
+	MESSAGE_TURNS, /* fd: the page in which it counts its turns */
+	MESSAGE_PING,  /* take a turn */
+
+	/* server to keeper, not answered */
+	MESSAGE_ACTIVE, /* it has begun to work, so it is worth a look */
 };
 
 /* On the wire without the zero bytes at its end. */

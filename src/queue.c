@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "log.h"
+#include "turns.h"
 
 /*
  * What one queue may do before others get a turn: so many completions, and so
@@ -164,13 +165,17 @@ static void take(struct queue *queue, const struct ring_event *event)
 	queue->event(queue, event->result);
 }
 
+/* Returns how many were taken. */
 static unsigned take_batch(struct queue *queue)
 {
-	struct ring_event done[BATCH];
-	unsigned count = ring_reap(queue->port.ring, done, BATCH), i;
+	const struct ring_event *events;
+	unsigned count = ring_peek(queue->port.ring, &events), i;
 
+	if (count > BATCH)
+		count = BATCH;
 	for (i = 0; i < count; i++)
-		take(queue, &done[i]);
+		take(queue, &events[i]);
+	ring_seen(queue->port.ring, count);
 	return count;
 }
 
@@ -187,16 +192,16 @@ static int on_turn(struct loop_ring *wake)
 	struct queue *queue = wake->data;
 	unsigned count = 0, got;
 
+	turns_count();
 	queue->port.in_turn = 1;
 	queue->turn_bytes = 0;
 	wake->taken = 0;
 	do {
 		got = take_batch(queue);
 		count += got;
-	} while (got == BATCH && count < TURN_MAX &&
-		 queue->turn_bytes < TURN_BYTES);
+	} while (got && count < TURN_MAX && queue->turn_bytes < TURN_BYTES);
 	queue->port.in_turn = 0;
-	wake->more = got == BATCH;
+	wake->more = got != 0;
 	if (queue->port.holds && !loop_timer_is_active(&queue->trim))
 		start_trim(queue, IO_TRIM_TIME);
 	return count && queue_is_retired(queue) ? tell_retired(queue) : 0;

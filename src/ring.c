@@ -155,9 +155,45 @@ static struct io_uring_sqe *next_sqe(struct ring *ring)
 	return sqe;
 }
 
-/* The hot path: a queue's commands. Everything of the SQE is set, and in order. */
-static int put_short(struct ring *ring, uint32_t op, const void *command,
-		     uint64_t address, uint64_t data)
+/* Apart, so that the hot path below need not save registers for it. */
+static int __attribute__((noinline))
+put_slowly(struct ring *ring, int fd, uint32_t op, const void *command,
+	   size_t size, uint64_t data)
+{
+	struct io_uring_sqe *sqe = next_sqe(ring);
+
+	if (!sqe)
+		return -EBUSY;
+	sqe->opcode = IORING_OP_URING_CMD;
+	sqe->fd = fd < 0 ? 0 : fd;
+	if (fd < 0)
+		sqe->flags = IOSQE_FIXED_FILE;
+	sqe->cmd_op = op;
+	memcpy(sqe->cmd, command, size);
+	sqe->user_data = data;
+	return 0;
+}
+
+int ring_put_command(struct ring *ring, int fd, uint32_t op,
+		     const void *command, size_t size, uint64_t data)
+{
+	struct io_uring_sqe *sqe;
+
+	if (fd >= 0 || size != 16 || ring->sqe_size != 64)
+		return put_slowly(ring, fd, op, command, size, data);
+	sqe = io_uring_get_sqe(&ring->uring);
+	if (!sqe)
+		return put_slowly(ring, fd, op, command, size, data);
+	*sqe = (struct io_uring_sqe){ .opcode = IORING_OP_URING_CMD,
+				      .flags = IOSQE_FIXED_FILE,
+				      .cmd_op = op,
+				      .user_data = data };
+	memcpy(sqe->cmd, command, 16);
+	return 0;
+}
+
+int ring_put_addressed(struct ring *ring, uint32_t op, const void *command,
+		       uint64_t address, uint64_t data)
 {
 	struct io_uring_sqe *sqe = io_uring_get_sqe(&ring->uring);
 
@@ -172,32 +208,6 @@ static int put_short(struct ring *ring, uint32_t op, const void *command,
 				      .user_data = data };
 	memcpy(sqe->cmd, command, 16);
 	return 0;
-}
-
-int ring_put_command(struct ring *ring, int fd, uint32_t op,
-		     const void *command, size_t size, uint64_t data)
-{
-	struct io_uring_sqe *sqe;
-
-	if (fd < 0 && size == 16 && ring->sqe_size == 64)
-		return put_short(ring, op, command, 0, data);
-	sqe = next_sqe(ring);
-	if (!sqe)
-		return -EBUSY;
-	sqe->opcode = IORING_OP_URING_CMD;
-	sqe->fd = fd < 0 ? 0 : fd;
-	if (fd < 0)
-		sqe->flags = IOSQE_FIXED_FILE;
-	sqe->cmd_op = op;
-	memcpy(sqe->cmd, command, size);
-	sqe->user_data = data;
-	return 0;
-}
-
-int ring_put_addressed(struct ring *ring, uint32_t op, const void *command,
-		       uint64_t address, uint64_t data)
-{
-	return put_short(ring, op, command, address, data);
 }
 
 int ring_put_open(struct ring *ring, const char *path, int flags, mode_t mode,
@@ -343,22 +353,10 @@ int ring_wait(struct ring *ring, struct ring_event *event)
 	return error ? error : (int)ring_reap(ring, event, 1) - 1;
 }
 
-static unsigned peek(struct ring *ring, struct ring_event *events, unsigned max)
-{
-	struct io_uring_cqe *cqe;
-	unsigned head, count = 0;
-
-	io_uring_for_each_cqe(&ring->uring, head, cqe)
-	{
-		if (count == max)
-			break;
-		events[count].data = cqe->user_data;
-		events[count].result = cqe->res;
-		count++;
-	}
-	io_uring_cq_advance(&ring->uring, count);
-	return count;
-}
+_Static_assert(sizeof(struct ring_event) == sizeof(struct io_uring_cqe) &&
+		       offsetof(struct ring_event, result) ==
+			       offsetof(struct io_uring_cqe, res),
+	       "completions are looked at where the kernel has put them");
 
 /* Task work that waits for us to enter the kernel, or completions that had no
  * room. */
@@ -368,13 +366,34 @@ static int has_work(const struct ring *ring)
 		(IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW)) != 0;
 }
 
+unsigned ring_peek(struct ring *ring, const struct ring_event **events)
+{
+	struct io_uring_cq *cq = &ring->uring.cq;
+	unsigned head = *cq->khead, at = head & cq->ring_mask, count;
+
+	if (head == io_uring_smp_load_acquire(cq->ktail) && has_work(ring))
+		io_uring_get_events(&ring->uring);
+	count = io_uring_smp_load_acquire(cq->ktail) - head;
+	*events = (const struct ring_event *)&cq->cqes[at];
+	return count < cq->ring_entries - at ? count : cq->ring_entries - at;
+}
+
+void ring_seen(struct ring *ring, unsigned count)
+{
+	io_uring_cq_advance(&ring->uring, count);
+}
+
 unsigned ring_reap(struct ring *ring, struct ring_event *events, unsigned max)
 {
-	unsigned count = peek(ring, events, max);
+	const struct ring_event *from;
+	unsigned count = 0, got;
 
-	if (count == 0 && has_work(ring)) {
-		io_uring_get_events(&ring->uring);
-		count = peek(ring, events, max);
+	while (count < max && (got = ring_peek(ring, &from))) {
+		if (got > max - count)
+			got = max - count;
+		memcpy(&events[count], from, got * sizeof(*events));
+		ring_seen(ring, got);
+		count += got;
 	}
 	return count;
 }

@@ -18,6 +18,7 @@ struct ring;
 struct ring_event {
 	uint64_t data;
 	int32_t result;
+	uint32_t flags; /* the kernel's */
 };
 
 /*
@@ -184,9 +185,14 @@ int ring_submit(struct ring *ring);
 int ring_wait(struct ring *ring, struct ring_event *event);
 
 /*
- * Take up to max completions. Returns how many were there. Less than max: the
- * rest, if any, comes with the next wake.
+ * Look at completions where they are. Returns how many follow *events, not
+ * always all that there are; 0: none. They stay until ring_seen() gives so many
+ * places back to the kernel.
  */
+unsigned ring_peek(struct ring *ring, const struct ring_event **events);
+void ring_seen(struct ring *ring, unsigned count);
+
+/* Take up to max completions. Returns how many were there. */
 unsigned ring_reap(struct ring *ring, struct ring_event *events, unsigned max);
 
 #endif

@@ -19,6 +19,7 @@
 #include "pool.h"
 #include "process.h"
 #include "startup.h"
+#include "turns.h"
 
 /* Of the question for the driver's features that a server begins with. */
 #define SERIAL_START UINT64_MAX
@@ -32,6 +33,8 @@ struct server {
 	int listener;	 /* the admin socket; 0 before the beginning */
 	int handover_fd; /* for the next keeper, when this one is gone */
 	int going;	 /* GO has come */
+	int old;	 /* to a server that may not know yet that it is to
+			    leave, or -1 */
 	int unfit;	 /* so many devices of the table cannot be served */
 	char why[400];	 /* the first of them */
 	struct handover handover;
@@ -89,15 +92,38 @@ static void tell_prepared(struct server *server)
 }
 
 /* Every device that there was is being taken over: to work. */
-static void begin_work(struct server *server)
+static void begin_work(struct server *server, const int *fds, int fd_count)
 {
 	server->going = 1;
+	if (fd_count == 1)
+		server->old = fds[0];
+	else
+		channel_close_fds(fds, fd_count);
 	tell_keeper(server, MESSAGE_FEATURES, SERIAL_START, "");
 	device_recover_all(&server->host.devices);
 	if (server->config)
 		startup_run(&server->host, server->config, on_started);
 	else
 		on_started(&server->host, NULL);
+}
+
+/* The keeper has gone on since GO, so it has told the old server. */
+static void forget_old(struct server *server)
+{
+	if (server->old >= 0)
+		close(server->old);
+	server->old = -1;
+}
+
+/* The keeper may have been killed before it could; twice does no harm. */
+static void tell_old_to_leave(struct server *server)
+{
+	struct message message = { .magic = MESSAGE_MAGIC,
+				   .type = MESSAGE_LEAVE };
+
+	if (server->old >= 0)
+		channel_send_now(server->old, &message, NULL, 0);
+	forget_old(server);
 }
 
 static void take_over(struct server *server, const struct message *message,
@@ -178,11 +204,30 @@ static void fail_upgrade(struct server *server, const struct message *message)
 	command_answer_upgraded(&server->host, &failure);
 }
 
+/* Nobody has looked for a while, and now there is work. */
+static void on_active(void *owner)
+{
+	tell_keeper(owner, MESSAGE_ACTIVE, 0, "");
+}
+
+static void count_turns(struct server *server, const int *fds, int fd_count)
+{
+	int error = fd_count == 1 ? turns_open(fds[0], on_active, server)
+				  : -EINVAL;
+
+	if (error)
+		log_warning("the keeper cannot see whether this server goes "
+			    "on: %s",
+			    strerror(-error));
+}
+
 static void on_message(struct channel *channel, const struct message *message,
 		       const int *fds, int fd_count)
 {
 	struct server *server = channel->owner;
 
+	turns_count();
+	forget_old(server);
 	switch (message->type) {
 	case MESSAGE_BEGIN:
 		begin(server, fds, fd_count);
@@ -194,8 +239,8 @@ static void on_message(struct channel *channel, const struct message *message,
 		tell_prepared(server);
 		break;
 	case MESSAGE_GO:
-		begin_work(server);
-		break;
+		begin_work(server, fds, fd_count);
+		return;
 	case MESSAGE_STOP_ALL:
 		command_stop_all(&server->host);
 		break;
@@ -205,6 +250,11 @@ static void on_message(struct channel *channel, const struct message *message,
 	case MESSAGE_UPGRADE:
 		fail_upgrade(server, message);
 		break;
+	case MESSAGE_TURNS:
+		count_turns(server, fds, fd_count);
+		break;
+	case MESSAGE_PING:
+		break; /* this was the turn */
 	default:
 		device_answer(&server->host.devices, message);
 	}
@@ -240,6 +290,7 @@ static void on_keeper_gone(struct channel *channel)
 	if (!server->going ||
 	    (!server->admin && server->host.devices.count == 0))
 		_exit(server->status); /* the kernel tidies up */
+	tell_old_to_leave(server);
 	open_handover(server);
 	log_error("the keeper is gone: %u devices are served on, but nothing "
 		  "can be changed",
@@ -252,7 +303,7 @@ static void on_keeper_gone(struct channel *channel)
 
 int server_run(const char *config, int is_hot)
 {
-	struct server server = { .config = config };
+	struct server server = { .config = config, .old = -1 };
 
 	/* The keeper alone stops a server, in the right order. */
 	signal(SIGTERM, SIG_IGN);

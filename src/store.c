@@ -15,6 +15,8 @@
 #define WORD_BITS      64
 #define SHARED_RESERVE (72ULL << 20) /* bytes, as a RAM disk's default */
 
+uint64_t store_whole_max = SIZE_MAX > UINT32_MAX ? UINT64_MAX : 512u << 20;
+
 static uint64_t pages_of(uint64_t size)
 {
 	return (size + STORE_PAGE - 1) / STORE_PAGE;
@@ -105,26 +107,49 @@ static uint8_t *map_file(int fd, uint64_t extent, int read_only)
 		    MAP_SHARED | MAP_NORESERVE, fd, 0);
 }
 
-/* Map the memfd and an empty bitmap; both take memory where touched only. */
+/*
+ * Map the file, or a window of our own one, and an empty bitmap; both take
+ * memory where touched only.
+ */
 static int map_store(struct store *store)
 {
 	uint64_t length = bitmap_length(store->extent);
+	int is_whole = store->extent <= store_whole_max;
 
-	if (store->extent > SIZE_MAX || length > SIZE_MAX)
+	if ((!is_whole && store->is_shared) || length > SIZE_MAX)
 		return -ENOMEM;
+	store->mapped = is_whole ? (size_t)store->extent : STORE_WINDOW;
 	store->present_length = (size_t)length;
 	store->present =
 		mmap(NULL, store->present_length, PROT_READ | PROT_WRITE,
 		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (store->present == MAP_FAILED)
 		return -ENOMEM;
-	store->bytes = map_file(store->fd, store->extent, store->read_only);
+	store->bytes = map_file(store->fd, store->mapped, store->read_only);
 	if (store->bytes != MAP_FAILED) {
 		store->bytes += store->base;
 		return 0;
 	}
 	munmap(store->present, store->present_length);
 	return -ENOMEM;
+}
+
+uint8_t *store_move(struct store *store, uint64_t offset, uint64_t *length)
+{
+	uint64_t window = offset - offset % STORE_WINDOW;
+	uint64_t room = window + STORE_WINDOW - offset;
+
+	if (window != store->window) {
+		/* In place of the old one: it never lacks an address. */
+		if (mmap(store->bytes, store->mapped, PROT_READ | PROT_WRITE,
+			 MAP_SHARED | MAP_NORESERVE | MAP_FIXED, store->fd,
+			 (off_t)window) == MAP_FAILED)
+			return NULL;
+		store->window = window;
+	}
+	if (*length > room)
+		*length = room;
+	return store->bytes + (offset - window);
 }
 
 /* Takes fd, also on failure. */
@@ -291,18 +316,23 @@ static int grow_mapping(struct store *store, uint64_t extent)
 {
 	uint8_t *bytes, *old = store->bytes - store->base;
 
-	if (extent > SIZE_MAX)
+	if (!store_is_whole(store))
+		return 0; /* its window moves */
+	if (extent > store_whole_max)
 		return -ENOMEM;
-	bytes = mremap(old, (size_t)store->extent, (size_t)extent, 0);
-	if (bytes != MAP_FAILED)
+	bytes = mremap(old, store->mapped, (size_t)extent, 0);
+	if (bytes != MAP_FAILED) {
+		store->mapped = (size_t)extent;
 		return 0;
+	}
 	bytes = map_file(store->fd, extent, store->read_only);
 	if (bytes == MAP_FAILED)
 		return -ENOMEM;
 	unmap_old(store);
 	store->old = old;
-	store->old_extent = store->extent;
+	store->old_extent = store->mapped;
 	store->bytes = bytes + store->base;
+	store->mapped = (size_t)extent;
 	return 0;
 }
 
@@ -353,7 +383,7 @@ void store_close(struct store *store)
 	if (store->fd < 0)
 		return;
 	munmap(store->present, store->present_length);
-	munmap(store->bytes - store->base, (size_t)store->extent);
+	munmap(store->bytes - store->base, store->mapped);
 	unmap_old(store);
 	if (!store->is_shared)
 		close(store->fd);

@@ -1,8 +1,8 @@
 /*
  * A sparse store in memory: the bytes of a RAM disk.
  *
- * A memfd sealed against shrinking, or a file in a tmpfs, mapped whole, and a
- * bitmap that tells which of its pages are there: a hole must never be read
+ * A memfd sealed against shrinking, or a file in a tmpfs, mapped whole (or one
+ * window of it, where addresses are scarce), and a bitmap that tells which of its pages are there: a hole must never be read
  * through the mapping, because that would allocate it. Of a file in a tmpfs only
  * the driver, in user copy, may touch the mapping: what is not there, because the
  * file was cut short or its file system is full, is an errno to it, would be
@@ -20,7 +20,9 @@ struct store {
 	int is_shared; /* somebody else's file: others may change it */
 	int read_only;
 	uint64_t base;	 /* where in the file it begins, in bytes */
-	uint8_t *bytes;	 /* that place in the mapping of all of the file */
+	uint8_t *bytes;	 /* that place in the mapping ... */
+	size_t mapped;	 /* ... of so many bytes, all of the file, or ... */
+	uint64_t window; /* ... a window of it, from here on */
 	uint64_t size;	 /* bytes, for its user */
 	uint64_t length; /* of our own file, at least size: it never shrinks */
 	uint64_t extent; /* of mapping and bitmap, at least length */
@@ -92,6 +94,36 @@ int store_resize_shared(struct store *store, uint64_t size);
  * be called until it returns 0, or a negative errno.
  */
 int store_trim(struct store *store, uint64_t bytes);
+
+/* Whether all of it has an address, the same for as long as it is open. */
+static inline int store_is_whole(const struct store *store)
+{
+	return store->mapped >= store->extent;
+}
+
+/* For store_at(): moves the window. */
+uint8_t *store_move(struct store *store, uint64_t offset, uint64_t *length);
+
+/*
+ * Where the byte at `offset` is, and up to *length more, which becomes less if
+ * not as many can be had at a time. Of a store that is not whole it is valid
+ * until the next call. NULL when memory is short.
+ */
+static inline uint8_t *store_at(struct store *store, uint64_t offset,
+				uint64_t *length)
+{
+	if (store_is_whole(store))
+		return store->bytes + offset;
+	return store_move(store, offset, length);
+}
+
+/*
+ * Stores up to that size are mapped whole: any on 64 bits, 512 MiB on 32. For
+ * tests to change.
+ */
+extern uint64_t store_whole_max;
+
+#define STORE_WINDOW (64u << 20) /* bytes; of larger ones */
 
 /* Harmless on one that could not be opened, or is closed. */
 void store_close(struct store *store);

@@ -161,9 +161,11 @@ static struct target *ram_open(struct target_args *args,
 	geometry->max_write_zeroes = CLEAR_MAX;
 	/*
 	 * A file of others can be cut short or its file system full: only in
-	 * user copy a page that is not to be had is an error.
+	 * user copy a page that is not to be had is an error. In the other
+	 * modes addresses must stay what they are.
 	 */
-	geometry->modes = keep_folder(values) ? NULL : modes;
+	if (!keep_folder(values) && store_is_whole(&ram->store))
+		geometry->modes = modes;
 	return &ram->target;
 }
 
@@ -222,14 +224,34 @@ static int ram_read(struct ram *ram, struct io *io)
 	while (at < io->length && !error) {
 		uint64_t offset = io->offset + at;
 		int is_there;
-		uint32_t run = (uint32_t)store_run(&ram->store, offset,
-						   io->length - at, &is_there);
+		uint64_t run = store_run(&ram->store, offset, io->length - at,
+					 &is_there);
+		const uint8_t *bytes =
+			is_there ? store_at(&ram->store, offset, &run) : NULL;
 
-		if (is_there)
-			error = io_put(io, ram->store.bytes + offset, at, run);
+		if (bytes)
+			error = io_put(io, bytes, at, (uint32_t)run);
+		else if (is_there)
+			error = -ENOMEM;
 		else
-			error = io_put_zeroes(io, at, run);
-		at += run;
+			error = io_put_zeroes(io, at, (uint32_t)run);
+		at += (uint32_t)run;
+	}
+	return error;
+}
+
+/* One piece, unless a window of the store ends within. */
+static int ram_take(struct ram *ram, struct io *io)
+{
+	uint32_t at = 0;
+	int error = 0;
+
+	while (at < io->length && !error) {
+		uint64_t run = io->length - at;
+		uint8_t *to = store_at(&ram->store, io->offset + at, &run);
+
+		error = to ? io_take(io, to, at, (uint32_t)run) : -ENOMEM;
+		at += (uint32_t)run;
 	}
 	return error;
 }
@@ -245,7 +267,7 @@ static int ram_write(struct ram *ram, struct io *io)
 
 	if (error)
 		return error;
-	error = io_take(io, ram->store.bytes + io->offset, 0, io->length);
+	error = ram_take(ram, io);
 	if (error < 0)
 		store_review(&ram->store, io->offset, io->length);
 	/* There is no page to be had: the file system that keeps it is full. */

@@ -84,6 +84,8 @@ mount_tmpfs()
 mount_ext4()
 {
 	disk=/sys/kernel/config/nullb/bench
+	mounted /sys/kernel/config ||
+		mount -t configfs configfs /sys/kernel/config
 	mkdir "$disk" "$1"
 	echo 1 >"$disk/memory_backed"
 	echo 1024 >"$disk/size"
@@ -156,14 +158,14 @@ start_ublkd_as()
 	echo $keeper >"$here/keeper"
 	expand "$@"
 	case " $expanded " in
-	*" ram "*" size="*) ;;
+	*" ram "*"size="*) ;;
 	*" ram "*) expanded="$expanded size=$size" ;;
 	esac
-	add_to_ublkd "$expanded"
 	{
 		echo $keeper
 		children $keeper
 	} >"$here/pids"
+	add_to_ublkd "$expanded"
 }
 
 # add_to_ublkd ARGUMENTS: $devices of them
@@ -289,13 +291,13 @@ prepare()
 {
 	here=/tmp/t/s.$1
 	while read -r disk; do
-		queue=/sys/block/$disk/queue
-		[ -z "${SCHEDULER:-}" ] ||
-			echo "$SCHEDULER" >"$queue/scheduler" 2>/dev/null || true
+		scheduler=/sys/block/$disk/queue/scheduler
+		[ -z "${SCHEDULER:-}" ] || [ ! -e "$scheduler" ] ||
+			echo "$SCHEDULER" >"$scheduler"
 		case " $(cat "$here/name") " in
 		*' ram '* | *' brd '* | *' nbd '*)
 			dd if=/dev/zero of="/dev/$disk" bs=1M count="${size%M}" \
-				oflag=direct 2>/dev/null
+				oflag=direct 2>/dev/null || true
 			;;
 		esac
 	done <"$here/disks"
@@ -394,6 +396,17 @@ block_kib()
 	echo "$1" | sed 's|^[^/]*/\([0-9]*\)k/.*|\1|'
 }
 
+# job_size DISK: $size, or the disk's own in bytes if that is less
+job_size()
+{
+	own=$(($(cat "/sys/block/$1/size") * 512))
+	if [ $own -lt $((${size%M} << 20)) ]; then
+		echo $own
+	else
+		echo "$size"
+	fi
+}
+
 # write_job JOB MS: for the disks of the server in $here
 write_job()
 {
@@ -417,7 +430,6 @@ write_job()
 		group_reporting
 		time_based
 		runtime=${2}ms
-		size=$size
 		rw=$rw
 		bs=$(block_kib "$1")k
 		iodepth=$(((depth + shares - 1) / shares))
@@ -427,6 +439,7 @@ write_job()
 	while read -r disk; do
 		echo "[$disk]"
 		echo "filename=/dev/$disk"
+		echo "size=$(job_size "$disk")"
 	done <"$here/disks"
 }
 
@@ -587,11 +600,11 @@ race()
 	done </tmp/t/servers
 	[ -n "$numbers" ] || fail "there is no server"
 	for number in $numbers; do
-		prepare "$number"
-	done
-	for number in $numbers; do
 		here=/tmp/t/s.$number
 		memory_rows - "$(cat "$here/name")" idle
+	done
+	for number in $numbers; do
+		prepare "$number"
 	done
 	run_rounds
 	for number in $(seq 1 "$(wc -l </tmp/t/servers)"); do

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/time.h>
 #include <sys/timerfd.h>
@@ -16,6 +17,10 @@
 
 #include "log.h"
 #include "loop.h"
+
+#ifndef MADV_DONTNEED_LOCKED
+#define MADV_DONTNEED_LOCKED 24 /* Linux 5.18 */
+#endif
 
 /* ---- the clock and the loop ---- */
 
@@ -288,6 +293,22 @@ void test_file(const char *path, const char *text)
 	assert_non_null(file);
 	assert_true(fputs(text, file) >= 0);
 	assert_int_equal(fclose(file), 0);
+}
+
+int memory_goes_back(void)
+{
+	size_t size = (size_t)sysconf(_SC_PAGESIZE);
+	char *page = mmap(NULL, size, PROT_READ | PROT_WRITE,
+			  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	int gone;
+
+	assert_ptr_not_equal(page, MAP_FAILED);
+	*page = 1;
+	if (madvise(page, size, MADV_DONTNEED_LOCKED) < 0)
+		madvise(page, size, MADV_DONTNEED);
+	gone = *page == 0;
+	munmap(page, size);
+	return gone;
 }
 
 unsigned count_fds(void)

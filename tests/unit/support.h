@@ -50,6 +50,12 @@ void test_folder_remove(void);
 void test_file(const char *path, const char *text);
 const char *test_path(const char *path);
 
+/*
+ * Whether memory that is not needed is given back at once: emulators of
+ * programs say that it is, and keep it.
+ */
+int memory_goes_back(void);
+
 /* Descriptors that this process has open. */
 unsigned count_fds(void);
 

@@ -50,8 +50,8 @@ static void run(const char *text)
 	assert_int_equal(told.count, 1);
 }
 
-static void __attribute__((unused))
-expect_refused(const char *text, const char *option)
+#if defined(WITHOUT_RAM) || defined(WITHOUT_LAYERS)
+static void expect_refused(const char *text, const char *option)
 {
 	run(text);
 	assert_true(told.failed);
@@ -59,6 +59,7 @@ expect_refused(const char *text, const char *option)
 	assert_non_null(strstr(told.failure.text, option));
 	assert_int_equal(fake_host.devices.count, 0);
 }
+#endif
 
 static void test_what_is_left_works(void **state)
 {

@@ -1265,7 +1265,7 @@ static void test_delete_twice(void **state)
 	assert_int_equal(failure.symbol, SYMBOL_BUSY);
 	assert_non_null(strstr(failure.text, "checking"));
 	fake_release(MESSAGE_BUSY);
-	assert_int_equal(device_delete(device, 1, on_done, &added, &failure),
+	assert_int_equal(device_delete(device, 0, on_done, &added, &failure),
 			 -1);
 	assert_int_equal(failure.symbol, SYMBOL_BUSY);
 	assert_non_null(strstr(failure.text, "deleting"));
@@ -1839,6 +1839,76 @@ static void test_delete_waits(void **state)
 	assert_int_equal(submits, 1);
 	fake_release(MESSAGE_STOP);
 	expect_told(&deleted, SYMBOL_NONE, NULL);
+}
+
+/* A delete that waits, and then somebody who does not care to wait. */
+static void hurry_in(uint32_t type, struct device *device)
+{
+	struct told also = { .count = 0 };
+	struct failure failure;
+
+	fake.hold[type] = 1;
+	begin_delete(device, 0);
+	fake_serve();
+	fake_pass_time(1);
+	assert_int_equal(deleted.count, 0);
+	assert_int_equal(device_delete(device, 1, on_done, &also, &failure), 0);
+	fake_serve();
+	fake_release(type);
+	expect_told(&deleted, SYMBOL_NONE, NULL);
+	expect_told(&also, SYMBOL_NONE, NULL);
+	expect_gone();
+}
+
+static void test_hurry_in_stop(void **state)
+{
+	(void)state;
+	hurry_in(MESSAGE_STOP, add_slow());
+	/* What was kept was let go. */
+	assert_int_equal(submits, 1);
+}
+
+static void test_hurry_in_try_stop(void **state)
+{
+	(void)state;
+	fake.features = FAKE_FEATURES_NEW;
+	fake.result[MESSAGE_TRY_STOP] = -EBUSY;
+	hurry_in(MESSAGE_TRY_STOP, add_quietly());
+	assert_int_equal(fake.count[MESSAGE_STOP], 1);
+}
+
+static void test_hurry_in_busy(void **state)
+{
+	(void)state;
+	fake.result[MESSAGE_BUSY] = -EBUSY;
+	hurry_in(MESSAGE_BUSY, add_quietly());
+}
+
+static void test_hurry_in_delete(void **state)
+{
+	(void)state;
+	hurry_in(MESSAGE_DELETE, add_quietly());
+	assert_int_equal(fake.count[MESSAGE_CANCEL], 1);
+}
+
+/* A third one is told that it is busy, and so is one who only looks. */
+static void test_hurry_twice(void **state)
+{
+	struct device *device = add_quietly();
+	struct told also = { .count = 0 };
+	struct failure failure;
+
+	(void)state;
+	fake.hold[MESSAGE_STOP] = 1;
+	begin_delete(device, 0);
+	fake_serve();
+	assert_int_equal(device_delete(device, 1, on_done, &also, &failure), 0);
+	assert_int_equal(device_delete(device, 1, on_done, &also, &failure),
+			 -1);
+	assert_int_equal(failure.symbol, SYMBOL_BUSY);
+	fake_release(MESSAGE_STOP);
+	expect_told(&also, SYMBOL_NONE, NULL);
+	expect_gone();
 }
 
 /* ---- another command for a live device ---- */
@@ -2454,6 +2524,11 @@ int main(void)
 		TEST(test_force_lets_go),
 		TEST(test_delete_all_lets_go),
 		TEST(test_delete_waits),
+		TEST(test_hurry_in_stop),
+		TEST(test_hurry_in_try_stop),
+		TEST(test_hurry_in_busy),
+		TEST(test_hurry_in_delete),
+		TEST(test_hurry_twice),
 		TEST(test_note_again),
 		TEST(test_note_again_fails),
 		TEST(test_note_while_busy),

@@ -538,6 +538,8 @@ static void test_trim_need_get_data(void **state)
 	struct io *read;
 
 	(void)state;
+	if (!memory_goes_back())
+		skip();
 	open_in(IO_NEED_GET_DATA);
 	read = begin(1, IO_READ, 4096);
 	put_pieces(read);
@@ -758,6 +760,8 @@ static void test_trim_buffers(void **state)
 	struct io *of;
 
 	(void)state;
+	if (!memory_goes_back())
+		skip();
 	open_in(IO_COPY);
 	buffer = fetch(6);
 	of = deliver(6, buffer, pattern);
@@ -792,6 +796,8 @@ static void test_trim_among_requests(void **state)
 	struct io *of;
 
 	(void)state;
+	if (!memory_goes_back())
+		skip();
 	open_in(IO_COPY);
 	before = fetch(6);
 	after = fetch(7);
@@ -828,6 +834,8 @@ static void test_trim_in_pieces(void **state)
 	unsigned calls = 0;
 
 	(void)state;
+	if (!memory_goes_back())
+		skip();
 	open_in(IO_COPY);
 	io_close(&port);
 	assert_int_equal(io_open(&port, ios, DEPTH, 512 << 10), 0);

@@ -99,9 +99,10 @@ static int map_fails(void)
 	return 0;
 }
 
-static void *count_map(void *map)
+/* What takes the place of another one is not one more. */
+static void *count_map(void *map, int flags)
 {
-	fake.maps += map != MAP_FAILED;
+	fake.maps += map != MAP_FAILED && !(flags & MAP_FIXED);
 	return map;
 }
 
@@ -110,7 +111,8 @@ void *__wrap_mmap(void *at, size_t length, int prot, int flags, int fd,
 {
 	if (map_fails())
 		return MAP_FAILED;
-	return count_map(__real_mmap(at, length, prot, flags, fd, offset));
+	return count_map(__real_mmap(at, length, prot, flags, fd, offset),
+			 flags);
 }
 
 void *__wrap_mmap64(void *at, size_t length, int prot, int flags, int fd,
@@ -118,7 +120,8 @@ void *__wrap_mmap64(void *at, size_t length, int prot, int flags, int fd,
 {
 	if (map_fails())
 		return MAP_FAILED;
-	return count_map(__real_mmap64(at, length, prot, flags, fd, offset));
+	return count_map(__real_mmap64(at, length, prot, flags, fd, offset),
+			 flags);
 }
 
 int __wrap_munmap(void *at, size_t length)
@@ -222,6 +225,51 @@ static void test_empty(void **state)
 	expect_run(5, 1, 0, 1);
 	expect_bytes(0, SIZE, 0);
 	assert_int_equal(taken(), 0);
+}
+
+/* A store that is too large to be mapped whole, as many are on 32 bits. */
+static void test_window(void **state)
+{
+	const uint64_t edge = 2ULL * STORE_WINDOW, size = edge + SIZE;
+	const uint64_t whole_max = store_whole_max;
+	struct store large;
+	uint64_t length = 9;
+	uint8_t byte;
+	uint8_t *at;
+
+	(void)state;
+	store_whole_max = size - 1;
+	assert_int_equal(store_open(&large, size, UINT64_MAX, 0), 0);
+	assert_false(store_is_whole(&large));
+	assert_int_equal(store_grow(&large, edge - PAGE, SIZE + PAGE, 1), 0);
+	/* To the edge of the window, and no further. */
+	at = store_at(&large, edge - 4, &length);
+	assert_int_equal(length, 4);
+	memset(at, 1, 4);
+	length = 9;
+	at = store_at(&large, edge, &length);
+	assert_int_equal(length, 9);
+	memset(at, 2, 9);
+	at = store_at(&large, size - 1, &length);
+	*at = 3;
+	/* It is the file's bytes that have changed. */
+	assert_int_equal(pread(large.fd, &byte, 1, (off_t)edge - 1), 1);
+	assert_int_equal(byte, 1);
+	assert_int_equal(pread(large.fd, &byte, 1, (off_t)edge + 8), 1);
+	assert_int_equal(byte, 2);
+	assert_int_equal(pread(large.fd, &byte, 1, (off_t)size - 1), 1);
+	assert_int_equal(byte, 3);
+	/* A window that cannot be had leaves the old one. */
+	fake.map = 1;
+	assert_null(store_at(&large, 0, &length));
+	length = 1;
+	assert_int_equal(*store_at(&large, edge, &length), 2);
+	store_close(&large);
+	store_whole_max = size;
+	assert_int_equal(store_open(&large, size, UINT64_MAX, 0), 0);
+	assert_true(store_is_whole(&large));
+	store_close(&large);
+	store_whole_max = whole_max;
 }
 
 /* Pages that are to be there are, and what there was stays. */
@@ -899,6 +947,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_empty, start, stop),
 		cmocka_unit_test_setup_teardown(test_seal, start, stop),
 		cmocka_unit_test_setup_teardown(test_grow, start, stop),
+		cmocka_unit_test_setup_teardown(test_window, start, stop),
 		cmocka_unit_test_setup_teardown(test_grow_allocates, start,
 						stop),
 		cmocka_unit_test_setup_teardown(test_runs, start, stop),

@@ -14,7 +14,7 @@ client()
 	(
 		fio --name=c --filename="/dev/$1" --rw=randrw --direct=1 \
 			--ioengine=libaio --iodepth="$2" --iodepth_batch="$2" \
-			--time_based --runtime=60 --bs=4k \
+			--time_based --runtime=3000 --bs=4k \
 			>/tmp/t/fio.log 2>&1 && echo 0 >/tmp/t/ended ||
 			echo 1 >/tmp/t/ended
 	) &
@@ -30,7 +30,7 @@ client_at_work()
 # client_ends SECONDS: with an error, within that time.
 client_ends()
 {
-	wait_for "$1" "[ -e /tmp/t/ended ]" || {
+	within "$1" "[ -e /tmp/t/ended ]" || {
 		dump_state
 		fail "the client has not ended $1 s after the kill"
 	}

@@ -21,7 +21,7 @@ load()
 	(
 		status=0
 		fio --name=load --allow_file_create=0 --ioengine=libaio \
-			--time_based --runtime=100 --filename="$disk" "$@" \
+			--time_based --runtime=3000 --filename="$disk" "$@" \
 			>/tmp/t/load.log 2>&1 || status=$?
 		echo $status >/tmp/t/load
 	) &

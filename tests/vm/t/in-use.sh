@@ -103,7 +103,7 @@ term_goes_on()
 # ended_within SECONDS
 ended_within()
 {
-	wait_for "$1" '[ -e /tmp/t/status ]' || {
+	within "$1" '[ -e /tmp/t/status ]' || {
 		dump_state
 		fail "it does not end"
 	}

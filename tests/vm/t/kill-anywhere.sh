@@ -15,9 +15,10 @@
 requires fio strace
 ! sanitized || skip "a sanitizer has its own calls, and threads"
 
-# kill-anywhere-long asks for "all": the calls of a phase and a process that are
-# tried, spread over all there are.
-: "${SAMPLE:=1}" "${PHASES:=add del recover takeover start term}"
+# kill-anywhere-long asks for more: so many calls of a phase and a process are
+# tried, spread over all there are; or as many as there is time for, in seconds.
+: "${SAMPLE:=1}" "${SPEND:=3600}"
+: "${PHASES:=add del recover takeover start term}"
 STATE=/run/ublkd
 SETTLES=15 # s, until everything is as it should be
 users=0
@@ -376,8 +377,6 @@ survived()
 	shutdown | term) one=no two=no ;;
 	# The server is dead, and only the keeper has it.
 	recover) [ "$2" = server ] || two=no ;;
-	# The old server has been told to go, and the new one not yet to begin.
-	takeover) [ "$2 $3" != "keeper sendmsg" ] || two=no ;;
 	esac
 	# A driver without update-size cannot give out a disk again of which a
 	# server died while it took it over: it is deleted, and its users told.
@@ -423,12 +422,33 @@ list_calls()
 	rm -f /tmp/t/user.5
 }
 
-# choose: $SAMPLE of them
+# spread: each line of its input once, so that any number of the first ones are
+# spread over all: in the order of their numbers' bits, read backwards.
+spread()
+{
+	awk '{ line[NR] = $0 }
+		END {
+			for (size = 1; size < NR; size *= 2);
+			for (i = 0; i < size; i++) {
+				at = 0
+				for (bit = 1; bit < size; bit *= 2)
+					at = 2 * at + int(i / bit) % 2
+				if (at < NR) print line[at + 1]
+			}
+		}'
+}
+
+# choose: $SAMPLE of them, or all, the first one of each name before the others.
 choose()
 {
+	[ "$SAMPLE" != all ] || {
+		awk '$2 == 1' /tmp/t/calls | spread
+		awk '$2 != 1' /tmp/t/calls | spread
+		return
+	}
 	awk -v sample="$SAMPLE" '{ line[NR] = $0 }
 		END {
-			if (sample == "all" || sample > NR) sample = NR
+			if (sample > NR) sample = NR
 			for (i = 0; i < sample; i++)
 				print line[int((i + 0.5) * NR / sample) + 1]
 		}' /tmp/t/calls
@@ -460,10 +480,14 @@ phase()
 		echo "- at $(now) ms, $1: the $who makes" \
 			"$(wc -l </tmp/t/calls) calls"
 		choose >"/tmp/t/chosen"
+		begun=$(now) tried=0
 		while read -r name number; do
+			[ $(($(now) - begun)) -lt $((SPEND * 1000)) ] || break
 			kill_at "$1" $who "$name" "$number"
+			tried=$((tried + 1))
 		done <"/tmp/t/chosen"
 		grep -q "^$1 $who\$" /tmp/t/kills || fail "$1: no $who was killed"
+		echo "  at $tried of them it was killed"
 	done
 }
 
@@ -475,7 +499,8 @@ dd if=/dev/urandom of=/tmp/t/data bs=1M count=1 2>/dev/null
 for name in $PHASES; do
 	phase "$name"
 done
-echo "$(wc -l </tmp/t/kills) kills:"
+echo "$(wc -l </tmp/t/kills) kills in $(sort -u /tmp/t/kills | wc -l) phases" \
+	"and processes:"
 sort /tmp/t/kills | uniq -c
 echo "$(wc -l </tmp/t/missed) times the call was not made again"
 stop_ublkd

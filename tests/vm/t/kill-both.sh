@@ -135,7 +135,7 @@ refused()
 	said=$1
 	shift
 	status=0
-	timeout 20 ublkd -f "$@" 2>"$said" || status=$?
+	timeout 60 ublkd -f "$@" 2>"$said" || status=$?
 	[ $status = 1 ] || fail "a second ublkd ended with $status"
 }
 

@@ -24,7 +24,7 @@ next_add_works()
 	for id in $(echo "$REPLY" | sed -n 's/^dev id=\([0-9]*\) .*/\1/p'); do
 		expect_ok "del id=$id"
 	done
-	wait_for 3 '! ls /dev/ublkc* >/dev/null 2>&1' || fail "left:" /dev/ublk*
+	within 3 '! ls /dev/ublkc* >/dev/null 2>&1' || fail "left:" /dev/ublk*
 }
 
 # killed_under_load: with requests coming and going.

@@ -1,8 +1,9 @@
 #!/bin/sh
 # The guest's memory is full of dirty pages of ublkd's own disks, so whoever
 # wants memory waits for ublkd, which itself is in a cgroup with next to none
-# left. All writers go on all the time, nobody is shot by the OOM killer, the
-# admin socket answers, no data is lost, and del works afterwards.
+# left, and that is taken by the page cache of one who reads. All go on all the
+# time, nobody is shot by the OOM killer, the admin socket answers, no data is
+# lost, and del works afterwards.
 #
 # needs: binaries mkfs.ext4 e2fsck
 # needs: modules ext4
@@ -59,6 +60,19 @@ writes_disk()
 	done
 }
 
+# reads_disk: what nobody writes. Clean pages, because the kernel shoots a writer
+# in a small cgroup when all it has there is dirty.
+reads_disk()
+{
+	while [ ! -e /tmp/t/enough ]; do
+		for at in 0 1 2 3; do
+			dd if=/dev/ublkb2 of=/dev/null bs=64k count=128 \
+				skip=$((8192 + at * 128)) 2>/dev/null || return 1
+			round reader
+		done
+	done
+}
+
 # writer NAME COMMAND...: leaves a word if it fails.
 writer()
 {
@@ -83,14 +97,21 @@ reclaimed()
 		/proc/vmstat
 }
 
-# limit: to what ublkd's two processes have and 4 MiB.
+# in_group COMMAND...
+in_group()
+{
+	echo 0 >$GROUP/cgroup.procs
+	"$@"
+}
+
+# limit: to what ublkd's two processes have and 8 MiB.
 limit()
 {
 	before=$(cat $GROUP/memory.current)
-	echo $((before + (4 << 20))) >$GROUP/memory.max
+	echo $((before + (8 << 20))) >$GROUP/memory.max
 	echo "in a cgroup with $((before >> 20)) MiB, of which" \
 		"$(awk '$1 == "shmem" { print int($2 / 1048576) }' \
-			$GROUP/memory.stat) are the disks', and 4 to spare"
+			$GROUP/memory.stat) are the disks', and 8 to spare"
 }
 
 # weigh_down: takes memory until others have $LEFT MiB and no more. There is no
@@ -150,8 +171,10 @@ no_oom()
 {
 	! klog | grep -iE 'out of memory|oom-kill|invoked oom' ||
 		fail "the OOM killer has come"
-	cat $GROUP/memory.events
+	paste -sd ' ' $GROUP/memory.events
 	grep -qx 'oom_kill 0' $GROUP/memory.events || fail "in the cgroup"
+	! grep -qx 'max 0' $GROUP/memory.events ||
+		fail "the cgroup's limit was never reached"
 }
 
 under_pressure()
@@ -160,7 +183,8 @@ under_pressure()
 	scanned=$(reclaimed)
 	writer files writes_files
 	writer raw writes_disk raw ublkb1 64
-	writer null writes_disk null ublkb2 1024
+	writer null writes_disk null ublkb2 512
+	writer reader in_group reads_disk
 	start=$(now)
 	while [ $(($(now) - start)) -lt $((LASTS * 1000)) ]; do
 		look
@@ -180,7 +204,7 @@ under_pressure()
 was_pressure()
 {
 	[ ! -e /tmp/t/broken ] || fail "$(cat /tmp/t/broken)"
-	for name in files raw null; do
+	for name in files raw null reader; do
 		rounds=$(wc -l <"/tmp/t/rounds.$name")
 		echo "$name: $rounds rounds of 8 MiB"
 		[ "$rounds" -ge 2 ] || fail "it got too few"

@@ -89,8 +89,15 @@ copy_until_killed()
 	done
 }
 
+# sums FOLDER: of all its files. busybox's diff would take a minute for these.
+sums()
+{
+	(cd "$1" && find . -type f -exec md5sum {} + | sort)
+}
+
 mounted()
 {
+	sums /bin >/tmp/t/sums
 	echo "- a copy to ext4: $KILLS_MOUNTED kills"
 	expect_ok "add ram size=128M"
 	mkfs.ext4 -q /dev/ublkb0
@@ -106,7 +113,7 @@ mounted()
 	e2fsck -fn /dev/ublkb0 >/tmp/t/fsck 2>&1 || fail "$(cat /tmp/t/fsck)"
 	mount /dev/ublkb0 /tmp/t/m
 	for copy in /tmp/t/m/[0-3]; do
-		diff -r /bin "$copy" >/dev/null || fail "$copy differs"
+		sums "$copy" | cmp -s - /tmp/t/sums || fail "$copy differs"
 	done
 	umount /tmp/t/m
 	expect_ok "del id=0"

@@ -37,7 +37,7 @@ under_load()
 	expect_ok "add ram size=64M"
 	fio --name=w --filename=/dev/ublkb0:/dev/ublkb1 --rw=randrw --direct=1 \
 		--ioengine=libaio --iodepth=32 --bs=4k --time_based \
-		--runtime=60 >/tmp/t/fio 2>&1 &
+		--runtime=3000 >/tmp/t/fio 2>&1 &
 	sleep 2
 	ends INT
 	wait_for 10 '! pidof fio >/dev/null' || fail "fio hangs"

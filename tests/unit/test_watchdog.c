@@ -1,0 +1,305 @@
+/*
+ * The keeper's watch over a server that may hang. The server's side, its turns,
+ * is this process as well; its process is a file that looks like one of /proc.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "support.h"
+#include "watchdog.h"
+
+#define SERVER 4711
+
+/* Looks until a server that was watched all along is killed, and one less. */
+#define LIMIT 12
+
+static struct watchdog watchdog;
+static int waited_for; /* whether there is a reason */
+static int answers;    /* it takes the turn that it is asked for */
+static unsigned asked; /* so often */
+static unsigned told;  /* the keeper was told of work so often */
+static unsigned kills; /* SIGKILL to the server */
+
+int __real_open(const char *path, int flags, ...);
+int __wrap_open(const char *path, int flags, ...);
+int __wrap_open64(const char *path, int flags, ...);
+int __wrap_kill(pid_t pid, int number);
+
+int __wrap_open(const char *path, int flags, ...)
+{
+	assert_string_equal(path, "/proc/4711/stat");
+	return __real_open(test_path("stat"), flags);
+}
+
+int __wrap_open64(const char *path, int flags, ...)
+{
+	return __wrap_open(path, flags);
+}
+
+int __wrap_kill(pid_t pid, int number)
+{
+	assert_int_equal(pid, SERVER);
+	assert_int_equal(number, SIGKILL);
+	kills++;
+	return 0;
+}
+
+/* A line as proc(5) has it, of a program with an awkward name. */
+static void set_process(char state, unsigned user, unsigned system)
+{
+	char text[200];
+
+	snprintf(text, sizeof(text),
+		 "4711 (a) R 1 (b) %c 1 2 3 4 5 6 7 8 9 10 %u %u 13 14 15\n",
+		 state, user, system);
+	test_file("stat", text);
+}
+
+static int is_waited_for(struct watchdog *of)
+{
+	assert_ptr_equal(of, &watchdog);
+	return waited_for;
+}
+
+static void ask(struct watchdog *of)
+{
+	assert_ptr_equal(of, &watchdog);
+	asked++;
+	if (answers)
+		turns_count();
+}
+
+static void on_busy(void *owner)
+{
+	assert_ptr_equal(owner, &told);
+	told++;
+}
+
+static int start(void **state)
+{
+	int fd;
+
+	(void)state;
+	test_loop_open();
+	log_forget();
+	waited_for = answers = 0;
+	asked = told = kills = 0;
+	set_process('S', 1, 1);
+	watchdog_open(&watchdog, test_loop, is_waited_for, ask, NULL);
+	fd = watchdog_begin(&watchdog, SERVER);
+	assert_true(fd >= 0);
+	assert_int_equal(turns_open(fd, on_busy, &told), 0);
+	close(fd);
+	return 0;
+}
+
+static int stop(void **state)
+{
+	(void)state;
+	watchdog_end(&watchdog);
+	test_loop_close();
+	test_folder_remove();
+	return 0;
+}
+
+/* Nobody looks at one that does nothing, and its work is told of once. */
+static void test_idle(void **state)
+{
+	(void)state;
+	pass_time(5);
+	assert_false(ev_is_active(&watchdog.timer));
+	turns_count();
+	turns_count();
+	assert_int_equal(told, 1);
+	watchdog_look(&watchdog);
+	assert_true(ev_is_active(&watchdog.timer));
+	pass_time(5);
+	assert_false(ev_is_active(&watchdog.timer));
+	assert_int_equal(asked, 0);
+	turns_count();
+	assert_int_equal(told, 2);
+}
+
+/* One that turns is asked nothing, and does not tell that it works. */
+static void test_at_work(void **state)
+{
+	unsigned i;
+
+	(void)state;
+	watchdog_look(&watchdog);
+	waited_for = 1;
+	for (i = 0; i < 60; i++) {
+		turns_count();
+		pass_time(1);
+	}
+	assert_int_equal(asked + told + kills, 0);
+}
+
+/* A backend may be silent for as long as it likes. */
+static void test_waits(void **state)
+{
+	(void)state;
+	watchdog_look(&watchdog);
+	waited_for = answers = 1;
+	pass_time(3600);
+	assert_in_range(asked, 1000, 2000);
+	assert_int_equal(kills, 0);
+	waited_for = 0;
+	pass_time(5);
+	assert_false(ev_is_active(&watchdog.timer));
+}
+
+static void test_hangs(void **state)
+{
+	(void)state;
+	watchdog_look(&watchdog);
+	waited_for = 1;
+	pass_time(LIMIT - 1.5);
+	assert_int_equal(asked, 1);
+	assert_int_equal(kills, 0);
+	pass_time(2);
+	assert_int_equal(kills, 1);
+	assert_int_equal(asked, 1);
+	assert_true(log_has("process 4711, hangs"));
+	assert_false(ev_is_active(&watchdog.timer));
+}
+
+/* One turn, and the patience begins anew. */
+static void test_late_turn(void **state)
+{
+	(void)state;
+	watchdog_look(&watchdog);
+	waited_for = 1;
+	pass_time(LIMIT - 1.5);
+	turns_count();
+	pass_time(LIMIT - 1.5);
+	assert_int_equal(kills, 0);
+	pass_time(3);
+	assert_int_equal(kills, 1);
+}
+
+static void stopped(char letter)
+{
+	set_process(letter, 1, 1);
+	watchdog_look(&watchdog);
+	waited_for = 1;
+	pass_time(600);
+	assert_int_equal(kills, 0);
+	assert_int_equal(log_count("is stopped, by a debugger or SIGSTOP"), 1);
+	/* Continued, it has all the time that any other has. */
+	set_process('S', 1, 1);
+	pass_time(LIMIT - 3.5);
+	assert_int_equal(kills, 0);
+	pass_time(4);
+	assert_int_equal(kills, 1);
+}
+
+static void test_stopped(void **state)
+{
+	(void)state;
+	stopped('T');
+}
+
+static void test_traced(void **state)
+{
+	(void)state;
+	stopped('t');
+}
+
+/* It goes on and is stopped again: that is told again. */
+static void test_stopped_twice(void **state)
+{
+	(void)state;
+	watchdog_look(&watchdog);
+	waited_for = 1;
+	set_process('T', 1, 1);
+	pass_time(5);
+	turns_count();
+	pass_time(1);
+	pass_time(5);
+	assert_int_equal(log_count("is stopped, by a debugger or SIGSTOP"), 2);
+}
+
+/* Runnable, but the host gives it nothing. */
+static void test_starved(void **state)
+{
+	(void)state;
+	set_process('R', 7, 8);
+	watchdog_look(&watchdog);
+	waited_for = 1;
+	pass_time(600);
+	assert_int_equal(kills, 0);
+}
+
+/* It runs in circles. */
+static void test_spins(void **state)
+{
+	unsigned i;
+
+	(void)state;
+	watchdog_look(&watchdog);
+	waited_for = 1;
+	for (i = 0; i < LIMIT + 1; i++) {
+		set_process('R', 7, 8 + i);
+		pass_time(1);
+	}
+	assert_int_equal(kills, 1);
+}
+
+/* Until there is another server, nobody is watched. */
+static void test_end(void **state)
+{
+	int fd;
+
+	(void)state;
+	watchdog_look(&watchdog);
+	waited_for = 1;
+	pass_time(5);
+	watchdog_end(&watchdog);
+	watchdog_end(&watchdog);
+	watchdog_look(&watchdog);
+	pass_time(60);
+	assert_int_equal(kills, 0);
+	fd = watchdog_begin(&watchdog, SERVER);
+	assert_true(fd >= 0);
+	/* Nobody can cut it off. */
+	assert_int_equal(ftruncate(fd, 0), -1);
+	close(fd);
+	watchdog_look(&watchdog);
+	pass_time(LIMIT + 1);
+	assert_int_equal(kills, 1);
+}
+
+/* A page that cannot be mapped: it counts on where it did. */
+static void test_no_page(void **state)
+{
+	(void)state;
+	assert_int_equal(turns_open(-1, on_busy, &told), -EBADF);
+	turns_count();
+	assert_int_equal(told, 1);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_idle, start, stop),
+		cmocka_unit_test_setup_teardown(test_at_work, start, stop),
+		cmocka_unit_test_setup_teardown(test_waits, start, stop),
+		cmocka_unit_test_setup_teardown(test_hangs, start, stop),
+		cmocka_unit_test_setup_teardown(test_late_turn, start, stop),
+		cmocka_unit_test_setup_teardown(test_stopped, start, stop),
+		cmocka_unit_test_setup_teardown(test_traced, start, stop),
+		cmocka_unit_test_setup_teardown(test_stopped_twice, start,
+						stop),
+		cmocka_unit_test_setup_teardown(test_starved, start, stop),
+		cmocka_unit_test_setup_teardown(test_spins, start, stop),
+		cmocka_unit_test_setup_teardown(test_end, start, stop),
+		cmocka_unit_test_setup_teardown(test_no_page, start, stop),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
