@@ -35,8 +35,9 @@ static const char *const block_size_names[] = { "auto", NULL };
 
 /* "auto", and the others in the order of enum io_mode. */
 enum { MODE_AUTO, MODE_FIRST };
-static const char *const mode_names[] = { "auto", "user-copy", "need-get-data",
-					  "copy", NULL };
+static const char *const mode_names[] = { "auto",      "user-copy",
+					  "zero-copy", "need-get-data",
+					  "copy",      NULL };
 
 const struct option verb_add_options[] = {
 	[ID] = { .name = "id",

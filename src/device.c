@@ -264,12 +264,17 @@ static void answer_features(struct device *device,
 
 static const uint64_t mode_flags[IO_MODES] = {
 	[IO_USER_COPY] = UBLK_F_USER_COPY,
+	/* Pages that cannot be registered are copied. */
+	[IO_ZERO_COPY] = UBLK_F_SUPPORT_ZERO_COPY | UBLK_F_AUTO_BUF_REG |
+			 UBLK_F_USER_COPY,
 	[IO_NEED_GET_DATA] = UBLK_F_NEED_GET_DATA,
 	[IO_COPY] = 0, /* what the driver does without being told */
 };
 
 enum io_mode device_mode(uint64_t flags)
 {
+	if (flags & UBLK_F_AUTO_BUF_REG)
+		return IO_ZERO_COPY;
 	if (flags & UBLK_F_USER_COPY)
 		return IO_USER_COPY;
 	return flags & UBLK_F_NEED_GET_DATA ? IO_NEED_GET_DATA : IO_COPY;

@@ -73,6 +73,7 @@ const char *io_mode_name(enum io_mode mode)
 {
 	static const char *const names[] = {
 		[IO_USER_COPY] = "user-copy",
+		[IO_ZERO_COPY] = "zero-copy",
 		[IO_NEED_GET_DATA] = "need-get-data",
 		[IO_COPY] = "copy",
 		[IO_MODES] = "auto",
@@ -147,6 +148,9 @@ static int put_command(const struct io *io, uint32_t op, int32_t result,
 				       .result = result,
 				       .addr = (uintptr_t)address };
 
+	if (io->port->mode == IO_ZERO_COPY)
+		return ring_put_addressed(io->port->ring, op, &command,
+					  UBLK_AUTO_BUF_REG(io->tag), io->tag);
 	return ring_put_command(io->port->ring, -1, op, &command,
 				sizeof(command), io->tag);
 }
@@ -268,14 +272,25 @@ static void begin_copy(struct io *io)
 		find_moved(io);
 }
 
+static void note_dirty(struct io *io, uint32_t end)
+{
+	io->port->holds = 1;
+	if (end > io->dirty)
+		io->dirty = end;
+}
+
 static int fill_buffer(struct io *io, const void *from, uint32_t at,
 		       uint32_t length)
 {
 	memcpy(buffer_of(io) + at, from, length);
-	io->port->holds = 1;
-	if (at + length > io->dirty)
-		io->dirty = at + length;
+	note_dirty(io, at + length);
 	return 0;
+}
+
+void *io_place(struct io *io)
+{
+	note_dirty(io, io->length);
+	return buffer_of(io);
 }
 
 /* Only what may not be zero is touched: the rest takes no memory. */

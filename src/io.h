@@ -25,10 +25,12 @@ enum io_op {
 
 #define IO_FUA	      1u /* durable before it is done */
 #define IO_KEEP_SPACE 2u /* write zeroes without giving space back */
+#define IO_NO_BUFFER  4u /* zero copy: its pages could not be registered */
 
 /* How data moves between a request and us; `add` has them in this order. */
 enum io_mode {
 	IO_USER_COPY,	  /* by pread and pwrite on the char device */
+	IO_ZERO_COPY,	  /* not at all, the target uses the pages themselves */
 	IO_NEED_GET_DATA, /* by the driver, at an address told per request */
 	IO_COPY,	  /* by the driver, from and to a buffer a tag */
 	IO_MODES,
@@ -93,6 +95,7 @@ struct io {
 	uint32_t at;	 /* bytes of the request that are done */
 	uint32_t piece;	 /* bytes that its own request is about */
 	uint8_t stage, tries, in_worker;
+	uint8_t is_copied; /* though its pages are registered */
 };
 
 /*
@@ -122,8 +125,17 @@ static inline void io_begin(struct io *io)
 	io->owned = 1;
 	port->owned++;
 	port->active = 1;
-	if (port->mode != IO_USER_COPY)
+	if (port->mode >= IO_NEED_GET_DATA)
 		io_begin_data(io);
+}
+
+/*
+ * Whether the request's pages are a registered buffer of the port's ring, at
+ * the index `tag`. If not, io_put() and io_take() copy also in zero copy.
+ */
+static inline int io_is_registered(const struct io *io)
+{
+	return io->port->mode == IO_ZERO_COPY && !(io->flags & IO_NO_BUFFER);
 }
 
 /* Its data has been asked for, and the next event of its tag tells of that. */
@@ -167,6 +179,12 @@ int io_put(struct io *io, const void *from, uint32_t at, uint32_t length);
  * whole request can be taken, and the pages at `to` must be there.
  */
 int io_take(struct io *io, void *to, uint32_t at, uint32_t length);
+
+/*
+ * Copy: where the data of all of the request lies, or is to be put, until it is
+ * done.
+ */
+void *io_place(struct io *io);
 
 /* READ: put zeroes, from the kernel's one zero page. Else like io_put(). */
 int io_put_zeroes(struct io *io, uint32_t at, uint32_t length);

@@ -87,6 +87,8 @@ static void fill(struct queue *queue, struct io *io,
 		io->flags |= IO_FUA;
 	if (from->op_flags & UBLK_IO_F_NOUNMAP)
 		io->flags |= IO_KEEP_SPACE;
+	if (from->op_flags & UBLK_IO_F_NEED_REG_BUF)
+		io->flags |= IO_NO_BUFFER;
 	io->op = op < 0 ? IO_FLUSH : (uint8_t)op;
 }
 
@@ -226,6 +228,8 @@ static int open_ring(struct queue *queue)
 	if (!queue->port.ring)
 		return error;
 	error = ring_register_file(queue->port.ring, queue->port.fd);
+	if (!error && queue->port.mode == IO_ZERO_COPY)
+		error = ring_make_buffers(queue->port.ring, queue->depth);
 	if (error)
 		return error;
 	return target_start(queue->target, queue->port.ring);

@@ -32,9 +32,11 @@ static void wait_for_dead(struct device *device)
 {
 	int is_late = loop_now() >= device->deadline;
 
-	if (is_late && !device->waited)
+	if (is_late && !device->waited) {
 		log_warning("%s: waits for the dead server's last request",
 			    device->disk);
+		device->set->seq++;
+	}
 	device->waited = is_late;
 	device_start_timer(device, is_late ? RECOVER_SLOWLY : RECOVER_RETRY);
 }

@@ -20,6 +20,9 @@
 
 #define SECTOR 512u
 
+/* How often a target is asked whether it has grown, in s. */
+#define GROW_INTERVAL 0.01
+
 static int is_growing(const struct device *device)
 {
 	return device->new_size > device->spec.geometry.size;
@@ -58,10 +61,24 @@ static int fail_unsupported(struct failure *failure)
 
 /* ---- TRIM ---- */
 
+/* The backing may have to wait for what has to be done before. */
+static void grow(struct device *device)
+{
+	struct target *target = device->spec.target;
+	struct failure failure;
+	int result = target->ops->resize(target, device->new_size, &failure);
+
+	if (result < 0)
+		end(device, &failure);
+	else if (result == TARGET_LATER)
+		device_start_timer(device, GROW_INTERVAL);
+	else
+		device_enter(device, DEVICE_RESIZE);
+}
+
 /* What an earlier shrinking has left is gone now, or cannot go. */
 static void begin(struct device *device, int error)
 {
-	struct target *target = device->spec.target;
 	struct failure failure;
 
 	if (is_growing(device) && error < 0) {
@@ -70,10 +87,8 @@ static void begin(struct device *device, int error)
 			    "cleared: %s",
 			    device->disk, strerror(-error));
 		end(device, &failure);
-	} else if (is_growing(device) &&
-		   target->ops->resize(target, device->new_size, &failure) <
-			   0) {
-		end(device, &failure);
+	} else if (is_growing(device)) {
+		grow(device);
 	} else {
 		device_enter(device, DEVICE_RESIZE);
 	}

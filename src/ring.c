@@ -12,6 +12,7 @@
 #ifndef IORING_FEAT_NO_IOWAIT
 #define IORING_FEAT_NO_IOWAIT (1U << 17)
 #endif
+#define OP_FTRUNCATE 55
 #ifndef IORING_ENTER_NO_IOWAIT
 #define IORING_ENTER_NO_IOWAIT (1U << 7)
 #endif
@@ -130,6 +131,11 @@ int ring_set_file(struct ring *ring, unsigned slot, int fd)
 	return 0;
 }
 
+int ring_make_buffers(struct ring *ring, unsigned count)
+{
+	return io_uring_register_buffers_sparse(&ring->uring, count);
+}
+
 int ring_allow_workers(struct ring *ring, unsigned count)
 {
 	unsigned limits[2] = { count, 0 }; /* 0: leave it */
@@ -186,6 +192,24 @@ int ring_put_command(struct ring *ring, int fd, uint32_t op,
 	return 0;
 }
 
+int ring_put_addressed(struct ring *ring, uint32_t op, const void *command,
+		       uint64_t address, uint64_t data)
+{
+	struct io_uring_sqe *sqe = io_uring_get_sqe(&ring->uring);
+
+	if (!sqe)
+		sqe = next_sqe(ring);
+	if (!sqe)
+		return -EBUSY;
+	*sqe = (struct io_uring_sqe){ .opcode = IORING_OP_URING_CMD,
+				      .flags = IOSQE_FIXED_FILE,
+				      .cmd_op = op,
+				      .addr = address,
+				      .user_data = data };
+	memcpy(sqe->cmd, command, 16);
+	return 0;
+}
+
 int ring_put_open(struct ring *ring, const char *path, int flags, mode_t mode,
 		  uint64_t data)
 {
@@ -233,6 +257,16 @@ int ring_put_read(struct ring *ring, int fd, void *bytes, size_t size,
 	return 0;
 }
 
+/* Addresses in a registered buffer begin at 0. */
+static void use_buffer(struct io_uring_sqe *sqe,
+		       const struct ring_transfer *transfer)
+{
+	sqe->opcode = transfer->op == RING_READ ? IORING_OP_READ_FIXED
+						: IORING_OP_WRITE_FIXED;
+	sqe->addr = transfer->at;
+	sqe->buf_index = (uint16_t)(transfer->buffer - 1);
+}
+
 static void prepare(struct io_uring_sqe *sqe,
 		    const struct ring_transfer *transfer, int fd)
 {
@@ -255,8 +289,15 @@ static void prepare(struct io_uring_sqe *sqe,
 					(off_t)transfer->offset,
 					(off_t)transfer->length);
 		return;
+	case RING_TRUNCATE:
+		sqe->opcode = OP_FTRUNCATE;
+		sqe->fd = fd;
+		sqe->off = transfer->length;
+		return;
 	}
 	sqe->rw_flags = transfer->flags;
+	if (transfer->buffer)
+		use_buffer(sqe, transfer);
 }
 
 int ring_put_transfer(struct ring *ring, const struct ring_transfer *transfer,

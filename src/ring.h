@@ -115,6 +115,12 @@ int ring_register_file(struct ring *ring, int fd);
 int ring_set_file(struct ring *ring, unsigned slot, int fd);
 
 /*
+ * Make a table of `count` buffers, which are registered later, by the driver.
+ * Returns 0 or a negative errno.
+ */
+int ring_make_buffers(struct ring *ring, unsigned count);
+
+/*
  * Let up to `count` requests of this task block in kernel workers at a time.
  * The default is the smaller of the ring's entries and 4 x CPUs; on 6.12
  * pending START_DEVs took all of those and starved the next ADD_DEV.
@@ -130,6 +136,13 @@ int ring_allow_workers(struct ring *ring, unsigned count);
 int ring_put_command(struct ring *ring, int fd, uint32_t op,
 		     const void *command, size_t size, uint64_t data);
 
+/*
+ * One of 16 bytes on fixed file 0, with the address of the request itself; not
+ * in a wide ring.
+ */
+int ring_put_addressed(struct ring *ring, uint32_t op, const void *command,
+		       uint64_t address, uint64_t data);
+
 /* open(2) of path, which must live until the completion. */
 int ring_put_open(struct ring *ring, const char *path, int flags, mode_t mode,
 		  uint64_t data);
@@ -142,16 +155,24 @@ int ring_put_write(struct ring *ring, int fd, const void *bytes, size_t size,
 int ring_put_read(struct ring *ring, int fd, void *bytes, size_t size,
 		  uint64_t data);
 
-enum ring_file_op { RING_READ, RING_WRITE, RING_FDATASYNC, RING_FALLOCATE };
+enum ring_file_op {
+	RING_READ,
+	RING_WRITE,
+	RING_FDATASYNC,
+	RING_FALLOCATE,
+	RING_TRUNCATE, /* to length; Linux 6.9 */
+};
 
 /* A request on a file: a fixed one, or any descriptor. */
 struct ring_transfer {
 	enum ring_file_op op;
 	int fd; /* -1: the fixed file in slot */
 	unsigned slot;
-	int wait;    /* go to a kernel worker at once: it will block */
-	int flags;   /* RWF_... of a transfer, the mode of an allocation */
-	void *bytes; /* of a transfer; must live until the completion */
+	int wait;	 /* go to a kernel worker at once: it will block */
+	int flags;	 /* RWF_... of a transfer, the mode of an allocation */
+	void *bytes;	 /* of a transfer; must live until the completion */
+	unsigned buffer; /* 1 + the index of a registered one: bytes is NULL */
+	uint32_t at;	 /* and where in it the transfer begins */
 	uint64_t offset, length;
 };
 

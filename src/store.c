@@ -111,7 +111,7 @@ static uint8_t *map_file(int fd, uint64_t extent, int read_only)
  * Map the file, or a window of our own one, and an empty bitmap; both take
  * memory where touched only.
  */
-static int map_store(struct store *store, int read_only)
+static int map_store(struct store *store)
 {
 	uint64_t length = bitmap_length(store->extent);
 	int is_whole = store->extent <= store_whole_max;
@@ -125,7 +125,7 @@ static int map_store(struct store *store, int read_only)
 		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (store->present == MAP_FAILED)
 		return -ENOMEM;
-	store->bytes = map_file(store->fd, store->mapped, read_only);
+	store->bytes = map_file(store->fd, store->mapped, store->read_only);
 	if (store->bytes != MAP_FAILED) {
 		store->bytes += store->base;
 		return 0;
@@ -165,7 +165,7 @@ static int open_on(struct store *store, int fd, uint64_t size, uint64_t limit,
 	store->fd = fd;
 	if (fd < 0)
 		return fd;
-	error = map_store(store, 0);
+	error = map_store(store);
 	if (error) {
 		close(store->fd);
 		store->fd = -1;
@@ -259,7 +259,7 @@ int store_adopt(struct store *store, int fd, uint64_t size, uint64_t limit,
 	store->length = store->extent = (uint64_t)status.st_size;
 	store->limit = limit;
 	store->reserve = reserve;
-	return map_store(store, 0);
+	return map_store(store);
 }
 
 int store_open_shared(struct store *store, int fd, int read_only, uint64_t base,
@@ -273,7 +273,8 @@ int store_open_shared(struct store *store, int fd, int read_only, uint64_t base,
 	store->extent = base + size;
 	store->limit = UINT64_MAX;
 	store->reserve = SHARED_RESERVE;
-	return map_store(store, read_only);
+	store->read_only = read_only;
+	return map_store(store);
 }
 
 int store_resume(struct store *store)
@@ -313,24 +314,24 @@ static void unmap_old(struct store *store)
  */
 static int grow_mapping(struct store *store, uint64_t extent)
 {
-	uint8_t *bytes;
+	uint8_t *bytes, *old = store->bytes - store->base;
 
 	if (!store_is_whole(store))
 		return 0; /* its window moves */
 	if (extent > store_whole_max)
 		return -ENOMEM;
-	bytes = mremap(store->bytes, store->mapped, (size_t)extent, 0);
+	bytes = mremap(old, store->mapped, (size_t)extent, 0);
 	if (bytes != MAP_FAILED) {
 		store->mapped = (size_t)extent;
 		return 0;
 	}
-	bytes = map_file(store->fd, extent, 0);
+	bytes = map_file(store->fd, extent, store->read_only);
 	if (bytes == MAP_FAILED)
 		return -ENOMEM;
 	unmap_old(store);
-	store->old = store->bytes;
+	store->old = old;
 	store->old_extent = store->mapped;
-	store->bytes = bytes;
+	store->bytes = bytes + store->base;
 	store->mapped = (size_t)extent;
 	return 0;
 }
@@ -361,6 +362,17 @@ int store_resize(struct store *store, uint64_t size, int overcommit)
 		if (!error)
 			store->length = size;
 	}
+	if (!error)
+		store->size = size;
+	return error;
+}
+
+int store_resize_shared(struct store *store, uint64_t size)
+{
+	int error = 0;
+
+	if (store->base + size > store->extent)
+		error = grow_maps(store, store->base + size);
 	if (!error)
 		store->size = size;
 	return error;

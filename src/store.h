@@ -17,7 +17,8 @@
 
 struct store {
 	int fd;
-	int is_shared;	 /* somebody else's file: others may change it */
+	int is_shared; /* somebody else's file: others may change it */
+	int read_only;
 	uint64_t base;	 /* where in the file it begins, in bytes */
 	uint8_t *bytes;	 /* that place in the mapping ... */
 	size_t mapped;	 /* ... of so many bytes, all of the file, or ... */
@@ -84,6 +85,9 @@ int store_resume(struct store *store);
  * Addresses in the store stay good until the next call but one.
  */
 int store_resize(struct store *store, uint64_t size, int overcommit);
+
+/* The same of somebody else's file, which has to be as long already. */
+int store_resize_shared(struct store *store, uint64_t size);
 
 /*
  * Give back the next `bytes` from where something is behind the store's end. To

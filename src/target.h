@@ -51,6 +51,8 @@ struct target_args {
 	void *context;
 };
 
+#define TARGET_LATER 1
+
 struct target_ops {
 	const char *name;
 	const char *help;	      /* one sentence */
@@ -111,8 +113,9 @@ struct target_ops {
 	 * the old size. When it died after that, the next one calls this after
 	 * resume(), with the size that the kernel has.
 	 *
-	 * Returns 0, or -1 with *failure filled and nothing changed. NULL: its
-	 * size cannot be changed.
+	 * Returns 0, or -1 with *failure filled and nothing changed, or
+	 * TARGET_LATER when growing has begun: it is called again with the same
+	 * size a little later. NULL: its size cannot be changed.
 	 */
 	int (*resize)(struct target *target, uint64_t size,
 		      struct failure *failure);

@@ -136,8 +136,9 @@ _Static_assert(sizeof(struct ublk_param_discard) == 20, "kernel ABI");
 #define UBLK_IO_OP_DISCARD	3
 #define UBLK_IO_OP_WRITE_ZEROES 5
 
-#define UBLK_IO_F_FUA	  (1U << 13)
-#define UBLK_IO_F_NOUNMAP (1U << 15)
+#define UBLK_IO_F_FUA	       (1U << 13)
+#define UBLK_IO_F_NOUNMAP      (1U << 15)
+#define UBLK_IO_F_NEED_REG_BUF (1U << 17) /* its pages are not registered */
 
 struct ublk_io_desc {
 	uint32_t op_flags; /* op in bits 0-7, flags above */
@@ -155,6 +156,13 @@ struct ublk_io_cmd {
 	uint64_t addr;	/* of the data; zero in user copy */
 };
 _Static_assert(sizeof(struct ublk_io_cmd) == 16, "kernel ABI");
+
+/*
+ * With UBLK_F_AUTO_BUF_REG the SQE's own address says where in the ring's table
+ * the request's pages are registered; and that one whose pages cannot be is
+ * delivered all the same.
+ */
+#define UBLK_AUTO_BUF_REG(index) ((uint64_t)(uint16_t)(index) | 1ULL << 16)
 
 #define UBLK_IO_FETCH_REQ	     _IOWR('u', 0x20, struct ublk_io_cmd)
 #define UBLK_IO_COMMIT_AND_FETCH_REQ _IOWR('u', 0x21, struct ublk_io_cmd)

@@ -70,19 +70,21 @@ static void print_device(struct request *request, const struct device *device)
 {
 	const struct device_spec *spec = &device->spec;
 	char more[2048] = "";
+	int waits = device->step == DEVICE_RECOVER && device->waited;
 
 	if (spec->target->ops->describe)
 		spec->target->ops->describe(spec->target, more, sizeof(more));
 	request_print(request,
 		      "dev id=%u name=%s state=%s target=%s size=%llu "
 		      "dev=/dev/%s ro=%s queues=%u depth=%u block-size=%u "
-		      "max-io=%u mode=%s%s",
+		      "max-io=%u mode=%s%s%s",
 		      spec->id, device_name(device), device_state(device),
 		      spec->target->ops->name,
 		      (unsigned long long)spec->geometry.size, device->disk,
 		      spec->read_only ? "yes" : "no", spec->queues, spec->depth,
 		      spec->geometry.block_size, spec->max_io,
-		      io_mode_name(spec->mode), more);
+		      io_mode_name(spec->mode),
+		      waits ? " waits-for=dead-server" : "", more);
 }
 
 int verb_list(struct request *request)

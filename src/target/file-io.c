@@ -51,9 +51,21 @@ static struct io *next_of(struct file_line *line)
 
 /* ---- buffers ---- */
 
+/* Its pages themselves are read into, or written from. */
+static int uses_pages(const struct io *io)
+{
+	return io_is_registered(io) && !io->is_copied;
+}
+
+/* Its data needs no other buffer, and is not moved. */
+static int is_in_place(const struct io *io)
+{
+	return uses_pages(io) || io->port->mode == IO_COPY;
+}
+
 static int get_buffer(struct file *file, struct io *io)
 {
-	if (io->buffer)
+	if (io->buffer || is_in_place(io))
 		return 1;
 	io->buffer = pool_get(io->length - io->at, &io->room);
 	if (io->buffer)
@@ -115,16 +127,23 @@ static int read_flags(const struct file *file, const struct io *io)
 static int prepare_transfer(const struct file *file, struct io *io,
 			    struct ring_transfer *transfer)
 {
-	io->piece = least(io->length - io->at, io->room);
-	transfer->bytes = io->buffer;
-	transfer->length = io->piece;
-	if (io->op == IO_READ) {
-		transfer->op = RING_READ;
-		transfer->flags = read_flags(file, io);
-		return 0;
+	int is_read = io->op == IO_READ;
+
+	transfer->op = is_read ? RING_READ : RING_WRITE;
+	transfer->flags = is_read ? read_flags(file, io) : write_flags(io);
+	io->piece = io->length - io->at;
+	if (uses_pages(io)) {
+		transfer->buffer = io->tag + 1u;
+		transfer->at = io->at;
+	} else if (is_in_place(io)) {
+		transfer->bytes = (uint8_t *)io_place(io) + io->at;
+	} else {
+		io->piece = least(io->piece, io->room);
+		transfer->bytes = io->buffer;
 	}
-	transfer->op = RING_WRITE;
-	transfer->flags = write_flags(io);
+	transfer->length = io->piece;
+	if (is_read || is_in_place(io))
+		return 0;
 	return io_take(io, io->buffer, io->at, io->piece);
 }
 
@@ -218,7 +237,7 @@ static void end_transfer(struct file *file, struct io *io, int32_t result)
 		finish(file, io, result ? result : -EIO);
 		return;
 	}
-	if (io->op == IO_READ)
+	if (io->op == IO_READ && !is_in_place(io))
 		error = io_put(io, io->buffer, io->at, (uint32_t)result);
 	io->at += (uint32_t)result;
 	io->tries = 0;
@@ -266,6 +285,11 @@ static int is_undone(struct file *file, struct io *io, int32_t result)
 {
 	if (result == -EINTR || result == -EAGAIN)
 		return 1;
+	/* Direct I/O may be particular about where pages lie; ours is not. */
+	if (result == -EINVAL && io->stage == TRANSFER && uses_pages(io)) {
+		io->is_copied = 1;
+		return 1;
+	}
 	if (result != -EOPNOTSUPP || !was_try(file, io))
 		return 0;
 	if (io->op == IO_READ)
@@ -382,6 +406,6 @@ void file_transfer(struct file *file, struct io *io)
 	io->own.done = on_done;
 	io->buffer = NULL;
 	io->at = 0;
-	io->tries = io->in_worker = 0;
+	io->tries = io->in_worker = io->is_copied = 0;
 	enter(file, io, stages[io->op]);
 }

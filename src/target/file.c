@@ -258,6 +258,10 @@ static int set_place(struct file *file, const struct target_args *args,
 	return target_check_size(file->size, block_size, failure);
 }
 
+/* What is in memory of others is copied where a page may be missing. */
+static const enum io_mode modes[] = { IO_ZERO_COPY, IO_USER_COPY, IO_COPY,
+				      IO_MODES };
+
 static void set_geometry(const struct file *file,
 			 const struct target_args *args,
 			 struct geometry *geometry)
@@ -269,6 +273,7 @@ static void set_geometry(const struct file *file,
 	geometry->physical_block_size = backing->unit <= PAGE ? backing->unit
 							      : PAGE;
 	geometry->volatile_cache = !memory;
+	geometry->modes = memory ? NULL : modes;
 	if (!args->values[DISCARD].number || args->read_only ||
 	    (!memory && !backing->can_punch))
 		return;
@@ -307,6 +312,7 @@ static int set_up(struct file *file, const struct target_args *args,
 	    set_place(file, args, geometry->block_size, failure) < 0 ||
 	    prepare(file, failure) < 0)
 		return -1;
+	file->block_size = geometry->block_size;
 	set_geometry(file, args, geometry);
 	return 0;
 }
@@ -366,11 +372,12 @@ static int file_hold(struct target *target, int *fds)
 
 static int file_start(struct target *target, struct ring *ring)
 {
-	const struct file *file = (struct file *)target;
+	struct file *file = (struct file *)target;
 	int error;
 
 	if (file_is_memory(file))
 		return 0;
+	file->ring = ring;
 	error = ring_set_file(ring, FILE_SLOT, file->fd);
 	return error ? error : workers_expect(ring, 0);
 }
@@ -379,7 +386,10 @@ static void file_submit(struct target *target, struct io *io)
 {
 	struct file *file = (struct file *)target;
 
-	if (file_is_memory(file))
+	/* On its way while the device shrank; a flush has no place. */
+	if (io->op != IO_FLUSH && io->offset + io->length > file->size)
+		io_done(io, -EIO);
+	else if (file_is_memory(file))
 		io_done(io, file_serve_memory(file, io));
 	else
 		file_transfer(file, io);
@@ -434,6 +444,8 @@ const struct target_ops target_file = {
 	.picks_block_size = 1,
 	.hold = file_hold,
 	.start = file_start,
+	.resize = file_resize,
+	.measure = file_measure,
 	.submit = file_submit,
 	.describe = file_describe,
 	.close = file_close,

@@ -21,6 +21,7 @@ struct file {
 	char *path;
 	struct backing backing;
 	uint64_t base, size; /* of the device, in bytes of the file */
+	uint32_t block_size;
 	int direct, read_only;
 
 	/* I/O by the ring; see file-io.c. */
@@ -34,6 +35,11 @@ struct file {
 
 	/* Of a file whose pages are memory. */
 	struct store store;
+
+	/* Becoming longer; see file-size.c. */
+	struct ring *ring; /* one that has it as FILE_SLOT */
+	struct ring_op growth;
+	int growing, growth_error;
 };
 
 int file_is_memory(const struct file *file);
@@ -45,5 +51,10 @@ void file_transfer(struct file *file, struct io *io);
  * Serve a request of a file of memory, at once. Returns 0 or a negative errno.
  */
 int file_serve_memory(struct file *file, struct io *io);
+
+/* The target's resize() and measure(). */
+int file_resize(struct target *target, uint64_t size, struct failure *failure);
+int file_measure(struct target *target, uint64_t *size,
+		 struct failure *failure);
 
 #endif

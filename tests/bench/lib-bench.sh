@@ -84,6 +84,8 @@ mount_tmpfs()
 mount_ext4()
 {
 	disk=/sys/kernel/config/nullb/bench
+	mounted /sys/kernel/config ||
+		mount -t configfs configfs /sys/kernel/config
 	mkdir "$disk" "$1"
 	echo 1 >"$disk/memory_backed"
 	echo 1024 >"$disk/size"
@@ -92,8 +94,10 @@ mount_ext4()
 	mount -t ext4 "/dev/$(nullb)" "$1"
 }
 
+# Its name is the folder's; once it was a number.
 nullb()
 {
+	[ ! -b /dev/bench ] || { echo bench; return; }
 	echo "nullb$(cat /sys/kernel/config/nullb/bench/index)"
 }
 

@@ -22,6 +22,10 @@ void __wrap_ring_raise_event(struct ring *ring);
 int __wrap_ring_register_file(struct ring *ring, int fd);
 int __wrap_ring_put_command(struct ring *ring, int fd, uint32_t op,
 			    const void *command, size_t size, uint64_t data);
+int __wrap_ring_put_addressed(struct ring *ring, uint32_t op,
+			      const void *command, uint64_t address,
+			      uint64_t data);
+int __wrap_ring_make_buffers(struct ring *ring, unsigned count);
 int __wrap_ring_submit(struct ring *ring);
 int __wrap_ring_has_events(const struct ring *ring);
 unsigned __wrap_ring_peek(struct ring *ring, const struct ring_event **events);
@@ -91,9 +95,29 @@ int __wrap_ring_put_command(struct ring *ring, int fd, uint32_t op,
 	put->fd = fd;
 	put->op = op;
 	put->data = data;
+	put->address = 0;
 	memcpy(&put->command, command, size);
 	fake_ring.put_count++;
 	return 0;
+}
+
+int __wrap_ring_put_addressed(struct ring *ring, uint32_t op,
+			      const void *command, uint64_t address,
+			      uint64_t data)
+{
+	int error = __wrap_ring_put_command(ring, -1, op, command,
+					    sizeof(struct ublk_io_cmd), data);
+
+	if (!error)
+		fake_ring.put[fake_ring.put_count - 1].address = address;
+	return error;
+}
+
+int __wrap_ring_make_buffers(struct ring *ring, unsigned count)
+{
+	assert_ptr_equal(ring, the_ring);
+	fake_ring.buffers = count;
+	return fake_ring.register_error;
 }
 
 int __wrap_ring_submit(struct ring *ring)

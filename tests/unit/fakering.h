@@ -17,7 +17,7 @@
 struct fake_command {
 	uint32_t op;
 	int fd;
-	uint64_t data;
+	uint64_t data, address;
 	struct ublk_io_cmd command;
 };
 
@@ -28,6 +28,7 @@ struct fake_ring {
 	unsigned submits, raises, created, destroyed;
 	unsigned entries;
 	int registered; /* the fixed file */
+	unsigned buffers;
 	unsigned most;	/* completions that were taken at a time */
 
 	/* What goes wrong. */

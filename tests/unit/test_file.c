@@ -53,6 +53,8 @@ int __wrap_io_take(struct io *io, void *to, uint32_t at, uint32_t length);
 int __wrap_io_put(struct io *io, const void *from, uint32_t at,
 		  uint32_t length);
 int __wrap_backing_look(struct backing *backing, int fd);
+int __wrap_backing_size(const struct backing *backing, int fd, uint64_t *size);
+int __wrap_ring_submit(struct ring *ring);
 void *__wrap_pool_get(uint32_t size, uint32_t *room);
 void *__real_pool_get(uint32_t size, uint32_t *room);
 
@@ -118,6 +120,21 @@ int __wrap_backing_look(struct backing *backing, int fd)
 {
 	(void)fd;
 	*backing = looks_like;
+	return 0;
+}
+
+int __wrap_backing_size(const struct backing *backing, int fd, uint64_t *size)
+{
+	(void)backing;
+	(void)fd;
+	*size = looks_like.size;
+	return 0;
+}
+
+int __wrap_ring_submit(struct ring *ring)
+{
+	(void)ring;
+	seen.submits++;
 	return 0;
 }
 
@@ -256,6 +273,7 @@ static int setup(void **state)
 	test_loop_open();
 	pool_open(test_loop);
 	memset(&seen, 0, sizeof(seen));
+	memset(&port, 0, sizeof(port));
 	seen.pool_left = UINT64_MAX;
 	put_count = taken = 0;
 	put_error = 0;
@@ -722,6 +740,189 @@ static void test_no_discard(void **state)
 	assert_int_equal(geometry.discard_granularity, 0);
 }
 
+/* ---- where the data is ---- */
+
+static void expect_in_pages(enum ring_file_op op, uint16_t tag, uint32_t at,
+			    uint64_t length)
+{
+	const struct ring_transfer *transfer = next();
+
+	assert_int_equal(transfer->op, op);
+	assert_int_equal(transfer->buffer, tag + 1u);
+	assert_int_equal(transfer->at, at);
+	assert_null(transfer->bytes);
+	assert_int_equal(transfer->offset, 4096 + at);
+	assert_int_equal(transfer->length, length);
+}
+
+/* No buffer, and nothing is copied; however large the request. */
+static void test_zero_copy(void **state)
+{
+	(void)state;
+	port.mode = IO_ZERO_COPY;
+	seen.pool_left = 0;
+	seen.take_error = -EFAULT;
+	submit(3, IO_READ, 4096, 2 * POOL_PIECE, 0);
+	expect_in_pages(RING_READ, 3, 0, 2 * POOL_PIECE);
+	answer(POOL_PIECE);
+	expect_in_pages(RING_READ, 3, POOL_PIECE, POOL_PIECE);
+	answer(POOL_PIECE);
+	expect_done(3, 0);
+	assert_int_equal(seen.given, 0);
+	submit(3, IO_WRITE, 4096, 8192, 0);
+	expect_in_pages(RING_WRITE, 3, 0, 8192);
+	answer(-EAGAIN);
+	expect_in_pages(RING_WRITE, 3, 0, 8192);
+	answer(8192);
+	expect_done(3, 0);
+}
+
+/* Pages that could not be registered, or that direct I/O does not like. */
+static void test_zero_copy_copies(void **state)
+{
+	const struct ring_transfer *transfer;
+
+	(void)state;
+	port.mode = IO_ZERO_COPY;
+	submit(3, IO_READ, 4096, 8192, IO_NO_BUFFER);
+	transfer = next();
+	assert_int_equal(transfer->buffer, 0);
+	assert_non_null(transfer->bytes);
+	answer(8192);
+	expect_done(3, 0);
+	assert_int_equal(seen.given, 8192);
+	submit(3, IO_WRITE, 4096, 8192, 0);
+	expect_in_pages(RING_WRITE, 3, 0, 8192);
+	answer(-EINVAL);
+	transfer = next();
+	assert_int_equal(transfer->buffer, 0);
+	assert_int_equal(((uint8_t *)transfer->bytes)[8191], 0x5a);
+	answer(-EINVAL);
+	expect_done(3, -EINVAL);
+}
+
+/* The slot's own buffer is the backend's. */
+static void test_copy(void **state)
+{
+	static uint8_t buffers[4][16384];
+	const struct ring_transfer *transfer;
+
+	(void)state;
+	port.mode = IO_COPY;
+	port.buffers = buffers[0];
+	port.buffer_size = sizeof(buffers[0]);
+	seen.pool_left = 0;
+	submit(2, IO_READ, 0, 8192, 0)->dirty = 0;
+	transfer = next();
+	assert_ptr_equal(transfer->bytes, buffers[2]);
+	answer(4096);
+	transfer = next();
+	assert_ptr_equal(transfer->bytes, buffers[2] + 4096);
+	answer(4096);
+	expect_done(2, 0);
+	assert_int_equal(seen.given, 0);
+	assert_true(port.holds);
+	submit(2, IO_WRITE, 0, 8192, 0);
+	transfer = next();
+	assert_ptr_equal(transfer->bytes, buffers[2]);
+	answer(8192);
+	expect_done(2, 0);
+}
+
+/* ---- another size ---- */
+
+static int resize(uint64_t size)
+{
+	memset(&failure, 0, sizeof(failure));
+	return target_file.resize(target, size, &failure);
+}
+
+/* A worker makes the file longer, and the target is asked until it has. */
+static void test_grow(void **state)
+{
+	(void)state;
+	assert_int_equal(resize(128 << 20), TARGET_LATER);
+	expect_transfer(RING_TRUNCATE, 0, 128 << 20, 0, 0);
+	assert_int_equal(resize(128 << 20), TARGET_LATER);
+	assert_int_equal(put_count, 1);
+	submit(0, IO_READ, 100 << 20, 4096, 0);
+	expect_done(0, -EIO);
+	looks_like.size = 128 << 20;
+	answer(0);
+	assert_int_equal(resize(128 << 20), 0);
+	submit(0, IO_READ, 100 << 20, 4096, 0);
+	expect_transfer(RING_READ, 100 << 20, 4096, 0, 0);
+	answer(4096);
+	expect_done(0, 0);
+}
+
+static void test_growing_fails(void **state)
+{
+	(void)state;
+	assert_int_equal(resize(128 << 20), TARGET_LATER);
+	next();
+	answer(-EFBIG);
+	assert_int_equal(resize(128 << 20), -1);
+	assert_int_equal(failure.error, EFBIG);
+	/* That is forgotten: the next one begins anew. */
+	assert_int_equal(resize(128 << 20), TARGET_LATER);
+	next();
+	answer(-EINTR);
+	assert_int_equal(resize(128 << 20), TARGET_LATER);
+	next();
+	looks_like.size = 128 << 20;
+	answer(0);
+	assert_int_equal(resize(128 << 20), 0);
+}
+
+/* Nothing is done to the file; what is behind the end fails, but a flush. */
+static void test_shrink(void **state)
+{
+	(void)state;
+	assert_int_equal(resize(1 << 20), 0);
+	assert_int_equal(put_count, 0);
+	submit(0, IO_WRITE, (1 << 20) - 4096, 8192, 0);
+	expect_done(0, -EIO);
+	submit(0, IO_FLUSH, (uint64_t)-512, 0, 0);
+	expect_sync();
+	answer(0);
+	expect_done(0, 0);
+	/* It grows to what is there. */
+	assert_int_equal(resize(64 << 20), 0);
+	assert_int_equal(put_count, 1);
+}
+
+static void test_measure(void **state)
+{
+	uint64_t size;
+
+	(void)state;
+	close_target();
+	open_target("offset=4K", 4096, 0);
+	looks_like.size = (80 << 20) + 700;
+	assert_int_equal(target_file.measure(target, &size, &failure), 0);
+	assert_int_equal(size, (80 << 20) - 4096);
+	looks_like.size = 100;
+	assert_int_equal(target_file.measure(target, &size, &failure), 0);
+	assert_int_equal(size, 0);
+}
+
+static void test_cannot_grow(void **state)
+{
+	(void)state;
+	close_target();
+	open_target("", 0, 1);
+	assert_int_equal(resize(128 << 20), -1);
+	assert_string_equal(failure.arg, "size");
+	close_target();
+	looks_like.kind = BACKING_DISK;
+	open_target("direct=no", 0, 0);
+	assert_int_equal(resize(128 << 20), -1);
+	assert_int_equal(failure.symbol, SYMBOL_RANGE);
+	looks_like.size = 128 << 20;
+	assert_int_equal(resize(128 << 20), 0);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -749,6 +950,14 @@ int main(void)
 		TEST(test_always_waits),
 		TEST(test_place),
 		TEST(test_no_discard),
+		TEST(test_zero_copy),
+		TEST(test_zero_copy_copies),
+		TEST(test_copy),
+		TEST(test_grow),
+		TEST(test_growing_fails),
+		TEST(test_shrink),
+		TEST(test_measure),
+		TEST(test_cannot_grow),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

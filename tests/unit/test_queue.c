@@ -610,6 +610,45 @@ static void test_data_is_short(void **state)
 	assert_int_equal(queue.port.owned, 0);
 }
 
+/* ---- zero copy ---- */
+
+static void expect_addressed(uint32_t op, uint16_t tag)
+{
+	const struct fake_command *put = fake_next_command();
+
+	assert_non_null(put);
+	assert_int_equal(put->op, op);
+	assert_int_equal(put->data, tag);
+	assert_int_equal(put->command.tag, tag);
+	assert_int_equal(put->command.addr, 0);
+	/* The index, and that one which cannot be registered comes as well. */
+	assert_int_equal(put->address, 0x10000u | tag);
+}
+
+/* Each tag's pages are registered under its number. */
+static void test_zero_copy(void **state)
+{
+	uint16_t tag;
+
+	(void)state;
+	shape.mode = IO_ZERO_COPY;
+	assert_int_equal(open_queue(), 0);
+	assert_int_equal(fake_ring.buffers, DEPTH);
+	for (tag = 0; tag < DEPTH; tag++)
+		expect_addressed(UBLK_IO_FETCH_REQ, tag);
+	deliver(2, UBLK_IO_OP_READ, 0, 8);
+	turn(2);
+	assert_true(io_is_registered(&queue.ios[2]));
+	io_done(&queue.ios[2], 0);
+	expect_addressed(UBLK_IO_COMMIT_AND_FETCH_REQ, 2);
+	deliver(2, UBLK_IO_OP_READ | UBLK_IO_F_NEED_REG_BUF, 0, 8);
+	turn(2);
+	assert_false(io_is_registered(&queue.ios[2]));
+	io_done(&queue.ios[2], 0);
+	expect_addressed(UBLK_IO_COMMIT_AND_FETCH_REQ, 2);
+	queue_close(&queue);
+}
+
 /* ---- memory that is given back ---- */
 
 static void test_trim(void **state)
@@ -698,6 +737,7 @@ int main(void)
 		TEST_DATA(test_retired_without_data),
 		TEST_DATA(test_data_is_taken_back),
 		TEST_DATA(test_data_is_short),
+		TEST_CLOSED(test_zero_copy),
 		TEST_CLOSED(test_trim),
 		TEST(test_close_with_requests),
 		TEST(test_spurious_wake),

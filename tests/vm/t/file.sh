@@ -130,6 +130,9 @@ read_only()
 }
 
 # The loaded one has small disks.
+# What a failed test before this one has left.
+umount $MNT $MEM 2>/dev/null || true
+losetup -d /dev/loop0 2>/dev/null || true
 rmmod brd
 modprobe brd rd_nr=2 rd_size=131072
 mkdir -p $MNT $MEM /tmp/t/on

@@ -1,0 +1,83 @@
+#!/bin/sh
+# A disk that stands still holds up nobody else: with 64 requests waiting for
+# it, another device's writes and flushes take as long as before.
+#
+# needs: binaries fio mkfs.ext4 dmsetup
+# needs: modules ext4 brd dm-mod
+# needs: memory 1024
+# time: 240
+. /t/lib.sh
+
+requires fio mkfs.ext4 dmsetup
+
+MNT=/tmp/t/mnt
+
+# longest: of a load's requests, flushes among them, in ms
+longest()
+{
+	fio --name=l --filename=/dev/ublkb1 --rw=randwrite --bs=4k --size=16M \
+		--io_size=1M --ioengine=psync --fdatasync=1 --direct=1 \
+		--output-format=json >/tmp/t/json || fail "$(cat /tmp/t/json)"
+	awk '/"(lat_ns|sync)"/ || /"lat_ns" : {/ { inside = 1 }
+		/"max" :/ && inside {
+			gsub(/,/, "")
+			if ($3 + 0 > max) max = $3 + 0
+			inside = 0
+		}
+		END { printf "%d\n", max / 1e6 }' /tmp/t/json
+}
+
+# beside WHAT BEFORE
+beside()
+{
+	took=$(longest)
+	echo "$1: at most $took ms a request, $2 ms without"
+	[ "$took" -le $(($2 + 100)) ] || fail "the other device waits as well"
+}
+
+# held RW: 64 requests on the disk that stands still
+held()
+{
+	dmsetup suspend --noflush --nolockfs slow
+	fio --name=h --filename=/dev/ublkb0 --rw="$1" --bs=4k --size=16M \
+		--ioengine=libaio --iodepth=64 --iodepth_batch=64 --direct=1 \
+		--io_size=1M >/tmp/t/held 2>&1 &
+	holder=$!
+	wait_for 10 '[ "$(inflight ublkb0)" -ge 64 ]' ||
+		fail "$(inflight ublkb0) requests are held"
+}
+
+let_go()
+{
+	dmsetup resume slow
+	wait $holder || fail "$(cat /tmp/t/held)"
+}
+
+rmmod brd 2>/dev/null
+modprobe brd rd_nr=2 rd_size=65536
+mkdir -p $MNT
+mkfs.ext4 -q /dev/ram1
+mount /dev/ram1 $MNT
+echo "0 131072 linear /dev/ram0 0" | dmsetup create --noudevsync slow
+start_ublkd
+modes="user-copy copy"
+! ask features | grep -q 'name=auto-buffer have=yes' || modes="$modes zero-copy"
+expect_ok "add file id=1 path=$MNT/disk create=yes size=16M"
+longest >/dev/null
+before=$(longest)
+for mode in $modes; do
+	for direct in yes no; do
+		expect_ok "add file id=0 path=/dev/dm-0 direct=$direct mode=$mode"
+		# Through the page cache only a read waits for the disk.
+		for rw in randread randwrite; do
+			[ $direct$rw != norandwrite ] || continue
+			held $rw
+			beside "$mode direct=$direct $rw" "$before"
+			let_go
+		done
+		expect_ok "del 0"
+	done
+done
+dmsetup remove --noudevsync slow
+expect_ok "del 1"
+umount $MNT
