@@ -6,11 +6,21 @@
 
 #include <stddef.h>
 
-#ifdef WITHOUT_RAM
+#if defined(WITHOUT_FILE) || defined(WITHOUT_RAM)
 static const struct option no_options[] = {
 	{ .name = NULL },
 };
+#endif
 
+#ifdef WITHOUT_FILE
+const struct target_ops target_file = {
+	.name = "file",
+	.help = "left out of this build (--disable-file)",
+	.options = no_options,
+};
+#endif
+
+#ifdef WITHOUT_RAM
 const struct target_ops target_ram = {
 	.name = "ram",
 	.help = "left out of this build (--disable-ram)",

@@ -50,7 +50,7 @@ static void run(const char *text)
 	assert_int_equal(told.count, 1);
 }
 
-#if defined(WITHOUT_RAM) || defined(WITHOUT_LAYERS)
+#if defined(WITHOUT_FILE) || defined(WITHOUT_RAM) || defined(WITHOUT_LAYERS)
 static void expect_refused(const char *text, const char *option)
 {
 	run(text);
@@ -68,6 +68,16 @@ static void test_what_is_left_works(void **state)
 	assert_false(told.failed);
 	assert_int_equal(fake_host.devices.count, 1);
 }
+
+#ifdef WITHOUT_FILE
+static void test_file_target(void **state)
+{
+	(void)state;
+	expect_refused("add file path=/nowhere\n", "--disable-file");
+	run("help add file\n");
+	assert_false(told.failed);
+}
+#endif
 
 #ifdef WITHOUT_RAM
 static void test_ram(void **state)
@@ -117,6 +127,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, start, stop)
 		TEST(test_what_is_left_works),
+#ifdef WITHOUT_FILE
+		TEST(test_file_target),
+#endif
 #ifdef WITHOUT_RAM
 		TEST(test_ram),
 #endif
