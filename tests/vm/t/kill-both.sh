@@ -102,7 +102,7 @@ in_del()
 in_add()
 {
 	echo "- in an add, at $1"
-	stop_server_at "$1" "add ram size=64M queues=2 recovery=no"
+	stop_server_at "$1" "add ram size=64M queues=2 recovery=no mode=user-copy"
 	kill_both
 	wait "$TRACER" || true
 	begins_again 1

@@ -61,10 +61,12 @@ killed_in_del()
 	next_add_works
 }
 
-# killed_at INJECTION DEPTH: in an add.
+# killed_at INJECTION DEPTH: in an add. Of the ways to move data it is the one in
+# which the server makes a call.
 killed_at()
 {
-	stop_server_at "$1" "add ram size=64M queues=2 depth=$2 recovery=no"
+	stop_server_at "$1" "add ram size=64M queues=2 depth=$2 recovery=no \
+mode=user-copy"
 	kill -9 "$(server_pid)"
 	wait "$TRACER" || true
 	next_add_works
