@@ -3,7 +3,7 @@
 # wherever it sleeps, and a host with it does not look busy with I/O.
 #
 # needs: binaries fio
-# time: 180
+# time: 300
 . /t/lib.sh
 
 requires fio
@@ -30,7 +30,7 @@ busy()
 	for id in $DISKS; do
 		fio --name=a --filename="/dev/ublkb$id" --rw=randrw --bs=4k \
 			--direct=1 --ioengine=libaio --iodepth=32 \
-			--number_ios=2000 >/tmp/t/fio.log 2>&1 ||
+			--number_ios=500 >/tmp/t/fio.log 2>&1 ||
 			fail "fio: $(tail /tmp/t/fio.log)"
 	done
 	dd if=/dev/ublkb0 of=/dev/null bs=4k count=500 iflag=direct \
