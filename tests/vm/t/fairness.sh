@@ -12,6 +12,7 @@
 . /t/lib-kill.sh
 
 requires fio
+! sanitized || skip "wakeups.sh is enough for a sanitizer"
 
 READS=300
 LISTS=20

@@ -7,6 +7,7 @@
 . /t/lib.sh
 
 requires fio
+! sanitized || skip "wakeups.sh is enough for a sanitizer"
 
 DISKS='0 1 2 3'
 
