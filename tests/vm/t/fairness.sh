@@ -6,12 +6,13 @@
 #
 # needs: binaries fio
 # needs: files tests/vm/lib-kill.sh:/t/lib-kill.sh
-# time: 180
+# time: 300
 . /t/lib.sh
 # shellcheck source=tests/vm/lib-kill.sh
 . /t/lib-kill.sh
 
 requires fio
+! sanitized || skip "wakeups.sh is enough for a sanitizer"
 
 READS=300
 LISTS=20

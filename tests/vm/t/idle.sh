@@ -1,12 +1,13 @@
 #!/bin/sh
-# A server that was busy and has nothing to do any more does not wake up at all,
+# A server that was busy and has nothing to do any more does not wake up,
 # wherever it sleeps, and a host with it does not look busy with I/O.
 #
 # needs: binaries fio
-# time: 180
+# time: 300
 . /t/lib.sh
 
 requires fio
+! sanitized || skip "wakeups.sh is enough for a sanitizer"
 
 DISKS='0 1 2 3'
 
@@ -30,7 +31,7 @@ busy()
 	for id in $DISKS; do
 		fio --name=a --filename="/dev/ublkb$id" --rw=randrw --bs=4k \
 			--direct=1 --ioengine=libaio --iodepth=32 \
-			--number_ios=2000 >/tmp/t/fio.log 2>&1 ||
+			--number_ios=500 >/tmp/t/fio.log 2>&1 ||
 			fail "fio: $(tail /tmp/t/fio.log)"
 	done
 	dd if=/dev/ublkb0 of=/dev/null bs=4k count=500 iflag=direct \
@@ -44,17 +45,22 @@ sleeps_in()
 		fail "it sleeps elsewhere: $(cat "/proc/$server/stack")"
 }
 
-# is_idle SECONDS: neither process has run, and nobody waited for I/O.
+# is_idle SECONDS TIMES: neither process has run, and nobody waited for I/O. libev
+# itself never sleeps longer than a minute, so that who sleeps there may have
+# woken up once.
 is_idle()
 {
-	before="$(switches "$server") $(switches "$KEEPER")"
+	server_before=$(switches "$server")
+	keeper_before=$(switches "$KEEPER")
 	waited=$(iowait)
 	sleep "$1"
-	after="$(switches "$server") $(switches "$KEEPER")"
+	server_woke=$(($(switches "$server") - server_before))
+	keeper_woke=$(($(switches "$KEEPER") - keeper_before))
 	waited=$(($(iowait) - waited))
-	echo "switches of server and keeper: $before, after $1 s $after;" \
-		"iowait: $waited hundredths of a second"
-	[ "$before" = "$after" ] || fail "it has woken up"
+	echo "in $1 s: server woken $server_woke times, keeper $keeper_woke," \
+		"iowait $waited hundredths of a second"
+	[ $server_woke -le "$2" ] || fail "the server has woken up"
+	[ $keeper_woke -le 1 ] || fail "the keeper has woken up"
 	# Something else in the guest may have written for a moment.
 	[ $waited -le 10 ] || fail "the host looks busy with I/O"
 }
@@ -73,7 +79,10 @@ check()
 	# What it holds for the next request it gives back within 2 s or so.
 	sleep 6
 	sleeps_in "$place"
-	is_idle 20
+	case $place in
+	*epoll*) is_idle 20 1 ;;
+	*) is_idle 20 0 ;;
+	esac
 	busy
 	stop_ublkd
 }

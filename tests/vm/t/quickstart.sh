@@ -5,7 +5,7 @@
 # needs: files /usr/include:/tree/include /usr/share/perl:/tree/perl
 # needs: memory 2048
 # size: quick
-# time: 240
+# time: 400
 . /t/lib.sh
 
 [ "$(find /tree -type f | wc -l)" -ge 2000 ] || fail "the tree is too small"

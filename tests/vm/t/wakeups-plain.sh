@@ -10,4 +10,5 @@
 # shellcheck source=tests/vm/lib-wakeups.sh
 . /t/lib-wakeups.sh
 
+! sanitized || skip "wakeups.sh is enough for a sanitizer"
 wakeups 10 --hot=no
