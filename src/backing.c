@@ -107,7 +107,8 @@ static int is_huge(int fd)
 {
 	struct statfs status;
 
-	return fstatfs(fd, &status) == 0 && status.f_type == HUGETLBFS_MAGIC;
+	return fstatfs(fd, &status) == 0 &&
+	       (unsigned)status.f_type == HUGETLBFS_MAGIC;
 }
 
 /* At its end, where there is nothing to read. */
