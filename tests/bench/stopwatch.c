@@ -42,7 +42,7 @@ static FILE *connect_to(const char *path)
 		errno = ENAMETOOLONG;
 		die(path);
 	}
-	strcpy(to.sun_path, path);
+	memcpy(to.sun_path, path, strlen(path));
 	if (fd < 0 || connect(fd, (struct sockaddr *)&to, sizeof(to)))
 		die(path);
 	stream = fdopen(fd, "r+");
@@ -64,7 +64,7 @@ static void get_reply(FILE *stream, char *line, int size)
 		if (!fgets(line, size, stream))
 			die("read from the socket");
 		line[strcspn(line, "\n")] = '\0';
-	} while (strncmp(line, "OK", 2) && strncmp(line, "ERR", 3));
+	} while (strncmp(line, "OK", 2) != 0 && strncmp(line, "ERR", 3) != 0);
 }
 
 static void open_disk(const char *reply)
@@ -100,7 +100,7 @@ static int converse(const char *path, int at_once, int count, char **requests)
 		get_reply(stream, reply, sizeof(reply));
 		open_disk(reply);
 		printf("one %lld %s\n", now_ns() - sent, reply);
-		refused |= !strncmp(reply, "ERR", 3);
+		refused |= strncmp(reply, "ERR", 3) == 0;
 	}
 	printf("all %lld\n", now_ns() - begun);
 	fclose(stream);

@@ -682,7 +682,6 @@ static void test_limit_catches_up(void **state)
 	/* Not for ever, and not what nobody has asked for. */
 	move_clock(100);
 	settle();
-	before = serves;
 	move_clock(100);
 	assert_in_range(saturate(0.5, IO_READ, 512), 100, 130);
 }
