@@ -6,7 +6,7 @@
 # needs: modules ext4
 # needs: files tests/vm/lib-kill.sh:/t/lib-kill.sh
 # needs: memory 1536
-# time: 420
+# time: 600
 . /t/lib.sh
 # shellcheck source=tests/vm/lib-kill.sh
 . /t/lib-kill.sh
