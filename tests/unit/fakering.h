@@ -29,7 +29,7 @@ struct fake_ring {
 	unsigned entries;
 	int registered; /* the fixed file */
 	unsigned buffers;
-	unsigned most;	/* completions that were taken at a time */
+	unsigned most; /* completions that were taken at a time */
 
 	/* What goes wrong. */
 	int create_error, register_error, put_error;

@@ -758,7 +758,7 @@ static void test_resize_moves(void **state)
 	expect_bytes(1, PAGE - 1, 1);
 	write_bytes(2 * SIZE - 512, 512, 2);
 	__real_munmap(in_the_way, PAGE);
-	assert_int_equal(store_resize(&store, 4096 * SIZE, 0), 0);
+	assert_int_equal(store_resize(&store, 512 * SIZE, 0), 0);
 	/* One old mapping is kept at most; stop() counts them again. */
 	assert_in_range(fake.maps, maps, maps + 1);
 	expect_bytes(2 * SIZE - 512, 512, 2);
