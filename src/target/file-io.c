@@ -354,12 +354,14 @@ static int is_transfer(const struct io *io)
 
 /*
  * With the pages in place nothing is left for us to do but the COMMIT, which
- * can follow by itself: that saves a call of the kernel.
+ * can follow by itself. That saves a call of the kernel if it is the only
+ * request; several share their calls, and are quicker without links.
  */
 static int can_link(const struct io *io)
 {
-	return is_transfer(io) && !io->in_worker && !io->tries &&
-	       uses_pages(io) && ring_reserve(io->port->ring, 2) == 0;
+	return io->port->owned == 1 && is_transfer(io) && !io->in_worker &&
+	       !io->tries && uses_pages(io) &&
+	       ring_reserve(io->port->ring, 2) == 0;
 }
 
 static int put(struct file *file, struct io *io)

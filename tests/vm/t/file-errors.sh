@@ -5,7 +5,7 @@
 # needs: binaries fio mkfs.ext4
 # needs: modules ext4 brd loop
 # needs: memory 1024
-# time: 240
+# time: 480
 . /t/lib.sh
 
 requires fio mkfs.ext4
@@ -96,7 +96,8 @@ no_room()
 {
 	add "path=$1 create=yes size=64M $4"
 	head -c "$3" /dev/zero >"$2"
-	if $WRITE of="$DISK" count=1024 conv=fsync 2>/tmp/t/dd; then
+	if dd if=/dev/zero of="$DISK" bs=64k count=1024 oflag=direct \
+		conv=fsync 2>/tmp/t/dd; then
 		fail "more was written than there is room for"
 	fi
 	grep -q "No space left\|Input/output" /tmp/t/dd || fail "$(cat /tmp/t/dd)"
@@ -105,10 +106,10 @@ no_room()
 		fail "cannot read any more"
 	rm "$2"
 	sync
-	head -c 33554432 /dev/urandom >/tmp/t/pattern
+	head -c 8388608 /dev/urandom >/tmp/t/pattern
 	dd if=/tmp/t/pattern of="$DISK" bs=1M oflag=direct conv=fsync \
 		2>/tmp/t/dd || fail "cannot write again: $(cat /tmp/t/dd)"
-	[ "$(dd if="$DISK" bs=1M count=32 iflag=direct 2>/dev/null |
+	[ "$(dd if="$DISK" bs=1M count=8 iflag=direct 2>/dev/null |
 		md5sum)" = "$(md5sum </tmp/t/pattern)" ] || fail "other data"
 	rm /tmp/t/pattern
 	expect_ok "show id=0"
@@ -120,11 +121,11 @@ no_room()
 # cut FILE OPTIONS: cut short under load, and made longer again.
 cut()
 {
-	add "path=$1 create=yes size=32M $2"
-	$WRITE of="$DISK" count=512 2>/dev/null || fail "cannot fill it"
+	add "path=$1 create=yes size=8M $2"
+	$WRITE of="$DISK" count=128 2>/dev/null || fail "cannot fill it"
 	fio --name=load --filename="$DISK" --rw=randrw --direct=1 --bs=16k \
 		--ioengine=libaio --iodepth=16 --runtime=4 --time_based \
-		--continue_on_error=all --size=32M >/tmp/t/load 2>&1 &
+		--continue_on_error=all --size=8M >/tmp/t/load 2>&1 &
 	load=$!
 	sleep 1
 	: >"$1"
@@ -133,10 +134,10 @@ cut()
 	expect_ok "show id=0"
 	[ "$(errors)" -gt 0 ] || fail "no error was counted: $REPLY"
 	truncate -s 0 "$1"
-	! dd if="$DISK" of=/dev/null bs=4096 skip=4096 count=1 iflag=direct \
+	! dd if="$DISK" of=/dev/null bs=4096 skip=1024 count=1 iflag=direct \
 		2>/dev/null || fail "what is cut off can be read"
-	truncate -s 32M "$1"
-	$WRITE of="$DISK" count=512 2>/tmp/t/dd || fail "$(cat /tmp/t/dd)"
+	truncate -s 8M "$1"
+	$WRITE of="$DISK" count=128 2>/tmp/t/dd || fail "$(cat /tmp/t/dd)"
 	[ "$(dd if="$DISK" bs=1M iflag=direct 2>/dev/null | md5sum)" = \
 		"$(md5sum <"$1")" ] || fail "other data"
 	expect_ok "del id=0"
@@ -146,7 +147,7 @@ cut()
 # killed FILE OPTIONS: the server, in the middle of fio verify.
 killed()
 {
-	add "path=$1 create=yes size=32M $2"
+	add "path=$1 create=yes size=12M $2"
 	fio --name=verify --filename="$DISK" --rw=randwrite --direct=1 \
 		--bssplit=4k/50:64k/50 --ioengine=libaio --iodepth=16 \
 		--size=12M --loops=2 --verify=crc32c --verify_fatal=1 \
