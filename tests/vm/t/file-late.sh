@@ -5,6 +5,7 @@
 #
 # needs: binaries dmsetup
 # needs: modules brd dm-mod
+# size: long:file
 # time: 180
 . /t/lib.sh
 

@@ -6,6 +6,7 @@
 # needs: binaries fio mkfs.ext4
 # needs: modules ext4 brd loop
 # needs: memory 1536
+# size: long:file
 # time: 600
 . /t/lib.sh
 

@@ -5,6 +5,7 @@
 # needs: binaries fio mkfs.ext4 dmsetup
 # needs: modules ext4 brd dm-mod
 # needs: memory 1024
+# size: long:file
 # time: 240
 . /t/lib.sh
 

@@ -4,6 +4,7 @@
 # and what both sizes have in common is not touched.
 #
 # needs: binaries strace
+# size: long:resize
 # time: 480
 . /t/lib.sh
 
