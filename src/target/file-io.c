@@ -354,14 +354,12 @@ static int is_transfer(const struct io *io)
 
 /*
  * With the pages in place nothing is left for us to do but the COMMIT, which
- * can follow by itself. That saves a call of the kernel if it is the only
- * request; several share their calls, and are quicker without links.
+ * can follow by itself: that saves a call of the kernel.
  */
 static int can_link(const struct io *io)
 {
-	return io->port->owned == 1 && is_transfer(io) && !io->in_worker &&
-	       !io->tries && uses_pages(io) &&
-	       ring_reserve(io->port->ring, 2) == 0;
+	return is_transfer(io) && !io->in_worker && !io->tries &&
+	       uses_pages(io) && ring_reserve(io->port->ring, 2) == 0;
 }
 
 static int put(struct file *file, struct io *io)

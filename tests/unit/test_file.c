@@ -787,7 +787,6 @@ static void test_zero_copy(void **state)
 {
 	(void)state;
 	port.mode = IO_ZERO_COPY;
-	port.owned = 1;
 	seen.pool_left = 0;
 	seen.take_error = -EFAULT;
 	submit(3, IO_READ, 4096, 2 * POOL_PIECE, 0);
@@ -809,13 +808,6 @@ static void test_zero_copy(void **state)
 	expect_in_pages(RING_WRITE, 3, 0, 8192, 0);
 	answer(8192);
 	expect_done(3, 0);
-	/* With others under way it is better without. */
-	port.owned = 2;
-	submit(3, IO_READ, 4096, 8192, 0);
-	expect_in_pages(RING_READ, 3, 0, 8192, 0);
-	answer(8192);
-	expect_done(3, 0);
-	port.owned = 1;
 	/* Both must fit into the ring. */
 	seen.reserve_error = -EBUSY;
 	submit(3, IO_READ, 4096, 8192, 0);
@@ -831,7 +823,6 @@ static void test_zero_copy_copies(void **state)
 
 	(void)state;
 	port.mode = IO_ZERO_COPY;
-	port.owned = 1;
 	submit(3, IO_READ, 4096, 8192, IO_NO_BUFFER);
 	transfer = next();
 	assert_int_equal(transfer->buffer, 0);
