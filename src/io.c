@@ -428,47 +428,6 @@ static void commit(struct io *io, int error)
 	io_submit(port);
 }
 
-/* ---- a COMMIT that follows a transfer ---- */
-
-int io_done_after(struct io *io)
-{
-	int error = put_command(io, UBLK_IO_COMMIT_AND_FETCH_REQ,
-				(int32_t)io->length, NULL);
-
-	if (!error)
-		io->data = IO_DATA_LINKED;
-	return error;
-}
-
-/* Both complete then, in either order. */
-int io_is_broken(struct io *io, int32_t result)
-{
-	if (io->data == IO_DATA_LINKED) {
-		io->result = result;
-		io->data = IO_DATA_BROKEN;
-		return 0;
-	}
-	io->data = IO_DATA_HERE;
-	return 1;
-}
-
-int io_end_link(struct io *io, int32_t result)
-{
-	int was_told = io->data == IO_DATA_BROKEN;
-
-	if (result == -ECANCELED) {
-		io->data = IO_DATA_BROKEN;
-		if (was_told)
-			io->own.done(&io->own, io->result);
-		return 0;
-	}
-	io->data = IO_DATA_HERE;
-	io->owned = 0;
-	io->port->owned--;
-	account(io, 0);
-	return 1;
-}
-
 void io_done(struct io *io, int error)
 {
 	if (io->owned && io->data == IO_DATA_HERE)

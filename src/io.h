@@ -42,8 +42,6 @@ enum io_data {
 	IO_DATA_WAITS,	 /* with the driver */
 	IO_DATA_ASKED,	 /* on its way to where the target wants it */
 	IO_DATA_DROPPED, /* the same, and the request is done already */
-	IO_DATA_LINKED,	 /* zero copy: the COMMIT follows its transfer */
-	IO_DATA_BROKEN,	 /* ... does not follow, and one of the two has ended */
 };
 
 /* What the requests of one queue share. */
@@ -96,7 +94,6 @@ struct io {
 	uint32_t room;	 /* bytes of it */
 	uint32_t at;	 /* bytes of the request that are done */
 	uint32_t piece;	 /* bytes that its own request is about */
-	int32_t result;	 /* of that, until io_is_broken() */
 	uint8_t stage, tries, in_worker;
 	uint8_t is_copied; /* though its pages are registered */
 };
@@ -152,26 +149,6 @@ static inline int io_waits(const struct io *io)
  * request once more, 0 if it was done already.
  */
 int io_resume(struct io *io);
-
-/*
- * Zero copy: the request is done when the transfer that was put into the ring
- * just before, linked, has been done in full; the target does not hear of it
- * any more. If that fails, io->own is told as usual, and asks io_is_broken().
- * Only after ring_reserve() of both. Returns 0 or a negative errno.
- */
-int io_done_after(struct io *io);
-
-/*
- * The transfer before io_done_after() has failed. Returns 1 if the request is
- * the target's again, 0 if io->own is told once more when it is.
- */
-int io_is_broken(struct io *io, int32_t result);
-
-/*
- * The COMMIT of io_done_after() has completed. Returns 1 if it was done, and
- * `result` is about the tag's next request.
- */
-int io_end_link(struct io *io, int32_t result);
 
 /* The driver took back a request that waits; nobody commits it. */
 void io_forget(struct io *io);

@@ -148,9 +148,6 @@ static void take(struct queue *queue, const struct ring_event *event)
 		return;
 	}
 	queue->wake.taken++;
-	if (queue->ios[tag].data >= IO_DATA_LINKED &&
-	    !io_end_link(&queue->ios[tag], event->result))
-		return;
 	if (event->result >= 0) {
 		if (io_waits(&queue->ios[tag]))
 			resume(queue, tag, event->result);

@@ -313,18 +313,7 @@ int ring_put_transfer(struct ring *ring, const struct ring_transfer *transfer,
 		sqe->flags |= IOSQE_FIXED_FILE;
 	if (transfer->wait)
 		sqe->flags |= IOSQE_ASYNC;
-	if (transfer->link)
-		sqe->flags |= IOSQE_IO_LINK | IOSQE_CQE_SKIP_SUCCESS;
 	sqe->user_data = data;
-	return 0;
-}
-
-int ring_reserve(struct ring *ring, unsigned count)
-{
-	if (io_uring_sq_space_left(&ring->uring) < count &&
-	    (ring_submit(ring) < 0 ||
-	     io_uring_sq_space_left(&ring->uring) < count))
-		return -EBUSY;
 	return 0;
 }
 

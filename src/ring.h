@@ -173,22 +173,11 @@ struct ring_transfer {
 	void *bytes;	 /* of a transfer; must live until the completion */
 	unsigned buffer; /* 1 + the index of a registered one: bytes is NULL */
 	uint32_t at;	 /* and where in it the transfer begins */
-	/*
-	 * What is put next is done when this has been, in full; otherwise it
-	 * is ECANCELED, and only then this completes. See ring_reserve().
-	 */
-	int link;
 	uint64_t offset, length;
 };
 
 int ring_put_transfer(struct ring *ring, const struct ring_transfer *transfer,
 		      uint64_t data);
-
-/*
- * Make sure that the next `count` requests go to the kernel with one submit, as
- * those that are linked must. Returns 0, or -EBUSY if there is no room for them.
- */
-int ring_reserve(struct ring *ring, unsigned count);
 
 /* Cancel the request whose data is `victim`. */
 int ring_put_cancel(struct ring *ring, uint64_t victim, uint64_t data);

@@ -339,8 +339,6 @@ static void on_done(struct ring_op *op, int32_t result)
 	struct io *io = (struct io *)((char *)op - offsetof(struct io, own));
 	struct file *file = (struct file *)io->target;
 
-	if (io->data >= IO_DATA_LINKED && !io_is_broken(io, result))
-		return;
 	end(file, io, result);
 	go_on(file);
 }
@@ -352,31 +350,9 @@ static int is_transfer(const struct io *io)
 	return io->stage == TRANSFER;
 }
 
-/*
- * With the pages in place nothing is left for us to do but the COMMIT, which
- * can follow by itself: that saves a call of the kernel.
- */
-static int can_link(const struct io *io)
-{
-	return is_transfer(io) && !io->in_worker && !io->tries &&
-	       uses_pages(io) && ring_reserve(io->port->ring, 2) == 0;
-}
-
-static int put(struct file *file, struct io *io)
-{
-	struct ring_transfer transfer = { .fd = -1, .link = can_link(io) };
-	int error = prepare(file, io, &transfer);
-
-	if (!error)
-		error = ring_put_transfer(io->port->ring, &transfer,
-					  (uint64_t)(uintptr_t)&io->own);
-	if (!error && transfer.link)
-		error = io_done_after(io);
-	return error;
-}
-
 static void issue(struct file *file, struct io *io)
 {
+	struct ring_transfer transfer = { .fd = -1 };
 	struct io_port *port = io->port;
 	int error;
 
@@ -384,7 +360,10 @@ static void issue(struct file *file, struct io *io)
 		line_up(&file->for_buffer, io);
 		return;
 	}
-	error = put(file, io);
+	error = prepare(file, io, &transfer);
+	if (!error)
+		error = ring_put_transfer(port->ring, &transfer,
+					  (uint64_t)(uintptr_t)&io->own);
 	if (error)
 		finish(file, io, error == -EBUSY ? -EIO : error);
 	else

@@ -2,7 +2,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
-#include <stddef.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -650,93 +649,6 @@ static void test_zero_copy(void **state)
 	queue_close(&queue);
 }
 
-static struct {
-	unsigned count;
-	int32_t result;
-} own;
-
-static void on_own(struct ring_op *op, int32_t result)
-{
-	struct io *io = (struct io *)((char *)op - offsetof(struct io, own));
-
-	if (io_is_broken(io, result)) {
-		own.count++;
-		own.result = result;
-	}
-}
-
-/* A request that is done after its transfer. */
-static struct io *link_one(uint16_t tag)
-{
-	struct io *io = &queue.ios[tag];
-
-	deliver(tag, UBLK_IO_OP_READ, 0, 8);
-	turn(2);
-	io->own.done = on_own;
-	assert_int_equal(io_done_after(io), 0);
-	assert_int_equal(queue.port.owned, 1);
-	return io;
-}
-
-/* The COMMIT's completion ends it, and is the next request, or the end. */
-static void test_done_after(void **state)
-{
-	uint16_t tag;
-
-	(void)state;
-	memset(&own, 0, sizeof(own));
-	shape.mode = IO_ZERO_COPY;
-	assert_int_equal(open_queue(), 0);
-	link_one(2);
-	deliver(2, UBLK_IO_OP_READ, 8, 8);
-	turn(2);
-	assert_int_equal(queue.port.owned, 1);
-	assert_int_equal(queue.port.count[IO_READ], 1);
-	io_done(&queue.ios[2], 0);
-	link_one(2);
-	for (tag = 0; tag < DEPTH; tag++)
-		fake_complete(tag, -ENODEV);
-	turn(2);
-	assert_int_equal(queue.port.owned, 0);
-	assert_int_equal(queue.port.count[IO_READ], 3);
-	assert_true(queue_is_retired(&queue));
-	assert_int_equal(own.count, 0);
-	queue_close(&queue);
-}
-
-/* The transfer fails: both complete, in any order, and it is ours again. */
-static void test_link_breaks(void **state)
-{
-	struct io *io;
-
-	(void)state;
-	memset(&own, 0, sizeof(own));
-	shape.mode = IO_ZERO_COPY;
-	assert_int_equal(open_queue(), 0);
-	io = link_one(2);
-	fake_complete((uintptr_t)&io->own, 512);
-	turn(2);
-	assert_int_equal(own.count, 0);
-	fake_complete(2, -ECANCELED);
-	turn(2);
-	assert_int_equal(own.count, 1);
-	assert_int_equal(own.result, 512);
-	assert_int_equal(queue.port.owned, 1);
-	io_done(io, 0);
-	io = link_one(2);
-	fake_complete(2, -ECANCELED);
-	turn(2);
-	assert_int_equal(own.count, 1);
-	fake_complete((uintptr_t)&io->own, -EIO);
-	turn(2);
-	assert_int_equal(own.count, 2);
-	assert_int_equal(own.result, -EIO);
-	io_done(io, -EIO);
-	assert_int_equal(queue.port.errors, 1);
-	assert_int_equal(queue.port.owned, 0);
-	queue_close(&queue);
-}
-
 /* ---- memory that is given back ---- */
 
 static void test_trim(void **state)
@@ -826,8 +738,6 @@ int main(void)
 		TEST_DATA(test_data_is_taken_back),
 		TEST_DATA(test_data_is_short),
 		TEST_CLOSED(test_zero_copy),
-		TEST_CLOSED(test_done_after),
-		TEST_CLOSED(test_link_breaks),
 		TEST_CLOSED(test_trim),
 		TEST(test_close_with_requests),
 		TEST(test_spurious_wake),
