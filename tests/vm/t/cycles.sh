@@ -2,6 +2,7 @@
 # Devices come and go, and neither process grows by it: descriptors, memory and
 # threads are the same after many cycles as after a few.
 #
+# sanitizers: long
 # time: 240
 . /t/lib.sh
 

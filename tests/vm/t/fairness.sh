@@ -4,6 +4,7 @@
 # depends on how fast the host is: what is counted is how many requests of the
 # busy disk are served for one of the other.
 #
+# sanitizers: long
 # needs: binaries fio
 # needs: files tests/vm/lib-kill.sh:/t/lib-kill.sh
 # time: 300

@@ -2,6 +2,7 @@
 # What goes wrong with files: another writer, no room, a file that is cut
 # short, a server that dies. Each is an errno, and what still can be done is.
 #
+# sanitizers: long
 # needs: binaries fio mkfs.ext4
 # needs: modules ext4 brd loop
 # needs: memory 1024

@@ -3,6 +3,7 @@
 # shorter, a file or a disk that has grown is picked up, and the next server
 # has the same size.
 #
+# sanitizers: long
 # needs: binaries mkfs.ext4 resize2fs
 # needs: modules ext4 brd loop
 # needs: files tests/vm/lib-kill.sh:/t/lib-kill.sh

@@ -2,6 +2,7 @@
 # ext4, xfs and btrfs live on a RAM disk: a tree of files survives umount,
 # check and mount, and what is deleted gives its memory back.
 #
+# sanitizers: long
 # needs: binaries mkfs.ext4 e2fsck mkfs.xfs xfs_repair mkfs.btrfs btrfs
 # needs: modules ext4 xfs btrfs
 # needs: files /usr/include/linux:/files/tree

@@ -2,6 +2,7 @@
 # What fio writes is read back with the right checksums: block sizes, depths,
 # queues and limits of the device in many combinations.
 #
+# sanitizers: long
 # needs: binaries fio
 # needs: cpus 4
 # time: 500

@@ -2,6 +2,7 @@
 # A device is deleted by force under load: its user gets errors and ends, the
 # daemon and the other devices go on, and its number can be used again.
 #
+# sanitizers: long
 # needs: binaries fio
 # needs: files tests/vm/lib-watch.sh:/t/lib-watch.sh
 # time: 240

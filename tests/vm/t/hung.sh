@@ -3,6 +3,7 @@
 # the next one answers its requests: nobody sees an error. One that somebody
 # has stopped is told of, and left alone. Nothing of this wakes an idle ublkd.
 #
+# sanitizers: long
 # needs: binaries fio
 # needs: files tests/vm/lib-kill.sh:/t/lib-kill.sh
 # time: 150

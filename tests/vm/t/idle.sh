@@ -2,6 +2,7 @@
 # A server that was busy and has nothing to do any more does not wake up,
 # wherever it sleeps, and a host with it does not look busy with I/O.
 #
+# sanitizers: long
 # needs: binaries fio
 # time: 300
 . /t/lib.sh

@@ -5,6 +5,7 @@
 # what was live is live again, with its data, as soon as there are two processes
 # again; its users go on; what is gone is gone whole, and its users get an error.
 #
+# sanitizers: long
 # needs: binaries fio strace
 # needs: files tests/vm/lib-kill.sh:/t/lib-kill.sh
 # time: 480

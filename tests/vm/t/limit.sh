@@ -3,6 +3,7 @@
 # the kernel has counted; changed live, kept when the server dies, and never in
 # the way of a forced delete.
 #
+# sanitizers: long
 # needs: binaries fio
 # needs: files tests/vm/lib-kill.sh:/t/lib-kill.sh
 # needs: icount

@@ -2,6 +2,7 @@
 # 64 RAM disks are added by 64 clients at once, then by one that does not wait
 # for answers: all are there, all work, and one task serves them.
 #
+# sanitizers: long
 # needs: memory 2048
 # time: 240
 . /t/lib.sh

@@ -3,6 +3,7 @@
 # writer gets ENOSPC; nobody is shot by the OOM killer, nothing stalls, and all
 # else goes on. When memory is given back the disk can be written again.
 #
+# sanitizers: long
 # needs: binaries fio stall-sampler
 # needs: files tests/vm/lib-sampler.sh:/t/lib-sampler.sh
 # needs: memory 640

@@ -2,6 +2,7 @@
 # The buffers of mode=copy are taken when they are written, and given back when
 # the disks are idle; and then nothing wakes up.
 #
+# sanitizers: long
 # needs: binaries fio
 # needs: memory 2048
 # time: 500

@@ -2,6 +2,7 @@
 # Whether the kernel looks for partitions by itself is what partscan= says: when
 # a device starts, and when the next server has taken it over.
 #
+# sanitizers: long
 # needs: binaries sfdisk
 # time: 120
 . /t/lib.sh

@@ -2,6 +2,7 @@
 # The server is killed again and again under fio with verification and under a
 # mounted file system: nobody sees an error, and not a byte is lost.
 #
+# sanitizers: long
 # needs: binaries fio mkfs.ext4 e2fsck kill-probe
 # needs: modules ext4
 # needs: files tests/vm/lib-kill.sh:/t/lib-kill.sh

@@ -3,6 +3,7 @@
 # and nothing gathers in the two processes: descriptors, memory and mappings are
 # the same after many of them as after a few. One disk is under load all along.
 #
+# sanitizers: long
 # needs: binaries fio
 # needs: files tests/vm/lib-kill.sh:/t/lib-kill.sh
 # time: 240

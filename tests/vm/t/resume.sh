@@ -4,6 +4,7 @@
 # kernel that aborts a dead server's I/O when it closes; on others within 3 s.
 # With requests coming and going, and with every tag in flight.
 #
+# sanitizers: long
 # needs: binaries fio kill-probe
 # needs: icount
 # needs: files tests/vm/lib-kill.sh:/t/lib-kill.sh

@@ -2,6 +2,7 @@
 # The stall sampler finds a stall that was planted, and none where there is
 # none: not while the server works, idles, is traced or is stopped.
 #
+# sanitizers: long
 # needs: binaries fio strace stall-sampler
 # needs: files tests/vm/lib-sampler.sh:/t/lib-sampler.sh
 # time: 120

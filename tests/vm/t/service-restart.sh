@@ -3,6 +3,7 @@
 # its server, under a file system with I/O going on: systemd starts the next
 # keeper, which takes over. Nobody sees an error, and nothing is unmounted.
 #
+# sanitizers: long
 # needs: systemd
 # needs: binaries fio mkfs.ext4
 # needs: modules ext4

@@ -2,6 +2,7 @@
 # A RAM disk takes memory when it is written, not when it is read, and gives it
 # back when blocks are discarded or zeroed; what lies beside them stays.
 #
+# sanitizers: long
 # needs: binaries blkdiscard fallocate
 # needs: memory 2048
 # time: 300

@@ -3,6 +3,7 @@
 # device is unmounted, because systemd's last kill spares the server, and nobody
 # waits for the server to end.
 #
+# sanitizers: long
 # needs: systemd
 # needs: binaries mkfs.ext4
 # needs: modules ext4

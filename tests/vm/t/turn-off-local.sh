@@ -3,6 +3,7 @@
 # with x-systemd.after= in fstab; and one that was mounted by hand, and swap,
 # whose devices are named in the unit. See lib-turn-off.sh.
 #
+# sanitizers: long
 # needs: systemd
 # needs: binaries mkfs.ext4 e2fsck debugfs
 # needs: modules ext4

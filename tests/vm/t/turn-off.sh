@@ -2,6 +2,7 @@
 # The host is turned off with file systems that are mounted with _netdev, in
 # fstab and by hand: the order is that of ublkd's own unit. See lib-turn-off.sh.
 #
+# sanitizers: long
 # needs: systemd
 # needs: binaries mkfs.ext4 e2fsck debugfs
 # needs: modules ext4

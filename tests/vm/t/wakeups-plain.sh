@@ -1,6 +1,7 @@
 #!/bin/sh
 # wakeups.sh for the loop that sleeps in libev only.
 #
+# sanitizers: long
 # needs: binaries fio stall-sampler
 # needs: files tests/vm/lib-sampler.sh:/t/lib-sampler.sh
 # needs: files tests/vm/lib-wakeups.sh:/t/lib-wakeups.sh

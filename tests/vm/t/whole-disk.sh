@@ -2,6 +2,7 @@
 # A whole disk is written from its first byte to its last and read back; parts
 # of it at odd places; and its end is where it should be.
 #
+# sanitizers: long
 # needs: files tests/vm/lib-watch.sh:/t/lib-watch.sh
 # time: 240
 . /t/lib.sh
