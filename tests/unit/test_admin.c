@@ -1178,6 +1178,10 @@ static void test_adopted_mode(void **state)
 	check_adopted(4, "add null fill=no", UBLK_F_USER_COPY, "user-copy");
 	/* It would give them old memory, or be killed. */
 	check_adopted(5, "add null fill=no", 0, NULL);
+	/* They can be deleted once they are taken over. */
+	device_recover_all(&fake_host.devices);
+	fake_serve();
+	assert_int_equal(fake_host.devices.count, 4);
 }
 
 static void test_existing(void **state)
