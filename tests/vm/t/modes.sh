@@ -2,6 +2,7 @@
 # Each way to move data: what can have it, and that errors, zeroes and what is
 # refused are the same in each.
 #
+# sanitizers: long
 # needs: binaries fio
 # time: 240
 . /t/lib.sh

@@ -3,6 +3,7 @@
 # mounted file system, shrinks and gives its memory back, and has the same size
 # for the next server. Where the kernel cannot, nothing changes.
 #
+# sanitizers: long
 # needs: binaries fio mkfs.ext4 resize2fs e2fsck
 # needs: modules ext4
 # needs: files tests/vm/lib-kill.sh:/t/lib-kill.sh
