@@ -5,7 +5,7 @@
 # time, nobody is shot by the OOM killer, the admin socket answers, no data is
 # lost, and del works afterwards.
 #
-# sanitizers: long
+# size: long:pressure
 # needs: binaries mkfs.ext4 e2fsck
 # needs: modules ext4
 # needs: memory 640
