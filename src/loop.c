@@ -261,6 +261,11 @@ static void cool_down(struct loop *loop, struct loop_ring *ring)
 	ring_signal(ring->ring, 1);
 	/* It is looked at in libev's next turn, whatever has raced. */
 	ring_raise_event(ring->ring);
+	/*
+	 * Set anew: libev, which may not have looked since the watcher was
+	 * stopped, would take it for one that epoll still has.
+	 */
+	ev_io_set(&ring->watcher, ring_event_fd(ring->ring), EV_READ);
 	ev_io_start(loop->ev, &ring->watcher);
 	loop_poke(loop->ev);
 }

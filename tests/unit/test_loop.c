@@ -1186,6 +1186,47 @@ static void test_warm_outlives_hot(void **state)
 	assert_int_equal(rings[1].event_count, 0);
 }
 
+/* In the very turn of libev in which the ring became warm. */
+static void close_hot_at_once(struct ev_loop *ev, ev_io *watcher, int events)
+{
+	eventfd_t count;
+
+	(void)ev;
+	(void)events;
+	eventfd_read(watcher->fd, &count);
+	if (!wakes[1].is_warm || !wakes[0].ev)
+		return;
+	loop_ring_close(&wakes[0]);
+	rings[0].is_signalled = 1;
+}
+
+static void both_and_other(unsigned count)
+{
+	if (!wakes[0].ev) {
+		end();
+		return;
+	}
+	eventfd_write(other_fd, 1);
+	deliver(count % 2, 1);
+}
+
+static void test_warm_and_back(void **state)
+{
+	(void)state;
+	open_other();
+	ev_set_cb(&other, close_hot_at_once);
+	ev_set_priority(&other, EV_MINPRI);
+	ev_io_start(test_loop, &other);
+	run_hot(both_and_other);
+	assert_null(wakes[0].ev);
+	assert_false(wakes[1].is_warm);
+	/* libev watches it again. */
+	deliver(1, 3);
+	turn(3);
+	assert_int_equal(rings[1].event_count, 0);
+	close_other();
+}
+
 static void close_warm_one(unsigned count)
 {
 	if (wakes[1].is_warm) {
@@ -1428,6 +1469,7 @@ int main(void)
 		ON_NEW(test_warm_loses_no_wake),
 		ON_NEW(test_warm_submit_fails),
 		ON_NEW(test_warm_outlives_hot),
+		ON_NEW(test_warm_and_back),
 		ON_NEW(test_close_warm),
 		ON_NEW(test_warm_is_idle),
 		ON_NEW(test_warm_loses_eventfd),
