@@ -69,7 +69,7 @@ mount -t tmpfs -o size=96M tmpfs $MEM
 mkfs.ext4 -q /dev/ram0
 mount /dev/ram0 $MNT
 for file in $MEM/disk $MNT/disk $MNT/disk.loop; do
-	truncate -s 32M $file
+	truncate -s 32M "$file"
 done
 losetup /dev/loop0 $MNT/disk.loop
 start_ublkd
