@@ -445,7 +445,8 @@ static void run_hot(struct loop *loop)
 	int busy = loop->warm_count && watch_all_warm(loop);
 
 	arm_timer(loop);
-	if (!busy && !loop->libev_due)
+	/* Sleep or not: rings that are never idle must not keep libev out. */
+	if (!loop->libev_due)
 		arm_ring(loop, hot);
 	if (busy || loop->libev_due)
 		ring_submit(hot->ring);
