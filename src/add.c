@@ -561,28 +561,11 @@ int verb_add(struct request *request)
 
 /* ---- taking over ---- */
 
-/* What the kernel has, whatever the command said or a file has become. */
-static uint64_t disk_size(uint32_t id)
-{
-	char path[48];
-	unsigned long long sectors = 0;
-	FILE *file;
-
-	snprintf(path, sizeof(path), "/sys/block/ublkb%u/size", id);
-	file = fopen(path, "re");
-	if (!file)
-		return 0;
-	if (fscanf(file, "%llu", &sectors) != 1)
-		sectors = 0;
-	fclose(file);
-	return sectors * 512;
-}
-
 int command_adopt(struct command_host *host, const struct message *message,
 		  int *fds, int fd_count, struct failure *failure)
 {
 	struct target_args args = { .adopted = 1,
-				    .size = disk_size(message->id),
+				    .size = device_disk_size(message->id),
 				    .fds = fds,
 				    .fd_count = fd_count };
 	const struct target_ops *target;

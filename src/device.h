@@ -202,6 +202,9 @@ const char *device_name(const struct device *device);
 /* adding, live, quiesced or deleting. */
 const char *device_state(const struct device *device);
 
+/* The size of /dev/ublkbN in bytes, or 0 if that cannot be told. */
+uint64_t device_disk_size(uint32_t id);
+
 /* Requests that the server holds. */
 unsigned device_owned(const struct device *device);
 

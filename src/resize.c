@@ -203,14 +203,13 @@ void resize_noted(struct device *device, const struct failure *failure)
 
 /* ---- taking over ---- */
 
-/* The size of its disk in bytes, or 0 if that cannot be told. */
-static uint64_t kernel_size(const struct device *device)
+uint64_t device_disk_size(uint32_t id)
 {
 	unsigned long long sectors = 0;
 	char path[48];
 	FILE *file;
 
-	snprintf(path, sizeof(path), "/sys/block/%s/size", device->disk);
+	snprintf(path, sizeof(path), "/sys/block/ublkb%u/size", id);
 	file = fopen(path, "re");
 	if (!file)
 		return 0;
@@ -224,7 +223,7 @@ static uint64_t kernel_size(const struct device *device)
 void resize_settle(struct device *device)
 {
 	struct device_spec *spec = &device->spec;
-	uint64_t size = kernel_size(device);
+	uint64_t size = device_disk_size(device->spec.id);
 	int must = spec->target->ops->measure == NULL;
 
 	if (size == 0 || size == spec->geometry.size)
@@ -245,7 +244,7 @@ void resize_after_recovery(struct device *device)
 
 void resize_keeper_gone(struct device *device)
 {
-	uint64_t size = kernel_size(device);
+	uint64_t size = device_disk_size(device->spec.id);
 
 	if (size)
 		device->spec.geometry.size = size;
