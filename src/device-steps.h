@@ -67,6 +67,12 @@ void device_set_patience(struct device *device, double patience);
  */
 int device_retry(struct device *device, double interval);
 
+/*
+ * Whether the driver aborts a dead server's I/O when it closes. Those that do
+ * have UPDATE_SIZE.
+ */
+int device_aborts_on_close(const struct device *device);
+
 /* ---- recover.c: taking a device over ---- */
 
 /* It is prepared, and nobody else serves it any more. */

@@ -308,8 +308,7 @@ static uint64_t device_flags(const struct device *device)
 	       recovery[device->spec.recovery];
 }
 
-/* Kernels that abort a dead server's I/O when it closes have UPDATE_SIZE. */
-static int aborts_on_close(const struct device *device)
+int device_aborts_on_close(const struct device *device)
 {
 	return (device->set->features & UBLK_F_UPDATE_SIZE) != 0;
 }
@@ -321,7 +320,7 @@ static int aborts_on_close(const struct device *device)
  */
 static uint16_t least_depth(const struct device *device)
 {
-	uint16_t least = aborts_on_close(device) ? 1 : 2;
+	uint16_t least = device_aborts_on_close(device) ? 1 : 2;
 
 	return device->spec.depth < least ? least : device->spec.depth;
 }
@@ -608,7 +607,7 @@ static void answer_start(struct device *device, const struct message *message)
 				 error, NULL);
 	else if (device->doomed)
 		device_enter(device, DEVICE_STOP);
-	else if (!aborts_on_close(device))
+	else if (!device_aborts_on_close(device))
 		device_enter(device, DEVICE_TIMEOUT);
 	else
 		device_enter(device,

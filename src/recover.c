@@ -61,6 +61,26 @@ static void resume(struct device *device)
 	device_enter(device, DEVICE_OPEN);
 }
 
+/*
+ * The keeper keeps a device away from here of which a server died between the
+ * two commands of a take-over, on the drivers that cannot do it twice. Did the
+ * keeper die as well before it had noted that, the driver says so.
+ */
+static int is_broken(const struct device *device, int result)
+{
+	return result == -EINVAL && !device_aborts_on_close(device);
+}
+
+static void give_up(struct device *device)
+{
+	log_error("%s: an earlier server was killed while it took it over, and "
+		  "this kernel's driver cannot give it out again: it is "
+		  "deleted, and its users get errors",
+		  device->disk);
+	device->doomed = 1;
+	device_enter(device, DEVICE_STOP);
+}
+
 /* The driver waits for the dead server's last descriptor, ring and mapping. */
 void recover_answer(struct device *device, const struct message *message)
 {
@@ -71,6 +91,8 @@ void recover_answer(struct device *device, const struct message *message)
 	else if (message->result == -ENODEV)
 		device_forget(
 			device); /* it was being deleted when the server died */
+	else if (is_broken(device, message->result))
+		give_up(device);
 	else if (message->result < 0)
 		device_roll_back(device, DEVICE_LOST,
 				 failure_symbol(message->result),

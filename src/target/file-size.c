@@ -121,7 +121,7 @@ static int grow(struct file *file, uint64_t size, uint64_t there)
 int file_resize(struct target *target, uint64_t size, struct failure *failure)
 {
 	struct file *file = (struct file *)target;
-	uint64_t there;
+	uint64_t there = 0;
 	int result = 0;
 
 	if (size > file->size) {

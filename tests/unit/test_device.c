@@ -948,7 +948,7 @@ static void check_lost(const char *trace)
 static void test_take_over_fails(void **state)
 {
 	(void)state;
-	fake.result[MESSAGE_RECOVER] = -EINVAL;
+	fake.result[MESSAGE_RECOVER] = -EPERM;
 	check_lost("RECOVER");
 	fake.result[MESSAGE_RECOVER] = 0;
 	resume_error = -EIO;
@@ -959,6 +959,21 @@ static void test_take_over_fails(void **state)
 	check_lost("RECOVER");
 	fake.result[MESSAGE_END_RECOVER] = -EINVAL;
 	check_lost(TAKEN " q1- q0- close");
+}
+
+/* Keeper and server were killed between the two commands of a take-over. */
+static void test_take_over_a_second_time(void **state)
+{
+	(void)state;
+	fake.result[MESSAGE_RECOVER] = -EINVAL;
+	check_lost("RECOVER");
+	adopt(5);
+	set->features = FAKE_FEATURES_OLD;
+	device_recover_all(set);
+	fake_serve();
+	fake_expect("RECOVER STOP DELETE");
+	assert_true(log_has("cannot give it out again"));
+	expect_gone();
 }
 
 /* Its users have waited long enough. */
@@ -2468,6 +2483,7 @@ int main(void)
 		TEST(test_take_over_waits),
 		TEST(test_take_over_of_one_that_is_gone),
 		TEST(test_take_over_fails),
+		TEST(test_take_over_a_second_time),
 		TEST(test_delete_while_it_waits),
 		TEST(test_stop_while_it_waits),
 		TEST(test_delete),

@@ -763,7 +763,7 @@ static void test_zero_copy(void **state)
 	seen.pool_left = 0;
 	seen.take_error = -EFAULT;
 	submit(3, IO_READ, 4096, 2 * POOL_PIECE, 0);
-	expect_in_pages(RING_READ, 3, 0, 2 * POOL_PIECE);
+	expect_in_pages(RING_READ, 3, 0, (uint64_t)2 * POOL_PIECE);
 	answer(POOL_PIECE);
 	expect_in_pages(RING_READ, 3, POOL_PIECE, POOL_PIECE);
 	answer(POOL_PIECE);
