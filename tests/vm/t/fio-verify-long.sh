@@ -6,6 +6,6 @@
 # needs: files tests/vm/t/fio-verify.sh:/t/tests/fio-verify.sh
 # time: 3600
 # size: long:ram
-export ROUNDS=20
+export ROUNDS=4
 # shellcheck source=tests/vm/t/fio-verify.sh
 . /t/tests/fio-verify.sh
