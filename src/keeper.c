@@ -16,6 +16,7 @@
 #include "channel.h"
 #include "jobs.h"
 #include "listener.h"
+#include "loop.h"
 #include "notify.h"
 #include "process.h"
 #include "server.h"
@@ -820,7 +821,7 @@ static int open_all(struct keeper *keeper, struct failure *failure)
 {
 	int error;
 
-	keeper->loop = ev_loop_new(EVBACKEND_EPOLL | EVFLAG_NOENV);
+	keeper->loop = loop_new_bare();
 	if (!keeper->loop)
 		return failure_set(failure, SYMBOL_INTERNAL, 0, NULL,
 				   "libev cannot make an epoll loop");

@@ -570,6 +570,24 @@ void loop_run(struct ev_loop *ev)
 	}
 }
 
+/*
+ * libev wakes up once a minute to see whether the time of day has been set,
+ * unless a timerfd tells it (4.32 and newer). That it makes for its first
+ * periodic watcher, and keeps.
+ */
+struct ev_loop *loop_new_bare(void)
+{
+	struct ev_loop *ev = ev_loop_new(EVBACKEND_EPOLL | EVFLAG_NOENV);
+	ev_periodic first;
+
+	if (!ev)
+		return NULL;
+	ev_periodic_init(&first, NULL, 0, 0, NULL);
+	ev_periodic_start(ev, &first);
+	ev_periodic_stop(ev, &first);
+	return ev;
+}
+
 /* Whether fd is an epoll descriptor: others answer EINVAL. */
 static int is_epoll(int fd, int other)
 {
@@ -587,7 +605,7 @@ static int open_ev(struct loop *loop)
 	if (lowest < 0)
 		return -1;
 	close(lowest);
-	loop->ev = ev_loop_new(EVBACKEND_EPOLL | EVFLAG_NOENV);
+	loop->ev = loop_new_bare();
 	if (!loop->ev)
 		return -1;
 	loop->epoll_fd = is_epoll(lowest, loop->timer_fd) ? lowest : -1;

@@ -17,6 +17,12 @@
 /* Returns a new loop, or NULL without memory or descriptors. */
 struct ev_loop *loop_new(unsigned flags);
 
+/*
+ * libev's own loop, without what loop_new() adds, for who needs none of that.
+ * The caller's to destroy; NULL without memory or descriptors.
+ */
+struct ev_loop *loop_new_bare(void);
+
 /* Free it. Its rings are closed and its timers stopped by their owners. */
 void loop_free(struct ev_loop *ev);
 

@@ -86,6 +86,16 @@ int __wrap_epoll_ctl(int epoll, int op, int fd, struct epoll_event *event)
 	return -1;
 }
 
+/* In place of the C library's, for libev. */
+static int longest; /* ms that it would have slept; -1: for ever */
+
+int epoll_wait(int epoll, struct epoll_event *events, int count, int timeout)
+{
+	if (longest >= 0 && (timeout < 0 || timeout > longest))
+		longest = timeout;
+	return epoll_pwait(epoll, events, count, timeout, NULL);
+}
+
 static void post(struct ring *ring, uint64_t data, int32_t result)
 {
 	assert_true(ring->event_count < ROOM);
@@ -625,6 +635,60 @@ static void test_timers_change_timers(void **state)
 	assert_string_equal(fired, "acd");
 	pass_time(3.2);
 	assert_string_equal(fired, "acdadadad");
+}
+
+/* ---- how long libev sleeps ---- */
+
+#define DAY_MS (24 * 3600 * 1000)
+
+static void assert_sleeps_long(void)
+{
+	/* Without it the test sees nothing of what libev does. */
+	assert_int_not_equal(longest, 0);
+	if (longest > 0)
+		assert_true(longest > DAY_MS);
+}
+
+static void one_request(void)
+{
+	if (step++)
+		end();
+	else
+		deliver(0, 1);
+}
+
+static void test_sleeps_long(void **state)
+{
+	(void)state;
+	longest = 0;
+	run(one_request);
+	assert_null(asleep_in);
+	assert_sleeps_long();
+}
+
+static void on_readable(struct ev_loop *ev, ev_io *watcher, int events)
+{
+	(void)events;
+	ev_io_stop(ev, watcher);
+}
+
+/* As the keeper does. */
+static void test_bare_sleeps_long(void **state)
+{
+	int fd = eventfd(1, EFD_CLOEXEC);
+	struct ev_loop *ev = loop_new_bare();
+	ev_io watcher;
+
+	(void)state;
+	assert_non_null(ev);
+	ev_io_init(&watcher, on_readable, fd, EV_READ);
+	ev_io_start(ev, &watcher);
+	longest = 0;
+	/* Nothing of its own keeps it from an end. */
+	ev_run(ev, 0);
+	assert_sleeps_long();
+	ev_loop_destroy(ev);
+	close(fd);
 }
 
 /* ---- when a ring becomes hot ---- */
@@ -1444,6 +1508,9 @@ int main(void)
 		TIMERS(test_timers_stop),
 		TIMERS(test_timers_start_again),
 		TIMERS(test_timers_change_timers),
+		cmocka_unit_test_setup_teardown(test_sleeps_long, start_plain,
+						stop),
+		cmocka_unit_test(test_bare_sleeps_long),
 		ON_NEW(test_hot_after_four),
 		ON_NEW(test_not_hot_after_three),
 		cmocka_unit_test_setup_teardown(test_plain_is_never_hot,
