@@ -21,14 +21,11 @@
 #include "loop.h"
 
 #include <errno.h>
-#include <math.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
-#include <sys/timerfd.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "log.h"
@@ -47,6 +44,7 @@
 #define WARM_IDLE    1024 /* sleeps without work, to be so no more */
 
 struct loop {
+	struct loop_timers timers; /* first: see there */
 	struct ev_loop *ev;
 	int epoll_fd; /* libev's, or -1: never sleep in a ring */
 	struct loop_ring *hot, *next_hot;
@@ -65,10 +63,6 @@ struct loop {
 	unsigned streak, own, foreign;
 	unsigned tick_taken;
 
-	int timer_fd;
-	double armed; /* what timer_fd is set to, 0: nothing */
-	struct loop_timer *timers;
-	ev_io timer_watcher;
 	ev_prepare prepare;
 	ev_check check;
 };
@@ -78,97 +72,13 @@ static struct loop *loop_of(struct ev_loop *ev)
 	return ev_userdata(ev);
 }
 
-/* ---- timers ---- */
-
-double loop_now(void)
-{
-	struct timespec time;
-
-	clock_gettime(CLOCK_MONOTONIC, &time);
-	return (double)time.tv_sec + (double)time.tv_nsec / 1e9;
-}
-
-/* Let the descriptor tell of the first timer, if that has changed. */
-static void arm_timer(struct loop *loop)
-{
-	double due = loop->timers ? loop->timers->due : 0;
-	struct itimerspec spec;
-
-	if (due == loop->armed)
-		return;
-	memset(&spec, 0, sizeof(spec));
-	spec.it_value.tv_sec = (time_t)due;
-	spec.it_value.tv_nsec = (long)((due - floor(due)) * 1e9);
-	timerfd_settime(loop->timer_fd, TFD_TIMER_ABSTIME, &spec, NULL);
-	loop->armed = due;
-}
-
-void loop_timer_init(struct loop_timer *timer,
-		     void (*fire)(struct loop_timer *timer), void *data)
-{
-	memset(timer, 0, sizeof(*timer));
-	timer->fire = fire;
-	timer->data = data;
-}
-
-int loop_timer_is_active(const struct loop_timer *timer)
-{
-	return timer->link != NULL;
-}
-
-void loop_timer_stop(struct ev_loop *ev, struct loop_timer *timer)
-{
-	(void)ev;
-	if (!timer->link)
-		return;
-	*timer->link = timer->next;
-	if (timer->next)
-		timer->next->link = timer->link;
-	timer->link = NULL;
-}
-
-void loop_timer_start(struct ev_loop *ev, struct loop_timer *timer,
-		      double after)
-{
-	struct loop_timer **at = &loop_of(ev)->timers;
-
-	loop_timer_stop(ev, timer);
-	timer->due = loop_now() + (after > 0 ? after : 0);
-	while (*at && (*at)->due <= timer->due)
-		at = &(*at)->next;
-	timer->next = *at;
-	timer->link = at;
-	if (timer->next)
-		timer->next->link = &timer->next;
-	*at = timer;
-}
-
-/* Those that are due now; what they start waits for the next turn. */
-static void on_timers(struct ev_loop *ev, ev_io *watcher, int events)
-{
-	struct loop *loop = loop_of(ev);
-	double now = loop_now();
-	uint64_t count;
-
-	(void)events;
-	if (read(watcher->fd, &count, sizeof(count)) < 0)
-		return; /* stopped or moved meanwhile */
-	loop->armed = 0;
-	while (loop->timers && loop->timers->due <= now) {
-		struct loop_timer *timer = loop->timers;
-
-		loop_timer_stop(ev, timer);
-		timer->fire(timer);
-	}
-}
-
 /* ---- libev's turns ---- */
 
 static void on_prepare(struct ev_loop *ev, ev_prepare *watcher, int events)
 {
 	(void)watcher;
 	(void)events;
-	arm_timer(loop_of(ev));
+	loop_timers_arm(&loop_of(ev)->timers);
 }
 
 /* The first of what is pending, by its priority. */
@@ -444,7 +354,7 @@ static void run_hot(struct loop *loop)
 	struct loop_ring *hot = loop->hot;
 	int busy = loop->warm_count && watch_all_warm(loop);
 
-	arm_timer(loop);
+	loop_timers_arm(&loop->timers);
 	/* Sleep or not: rings that are never idle must not keep libev out. */
 	if (!loop->libev_due)
 		arm_ring(loop, hot);
@@ -600,7 +510,7 @@ static int is_epoll(int fd, int other)
  */
 static int open_ev(struct loop *loop)
 {
-	int lowest = dup(loop->timer_fd);
+	int lowest = dup(loop->timers.fd);
 
 	if (lowest < 0)
 		return -1;
@@ -608,7 +518,7 @@ static int open_ev(struct loop *loop)
 	loop->ev = loop_new_bare();
 	if (!loop->ev)
 		return -1;
-	loop->epoll_fd = is_epoll(lowest, loop->timer_fd) ? lowest : -1;
+	loop->epoll_fd = is_epoll(lowest, loop->timers.fd) ? lowest : -1;
 	if (loop->epoll_fd < 0)
 		log_warning("libev's epoll descriptor is not found: the "
 			    "server sleeps in libev only");
@@ -623,11 +533,8 @@ struct ev_loop *loop_new(unsigned flags)
 		return NULL;
 	loop->warm_op.done = on_warm;
 	loop->warm_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-	loop->timer_fd =
-		timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
-	if (loop->timer_fd < 0 || open_ev(loop) < 0) {
-		if (loop->timer_fd >= 0)
-			close(loop->timer_fd);
+	if (loop_timers_open(&loop->timers) < 0 || open_ev(loop) < 0) {
+		loop_timers_close(&loop->timers);
 		if (loop->warm_fd >= 0)
 			close(loop->warm_fd);
 		free(loop);
@@ -636,8 +543,7 @@ struct ev_loop *loop_new(unsigned flags)
 	if (flags & LOOP_PLAIN)
 		loop->epoll_fd = -1;
 	ev_set_userdata(loop->ev, loop);
-	ev_io_init(&loop->timer_watcher, on_timers, loop->timer_fd, EV_READ);
-	ev_io_start(loop->ev, &loop->timer_watcher);
+	loop_timers_watch(&loop->timers, loop->ev);
 	ev_prepare_init(&loop->prepare, on_prepare);
 	ev_prepare_start(loop->ev, &loop->prepare);
 	ev_check_init(&loop->check, on_check);
@@ -651,7 +557,7 @@ void loop_free(struct ev_loop *ev)
 	struct loop *loop = loop_of(ev);
 
 	ev_loop_destroy(ev);
-	close(loop->timer_fd);
+	loop_timers_close(&loop->timers);
 	if (loop->warm_fd >= 0)
 		close(loop->warm_fd);
 	free(loop);

@@ -9,6 +9,7 @@
 
 #include <ev.h>
 
+#include "loop-timer.h"
 #include "ring.h"
 
 /* Never sleep in a ring: plain libev. */
@@ -29,28 +30,6 @@ void loop_free(struct ev_loop *ev);
 /* Run until loop_break(). */
 void loop_run(struct ev_loop *ev);
 void loop_break(struct ev_loop *ev);
-
-/* Seconds, of the monotonic clock, which nobody can set. */
-double loop_now(void);
-
-/* ---- timers: in place of libev's, for which a ring could not be left ---- */
-
-struct loop_timer {
-	void (*fire)(struct loop_timer *timer);
-	void *data;
-	/* The loop's: a list in the order of what is due. */
-	struct loop_timer *next, **link;
-	double due;
-};
-
-void loop_timer_init(struct loop_timer *timer,
-		     void (*fire)(struct loop_timer *timer), void *data);
-
-/* Fire once in so many seconds, whatever it was set to before. */
-void loop_timer_start(struct ev_loop *ev, struct loop_timer *timer,
-		      double after);
-void loop_timer_stop(struct ev_loop *ev, struct loop_timer *timer);
-int loop_timer_is_active(const struct loop_timer *timer);
 
 /* ---- rings ---- */
 
