@@ -94,9 +94,9 @@ line()
 	too_much "the growth of iowait" $waited 1 "$1"
 }
 
-bad=''
+bad='' has_ram=''
 start_ublkd
-has_ram=$(ask targets | grep 'name=ram ' || true)
+! has_target ram || has_ram=yes
 # shellcheck disable=SC2059
 printf "$FORMAT" devices "PSS KiB" keeper server "RSS KiB" keeper server tasks \
 	wakeups workers\' iowait

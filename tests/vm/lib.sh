@@ -198,6 +198,12 @@ expect_err()
 	esac
 }
 
+# has_target NAME: this build has it.
+has_target()
+{
+	ask targets | grep "name=$1 " | grep -qv 'left out of this build'
+}
+
 # field KEY: its value in $REPLY, the first one there is.
 field()
 {

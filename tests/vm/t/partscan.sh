@@ -109,7 +109,7 @@ kill_server
 stay 2 "taken over with partitions, partscan=yes"
 expect_ok "del 0"
 
-if ask targets | grep -q 'name=file '; then
+if has_target file; then
 	on_file yes 2
 	on_file no 0
 fi
