@@ -27,13 +27,14 @@ static int connect_to(const char *path)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
 	struct timeval wait = { .tv_sec = WAIT };
+	size_t length = strlen(path);
 	int fd;
 
-	if (strlen(path) >= sizeof(address.sun_path)) {
+	if (length >= sizeof(address.sun_path)) {
 		errno = ENAMETOOLONG;
 		die(path);
 	}
-	strcpy(address.sun_path, path);
+	memcpy(address.sun_path, path, length);
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (fd < 0 ||
 	    connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
@@ -53,7 +54,8 @@ static void print_answer(int fd)
 	if (!in)
 		die("the socket");
 	while (getline(&line, &size, in) > 0)
-		if (strncmp(line, "HELLO ", 6) && strncmp(line, "WAIT", 4))
+		if (strncmp(line, "HELLO ", 6) != 0 &&
+		    strncmp(line, "WAIT", 4) != 0)
 			fputs(line, stdout);
 	free(line);
 	fclose(in);
