@@ -15,7 +15,7 @@ requires fio
 
 # restarts-long asks for more, and for a load that never waits. With a delay there
 # are as many requests in flight at each kill, and the CPUs are free meanwhile.
-: "${KILLS:=10}" "${CHANGES:=4}" "${SPEED=delay-time=10ms}"
+: "${KILLS:=10}" "${CHANGES:=4}" "${SPEED=delay-time=100ms}"
 WARM_UP=2
 # KiB. Each server reads the table of devices and maps their disks; what one of
 # them cost the keeper for good would show here, once a kill.
