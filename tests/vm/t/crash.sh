@@ -83,7 +83,7 @@ live()
 	if wait "$vm"; then fail "it has ended by itself"; fi
 	[ "$synced" -gt 0 ] || {
 		tail -n 40 "$work/serial"
-		fail "nothing was synced"
+		fail "life $1 has not come to its first sync"
 	}
 	rounds=$((rounds + synced))
 	echo "life $1, ${options[$1 % ${#options[@]}]:-auto}: killed after" \
