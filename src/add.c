@@ -457,15 +457,14 @@ static void on_opened(void *context, const struct opener_result *result)
 	int fds[1] = { result->fd };
 	struct target_args args = { .fds = fds,
 				    .fd_count = 1,
-				    .is_new = result->is_new,
 				    .can_punch = result->can_punch };
 
+	if (result->fd >= 0 && result->is_new)
+		spec->new_file = strdup(add->path);
 	if (result->fd < 0) {
 		fail_opening(add, add->path, result->fd);
 		device_close_spec(spec);
 	} else if (is_too_late(add->request, spec)) {
-		if (result->is_new)
-			unlink(add->path);
 		device_close_spec(spec);
 	} else {
 		start_add(add->request, add->target, &add->values, spec, &args);

@@ -104,11 +104,21 @@ int device_set_features(struct device_set *set, uint64_t features,
 	return 0;
 }
 
+/* The add has failed. */
+static void remove_new_file(struct device_spec *spec)
+{
+	if (spec->new_file)
+		unlink(spec->new_file);
+	free(spec->new_file);
+	spec->new_file = NULL;
+}
+
 void device_close_spec(struct device_spec *spec)
 {
 	layers_close(&spec->layers);
 	if (spec->target)
 		spec->target->ops->close(spec->target);
+	remove_new_file(spec);
 	free(spec->words);
 	memset(spec, 0, sizeof(*spec));
 }
@@ -147,6 +157,7 @@ void device_forget(struct device *device)
 	device_close_queues(device);
 	layers_close(&device->spec.layers);
 	device->spec.target->ops->close(device->spec.target);
+	remove_new_file(&device->spec);
 	set_remove(device);
 	set->count--;
 	set->seq++;
@@ -676,6 +687,8 @@ static void route(struct device *device)
 
 static void enter_live(struct device *device)
 {
+	free(device->spec.new_file);
+	device->spec.new_file = NULL; /* it is somebody's data now */
 	route(device);
 	device->set->seq++;
 	if (device->adopted)

@@ -67,6 +67,8 @@ struct device_spec {
 	struct target *target;	  /* the device's from device_add() on */
 	struct layers layers;	  /* on it, likewise */
 	char *words;		  /* the command as typed, likewise */
+	/* The file that was made for it: it goes again if the add fails. */
+	char *new_file;
 };
 
 struct device;

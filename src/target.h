@@ -45,8 +45,7 @@ struct target_args {
 	uint64_t size; /* then: the disk's, in bytes; 0: not known */
 	int *fds;
 	int fd_count;
-	int is_new;    /* fds[0], of opens(), is a file that was made for it */
-	int can_punch; /* and holes can be made in it */
+	int can_punch; /* holes can be made in fds[0], of opens() */
 	int (*is_own)(void *context, uint32_t id); /* a disk served here? */
 	void *context;
 };

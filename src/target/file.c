@@ -347,8 +347,6 @@ static struct target *file_open(struct target_args *args,
 	struct file *file = new_file(args, failure);
 
 	if (!file || set_up(file, args, geometry, failure) < 0) {
-		if (args->is_new)
-			unlink(args->values[PATH].text);
 		if (file) {
 			free(file->path);
 			free(file);

@@ -604,6 +604,34 @@ static void test_add_fails(void **state)
 	assert_string_equal(added.failure.arg, "id");
 }
 
+/* The file that is made for a device goes if that never becomes live. */
+static void test_new_file(void **state)
+{
+	char made[] = "/tmp/test_device.XXXXXX";
+	int i, fd = mkstemp(made);
+
+	(void)state;
+	assert_true(fd >= 0);
+	close(fd);
+	for (i = 0; i < 2; i++) {
+		struct device_spec spec = new_spec(DEVICE_ID_ANY);
+		struct failure failure;
+
+		spec.new_file = strdup(made);
+		fake.result[MESSAGE_PARAMS] = i == 0 ? 0 : -EINVAL;
+		assert_int_equal(
+			device_add(set, &spec, on_done, &added, &failure), 0);
+		fake_serve();
+		expect_told(&added, i == 0 ? SYMBOL_NONE : SYMBOL_IO, NULL);
+		if (i == 0) {
+			begin_delete(device_find(set, added.id), 0);
+			fake_serve();
+			expect_told(&deleted, SYMBOL_NONE, NULL);
+		}
+		assert_int_equal(access(made, F_OK), i == 0 ? 0 : -1);
+	}
+}
+
 static void test_params_fail(void **state)
 {
 	(void)state;
@@ -2462,6 +2490,7 @@ int main(void)
 		TEST(test_mode_is_missing),
 		TEST(test_flags_are_dropped),
 		TEST(test_add_fails),
+		TEST(test_new_file),
 		TEST(test_params_fail),
 		TEST(test_open_fails),
 		TEST(test_open_is_retried),
