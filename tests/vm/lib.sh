@@ -13,6 +13,10 @@ LOG=/tmp/t/ublkd.log
 KEEPER=''
 REPLY=''
 STATUS=''
+# Not there if the daemon is of another build.
+ASKER=$(command -v ask-ublkd) || true
+NEWLINE='
+'
 
 # fail MESSAGE...: the test has failed.
 fail()
@@ -167,6 +171,10 @@ server_pid()
 # ask COMMAND: one request; prints the reply without greeting and waits.
 ask()
 {
+	if [ -n "$ASKER" ]; then
+		"$ASKER" "$SOCK" "$1" || true
+		return
+	fi
 	printf '%s\n' "$1" | socat -t 60 - "UNIX-CONNECT:$SOCK" |
 		sed -e '/^HELLO /d' -e '/^WAIT/d'
 }
@@ -175,7 +183,7 @@ ask()
 request()
 {
 	REPLY=$(ask "$1") || true
-	STATUS=$(echo "$REPLY" | tail -n 1)
+	STATUS=${REPLY##*"$NEWLINE"}
 }
 
 # expect_ok COMMAND

@@ -3,6 +3,7 @@
 #
 # size: quick
 # time: 120
+# kernels: 6.12
 . /t/lib.sh
 
 # refuse SYMBOL COMMAND: and it leaves no device.

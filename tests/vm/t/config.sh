@@ -3,6 +3,7 @@
 # mistake names file and line, and ends it with nothing left.
 #
 # size: quick
+# kernels: 6.12
 . /t/lib.sh
 
 cat >/tmp/t/good <<'EOF'

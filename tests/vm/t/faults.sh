@@ -6,6 +6,7 @@
 # needs: binaries fio
 # needs: memory 1024
 # time: 240
+# kernels: 6.12
 . /t/lib.sh
 
 requires fio

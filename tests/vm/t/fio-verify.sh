@@ -8,8 +8,8 @@
 # time: 500
 . /t/lib.sh
 
-# fio-verify-long asks for more rounds.
-: "${ROUNDS:=1}"
+# fio-verify-long asks for more rounds, and for all of the data.
+: "${ROUNDS:=1}" "${ALL:=no}"
 MIXED=4k/40:16k/20:64k/15:256k/15:1m/10
 
 requires fio
@@ -57,25 +57,34 @@ verify()
 	echo "fio $*: $(($(now) - begun)) ms"
 }
 
+# size ALL LESS: how much to write. With less there are still more requests than
+# are in flight at once, and of every size.
+size()
+{
+	if [ "$ALL" = yes ]; then echo "--size=$1"; else echo "--size=$2"; fi
+}
+
 # depths: small and mixed blocks at each depth. At depth 1 an emulated machine
 # is slow, and a little tells as much.
 depths()
 {
-	verify --bs=4k --size=1M --iodepth=1
-	verify --bs=4k --size=8M --iodepth=32
-	verify --bs=4k --size=12M --iodepth=128
-	verify --bssplit=$MIXED --size=16M --iodepth=1
-	verify --bssplit=$MIXED --size=32M --iodepth=32 --ioengine=io_uring
+	verify --bs=4k "$(size 1M 512k)" --iodepth=1
+	verify --bs=4k "$(size 8M 2M)" --iodepth=32
+	verify --bs=4k "$(size 12M 4M)" --iodepth=128
+	verify --bssplit=$MIXED "$(size 16M 6M)" --iodepth=1
+	verify --bssplit=$MIXED "$(size 32M 12M)" --iodepth=32 \
+		--ioengine=io_uring
 	# Reads of the one kind among writes of the other.
-	verify --bssplit=$MIXED --size=64M --iodepth=128 --verify_backlog=32
+	verify --bssplit=$MIXED "$(size 64M 32M)" --iodepth=128 \
+		--verify_backlog=32
 }
 
 # jobs: four at once, each with its own quarter of the disk.
 jobs()
 {
-	verify --bs=4k --size=2M --offset_increment=16M --numjobs=4 \
+	verify --bs=4k "$(size 2M 1M)" --offset_increment=16M --numjobs=4 \
 		--cpus_allowed=0-3 --cpus_allowed_policy=split --iodepth=16
-	verify --bssplit=$MIXED --size=8M --offset_increment=16M --numjobs=4 \
+	verify --bssplit=$MIXED "$(size 8M 4M)" --offset_increment=16M --numjobs=4 \
 		--iodepth=16 --ioengine=io_uring
 }
 
@@ -130,18 +139,18 @@ request_sizes()
 {
 	disk "size=64M queues=4 max-io=4K"
 	most 4
-	verify --bssplit=$MIXED --size=4M --iodepth=32
+	verify --bssplit=$MIXED "$(size 4M 2M)" --iodepth=32
 	writes_of 4096
 	remove_disk
 	disk "size=64M queues=2 max-io=512K"
 	most 512
-	verify --bs=1m --size=32M --iodepth=8
+	verify --bs=1m "$(size 32M 16M)" --iodepth=8
 	remove_disk
 	# The kernel makes one request of 1 MiB, or of 4, of huge pages only.
 	echo 24 >/proc/sys/vm/nr_hugepages
 	disk "size=64M queues=1 max-io=1M"
 	most 1024
-	verify --bs=1m --size=32M --iodepth=8 --mem=shmhuge
+	verify --bs=1m "$(size 32M 16M)" --iodepth=8 --mem=shmhuge
 	writes_of 1048576
 	remove_disk
 	disk "size=64M queues=1 depth=4 max-io=4M"
@@ -157,16 +166,16 @@ request_sizes()
 block_size()
 {
 	disk "size=64M queues=4 block-size=4K"
-	verify --bs=4k --size=8M --iodepth=32
-	verify --bssplit=$MIXED --size=16M --iodepth=32
+	verify --bs=4k "$(size 8M 2M)" --iodepth=32
+	verify --bssplit=$MIXED "$(size 16M 12M)" --iodepth=32
 	remove_disk
 	# Pages of the store that are written in parts.
 	disk "size=16M queues=4 block-size=512"
-	verify --bssplit=512/50:1k/20:1536/10:5k/20 --size=2M --iodepth=32
+	verify --bssplit=512/50:1k/20:1536/10:5k/20 "$(size 2M 1M)" --iodepth=32
 	remove_disk
 	# A depth that is not the default, and less than what fio has ready.
 	disk "size=64M queues=2 depth=3"
-	verify --bssplit=$MIXED --size=16M --iodepth=32
+	verify --bssplit=$MIXED "$(size 16M 8M)" --iodepth=32
 	remove_disk
 }
 
@@ -175,12 +184,12 @@ modes()
 {
 	for mode in user-copy copy; do
 		disk "size=64M queues=2 mode=$mode"
-		verify --bs=4k --size=4M --iodepth=32
-		verify --bssplit=$MIXED --size=32M --iodepth=128 \
+		verify --bs=4k "$(size 4M 2M)" --iodepth=32
+		verify --bssplit=$MIXED "$(size 32M 24M)" --iodepth=128 \
 			--verify_backlog=32 --ioengine=io_uring
 		remove_disk
 		disk "size=16M queues=2 block-size=512 max-io=4K mode=$mode"
-		verify --bssplit=512/50:1k/20:1536/10:5k/20 --size=2M --iodepth=32
+		verify --bssplit=512/50:1k/20:1536/10:5k/20 "$(size 2M 1M)" --iodepth=32
 		remove_disk
 	done
 }

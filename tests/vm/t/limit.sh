@@ -8,6 +8,7 @@
 # needs: files tests/vm/lib-kill.sh:/t/lib-kill.sh
 # needs: icount
 # time: 240
+# kernels: 6.12
 . /t/lib.sh
 # shellcheck source=tests/vm/lib-kill.sh
 . /t/lib-kill.sh

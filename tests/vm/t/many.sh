@@ -19,13 +19,12 @@ answered()
 	rm /tmp/t/reply.*
 }
 
-# at_once COMMAND: from a client each; N stands for its number.
+# at_once COMMAND: from a client each, whose number follows.
 at_once()
 {
 	clients=''
 	for i in $(seq 0 $((COUNT - 1))); do
-		echo "$1" | sed "s/N/$i/g" |
-			socat -t 120 - "UNIX-CONNECT:$SOCK" >"/tmp/t/reply.$i" &
+		ask "$1$i" >"/tmp/t/reply.$i" &
 		clients="$clients $!"
 	done
 	# shellcheck disable=SC2086 # process ids
@@ -93,7 +92,7 @@ memory()
 start_ublkd
 memory "no device"
 begun=$(now)
-at_once "add ram size=16M id=N"
+at_once "add ram size=16M id="
 answered id=
 echo "added by $COUNT clients in $(($(now) - begun)) ms"
 listed $COUNT
@@ -102,7 +101,7 @@ one_task
 usable
 memory "$COUNT devices, used"
 begun=$(now)
-at_once "del id=N"
+at_once "del id="
 answered id=
 echo "deleted by $COUNT clients in $(($(now) - begun)) ms"
 listed 0

@@ -15,7 +15,7 @@
 requires fio mkfs.ext4
 
 # recover-long asks for more.
-: "${KILLS_FIO:=5}" "${KILLS_TAGS:=3}" "${KILLS_MOUNTED:=4}" "${KILLS_NULL:=2}"
+: "${KILLS_FIO:=3}" "${KILLS_TAGS:=2}" "${KILLS_MOUNTED:=3}" "${KILLS_NULL:=2}"
 : "${KILLS_LAYERS:=2}" "${KILLS_MODE:=2}"
 : >/tmp/t/kills
 

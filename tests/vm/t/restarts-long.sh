@@ -6,6 +6,6 @@
 # needs: files tests/vm/t/restarts.sh:/t/tests/restarts.sh
 # time: 1800
 # size: long:survive
-export KILLS=100 CHANGES=30
+export KILLS=100 CHANGES=30 SPEED=
 # shellcheck source=tests/vm/t/restarts.sh
 . /t/tests/restarts.sh

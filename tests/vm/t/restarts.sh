@@ -13,8 +13,9 @@
 
 requires fio
 
-# restarts-long asks for more.
-: "${KILLS:=10}" "${CHANGES:=4}"
+# restarts-long asks for more, and for a load that never waits. With a delay there
+# are as many requests in flight at each kill, and the CPUs are free meanwhile.
+: "${KILLS:=10}" "${CHANGES:=4}" "${SPEED=delay-time=100ms}"
 WARM_UP=2
 # KiB. Each server reads the table of devices and maps their disks; what one of
 # them cost the keeper for good would show here, once a kill.
@@ -111,7 +112,7 @@ flat()
 mkdir -p /dev/shm
 grep -q ' /dev/shm ' /proc/mounts || mount -t tmpfs shm /dev/shm
 start_ublkd
-expect_ok "add ram size=32M queues=2"
+expect_ok "add ram size=32M queues=2 $SPEED"
 expect_ok "add ram size=64M keep=yes"
 expect_ok "add null size=64M"
 # All the memory that they will ever take.

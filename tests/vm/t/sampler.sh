@@ -6,6 +6,7 @@
 # needs: binaries fio strace stall-sampler
 # needs: files tests/vm/lib-sampler.sh:/t/lib-sampler.sh
 # time: 120
+# kernels: 7.x
 . /t/lib.sh
 # shellcheck source=tests/vm/lib-sampler.sh
 . /t/lib-sampler.sh

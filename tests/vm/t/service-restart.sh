@@ -10,6 +10,7 @@
 # needs: files tests/vm/lib-systemd.sh:/t/lib-systemd.sh
 # needs: files tests/vm/lib-watch.sh:/t/lib-watch.sh
 # time: 300
+# kernels: 7.x
 . /t/lib.sh
 # shellcheck source=tests/vm/lib-systemd.sh
 . /t/lib-systemd.sh

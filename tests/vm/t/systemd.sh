@@ -6,6 +6,7 @@
 # needs: files tests/vm/lib-systemd.sh:/t/lib-systemd.sh
 # size: quick
 # time: 180
+# kernels: 6.12
 . /t/lib.sh
 # shellcheck source=tests/vm/lib-systemd.sh
 . /t/lib-systemd.sh

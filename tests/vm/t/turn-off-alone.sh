@@ -9,6 +9,7 @@
 # needs: modules ext4
 # needs: files tests/vm/lib-systemd.sh:/t/lib-systemd.sh
 # time: 120
+# kernels: 6.12
 . /t/lib.sh
 # shellcheck source=tests/vm/lib-systemd.sh
 . /t/lib-systemd.sh

@@ -9,6 +9,7 @@
 # needs: files tests/vm/lib-systemd.sh:/t/lib-systemd.sh
 # needs: files tests/vm/lib-turn-off.sh:/t/lib-turn-off.sh
 # time: 120
+# kernels: 6.12
 . /t/lib.sh
 # shellcheck source=tests/vm/lib-systemd.sh
 . /t/lib-systemd.sh

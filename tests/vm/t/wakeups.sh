@@ -12,4 +12,4 @@
 # shellcheck source=tests/vm/lib-wakeups.sh
 . /t/lib-wakeups.sh
 
-wakeups 15
+wakeups 10
