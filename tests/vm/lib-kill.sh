@@ -1,6 +1,7 @@
-# Functions for tests that kill ublkd's processes at chosen moments; they need
+# Functions for tests that kill ublkd's processes at chosen moments; they need,
+# of these programs those that they use,
 #
-#   # needs: binaries fio strace
+#   # needs: binaries fio strace kill-probe
 #   # needs: files tests/vm/lib-kill.sh:/t/lib-kill.sh
 #
 # shellcheck shell=sh
@@ -96,4 +97,69 @@ disk_works()
 	dd if=/dev/zero of="$(field dev)" bs=64k count=16 oflag=direct \
 		2>/dev/null || fail "the new disk cannot be written"
 	expect_ok "del id=$(field id)"
+}
+
+# has_next: $server has been replaced, and disk 0 is live.
+has_next()
+{
+	next=$(server_pid)
+	[ -n "$next" ] && [ "$next" != "$server" ] &&
+		ask "show 0" | grep -q 'state=live'
+}
+
+# kill_server: returns when the next one serves disk 0. One that lived for less
+# than a second would be replaced later.
+kill_server()
+{
+	sleep 1.1
+	server=$(server_pid)
+	kill -9 "$server"
+	wait_for 30 has_next || fail "there is no next server, or no device"
+}
+
+# kill_under_load DISK [-s COUNT]: the same, by kill-probe, whose line is added
+# to /tmp/t/kills.
+kill_under_load()
+{
+	disk=$1
+	shift
+	sleep 1.1
+	server=$(server_pid)
+	# shellcheck disable=SC2068 # the words
+	kill-probe $@ "$server" "$disk" >>/tmp/t/kills || {
+		dump_state
+		fail "the disk cannot be read after the kill"
+	}
+	wait_for 10 has_next || fail "there is no next server"
+}
+
+# begin_load ADD ARG...: disk 0, and fio on it
+begin_load()
+{
+	expect_ok "$1"
+	expect_ok "list"
+	had=$(field mode)
+	shift
+	load ublkb0 --bsrange=4k-64k "$@"
+}
+
+# end_load: its users have seen no error, and it is still whole.
+end_load()
+{
+	load_ends
+	expect_ok "list"
+	[ "$(field state)" = live ] || fail "$REPLY"
+	[ "$(field mode)" = "$had" ] || fail "it had mode=$had: $REPLY"
+	expect_ok "del id=0"
+}
+
+# Of all kills, how many hit requests in flight, and how long a read took.
+figures()
+{
+	sort -t = -k 3 -n /tmp/t/kills | awk -F '[= ]' '
+	{ if ($2 > 0) hit++; ms[NR] = $4 }
+	END {
+		printf "kills=%d in-flight=%d resumed-ms: median=%d worst=%d\n",
+			NR, hit, ms[int((NR + 1) / 2)], ms[NR]
+	}'
 }

@@ -219,6 +219,12 @@ field()
 		-e "s/.* $1=\([^ \"]*\).*/\1/p" | head -n 1
 }
 
+# config: the command that makes disk 0 again
+config()
+{
+	ask "show 0" | sed -n 's/^config text="\(.*\)"$/\1/p'
+}
+
 # ---- what must hold
 
 # no_d_state SECONDS: no task stays in D state for so long.

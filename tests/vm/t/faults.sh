@@ -5,9 +5,12 @@
 #
 # needs: binaries fio
 # needs: memory 1024
+# needs: files tests/vm/lib-kill.sh:/t/lib-kill.sh
 # time: 240
 # kernels: 6.12
 . /t/lib.sh
+# shellcheck source=tests/vm/lib-kill.sh
+. /t/lib-kill.sh
 
 requires fio
 
@@ -59,28 +62,6 @@ same()
 layer()
 {
 	ask "show 0" | sed -n "s/^layer name=$1 .*\\b$2=\\([0-9]*\\).*/\\1/p"
-}
-
-# config: the add line
-config()
-{
-	ask "show 0" | sed -n 's/^config text="\(.*\)"$/\1/p'
-}
-
-# has_next: the killed server has been replaced, and the device is live.
-has_next()
-{
-	next=$(server_pid)
-	[ -n "$next" ] && [ "$next" != "$server" ] &&
-		ask "show 0" | grep -q 'state=live'
-}
-
-kill_server()
-{
-	sleep 1.1
-	server=$(server_pid)
-	kill -9 "$server"
-	wait_for 20 has_next || fail "there is no next server, or no device"
 }
 
 by_number()

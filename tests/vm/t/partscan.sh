@@ -4,8 +4,11 @@
 #
 # sanitizers: long
 # needs: binaries sfdisk
+# needs: files tests/vm/lib-kill.sh:/t/lib-kill.sh
 # time: 120
 . /t/lib.sh
+# shellcheck source=tests/vm/lib-kill.sh
+. /t/lib-kill.sh
 
 requires sfdisk
 
@@ -32,21 +35,6 @@ write_table()
 	printf 'label: dos\n,4M\n,\n' |
 		sfdisk -q --no-reread --no-tell-kernel "$1" || fail "sfdisk failed"
 	sync
-}
-
-has_next()
-{
-	next=$(server_pid)
-	[ -n "$next" ] && [ "$next" != "$server" ] &&
-		ask "show 0" | grep -q 'state=live'
-}
-
-kill_server()
-{
-	sleep 1.1
-	server=$(server_pid)
-	kill -9 "$server"
-	wait_for 30 has_next || fail "there is no next server, or no device"
 }
 
 # What a file has is there when the device starts.

@@ -19,50 +19,15 @@ requires fio mkfs.ext4
 : "${KILLS_LAYERS:=2}" "${KILLS_MODE:=2}"
 : >/tmp/t/kills
 
-# kill_server DISK [-s COUNT]: returns when the next one is there. One that lived
-# for less than a second would be replaced later.
-kill_server()
-{
-	disk=$1
-	shift
-	sleep 1.1
-	server=$(server_pid)
-	# shellcheck disable=SC2068 # the words
-	kill-probe $@ "$server" "$disk" >>/tmp/t/kills || {
-		dump_state
-		fail "the disk cannot be read after the kill"
-	}
-	wait_for 10 'has_next' || fail "there is no next server"
-}
-
-has_next()
-{
-	next=$(server_pid)
-	[ -n "$next" ] && [ "$next" != "$server" ]
-}
-
-# disk_ends: its users have seen no error, and it is still whole.
-disk_ends()
-{
-	load_ends
-	expect_ok "list"
-	[ "$(field state)" = live ] || fail "$REPLY"
-	[ "$(field mode)" = "$had" ] || fail "it had mode=$had: $REPLY"
-	expect_ok "del id=0"
-}
-
 # under_fio ADD KILLS ARG...
 under_fio()
 {
 	echo "- $1: $2 kills"
-	expect_ok "$1"
-	expect_ok "list"
-	had=$(field mode)
-	kills=$2
+	add=$1 kills=$2
 	shift 2
-	load ublkb0 --bsrange=4k-64k "$@"
-	for _ in $(seq "$kills"); do kill_server ublkb0; done
-	disk_ends
+	begin_load "$add" "$@"
+	for _ in $(seq "$kills"); do kill_under_load ublkb0; done
+	end_load
 }
 
 # With every tag held. At random places, or the block layer would merge requests
@@ -75,9 +40,9 @@ all_in_flight()
 	dd if=/dev/urandom of=/tmp/t/data bs=1M count=16 2>/dev/null
 	dd if=/tmp/t/data of=/dev/ublkb0 bs=1M oflag=direct 2>/dev/null
 	load ublkb0 --rw=randread --bs=4k
-	for _ in $(seq "$KILLS_TAGS"); do kill_server ublkb0 -s 16; done
+	for _ in $(seq "$KILLS_TAGS"); do kill_under_load ublkb0 -s 16; done
 	cmp /tmp/t/data /dev/ublkb0 || fail "data was lost"
-	disk_ends
+	end_load
 }
 
 # copy_until_killed FOLDER: again and again, so that the kill hits a copy.
@@ -106,7 +71,7 @@ mounted()
 	mount /dev/ublkb0 /tmp/t/m
 	for n in $(seq "$KILLS_MOUNTED"); do
 		copy_until_killed /tmp/t/m/$((n % 4)) &
-		kill_server ublkb0
+		kill_under_load ublkb0
 		touch /tmp/t/killed
 		wait $! || fail "a copy failed"
 	done
@@ -118,17 +83,6 @@ mounted()
 	done
 	umount /tmp/t/m
 	expect_ok "del id=0"
-}
-
-# Of all kills, how many hit requests in flight, and how long a read took.
-figures()
-{
-	sort -t = -k 3 -n /tmp/t/kills | awk -F '[= ]' '
-	{ if ($2 > 0) hit++; ms[NR] = $4 }
-	END {
-		printf "kills=%d in-flight=%d resumed-ms: median=%d worst=%d\n",
-			NR, hit, ms[int((NR + 1) / 2)], ms[NR]
-	}'
 }
 
 verify="--rw=randwrite --verify=crc32c --verify_backlog=512 --size=96M"

@@ -4,44 +4,21 @@
 # and what both sizes have in common is not touched.
 #
 # needs: binaries strace
+# needs: files tests/vm/lib-kill.sh:/t/lib-kill.sh
+# needs: files tests/vm/lib-size.sh:/t/lib-size.sh
 # size: long:resize
 # time: 480
 . /t/lib.sh
+# shellcheck source=tests/vm/lib-size.sh
+. /t/lib-size.sh
+# shellcheck source=tests/vm/lib-kill.sh
+. /t/lib-kill.sh
 
 requires strace
 
 case $(uname -r) in
 6.*) skip "this kernel cannot change a size" ;;
 esac
-
-# kernel_size: of device 0, in bytes
-kernel_size()
-{
-	echo $(($(cat /sys/block/ublkb0/size) * 512))
-}
-
-# config: the add line
-config()
-{
-	ask "show 0" | sed -n 's/^config text="\(.*\)"$/\1/p'
-}
-
-# has_size BYTES COMMAND: everybody says so, the state folder as well
-has_size()
-{
-	[ "$(kernel_size)" = "$1" ] || fail "the kernel has $(kernel_size), not $1"
-	ask "list" | grep -q " size=$1 " || fail "$(ask list), not $1"
-	[ "$(config)" = "$2" ] || fail "$(config), not $2"
-	[ "$(tail -n 1 /run/ublkd/0.dev)" = "$2" ] ||
-		fail "noted is $(tail -n 1 /run/ublkd/0.dev), not $2"
-}
-
-has_next()
-{
-	next=$(server_pid)
-	[ -n "$next" ] && [ "$next" != "$server" ] &&
-		ask "show 0" | grep -q 'state=live'
-}
 
 # killed_at PROCESS INJECTION COMMAND: the process is killed at that call.
 killed_at()

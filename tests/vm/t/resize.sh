@@ -8,52 +8,17 @@
 # needs: modules ext4
 # needs: files tests/vm/lib-kill.sh:/t/lib-kill.sh
 # needs: memory 1024
+# needs: files tests/vm/lib-size.sh:/t/lib-size.sh
 # time: 300
 . /t/lib.sh
+# shellcheck source=tests/vm/lib-size.sh
+. /t/lib-size.sh
 # shellcheck source=tests/vm/lib-kill.sh
 . /t/lib-kill.sh
 
 requires fio mkfs.ext4 resize2fs e2fsck
 
 MNT=/tmp/t/mnt
-
-# kernel_size: of device 0, in bytes
-kernel_size()
-{
-	echo $(($(cat /sys/block/ublkb0/size) * 512))
-}
-
-# config: the add line
-config()
-{
-	ask "show 0" | sed -n 's/^config text="\(.*\)"$/\1/p'
-}
-
-# has_size BYTES COMMAND: everybody says so, the state folder as well
-has_size()
-{
-	[ "$(kernel_size)" = "$1" ] || fail "the kernel has $(kernel_size), not $1"
-	ask "list" | grep -q " size=$1 " || fail "$(ask list), not $1"
-	[ "$(config)" = "$2" ] || fail "$(config), not $2"
-	[ "$(tail -n 1 /run/ublkd/0.dev)" = "$2" ] ||
-		fail "noted is $(tail -n 1 /run/ublkd/0.dev), not $2"
-}
-
-has_next()
-{
-	next=$(server_pid)
-	[ -n "$next" ] && [ "$next" != "$server" ] &&
-		ask "show 0" | grep -q 'state=live'
-}
-
-# A server that lived for less than a second would be replaced later.
-kill_server()
-{
-	sleep 1.1
-	server=$(server_pid)
-	kill -9 "$server"
-	wait_for 30 has_next || fail "there is no next server, or no device"
-}
 
 # used: bytes of memory that the disk takes
 used()
