@@ -9,6 +9,7 @@
 #include "command.h"
 #include "layer-options.h"
 #include "log.h"
+#include "lost.h"
 #include "server.h"
 #include "verbs.h"
 #include "words.h"
@@ -560,6 +561,45 @@ int verb_add(struct request *request)
 
 /* ---- taking over ---- */
 
+/* What the driver has, whatever this server would choose. */
+static int take_from_driver(struct device_spec *spec,
+			    const struct message *message,
+			    struct failure *failure)
+{
+	spec->id = message->id;
+	spec->queues = message->info.nr_hw_queues;
+	spec->depth = message->info.queue_depth;
+	spec->max_io = message->info.max_io_buf_bytes;
+	spec->mode = device_mode(message->info.flags);
+	spec->words = strdup(message->text);
+	return spec->words ? 0
+			   : failure_set(failure, SYMBOL_LIMIT, ENOMEM, NULL,
+					 "out of memory");
+}
+
+/*
+ * It cannot be served here, for the reason in *failure: it stays in sight, with
+ * what it had.
+ */
+static void adopt_lost(struct command_host *host, const struct message *message,
+		       const struct target_ops *target,
+		       const struct add_values *values,
+		       struct device_spec *spec, int *fds, int fd_count)
+{
+	struct failure failure;
+
+	if (take_from_driver(spec, message, &failure) < 0)
+		return;
+	spec->geometry.size = device_disk_size(message->id);
+	spec->target = lost_new(target, fds, fd_count);
+	if (!spec->target ||
+	    layers_put_on(&spec->layers, host->devices.loop, spec->target,
+			  &values->common[LAYERS]) < 0)
+		device_close_spec(spec);
+	else
+		device_adopt(&host->devices, spec, &failure);
+}
+
 int command_adopt(struct command_host *host, const struct message *message,
 		  int *fds, int fd_count, struct failure *failure)
 {
@@ -569,7 +609,7 @@ int command_adopt(struct command_host *host, const struct message *message,
 				    .fd_count = fd_count };
 	const struct target_ops *target;
 	struct add_values values;
-	struct device_spec spec;
+	struct device_spec spec, as_read;
 	struct syntax_line line;
 	const char *why;
 
@@ -579,17 +619,11 @@ int command_adopt(struct command_host *host, const struct message *message,
 	target = read_add(&line, &values, &spec, failure);
 	if (!target)
 		return -1;
-	spec.id = message->id;
-	spec.queues = message->info.nr_hw_queues;
-	spec.depth = message->info.queue_depth;
-	spec.max_io = message->info.max_io_buf_bytes;
-	/* Whatever this server would choose: that cannot be changed. */
-	spec.mode = device_mode(message->info.flags);
-	spec.words = strdup(message->text);
-	if (!spec.words)
-		return failure_set(failure, SYMBOL_LIMIT, ENOMEM, NULL,
-				   "out of memory");
-	if (open_target(host, target, &args, &values, &spec, failure) < 0)
+	as_read = spec;
+	if (take_from_driver(&spec, message, failure) < 0)
 		return -1;
-	return device_adopt(&host->devices, &spec, failure);
+	if (open_target(host, target, &args, &values, &spec, failure) == 0)
+		return device_adopt(&host->devices, &spec, failure);
+	adopt_lost(host, message, target, &values, &as_read, fds, fd_count);
+	return -1;
 }

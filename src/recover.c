@@ -3,6 +3,7 @@
 #include <errno.h>
 
 #include "log.h"
+#include "lost.h"
 
 #define RECOVER_RETRY	 0.002 /* s between tries to take a device over ... */
 #define RECOVER_PATIENCE 1.0   /* s: after that */
@@ -19,7 +20,8 @@ void recover_enter_prepared(struct device *device)
 void recover_begin(struct device *device)
 {
 	device_set_patience(device, RECOVER_PATIENCE);
-	device_enter(device, DEVICE_RECOVER);
+	device_enter(device, lost_is(device->spec.target) ? DEVICE_LOST
+							  : DEVICE_RECOVER);
 }
 
 /* ---- RECOVER ---- */

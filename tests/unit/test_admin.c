@@ -1169,6 +1169,38 @@ static void check_adopted(uint32_t id, const char *text, uint64_t flags,
 	assert_string_equal(io_mode_name(device->spec.mode), mode);
 }
 
+/* One that cannot be opened here stays in sight until somebody deletes it. */
+static void test_adopted_in_vain(void **state)
+{
+	struct message message = { .magic = MESSAGE_MAGIC, .id = 3 };
+	struct failure failure;
+	struct client *client = greeted();
+	int ends[2], fds[1];
+
+	(void)state;
+	assert_int_equal(pipe(ends), 0);
+	fds[0] = ends[0]; /* no file, and no disk */
+	message.info.dev_id = 3;
+	message.info.nr_hw_queues = 1;
+	message.info.queue_depth = 16;
+	message.info.max_io_buf_bytes = 65536;
+	message.info.flags = UBLK_F_USER_RECOVERY | UBLK_F_USER_COPY;
+	snprintf(message.text, sizeof(message.text),
+		 "add file path=/nowhere error-rate=0.5");
+	assert_int_equal(command_adopt(&fake_host, &message, fds, 1, &failure),
+			 -1);
+	assert_int_equal(fds[0], -1); /* kept for the next server */
+	device_recover_all(&fake_host.devices);
+	fake_serve();
+	fake_expect("");
+	ask(client, "list", "dev id=3 * state=quiesced target=file *\nOK *\n");
+	ask(client, "resize 3 size=1M", "ERR * *\n");
+	ask(client, "set 3 error-rate=0.1", "OK*\n");
+	ask(client, "del 3 force=yes", "OK*\n");
+	ask(client, "list", "OK seq=*\n");
+	close(ends[1]);
+}
+
 static void test_adopted_mode(void **state)
 {
 	(void)state;
@@ -1181,7 +1213,7 @@ static void test_adopted_mode(void **state)
 	/* They can be deleted once they are taken over. */
 	device_recover_all(&fake_host.devices);
 	fake_serve();
-	assert_int_equal(fake_host.devices.count, 4);
+	assert_int_equal(fake_host.devices.count, 5);
 }
 
 static void test_existing(void **state)
@@ -1821,6 +1853,7 @@ int main(void)
 		TEST(test_on_error_of_a_late_one),
 		TEST(test_add),
 		TEST(test_mode),
+		TEST(test_adopted_in_vain),
 		TEST(test_adopted_mode),
 		TEST(test_existing),
 		TEST(test_existing_too_early),

@@ -1,0 +1,63 @@
+#include "lost.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "message.h"
+
+struct lost {
+	struct target target;
+	struct target_ops ops; /* the name of the true one */
+	int fds[MESSAGE_MAX_FDS];
+	int fd_count;
+};
+
+static void lost_submit(struct target *target, struct io *io)
+{
+	(void)target;
+	io_done(io, -EIO);
+}
+
+static int lost_hold(struct target *target, int *fds)
+{
+	const struct lost *lost = (struct lost *)target;
+	int i;
+
+	for (i = 0; i < lost->fd_count; i++)
+		fds[i] = lost->fds[i];
+	return lost->fd_count;
+}
+
+static void lost_close(struct target *target)
+{
+	struct lost *lost = (struct lost *)target;
+
+	while (lost->fd_count)
+		close(lost->fds[--lost->fd_count]);
+	free(lost);
+}
+
+int lost_is(const struct target *target)
+{
+	return target->ops->submit == lost_submit;
+}
+
+struct target *lost_new(const struct target_ops *ops, int *fds, int fd_count)
+{
+	struct lost *lost = calloc(1, sizeof(*lost));
+
+	if (!lost)
+		return NULL;
+	lost->ops = (struct target_ops){ .name = ops->name,
+					 .is_private = ops->is_private,
+					 .submit = lost_submit,
+					 .hold = lost_hold,
+					 .close = lost_close };
+	lost->target.ops = &lost->ops;
+	for (; lost->fd_count < fd_count; lost->fd_count++) {
+		lost->fds[lost->fd_count] = fds[lost->fd_count];
+		fds[lost->fd_count] = -1;
+	}
+	return &lost->target;
+}
