@@ -185,9 +185,10 @@ static void job_end(struct job *job, int result)
 	job->message.result = result;
 	if (!is_old)
 		jobs->answer(jobs, &job->message);
-	/* The server that tried died meanwhile: what it began is finished. */
-	if (entry && job->message.type == MESSAGE_TRY_STOP && is_old &&
-	    entry->deleting && !entry->clean_up)
+	/* The server that asked died meanwhile: what it began is finished. */
+	if (entry && is_old && !entry->clean_up &&
+	    (entry->taking ||
+	     (job->message.type == MESSAGE_TRY_STOP && entry->deleting)))
 		entry->clean_up = CLEAN_UP_STOP;
 	job_free(job);
 	if (entry && entry->clean_up)
@@ -480,13 +481,17 @@ static int begin_delete(struct job *job)
 }
 
 /*
- * Cancelled, it had done all but wait for the id. Kernels before 6.7 only know
- * the command that waits.
+ * Interrupted, it had done all but wait for the id; cancelled, it had not begun.
+ * Kernels before 6.7 only know the command that waits.
  */
 static int end_delete(struct job *job, int result)
 {
-	if (result == -EINTR || result == -ECANCELED)
+	if (result == -EINTR)
 		return 0;
+	if (result == -ECANCELED) {
+		job->message.number = 1;
+		return begin_delete(job) < 0 ? result : 1;
+	}
 	if (result != -EOPNOTSUPP || !job->message.number || job->stage)
 		return result;
 	job->stage = 1;
