@@ -117,11 +117,13 @@ static int write_flags(const struct io *io)
 
 /*
  * A read that misses the page cache waits without a worker; only one that goes
- * past it is tried first.
+ * past it is tried first, and any while a worker may hold the file's lock: on
+ * some file systems the kernel would wait for that in this very thread.
  */
 static int read_flags(const struct file *file, const struct io *io)
 {
-	return file->direct && !io->in_worker ? RWF_NOWAIT : 0;
+	return (file->direct || file->in_workers) && !io->in_worker ? RWF_NOWAIT
+								    : 0;
 }
 
 static int prepare_transfer(const struct file *file, struct io *io,
@@ -220,7 +222,7 @@ static void retry(struct file *file, struct io *io)
  */
 static void note_unsynced(struct file *file, const struct io *io, int error)
 {
-	if (!(io->flags & IO_FUA) || error == -ENOSPC || error == -EDQUOT)
+	if (!(io->flags & IO_FUA))
 		return;
 	file->flush_errors++;
 	file->unsynced = error;
@@ -258,15 +260,26 @@ static void end_allocation(struct file *file, struct io *io, int32_t result)
 		finish(file, io, result);
 }
 
+/* Of several that wait at a time the kernel tells it to one. */
+static int failed_meanwhile(const struct file *file, const struct io *io)
+{
+	return io->at != (uint32_t)file->flush_errors;
+}
+
 static void end_sync(struct file *file, struct io *io, int32_t result)
 {
 	int error = result;
 
-	if (error)
+	if (error && io->op != IO_FLUSH) {
+		note_unsynced(file, io, error);
+	} else if (error) {
 		file->flush_errors++;
-	else
+	} else if (failed_meanwhile(file, io)) {
+		error = -EIO;
+	} else if (io->op == IO_FLUSH) {
 		error = file->unsynced;
-	file->unsynced = 0;
+		file->unsynced = 0;
+	}
 	finish(file, io, error);
 }
 
@@ -386,6 +399,8 @@ static int has_to_wait(const struct file *file, const struct io *io)
 static void enter(struct file *file, struct io *io, enum stage stage)
 {
 	io->stage = (uint8_t)stage;
+	if (stage == SYNC)
+		io->at = (uint32_t)file->flush_errors; /* it has no bytes */
 	if (has_to_wait(file, io))
 		wait_for_worker(file, io);
 	else
