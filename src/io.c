@@ -377,7 +377,10 @@ unsigned io_trim(struct io_port *port)
 		return IO_TRIM_TIME;
 	}
 	port->holds = 0;
-	if (port->mode == IO_COPY)
+	/* The driver reads from them when it gets the COMMIT. */
+	if (ring_submit(port->ring) < 0)
+		port->holds = 1;
+	else if (port->mode == IO_COPY)
 		move_buffers(port);
 	else
 		port->holds = trim_shared(port);
