@@ -41,10 +41,13 @@ kills()
 }
 
 start_ublkd
-expect_ok "add ram size=64M queues=1 depth=32"
-# Requests come and go, but the one CPU has more to do than count them.
-load ublkb0 --rw=randrw --bs=4k --iodepth=64 --rate_iops=1000,1000
+# The delays leave the one CPU, whose every instruction is counted, time to sleep.
+expect_ok "add ram size=64M queues=1 depth=32 delay-time=5ms"
+load ublkb0 --rw=randrw --bs=4k --iodepth=8
 kills
+load_ends
+expect_ok "set 0 delay-time=20ms"
+load ublkb0 --rw=randrw --bs=4k --iodepth=64
 kills -s 32
 load_ends
 
