@@ -104,7 +104,8 @@ trace()
 	shift
 	strace -q -o /tmp/t/strace "$@" -p "$pid" 2>/tmp/t/strace.said &
 	TRACER=$!
-	wait_for 10 "grep -q 'TracerPid:.*[1-9]' /proc/$pid/status" ||
+	# It may be killed as soon as it is traced.
+	wait_for 10 "! alive $pid || grep -q 'TracerPid:.*[1-9]' /proc/$pid/status" ||
 		fail "$CASE: no trace: $(cat /tmp/t/strace.said)"
 }
 

@@ -19,7 +19,7 @@ requires mkfs.ext4 e2fsck
 : "${LASTS:=20}"
 GROUP=/sys/fs/cgroup/ublkd-test
 CALM=10000 # ms: a disk may have no request completed for so long, no longer
-LEFT=64    # MiB that others have, all their page cache among it
+LEFT=128   # MiB that others have, all their page cache among it
 DISKS="ublkb0 ublkb1 ublkb2"
 
 # ---- writers, each until /tmp/t/enough exists; a line in its file a round
@@ -120,8 +120,8 @@ limit()
 weigh_down()
 {
 	echo 3 >/proc/sys/vm/drop_caches
-	echo 80 >/proc/sys/vm/dirty_ratio
-	echo 60 >/proc/sys/vm/dirty_background_ratio
+	echo 60 >/proc/sys/vm/dirty_ratio
+	echo 40 >/proc/sys/vm/dirty_background_ratio
 	excess=$(($(memory MemAvailable) / 1024 - LEFT))
 	[ $excess -gt 0 ] || fail "only $(memory MemAvailable) KiB available"
 	mkdir /tmp/t/ballast
