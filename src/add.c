@@ -24,6 +24,7 @@ enum {
 	RECOVERY,
 	PARTSCAN,
 	MODE,
+	BATCH,
 	LAYERS,
 };
 
@@ -97,6 +98,12 @@ const struct option verb_add_options[] = {
 		   .choices = mode_names,
 		   .help = "how data moves between kernel and server; auto is "
 			   "the target's best that the driver has" },
+	[BATCH] = { .name = "batch",
+		    .type = OPTION_FLAG,
+		    .fallback = "no",
+		    .help = "let one command bring or end many requests: better "
+			    "for many at a time, worse for one; needs the "
+			    "feature batch" },
 	LAYER_OPTION_TABLE(LAYERS),
 	{ .name = NULL },
 };
@@ -182,6 +189,11 @@ static int set_spec(const struct option_value *common, struct device_spec *spec,
 				   common[NAME].text);
 	if (layers_check(&common[LAYERS], failure) < 0)
 		return -1;
+	if (common[BATCH].number &&
+	    common[MODE].number == MODE_FIRST + IO_NEED_GET_DATA)
+		return failure_set(failure, SYMBOL_ARG, 0, "batch",
+				   "batch=yes and mode=need-get-data exclude "
+				   "each other; mode=auto finds another");
 	spec->id = common[ID].given ? (uint32_t)common[ID].number
 				    : DEVICE_ID_ANY;
 	if (common[NAME].given)
@@ -197,6 +209,7 @@ static int set_spec(const struct option_value *common, struct device_spec *spec,
 	spec->mode = common[MODE].number == MODE_AUTO
 			     ? IO_MODES
 			     : (enum io_mode)(common[MODE].number - MODE_FIRST);
+	spec->batch = common[BATCH].number != 0;
 	spec->geometry.block_size = (uint32_t)block;
 	return 0;
 }
@@ -586,6 +599,7 @@ int command_adopt(struct command_host *host, const struct message *message,
 	spec.max_io = message->info.max_io_buf_bytes;
 	/* Whatever this server would choose: that cannot be changed. */
 	spec.mode = device_mode(message->info.flags);
+	spec.batch = device_batch(message->info.flags);
 	spec.words = strdup(message->text);
 	if (!spec.words)
 		return failure_set(failure, SYMBOL_LIMIT, ENOMEM, NULL,
