@@ -329,11 +329,13 @@ int device_aborts_on_close(const struct device *device)
 /*
  * The others notice a server's death by an idle tag of the queue, and else by
  * the disk's I/O timeout only; that is 30 s while START reads the partition
- * table, one request at a time. So there are always two tags.
+ * table, one request at a time. So there are always two tags. And with lists of
+ * tags the driver cannot have fewer (7.3: EINVAL).
  */
 static uint16_t least_depth(const struct device *device)
 {
-	uint16_t least = device_aborts_on_close(device) ? 1 : 2;
+	int needs_two = !device_aborts_on_close(device) || device->spec.batch;
+	uint16_t least = needs_two ? 2 : 1;
 
 	return device->spec.depth < least ? least : device->spec.depth;
 }
