@@ -13,9 +13,12 @@
  * left out there, and one request at a time costs no more completions.
  *
  * The FETCH ends with ENOBUFS when the driver finds no room for tags or for a
- * completion. There is always some: either half of the intake takes all tags of
- * the queue, and they cannot come again before they are committed. It is begun
- * anew all the same.
+ * completion, and keeps the tags. There is always some: either half of the intake
+ * takes all tags of the queue, and they cannot come again before they are
+ * committed. It is begun anew all the same.
+ *
+ * What has to be asked again goes with the next flush, as all the rest does: the
+ * ring has room for it then.
  */
 #include "batch.h"
 
@@ -48,6 +51,7 @@ struct batch {
 	uint8_t *ones;		     /* an element a tag, of those sent alone */
 	uint8_t element_size;
 	uint16_t flags;
+	int is_due; /* the FETCH is to be put */
 	int has_ended;
 
 	/* The intake. */
@@ -97,6 +101,12 @@ static uint16_t tag_of(const uint8_t *element)
 
 	memcpy(&tag, element, sizeof(tag));
 	return tag;
+}
+
+/* That of a request that is sent alone, or to make its tag ready. */
+static uint8_t *one_of(const struct batch *batch, uint16_t tag)
+{
+	return batch->ones + (size_t)tag * batch->element_size;
 }
 
 /* ---- opening and closing ---- */
@@ -158,9 +168,7 @@ int batch_start(struct batch *batch)
 	int error;
 
 	for (tag = 0; tag < port->depth; tag++)
-		put_element(batch,
-			    batch->ones + (size_t)tag * batch->element_size,
-			    &port->ios[tag], 0);
+		put_element(batch, one_of(batch, tag), &port->ios[tag], 0);
 	error = put_list(batch, UBLK_IO_PREP_IO_CMDS, batch->ones, port->depth,
 			 1, DATA_PREPARE);
 	return error ? error : put_fetch(batch);
@@ -191,8 +199,7 @@ int batch_taken(struct batch *batch, const struct ring_event *event,
 		ring_refill(batch->port->ring, 0);
 	else if (end == 2 * batch->half)
 		ring_refill(batch->port->ring, 1);
-	if (!ring_goes_on(event))
-		batch->has_ended = put_fetch(batch) < 0;
+	batch->is_due = !ring_goes_on(event);
 	return 1;
 }
 
@@ -202,26 +209,12 @@ static int is_passing(int result)
 	return result == -EAGAIN || result == -ENOMEM || result == -EINTR;
 }
 
-/*
- * The driver may have used some of the intake in vain: all that it has told of
- * is taken, so both begin at its beginning.
- */
-static int fetch_again(struct batch *batch)
-{
-	int error = ring_reset_intake(batch->port->ring);
-
-	batch->at = 0;
-	return error ? error : put_fetch(batch);
-}
-
 static int fetch_ended(struct batch *batch, int result)
 {
-	int error = result;
-
-	if (result == -ENOBUFS || is_passing(result))
-		error = fetch_again(batch);
-	batch->has_ended = error != 0;
-	return error;
+	batch->is_due = result == -ENOBUFS || is_passing(result);
+	batch->has_ended = !batch->is_due;
+	batch->at = ring_intake_end(batch->port->ring, batch->at);
+	return batch->has_ended ? result : 0;
 }
 
 int batch_has_ended(const struct batch *batch)
@@ -237,62 +230,72 @@ static uint8_t *element_at(const struct batch *batch, const struct list *list,
 	return list->elements + (size_t)index * batch->element_size;
 }
 
-/* It cannot be put only if the ring takes nothing; the next flush tries again. */
-static void send(struct batch *batch, struct list *list)
+/* Into the open list; it has room for all tags, and each is there once. */
+static void keep(struct batch *batch, const void *elements, unsigned count)
 {
-	unsigned which = (unsigned)(list - batch->lists);
+	struct list *open = batch->open;
 
-	if (put_list(batch, UBLK_IO_COMMIT_IO_CMDS, list->elements, list->count,
-		     0, DATA_LIST + which) < 0) {
-		log_error("%u requests of queue %u cannot be committed",
-			  list->count, batch->port->queue_id);
-		return;
-	}
-	list->is_sent = 1;
+	memcpy(element_at(batch, open, open->count), elements,
+	       (size_t)count * batch->element_size);
+	open->count += (uint16_t)count;
 }
 
-static int send_one(struct batch *batch, uint16_t tag)
+void batch_commit(struct batch *batch, const struct io *io, int32_t result)
 {
-	uint8_t *one = batch->ones + (size_t)tag * batch->element_size;
+	struct list *open = batch->open;
 
-	return put_list(batch, UBLK_IO_COMMIT_IO_CMDS, one, 1, 1,
-			(uint64_t)DATA_ONE + tag);
+	put_element(batch, element_at(batch, open, open->count++), io, result);
+}
+
+static int send_list(struct batch *batch, struct list *list)
+{
+	unsigned which = (unsigned)(list - batch->lists);
+	int error = put_list(batch, UBLK_IO_COMMIT_IO_CMDS, list->elements,
+			     list->count, 0, DATA_LIST + which);
+
+	if (error)
+		return error;
+	list->is_sent = 1;
+	batch->open = &batch->lists[!which];
+	return 0;
 }
 
 /* From a place that stays as it is until the tag's next request is done. */
-static void flush_one(struct batch *batch, struct list *list)
+static int send_one(struct batch *batch, struct list *list)
 {
 	uint16_t tag = tag_of(list->elements);
+	int error;
 
-	memcpy(batch->ones + (size_t)tag * batch->element_size, list->elements,
-	       batch->element_size);
-	if (send_one(batch, tag) == 0)
+	memcpy(one_of(batch, tag), list->elements, batch->element_size);
+	error = put_list(batch, UBLK_IO_COMMIT_IO_CMDS, one_of(batch, tag), 1,
+			 1, (uint64_t)DATA_ONE + tag);
+	if (!error)
 		list->count = 0;
+	return error;
 }
 
 void batch_flush(struct batch *batch)
 {
 	struct list *list = batch->open;
 	struct list *other = &batch->lists[list == &batch->lists[0]];
+	int error = 0;
 
 	if (list->count == 1)
-		flush_one(batch, list);
+		error = send_one(batch, list);
 	/*
 	 * An answer that has not been taken lies in the ring, or will after the
 	 * submit: there is another turn before the thread sleeps.
 	 */
-	else if (list->count && !other->is_sent) {
-		send(batch, list);
-		if (list->is_sent)
-			batch->open = other;
+	else if (list->count && !other->is_sent)
+		error = send_list(batch, list);
+	if (!error && batch->is_due) {
+		error = put_fetch(batch);
+		batch->is_due = error != 0;
 	}
-}
-
-void batch_commit(struct batch *batch, const struct io *io, int32_t result)
-{
-	struct list *list = batch->open;
-
-	put_element(batch, element_at(batch, list, list->count++), io, result);
+	/* The ring has an entry for every tag, and takes more after a submit. */
+	if (error)
+		log_error("commands of queue %u must wait: %s",
+			  batch->port->queue_id, strerror(-error));
 }
 
 static int refuse(const struct batch *batch, const uint8_t *element, int result)
@@ -302,33 +305,34 @@ static int refuse(const struct batch *batch, const uint8_t *element, int result)
 	return result;
 }
 
-/* Send what was not taken; a failure is that of the first. */
+/*
+ * What was not taken goes once more. If that is all of it, and for a reason, the
+ * reason is the first element: it must not keep the others from going.
+ */
 static int list_answered(struct batch *batch, struct list *list, int result)
 {
 	unsigned taken = result > 0 ? (unsigned)result / batch->element_size
 				    : 0;
+	unsigned count = list->count;
 	int error = 0;
 
-	list->is_sent = 0;
 	if (!taken && !is_passing(result)) {
 		error = refuse(batch, list->elements, result);
 		taken = 1;
 	}
-	list->count -= (uint16_t)(taken < list->count ? taken : list->count);
-	if (!list->count)
-		return error;
-	memmove(list->elements, element_at(batch, list, taken),
-		(size_t)list->count * batch->element_size);
-	send(batch, list);
+	list->is_sent = 0;
+	list->count = 0;
+	if (taken < count)
+		keep(batch, element_at(batch, list, taken), count - taken);
 	return error;
 }
 
 static int one_answered(struct batch *batch, uint16_t tag, int result)
 {
-	if (is_passing(result))
-		return send_one(batch, tag);
-	return refuse(batch, batch->ones + (size_t)tag * batch->element_size,
-		      result);
+	if (!is_passing(result))
+		return refuse(batch, one_of(batch, tag), result);
+	keep(batch, one_of(batch, tag), 1);
+	return 0;
 }
 
 int batch_answer(struct batch *batch, const struct ring_event *event)

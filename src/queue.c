@@ -18,8 +18,8 @@
 #define TURN_BYTES (8u << 20)
 #define BATCH	   16
 
-/* Entries of a ring beside those of tags: the loop's, and lists. */
-#define EXTRA_ENTRIES 16
+/* A ring that is full would end the FETCH: the loop has some requests, too. */
+#define BATCH_ENTRIES 16
 
 #define SECTOR 512u
 
@@ -317,10 +317,10 @@ static int start_batch(struct queue *queue)
 
 static int open_ring(struct queue *queue, int is_batch)
 {
-	unsigned entries = queue->depth + (is_batch ? EXTRA_ENTRIES : 0u);
-	int error;
+	int error, is_small = is_batch && queue->depth < BATCH_ENTRIES;
 
-	queue->port.ring = ring_create(entries, 0, &error);
+	queue->port.ring =
+		ring_create(is_small ? BATCH_ENTRIES : queue->depth, 0, &error);
 	if (!queue->port.ring)
 		return error;
 	error = ring_register_file(queue->port.ring, queue->port.fd);

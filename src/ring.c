@@ -421,28 +421,33 @@ void ring_refill(struct ring *ring, unsigned which)
 				   (uint16_t)(ring->table->tail + 1));
 }
 
-int ring_reset_intake(struct ring *ring)
+/* It keeps its place in the entry: what is left of the half, and 0 if nothing. */
+uint32_t ring_intake_end(struct ring *ring, uint32_t at)
+{
+	unsigned which = at / ring->half;
+	const struct io_uring_buf *entry = &ring->table->bufs[which];
+
+	if (entry->len)
+		return (uint32_t)(entry->addr - (uintptr_t)half_of(ring, 0));
+	ring_refill(ring, which);
+	return which ? 0 : ring->half;
+}
+
+static int register_intake(struct ring *ring)
 {
 	struct intake_setup setup = { .table = (uintptr_t)ring->table,
 				      .entries = 2,
 				      .flags = INTAKE_INCREMENTAL };
-	int error;
 
-	io_uring_unregister_buf_ring(&ring->uring, 0);
-	ring->table->tail = 0;
-	error = io_uring_register_buf_ring(
-		&ring->uring, (struct io_uring_buf_reg *)&setup, 0);
-	if (error)
-		return error;
-	ring_refill(ring, 0);
-	ring_refill(ring, 1);
-	return 0;
+	return io_uring_register_buf_ring(&ring->uring,
+					  (struct io_uring_buf_reg *)&setup, 0);
 }
 
 int ring_make_intake(struct ring *ring, uint32_t *half)
 {
 	size_t page = (size_t)sysconf(_SC_PAGESIZE);
 	void *memory;
+	int error;
 
 	ring->intake_size =
 		(TABLE_SIZE + 2 * (size_t)*half + page - 1) / page * page;
@@ -454,7 +459,12 @@ int ring_make_intake(struct ring *ring, uint32_t *half)
 	/* All that the pages have room for, in whole words. */
 	ring->half = (uint32_t)((ring->intake_size - TABLE_SIZE) / 2) & ~7U;
 	*half = ring->half;
-	return ring_reset_intake(ring);
+	error = register_intake(ring);
+	if (error)
+		return error;
+	ring_refill(ring, 0);
+	ring_refill(ring, 1);
+	return 0;
 }
 
 int ring_submit(struct ring *ring)

@@ -174,10 +174,10 @@ const void *ring_intake(const struct ring *ring);
 void ring_refill(struct ring *ring, unsigned which);
 
 /*
- * Begin with the first half again; no lasting command may be under way. Returns
- * 0 or a negative errno.
+ * A lasting command has ended, and all that it has told of up to `at` is read.
+ * The kernel may have used more in vain: returns where it goes on.
  */
-int ring_reset_intake(struct ring *ring);
+uint32_t ring_intake_end(struct ring *ring, uint32_t at);
 
 /* open(2) of path, which must live until the completion. */
 int ring_put_open(struct ring *ring, const char *path, int flags, mode_t mode,

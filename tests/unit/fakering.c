@@ -34,7 +34,7 @@ int __wrap_ring_put_lasting(struct ring *ring, uint32_t op, const void *command,
 int __wrap_ring_make_intake(struct ring *ring, uint32_t *half);
 const void *__wrap_ring_intake(const struct ring *ring);
 void __wrap_ring_refill(struct ring *ring, unsigned which);
-int __wrap_ring_reset_intake(struct ring *ring);
+uint32_t __wrap_ring_intake_end(struct ring *ring, uint32_t at);
 int __wrap_ring_submit(struct ring *ring);
 int __wrap_ring_has_events(const struct ring *ring);
 unsigned __wrap_ring_peek(struct ring *ring, const struct ring_event **events);
@@ -159,22 +159,26 @@ int __wrap_ring_put_lasting(struct ring *ring, uint32_t op, const void *command,
 	return error;
 }
 
-int __wrap_ring_reset_intake(struct ring *ring)
+int __wrap_ring_make_intake(struct ring *ring, uint32_t *half)
 {
 	assert_ptr_equal(ring, the_ring);
+	assert_in_range(*half, 2, FAKE_ELEMENTS * sizeof(uint16_t));
 	if (fake_ring.intake_error)
 		return fake_ring.intake_error;
-	fake_ring.resets++;
+	fake_ring.half = *half / (unsigned)sizeof(uint16_t);
 	fake_ring.fill = 0;
 	fake_ring.is_free[0] = fake_ring.is_free[1] = 1;
 	return 0;
 }
 
-int __wrap_ring_make_intake(struct ring *ring, uint32_t *half)
+uint32_t __wrap_ring_intake_end(struct ring *ring, uint32_t at)
 {
-	assert_in_range(*half, 2, FAKE_ELEMENTS * sizeof(uint16_t));
-	fake_ring.half = *half / (unsigned)sizeof(uint16_t);
-	return __wrap_ring_reset_intake(ring);
+	unsigned which = at / 2 / fake_ring.half;
+
+	assert_ptr_equal(ring, the_ring);
+	if (!fake_ring.is_free[which])
+		fake_ring.is_free[which] = 1;
+	return fake_ring.fill * 2;
 }
 
 const void *__wrap_ring_intake(const struct ring *ring)
@@ -280,16 +284,25 @@ void fake_complete(uint64_t data, int32_t result)
 /* Linux: IORING_CQE_F_MORE */
 #define GOES_ON 2
 
-static void bring_piece(uint64_t data, const uint16_t *tags, unsigned count)
+static void fill_intake(const uint16_t *tags, unsigned count)
 {
 	unsigned which = fake_ring.fill / fake_ring.half;
 
 	assert_true(fake_ring.is_free[which]);
-	memcpy(&fake_ring.intake[fake_ring.fill], tags, count * sizeof(*tags));
+	assert_in_range(count, 1,
+			fake_ring.half - fake_ring.fill % fake_ring.half);
+	if (tags)
+		memcpy(&fake_ring.intake[fake_ring.fill], tags,
+		       count * sizeof(*tags));
 	fake_ring.fill += count;
 	if (fake_ring.fill % fake_ring.half == 0)
 		fake_ring.is_free[which] = 0;
 	fake_ring.fill %= 2 * fake_ring.half;
+}
+
+static void bring_piece(uint64_t data, const uint16_t *tags, unsigned count)
+{
+	fill_intake(tags, count);
 	fake_complete(data, (int32_t)(count * sizeof(*tags)));
 	fake_ring.events[fake_ring.event_count - 1].flags = GOES_ON;
 }
@@ -304,9 +317,9 @@ void fake_bring(uint64_t data, const uint16_t *tags, unsigned count)
 		bring_piece(data, tags + first, count - first);
 }
 
-void fake_end(uint64_t data, int32_t result)
+void fake_waste(unsigned count)
 {
-	fake_complete(data, result);
+	fill_intake(NULL, count);
 }
 
 const struct fake_command *fake_next_command(void)

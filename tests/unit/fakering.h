@@ -36,8 +36,7 @@ struct fake_ring {
 	unsigned entries;
 	int registered; /* the fixed file */
 	unsigned buffers;
-	unsigned most;	 /* completions that were taken at a time */
-	unsigned resets; /* of the intake */
+	unsigned most; /* completions that were taken at a time */
 	uint8_t lists[FAKE_LISTS]
 		     [FAKE_ELEMENTS * sizeof(struct ublk_batch_element)];
 	unsigned list_count;
@@ -74,8 +73,8 @@ void fake_complete(uint64_t data, int32_t result);
  */
 void fake_bring(uint64_t data, const uint16_t *tags, unsigned count);
 
-/* The lasting command ends so. */
-void fake_end(uint64_t data, int32_t result);
+/* So many of them it has brought in vain, as when it finds no room to tell. */
+void fake_waste(unsigned count);
 
 /* What was put since the last call of this, or NULL: one after the other. */
 const struct fake_command *fake_next_command(void);

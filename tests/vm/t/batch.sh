@@ -3,8 +3,8 @@
 # device is deleted, killed under and upgraded as any other.
 #
 # sanitizers: long
-# needs: binaries fio stall-sampler mkfs.ext4
-# needs: modules ext4
+# needs: binaries fio stall-sampler
+# needs: modules brd
 # needs: files tests/vm/lib-sampler.sh:/t/lib-sampler.sh
 # needs: files tests/vm/lib-wakeups.sh:/t/lib-wakeups.sh
 # needs: files tests/vm/lib-kill.sh:/t/lib-kill.sh
@@ -51,8 +51,7 @@ verify()
 {
 	begun=$(now)
 	fio --name=verify --filename=/dev/ublkb0 --rw=randwrite --direct=1 \
-		--ioengine=libaio --verify=crc32c --verify_fatal=1 \
-		--bssplit=$MIXED "$@" >/tmp/t/fio 2>&1 || {
+		--ioengine=libaio --verify=crc32c --verify_fatal=1 "$@" >/tmp/t/fio 2>&1 || {
 		cat /tmp/t/fio
 		fail "fio $*"
 	}
@@ -81,9 +80,9 @@ arrives()
 	queues=$1
 	shift
 	disk "ram size=64M queues=$queues $*"
-	verify --bs=4k --size=4M --iodepth=1 --bssplit=4k/100
-	verify --size=32M --iodepth=32 --ioengine=io_uring
-	verify --size=64M --iodepth=128 --verify_backlog=32
+	verify --bssplit=4k/100 --size=2M --iodepth=1
+	verify --bssplit=$MIXED --size=32M --iodepth=32 --ioengine=io_uring
+	verify --bssplit=$MIXED --size=64M --iodepth=128 --verify_backlog=32
 	verify --bssplit=4k/100 --size=4M --offset_increment=16M --numjobs=4 \
 		--cpus_allowed=0-3 --cpus_allowed_policy=split --iodepth=64
 	remove_disk
@@ -93,30 +92,26 @@ arrives()
 depths()
 {
 	disk "ram size=16M queues=1 depth=1"
-	verify --size=4M --iodepth=4
+	verify --bssplit=$MIXED --size=4M --iodepth=4
 	remove_disk
 	disk "ram size=16M queues=2 depth=2 mode=copy"
-	verify --size=8M --iodepth=16
+	verify --bssplit=$MIXED --size=8M --iodepth=16
 	remove_disk
 	disk "ram size=64M queues=1 depth=2048 max-io=16K"
-	verify --size=16M --iodepth=1024 --bssplit=4k/80:16k/20
+	verify --bssplit=4k/80:16k/20 --size=16M --iodepth=1024
 	remove_disk
 }
 
-# The pages themselves, of a file on a disk.
+# The pages themselves, into a disk.
 zero_copy()
 {
-	expect_ok "add ram id=9 size=128M"
-	mkfs.ext4 -q /dev/ublkb9
-	mkdir -p /tmp/t/ext4
-	mount /dev/ublkb9 /tmp/t/ext4
-	truncate -s 64M /tmp/t/ext4/disk
-	disk "file path=/tmp/t/ext4/disk"
+	rmmod brd
+	modprobe brd rd_nr=1 rd_size=65536
+	disk "file path=/dev/ram0"
 	mode zero-copy
-	verify --size=16M --iodepth=32
+	verify --bssplit=$MIXED --size=4M --iodepth=1
+	verify --bssplit=$MIXED --size=32M --iodepth=32
 	remove_disk
-	umount /tmp/t/ext4
-	expect_ok "del 9"
 }
 
 wakes()
@@ -188,12 +183,12 @@ taken_over()
 
 start_ublkd
 choices
+zero_copy
+forced
+taken_over queues=1
+taken_over queues=4 mode=copy
+wakes
 arrives 1
 arrives 4
 arrives 2 mode=copy
 depths
-zero_copy
-wakes
-forced
-taken_over queues=1
-taken_over queues=4 mode=copy
