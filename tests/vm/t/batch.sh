@@ -10,7 +10,7 @@
 # needs: files tests/vm/lib-kill.sh:/t/lib-kill.sh
 # needs: cpus 4
 # needs: kernel 7.x
-# time: 300
+# time: 400
 . /t/lib.sh
 # shellcheck source=tests/vm/lib-wakeups.sh
 . /t/lib-wakeups.sh
