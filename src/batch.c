@@ -84,15 +84,19 @@ static int put_fetch(struct batch *batch)
 				&command, DATA_FETCH);
 }
 
+/* In two steps whose sizes are known: this is done for each request. */
 static void put_element(const struct batch *batch, uint8_t *to,
 			const struct io *io, int32_t result)
 {
+	const size_t head = offsetof(struct ublk_batch_element, addr);
 	struct ublk_batch_element element = { .tag = io->tag,
 					      .buf_index = io->tag,
 					      .result = result,
 					      .addr = (uintptr_t)io->address };
 
-	memcpy(to, &element, batch->element_size);
+	memcpy(to, &element, head);
+	if (batch->element_size > head)
+		memcpy(to + head, &element.addr, sizeof(element.addr));
 }
 
 static uint16_t tag_of(const uint8_t *element)

@@ -188,7 +188,7 @@ struct ublk_batch_io {
 };
 _Static_assert(sizeof(struct ublk_batch_io) == 16, "kernel ABI");
 
-#define UBLK_BATCH_F_HAS_BUF_ADDR	    (1U << 1)
+#define UBLK_BATCH_F_HAS_BUF_ADDR	   (1U << 1)
 #define UBLK_BATCH_F_AUTO_BUF_REG_FALLBACK (1U << 2)
 
 struct ublk_batch_element {
