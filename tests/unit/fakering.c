@@ -134,11 +134,12 @@ int __wrap_ring_put_immediate(struct ring *ring, uint32_t op,
 			      int is_quiet, uint64_t data)
 {
 	int error = __wrap_ring_put_addressed(ring, op, command, address, data);
-	struct fake_command *put = &fake_ring.put[fake_ring.put_count - 1];
+	struct fake_command *put;
 	uint8_t *list;
 
 	if (error)
 		return error;
+	put = &fake_ring.put[fake_ring.put_count - 1];
 	assert_true(fake_ring.list_count < FAKE_LISTS);
 	list = fake_ring.lists[fake_ring.list_count++];
 	assert_true(list_size(put) <= sizeof(fake_ring.lists[0]));
