@@ -203,7 +203,8 @@ int batch_taken(struct batch *batch, const struct ring_event *event,
 		ring_refill(batch->port->ring, 0);
 	else if (end == 2 * batch->half)
 		ring_refill(batch->port->ring, 1);
-	batch->is_due = !ring_goes_on(event);
+	if (!ring_goes_on(event))
+		batch->is_due = 1;
 	return 1;
 }
 
@@ -215,8 +216,10 @@ static int is_passing(int result)
 
 static int fetch_ended(struct batch *batch, int result)
 {
-	batch->is_due = result == -ENOBUFS || is_passing(result);
-	batch->has_ended = !batch->is_due;
+	if (result >= 0 || result == -ENOBUFS || is_passing(result))
+		batch->is_due = 1;
+	else
+		batch->has_ended = 1;
 	batch->at = ring_intake_end(batch->port->ring, batch->at);
 	return batch->has_ended ? result : 0;
 }

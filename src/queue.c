@@ -287,7 +287,11 @@ static int on_batch_turn(struct loop_ring *wake)
 		 queue->turn_bytes < TURN_BYTES);
 	batch_flush(queue->port.batch);
 	end_turn(queue, more);
-	return count && queue_is_retired(queue) ? tell_retired(queue) : 0;
+	if (!count || !queue_is_retired(queue))
+		return 0;
+	/* If the FETCH has failed, there may be requests that are done. */
+	io_submit(&queue->port);
+	return tell_retired(queue);
 }
 
 static int fetch_all(struct queue *queue)

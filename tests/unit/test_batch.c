@@ -676,6 +676,27 @@ static void test_refused(void **state)
 	nothing_else();
 }
 
+/* What is in hand then is committed all the same. */
+static void test_refused_with_requests(void **state)
+{
+	(void)state;
+	deliver_some(0, 3);
+	turn(2);
+	io_done(got.ios[2], 0);
+	expect_commit(1, 2, 4096);
+	fake_complete(fake_ring.put[fake_ring.put_count - 1].data, -EAGAIN);
+	fake_complete(fetch_data, -EINVAL);
+	turn(2);
+	assert_int_equal(told.refused, 1);
+	expect_commit(1, 2, 4096);
+	nothing_else();
+	io_done(got.ios[0], 0);
+	io_done(got.ios[1], 0);
+	expect_commit(1, 0, 4096);
+	expect_commit(1, 1, 4096);
+	nothing_else();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -703,6 +724,7 @@ int main(void)
 		TEST(test_turn_is_bounded),
 		TEST(test_retired),
 		TEST(test_refused),
+		TEST(test_refused_with_requests),
 #undef TEST
 #undef TEST_CLOSED
 	};
