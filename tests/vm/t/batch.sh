@@ -80,10 +80,10 @@ arrives()
 	queues=$1
 	shift
 	disk "ram size=64M queues=$queues $*"
-	verify --bssplit=4k/100 --size=2M --iodepth=1
-	verify --bssplit=$MIXED --size=32M --iodepth=32 --ioengine=io_uring
-	verify --bssplit=$MIXED --size=64M --iodepth=128 --verify_backlog=32
-	verify --bssplit=4k/100 --size=4M --offset_increment=16M --numjobs=4 \
+	verify --bssplit=4k/100 --size=1M --iodepth=1
+	verify --bssplit=$MIXED --size=16M --iodepth=32 --ioengine=io_uring
+	verify --bssplit=$MIXED --size=32M --iodepth=128 --verify_backlog=32
+	verify --bssplit=4k/100 --size=2M --offset_increment=16M --numjobs=4 \
 		--cpus_allowed=0-3 --cpus_allowed_policy=split --iodepth=64
 	remove_disk
 }
@@ -98,7 +98,7 @@ depths()
 	verify --bssplit=$MIXED --size=8M --iodepth=16
 	remove_disk
 	disk "ram size=64M queues=1 depth=2048 max-io=16K"
-	verify --bssplit=4k/80:16k/20 --size=16M --iodepth=1024
+	verify --bssplit=4k/80:16k/20 --size=8M --iodepth=1024
 	remove_disk
 }
 
