@@ -25,6 +25,7 @@ enum {
 	RECOVERY,
 	PARTSCAN,
 	MODE,
+	BATCH,
 	LAYERS,
 };
 
@@ -98,6 +99,12 @@ const struct option verb_add_options[] = {
 		   .choices = mode_names,
 		   .help = "how data moves between kernel and server; auto is "
 			   "the target's best that the driver has" },
+	[BATCH] = { .name = "batch",
+		    .type = OPTION_FLAG,
+		    .fallback = "no",
+		    .help = "let one command bring or end many requests: better "
+			    "for many at a time, worse for one; needs the "
+			    "feature batch" },
 	LAYER_OPTION_TABLE(LAYERS),
 	{ .name = NULL },
 };
@@ -183,6 +190,11 @@ static int set_spec(const struct option_value *common, struct device_spec *spec,
 				   common[NAME].text);
 	if (layers_check(&common[LAYERS], failure) < 0)
 		return -1;
+	if (common[BATCH].number &&
+	    common[MODE].number == MODE_FIRST + IO_NEED_GET_DATA)
+		return failure_set(failure, SYMBOL_ARG, 0, "batch",
+				   "batch=yes and mode=need-get-data exclude "
+				   "each other; mode=auto finds another");
 	spec->id = common[ID].given ? (uint32_t)common[ID].number
 				    : DEVICE_ID_ANY;
 	if (common[NAME].given)
@@ -198,6 +210,7 @@ static int set_spec(const struct option_value *common, struct device_spec *spec,
 	spec->mode = common[MODE].number == MODE_AUTO
 			     ? IO_MODES
 			     : (enum io_mode)(common[MODE].number - MODE_FIRST);
+	spec->batch = common[BATCH].number != 0;
 	spec->geometry.block_size = (uint32_t)block;
 	return 0;
 }
@@ -571,6 +584,7 @@ static int take_from_driver(struct device_spec *spec,
 	spec->depth = message->info.queue_depth;
 	spec->max_io = message->info.max_io_buf_bytes;
 	spec->mode = device_mode(message->info.flags);
+	spec->batch = device_batch(message->info.flags);
 	spec->words = strdup(message->text);
 	return spec->words ? 0
 			   : failure_set(failure, SYMBOL_LIMIT, ENOMEM, NULL,

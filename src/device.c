@@ -291,13 +291,25 @@ enum io_mode device_mode(uint64_t flags)
 	return flags & UBLK_F_NEED_GET_DATA ? IO_NEED_GET_DATA : IO_COPY;
 }
 
-/* The first of the target's list that the driver has; user copy it must have. */
+int device_batch(uint64_t flags)
+{
+	return (flags & UBLK_F_BATCH_IO) != 0;
+}
+
+static int can_have(const struct device *device, enum io_mode mode)
+{
+	/* The driver takes one from the other. */
+	if (device->spec.batch && mode == IO_NEED_GET_DATA)
+		return 0;
+	return !(mode_flags[mode] & ~device->set->features);
+}
+
+/* The first of the target's list that can be had; user copy always can. */
 static enum io_mode best_mode(const struct device *device)
 {
 	const enum io_mode *mode = device->spec.geometry.modes;
 
-	while (mode && *mode != IO_MODES &&
-	       mode_flags[*mode] & ~device->set->features)
+	while (mode && *mode != IO_MODES && !can_have(device, *mode))
 		mode++;
 	return mode && *mode != IO_MODES ? *mode : IO_USER_COPY;
 }
@@ -316,6 +328,7 @@ static uint64_t device_flags(const struct device *device)
 
 	return UBLK_F_CMD_IOCTL_ENCODE | mode_flags[device->spec.mode] |
 	       (device->spec.no_partscan ? UBLK_F_NO_AUTO_PART_SCAN : 0) |
+	       (device->spec.batch ? UBLK_F_BATCH_IO : 0) |
 	       recovery[device->spec.recovery];
 }
 
@@ -327,11 +340,13 @@ int device_aborts_on_close(const struct device *device)
 /*
  * The others notice a server's death by an idle tag of the queue, and else by
  * the disk's I/O timeout only; that is 30 s while START reads the partition
- * table, one request at a time. So there are always two tags.
+ * table, one request at a time. So there are always two tags. And with lists of
+ * tags the driver cannot have fewer (7.3: EINVAL).
  */
 static uint16_t least_depth(const struct device *device)
 {
-	uint16_t least = device_aborts_on_close(device) ? 1 : 2;
+	int needs_two = !device_aborts_on_close(device) || device->spec.batch;
+	uint16_t least = needs_two ? 2 : 1;
 
 	return device->spec.depth < least ? least : device->spec.depth;
 }
@@ -347,6 +362,12 @@ static int check_flags(struct device *device)
 				   "the ublk driver of this kernel does not "
 				   "have mode=%s; 'features' shows what it has",
 				   io_mode_name(device->spec.mode));
+	if (missing & UBLK_F_BATCH_IO)
+		return failure_set(
+			&device->failure, SYMBOL_UNSUPPORTED, EOPNOTSUPP,
+			"batch",
+			"the ublk driver of this kernel does not "
+			"have batch=yes; it needs the feature batch");
 	if (missing & UBLK_F_NO_AUTO_PART_SCAN)
 		return failure_set(
 			&device->failure, SYMBOL_UNSUPPORTED, EOPNOTSUPP,
@@ -557,6 +578,7 @@ static int open_queues(struct device *device)
 	struct device_spec *spec = &device->spec;
 	struct queue_shape shape = { .depth = spec->depth,
 				     .mode = spec->mode,
+				     .batch = spec->batch,
 				     .max_io = spec->max_io };
 	int error;
 

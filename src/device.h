@@ -62,6 +62,7 @@ struct device_spec {
 	int read_only;
 	enum recovery recovery;
 	int no_partscan;   /* the kernel is not to look for partitions */
+	int batch;	   /* commands for many requests */
 	enum io_mode mode; /* IO_MODES: the target's best that is to be had */
 	struct geometry geometry; /* from the target */
 	struct target *target;	  /* the device's from device_add() on */
@@ -197,6 +198,9 @@ struct device *device_find_name(struct device_set *set, const char *name);
 
 /* How the data of a device with these flags moves. */
 enum io_mode device_mode(uint64_t flags);
+
+/* Whether a device with these flags has commands for many requests. */
+int device_batch(uint64_t flags);
 
 /* "ublkb0" or the name it was given. */
 const char *device_name(const struct device *device);

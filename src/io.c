@@ -6,6 +6,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "batch.h"
 #include "log.h"
 #include "uapi.h"
 
@@ -107,6 +108,7 @@ int io_open(struct io_port *port, struct io *ios, uint16_t depth,
 
 	port->ios = ios;
 	port->depth = depth;
+	port->is_special = port->mode == IO_ZERO_COPY;
 	port->buffer_size = round_to_pages(max_io);
 	if (port->mode == IO_COPY) {
 		if (port->buffer_size > SIZE_MAX / depth)
@@ -140,6 +142,19 @@ void io_close(struct io_port *port)
 	port->buffers = port->old = NULL;
 }
 
+/* Zero copy, or a commit of a queue with commands for many tags. */
+static int put_special(const struct io *io, uint32_t op,
+		       const struct ublk_io_cmd *command)
+{
+	struct io_port *port = io->port;
+
+	if (!port->batch)
+		return ring_put_addressed(port->ring, op, command,
+					  UBLK_AUTO_BUF_REG(io->tag), io->tag);
+	batch_commit(port->batch, io, command->result);
+	return 0;
+}
+
 static int put_command(const struct io *io, uint32_t op, int32_t result,
 		       const void *address)
 {
@@ -148,9 +163,8 @@ static int put_command(const struct io *io, uint32_t op, int32_t result,
 				       .result = result,
 				       .addr = (uintptr_t)address };
 
-	if (io->port->mode == IO_ZERO_COPY)
-		return ring_put_addressed(io->port->ring, op, &command,
-					  UBLK_AUTO_BUF_REG(io->tag), io->tag);
+	if (io->port->is_special)
+		return put_special(io, op, &command);
 	return ring_put_command(io->port->ring, -1, op, &command,
 				sizeof(command), io->tag);
 }
@@ -162,7 +176,11 @@ int io_fetch(struct io *io)
 
 void io_submit(struct io_port *port)
 {
-	if (!port->in_turn && ring_submit(port->ring) < 0)
+	if (port->in_turn)
+		return;
+	if (port->batch)
+		batch_flush(port->batch);
+	if (ring_submit(port->ring) < 0)
 		ring_raise_event(port->ring);
 }
 

@@ -12,6 +12,7 @@
 
 #include "ring.h"
 
+struct batch;
 struct target;
 
 enum io_op {
@@ -49,11 +50,13 @@ struct io_port {
 	struct ring *ring; /* its fixed file 0 is the char device */
 	int fd;		   /* the char device */
 	uint16_t queue_id;
-	uint8_t mode;	/* enum io_mode */
-	uint8_t active; /* a request has begun since io_trim() */
-	int in_turn;	/* the queue submits when its turn ends */
-	unsigned owned; /* requests that are ours at the moment */
-	int holds;	/* memory that io_trim() may give back */
+	uint8_t mode;	     /* enum io_mode */
+	uint8_t active;	     /* a request has begun since io_trim() */
+	uint8_t is_special;  /* commands need more than its tag and address */
+	int in_turn;	     /* the queue submits when its turn ends */
+	unsigned owned;	     /* requests that are ours at the moment */
+	int holds;	     /* memory that io_trim() may give back */
+	struct batch *batch; /* commits go there, or NULL */
 
 	/* Copy: the tags' buffers, one behind the other. */
 	uint8_t *buffers;

@@ -6,6 +6,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "batch.h"
 #include "log.h"
 #include "turns.h"
 
@@ -16,6 +17,9 @@
 #define TURN_MAX   64
 #define TURN_BYTES (8u << 20)
 #define BATCH	   16
+
+/* A ring that is full would end the FETCH: the loop has some requests, too. */
+#define BATCH_ENTRIES 16
 
 #define SECTOR 512u
 
@@ -132,6 +136,16 @@ static void resume(struct queue *queue, uint16_t tag, int32_t result)
 		target_submit(queue->bottom, io);
 }
 
+/* The driver does not take what we ask: told once. */
+static void refuse(struct queue *queue, int error)
+{
+	if (queue->refused)
+		return;
+	queue->refused = 1;
+	loop_poke(queue->wake.ev);
+	queue->event(queue, error);
+}
+
 /*
  * A completion of FETCH or COMMIT is the tag's next request, one of GET_DATA
  * its data; -ENODEV says that the device is stopping and this tag is given up.
@@ -158,11 +172,8 @@ static void take(struct queue *queue, const struct ring_event *event)
 	if (io_waits(&queue->ios[tag]))
 		io_forget(&queue->ios[tag]);
 	queue->retired++;
-	if (event->result == -ENODEV || queue->refused)
-		return;
-	queue->refused = 1;
-	loop_poke(queue->wake.ev);
-	queue->event(queue, event->result);
+	if (event->result != -ENODEV)
+		refuse(queue, event->result);
 }
 
 /* Returns how many were taken. */
@@ -187,24 +198,100 @@ static int tell_retired(struct queue *queue)
 	return -1;
 }
 
+static void begin_turn(struct queue *queue)
+{
+	turns_count();
+	queue->port.in_turn = 1;
+	queue->turn_bytes = 0;
+	queue->wake.taken = 0;
+}
+
+static void end_turn(struct queue *queue, int more)
+{
+	queue->port.in_turn = 0;
+	queue->wake.more = more;
+	if (queue->port.holds && !loop_timer_is_active(&queue->trim))
+		start_trim(queue, IO_TRIM_TIME);
+}
+
 static int on_turn(struct loop_ring *wake)
 {
 	struct queue *queue = wake->data;
 	unsigned count = 0, got;
 
-	turns_count();
-	queue->port.in_turn = 1;
-	queue->turn_bytes = 0;
-	wake->taken = 0;
+	begin_turn(queue);
 	do {
 		got = take_batch(queue);
 		count += got;
 	} while (got && count < TURN_MAX && queue->turn_bytes < TURN_BYTES);
-	queue->port.in_turn = 0;
-	wake->more = got != 0;
-	if (queue->port.holds && !loop_timer_is_active(&queue->trim))
-		start_trim(queue, IO_TRIM_TIME);
+	end_turn(queue, got != 0);
 	return count && queue_is_retired(queue) ? tell_retired(queue) : 0;
+}
+
+/* ---- the same with commands for many tags ---- */
+
+/*
+ * Returns 1 if nothing of the event is left: a list may be longer than a turn.
+ */
+static int take_list(struct queue *queue, const struct ring_event *event)
+{
+	struct batch *batch = queue->port.batch;
+	const uint16_t *tags;
+	unsigned count = batch_tags(batch, event, &tags), i;
+	int error;
+
+	for (i = 0; i < count && queue->wake.taken < TURN_MAX &&
+		    queue->turn_bytes < TURN_BYTES;
+	     i++) {
+		queue->wake.taken++;
+		dispatch(queue, tags[i]);
+	}
+	if (count)
+		return batch_taken(batch, event, i);
+	error = batch_answer(batch, event);
+	if (batch_has_ended(batch))
+		queue->retired = queue->depth;
+	if (error && error != -ENODEV)
+		refuse(queue, error);
+	return 1;
+}
+
+/* Returns 1 if there may be more. */
+static int take_lists(struct queue *queue, unsigned *count)
+{
+	const struct ring_event *events;
+	unsigned got = ring_peek(queue->port.ring, &events), i;
+	int is_done = 1;
+
+	for (i = 0; i < got && is_done; i++) {
+		if (events[i].data >= RING_OP_FIRST)
+			take(queue, &events[i]);
+		else
+			is_done = take_list(queue, &events[i]);
+	}
+	*count += i;
+	ring_seen(queue->port.ring, is_done ? i : i - 1);
+	return got != 0;
+}
+
+static int on_batch_turn(struct loop_ring *wake)
+{
+	struct queue *queue = wake->data;
+	unsigned count = 0;
+	int more;
+
+	begin_turn(queue);
+	do {
+		more = take_lists(queue, &count);
+	} while (more && count < TURN_MAX && wake->taken < TURN_MAX &&
+		 queue->turn_bytes < TURN_BYTES);
+	batch_flush(queue->port.batch);
+	end_turn(queue, more);
+	if (!count || !queue_is_retired(queue))
+		return 0;
+	/* If the FETCH has failed, there may be requests that are done. */
+	io_submit(&queue->port);
+	return tell_retired(queue);
 }
 
 static int fetch_all(struct queue *queue)
@@ -220,11 +307,24 @@ static int fetch_all(struct queue *queue)
 	return ring_submit(queue->port.ring);
 }
 
-static int open_ring(struct queue *queue)
+static int start_batch(struct queue *queue)
 {
 	int error;
 
-	queue->port.ring = ring_create(queue->depth, 0, &error);
+	queue->port.batch = batch_open(&queue->port, &error);
+	if (!queue->port.batch)
+		return error;
+	queue->port.is_special = 1;
+	error = batch_start(queue->port.batch);
+	return error ? error : ring_submit(queue->port.ring);
+}
+
+static int open_ring(struct queue *queue, int is_batch)
+{
+	int error, is_small = is_batch && queue->depth < BATCH_ENTRIES;
+
+	queue->port.ring =
+		ring_create(is_small ? BATCH_ENTRIES : queue->depth, 0, &error);
 	if (!queue->port.ring)
 		return error;
 	error = ring_register_file(queue->port.ring, queue->port.fd);
@@ -257,15 +357,15 @@ int queue_open(struct queue *queue, struct ev_loop *loop, int fd, uint16_t id,
 	if (!error)
 		error = map_descriptors(queue);
 	if (!error)
-		error = open_ring(queue);
+		error = open_ring(queue, shape->batch);
 	if (!error)
-		error = fetch_all(queue);
+		error = shape->batch ? start_batch(queue) : fetch_all(queue);
 	if (error) {
 		queue_close(queue);
 		return error;
 	}
 	queue->wake.ring = queue->port.ring;
-	queue->wake.turn = on_turn;
+	queue->wake.turn = shape->batch ? on_batch_turn : on_turn;
 	queue->wake.data = queue;
 	loop_ring_open(loop, &queue->wake);
 	return 0;
@@ -279,6 +379,7 @@ void queue_close(struct queue *queue)
 	loop_timer_stop(queue->wake.ev, &queue->trim);
 	loop_ring_close(&queue->wake);
 	ring_destroy(queue->port.ring);
+	batch_close(queue->port.batch);
 	io_close(&queue->port);
 	if (queue->descriptors)
 		munmap((void *)queue->descriptors, map_length(queue->depth));

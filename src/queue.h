@@ -40,6 +40,7 @@ struct queue {
 struct queue_shape {
 	uint16_t depth;
 	enum io_mode mode;
+	int batch;	 /* with the commands of batch.h */
 	uint32_t max_io; /* bytes */
 };
 

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 /* Newer than the headers of the oldest supported distribution. */
@@ -16,6 +17,21 @@
 #ifndef IORING_ENTER_NO_IOWAIT
 #define IORING_ENTER_NO_IOWAIT (1U << 7)
 #endif
+#ifndef IORING_URING_CMD_MULTISHOT
+#define IORING_URING_CMD_MULTISHOT (1U << 1)
+#endif
+
+/* The kernel's struct io_uring_buf_reg; its flags had no name at first. */
+struct intake_setup {
+	uint64_t table;
+	uint32_t entries;
+	uint16_t group;
+	uint16_t flags;
+	uint64_t reserved[3];
+};
+_Static_assert(sizeof(struct intake_setup) == sizeof(struct io_uring_buf_reg),
+	       "kernel ABI");
+#define INTAKE_INCREMENTAL 2 /* IOU_PBUF_RING_INC */
 
 struct ring {
 	struct io_uring uring;
@@ -25,6 +41,12 @@ struct ring {
 	size_t sqe_size;
 	unsigned files; /* a bit for each slot above 0 that has one */
 	struct __kernel_timespec timeout; /* until it is submitted */
+	unsigned answers; /* that the next submit gives by itself */
+
+	/* The intake: a table of what can be filled, and behind it the halves. */
+	struct io_uring_buf_ring *table;
+	uint32_t half; /* bytes of one */
+	size_t intake_size;
 };
 
 /*
@@ -87,6 +109,8 @@ void ring_destroy(struct ring *ring)
 		if (ring->files & 1u << slot)
 			ring_set_file(ring, slot, -1);
 	io_uring_queue_exit(&ring->uring);
+	if (ring->table)
+		munmap(ring->table, ring->intake_size);
 	close(ring->event_fd);
 	free(ring);
 }
@@ -210,6 +234,47 @@ int ring_put_addressed(struct ring *ring, uint32_t op, const void *command,
 	return 0;
 }
 
+int ring_put_immediate(struct ring *ring, uint32_t op, const void *command,
+		       uint64_t address, int is_quiet, uint64_t data)
+{
+	struct io_uring_sqe *sqe = next_sqe(ring);
+
+	if (!sqe)
+		return -EBUSY;
+	sqe->opcode = IORING_OP_URING_CMD;
+	sqe->flags = IOSQE_FIXED_FILE;
+	if (is_quiet)
+		sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
+	else
+		ring->answers++;
+	sqe->cmd_op = op;
+	sqe->addr = address;
+	memcpy(sqe->cmd, command, 16);
+	sqe->user_data = data;
+	return 0;
+}
+
+int ring_put_lasting(struct ring *ring, uint32_t op, const void *command,
+		     uint64_t data)
+{
+	struct io_uring_sqe *sqe = next_sqe(ring);
+
+	if (!sqe)
+		return -EBUSY;
+	sqe->opcode = IORING_OP_URING_CMD;
+	sqe->flags = IOSQE_FIXED_FILE | IOSQE_BUFFER_SELECT;
+	sqe->rw_flags = IORING_URING_CMD_MULTISHOT;
+	sqe->cmd_op = op;
+	memcpy(sqe->cmd, command, 16);
+	sqe->user_data = data;
+	return 0;
+}
+
+int ring_goes_on(const struct ring_event *event)
+{
+	return (event->flags & IORING_CQE_F_MORE) != 0;
+}
+
 int ring_put_open(struct ring *ring, const char *path, int flags, mode_t mode,
 		  uint64_t data)
 {
@@ -328,10 +393,85 @@ int ring_put_cancel(struct ring *ring, uint64_t victim, uint64_t data)
 	return 0;
 }
 
+/* ---- the intake ---- */
+
+/* The table and the halves are in the same pages; it has two entries. */
+#define TABLE_SIZE (2 * sizeof(struct io_uring_buf))
+
+static uint8_t *half_of(const struct ring *ring, unsigned which)
+{
+	return (uint8_t *)ring->table + TABLE_SIZE + (size_t)which * ring->half;
+}
+
+const void *ring_intake(const struct ring *ring)
+{
+	return half_of(ring, 0);
+}
+
+void ring_refill(struct ring *ring, unsigned which)
+{
+	/* Entry `which`: they are used in turn. */
+	struct io_uring_buf *entry = &ring->table->bufs[which];
+
+	/* Not all of it: the tail lies in the first one. */
+	entry->addr = (uintptr_t)half_of(ring, which);
+	entry->len = ring->half;
+	entry->bid = (uint16_t)which;
+	io_uring_smp_store_release(&ring->table->tail,
+				   (uint16_t)(ring->table->tail + 1));
+}
+
+/* It keeps its place in the entry: what is left of the half, and 0 if nothing. */
+uint32_t ring_intake_end(struct ring *ring, uint32_t at)
+{
+	unsigned which = at / ring->half;
+	const struct io_uring_buf *entry = &ring->table->bufs[which];
+
+	if (entry->len)
+		return (uint32_t)(entry->addr - (uintptr_t)half_of(ring, 0));
+	ring_refill(ring, which);
+	return which ? 0 : ring->half;
+}
+
+static int register_intake(struct ring *ring)
+{
+	struct intake_setup setup = { .table = (uintptr_t)ring->table,
+				      .entries = 2,
+				      .flags = INTAKE_INCREMENTAL };
+
+	return io_uring_register_buf_ring(&ring->uring,
+					  (struct io_uring_buf_reg *)&setup, 0);
+}
+
+int ring_make_intake(struct ring *ring, uint32_t *half)
+{
+	size_t page = (size_t)sysconf(_SC_PAGESIZE);
+	void *memory;
+	int error;
+
+	ring->intake_size =
+		(TABLE_SIZE + 2 * (size_t)*half + page - 1) / page * page;
+	memory = mmap(NULL, ring->intake_size, PROT_READ | PROT_WRITE,
+		      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (memory == MAP_FAILED)
+		return -errno;
+	ring->table = memory;
+	/* All that the pages have room for, in whole words. */
+	ring->half = (uint32_t)((ring->intake_size - TABLE_SIZE) / 2) & ~7U;
+	*half = ring->half;
+	error = register_intake(ring);
+	if (error)
+		return error;
+	ring_refill(ring, 0);
+	ring_refill(ring, 1);
+	return 0;
+}
+
 int ring_submit(struct ring *ring)
 {
 	int taken;
 
+	ring->answers = 0;
 	do {
 		taken = io_uring_submit(&ring->uring);
 	} while (taken == -EINTR);
@@ -424,11 +564,13 @@ static unsigned publish(struct ring *ring)
 void ring_sleep(struct ring *ring)
 {
 	unsigned count = publish(ring), flags = ring->sleep_flags;
+	unsigned least = 1 + ring->answers;
 
 	if (ring->is_registered)
 		flags |= IORING_ENTER_REGISTERED_RING;
+	ring->answers = 0;
 	/* EINTR and the like: the next call goes on from there. */
-	(void)io_uring_enter((unsigned)ring->uring.enter_ring_fd, count, 1,
+	(void)io_uring_enter((unsigned)ring->uring.enter_ring_fd, count, least,
 			     flags, NULL);
 }
 

@@ -143,6 +143,42 @@ int ring_put_command(struct ring *ring, int fd, uint32_t op,
 int ring_put_addressed(struct ring *ring, uint32_t op, const void *command,
 		       uint64_t address, uint64_t data);
 
+/*
+ * The same for a command that the driver carries out within the submit, which
+ * then does not end a ring_sleep() by its completion. With is_quiet there is a
+ * completion only if it fails.
+ */
+int ring_put_immediate(struct ring *ring, uint32_t op, const void *command,
+		       uint64_t address, int is_quiet, uint64_t data);
+
+/*
+ * A command that stays and completes again and again, each time with so many
+ * more bytes in the ring's intake, as long as ring_goes_on(). A negative result
+ * is its end: -ENOBUFS if the intake was full, or the ring itself.
+ */
+int ring_put_lasting(struct ring *ring, uint32_t op, const void *command,
+		     uint64_t data);
+int ring_goes_on(const struct ring_event *event);
+
+/*
+ * Give the ring an intake for that: two halves of at least `half` bytes, which
+ * the kernel fills one after the other and again. Sets *half to what they have.
+ * Returns 0 or a negative errno; Linux 6.12.
+ */
+int ring_make_intake(struct ring *ring, uint32_t *half);
+
+/* Both halves, one behind the other. */
+const void *ring_intake(const struct ring *ring);
+
+/* All that was in a half (0 or 1) has been read: it can be filled again. */
+void ring_refill(struct ring *ring, unsigned which);
+
+/*
+ * A lasting command has ended, and all that it has told of up to `at` is read.
+ * The kernel may have used more in vain: returns where it goes on.
+ */
+uint32_t ring_intake_end(struct ring *ring, uint32_t at);
+
 /* open(2) of path, which must live until the completion. */
 int ring_put_open(struct ring *ring, const char *path, int flags, mode_t mode,
 		  uint64_t data);

@@ -171,6 +171,38 @@ _Static_assert(sizeof(struct ublk_io_cmd) == 16, "kernel ABI");
 /* A result of theirs beside 0: a write whose data must be asked for. */
 #define UBLK_IO_RES_NEED_GET_DATA 1
 
+/*
+ * With UBLK_F_BATCH_IO (about 7.0) those three are refused. One command makes all
+ * tags of a queue ready, one brings lists of tags that have requests, in buffers
+ * of the ring's, until it ends; one commits a list. The first and the last are
+ * done within the submit; COMMIT's result is the number of bytes that it has
+ * taken, or a negative errno if that is none.
+ */
+struct ublk_batch_io {
+	uint16_t q_id;
+	uint16_t flags;
+	uint16_t nr_elem;   /* of the list at the SQE's address */
+	uint8_t elem_bytes; /* of each; of a tag in FETCH */
+	uint8_t reserved;
+	uint64_t reserved2;
+};
+_Static_assert(sizeof(struct ublk_batch_io) == 16, "kernel ABI");
+
+#define UBLK_BATCH_F_HAS_BUF_ADDR	   (1U << 1)
+#define UBLK_BATCH_F_AUTO_BUF_REG_FALLBACK (1U << 2)
+
+struct ublk_batch_element {
+	uint16_t tag;
+	uint16_t buf_index; /* with UBLK_F_AUTO_BUF_REG */
+	int32_t result;	    /* as in struct ublk_io_cmd */
+	uint64_t addr;	    /* only with UBLK_BATCH_F_HAS_BUF_ADDR */
+};
+_Static_assert(sizeof(struct ublk_batch_element) == 16, "kernel ABI");
+
+#define UBLK_IO_PREP_IO_CMDS   _IOWR('u', 0x25, struct ublk_batch_io)
+#define UBLK_IO_COMMIT_IO_CMDS _IOWR('u', 0x26, struct ublk_batch_io)
+#define UBLK_IO_FETCH_IO_CMDS  _IOWR('u', 0x27, struct ublk_batch_io)
+
 /* A queue's descriptors are mapped at this offset of the char device. */
 #define UBLK_DESC_SPAN(page)                                               \
 	((UBLK_MAX_QUEUE_DEPTH * sizeof(struct ublk_io_desc) + (page)-1) / \

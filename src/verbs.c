@@ -77,13 +77,13 @@ static void print_device(struct request *request, const struct device *device)
 	request_print(request,
 		      "dev id=%u name=%s state=%s target=%s size=%llu "
 		      "dev=/dev/%s ro=%s queues=%u depth=%u block-size=%u "
-		      "max-io=%u mode=%s%s%s",
+		      "max-io=%u mode=%s batch=%s%s%s",
 		      spec->id, device_name(device), device_state(device),
 		      spec->target->ops->name,
 		      (unsigned long long)spec->geometry.size, device->disk,
 		      spec->read_only ? "yes" : "no", spec->queues, spec->depth,
 		      spec->geometry.block_size, spec->max_io,
-		      io_mode_name(spec->mode),
+		      io_mode_name(spec->mode), spec->batch ? "yes" : "no",
 		      waits ? " waits-for=dead-server" : "", more);
 }
 

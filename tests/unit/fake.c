@@ -218,6 +218,7 @@ int __wrap_queue_open(struct queue *queue, struct ev_loop *loop, int fd,
 		return fake.queue_error;
 	}
 	note("q%u+", id);
+	fake.batch = shape->batch;
 	queue->port.queue_id = id;
 	queue->port.fd = fd;
 	queue->port.mode = (uint8_t)shape->mode;

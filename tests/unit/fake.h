@@ -34,6 +34,7 @@ struct fake {
 	int open_error;
 	unsigned open_failures; /* that many opens fail, then none */
 	unsigned opens;
+	int batch;	 /* the last queue that was opened has its commands */
 	int queue_error; /* of queue number queue_fails */
 	unsigned queue_fails;
 	int silent;	     /* it gives up no tag at a STOP */

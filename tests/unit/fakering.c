@@ -26,6 +26,15 @@ int __wrap_ring_put_addressed(struct ring *ring, uint32_t op,
 			      const void *command, uint64_t address,
 			      uint64_t data);
 int __wrap_ring_make_buffers(struct ring *ring, unsigned count);
+int __wrap_ring_put_immediate(struct ring *ring, uint32_t op,
+			      const void *command, uint64_t address,
+			      int is_quiet, uint64_t data);
+int __wrap_ring_put_lasting(struct ring *ring, uint32_t op, const void *command,
+			    uint64_t data);
+int __wrap_ring_make_intake(struct ring *ring, uint32_t *half);
+const void *__wrap_ring_intake(const struct ring *ring);
+void __wrap_ring_refill(struct ring *ring, unsigned which);
+uint32_t __wrap_ring_intake_end(struct ring *ring, uint32_t at);
 int __wrap_ring_submit(struct ring *ring);
 int __wrap_ring_has_events(const struct ring *ring);
 unsigned __wrap_ring_peek(struct ring *ring, const struct ring_event **events);
@@ -96,6 +105,8 @@ int __wrap_ring_put_command(struct ring *ring, int fd, uint32_t op,
 	put->op = op;
 	put->data = data;
 	put->address = 0;
+	put->is_immediate = put->is_quiet = put->is_lasting = 0;
+	put->list = NULL;
 	memcpy(&put->command, command, size);
 	fake_ring.put_count++;
 	return 0;
@@ -113,6 +124,78 @@ int __wrap_ring_put_addressed(struct ring *ring, uint32_t op,
 	return error;
 }
 
+static size_t list_size(const struct fake_command *put)
+{
+	return (size_t)put->batch.nr_elem * put->batch.elem_bytes;
+}
+
+int __wrap_ring_put_immediate(struct ring *ring, uint32_t op,
+			      const void *command, uint64_t address,
+			      int is_quiet, uint64_t data)
+{
+	int error = __wrap_ring_put_addressed(ring, op, command, address, data);
+	struct fake_command *put;
+	uint8_t *list;
+
+	if (error)
+		return error;
+	put = &fake_ring.put[fake_ring.put_count - 1];
+	assert_true(fake_ring.list_count < FAKE_LISTS);
+	list = fake_ring.lists[fake_ring.list_count++];
+	assert_true(list_size(put) <= sizeof(fake_ring.lists[0]));
+	memcpy(list, (const void *)(uintptr_t)address, list_size(put));
+	put->list = list;
+	put->is_immediate = 1;
+	put->is_quiet = is_quiet;
+	return 0;
+}
+
+int __wrap_ring_put_lasting(struct ring *ring, uint32_t op, const void *command,
+			    uint64_t data)
+{
+	int error = __wrap_ring_put_addressed(ring, op, command, 0, data);
+
+	if (!error)
+		fake_ring.put[fake_ring.put_count - 1].is_lasting = 1;
+	return error;
+}
+
+int __wrap_ring_make_intake(struct ring *ring, uint32_t *half)
+{
+	assert_ptr_equal(ring, the_ring);
+	assert_in_range(*half, 2, FAKE_ELEMENTS * sizeof(uint16_t));
+	if (fake_ring.intake_error)
+		return fake_ring.intake_error;
+	fake_ring.half = *half / (unsigned)sizeof(uint16_t);
+	fake_ring.fill = 0;
+	fake_ring.is_free[0] = fake_ring.is_free[1] = 1;
+	return 0;
+}
+
+uint32_t __wrap_ring_intake_end(struct ring *ring, uint32_t at)
+{
+	unsigned which = at / 2 / fake_ring.half;
+
+	assert_ptr_equal(ring, the_ring);
+	if (!fake_ring.is_free[which])
+		fake_ring.is_free[which] = 1;
+	return fake_ring.fill * 2;
+}
+
+const void *__wrap_ring_intake(const struct ring *ring)
+{
+	assert_ptr_equal(ring, the_ring);
+	return fake_ring.intake;
+}
+
+void __wrap_ring_refill(struct ring *ring, unsigned which)
+{
+	assert_ptr_equal(ring, the_ring);
+	assert_in_range(which, 0, 1);
+	assert_false(fake_ring.is_free[which]);
+	fake_ring.is_free[which] = 1;
+}
+
 int __wrap_ring_make_buffers(struct ring *ring, unsigned count)
 {
 	assert_ptr_equal(ring, the_ring);
@@ -120,9 +203,26 @@ int __wrap_ring_make_buffers(struct ring *ring, unsigned count)
 	return fake_ring.register_error;
 }
 
+/* Until it is submitted, what it points to must stay what it was. */
+static void check_lists(void)
+{
+	const struct fake_command *put;
+	unsigned i;
+
+	for (i = fake_ring.submitted; i < fake_ring.put_count; i++) {
+		put = &fake_ring.put[i];
+		if (put->list)
+			assert_memory_equal(
+				put->list,
+				(const void *)(uintptr_t)put->address,
+				list_size(put));
+	}
+}
+
 int __wrap_ring_submit(struct ring *ring)
 {
 	assert_ptr_equal(ring, the_ring);
+	check_lists();
 	is_clear = 0; /* a turn ends here */
 	fake_ring.submits++;
 	if (fake_ring.submit_failures) {
@@ -180,6 +280,47 @@ void fake_complete(uint64_t data, int32_t result)
 	fake_ring.events[fake_ring.event_count].result = result;
 	fake_ring.event_count++;
 	eventfd_write(event_fd, 1);
+}
+
+/* Linux: IORING_CQE_F_MORE */
+#define GOES_ON 2
+
+static void fill_intake(const uint16_t *tags, unsigned count)
+{
+	unsigned which = fake_ring.fill / fake_ring.half;
+
+	assert_true(fake_ring.is_free[which]);
+	assert_in_range(count, 1,
+			fake_ring.half - fake_ring.fill % fake_ring.half);
+	if (tags)
+		memcpy(&fake_ring.intake[fake_ring.fill], tags,
+		       count * sizeof(*tags));
+	fake_ring.fill += count;
+	if (fake_ring.fill % fake_ring.half == 0)
+		fake_ring.is_free[which] = 0;
+	fake_ring.fill %= 2 * fake_ring.half;
+}
+
+static void bring_piece(uint64_t data, const uint16_t *tags, unsigned count)
+{
+	fill_intake(tags, count);
+	fake_complete(data, (int32_t)(count * sizeof(*tags)));
+	fake_ring.events[fake_ring.event_count - 1].flags = GOES_ON;
+}
+
+void fake_bring(uint64_t data, const uint16_t *tags, unsigned count)
+{
+	unsigned room = fake_ring.half - fake_ring.fill % fake_ring.half;
+	unsigned first = count < room ? count : room;
+
+	bring_piece(data, tags, first);
+	if (count > first)
+		bring_piece(data, tags + first, count - first);
+}
+
+void fake_waste(unsigned count)
+{
+	fill_intake(NULL, count);
 }
 
 const struct fake_command *fake_next_command(void)

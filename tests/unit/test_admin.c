@@ -1145,6 +1145,28 @@ static void test_mode(void **state)
 	assert_int_equal(fake_host.devices.count, 2);
 }
 
+static void test_batch(void **state)
+{
+	struct client *client = greeted();
+
+	(void)state;
+	ask(client, "add ram size=1M batch=yes", "OK id=0 *\n");
+	ask(client, "show 0",
+	    "dev id=0 * mode=user-copy batch=yes *\n"
+	    "config text=\"add ram size=1M batch=yes\"\nqueue *\nOK*\n");
+	ask(client, "add null mode=copy batch=yes", "OK id=1 *\n");
+	ask(client, "show 1", "dev id=1 * mode=copy batch=yes *\nOK*\n");
+	ask(client, "add null batch=no", "OK id=2 *\n");
+	ask(client, "show 2", "dev id=2 * batch=no *\nOK*\n");
+	ask(client, "add null batch=maybe", "ERR arg * arg=batch\n");
+	ask(client, "add ram size=1M batch=yes mode=need-get-data",
+	    "ERR arg *exclude*arg=batch\n");
+	fake_host.devices.features = FAKE_FEATURES_OLD;
+	ask(client, "add null batch=yes",
+	    "ERR unsupported *batch=yes*arg=batch*\n");
+	assert_int_equal(fake_host.devices.count, 3);
+}
+
 /* Another server's device: as it is, not as this one would make it. */
 static void check_adopted(uint32_t id, const char *text, uint64_t flags,
 			  const char *mode)
@@ -1167,6 +1189,7 @@ static void check_adopted(uint32_t id, const char *text, uint64_t flags,
 	}
 	device = device_find(&fake_host.devices, id);
 	assert_string_equal(io_mode_name(device->spec.mode), mode);
+	assert_int_equal(device->spec.batch, (flags & UBLK_F_BATCH_IO) != 0);
 }
 
 /* One that cannot be opened here stays in sight until somebody deletes it. */
@@ -1207,13 +1230,16 @@ static void test_adopted_mode(void **state)
 	check_adopted(1, "add null", UBLK_F_USER_COPY, "user-copy");
 	check_adopted(2, "add null", UBLK_F_NEED_GET_DATA, "need-get-data");
 	check_adopted(3, "add null", 0, "copy");
+	check_adopted(6, "add null", UBLK_F_BATCH_IO, "copy");
+	check_adopted(7, "add null batch=yes",
+		      UBLK_F_BATCH_IO | UBLK_F_USER_COPY, "user-copy");
 	check_adopted(4, "add null fill=no", UBLK_F_USER_COPY, "user-copy");
 	/* It would give them old memory, or be killed. */
 	check_adopted(5, "add null fill=no", 0, NULL);
 	/* They can be deleted once they are taken over. */
 	device_recover_all(&fake_host.devices);
 	fake_serve();
-	assert_int_equal(fake_host.devices.count, 5);
+	assert_int_equal(fake_host.devices.count, 7);
 }
 
 static void test_existing(void **state)
@@ -1854,6 +1880,7 @@ int main(void)
 		TEST(test_add),
 		TEST(test_mode),
 		TEST(test_adopted_in_vain),
+		TEST(test_batch),
 		TEST(test_adopted_mode),
 		TEST(test_existing),
 		TEST(test_existing_too_early),

@@ -406,6 +406,52 @@ static void test_no_partscan(void **state)
 	fake_expect("");
 }
 
+/* Commands for many requests, where the driver has them. */
+static void test_batch(void **state)
+{
+	static const enum io_mode modes[] = { IO_NEED_GET_DATA, IO_USER_COPY,
+					      IO_MODES };
+	struct device_spec spec = new_spec(1);
+	struct failure failure;
+
+	(void)state;
+	spec.batch = 1;
+	spec.depth = 1;
+	spec.mode = IO_MODES;
+	spec.geometry.modes = modes;
+	assert_int_equal(device_add(set, &spec, on_done, &added, &failure), 0);
+	fake_serve();
+	expect_told(&added, SYMBOL_NONE, NULL);
+	assert_true(device_batch(fake.last[MESSAGE_ADD].info.flags));
+	assert_true(fake.batch);
+	/* One does not go with the other, and no queue has fewer than two. */
+	assert_int_equal(device_find(set, 1)->spec.mode, IO_USER_COPY);
+	assert_int_equal(device_find(set, 1)->spec.depth, 2);
+	spec = new_spec(2);
+	assert_int_equal(device_add(set, &spec, on_done, &added, &failure), 0);
+	fake_serve();
+	expect_told(&added, SYMBOL_NONE, NULL);
+	assert_false(device_batch(fake.last[MESSAGE_ADD].info.flags));
+	assert_false(fake.batch);
+	/* The driver says that it can, and then it cannot. */
+	fake.dropped_flags = UBLK_F_BATCH_IO;
+	spec = new_spec(3);
+	spec.batch = 1;
+	assert_int_equal(device_add(set, &spec, on_done, &added, &failure), 0);
+	fake_serve();
+	expect_told(&added, SYMBOL_UNSUPPORTED, NULL);
+	assert_null(device_find(set, 3));
+	set->features = FAKE_FEATURES_OLD;
+	fake_forget();
+	spec = new_spec(4);
+	spec.batch = 1;
+	assert_int_equal(device_add(set, &spec, on_done, &added, &failure), 0);
+	fake_serve();
+	expect_told(&added, SYMBOL_UNSUPPORTED, "batch=yes");
+	assert_string_equal(added.failure.arg, "batch");
+	fake_expect("");
+}
+
 /* Without any of it: no attributes, and no parameters of a discard. */
 static void test_plain_params(void **state)
 {
@@ -2479,6 +2525,7 @@ int main(void)
 		TEST(test_timeout_fails),
 		TEST(test_what_the_driver_is_told),
 		TEST(test_no_partscan),
+		TEST(test_batch),
 		TEST(test_plain_params),
 		TEST(test_what_the_driver_gave),
 		TEST(test_set_is_sorted),

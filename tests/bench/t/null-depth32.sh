@@ -6,8 +6,9 @@
 # needs: files tests/bench/lib-bench.sh:/t/lib-bench.sh
 # needs: memory 2048
 # needs: icount
-# time: 600
+# time: 900
 . /t/lib-bench.sh
 
 race -j 'randread/4k/32 randwrite/4k/32' \
-	'kublk null' 'ublkd null' 'ublkd null fill=no'
+	'kublk null' 'kublk --batch null' 'ublkd null' 'ublkd null fill=no' \
+	'ublkd null fill=no batch=yes'

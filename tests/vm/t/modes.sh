@@ -50,6 +50,23 @@ choices()
 	! ls /dev/shm/ublkd-ram-* 2>/dev/null || fail "a file is left"
 }
 
+# Commands for many requests: where the driver drops that flag without a word,
+# it is an error and nothing is made. batch.sh has the rest.
+batch()
+{
+	expect_err arg "add ram size=1M batch=yes mode=need-get-data"
+	[ "$(field arg)" = batch ] || fail "it does not name batch: $REPLY"
+	if ask features | grep -q 'name=batch have=yes'; then
+		has user-copy "ram id=0 size=1M batch=yes"
+		return
+	fi
+	expect_err unsupported "add ram id=0 size=1M batch=yes"
+	[ "$(field arg)" = batch ] || fail "it does not name batch: $REPLY"
+	[ ! -e /dev/ublkc0 ] || fail "a device was made"
+	expect_ok "add ram id=0 size=1M batch=no"
+	expect_ok "del 0"
+}
+
 # zeroes OFFSET-MIB: a MiB of it reads so.
 zeroes()
 {
@@ -132,6 +149,7 @@ dd if=/dev/zero of=/tmp/t/zeroes bs=1M count=1 2>/dev/null
 dd if=/dev/urandom of=/tmp/t/random bs=1M count=1 2>/dev/null
 start_ublkd
 choices
+batch
 for mode in $MODES; do
 	echo "--- $mode"
 	forgets "$mode"
