@@ -990,10 +990,17 @@ static void hurry_delete(struct device *device, device_done *done,
 		cancel_command(device);
 }
 
+/* A resize that waits for its backing, perhaps for ever. */
+static int waits_to_resize(const struct device *device)
+{
+	return device->step == DEVICE_TRIM && device->new_size &&
+	       !device->force;
+}
+
 int device_delete(struct device *device, int force, device_done *done,
 		  void *context, struct failure *failure)
 {
-	if (force && can_hurry(device)) {
+	if (force && (can_hurry(device) || waits_to_resize(device))) {
 		hurry_delete(device, done, context);
 		return 0;
 	}

@@ -110,7 +110,8 @@ struct device {
 	struct failure failure; /* why it is rolled back */
 	device_done *done;
 	void *context;
-	device_done *also_done; /* who has hurried the delete of another */
+	device_done *also_done; /* who has hurried another's delete, or ended
+				 * the wait of a resize by a delete */
 	void *also_context;
 };
 
@@ -171,8 +172,9 @@ int device_resize(struct device *device, uint64_t size, device_done *done,
 /*
  * Begin to delete a live device; without force it fails with SYMBOL_BUSY, and
  * the device goes on, if it is still in use after a second. With force a delete
- * that is under way without is forced from then on. Returns 0 and calls done
- * later, or returns -1 with *failure filled.
+ * that is under way without is forced from then on, and a resize that waits for
+ * its backing ends. Returns 0 and calls done later, or returns -1 with *failure
+ * filled.
  */
 int device_delete(struct device *device, int force, device_done *done,
 		  void *context, struct failure *failure);

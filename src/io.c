@@ -171,6 +171,7 @@ static int put_command(const struct io *io, uint32_t op, int32_t result,
 
 int io_fetch(struct io *io)
 {
+	io->outcome = IO_FETCHED;
 	return put_command(io, UBLK_IO_FETCH_REQ, 0, io->address);
 }
 
@@ -206,6 +207,7 @@ static int ask_for_data(struct io *io, void *to)
 	error = put_command(io, UBLK_IO_NEED_GET_DATA, 0, to);
 	if (error)
 		return error;
+	io->address = to; /* for io_again() */
 	io->data = IO_DATA_ASKED;
 	io_submit(io->port);
 	return IO_LATER;
@@ -432,18 +434,25 @@ static void account(const struct io *io, int error)
 	port->bytes[io->op] += io->length;
 }
 
+static int put_commit(struct io *io, int error)
+{
+	int is_data = io->op == IO_READ || io->op == IO_WRITE;
+	int32_t result = error ? error : is_data ? (int32_t)io->length : 0;
+
+	io->outcome = (int16_t)error;
+	return put_command(io, UBLK_IO_COMMIT_AND_FETCH_REQ, result,
+			   io->address);
+}
+
 static void commit(struct io *io, int error)
 {
 	struct io_port *port = io->port;
-	int is_data = io->op == IO_READ || io->op == IO_WRITE;
-	int32_t result = error ? error : is_data ? (int32_t)io->length : 0;
 
 	io->owned = 0;
 	port->owned--;
 	account(io, error);
 	/* The ring has an entry for every tag: there is room. */
-	if (put_command(io, UBLK_IO_COMMIT_AND_FETCH_REQ, result, io->address) <
-	    0)
+	if (put_commit(io, error) < 0)
 		log_error("tag %u of queue %u cannot be committed", io->tag,
 			  port->queue_id);
 	io_submit(port);
@@ -465,9 +474,32 @@ int io_resume(struct io *io)
 	int is_done = io->data == IO_DATA_DROPPED;
 
 	io->data = IO_DATA_HERE;
+	io->address = NULL;
 	if (is_done)
 		commit(io, io->error);
 	return !is_done;
+}
+
+/* Since its COMMIT was put others may have had the memory of its data. */
+static int is_stale(const struct io *io)
+{
+	if (io->op != IO_READ)
+		return 0;
+	if (io->port->mode == IO_NEED_GET_DATA)
+		return io->address != zeroes;
+	return io->port->old != NULL; /* copy: moved away, perhaps */
+}
+
+int io_again(struct io *io)
+{
+	if (io_waits(io))
+		return put_command(io, UBLK_IO_NEED_GET_DATA, 0, io->address) ==
+		       0;
+	if (io->outcome == IO_FETCHED)
+		return 0;
+	if (io->outcome == 0 && is_stale(io))
+		io->outcome = -EIO;
+	return put_commit(io, io->outcome) == 0;
 }
 
 void io_forget(struct io *io)

@@ -77,8 +77,10 @@ struct io {
 	uint16_t tag;
 	uint8_t op;
 	uint8_t flags;
-	uint8_t owned; /* ours: delivered and not yet done */
-	uint8_t data;  /* enum io_data */
+	uint8_t owned;	 /* ours: delivered and not yet done */
+	uint8_t data;	 /* enum io_data */
+	int16_t outcome; /* as committed, 0 or a negative errno; or this: */
+#define IO_FETCHED 1	 /* it has had no request yet */
 	union {
 		uint32_t dirty; /* copy: bytes of the buffer not known zero */
 		int32_t error;	/* need-get-data: to be committed, later */
@@ -152,6 +154,13 @@ static inline int io_waits(const struct io *io)
  * request once more, 0 if it was done already.
  */
 int io_resume(struct io *io);
+
+/*
+ * The tag's last command never came to the driver: it is put once more. Returns
+ * 0 if that cannot be, as of a FETCH; else 1, and it is under way after the next
+ * submit.
+ */
+int io_again(struct io *io);
 
 /* The driver took back a request that waits; nobody commits it. */
 void io_forget(struct io *io);

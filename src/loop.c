@@ -12,7 +12,8 @@
  *
  * Other rings that are busy at the same time are warm: they are looked at in
  * memory after each wake, without libev. They share one eventfd, which is on only
- * while the thread sleeps, and is polled from the hot ring as well.
+ * while the thread sleeps, and is polled from the hot ring as well. What the
+ * kernel would not take of one is tried again by a timer: no event need come.
  *
  * A task that sleeps in a ring counts as waiting for I/O. Where the kernel
  * cannot be told otherwise (before 6.15), the thread leaves the ring after 2 ms
@@ -39,9 +40,10 @@
 #define BALANCE	     32 /* wakes after which the hot ring's share is looked at */
 #define LIBEV_TURNS  8	/* of libev, before rings get theirs */
 #define WARM_MAX     32
-#define WARM_STREAK  64	  /* as STREAK, of one that is warm */
-#define WARM_WAKES   5	  /* in WINDOW, to become warm */
-#define WARM_IDLE    1024 /* sleeps without work, to be so no more */
+#define WARM_STREAK  64	   /* as STREAK, of one that is warm */
+#define WARM_WAKES   5	   /* in WINDOW, to become warm */
+#define WARM_IDLE    1024  /* sleeps without work, to be so no more */
+#define RETRY	     0.001 /* s, after the kernel has refused something */
 
 struct loop {
 	struct loop_timers timers; /* first: see there */
@@ -55,7 +57,6 @@ struct loop {
 	struct loop_ring *home; /* ... in the ring of this one, or NULL */
 	int libev_due;		/* it must have a turn before we sleep */
 	int libev_found;	/* its last turn had something to do */
-	int again;		/* a warm ring needs us without being asked */
 	int broken;
 
 	/* Who wakes us. */
@@ -123,16 +124,23 @@ static void on_warm(struct ring_op *op, int32_t result)
 	(void)eventfd_read(loop->warm_fd, &count);
 }
 
+static void retry_soon(struct loop_ring *ring)
+{
+	if (!loop_timer_is_active(&ring->retry))
+		loop_timer_start(ring->ev, &ring->retry, RETRY);
+}
+
 /* By the common eventfd from now on, or by its own again. */
-static void signal_by(struct loop *loop, struct loop_ring *ring, int fd)
+static void signal_by(struct loop_ring *ring, int fd)
 {
 	int error = ring_signal_by(ring->ring, fd);
 
-	if (!error)
-		return;
-	/* It will never wake us: we look, and do not sleep any more. */
-	log_error("a ring has lost its eventfd: %s", strerror(-error));
-	loop->again = 1;
+	/* It cannot wake us: it is looked at until it can. */
+	if (error && !ring->is_deaf)
+		log_error("a ring has lost its eventfd: %s", strerror(-error));
+	ring->is_deaf = error != 0;
+	if (error)
+		retry_soon(ring);
 }
 
 static void warm_up(struct loop *loop, struct loop_ring *ring)
@@ -145,7 +153,7 @@ static void warm_up(struct loop *loop, struct loop_ring *ring)
 	/* libev would leave it there until it is readable. */
 	epoll_ctl(loop->epoll_fd, EPOLL_CTL_DEL, fd, NULL);
 	ring_signal(ring->ring, 0);
-	signal_by(loop, ring, loop->warm_fd);
+	signal_by(ring, loop->warm_fd);
 	ring_register_self(ring->ring);
 	loop->warm[loop->warm_count++] = ring;
 	ring->is_warm = 1;
@@ -167,7 +175,7 @@ static void leave_warm(struct loop *loop, struct loop_ring *ring)
 static void cool_down(struct loop *loop, struct loop_ring *ring)
 {
 	leave_warm(loop, ring);
-	signal_by(loop, ring, ring_event_fd(ring->ring));
+	signal_by(ring, ring_event_fd(ring->ring));
 	ring_signal(ring->ring, 1);
 	/* It is looked at in libev's next turn, whatever has raced. */
 	ring_raise_event(ring->ring);
@@ -201,10 +209,24 @@ static void serve_warm(struct loop *loop, struct loop_ring *ring)
 	ring->idle = 0;
 	if (ring->turn(ring) < 0)
 		return;
-	if (ring_submit(ring->ring) < 0)
-		loop->again = 1;
+	ring_submit(ring->ring); /* or see watch_all_warm() */
 	if (ring->taken)
 		note_foreign(loop, ring, WARM_STREAK);
+}
+
+static void on_retry(struct loop_timer *timer)
+{
+	struct loop_ring *ring = timer->data;
+	struct loop *loop = loop_of(ring->ev);
+
+	/* Before the look: from here on it is signalled. */
+	if (ring->is_deaf)
+		signal_by(ring, ring->is_warm ? loop->warm_fd
+					      : ring_event_fd(ring->ring));
+	if (ring->is_warm)
+		serve_warm(loop, ring);
+	else
+		ring_raise_event(ring->ring);
 }
 
 /* From the last one on: it may leave, and another one takes its place. */
@@ -222,9 +244,8 @@ static void serve_all_warm(struct loop *loop)
 static int watch_all_warm(struct loop *loop)
 {
 	unsigned i = loop->warm_count;
-	int busy = loop->again;
+	int busy = 0;
 
-	loop->again = 0;
 	while (i-- > 0) {
 		if (++loop->warm[i]->idle > WARM_IDLE)
 			cool_down(loop, loop->warm[i]);
@@ -236,8 +257,11 @@ static int watch_all_warm(struct loop *loop)
 		loop->home = loop->hot;
 	/* As when the ring cools. */
 	atomic_thread_fence(memory_order_seq_cst);
-	for (i = 0; i < loop->warm_count; i++)
+	for (i = 0; i < loop->warm_count; i++) {
 		busy |= ring_has_events(loop->warm[i]->ring);
+		if (ring_has_unsent(loop->warm[i]->ring))
+			retry_soon(loop->warm[i]);
+	}
 	return busy || loop->home != loop->hot;
 }
 
@@ -422,6 +446,7 @@ void loop_ring_open(struct ev_loop *ev, struct loop_ring *ring)
 	ring->poll.done = on_poll;
 	ring->tick.done = on_tick;
 	ring->cancel.done = on_cancel;
+	loop_timer_init(&ring->retry, on_retry, ring);
 	ev_io_init(&ring->watcher, on_ring, ring_event_fd(ring->ring), EV_READ);
 	ring->watcher.data = ring;
 	ev_io_start(ev, &ring->watcher);
@@ -445,6 +470,7 @@ void loop_ring_close(struct loop_ring *ring)
 		ring_unregister_self(ring->ring);
 	}
 	ev_io_stop(ring->ev, &ring->watcher);
+	loop_timer_stop(ring->ev, &ring->retry);
 	if (loop->next_hot == ring)
 		loop->next_hot = NULL;
 	if (loop->streak_ring == ring)

@@ -52,6 +52,8 @@ struct loop_ring {
 	ev_io watcher;
 	int is_warm;   /* see loop.c */
 	unsigned idle; /* so many sleeps, while warm */
+	int is_deaf;   /* it has lost its eventfd */
+	struct loop_timer retry;
 	struct ring_op poll, tick, cancel;
 	int is_polling, is_ticking;
 	double window; /* when it began, s ... */

@@ -146,6 +146,12 @@ static void refuse(struct queue *queue, int error)
 	queue->event(queue, error);
 }
 
+/* The kernel was short of something, and the driver has not seen the command. */
+static int is_passing(int32_t result)
+{
+	return result == -ENOMEM || result == -EAGAIN;
+}
+
 /*
  * A completion of FETCH or COMMIT is the tag's next request, one of GET_DATA
  * its data; -ENODEV says that the device is stopping and this tag is given up.
@@ -169,6 +175,8 @@ static void take(struct queue *queue, const struct ring_event *event)
 			dispatch(queue, tag);
 		return;
 	}
+	if (is_passing(event->result) && io_again(&queue->ios[tag]))
+		return;
 	if (io_waits(&queue->ios[tag]))
 		io_forget(&queue->ios[tag]);
 	queue->retired++;

@@ -35,6 +35,19 @@ void resize_forget(struct device *device)
 	device->new_words = NULL;
 }
 
+/* Who has asked for the resize is told now, and who deletes it in the end. */
+static void end_and_stop(struct device *device, const struct failure *failure)
+{
+	device_done *deleted = device->also_done;
+
+	device->step = DEVICE_STOP; /* nothing else may begin */
+	device->also_done = NULL;
+	device_finish(device, failure);
+	device->done = deleted;
+	device->context = device->also_context;
+	device_enter(device, DEVICE_STOP);
+}
+
 /* Back to what it was, or to its end. */
 static void end(struct device *device, const struct failure *failure)
 {
@@ -45,10 +58,12 @@ static void end(struct device *device, const struct failure *failure)
 	resize_forget(device);
 	/* It would be taken for the device's own. */
 	device->failure = (struct failure){ .symbol = SYMBOL_NONE };
-	device_back_to_work(device);
-	device_finish(device, failure ? &why : NULL);
-	if (device->force)
-		device_enter(device, DEVICE_STOP);
+	if (device->force) {
+		end_and_stop(device, failure ? &why : NULL);
+	} else {
+		device_back_to_work(device);
+		device_finish(device, failure ? &why : NULL);
+	}
 }
 
 static int fail_unsupported(struct failure *failure)
@@ -98,7 +113,9 @@ static void fail_stopping(struct device *device)
 {
 	struct failure failure;
 
-	failure_set(&failure, SYMBOL_STATE, 0, NULL, "ublkd is stopping");
+	failure_set(&failure, SYMBOL_STATE, 0, NULL, "%s",
+		    device->also_done ? "the device is being deleted"
+				      : "ublkd is stopping");
 	end(device, &failure);
 }
 

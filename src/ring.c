@@ -543,6 +543,11 @@ int ring_has_events(const struct ring *ring)
 	return io_uring_cq_ready(&ring->uring) || has_work(ring);
 }
 
+int ring_has_unsent(const struct ring *ring)
+{
+	return io_uring_sq_ready(&ring->uring) != 0;
+}
+
 /* ---- a ring that the thread sleeps in ---- */
 
 /*

@@ -51,6 +51,9 @@ void ring_destroy(struct ring *ring);
 /* Whether completions are there, or work of the kernel's that makes some. */
 int ring_has_events(const struct ring *ring);
 
+/* Whether something was put that no submit has handed to the kernel yet. */
+int ring_has_unsent(const struct ring *ring);
+
 /* ---- a ring that the thread sleeps in ---- */
 
 /*

@@ -37,6 +37,7 @@ void __wrap_ring_refill(struct ring *ring, unsigned which);
 uint32_t __wrap_ring_intake_end(struct ring *ring, uint32_t at);
 int __wrap_ring_submit(struct ring *ring);
 int __wrap_ring_has_events(const struct ring *ring);
+int __wrap_ring_has_unsent(const struct ring *ring);
 unsigned __wrap_ring_peek(struct ring *ring, const struct ring_event **events);
 void __wrap_ring_seen(struct ring *ring, unsigned count);
 unsigned __wrap_ring_reap(struct ring *ring, struct ring_event *events,
@@ -237,6 +238,12 @@ int __wrap_ring_has_events(const struct ring *ring)
 {
 	assert_ptr_equal(ring, the_ring);
 	return fake_ring.reaped < fake_ring.event_count;
+}
+
+int __wrap_ring_has_unsent(const struct ring *ring)
+{
+	assert_ptr_equal(ring, the_ring);
+	return fake_ring.submitted < fake_ring.put_count;
 }
 
 unsigned __wrap_ring_peek(struct ring *ring, const struct ring_event **events)

@@ -77,7 +77,7 @@ static struct {
 	uint64_t size;	/* the last one */
 	unsigned calls; /* and how often */
 	unsigned after; /* so many messages to the driver at the last */
-	int fails;
+	int fails, waits;
 	uint64_t backing;     /* for size=auto */
 	unsigned trims;	      /* calls */
 	unsigned trim_pieces; /* that are left */
@@ -93,6 +93,8 @@ static int resize_target(struct target *target, uint64_t size,
 	if (resizes.fails)
 		return failure_set(failure, SYMBOL_LIMIT, ENOMEM, "size",
 				   "no memory for it");
+	if (resizes.waits)
+		return TARGET_LATER;
 	resizes.size = size;
 	resizes.after = fake.count[MESSAGE_RESIZE];
 	return 0;
@@ -2360,6 +2362,37 @@ static void test_resize_while_busy(void **state)
 	expect_size(device, NEW_SIZE, "add test size=128M");
 }
 
+/* Its backing may let it wait for ever: who deletes it by force does not. */
+static void test_delete_in_growth(void **state)
+{
+	struct device *device = add_resizable();
+	struct failure failure;
+
+	(void)state;
+	resizes.waits = 1;
+	begin_resize(device, NEW_SIZE);
+	pass_time(1);
+	assert_int_equal(device->step, DEVICE_TRIM);
+	assert_int_equal(device_delete(device, 0, on_done, &deleted, &failure),
+			 -1);
+	assert_int_equal(failure.symbol, SYMBOL_BUSY);
+	begin_delete(device, 1);
+	assert_int_equal(added.count, 0);
+	assert_int_equal(device_delete(device, 1, on_done, &deleted, &failure),
+			 -1);
+	assert_int_equal(failure.symbol, SYMBOL_BUSY);
+	fake.hold[MESSAGE_STOP] = 1;
+	pass_time(0.1);
+	fake_serve();
+	expect_told(&added, SYMBOL_STATE, "deleted");
+	assert_int_equal(deleted.count, 0);
+	assert_string_equal(device_state(device), "deleting");
+	fake_release(MESSAGE_STOP);
+	fake_expect(DELETED);
+	expect_told(&deleted, SYMBOL_NONE, NULL);
+	expect_gone();
+}
+
 /* It is finished, and then the device goes. */
 static void delete_all_in(uint32_t type, const char *before)
 {
@@ -2634,6 +2667,7 @@ int main(void)
 		TEST(test_resize_auto),
 		TEST(test_resize_cannot_be_noted),
 		TEST(test_resize_while_busy),
+		TEST(test_delete_in_growth),
 		TEST(test_delete_all_in_resize),
 		TEST(test_delete_all_in_trim),
 		TEST(test_keeper_gone_in_resize),

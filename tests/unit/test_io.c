@@ -490,6 +490,29 @@ static void test_address_of_a_read(void **state)
 	assert_false(port.holds);
 }
 
+/* Only what is the same at any time can be committed once more. */
+static void test_read_again(void **state)
+{
+	struct io *read;
+
+	(void)state;
+	open_in(IO_NEED_GET_DATA);
+	read = begin(3, IO_READ, 4096);
+	assert_int_equal(io_put_zeroes(read, 0, 4096), 0);
+	io_done(read, 0);
+	expect_put(UBLK_IO_COMMIT_AND_FETCH_REQ, read, 4096);
+	assert_int_equal(io_again(read), 1);
+	expect_zeroes(expect_put(UBLK_IO_COMMIT_AND_FETCH_REQ, read, 4096),
+		      4096);
+	read = begin(3, IO_READ, 4096);
+	assert_int_equal(io_put(read, pattern, 0, 4096), 0);
+	io_done(read, 0);
+	expect_put(UBLK_IO_COMMIT_AND_FETCH_REQ, read, 4096);
+	assert_int_equal(io_again(read), 1);
+	assert_non_null(expect_put(UBLK_IO_COMMIT_AND_FETCH_REQ, read, -EIO));
+	assert_int_equal(port.owned, 0);
+}
+
 static void put_pieces(struct io *read)
 {
 	assert_int_equal(io_put(read, pattern, 0, 512), 0);
@@ -873,6 +896,7 @@ int main(void)
 		TEST(test_failures),
 		TEST(test_zeroes),
 		TEST(test_address_of_a_read),
+		TEST(test_read_again),
 		TEST(test_pieces_of_a_read),
 		TEST(test_trim_need_get_data),
 		TEST(test_data_of_a_write),

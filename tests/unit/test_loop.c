@@ -33,13 +33,16 @@ struct put {
 
 struct ring {
 	int event_fd;
-	int signal_fd; /* what it signals through: that one, or a warm ring's */
+	/* What it signals through: that one, or a warm ring's; or -1. */
+	int signal_fd;
 	int can_stay;
 	int is_signalled, is_registered;
 	struct put puts[ROOM], armed[ROOM]; /* prepared, and with the kernel */
 	unsigned put_count, armed_count;
 	struct ring_event events[ROOM];
 	unsigned event_count;
+
+	int unsent; /* the last submit has failed */
 
 	/* What goes wrong. */
 	unsigned submit_failures, poll_failures, signal_failures;
@@ -70,6 +73,7 @@ int __wrap_ring_can_stay(const struct ring *ring);
 void __wrap_ring_signal(struct ring *ring, int is_on);
 int __wrap_ring_signal_by(struct ring *ring, int fd);
 int __wrap_ring_has_events(const struct ring *ring);
+int __wrap_ring_has_unsent(const struct ring *ring);
 void __wrap_ring_register_self(struct ring *ring);
 void __wrap_ring_unregister_self(struct ring *ring);
 int __wrap_ring_put_poll(struct ring *ring, int fd, uint64_t data);
@@ -101,7 +105,7 @@ static void post(struct ring *ring, uint64_t data, int32_t result)
 	assert_true(ring->event_count < ROOM);
 	ring->events[ring->event_count].data = data;
 	ring->events[ring->event_count++].result = result;
-	if (ring->is_signalled)
+	if (ring->is_signalled && ring->signal_fd >= 0)
 		eventfd_write(ring->signal_fd, 1);
 }
 
@@ -197,7 +201,8 @@ void __wrap_ring_raise_event(struct ring *ring)
 int __wrap_ring_submit(struct ring *ring)
 {
 	ring->submits++;
-	if (ring->submit_failures) {
+	ring->unsent = ring->submit_failures > 0;
+	if (ring->unsent) {
 		ring->submit_failures--;
 		return -EBUSY;
 	}
@@ -224,6 +229,7 @@ int __wrap_ring_signal_by(struct ring *ring, int fd)
 {
 	if (ring->signal_failures) {
 		ring->signal_failures--;
+		ring->signal_fd = -1;
 		return -ENOMEM;
 	}
 	ring->signal_fd = fd;
@@ -233,6 +239,11 @@ int __wrap_ring_signal_by(struct ring *ring, int fd)
 int __wrap_ring_has_events(const struct ring *ring)
 {
 	return ring->event_count > 0;
+}
+
+int __wrap_ring_has_unsent(const struct ring *ring)
+{
+	return ring->unsent;
 }
 
 void __wrap_ring_register_self(struct ring *ring)
@@ -320,7 +331,11 @@ static void fall_asleep(struct ring *ring)
 		assert_in_range(armed_polls(ring), 1 + any_warm(), 2);
 	for (i = 0; i < RINGS; i++) {
 		assert_true(&rings[i] == ring || rings[i].is_signalled);
-		if (&rings[i] != ring && rings[i].event_count)
+		if (&rings[i] == ring)
+			continue;
+		if (rings[i].unsent || rings[i].signal_fd < 0)
+			assert_true(timer_is_set());
+		else if (rings[i].event_count)
 			assert_true(is_readable(rings[i].signal_fd));
 	}
 	assert_true(++sleeps < 10000);
@@ -1211,21 +1226,69 @@ static void test_warm_loses_no_wake(void **state)
 	assert_int_equal(rings[1].event_count, 0);
 }
 
+/* Then nothing comes any more: only the clock goes on. */
 static void warm_submit_fails(unsigned count)
 {
-	rings[1].submit_failures = wakes[1].is_warm && count % 4 == 1;
-	both_come(count);
+	if (count < 39) {
+		both_come(count);
+	} else if (count == 39) {
+		assert_true(wakes[1].is_warm);
+		rings[1].submit_failures = 4;
+		rings[1].submits = 0;
+		deliver(1, 1);
+	} else if (rings[1].unsent) {
+		assert_true(count < 50);
+		move_clock(0.01);
+	} else {
+		end();
+	}
 }
 
-/* What could not be submitted goes before the next sleep. */
+/* What could not be submitted goes soon, and is not tried without a pause. */
 static void test_warm_submit_fails(void **state)
 {
 	(void)state;
 	iterations = 0;
 	run_hot(warm_submit_fails);
 	assert_int_equal(rings[1].submit_failures, 0);
-	assert_true(rings[1].submits > rings[1].turns - 4);
-	assert_int_equal(rings[1].requests, 39);
+	assert_int_equal(rings[1].unsent, 0);
+	assert_in_range(rings[1].submits, 5, 10);
+	assert_true(wakes[1].is_warm);
+	assert_false(timer_is_set());
+}
+
+/* A request of the warm ring is done in a turn of the other one. */
+static void submit_other(unsigned number)
+{
+	if (number == 0 && rings[1].submit_failures == 2)
+		__wrap_ring_submit(&rings[1]);
+}
+
+static void late_submit_fails(unsigned count)
+{
+	if (count < 40 && !rings[1].submit_failures) {
+		both_come(count);
+	} else if (count == 40) {
+		assert_true(wakes[1].is_warm);
+		rings[1].submit_failures = 2;
+		deliver(0, 1);
+	} else if (rings[1].unsent) {
+		assert_true(count < 50);
+		move_clock(0.01);
+	} else {
+		end();
+	}
+}
+
+static void test_warm_late_submit_fails(void **state)
+{
+	(void)state;
+	iterations = 0;
+	turns.in_turn = submit_other;
+	run_hot(late_submit_fails);
+	assert_int_equal(rings[1].submit_failures, 0);
+	assert_int_equal(rings[1].unsent, 0);
+	assert_true(wakes[1].is_warm);
 }
 
 /* The hot ring is closed under it: libev serves it again. */
@@ -1338,12 +1401,20 @@ static void test_warm_is_idle(void **state)
 	assert_int_equal(rings[1].requests, 7);
 }
 
-/* Without an eventfd it is looked at all the time, and that is told. */
+/* Without an eventfd it is looked at now and then, until it has one again. */
 static void lose_eventfd(unsigned count)
 {
 	if (count == 0)
-		rings[1].signal_failures = 1;
-	both_come(count);
+		rings[1].signal_failures = 3;
+	if (count < 40 && rings[1].signal_fd >= 0) {
+		both_come(count);
+	} else if (rings[1].signal_fd < 0) {
+		assert_true(count < 50);
+		deliver(1, 1);
+		move_clock(0.01);
+	} else {
+		end();
+	}
 }
 
 static void test_warm_loses_eventfd(void **state)
@@ -1352,7 +1423,47 @@ static void test_warm_loses_eventfd(void **state)
 	iterations = 0;
 	run_hot(lose_eventfd);
 	assert_true(log_has("lost its eventfd"));
+	assert_true(wakes[1].is_warm);
+	assert_int_equal(rings[1].signal_failures, 0);
+	assert_int_not_equal(rings[1].signal_fd, rings[1].event_fd);
 	assert_int_equal(rings[1].event_count, 0);
+	assert_false(timer_is_set());
+}
+
+/* The same on its way back to libev. */
+static void close_and_lose(void)
+{
+	if (asleep_in || hot_sleeps == 0) {
+		heat_up();
+	} else if (rings[1].signal_fd < 0) {
+		assert_true(step++ < 20);
+		deliver(1, 1);
+		move_clock(0.01);
+	} else {
+		end();
+	}
+}
+
+static void close_hot_and_lose(unsigned count)
+{
+	if (wakes[1].is_warm)
+		rings[1].signal_failures = 3;
+	close_hot_one(count);
+}
+
+static void test_cold_loses_eventfd(void **state)
+{
+	(void)state;
+	iterations = 0;
+	when_hot = close_hot_and_lose;
+	hot_sleeps = 0;
+	run(close_and_lose);
+	assert_null(asleep_in);
+	assert_true(log_has("lost its eventfd"));
+	assert_int_equal(rings[1].signal_failures, 0);
+	assert_int_equal(rings[1].signal_fd, rings[1].event_fd);
+	assert_int_equal(rings[1].event_count, 0);
+	assert_false(timer_is_set());
 }
 
 static void test_close_hot(void **state)
@@ -1535,11 +1646,13 @@ int main(void)
 		ON_NEW(test_warm),
 		ON_NEW(test_warm_loses_no_wake),
 		ON_NEW(test_warm_submit_fails),
+		ON_NEW(test_warm_late_submit_fails),
 		ON_NEW(test_warm_outlives_hot),
 		ON_NEW(test_warm_and_back),
 		ON_NEW(test_close_warm),
 		ON_NEW(test_warm_is_idle),
 		ON_NEW(test_warm_loses_eventfd),
+		ON_NEW(test_cold_loses_eventfd),
 		ON_NEW(test_close_hot),
 		ON_NEW(test_hot_closes_itself),
 		ON_NEW(test_next_is_closed),

@@ -491,6 +491,61 @@ static void test_refused(void **state)
 	assert_null(fake_next_command());
 }
 
+/*
+ * The kernel had no memory for a COMMIT: the driver has not seen it, and waits
+ * for it still.
+ */
+static void test_commit_again(void **state)
+{
+	(void)state;
+	deliver(1, UBLK_IO_OP_READ, 0, 8);
+	deliver(2, UBLK_IO_OP_FLUSH, 0, 0);
+	deliver(3, UBLK_IO_OP_WRITE, 0, 8);
+	turn(2);
+	io_done(got.ios[0], 0);
+	io_done(got.ios[1], 0);
+	io_done(got.ios[2], -ENOSPC);
+	expect_commit(1, 4096);
+	expect_commit(2, 0);
+	expect_commit(3, -ENOSPC);
+	fake_complete(1, -ENOMEM);
+	fake_complete(2, -EAGAIN);
+	fake_complete(3, -ENOMEM);
+	turn(2);
+	expect_commit(1, 4096);
+	expect_commit(2, 0);
+	expect_commit(3, -ENOSPC);
+	assert_null(fake_next_command());
+	assert_int_equal(fake_ring.submitted, fake_ring.put_count);
+	fake_complete(3, -EAGAIN);
+	turn(2);
+	expect_commit(3, -ENOSPC);
+	assert_int_equal(queue.retired, 0);
+	assert_int_equal(told.refused, 0);
+	assert_int_equal(queue.port.owned, 0);
+	assert_int_equal(queue.port.count[IO_READ], 1);
+	/* And then its next request comes. */
+	got.at_once = 1;
+	deliver(3, UBLK_IO_OP_READ, 0, 16);
+	turn(2);
+	expect_commit(3, 8192);
+	fake_complete(3, -ENODEV);
+	turn(2);
+	assert_int_equal(queue.retired, 1);
+	assert_null(fake_next_command());
+}
+
+/* Who adds the device is told, and can try again. */
+static void test_fetch_not_again(void **state)
+{
+	(void)state;
+	fake_complete(1, -ENOMEM);
+	turn(2);
+	assert_int_equal(told.refused, 1);
+	assert_int_equal(told.error, -ENOMEM);
+	assert_null(fake_next_command());
+}
+
 /* ---- need-get-data ---- */
 
 /* A write is there, and its data is with the driver. */
@@ -541,6 +596,41 @@ static void test_data_is_asked_for(void **state)
 	assert_int_equal(got.ios[0]->op, IO_FLUSH);
 	io_done(got.ios[0], 0);
 	expect_commit(7, 0);
+}
+
+static void test_data_is_asked_for_again(void **state)
+{
+	const void *sink;
+
+	(void)state;
+	announce(7);
+	assert_ptr_equal(expect_get_data(7), data);
+	fake_complete(7, -ENOMEM);
+	turn(2);
+	assert_ptr_equal(expect_get_data(7), data);
+	assert_null(fake_next_command());
+	assert_int_equal(fake_ring.submitted, fake_ring.put_count);
+	assert_int_equal(queue.port.owned, 1);
+	fake_complete(7, 0);
+	turn(2);
+	expect_commit(7, 4096);
+	fake_complete(7, -ENOMEM);
+	turn(2);
+	expect_commit(7, 4096);
+	/* Of one that has failed. */
+	got.takes = 0;
+	got.at_once = 1;
+	got.error = -ENOSPC;
+	announce(7);
+	sink = expect_get_data(7);
+	fake_complete(7, -EAGAIN);
+	turn(2);
+	assert_ptr_equal(expect_get_data(7), sink);
+	fake_complete(7, 0);
+	turn(2);
+	expect_commit(7, -ENOSPC);
+	assert_int_equal(queue.retired, 0);
+	assert_int_equal(told.refused, 0);
 }
 
 /* A write that fails at once: its data is taken all the same, once. */
@@ -732,7 +822,10 @@ int main(void)
 		TEST(test_retired),
 		TEST(test_close_when_retired),
 		TEST(test_refused),
+		TEST(test_commit_again),
+		TEST(test_fetch_not_again),
 		TEST_DATA(test_data_is_asked_for),
+		TEST_DATA(test_data_is_asked_for_again),
 		TEST_DATA(test_data_is_not_wanted),
 		TEST_DATA(test_retired_without_data),
 		TEST_DATA(test_data_is_taken_back),
