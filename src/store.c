@@ -107,6 +107,14 @@ static uint8_t *map_file(int fd, uint64_t extent, int read_only)
 		    MAP_SHARED | MAP_NORESERVE, fd, 0);
 }
 
+/* mmap() maps whole pages, and a part of a huge one cannot be unmapped. */
+static size_t whole_length(const struct store *store, uint64_t extent)
+{
+	uint64_t unit = store->unit ? store->unit : 1;
+
+	return (size_t)((extent + unit - 1) / unit * unit);
+}
+
 /*
  * Map the file, or a window of our own one, and an empty bitmap; both take
  * memory where touched only.
@@ -118,7 +126,8 @@ static int map_store(struct store *store)
 
 	if ((!is_whole && store->is_shared) || length > SIZE_MAX)
 		return -ENOMEM;
-	store->mapped = is_whole ? (size_t)store->extent : STORE_WINDOW;
+	store->mapped = is_whole ? whole_length(store, store->extent)
+				 : STORE_WINDOW;
 	store->present_length = (size_t)length;
 	store->present =
 		mmap(NULL, store->present_length, PROT_READ | PROT_WRITE,
@@ -263,10 +272,11 @@ int store_adopt(struct store *store, int fd, uint64_t size, uint64_t limit,
 }
 
 int store_open_shared(struct store *store, int fd, int read_only, uint64_t base,
-		      uint64_t size)
+		      uint64_t size, uint32_t unit)
 {
 	memset(store, 0, sizeof(*store));
 	store->fd = fd;
+	store->unit = unit;
 	store->is_shared = 1;
 	store->base = base;
 	store->size = size;
@@ -315,24 +325,27 @@ static void unmap_old(struct store *store)
 static int grow_mapping(struct store *store, uint64_t extent)
 {
 	uint8_t *bytes, *old = store->bytes - store->base;
+	size_t length = whole_length(store, extent);
 
 	if (!store_is_whole(store))
 		return 0; /* its window moves */
 	if (extent > store_whole_max)
 		return -ENOMEM;
-	bytes = mremap(old, store->mapped, (size_t)extent, 0);
+	if (length == store->mapped)
+		return 0;
+	bytes = mremap(old, store->mapped, length, 0);
 	if (bytes != MAP_FAILED) {
-		store->mapped = (size_t)extent;
+		store->mapped = length;
 		return 0;
 	}
-	bytes = map_file(store->fd, extent, store->read_only);
+	bytes = map_file(store->fd, length, store->read_only);
 	if (bytes == MAP_FAILED)
 		return -ENOMEM;
 	unmap_old(store);
 	store->old = old;
 	store->old_extent = store->mapped;
 	store->bytes = bytes + store->base;
-	store->mapped = (size_t)extent;
+	store->mapped = length;
 	return 0;
 }
 

@@ -34,6 +34,7 @@ struct store {
 	uint64_t released;     /* pages before it have been given back */
 	uint8_t *old;	       /* the mapping before the last growth, or NULL */
 	uint64_t old_extent;
+	uint32_t unit; /* bytes of a page of somebody else's file */
 };
 
 /*
@@ -61,13 +62,14 @@ int store_adopt(struct store *store, int fd, uint64_t size, uint64_t limit,
 		uint64_t reserve);
 
 /*
- * A store in somebody else's file of memory, `size` bytes from `base`, a
- * multiple of STORE_PAGE, on. The caller's fd stays the caller's, and must live
- * as long. Its pages count as holes until store_review() has looked; others may
- * fill holes at any time, so a hole is only one for the moment.
+ * A store in somebody else's file of memory, with pages of `unit` bytes: `size`
+ * bytes from `base`, a multiple of STORE_PAGE, on. The caller's fd stays the
+ * caller's, and must live as long. Its pages count as holes until
+ * store_review() has looked; others may fill holes at any time, so a hole is
+ * only one for the moment.
  */
 int store_open_shared(struct store *store, int fd, int read_only, uint64_t base,
-		      uint64_t size);
+		      uint64_t size, uint32_t unit);
 
 /*
  * The other process writes no more: see which pages are there, by the holes of

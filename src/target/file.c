@@ -286,6 +286,12 @@ static void set_geometry(const struct file *file,
 		geometry->max_write_zeroes = geometry->max_discard;
 }
 
+static uint32_t page_size(const struct file *file)
+{
+	return file->backing.kind == BACKING_HUGE ? file->backing.unit
+						  : STORE_PAGE;
+}
+
 static int prepare(struct file *file, struct failure *failure)
 {
 	int error = 0;
@@ -293,7 +299,7 @@ static int prepare(struct file *file, struct failure *failure)
 	if (file_is_memory(file))
 		error = store_open_shared(&file->store, file->fd,
 					  file->read_only, file->base,
-					  file->size);
+					  file->size, page_size(file));
 	else if (!(file->reserve = pool_reserve()))
 		error = -ENOMEM;
 	if (!error)

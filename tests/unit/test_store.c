@@ -126,8 +126,10 @@ void *__wrap_mmap64(void *at, size_t length, int prot, int flags, int fd,
 
 int __wrap_munmap(void *at, size_t length)
 {
-	fake.maps--;
-	return __real_munmap(at, length);
+	int result = __real_munmap(at, length);
+
+	fake.maps -= result == 0;
+	return result;
 }
 
 /* ---- a store, and a host with as much memory as the test says ---- */
@@ -946,6 +948,41 @@ static void test_model(void **state)
 	compare_with_model();
 }
 
+/* ---- huge pages ---- */
+
+/* A part of one cannot be unmapped. None is taken here. */
+static void test_huge_pages(void **state)
+{
+	int fd = memfd_create("huge", MFD_CLOEXEC | MFD_HUGETLB), maps;
+	struct store huge;
+	struct stat status;
+	uint64_t unit;
+
+	(void)state;
+	if (fd < 0)
+		skip(); /* a kernel without */
+	assert_int_equal(fstat(fd, &status), 0);
+	unit = (uint64_t)status.st_blksize;
+	assert_int_equal(ftruncate(fd, (off_t)(8 * unit)), 0);
+	maps = fake.maps;
+	assert_int_equal(store_open_shared(&huge, fd, 0, PAGE, unit / 2,
+					   (uint32_t)unit),
+			 0);
+	assert_int_equal(huge.mapped, unit);
+	/* What is mapped already, then more, twice. */
+	assert_int_equal(store_resize_shared(&huge, unit - PAGE), 0);
+	assert_int_equal(huge.mapped, unit);
+	assert_int_equal(fake.maps, maps + 2);
+	assert_int_equal(store_resize_shared(&huge, unit + PAGE), 0);
+	assert_int_equal(store_resize_shared(&huge, 3 * unit + PAGE), 0);
+	assert_int_equal(huge.mapped, 4 * unit);
+	assert_true(store_is_whole(&huge));
+	assert_int_equal(huge.size, 3 * unit + PAGE);
+	store_close(&huge);
+	assert_int_equal(fake.maps, maps);
+	close(fd);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -989,6 +1026,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_trim_fails, start, stop),
 		cmocka_unit_test_setup_teardown(test_adopt_a_shrunk_one, start,
 						stop),
+		cmocka_unit_test_setup_teardown(test_huge_pages, start, stop),
 		cmocka_unit_test_setup_teardown(test_model, start, stop),
 	};
 
