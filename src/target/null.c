@@ -27,10 +27,11 @@ static const struct option options[] = {
 };
 
 /*
- * A read takes one command in copy and the zero page's bytes are copied once;
- * need-get-data is no better, and takes two for a write.
+ * A read takes one command in the first two and the zeroes are copied once. copy
+ * saves the second command of a write, but takes memory for each slot: where that
+ * cannot be had, the driver tries without end.
  */
-static const enum io_mode modes[] = { IO_COPY, IO_NEED_GET_DATA, IO_USER_COPY,
+static const enum io_mode modes[] = { IO_NEED_GET_DATA, IO_COPY, IO_USER_COPY,
 				      IO_MODES };
 
 struct null {

@@ -38,7 +38,7 @@ choices()
 	done
 	has need-get-data "ram id=0 size=1M"
 	has need-get-data "ram id=0 size=1M mode=auto"
-	has copy "null id=0"
+	has need-get-data "null id=0"
 	has user-copy "null id=0 fill=no"
 	has user-copy "null id=0 fill=no mode=user-copy"
 	has user-copy "ram id=0 size=1M keep=yes"
