@@ -2,10 +2,10 @@
  * I/O of files and disks, in the ring of the queue that a request came from.
  *
  * A request goes in pieces through a buffer, of the pool or, when that has
- * none, the device's own. What has to wait in a worker of the kernel, because
- * it always does or because it could not be done without, goes there in small
- * numbers: workers belong to the whole process, and a file system that stands
- * still would take them all.
+ * none for it, the device's own. What has to wait in a worker of the kernel,
+ * because it always does or because it could not be done without, goes there in
+ * small numbers: workers belong to the whole process, and a file system that
+ * stands still would take them all.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -21,6 +21,8 @@
 
 #define ZERO_PIECE (1u << 20) /* bytes written at a time from the zero page */
 #define TRIES_MAX  100	      /* of what says EAGAIN to a worker */
+/* Bytes of the pool for one device, lest one that stands still has all. */
+#define POOL_SHARE (POOL_MAX / 2)
 
 /* What a request's own request in the ring is for. */
 enum stage { TRANSFER, ALLOCATE, ZERO, SYNC };
@@ -67,9 +69,12 @@ static int get_buffer(struct file *file, struct io *io)
 {
 	if (io->buffer || is_in_place(io))
 		return 1;
-	io->buffer = pool_get(io->length - io->at, &io->room);
-	if (io->buffer)
+	if (file->pooled + POOL_PIECE <= POOL_SHARE)
+		io->buffer = pool_get(io->length - io->at, &io->room);
+	if (io->buffer) {
+		file->pooled += io->room;
 		return 1;
+	}
 	if (file->reserve_is_used)
 		return 0;
 	file->reserve_is_used = 1;
@@ -80,10 +85,12 @@ static int get_buffer(struct file *file, struct io *io)
 
 static void drop_buffer(struct file *file, struct io *io)
 {
-	if (io->buffer == file->reserve)
+	if (io->buffer == file->reserve) {
 		file->reserve_is_used = 0;
-	else if (io->buffer)
+	} else if (io->buffer) {
+		file->pooled -= io->room;
 		pool_put(io->buffer, io->room);
+	}
 	io->buffer = NULL;
 }
 
@@ -327,8 +334,9 @@ static void go_on(struct file *file)
 {
 	struct io *io;
 
-	while (!file->reserve_is_used && (io = next_of(&file->for_buffer)))
-		issue(file, io);
+	while (file->for_buffer.first &&
+	       get_buffer(file, file->for_buffer.first))
+		issue(file, next_of(&file->for_buffer));
 	while (file->in_workers < FILE_WORKERS &&
 	       (io = next_of(&file->for_worker)))
 		wait_for_worker(file, io);

@@ -27,6 +27,7 @@ struct file {
 	/* I/O by the ring; see file-io.c. */
 	void *reserve; /* a buffer of its own */
 	int reserve_is_used;
+	uint64_t pooled; /* bytes of the pool's buffers that it has */
 	int write_waits; /* it cannot even try to write without waiting */
 	unsigned in_workers;
 	struct file_line for_worker, for_buffer;
