@@ -97,6 +97,8 @@ static void store_fds(const struct entry *entry)
 
 	for (i = 0; i < entry->fd_count; i++) {
 		takeover_name(name, sizeof(name), entry->id, i);
+		/* What was spared of an earlier device with that id. */
+		notify_unstore(name);
 		error = notify_store(name, entry->fds[i]);
 		if (error)
 			log_warning("the service manager does not keep what "

@@ -874,7 +874,7 @@ int keeper_run(const struct keeper_options *options)
 		listener_leave(&keeper.listener);
 	} else {
 		listener_close(&keeper.listener);
-		takeover_remove(keeper.state.path);
+		takeover_remove(&keeper.takeover, keeper.state.path);
 		state_close(&keeper.state);
 	}
 	takeover_close(&keeper.takeover);
