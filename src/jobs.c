@@ -259,6 +259,7 @@ static int write_state(const struct jobs *jobs, const struct entry *entry,
 	struct state_device device = { .id = entry->id,
 				       .recoverable = entry->recoverable,
 				       .private = entry->private,
+				       .mark = entry->info.server_flags,
 				       .file_count = entry->fd_count };
 	int i, error;
 

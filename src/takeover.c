@@ -301,6 +301,14 @@ void takeover_spare(struct takeover *takeover, uint32_t id)
 		held->is_spared = 1;
 }
 
+void takeover_spare_all(struct takeover *takeover)
+{
+	struct held *held;
+
+	for (held = takeover->held; held; held = held->next)
+		held->is_spared = 1;
+}
+
 void takeover_drop_rest(struct takeover *takeover)
 {
 	struct held *held;

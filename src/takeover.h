@@ -54,6 +54,9 @@ int takeover_fds(struct takeover *takeover, uint32_t id, int *fds);
 /* A device is left alone, for somebody later: its descriptors stay kept. */
 void takeover_spare(struct takeover *takeover, uint32_t id);
 
+/* All of them are: it cannot be found out what there is. */
+void takeover_spare_all(struct takeover *takeover);
+
 /*
  * Every device has been seen: what none of them took is closed, and kept by a
  * service manager no longer, but for those that were spared.
