@@ -51,12 +51,42 @@ static int is_served(struct adoption *adoption, int32_t pid)
 	return 0;
 }
 
+/* Of a noted device the note tells which one it is, of another one the mark. */
+static int is_ours(const struct adoption *adoption,
+		   const struct state_device *noted,
+		   const struct ublk_dev_info *info)
+{
+	uint64_t mark = noted ? noted->mark : 0;
+
+	return info->server_flags == (mark ? mark : adoption->jobs->mark);
+}
+
+/* Whether a device that the driver has is ours to have; if not it is told. */
+static int is_free(struct adoption *adoption, uint32_t id,
+		   const struct state_device *noted,
+		   const struct ublk_dev_info *info)
+{
+	if (!is_ours(adoption, noted, info)) {
+		/* Others' devices are no news. */
+		if (noted)
+			log_error("device %u is another one than that of which "
+				  "%s tells: both are left alone",
+				  id, adoption->jobs->state->path);
+		return 0;
+	}
+	if (!is_served(adoption, info->server_pid))
+		return 1;
+	log_warning("device %u is ours but is served by process %d: left alone",
+		    id, (int)info->server_pid);
+	return 0;
+}
+
 /*
  * What the driver knows of it. Returns 0 if it is there and ours to have,
  * -ENODEV if it is gone, -EBUSY if it is to be left alone.
  */
 static int look(struct adoption *adoption, uint32_t id,
-		struct ublk_dev_info *info)
+		const struct state_device *noted, struct ublk_dev_info *info)
 {
 	/* Static: a command that was not taken keeps its address. */
 	static struct ublk_dev_info answer;
@@ -69,16 +99,29 @@ static int look(struct adoption *adoption, uint32_t id,
 		log_error("device %u: the driver does not tell of it: left "
 			  "alone",
 			  id);
+		takeover_spare(adoption->takeover, id);
 		return -EBUSY;
 	}
-	if (event.result < 0 || answer.server_flags != adoption->jobs->mark)
+	if (event.result < 0)
 		return -ENODEV;
 	*info = answer;
-	if (!is_served(adoption, info->server_pid))
+	if (is_free(adoption, id, noted, info))
 		return 0;
-	log_warning("device %u is ours but is served by process %d: left alone",
-		    id, (int)info->server_pid);
+	takeover_spare(adoption->takeover, id);
 	return -EBUSY;
+}
+
+/* It waits for a start that can open what it needs. */
+static void leave_alone(struct adoption *adoption,
+			const struct state_device *noted, const int *fds,
+			int count, int error)
+{
+	log_error("device %u was left by a ublkd that was killed, and cannot "
+		  "be taken over: %s: %s; its users wait until the next start "
+		  "can open that, or deletes the device (--delete-leftovers)",
+		  noted->id, noted->files[count].path, strerror(-error));
+	takeover_spare(adoption->takeover, noted->id);
+	channel_close_fds(fds, count);
 }
 
 static void restore(struct adoption *adoption, const struct ublk_dev_info *info,
@@ -110,9 +153,24 @@ static int find_fds(struct adoption *adoption, const struct state_device *noted,
 	return count;
 }
 
-/* Why a noted device cannot go on, or NULL. */
-static const char *find_obstacle(const struct state_device *noted,
-				 const struct ublk_dev_info *info, int error)
+/*
+ * Whether what could not be opened again is gone for good: a file of the user's
+ * may come back, or be made to open.
+ */
+static int is_dead(const struct state_file *file, int private, int error)
+{
+	return !file->path[0] ||
+	       (private && (error == -ENOENT || error == -ESTALE));
+}
+
+/*
+ * Why a noted device is to be deleted, or NULL. With an error, of opening file
+ * number `which`, it cannot go on all the same.
+ */
+static const char *find_obstacle(const struct adoption *adoption,
+				 const struct state_device *noted,
+				 const struct ublk_dev_info *info, int which,
+				 int error)
 {
 	if (noted->deleting)
 		return "it was being deleted";
@@ -120,9 +178,12 @@ static const char *find_obstacle(const struct state_device *noted,
 		return "it has never been live, or is dead";
 	if (!noted->recoverable)
 		return "it has recovery=no";
-	if (error)
+	if (!error)
+		return NULL;
+	if (is_dead(&noted->files[which], noted->private, error))
 		return "its data died with the processes that held it";
-	return NULL;
+	return adoption->delete_leftovers ? "what it needs cannot be opened"
+					  : NULL;
 }
 
 /* The driver knows it no more: a keeper died in the last step of its del. */
@@ -131,6 +192,8 @@ static void forget_noted(struct adoption *adoption,
 {
 	int i;
 
+	log_notice("device %u, which %s tells of, is gone", noted->id,
+		   adoption->jobs->state->path);
 	for (i = 0; noted->private && i < noted->file_count; i++)
 		state_remove_file(&noted->files[i]);
 	state_remove(adoption->jobs->state, noted->id);
@@ -142,7 +205,7 @@ static void adopt_noted(void *context, const struct state_device *noted)
 	int fds[MESSAGE_MAX_FDS];
 	struct ublk_dev_info info;
 	const char *obstacle;
-	int error = look(adoption, noted->id, &info), count;
+	int error = look(adoption, noted->id, noted, &info), count;
 
 	if (error == -EBUSY)
 		return;
@@ -151,7 +214,11 @@ static void adopt_noted(void *context, const struct state_device *noted)
 		return;
 	}
 	count = find_fds(adoption, noted, fds, &error);
-	obstacle = find_obstacle(noted, &info, error);
+	obstacle = find_obstacle(adoption, noted, &info, count, error);
+	if (error && !obstacle) {
+		leave_alone(adoption, noted, fds, count, error);
+		return;
+	}
 	if (obstacle)
 		log_warning(
 			"device %u was left by a ublkd that was killed; %s: "
@@ -169,9 +236,12 @@ static void adopt_leftover(struct adoption *adoption, uint32_t id)
 {
 	struct ublk_dev_info info;
 
-	if (jobs_has(adoption->jobs, id) || look(adoption, id, &info) < 0)
+	if (jobs_has(adoption->jobs, id) ||
+	    state_has(adoption->jobs->state, id) ||
+	    look(adoption, id, NULL, &info) < 0)
 		return;
 	if (info.state != UBLK_S_DEV_DEAD && !adoption->delete_leftovers) {
+		takeover_spare(adoption->takeover, id);
 		log_warning(
 			"device %u was left by a ublkd that was killed, and "
 			"%s knows nothing of it: its users wait until it "
@@ -205,13 +275,20 @@ void adopt_devices(struct jobs *jobs, struct takeover *takeover,
 				     .takeover = takeover,
 				     .delete_leftovers = delete_leftovers,
 				     .tries = DYING_TRIES };
-	int error;
+	int error = control_open(&jobs->control);
 
-	if (control_open(&jobs->control) < 0)
+	if (error == -ENOENT)
+		return; /* without the driver there are no devices */
+	if (error < 0) {
+		log_error("cannot look for devices: %s", strerror(-error));
+		takeover_spare_all(takeover);
 		return;
+	}
 	error = state_read_all(jobs->state, adopt_noted, &adoption);
-	if (error < 0)
+	if (error < 0) {
 		log_error("cannot read %s: %s", jobs->state->path,
 			  strerror(-error));
+		takeover_spare_all(takeover);
+	}
 	adopt_leftovers(&adoption);
 }

@@ -97,6 +97,8 @@ static void store_fds(const struct entry *entry)
 
 	for (i = 0; i < entry->fd_count; i++) {
 		takeover_name(name, sizeof(name), entry->id, i);
+		/* What was spared of an earlier device with that id. */
+		notify_unstore(name);
 		error = notify_store(name, entry->fds[i]);
 		if (error)
 			log_warning("the service manager does not keep what "
@@ -258,6 +260,7 @@ static int write_state(const struct jobs *jobs, const struct entry *entry,
 	struct state_device device = { .id = entry->id,
 				       .recoverable = entry->recoverable,
 				       .private = entry->private,
+				       .mark = entry->info.server_flags,
 				       .file_count = entry->fd_count };
 	int i, error;
 

@@ -792,10 +792,10 @@ static int open_places(struct keeper *keeper, struct failure *failure)
 			(int)takeover->server);
 	if (keeper->listener.fd >= 0)
 		return 0;
-	if (takeover->fd < 0)
+	if (takeover->fd < 0 ||
+	    listener_use(&keeper->listener, takeover->listener,
+			 keeper->options->borrowed_socket) < 0)
 		return listener_bind(&keeper->listener, failure);
-	listener_use(&keeper->listener, takeover->listener,
-		     keeper->options->borrowed_socket);
 	takeover->listener = -1;
 	return 0;
 }
@@ -870,11 +870,13 @@ int keeper_run(const struct keeper_options *options)
 		ev_run(keeper.loop, 0);
 	}
 	/* A server that goes on needs the sockets at their places. */
-	if (keeper.leaving || keeper.takeover.fd >= 0) {
+	if (keeper.takeover.listener >= 0) {
+		listener_close(&keeper.listener); /* it has another one */
+	} else if (keeper.leaving || keeper.takeover.fd >= 0) {
 		listener_leave(&keeper.listener);
 	} else {
 		listener_close(&keeper.listener);
-		takeover_remove(keeper.state.path);
+		takeover_remove(&keeper.takeover, keeper.state.path);
 		state_close(&keeper.state);
 	}
 	takeover_close(&keeper.takeover);

@@ -181,11 +181,31 @@ int listener_bind(struct listener *listener, struct failure *failure)
 			   strerror(-error));
 }
 
-void listener_use(struct listener *listener, int fd, int borrowed)
+/* Whether the path leads to that socket, be it through a link. */
+static int is_at(int fd, const char *path)
 {
+	struct sockaddr_un address;
+	char bound[sizeof(address.sun_path) + 1];
+	socklen_t length = sizeof(address);
+	struct stat ours, theirs;
+
+	memset(&address, 0, sizeof(address));
+	if (getsockname(fd, (struct sockaddr *)&address, &length) < 0)
+		return 0;
+	snprintf(bound, sizeof(bound), "%.*s", (int)sizeof(address.sun_path),
+		 address.sun_path);
+	return lstat(path, &ours) == 0 && lstat(bound, &theirs) == 0 &&
+	       ours.st_dev == theirs.st_dev && ours.st_ino == theirs.st_ino;
+}
+
+int listener_use(struct listener *listener, int fd, int borrowed)
+{
+	if (!is_at(fd, listener->path))
+		return -ENOENT;
 	listener->fd = fd;
 	if (!borrowed)
 		note_socket(listener);
+	return 0;
 }
 
 void listener_leave(struct listener *listener)

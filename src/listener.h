@@ -28,10 +28,11 @@ int listener_lock(struct listener *listener, const char *path,
 int listener_bind(struct listener *listener, struct failure *failure);
 
 /*
- * With the lock, go on with the socket of an earlier keeper, which listens
- * there already. It is ours to remove unless `borrowed`.
+ * With the lock, go on with the socket of an earlier keeper, if it listens at
+ * the path already: 0, and fd is the listener's from now on. It is ours to
+ * remove unless `borrowed`. -ENOENT: it listens elsewhere.
  */
-void listener_use(struct listener *listener, int fd, int borrowed);
+int listener_use(struct listener *listener, int fd, int borrowed);
 
 /*
  * Begin with a Unix stream socket that listens already, as a service manager

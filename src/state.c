@@ -20,7 +20,7 @@
 /*
  * A device's file is N.dev, or N.del once it is being deleted. Its lines:
  *
- *   state version=1 id=3 recoverable=1 private=0
+ *   state version=1 id=3 recoverable=1 private=0 mark=8457
  *   file path=/dev/shm/ublkd-x device=26 inode=7	(one a descriptor)
  *   add ram size=64M				(always the last)
  */
@@ -223,9 +223,10 @@ static size_t format_device(char *text, const struct state_device *device)
 	int i;
 
 	at = append(text, 0,
-		    "state version=%d id=%u recoverable=%d private=%d\n",
+		    "state version=%d id=%u recoverable=%d private=%d "
+		    "mark=%llu\n",
 		    FORMAT_VERSION, (unsigned)device->id, device->recoverable,
-		    device->private);
+		    device->private, (unsigned long long)device->mark);
 	for (i = 0; i < device->file_count; i++) {
 		const struct state_file *file = &device->files[i];
 		char path[sizeof(file->path) * 4];
@@ -339,6 +340,9 @@ static int read_head(const struct syntax_line *line,
 	device->id = (uint32_t)id;
 	device->recoverable = recoverable != 0;
 	device->private = private != 0;
+	/* Builds before this was noted knew a device by its socket. */
+	if (read_number(line, "mark", UINT64_MAX, &device->mark) < 0)
+		device->mark = 0;
 	return 0;
 }
 
@@ -421,6 +425,17 @@ static int read_device(const struct state *state, const char *name,
 		return -errno;
 	text[length] = '\0';
 	return strlen(text) == (size_t)length ? parse(text, device) : -EINVAL;
+}
+
+int state_has(const struct state *state, uint32_t id)
+{
+	struct state_device device;
+	char live[32], doomed[32];
+
+	name_of(live, sizeof(live), id, LIVE);
+	name_of(doomed, sizeof(doomed), id, DOOMED);
+	return read_device(state, live, &device) == 0 ||
+	       read_device(state, doomed, &device) == 0;
 }
 
 /* Whether it is a device's file; *doomed tells which kind. */

@@ -30,6 +30,7 @@ struct state_device {
 	int recoverable; /* the driver holds it for another server */
 	int private;	 /* its files are ours to remove with it */
 	int deleting;	 /* somebody began to stop it: that is finished */
+	uint64_t mark;	 /* in the driver's server_flags; 0: not noted */
 	struct state_file files[MESSAGE_MAX_FDS];
 	int file_count;
 	char words[MESSAGE_TEXT]; /* the command that made it */
@@ -70,6 +71,9 @@ int state_doom(const struct state *state, uint32_t id);
 
 /* It stays after all. Returns 0 or a negative errno. */
 int state_spare(const struct state *state, uint32_t id);
+
+/* Whether there is a file of the device that can be read. */
+int state_has(const struct state *state, uint32_t id);
 
 /* Forget the device. Harmless if there is none. */
 void state_remove(const struct state *state, uint32_t id);

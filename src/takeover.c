@@ -13,7 +13,8 @@
 #include "channel.h"
 #include "notify.h"
 
-#define PATIENCE 5 /* s that a server may take for an answer, or to leave */
+#define PATIENCE    5  /* s that a server may take for an answer, or to leave */
+#define DYING_TRIES 30 /* of 100 ms, for a server that is dying */
 
 static int set_address(struct sockaddr_un *address, const char *folder)
 {
@@ -47,7 +48,7 @@ static int make_socket(const struct sockaddr_un *address)
 	return error ? error : fd;
 }
 
-/* Returns a socket, or -errno: nobody is there. */
+/* Returns a socket, or -errno; see is_nobody(). */
 static int connect_to(const struct sockaddr_un *address)
 {
 	struct timeval patience = { .tv_sec = PATIENCE };
@@ -64,6 +65,12 @@ static int connect_to(const struct sockaddr_un *address)
 	error = -errno;
 	close(fd);
 	return error;
+}
+
+/* Everything else, a full backlog for instance, is somebody. */
+static int is_nobody(int error)
+{
+	return error == -ENOENT || error == -ECONNREFUSED;
 }
 
 static struct held *find(struct takeover *takeover, uint32_t id)
@@ -178,30 +185,56 @@ static void close_server(struct takeover *takeover)
 	takeover->fd = takeover->listener = -1;
 }
 
+/*
+ * Ask for the table. One that begins and does not end it is dying, or refuses:
+ * then it is there still when it is asked again. Returns 1 for a whole table, 0
+ * when nobody is there, or a negative errno.
+ */
+static int ask_for_table(struct takeover *takeover,
+			 const struct sockaddr_un *address, int *handover)
+{
+	int tries, fd, got;
+
+	for (tries = 0; tries < DYING_TRIES; tries++) {
+		fd = connect_to(address);
+		if (fd < 0)
+			return is_nobody(fd) ? 0 : fd;
+		takeover->fd = fd;
+		got = read_table(takeover, handover);
+		if (got > 0)
+			return 1;
+		if (*handover >= 0)
+			close(*handover);
+		*handover = -1;
+		close_server(takeover);
+		takeover->server = 0;
+		if (got == 0)
+			return -ETIMEDOUT;
+		usleep(100000);
+	}
+	return -EBUSY;
+}
+
 int takeover_begin(struct takeover *takeover, const char *folder, int *handover,
 		   struct failure *failure)
 {
 	struct sockaddr_un address;
-	int error = set_address(&address, folder), got = -1;
+	int error = set_address(&address, folder), got = 0;
 
-	takeover->listener = *handover = -1;
-	takeover->fd = error ? -1 : connect_to(&address);
-	if (takeover->fd >= 0)
-		got = read_table(takeover, handover);
-	if (got > 0)
-		return 0;
+	takeover->fd = takeover->listener = *handover = -1;
+	if (!error)
+		got = ask_for_table(takeover, &address, handover);
+	if (got < 0)
+		return failure_set(failure, SYMBOL_BUSY, got, NULL,
+				   "a server without a keeper does not answer "
+				   "(%s); its disks stay up until it is killed",
+				   strerror(-got));
 	if (got == 0)
-		return failure_set(failure, SYMBOL_BUSY, ETIMEDOUT, NULL,
-				   "a server without a keeper does not answer; "
-				   "its disks stay up until it is killed");
-	/* There is none, or it is on its way out. */
-	if (*handover >= 0)
-		close(*handover);
-	close_server(takeover);
-	takeover->server = 0;
-	*handover = error ? error : make_socket(&address);
-	if (*handover >= 0)
+		*handover = error ? error : make_socket(&address);
+	if (*handover >= 0) {
+		takeover->owned = 1;
 		return 0;
+	}
 	return failure_set(failure, failure_symbol(*handover), *handover, NULL,
 			   "cannot listen on %s: %s", address.sun_path,
 			   strerror(-*handover));
@@ -240,12 +273,13 @@ int takeover_end(struct takeover *takeover)
 	return got == 0 ? -ETIMEDOUT : 0;
 }
 
-void takeover_remove(const char *folder)
+void takeover_remove(struct takeover *takeover, const char *folder)
 {
 	struct sockaddr_un address;
 
-	if (set_address(&address, folder) == 0)
+	if (takeover->owned && set_address(&address, folder) == 0)
 		unlink(address.sun_path);
+	takeover->owned = 0;
 }
 
 static void drop(struct held *held)
@@ -259,12 +293,29 @@ static void drop(struct held *held)
 	}
 }
 
+void takeover_spare(struct takeover *takeover, uint32_t id)
+{
+	struct held *held = find(takeover, id);
+
+	if (held)
+		held->is_spared = 1;
+}
+
+void takeover_spare_all(struct takeover *takeover)
+{
+	struct held *held;
+
+	for (held = takeover->held; held; held = held->next)
+		held->is_spared = 1;
+}
+
 void takeover_drop_rest(struct takeover *takeover)
 {
 	struct held *held;
 
 	for (held = takeover->held; held; held = held->next)
-		drop(held);
+		if (!held->is_spared)
+			drop(held);
 }
 
 void takeover_close(struct takeover *takeover)

@@ -18,19 +18,21 @@ struct held {
 	uint32_t id;
 	int fds[MESSAGE_MAX_FDS];
 	int fd_count;
+	int is_spared; /* its device is there, and was left alone */
 };
 
 struct takeover {
 	int fd;	      /* to the server that is to leave, -1: there is none */
 	pid_t server; /* its process */
 	int listener; /* its admin socket, -1: taken or none */
+	int owned;    /* the hand-over socket's path is ours to remove */
 	struct held *held;
 };
 
 /*
  * Ask whoever answers on the hand-over socket in the state folder. Returns 0,
- * with fd -1 when nobody does, or -1 with *failure when a server is there but
- * does not answer. *handover is the listening hand-over socket to go on with:
+ * with fd -1 when nobody is there, or -1 with *failure when a server is, but
+ * does not answer; then its socket is left alone. *handover is the listening hand-over socket to go on with:
  * the old server's or a new one.
  */
 int takeover_begin(struct takeover *takeover, const char *folder, int *handover,
@@ -49,9 +51,15 @@ void takeover_name(char *name, size_t size, uint32_t id, int index);
 /* Take a device's descriptors, now the caller's. Returns how many. */
 int takeover_fds(struct takeover *takeover, uint32_t id, int *fds);
 
+/* A device is left alone, for somebody later: its descriptors stay kept. */
+void takeover_spare(struct takeover *takeover, uint32_t id);
+
+/* All of them are: it cannot be found out what there is. */
+void takeover_spare_all(struct takeover *takeover);
+
 /*
  * Every device has been seen: what none of them took is closed, and kept by a
- * service manager no longer.
+ * service manager no longer, but for those that were spared.
  */
 void takeover_drop_rest(struct takeover *takeover);
 
@@ -64,8 +72,11 @@ void takeover_leave(struct takeover *takeover);
  */
 int takeover_end(struct takeover *takeover);
 
-/* Remove the hand-over socket from the folder: nobody will answer there. */
-void takeover_remove(const char *folder);
+/*
+ * Remove the hand-over socket from the folder: nobody will answer there. It
+ * stays if takeover_begin() has not succeeded: it is another's.
+ */
+void takeover_remove(struct takeover *takeover, const char *folder);
 
 /* Let go of everything; a server that was not told to leave serves on. */
 void takeover_close(struct takeover *takeover);

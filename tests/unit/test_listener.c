@@ -499,6 +499,59 @@ static void test_adopt_while_another_runs(void **state)
 	listener_close(&listener);
 }
 
+/* ---- an earlier keeper's ---- */
+
+static void use(int fd, int borrowed, int expected)
+{
+	assert_int_equal(listener_lock(&listener, path, &failure), 0);
+	assert_int_equal(listener_use(&listener, fd, borrowed), expected);
+	assert_int_equal(listener.fd, expected ? -1 : fd);
+}
+
+static void test_use(void **state)
+{
+	(void)state;
+	use(bind_other(SOCK_STREAM, 1), 0, 0);
+	listener_close(&listener);
+	assert_false(exists(path));
+	use(bind_other(SOCK_STREAM, 1), 1, 0);
+	listener_close(&listener);
+	assert_true(exists(path));
+}
+
+static void test_use_through_a_link(void **state)
+{
+	int fd = bind_other(SOCK_STREAM, 1);
+
+	(void)state;
+	assert_int_equal(symlink(".", test_path("link")), 0);
+	snprintf(path, sizeof(path), "%s", test_path("link/s"));
+	use(fd, 0, 0);
+	listener_close(&listener);
+	assert_false(exists(path));
+}
+
+/* It listens somewhere, but nobody would find it where we say that it does. */
+static void test_use_of_another_path(void **state)
+{
+	int fd;
+
+	(void)state;
+	fd = bind_other(SOCK_STREAM, 1);
+	assert_int_equal(rename(path, test_path("moved")), 0);
+	use(fd, 0, -ENOENT);
+	listener_close(&listener);
+	close(fd);
+	fd = bind_other(SOCK_STREAM, 1);
+	snprintf(path, sizeof(path), "%s", test_path("other"));
+	use(fd, 0, -ENOENT);
+	assert_int_equal(listener_bind(&listener, &failure), 0);
+	assert_true(can_connect());
+	listener_close(&listener);
+	assert_true(exists(test_path("s")));
+	close(fd);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -524,6 +577,9 @@ int main(void)
 		TEST(test_adopt),
 		TEST(test_adopt_what_is_none),
 		TEST(test_adopt_while_another_runs),
+		TEST(test_use),
+		TEST(test_use_through_a_link),
+		TEST(test_use_of_another_path),
 #undef TEST
 	};
 

@@ -121,6 +121,7 @@ static void test_round_trip(void **context)
 
 	(void)context;
 	device.private = 1;
+	device.mark = UINT64_MAX;
 	device.file_count = 2;
 	strcpy(device.files[1].path, "/a b/\"c\"\n#d");
 	device.files[1].device = 26;
@@ -177,6 +178,29 @@ static void test_doom_and_remove(void **context)
 	state_remove(&state, 4);
 	state_remove(&state, 5);
 	read_all(0);
+}
+
+/* As builds before the mark was noted have left one. */
+static void test_without_mark(void **context)
+{
+	(void)context;
+	test_file("s/3.dev", "state version=1 id=3 recoverable=1 private=0\n"
+			     "add null\n");
+	read_all(1);
+	assert_true(seen[0].mark == 0);
+}
+
+static void test_has(void **context)
+{
+	(void)context;
+	write_device(3);
+	write_device(4);
+	assert_int_equal(state_doom(&state, 4), 0);
+	test_file("s/5.dev", "");
+	assert_true(state_has(&state, 3));
+	assert_true(state_has(&state, 4));
+	assert_false(state_has(&state, 5));
+	assert_false(state_has(&state, 6));
 }
 
 /* A failure leaves what was there before. */
@@ -429,6 +453,8 @@ int main(void)
 		TEST(test_long_words),
 		TEST(test_replace),
 		TEST(test_doom_and_remove),
+		TEST(test_without_mark),
+		TEST(test_has),
 		TEST(test_write_fails),
 		TEST(test_wrong_files),
 		TEST(test_too_many_files),

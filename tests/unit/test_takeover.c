@@ -1,0 +1,247 @@
+/*
+ * The hand-over socket: whose it is, who answers there, and what was left with
+ * a service manager.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "channel.h"
+#include "support.h"
+#include "takeover.h"
+
+static struct takeover takeover;
+static struct failure failure;
+static int handover;
+static char path[100];
+
+/* ---- calls that are faked ---- */
+
+static struct {
+	int connect_error; /* the errno to fail with */
+	int is_refusing;   /* whoever connects is dropped at once */
+	int leaves_after;  /* so many waits it stops to listen */
+	int listener;
+	int slept;
+	char unstored[200];
+} fake;
+
+int __real_connect(int fd, const struct sockaddr *address, socklen_t length);
+int __wrap_connect(int fd, const struct sockaddr *address, socklen_t length);
+int __wrap_usleep(useconds_t us);
+int __wrap_notify_unstore(const char *name);
+
+int __wrap_connect(int fd, const struct sockaddr *address, socklen_t length)
+{
+	int result;
+
+	if (fake.connect_error) {
+		errno = fake.connect_error;
+		return -1;
+	}
+	result = __real_connect(fd, address, length);
+	if (result == 0 && fake.is_refusing)
+		close(accept(fake.listener, NULL, NULL));
+	return result;
+}
+
+int __wrap_usleep(useconds_t us)
+{
+	(void)us;
+	if (++fake.slept == fake.leaves_after) {
+		close(fake.listener);
+		fake.listener = -1;
+	}
+	return 0;
+}
+
+int __wrap_notify_unstore(const char *name)
+{
+	add_text(fake.unstored, sizeof(fake.unstored), name);
+	add_text(fake.unstored, sizeof(fake.unstored), " ");
+	return 0;
+}
+
+/* ---- a test begins ---- */
+
+static int start(void **state)
+{
+	(void)state;
+	memset(&fake, 0, sizeof(fake));
+	fake.listener = -1;
+	takeover = (struct takeover){ .fd = -1, .listener = -1 };
+	handover = -1;
+	snprintf(path, sizeof(path), "%s", test_path("server.sock"));
+	return 0;
+}
+
+static int stop(void **state)
+{
+	(void)state;
+	takeover_close(&takeover);
+	if (handover >= 0)
+		close(handover);
+	if (fake.listener >= 0)
+		close(fake.listener);
+	test_folder_remove();
+	return 0;
+}
+
+static ino_t inode(void)
+{
+	struct stat status;
+
+	return lstat(path, &status) == 0 ? status.st_ino : 0;
+}
+
+/* Somebody listens there. */
+static void listen_there(void)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+
+	memcpy(address.sun_path, path, strlen(path));
+	fake.listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	assert_int_equal(bind(fake.listener, (struct sockaddr *)&address,
+			      sizeof(address)),
+			 0);
+	assert_int_equal(listen(fake.listener, 1), 0);
+}
+
+static int begin(void)
+{
+	return takeover_begin(&takeover, test_folder(), &handover, &failure);
+}
+
+/* It is another's, and stays. */
+static void check_left_alone(void)
+{
+	ino_t before = inode();
+
+	assert_int_equal(begin(), -1);
+	assert_int_equal(failure.symbol, SYMBOL_BUSY);
+	assert_int_equal(takeover.fd, -1);
+	assert_int_equal(handover, -1);
+	takeover_remove(&takeover, test_folder());
+	assert_int_equal(inode(), before);
+}
+
+/* ---- whose socket it is ---- */
+
+static void test_nobody(void **state)
+{
+	(void)state;
+	assert_int_equal(begin(), 0);
+	assert_int_equal(takeover.fd, -1);
+	assert_true(handover >= 0);
+	assert_true(inode());
+	takeover_remove(&takeover, test_folder());
+	assert_false(inode());
+}
+
+static void test_stale(void **state)
+{
+	ino_t before;
+
+	(void)state;
+	listen_there();
+	before = inode();
+	close(fake.listener);
+	fake.listener = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	/* A link keeps the inode from being used again. */
+	assert_int_equal(link(path, test_path("old")), 0);
+	assert_int_equal(begin(), 0);
+	assert_true(inode() && inode() != before);
+}
+
+/* Before it was asked who is there, nobody has a right to remove it. */
+static void test_not_begun(void **state)
+{
+	(void)state;
+	listen_there();
+	takeover_remove(&takeover, test_folder());
+	assert_true(inode());
+}
+
+static void test_busy(void **state)
+{
+	static const int errors[] = { EAGAIN, ETIMEDOUT, EPROTOTYPE, EACCES };
+	unsigned i;
+
+	(void)state;
+	listen_there();
+	for (i = 0; i < COUNT(errors); i++) {
+		fake.connect_error = errors[i];
+		check_left_alone();
+	}
+}
+
+/* It answers for as long as anybody asks, and does not tell. */
+static void test_refusing(void **state)
+{
+	(void)state;
+	listen_there();
+	fake.is_refusing = 1;
+	check_left_alone();
+	assert_in_range(fake.slept, 10, 100);
+}
+
+static void test_dying(void **state)
+{
+	(void)state;
+	listen_there();
+	fake.is_refusing = 1;
+	fake.leaves_after = 3;
+	assert_int_equal(begin(), 0);
+	assert_int_equal(takeover.fd, -1);
+	assert_true(handover >= 0);
+	assert_int_equal(fake.slept, 3);
+}
+
+/* ---- what a service manager has ---- */
+
+static void keep(const char *name)
+{
+	int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+
+	assert_int_equal(takeover_keep(&takeover, name, fd), 0);
+}
+
+static void test_drop_rest(void **state)
+{
+	unsigned before = count_fds();
+	int fds[MESSAGE_MAX_FDS];
+
+	(void)state;
+	keep("device-1-0");
+	keep("device-2-0");
+	keep("device-3-0");
+	keep("device-3-1");
+	assert_int_equal(takeover_fds(&takeover, 1, fds), 1);
+	close(fds[0]);
+	takeover_spare(&takeover, 2);
+	takeover_spare(&takeover, 4);
+	takeover_drop_rest(&takeover);
+	assert_string_equal(fake.unstored, "device-3-1 device-3-0 ");
+	takeover_close(&takeover);
+	assert_string_equal(fake.unstored, "device-3-1 device-3-0 ");
+	assert_int_equal(count_fds(), before);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, start, stop)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(test_nobody),    TEST(test_stale),	   TEST(test_not_begun),
+		TEST(test_busy),      TEST(test_refusing), TEST(test_dying),
+		TEST(test_drop_rest),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
