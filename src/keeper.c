@@ -560,17 +560,23 @@ static void on_signal(struct ev_loop *loop, ev_io *watcher, int events)
 	}
 }
 
+/*
+ * A program that this process was before has left them blocked, so that it died
+ * of none of them on the way; its children never have them so.
+ */
 static int open_signals(struct keeper *keeper)
 {
+	static const int numbers[] = { SIGTERM, SIGINT, SIGHUP, SIGCHLD,
+				       SIGUSR2 };
 	sigset_t set;
+	unsigned i;
 
 	sigemptyset(&set);
-	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGINT);
-	sigaddset(&set, SIGHUP);
-	sigaddset(&set, SIGCHLD);
-	sigaddset(&set, SIGUSR2);
+	for (i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
+		sigaddset(&set, numbers[i]);
 	sigprocmask(SIG_BLOCK, &set, &keeper->old_signals);
+	for (i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
+		sigdelset(&keeper->old_signals, numbers[i]);
 	signal(SIGPIPE, SIG_IGN);
 	keeper->signal_fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
 	if (keeper->signal_fd < 0)
@@ -635,7 +641,6 @@ static void become(struct keeper *keeper, const char *program)
 
 	snprintf(timeout, sizeof(timeout), "%d", options->stop_timeout);
 	log_notice("upgrade: going on as %s", program);
-	sigprocmask(SIG_SETMASK, &keeper->old_signals, NULL);
 	execv(program, arguments);
 	snprintf(text, sizeof(text), "%.300s: %s", program, strerror(errno));
 	fail_upgrade(keeper, -errno, text);
@@ -829,13 +834,14 @@ static int open_all(struct keeper *keeper, struct failure *failure)
 	keeper->restart.data = keeper;
 	watchdog_open(&keeper->watchdog, keeper->loop, is_waited_for,
 		      ask_for_turn, keeper);
-	if (open_places(keeper, failure) < 0)
-		return -1;
+	/* Before anything that may take a while: they end it in order. */
 	error = open_signals(keeper);
 	if (error)
 		return failure_set(failure, SYMBOL_INTERNAL, error, NULL,
 				   "cannot watch signals: %s",
 				   strerror(-error));
+	if (open_places(keeper, failure) < 0)
+		return -1;
 	error = jobs_open(&keeper->jobs, keeper->loop, keeper->listener.path,
 			  &keeper->state, on_answer, on_idle, keeper);
 	if (error)

@@ -1,0 +1,131 @@
+/*
+ * The keeper: signals, a channel that breaks, and what lies between the question
+ * to a server whether it can be left, and the end of this program.
+ */
+#include "../../src/keeper.c"
+
+#include "support.h"
+
+#define SERVER 4711
+
+static struct keeper_options options = { .socket = "/nowhere",
+					 .state = "/nowhere",
+					 .ready_fd = -1,
+					 .newline_fd = -1 };
+static struct keeper keeper;
+static unsigned kills;	    /* SIGKILL to the server */
+static unsigned execs;	    /* execv() was tried, and has failed */
+static struct message sent; /* the last one */
+static unsigned sent_count;
+static int send_error;
+
+int __wrap_kill(pid_t pid, int number);
+int __wrap_execv(const char *path, char *const arguments[]);
+int __wrap_channel_send(struct channel *channel, const struct message *message,
+			const int *fds, int fd_count);
+
+int __wrap_kill(pid_t pid, int number)
+{
+	assert_int_equal(number, SIGKILL);
+	kills += pid == SERVER;
+	return 0;
+}
+
+int __wrap_execv(const char *path, char *const arguments[])
+{
+	(void)path;
+	(void)arguments;
+	execs++;
+	errno = ENOEXEC;
+	return -1;
+}
+
+int __wrap_channel_send(struct channel *channel, const struct message *message,
+			const int *fds, int fd_count)
+{
+	(void)channel;
+	(void)fds;
+	(void)fd_count;
+	sent = *message;
+	sent_count++;
+	return send_error;
+}
+
+static int setup(void **state)
+{
+	(void)state;
+	test_loop_open();
+	memset(&keeper, 0, sizeof(keeper));
+	memset(&sent, 0, sizeof(sent));
+	kills = execs = sent_count = 0;
+	send_error = 0;
+	keeper.options = &options;
+	keeper.loop = test_loop;
+	keeper.channel.fd = keeper.candidate.channel.fd = -1;
+	keeper.channel.owner = &keeper;
+	keeper.takeover.fd = -1;
+	keeper.jobs.owner = &keeper;
+	keeper.server = SERVER;
+	keeper.serving = 1;
+	assert_int_equal(open_signals(&keeper), 0);
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	ev_io_stop(test_loop, &keeper.signals);
+	close(keeper.signal_fd);
+	sigprocmask(SIG_SETMASK, &keeper.old_signals, NULL);
+	test_loop_close();
+	return 0;
+}
+
+static int is_blocked(const sigset_t *set)
+{
+	return sigismember(set, SIGTERM) && sigismember(set, SIGCHLD) &&
+	       sigismember(set, SIGUSR2);
+}
+
+/* ---- signals ---- */
+
+/* It can still hear them when the other program cannot be executed. */
+static void test_exec_fails(void **state)
+{
+	sigset_t now;
+
+	(void)state;
+	become(&keeper, "/nowhere/ublkd");
+	assert_int_equal(execs, 1);
+	assert_int_equal(sent.type, MESSAGE_UPGRADE);
+	assert_int_equal(sent.result, -ENOEXEC);
+	sigprocmask(SIG_BLOCK, NULL, &now);
+	assert_true(is_blocked(&now));
+}
+
+/* The program before has left them blocked; servers do not have them so. */
+static void test_signals_inherited(void **state)
+{
+	struct keeper next = { .loop = test_loop };
+	sigset_t now;
+
+	(void)state;
+	assert_int_equal(open_signals(&next), 0);
+	sigprocmask(SIG_BLOCK, NULL, &now);
+	assert_true(is_blocked(&now));
+	assert_false(sigismember(&next.old_signals, SIGTERM));
+	assert_false(sigismember(&next.old_signals, SIGCHLD));
+	ev_io_stop(test_loop, &next.signals);
+	close(next.signal_fd);
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+	static const struct CMUnitTest tests[] = {
+		TEST(test_exec_fails),
+		TEST(test_signals_inherited),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
