@@ -370,9 +370,17 @@ static void server_is_gone(struct keeper *keeper)
 	maybe_leave(keeper);
 }
 
+/*
+ * It may live on, cut off by a message that was lost for want of memory or
+ * descriptors: the next one takes over. In an orderly end it leaves by itself.
+ */
 static void on_gone(struct channel *channel)
 {
-	server_is_gone(channel->owner);
+	struct keeper *keeper = channel->owner;
+
+	if (keeper->server && (!keeper->stopping || keeper->jobs.entries))
+		kill(keeper->server, SIGKILL);
+	server_is_gone(keeper);
 }
 
 /* Servers, candidates, and the server of what this process was before. */
@@ -729,8 +737,16 @@ static void begin_upgrade(struct keeper *keeper, const struct message *message)
 static void on_answer(struct jobs *jobs, const struct message *message)
 {
 	struct keeper *keeper = jobs->owner;
+	int error = channel_send(&keeper->channel, message, NULL, 0);
 
-	channel_send(&keeper->channel, message, NULL, 0);
+	if (!error || !keeper->server)
+		return;
+	/* It would wait for it for ever; the next server knows better. */
+	if (error != -EPIPE)
+		log_error("the server, process %d, cannot be told what it "
+			  "waits for: %s; it is killed",
+			  (int)keeper->server, strerror(-error));
+	kill(keeper->server, SIGKILL);
 }
 
 static void on_idle(struct jobs *jobs)

@@ -119,12 +119,46 @@ static void test_signals_inherited(void **state)
 	close(next.signal_fd);
 }
 
+/* ---- a channel that breaks ---- */
+
+/* Else both would wait for ever: for its end, and for an answer. */
+static void test_channel_breaks(void **state)
+{
+	(void)state;
+	on_gone(&keeper.channel);
+	assert_int_equal(kills, 1);
+}
+
+/* It leaves by itself, and closes the channel a little before. */
+static void test_orderly_end(void **state)
+{
+	(void)state;
+	keeper.stopping = 1;
+	on_gone(&keeper.channel);
+	assert_int_equal(kills, 0);
+}
+
+static void test_answer_is_lost(void **state)
+{
+	struct message answer = { .magic = MESSAGE_MAGIC,
+				  .type = MESSAGE_START };
+
+	(void)state;
+	on_answer(&keeper.jobs, &answer);
+	assert_int_equal(kills, 0);
+	send_error = -ENOMEM;
+	on_answer(&keeper.jobs, &answer);
+	assert_int_equal(kills, 1);
+	assert_true(log_has("cannot be told"));
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	static const struct CMUnitTest tests[] = {
-		TEST(test_exec_fails),
-		TEST(test_signals_inherited),
+		TEST(test_exec_fails),	   TEST(test_signals_inherited),
+		TEST(test_channel_breaks), TEST(test_orderly_end),
+		TEST(test_answer_is_lost),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
