@@ -780,7 +780,8 @@ int jobs_are_busy(const struct jobs *jobs)
 	const struct entry *entry;
 
 	for (entry = jobs->entries; entry; entry = entry->next)
-		if (entry->job || entry->clean_up || !entry->live)
+		if (entry->job || entry->clean_up || entry->deleting ||
+		    !entry->live)
 			return 1;
 	return 0;
 }

@@ -58,10 +58,12 @@ static int setup(void **state)
 	memset(&keeper, 0, sizeof(keeper));
 	memset(&sent, 0, sizeof(sent));
 	kills = execs = sent_count = 0;
+	log_forget();
 	send_error = 0;
 	keeper.options = &options;
 	keeper.loop = test_loop;
-	keeper.channel.fd = keeper.candidate.channel.fd = -1;
+	keeper.channel.fd = 1000; /* nobody looks at it */
+	keeper.candidate.channel.fd = -1;
 	keeper.channel.owner = &keeper;
 	keeper.takeover.fd = -1;
 	keeper.jobs.owner = &keeper;
@@ -152,13 +154,145 @@ static void test_answer_is_lost(void **state)
 	assert_true(log_has("cannot be told"));
 }
 
+/* ---- the question whether the server may leave ---- */
+
+static void hear(uint32_t type, int result, const char *text)
+{
+	struct message message = { .magic = MESSAGE_MAGIC,
+				   .type = type,
+				   .result = result };
+
+	snprintf(message.text, sizeof(message.text), "%s", text);
+	on_message(&keeper.channel, &message, NULL, 0);
+}
+
+static void hear_candidate(void)
+{
+	struct message message = { .magic = MESSAGE_MAGIC,
+				   .type = MESSAGE_PREPARED };
+
+	keeper.candidate.pid = SERVER + 1;
+	keeper.candidate.channel.owner = &keeper;
+	strcpy(keeper.candidate.program, "/nowhere/ublkd");
+	on_candidate_message(&keeper.candidate.channel, &message, NULL, 0);
+}
+
+static void begin_restart(void)
+{
+	keeper.leaving = 1;
+	maybe_hand_over(&keeper);
+}
+
+static void expect_refusal(const char *why)
+{
+	assert_int_equal(execs, 0);
+	assert_int_equal(sent.type, MESSAGE_UPGRADE);
+	assert_int_equal(sent.result, -EBUSY);
+	assert_non_null(strstr(sent.text, why));
+	assert_int_equal(keeper.candidate.pid, 0);
+}
+
+/* The program is another one once the server has said that it may leave. */
+static void test_upgrade_asks(void **state)
+{
+	(void)state;
+	hear_candidate();
+	assert_int_equal(execs, 0);
+	assert_int_equal(sent.type, MESSAGE_MAY_LEAVE);
+	hear(MESSAGE_UPGRADE, 0, "");
+	expect_refusal("under way");
+	hear(MESSAGE_MAY_LEAVE, 0, "");
+	assert_int_equal(execs, 1);
+}
+
+static void test_upgrade_denied(void **state)
+{
+	(void)state;
+	hear_candidate();
+	hear(MESSAGE_MAY_LEAVE, -EBUSY, "device 7 stands still");
+	expect_refusal("device 7 stands still");
+	assert_true(log_has("no upgrade: device 7"));
+	/* An answer to nothing. */
+	hear(MESSAGE_MAY_LEAVE, 0, "");
+	assert_int_equal(execs, 0);
+}
+
+/* Nobody would have the devices' memory. */
+static void test_upgrade_without_server(void **state)
+{
+	(void)state;
+	keeper.server = 0;
+	hear_candidate();
+	expect_refusal("no server");
+	keeper.server = SERVER;
+	keeper.serving = 0;
+	hear_candidate();
+	expect_refusal("no server");
+	keeper.serving = 1;
+	hear_candidate();
+	keeper.server = 0;
+	hear(MESSAGE_MAY_LEAVE, 0, "");
+	expect_refusal("no server");
+}
+
+static void test_upgrade_and_stop(void **state)
+{
+	(void)state;
+	hear_candidate();
+	keeper.stopping = 1;
+	hear(MESSAGE_MAY_LEAVE, 0, "");
+	expect_refusal("being deleted");
+}
+
+static void test_restart_asks(void **state)
+{
+	(void)state;
+	begin_restart();
+	assert_int_equal(sent.type, MESSAGE_MAY_LEAVE);
+	assert_int_equal(sent_count, 1);
+	maybe_hand_over(&keeper);
+	assert_int_equal(sent_count, 1);
+	assert_false(log_has("goes on without a keeper"));
+	hear(MESSAGE_MAY_LEAVE, 0, "");
+	assert_true(log_has("goes on without a keeper"));
+}
+
+static void test_restart_denied(void **state)
+{
+	(void)state;
+	begin_restart();
+	hear(MESSAGE_MAY_LEAVE, -EBUSY, "device 7 stands still");
+	assert_true(log_has("no restart: device 7 stands still"));
+	assert_false(log_has("goes on without a keeper"));
+	assert_false(keeper.leaving);
+	begin_restart();
+	assert_int_equal(sent_count, 2);
+}
+
+/* The end of a stop is another one: nothing stays behind it. */
+static void test_restart_and_stop(void **state)
+{
+	(void)state;
+	keeper.stopping = 1;
+	begin_restart();
+	assert_int_equal(sent_count, 0);
+	keeper.stopping = 0;
+	begin_restart();
+	keeper.stopping = 1;
+	hear(MESSAGE_MAY_LEAVE, 0, "");
+	assert_false(log_has("goes on without a keeper"));
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	static const struct CMUnitTest tests[] = {
-		TEST(test_exec_fails),	   TEST(test_signals_inherited),
-		TEST(test_channel_breaks), TEST(test_orderly_end),
-		TEST(test_answer_is_lost),
+		TEST(test_exec_fails),	     TEST(test_signals_inherited),
+		TEST(test_channel_breaks),   TEST(test_orderly_end),
+		TEST(test_answer_is_lost),   TEST(test_upgrade_asks),
+		TEST(test_upgrade_denied),   TEST(test_upgrade_without_server),
+		TEST(test_upgrade_and_stop), TEST(test_restart_asks),
+		TEST(test_restart_denied),   TEST(test_restart_and_stop),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
