@@ -2,6 +2,7 @@
  * The keeper: signals, a channel that breaks, and what lies between the question
  * to a server whether it can be left, and the end of this program.
  */
+/* NOLINTNEXTLINE(bugprone-suspicious-include): its functions are static */
 #include "../../src/keeper.c"
 
 #include "support.h"
