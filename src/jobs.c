@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "carry.h"
 #include "log.h"
 #include "notify.h"
 #include "server.h"
@@ -718,6 +719,20 @@ int jobs_hand_over(struct jobs *jobs, struct channel *channel)
 			return error;
 	}
 	return 0;
+}
+
+int jobs_carry(const struct jobs *jobs)
+{
+	const struct entry *entry;
+	char name[40];
+	int i, error = 0;
+
+	for (entry = jobs->entries; entry && !error; entry = entry->next)
+		for (i = 0; i < entry->fd_count && !error; i++) {
+			takeover_name(name, sizeof(name), entry->id, i);
+			error = carry_put(name, entry->fds[i]);
+		}
+	return error;
 }
 
 /* ---- from outside ---- */

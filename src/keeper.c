@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "adopt.h"
+#include "carry.h"
 #include "channel.h"
 #include "jobs.h"
 #include "listener.h"
@@ -707,6 +708,7 @@ static void become(struct keeper *keeper, const char *program)
 	const struct keeper_options *options = keeper->options;
 	const char *level = log_level_name(options->log_level);
 	char text[400], timeout[16];
+	int error;
 	char *const arguments[] = {
 		options->is_spared ? "@ublkd" : "ublkd",
 		"--continue",
@@ -726,9 +728,17 @@ static void become(struct keeper *keeper, const char *program)
 
 	snprintf(timeout, sizeof(timeout), "%d", options->stop_timeout);
 	log_notice("upgrade: going on as %s", program);
+	/* The server has them too, but it may die before it is asked. */
+	error = jobs_carry(&keeper->jobs);
+	if (error)
+		log_warning("upgrade: should the server die now, memory of "
+			    "devices is lost: %s",
+			    strerror(-error));
 	execv(program, arguments);
-	snprintf(text, sizeof(text), "%.300s: %s", program, strerror(errno));
-	fail_upgrade(keeper, -errno, text);
+	error = errno;
+	carry_undo();
+	snprintf(text, sizeof(text), "%.300s: %s", program, strerror(error));
+	fail_upgrade(keeper, -error, text);
 }
 
 static void on_candidate_message(struct channel *channel,
@@ -851,13 +861,17 @@ static void on_idle(struct jobs *jobs)
 
 /*
  * What the service manager gives: the admin socket, and what devices held when
- * all of an earlier ublkd was killed. Returns the socket or -1.
+ * all of an earlier ublkd was killed; and that from the program that this one
+ * was before an upgrade. Returns the socket or -1.
  */
 static int take_given(struct keeper *keeper)
 {
 	const char *name;
 	int fd, listener = -1;
 
+	while ((fd = carry_take(&name)) >= 0)
+		if (takeover_keep(&keeper->takeover, name, fd) < 0)
+			close(fd);
 	while ((fd = notify_take(&name)) >= 0) {
 		if (takeover_keep(&keeper->takeover, name, fd) == 0)
 			continue;
