@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "carry.h"
 #include "log.h"
 #include "notify.h"
 #include "server.h"
@@ -728,6 +729,20 @@ int jobs_hand_over(struct jobs *jobs, struct channel *channel)
 	return 0;
 }
 
+int jobs_carry(const struct jobs *jobs)
+{
+	const struct entry *entry;
+	char name[40];
+	int i, error = 0;
+
+	for (entry = jobs->entries; entry && !error; entry = entry->next)
+		for (i = 0; i < entry->fd_count && !error; i++) {
+			takeover_name(name, sizeof(name), entry->id, i);
+			error = carry_put(name, entry->fds[i]);
+		}
+	return error;
+}
+
 /* ---- from outside ---- */
 
 int jobs_can_run(uint32_t type)
@@ -788,7 +803,8 @@ int jobs_are_busy(const struct jobs *jobs)
 	const struct entry *entry;
 
 	for (entry = jobs->entries; entry; entry = entry->next)
-		if (entry->job || entry->clean_up || !entry->live)
+		if (entry->job || entry->clean_up || entry->deleting ||
+		    !entry->live)
 			return 1;
 	return 0;
 }

@@ -78,6 +78,12 @@ void jobs_hurry(struct jobs *jobs);
  */
 int jobs_hand_over(struct jobs *jobs, struct channel *channel);
 
+/*
+ * Have what the devices hold go along over an exec (carry.h), as takeover_name()
+ * calls it. Returns 0 or a negative errno.
+ */
+int jobs_carry(const struct jobs *jobs);
+
 /* Whether a command is under way. */
 int jobs_are_busy(const struct jobs *jobs);
 

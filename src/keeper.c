@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "adopt.h"
+#include "carry.h"
 #include "channel.h"
 #include "jobs.h"
 #include "listener.h"
@@ -44,6 +45,9 @@ struct candidate {
 	ev_timer patience;
 };
 
+/* What the server has been asked for whether it may leave. */
+enum purpose { FOR_NOTHING, FOR_UPGRADE, FOR_RESTART };
+
 struct keeper {
 	const struct keeper_options *options;
 	struct ev_loop *loop;
@@ -59,6 +63,7 @@ struct keeper {
 	int server_status; /* of the last one, as waitpid gave it */
 	int serving;	   /* it has said that it is ready */
 	struct candidate candidate;
+	enum purpose asked;
 	unsigned starts; /* of servers */
 	ev_tstamp started;
 	double delay;
@@ -87,17 +92,48 @@ static void maybe_leave(struct keeper *keeper)
 }
 
 /*
+ * The server answers once it has no request in a worker of the kernel, where it
+ * could not end, and no command half done; or that it cannot have that.
+ */
+static int ask_to_leave(struct keeper *keeper, enum purpose purpose)
+{
+	struct message message = { .magic = MESSAGE_MAGIC,
+				   .type = MESSAGE_MAY_LEAVE };
+	int error = channel_send(&keeper->channel, &message, NULL, 0);
+
+	if (error)
+		return error;
+	keeper->asked = purpose;
+	watchdog_look(&keeper->watchdog);
+	return 0;
+}
+
+/*
  * End so that the next keeper finds a server, and no command half done. Its
  * devices stay up meanwhile.
  */
 static void maybe_hand_over(struct keeper *keeper)
 {
-	if (!keeper->leaving || !keeper->serving || keeper->candidate.pid ||
+	if (!keeper->leaving || keeper->stopping || !keeper->serving ||
+	    keeper->asked || keeper->candidate.pid ||
 	    jobs_are_busy(&keeper->jobs))
 		return;
-	log_notice("the server goes on without a keeper until the next one "
-		   "starts");
-	ev_break(keeper->loop, EVBREAK_ALL);
+	ask_to_leave(keeper, FOR_RESTART);
+}
+
+static void hand_over(struct keeper *keeper, const struct message *answer)
+{
+	if (answer->result < 0) {
+		keeper->leaving = 0;
+		log_error("no restart: %s", answer->text);
+		notify_send("STATUS=no restart: %s", answer->text);
+	} else if (jobs_are_busy(&keeper->jobs)) {
+		maybe_hand_over(keeper);
+	} else if (!keeper->stopping) {
+		log_notice("the server goes on without a keeper until the next "
+			   "one starts");
+		ev_break(keeper->loop, EVBREAK_ALL);
+	}
 }
 
 /* ---- the server ---- */
@@ -256,6 +292,19 @@ static void run_job(struct keeper *keeper, const struct message *message,
 }
 
 static void begin_upgrade(struct keeper *keeper, const struct message *message);
+static void end_upgrade(struct keeper *keeper, const struct message *answer);
+static void fail_upgrade(struct keeper *keeper, int error, const char *why);
+
+static void on_may_leave(struct keeper *keeper, const struct message *answer)
+{
+	enum purpose purpose = keeper->asked;
+
+	keeper->asked = FOR_NOTHING;
+	if (purpose == FOR_UPGRADE)
+		end_upgrade(keeper, answer);
+	else if (purpose == FOR_RESTART)
+		hand_over(keeper, answer);
+}
 
 static void on_message(struct channel *channel, const struct message *message,
 		       const int *fds, int fd_count)
@@ -271,6 +320,9 @@ static void on_message(struct channel *channel, const struct message *message,
 		break;
 	case MESSAGE_UPGRADE:
 		begin_upgrade(keeper, message);
+		break;
+	case MESSAGE_MAY_LEAVE:
+		on_may_leave(keeper, message);
 		break;
 	case MESSAGE_FAILED:
 		fail_start(keeper, message->text);
@@ -359,6 +411,9 @@ static void server_is_gone(struct keeper *keeper)
 		end_old_server(keeper);
 	}
 	keeper->serving = 0;
+	if (keeper->candidate.pid || keeper->asked == FOR_UPGRADE)
+		fail_upgrade(keeper, -ESRCH, "the server has died meanwhile");
+	keeper->asked = FOR_NOTHING; /* a restart asks the next one */
 	jobs_set_server(&keeper->jobs, 0);
 	jobs_server_gone(&keeper->jobs, !keeper->stopping, &kept, &deleted);
 	log_end(keeper, kept, deleted);
@@ -370,9 +425,17 @@ static void server_is_gone(struct keeper *keeper)
 	maybe_leave(keeper);
 }
 
+/*
+ * It may live on, cut off by a message that was lost for want of memory or
+ * descriptors: the next one takes over. In an orderly end it leaves by itself.
+ */
 static void on_gone(struct channel *channel)
 {
-	server_is_gone(channel->owner);
+	struct keeper *keeper = channel->owner;
+
+	if (keeper->server && (!keeper->stopping || keeper->jobs.entries))
+		kill(keeper->server, SIGKILL);
+	server_is_gone(keeper);
 }
 
 /* Servers, candidates, and the server of what this process was before. */
@@ -467,7 +530,8 @@ static int is_waited_for(struct watchdog *watchdog)
 {
 	struct keeper *keeper = watchdog->owner;
 
-	return keeper->stopping || jobs_are_busy(&keeper->jobs) ||
+	return keeper->stopping || keeper->asked ||
+	       jobs_are_busy(&keeper->jobs) ||
 	       jobs_have_requests(&keeper->jobs);
 }
 
@@ -560,17 +624,23 @@ static void on_signal(struct ev_loop *loop, ev_io *watcher, int events)
 	}
 }
 
+/*
+ * A program that this process was before has left them blocked, so that it died
+ * of none of them on the way; its children never have them so.
+ */
 static int open_signals(struct keeper *keeper)
 {
+	static const int numbers[] = { SIGTERM, SIGINT, SIGHUP, SIGCHLD,
+				       SIGUSR2 };
 	sigset_t set;
+	unsigned i;
 
 	sigemptyset(&set);
-	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGINT);
-	sigaddset(&set, SIGHUP);
-	sigaddset(&set, SIGCHLD);
-	sigaddset(&set, SIGUSR2);
+	for (i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
+		sigaddset(&set, numbers[i]);
 	sigprocmask(SIG_BLOCK, &set, &keeper->old_signals);
+	for (i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
+		sigdelset(&keeper->old_signals, numbers[i]);
 	signal(SIGPIPE, SIG_IGN);
 	keeper->signal_fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
 	if (keeper->signal_fd < 0)
@@ -593,18 +663,40 @@ static void end_candidate(struct keeper *keeper)
 	candidate->pid = 0;
 }
 
-static void fail_upgrade(struct keeper *keeper, int error, const char *why)
+static void refuse_upgrade(struct keeper *keeper, int error, const char *why)
 {
 	struct message message = { .magic = MESSAGE_MAGIC,
 				   .type = MESSAGE_UPGRADE,
 				   .result = error };
 
-	if (keeper->candidate.pid)
-		end_candidate(keeper);
 	snprintf(message.text, sizeof(message.text), "%.350s", why);
 	log_error("no upgrade: %s", message.text);
 	channel_send(&keeper->channel, &message, NULL, 0);
+}
+
+static void fail_upgrade(struct keeper *keeper, int error, const char *why)
+{
+	if (keeper->candidate.pid)
+		end_candidate(keeper);
+	refuse_upgrade(keeper, error, why);
 	maybe_hand_over(keeper);
+}
+
+/* What another keeper could not go on with. NULL: nothing. */
+static const char *why_not_now(const struct keeper *keeper)
+{
+	if (keeper->stopping)
+		return "every device is being deleted";
+	/* The devices' memory would be lost with this process. */
+	if (!keeper->server || keeper->channel.fd < 0 || !keeper->serving)
+		return "there is no server just now";
+	if (keeper->leaving)
+		return "a restart was asked for";
+	if (jobs_are_busy(&keeper->jobs))
+		return "a device is being added or deleted";
+	if (keeper->candidate.pid || keeper->asked)
+		return "another upgrade or restart is under way";
+	return NULL;
 }
 
 /*
@@ -616,6 +708,7 @@ static void become(struct keeper *keeper, const char *program)
 	const struct keeper_options *options = keeper->options;
 	const char *level = log_level_name(options->log_level);
 	char text[400], timeout[16];
+	int error;
 	char *const arguments[] = {
 		options->is_spared ? "@ublkd" : "ublkd",
 		"--continue",
@@ -635,10 +728,17 @@ static void become(struct keeper *keeper, const char *program)
 
 	snprintf(timeout, sizeof(timeout), "%d", options->stop_timeout);
 	log_notice("upgrade: going on as %s", program);
-	sigprocmask(SIG_SETMASK, &keeper->old_signals, NULL);
+	/* The server has them too, but it may die before it is asked. */
+	error = jobs_carry(&keeper->jobs);
+	if (error)
+		log_warning("upgrade: should the server die now, memory of "
+			    "devices is lost: %s",
+			    strerror(-error));
 	execv(program, arguments);
-	snprintf(text, sizeof(text), "%.300s: %s", program, strerror(errno));
-	fail_upgrade(keeper, -errno, text);
+	error = errno;
+	carry_undo();
+	snprintf(text, sizeof(text), "%.300s: %s", program, strerror(error));
+	fail_upgrade(keeper, -error, text);
 }
 
 static void on_candidate_message(struct channel *channel,
@@ -646,18 +746,30 @@ static void on_candidate_message(struct channel *channel,
 				 int fd_count)
 {
 	struct keeper *keeper = channel->owner;
+	const char *why;
 
 	channel_close_fds(fds, fd_count);
 	if (message->type == MESSAGE_FAILED || message->result < 0) {
 		fail_upgrade(keeper, -EINVAL, message->text);
 	} else if (message->type == MESSAGE_PREPARED) {
 		end_candidate(keeper);
-		if (jobs_are_busy(&keeper->jobs))
-			fail_upgrade(keeper, -EBUSY,
-				     "a device is being added or deleted");
-		else
-			become(keeper, keeper->candidate.program);
+		why = why_not_now(keeper);
+		if (!why && ask_to_leave(keeper, FOR_UPGRADE) < 0)
+			why = "the server cannot be asked";
+		if (why)
+			fail_upgrade(keeper, -EBUSY, why);
 	}
+}
+
+static void end_upgrade(struct keeper *keeper, const struct message *answer)
+{
+	const char *why = answer->result < 0 ? answer->text
+					     : why_not_now(keeper);
+
+	if (why)
+		fail_upgrade(keeper, -EBUSY, why);
+	else
+		become(keeper, keeper->candidate.program);
 }
 
 static void on_candidate_gone(struct channel *channel)
@@ -692,12 +804,12 @@ static void own_program(char *path, size_t size)
 static void begin_upgrade(struct keeper *keeper, const struct message *message)
 {
 	struct candidate *candidate = &keeper->candidate;
+	const char *why = why_not_now(keeper);
 	pid_t pid;
 	int error;
 
-	if (jobs_are_busy(&keeper->jobs) || candidate->pid) {
-		fail_upgrade(keeper, -EBUSY,
-			     "a device is being added or deleted");
+	if (why) {
+		refuse_upgrade(keeper, -EBUSY, why);
 		return;
 	}
 	snprintf(candidate->program, sizeof(candidate->program), "%s",
@@ -724,8 +836,16 @@ static void begin_upgrade(struct keeper *keeper, const struct message *message)
 static void on_answer(struct jobs *jobs, const struct message *message)
 {
 	struct keeper *keeper = jobs->owner;
+	int error = channel_send(&keeper->channel, message, NULL, 0);
 
-	channel_send(&keeper->channel, message, NULL, 0);
+	if (!error || !keeper->server)
+		return;
+	/* It would wait for it for ever; the next server knows better. */
+	if (error != -EPIPE)
+		log_error("the server, process %d, cannot be told what it "
+			  "waits for: %s; it is killed",
+			  (int)keeper->server, strerror(-error));
+	kill(keeper->server, SIGKILL);
 }
 
 static void on_idle(struct jobs *jobs)
@@ -741,13 +861,17 @@ static void on_idle(struct jobs *jobs)
 
 /*
  * What the service manager gives: the admin socket, and what devices held when
- * all of an earlier ublkd was killed. Returns the socket or -1.
+ * all of an earlier ublkd was killed; and that from the program that this one
+ * was before an upgrade. Returns the socket or -1.
  */
 static int take_given(struct keeper *keeper)
 {
 	const char *name;
 	int fd, listener = -1;
 
+	while ((fd = carry_take(&name)) >= 0)
+		if (takeover_keep(&keeper->takeover, name, fd) < 0)
+			close(fd);
 	while ((fd = notify_take(&name)) >= 0) {
 		if (takeover_keep(&keeper->takeover, name, fd) == 0)
 			continue;
@@ -829,13 +953,14 @@ static int open_all(struct keeper *keeper, struct failure *failure)
 	keeper->restart.data = keeper;
 	watchdog_open(&keeper->watchdog, keeper->loop, is_waited_for,
 		      ask_for_turn, keeper);
-	if (open_places(keeper, failure) < 0)
-		return -1;
+	/* Before anything that may take a while: they end it in order. */
 	error = open_signals(keeper);
 	if (error)
 		return failure_set(failure, SYMBOL_INTERNAL, error, NULL,
 				   "cannot watch signals: %s",
 				   strerror(-error));
+	if (open_places(keeper, failure) < 0)
+		return -1;
 	error = jobs_open(&keeper->jobs, keeper->loop, keeper->listener.path,
 			  &keeper->state, on_answer, on_idle, keeper);
 	if (error)

@@ -74,6 +74,10 @@ enum message_type {
 
 	/* server to keeper, not answered */
 	MESSAGE_ACTIVE, /* it has begun to work, so it is worth a look */
+
+	/* keeper to server, and answered with a result; -EBUSY: text says why */
+	MESSAGE_MAY_LEAVE, /* is nothing half done that a take-over would wait
+			      for? Then nothing begins for a while */
 };
 
 /* On the wire without the zero bytes at its end. */

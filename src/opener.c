@@ -24,6 +24,7 @@ struct opening {
 	opener_done *done; /* NULL: nobody waits any more */
 	void *context;
 	struct loop_timer patience;
+	uint8_t mark; /* in a worker */
 };
 
 /* The ring, while there is anything to open. */
@@ -119,6 +120,7 @@ static void tell(struct opening *opening, const struct opener_result *result)
 static void end(struct opening *opening, int error)
 {
 	struct opener_result *result = &opening->result;
+	uint8_t mark = opening->mark;
 
 	if (error || !opening->done) {
 		if (result->is_new)
@@ -131,6 +133,7 @@ static void end(struct opening *opening, int error)
 	free(opening->path);
 	free(opening);
 	workers_expect(opener.ring, -1);
+	workers_leave(mark);
 	opener.count--;
 }
 
@@ -203,6 +206,7 @@ static int begin(struct opening *opening)
 		return error;
 	opener.count++;
 	workers_expect(opener.ring, 1);
+	opening->mark = workers_enter();
 	loop_timer_start(opener.loop, &opening->patience, OPENER_PATIENCE);
 	if (ring_submit(opener.ring) < 0)
 		ring_raise_event(opener.ring);

@@ -11,6 +11,7 @@
 #include "admin.h"
 #include "channel.h"
 #include "command.h"
+#include "drain.h"
 #include "feature.h"
 #include "handover.h"
 #include "io.h"
@@ -38,6 +39,7 @@ struct server {
 	int unfit;	 /* so many devices of the table cannot be served */
 	char why[400];	 /* the first of them */
 	struct handover handover;
+	struct drain drain;
 	int status;
 };
 
@@ -193,7 +195,6 @@ static void take_features(struct server *server, const struct message *message)
 static void fail_upgrade(struct server *server, const struct message *message)
 {
 	struct failure failure;
-
 	enum symbol symbol = message->result == -EBUSY	     ? SYMBOL_BUSY
 			     : message->result == -ETIMEDOUT ? SYMBOL_TIMEOUT
 							     : SYMBOL_ARG;
@@ -201,7 +202,23 @@ static void fail_upgrade(struct server *server, const struct message *message)
 	failure_set(&failure, symbol, 0,
 		    symbol == SYMBOL_BUSY ? NULL : "program", "%.350s",
 		    message->text);
+	drain_end(&server->drain);
 	command_answer_upgraded(&server->host, &failure);
+}
+
+static void on_drained(struct drain *drain, const struct failure *failure)
+{
+	struct server *server = (struct server *)drain->host;
+	struct message message = { .magic = MESSAGE_MAGIC,
+				   .type = MESSAGE_MAY_LEAVE,
+				   .result = failure ? -EBUSY : 0 };
+
+	if (failure)
+		snprintf(message.text, sizeof(message.text), "%s",
+			 failure->text);
+	/* Nobody is there to be left by. */
+	if (channel_send(&server->channel, &message, NULL, 0) < 0)
+		drain_end(drain);
 }
 
 /* Nobody has looked for a while, and now there is work. */
@@ -249,6 +266,9 @@ static void on_message(struct channel *channel, const struct message *message,
 		break;
 	case MESSAGE_UPGRADE:
 		fail_upgrade(server, message);
+		break;
+	case MESSAGE_MAY_LEAVE:
+		drain_begin(&server->drain, &server->host, on_drained);
 		break;
 	case MESSAGE_TURNS:
 		count_turns(server, fds, fd_count);

@@ -139,6 +139,13 @@ struct target_ops {
 	 */
 	void (*submit)(struct target *target, struct io *io);
 
+	/*
+	 * Requests in workers of the kernel; and go on with those that were
+	 * held back from them, see workers.h. NULL: there are never any.
+	 */
+	unsigned (*in_workers)(const struct target *target);
+	void (*go_on)(struct target *target);
+
 	/* Append " key=value..." about the present state; may be NULL. */
 	void (*describe)(const struct target *target, char *text, size_t size);
 

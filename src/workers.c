@@ -2,6 +2,14 @@
 
 static int expected;
 
+/*
+ * How many there are of two generations. A drain begins a new one, and sees by
+ * the old one whether what stood in workers moves at all.
+ */
+static unsigned inside[2];
+static uint8_t generation; /* of those that enter now */
+static int draining, held;
+
 int workers_expect(struct ring *ring, int more)
 {
 	unsigned limit;
@@ -12,4 +20,38 @@ int workers_expect(struct ring *ring, int more)
 	limit = WORKERS_BASE + (unsigned)expected;
 	return ring_allow_workers(ring,
 				  limit < WORKERS_MAX ? limit : WORKERS_MAX);
+}
+
+uint8_t workers_enter(void)
+{
+	inside[generation]++;
+	return (uint8_t)(generation + 1);
+}
+
+void workers_leave(uint8_t mark)
+{
+	inside[mark - 1]--;
+}
+
+int workers_drain(void)
+{
+	/* Some may be left from a drain that was given up. */
+	if (!draining && inside[!generation] == 0) {
+		generation = !generation;
+		draining = 1;
+	}
+	if (!draining || inside[!generation])
+		return 0;
+	held = 1;
+	return inside[generation] == 0;
+}
+
+int workers_are_held(void)
+{
+	return held;
+}
+
+void workers_resume(void)
+{
+	draining = held = 0;
 }

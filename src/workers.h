@@ -6,6 +6,8 @@
 #ifndef UBLKD_WORKERS_H
 #define UBLKD_WORKERS_H
 
+#include <stdint.h>
+
 #include "ring.h"
 
 #define WORKERS_BASE 32u  /* for what nobody counts */
@@ -17,5 +19,21 @@
  * call. Returns 0 or a negative errno.
  */
 int workers_expect(struct ring *ring, int more);
+
+/*
+ * A request goes into a worker. Returns a mark, never 0, that is to be given
+ * back when it has ended.
+ */
+uint8_t workers_enter(void);
+void workers_leave(uint8_t mark);
+
+/*
+ * Have none in workers: to be called again and again. Once all that were there
+ * at the first call have ended, new ones are to be held back until
+ * workers_resume(). Returns 1 when none is left, else 0.
+ */
+int workers_drain(void);
+int workers_are_held(void);
+void workers_resume(void);
 
 #endif

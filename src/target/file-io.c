@@ -13,6 +13,7 @@
 #include <sys/uio.h>
 
 #include "../pool.h"
+#include "../workers.h"
 #include "file.h"
 
 #ifndef RWF_NOWAIT
@@ -98,8 +99,10 @@ static void drop_buffer(struct file *file, struct io *io)
 
 static void leave_worker(struct file *file, struct io *io)
 {
-	if (io->in_worker)
-		file->in_workers--;
+	if (!io->in_worker)
+		return;
+	file->in_workers--;
+	workers_leave(io->in_worker);
 	io->in_worker = 0;
 }
 
@@ -182,7 +185,7 @@ static int prepare(const struct file *file, struct io *io,
 {
 	transfer->fd = -1;
 	transfer->slot = FILE_SLOT;
-	transfer->wait = io->in_worker;
+	transfer->wait = io->in_worker != 0;
 	transfer->offset = file->base + io->offset + io->at;
 	switch ((enum stage)io->stage) {
 	case TRANSFER:
@@ -202,16 +205,21 @@ static int prepare(const struct file *file, struct io *io,
 
 /* ---- what comes of it ---- */
 
+static int can_have_worker(const struct file *file)
+{
+	return file->in_workers < FILE_WORKERS && !workers_are_held();
+}
+
 /* It has not been done at all: the same once more, in a worker. */
 static void wait_for_worker(struct file *file, struct io *io)
 {
-	if (file->in_workers == FILE_WORKERS) {
+	if (!can_have_worker(file)) {
 		drop_buffer(file, io);
 		line_up(&file->for_worker, io);
 		return;
 	}
 	file->in_workers++;
-	io->in_worker = 1;
+	io->in_worker = workers_enter();
 	issue(file, io);
 }
 
@@ -342,16 +350,14 @@ static void end(struct file *file, struct io *io, int32_t result)
 	}
 }
 
-/* Go on with those that wait for what has become free. */
-static void go_on(struct file *file)
+void file_go_on(struct file *file)
 {
 	struct io *io;
 
 	while (file->for_buffer.first &&
 	       get_buffer(file, file->for_buffer.first))
 		issue(file, next_of(&file->for_buffer));
-	while (file->in_workers < FILE_WORKERS &&
-	       (io = next_of(&file->for_worker)))
+	while (can_have_worker(file) && (io = next_of(&file->for_worker)))
 		wait_for_worker(file, io);
 }
 
@@ -361,7 +367,7 @@ static void on_done(struct ring_op *op, int32_t result)
 	struct file *file = (struct file *)io->target;
 
 	end(file, io, result);
-	go_on(file);
+	file_go_on(file);
 }
 
 /* ---- its beginning ---- */

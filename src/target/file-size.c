@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "../syntax.h"
+#include "../workers.h"
 #include "file.h"
 
 static int fail_size(const struct file *file, uint64_t size, int error,
@@ -76,6 +77,7 @@ static void on_grown(struct ring_op *op, int32_t result)
 		(struct file *)((char *)op - offsetof(struct file, growth));
 
 	file->growing = 0;
+	workers_leave(file->growth_mark);
 	file->growth_error = result == -EINTR || result == -EAGAIN ? 0 : result;
 }
 
@@ -93,8 +95,10 @@ static int begin_growth(struct file *file, uint64_t size)
 				  (uint64_t)(uintptr_t)&file->growth);
 	if (!error)
 		error = ring_submit(file->ring);
-	if (!error)
+	if (!error) {
 		file->growing = 1;
+		file->growth_mark = workers_enter();
+	}
 	return error;
 }
 

@@ -399,6 +399,21 @@ static void file_submit(struct target *target, struct io *io)
 		file_transfer(file, io);
 }
 
+static unsigned file_in_workers(const struct target *target)
+{
+	const struct file *file = (const struct file *)target;
+
+	return file->in_workers + (file->growing != 0);
+}
+
+static void file_continue(struct target *target)
+{
+	struct file *file = (struct file *)target;
+
+	if (!file_is_memory(file))
+		file_go_on(file);
+}
+
 static void file_describe(const struct target *target, char *text, size_t size)
 {
 	static const char *const kinds[] = {
@@ -451,6 +466,8 @@ const struct target_ops target_file = {
 	.resize = file_resize,
 	.measure = file_measure,
 	.submit = file_submit,
+	.in_workers = file_in_workers,
+	.go_on = file_continue,
 	.describe = file_describe,
 	.close = file_close,
 };

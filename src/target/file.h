@@ -41,12 +41,16 @@ struct file {
 	struct ring *ring; /* one that has it as FILE_SLOT */
 	struct ring_op growth;
 	int growing, growth_error;
+	uint8_t growth_mark; /* in a worker */
 };
 
 int file_is_memory(const struct file *file);
 
 /* Begin one request, by the ring. */
 void file_transfer(struct file *file, struct io *io);
+
+/* Go on with those that wait for what has become free. */
+void file_go_on(struct file *file);
 
 /*
  * Serve a request of a file of memory, at once. Returns 0 or a negative errno.

@@ -11,6 +11,7 @@
 #include "pool.h"
 #include "support.h"
 #include "target.h"
+#include "workers.h"
 
 #ifndef RWF_NOWAIT
 #define RWF_NOWAIT 0x8
@@ -487,6 +488,36 @@ static void test_failed_in_worker(void **state)
 	submit(0, IO_FLUSH, 0, 0, 0);
 	submit(1, IO_FLUSH, 0, 0, 0);
 	assert_int_equal(put_count, 2);
+}
+
+/* While the server wants to leave none begins, and then all do. */
+static void test_held_back(void **state)
+{
+	const struct target_ops *ops = &target_file;
+
+	(void)state;
+	submit(0, IO_FLUSH, 0, 0, 0);
+	expect_sync();
+	assert_int_equal(ops->in_workers(target), 1);
+	assert_false(workers_drain());
+	answer(0);
+	expect_done(0, 0);
+	assert_int_equal(ops->in_workers(target), 0);
+	assert_true(workers_drain());
+	submit(0, IO_FLUSH, 0, 0, 0);
+	submit(1, IO_WRITE, 0, 4096, 0);
+	expect_transfer(RING_WRITE, 0, 4096, RWF_NOWAIT, 0);
+	answer(-EAGAIN);
+	assert_int_equal(put_count, taken);
+	assert_true(workers_drain());
+	workers_resume();
+	ops->go_on(target);
+	expect_sync();
+	answer(0);
+	expect_done(0, 0);
+	expect_transfer(RING_WRITE, 0, 4096, 0, 1);
+	answer(4096);
+	expect_done(1, 0);
 }
 
 static void test_workers_allowed(void **state)
@@ -1019,6 +1050,8 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	static const struct CMUnitTest tests[] = {
+		/* First: others leave requests in workers for good. */
+		TEST(test_held_back),
 		TEST(test_read),
 		TEST(test_short_read),
 		TEST(test_read_at_end),

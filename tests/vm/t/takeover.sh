@@ -102,6 +102,31 @@ upgraded()
 	all_live 2
 }
 
+# The new program has what the RAM disk holds, also without the server.
+server_dies_in_upgrade()
+{
+	echo "- the server dies in an upgrade"
+	cat >/tmp/t/kills <<-'EOF'
+		#!/bin/sh
+		case " $* " in
+		*' --continue '*) kill -9 "$(pidof ublkd-server)" ;;
+		esac
+		exec ublkd "$@"
+	EOF
+	chmod 755 /tmp/t/kills
+	expect_ok "add ram id=9 size=1M"
+	dd if=/dev/urandom of=/tmp/t/data bs=64k count=1 2>/dev/null
+	dd if=/tmp/t/data of=/dev/ublkb9 bs=64k oflag=direct 2>/dev/null
+	server=$(server_pid)
+	ask "upgrade program=/tmp/t/kills" || true
+	wait_for 10 "! alive $server" || fail "the old server stays"
+	wait_for 10 ublkd_answers || fail "the new one does not answer"
+	all_live 3
+	cmp -n 65536 /tmp/t/data /dev/ublkb9 || fail "the RAM disk lost data"
+	expect_ok "del id=9"
+	moves ublkb0
+}
+
 # Whatever the program is, the old one serves on.
 upgrade_fails()
 {
@@ -232,6 +257,7 @@ load ublkb0 --rw=randwrite --bsrange=4k-64k --verify=crc32c \
 keeper_killed
 keeper_told_to_leave
 upgraded
+server_dies_in_upgrade
 upgrade_fails
 all_killed
 load_ends

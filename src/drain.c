@@ -1,0 +1,129 @@
+#include "drain.h"
+
+#include <errno.h>
+
+#include "workers.h"
+
+#define LOOK_AGAIN 0.01 /* s between two looks */
+
+static int find_command(const struct command_host *host,
+			struct failure *failure)
+{
+	const struct device *device;
+
+	if (host->stopping)
+		return failure_set(failure, SYMBOL_BUSY, EBUSY, NULL,
+				   "every device is being deleted");
+	for (device = host->devices.first; device; device = device->next)
+		if (device->step != DEVICE_LIVE && device->step != DEVICE_LOST)
+			return failure_set(failure, SYMBOL_BUSY, EBUSY, NULL,
+					   "another command is at work on "
+					   "device %u",
+					   device->spec.id);
+	return 0;
+}
+
+static int find_request(const struct command_host *host,
+			struct failure *failure)
+{
+	const struct device *device;
+
+	for (device = host->devices.first; device; device = device->next) {
+		struct target *target = device->spec.target;
+		unsigned count = target->ops->in_workers
+					 ? target->ops->in_workers(target)
+					 : 0;
+
+		if (count)
+			return failure_set(
+				failure, SYMBOL_BUSY, EBUSY, NULL,
+				"requests of device %u (%s) stay blocked in "
+				"the kernel (%u): its file system or disk "
+				"stands still",
+				device->spec.id, device_name(device), count);
+	}
+	return failure_set(failure, SYMBOL_BUSY, EBUSY, NULL,
+			   "a file is being opened, and that takes long");
+}
+
+/* What was held goes on. */
+static void release(struct drain *drain)
+{
+	struct device *device;
+
+	workers_resume();
+	for (device = drain->host->devices.first; device;
+	     device = device->next) {
+		struct target *target = device->spec.target;
+
+		if (target->ops->go_on)
+			target->ops->go_on(target);
+	}
+}
+
+static void look_again(struct drain *drain)
+{
+	loop_timer_start(drain->host->devices.loop, &drain->timer, LOOK_AGAIN);
+}
+
+static int is_late(struct drain *drain)
+{
+	double now = loop_now();
+
+	if (!workers_are_held())
+		drain->hold_deadline = now + DRAIN_HOLD_PATIENCE;
+	return now >= drain->deadline || now >= drain->hold_deadline;
+}
+
+static void look(struct drain *drain)
+{
+	struct failure failure;
+	int is_clear = find_command(drain->host, &failure) == 0;
+
+	if (is_clear && workers_drain()) {
+		drain->active = 0;
+		drain->deadline = loop_now() + DRAIN_HOLD;
+		look_again(drain);
+		drain->done(drain, NULL);
+	} else if (!is_late(drain) && !drain->host->stopping) {
+		look_again(drain);
+	} else {
+		if (is_clear)
+			find_request(drain->host, &failure);
+		drain_end(drain);
+		drain->done(drain, &failure);
+	}
+}
+
+static void on_timer(struct loop_timer *timer)
+{
+	struct drain *drain = timer->data;
+
+	if (drain->active)
+		look(drain);
+	else if (loop_now() >= drain->deadline || drain->host->stopping)
+		drain_end(drain); /* nobody has told it to leave */
+	else
+		look_again(drain);
+}
+
+void drain_begin(struct drain *drain, struct command_host *host,
+		 drain_done *done)
+{
+	drain_end(drain);
+	drain->host = host;
+	drain->done = done;
+	loop_timer_init(&drain->timer, on_timer, drain);
+	drain->active = 1;
+	drain->deadline = loop_now() + DRAIN_PATIENCE;
+	look(drain);
+}
+
+void drain_end(struct drain *drain)
+{
+	if (!drain->host)
+		return;
+	loop_timer_stop(drain->host->devices.loop, &drain->timer);
+	drain->active = 0;
+	release(drain);
+}

@@ -1,0 +1,254 @@
+/*
+ * Whether a server may leave: requests in workers, new ones that are held back,
+ * commands under way. The loop's clock is only moved by hand.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "drain.h"
+#include "loop.h"
+#include "support.h"
+#include "workers.h"
+
+static struct command_host host;
+static struct device device;
+static struct target target;
+static struct target_ops ops;
+static struct drain drain;
+static unsigned in_workers; /* of the device's requests */
+static unsigned went_on;    /* the device was told to */
+static int answers, yes;
+static char why[200];
+
+static unsigned count(const struct target *asked)
+{
+	assert_ptr_equal(asked, &target);
+	return in_workers;
+}
+
+static void go_on(struct target *asked)
+{
+	assert_ptr_equal(asked, &target);
+	assert_false(workers_are_held());
+	went_on++;
+}
+
+static void on_done(struct drain *done, const struct failure *failure)
+{
+	assert_ptr_equal(done, &drain);
+	answers++;
+	yes = !failure;
+	why[0] = '\0';
+	if (failure) {
+		assert_int_equal(failure->symbol, SYMBOL_BUSY);
+		snprintf(why, sizeof(why), "%.199s", failure->text);
+	}
+}
+
+static uint8_t enter(void)
+{
+	in_workers++;
+	return workers_enter();
+}
+
+static void leave(uint8_t mark)
+{
+	in_workers--;
+	workers_leave(mark);
+}
+
+static void ask(void)
+{
+	drain_begin(&drain, &host, on_done);
+}
+
+static int setup(void **state)
+{
+	(void)state;
+	test_loop_open();
+	memset(&host, 0, sizeof(host));
+	memset(&device, 0, sizeof(device));
+	memset(&drain, 0, sizeof(drain));
+	ops.in_workers = count;
+	ops.go_on = go_on;
+	target.ops = &ops;
+	device.spec.target = &target;
+	device.spec.id = 7;
+	strcpy(device.spec.name, "slow");
+	device.step = DEVICE_LIVE;
+	host.devices.loop = test_loop;
+	host.devices.first = &device;
+	in_workers = went_on = 0;
+	answers = yes = 0;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	drain_end(&drain);
+	test_loop_close();
+	return 0;
+}
+
+/* It may, and what begins meanwhile waits: for a while, should it stay. */
+static void test_nothing_in_the_way(void **state)
+{
+	(void)state;
+	ask();
+	assert_int_equal(answers, 1);
+	assert_true(yes);
+	assert_true(workers_are_held());
+	pass_time(DRAIN_HOLD - 0.5);
+	assert_true(workers_are_held());
+	went_on = 0;
+	pass_time(1);
+	assert_false(workers_are_held());
+	assert_int_equal(went_on, 1);
+	assert_int_equal(answers, 1);
+	assert_false(timer_is_set());
+}
+
+static void test_told_to_stay(void **state)
+{
+	(void)state;
+	ask();
+	went_on = 0;
+	drain_end(&drain);
+	assert_false(workers_are_held());
+	assert_int_equal(went_on, 1);
+	settle();
+	assert_false(timer_is_set());
+}
+
+/* What stands still is waited for, and nothing else waits with it. */
+static void test_stands_still(void **state)
+{
+	uint8_t mark = enter(), other;
+
+	(void)state;
+	ask();
+	pass_time(DRAIN_PATIENCE - 1);
+	assert_int_equal(answers, 0);
+	assert_false(workers_are_held());
+	other = enter();
+	pass_time(0.5);
+	leave(other);
+	assert_false(workers_are_held());
+	pass_time(1);
+	assert_int_equal(answers, 1);
+	assert_false(yes);
+	assert_non_null(strstr(why, "device 7 (slow)"));
+	assert_false(timer_is_set());
+	/* The next one is no better off, until it has ended. */
+	ask();
+	pass_time(1);
+	assert_int_equal(answers, 1);
+	assert_false(workers_are_held());
+	leave(mark);
+	pass_time(0.1);
+	assert_int_equal(answers, 2);
+	assert_true(yes);
+}
+
+/* Requests come and go: there is a moment without once new ones wait. */
+static void test_busy_device(void **state)
+{
+	uint8_t mark = enter(), next;
+
+	(void)state;
+	ask();
+	pass_time(0.1);
+	next = enter();
+	leave(mark);
+	pass_time(0.1);
+	assert_true(workers_are_held());
+	assert_int_equal(answers, 0);
+	leave(next);
+	pass_time(0.1);
+	assert_int_equal(answers, 1);
+	assert_true(yes);
+}
+
+/* It stands still while new ones are held: those wait for a second at most. */
+static void test_stops_meanwhile(void **state)
+{
+	uint8_t mark = enter(), next;
+
+	(void)state;
+	ask();
+	next = enter();
+	leave(mark);
+	pass_time(0.1);
+	assert_true(workers_are_held());
+	went_on = 0;
+	pass_time(DRAIN_HOLD_PATIENCE);
+	assert_int_equal(answers, 1);
+	assert_false(yes);
+	assert_false(workers_are_held());
+	assert_int_equal(went_on, 1);
+	leave(next);
+}
+
+/* An open is nobody's request yet. */
+static void test_opening(void **state)
+{
+	uint8_t mark = workers_enter();
+
+	(void)state;
+	ask();
+	pass_time(DRAIN_PATIENCE + 0.1);
+	assert_false(yes);
+	assert_non_null(strstr(why, "being opened"));
+	workers_leave(mark);
+}
+
+/* Between two of a command's steps nothing else shows it. */
+static void test_command(void **state)
+{
+	(void)state;
+	device.step = DEVICE_DRAIN;
+	ask();
+	pass_time(1);
+	assert_int_equal(answers, 0);
+	assert_false(workers_are_held());
+	device.step = DEVICE_LIVE;
+	pass_time(0.1);
+	assert_true(yes);
+	device.step = DEVICE_NODE;
+	ask();
+	pass_time(DRAIN_PATIENCE + 0.1);
+	assert_int_equal(answers, 2);
+	assert_false(yes);
+	assert_non_null(strstr(why, "device 7"));
+}
+
+/* A stop needs every worker. */
+static void test_stop(void **state)
+{
+	(void)state;
+	ask();
+	host.stopping = 1;
+	pass_time(0.1);
+	assert_false(workers_are_held());
+	ask();
+	assert_int_equal(answers, 2);
+	assert_false(yes);
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+	static const struct CMUnitTest tests[] = {
+		TEST(test_nothing_in_the_way),
+		TEST(test_told_to_stay),
+		TEST(test_stands_still),
+		TEST(test_busy_device),
+		TEST(test_stops_meanwhile),
+		TEST(test_opening),
+		TEST(test_command),
+		TEST(test_stop),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
