@@ -344,9 +344,6 @@ static int begin_upgrade(struct request *request, struct failure *failure)
 				   .type = MESSAGE_UPGRADE };
 	int error;
 
-	if (host->upgrade)
-		return failure_set(failure, SYMBOL_BUSY, EBUSY, NULL,
-				   "another upgrade is under way");
 	for (device = host->devices.first; device; device = device->next)
 		if (can_upgrade(device, values[VERB_UPGRADE_FORCE].number != 0,
 				failure) < 0)

@@ -59,12 +59,12 @@ static void test_undo(void **state)
 	close(fd);
 }
 
-static void take_from(const char *words, int expected)
+static void take_from(int pid, const char *words, int expected)
 {
 	char text[200];
 	const char *name;
 
-	snprintf(text, sizeof(text), words, (int)getpid());
+	snprintf(text, sizeof(text), "%d%s", pid, words);
 	setenv("UBLKD_CARRIED", text, 1);
 	assert_int_equal(carry_take(&name), expected);
 	while (expected >= 0 && carry_take(&name) >= 0)
@@ -75,18 +75,17 @@ static void take_from(const char *words, int expected)
 /* Of another process, or of no use. */
 static void test_nonsense(void **state)
 {
-	int fd = open_one();
+	int fd = open_one(), pid = (int)getpid();
 	char words[40];
 
 	(void)state;
-	snprintf(words, sizeof(words), "1 %d:device-7-0", fd);
-	take_from(words, -1);
-	take_from("", -1);
-	take_from("%d", -1);
-	take_from("%d x", -1);
-	take_from("%d 99999:device-7-0", -1);
-	snprintf(words, sizeof(words), "%%d 99999:a %d:device-7-0", fd);
-	take_from(words, fd);
+	snprintf(words, sizeof(words), " %d:device-7-0", fd);
+	take_from(1, words, -1);
+	take_from(pid, "", -1);
+	take_from(pid, " x", -1);
+	take_from(pid, " 99999:device-7-0", -1);
+	snprintf(words, sizeof(words), " 99999:a %d:device-7-0", fd);
+	take_from(pid, words, fd);
 	close(fd);
 }
 
