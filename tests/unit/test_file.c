@@ -718,43 +718,6 @@ static void test_share_of_the_pool(void **state)
 }
 
 /* One that waits for a worker waits without a buffer. */
-/* One whose file answers no more leaves half of the pool to others. */
-static void test_share_of_the_pool(void **state)
-{
-	const uint16_t most = POOL_MAX / 2 / POOL_PIECE;
-	uint16_t tag;
-
-	(void)state;
-	for (tag = 0; tag < most + 3; tag++)
-		submit(tag, IO_READ, tag * POOL_PIECE, POOL_PIECE, 0);
-	assert_int_equal(pool_size(), POOL_MAX / 2);
-	assert_int_equal(put_count, most + 1);
-	taken = most;
-	expect_transfer(RING_READ, most * POOL_PIECE, POOL_RESERVE, 0, 0);
-	/* What comes back is for those that wait, the first one first. */
-	taken = 1;
-	answer(POOL_PIECE);
-	expect_done(0, 0);
-	taken = most + 1;
-	expect_transfer(RING_READ, (most + 1) * POOL_PIECE, POOL_PIECE, 0, 0);
-	assert_int_equal(put_count, most + 2);
-	assert_int_equal(pool_size(), POOL_MAX / 2);
-	for (taken = 0; taken < put_count;) {
-		const struct ring_transfer *transfer = next();
-
-		if (taken > 1)
-			answer((int32_t)transfer->length);
-	}
-	assert_int_equal(seen.total, most + 3);
-	/* It can have as many again. */
-	for (tag = 0; tag < most; tag++)
-		submit(tag, IO_READ, 0, POOL_PIECE, 0);
-	while (taken < put_count) {
-		assert_int_equal(next()->length, POOL_PIECE);
-		answer(POOL_PIECE);
-	}
-}
-
 static void test_reserve_and_workers(void **state)
 {
 	uint16_t tag;
