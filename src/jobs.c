@@ -837,6 +837,16 @@ int jobs_have_requests(const struct jobs *jobs)
 	return 0;
 }
 
+int jobs_have_devices(const struct jobs *jobs)
+{
+	const struct entry *entry;
+
+	for (entry = jobs->entries; entry; entry = entry->next)
+		if (!entry->clean_up)
+			return 1;
+	return 0;
+}
+
 int jobs_has(const struct jobs *jobs, uint32_t id)
 {
 	return entry_find(jobs, id) != NULL;

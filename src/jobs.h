@@ -90,6 +90,9 @@ int jobs_are_busy(const struct jobs *jobs);
 /* Whether the driver has requests that a server must answer. */
 int jobs_have_requests(const struct jobs *jobs);
 
+/* Whether there are devices that are not to be deleted. */
+int jobs_have_devices(const struct jobs *jobs);
+
 int jobs_has(const struct jobs *jobs, uint32_t id);
 
 /*

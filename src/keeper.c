@@ -69,6 +69,8 @@ struct keeper {
 	double delay;
 	int stopping;
 	int leaving;		/* and the devices stay, for the next keeper */
+	const char *config;	/* for the next server to run, or NULL */
+	int adopted;		/* devices of an earlier ublkd go on */
 	int was_ready;		/* the configuration has been run */
 	int told;		/* who waits for the start has been told */
 	int told_newline;	/* and so has --ready-fd */
@@ -234,6 +236,28 @@ static void give_up_takeover(struct keeper *keeper, const char *why)
 	ev_break(keeper->loop, EVBREAK_ALL);
 }
 
+/*
+ * A program that is no server, or one that could not begin. Whoever uses a
+ * device that was there before is not to suffer from that.
+ */
+static void on_failed(struct keeper *keeper, const struct message *message)
+{
+	if (keeper->stopping)
+		return;
+	/* A server has told the log itself, and it may have run the file. */
+	if (message->result < 0) {
+		log_error("cannot start a server: %s", message->text);
+		if (!keeper->was_ready && !keeper->takeover.server)
+			keeper->config = keeper->options->config;
+	}
+	if (keeper->takeover.fd >= 0)
+		give_up_takeover(keeper, message->text);
+	else if (!keeper->was_ready && !keeper->adopted)
+		fail_start(keeper, message->text);
+	else if (keeper->server)
+		kill(keeper->server, SIGKILL); /* one more death */
+}
+
 /* Beside it what the old server, if there is one, can be told to leave by. */
 static void tell_to_go(struct keeper *keeper)
 {
@@ -325,7 +349,7 @@ static void on_message(struct channel *channel, const struct message *message,
 		on_may_leave(keeper, message);
 		break;
 	case MESSAGE_FAILED:
-		fail_start(keeper, message->text);
+		on_failed(keeper, message);
 		break;
 	case MESSAGE_ACTIVE:
 		watchdog_look(&keeper->watchdog);
@@ -394,6 +418,22 @@ static void log_end(const struct keeper *keeper, unsigned kept,
 		  deleted);
 }
 
+/* The server is gone: has it run the configuration, if it was to? */
+static void see_configuration(struct keeper *keeper)
+{
+	const struct keeper_options *options = keeper->options;
+
+	if (keeper->was_ready || keeper->stopping || !options->config)
+		return;
+	if (!keeper->adopted)
+		fail_start(keeper, "the server ended while it ran the "
+				   "configuration; see the log");
+	else if (!keeper->config && !keeper->takeover.server)
+		log_error("the server ended while it ran the configuration; "
+			  "the rest of %s is not run",
+			  options->config);
+}
+
 /* Both the process and its end of the channel are gone: all has been read. */
 static void server_is_gone(struct keeper *keeper)
 {
@@ -417,9 +457,7 @@ static void server_is_gone(struct keeper *keeper)
 	jobs_set_server(&keeper->jobs, 0);
 	jobs_server_gone(&keeper->jobs, !keeper->stopping, &kept, &deleted);
 	log_end(keeper, kept, deleted);
-	if (!keeper->was_ready && keeper->options->config)
-		fail_start(keeper, "the server ended while it ran the "
-				   "configuration; see the log");
+	see_configuration(keeper);
 	if (!keeper->stopping)
 		replace_server(keeper);
 	maybe_leave(keeper);
@@ -461,10 +499,6 @@ static void exec_server(struct keeper *keeper, const char *program, int fd)
 	struct message message = { .magic = MESSAGE_MAGIC,
 				   .type = MESSAGE_FAILED };
 	const char *level = log_level_name(keeper->options->log_level);
-	/* The configuration makes the first server's devices, once. */
-	const char *config = keeper->starts == 1 && !keeper->takeover.server
-				     ? keeper->options->config
-				     : NULL;
 	char *const arguments[] = {
 		keeper->options->is_spared ? "@" SERVER_NAME : SERVER_NAME,
 		"--server",
@@ -472,8 +506,8 @@ static void exec_server(struct keeper *keeper, const char *program, int fd)
 		(char *)level,
 		keeper->options->foreground ? "--foreground" : "--syslog",
 		keeper->options->is_plain ? "--hot=no" : "--hot=yes",
-		config ? "--config" : NULL,
-		(char *)config,
+		keeper->config ? "--config" : NULL,
+		(char *)keeper->config,
 		NULL
 	};
 
@@ -484,6 +518,7 @@ static void exec_server(struct keeper *keeper, const char *program, int fd)
 	if (fd == SERVER_FD)
 		fcntl(fd, F_SETFD, 0);
 	execv(program, arguments);
+	message.result = -errno;
 	snprintf(message.text, sizeof(message.text), "%.300s: %s", program,
 		 strerror(errno));
 	channel_send_now(SERVER_FD, &message, NULL, 0);
@@ -569,6 +604,7 @@ static int start_server(struct keeper *keeper)
 			   on_message, on_gone);
 	if (pid < 0)
 		return pid;
+	keeper->config = NULL; /* once */
 	keeper->server = pid;
 	jobs_set_server(&keeper->jobs, pid);
 	watch_server(keeper);
@@ -932,6 +968,10 @@ static void begin(struct keeper *keeper)
 {
 	double delay = 0;
 
+	if (!keeper->takeover.server)
+		keeper->config = keeper->options->config;
+	keeper->adopted = keeper->takeover.fd >= 0 ||
+			  jobs_have_devices(&keeper->jobs);
 	if (keeper->takeover.fd < 0) {
 		takeover_drop_rest(&keeper->takeover);
 		jobs_clean_up(&keeper->jobs);

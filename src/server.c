@@ -36,6 +36,8 @@ struct server {
 	int going;	 /* GO has come */
 	int old;	 /* to a server that may not know yet that it is to
 			    leave, or -1 */
+	int took_over;	 /* devices: they are served, whatever becomes of
+			    the configuration */
 	int unfit;	 /* so many devices of the table cannot be served */
 	char why[400];	 /* the first of them */
 	struct handover handover;
@@ -62,9 +64,13 @@ static void on_started(struct command_host *host, const struct failure *failure)
 		return;
 	if (failure) {
 		log_error("%s", failure->text);
-		server->status = 1;
-		tell_keeper(server, MESSAGE_FAILED, 0, failure->text);
-		return;
+		if (!server->took_over) {
+			server->status = 1;
+			tell_keeper(server, MESSAGE_FAILED, 0, failure->text);
+			return;
+		}
+		log_error("the rest of the configuration is not run; the "
+			  "devices that were taken over are served");
 	}
 	server->admin = admin_open(server->loop, server->listener, host);
 	tell_keeper(server, server->admin ? MESSAGE_READY : MESSAGE_FAILED, 0,
@@ -102,6 +108,7 @@ static void begin_work(struct server *server, const int *fds, int fd_count)
 	else
 		channel_close_fds(fds, fd_count);
 	tell_keeper(server, MESSAGE_FEATURES, SERIAL_START, "");
+	server->took_over = server->host.devices.count > 0 || server->unfit;
 	device_recover_all(&server->host.devices);
 	if (server->config)
 		startup_run(&server->host, server->config, on_started);

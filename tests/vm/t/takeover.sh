@@ -239,6 +239,53 @@ bad_folder()
 		fail "$(cat /tmp/t/said)"
 }
 
+# What is noted is known by its note; and the socket that is asked for listens.
+other_socket()
+{
+	echo "- another socket, the same state folder"
+	expect_ok "add ram size=16M id=5 keep=yes"
+	kill -9 "$KEEPER"
+	forget_ublkd
+	served_alone
+	SOCK=/tmp/t/other.sock
+	start_ublkd --state $STATE
+	expect_ok "show 5"
+	kill -9 "$KEEPER" "$(server_pid)"
+	forget_ublkd
+	rm -f /run/ublk.sock /run/ublk.sock.lock
+	SOCK=/run/ublk.sock
+	start_ublkd --state $STATE
+	expect_ok "show 5"
+	expect_ok "del 5"
+	rm -f /tmp/t/other.sock /tmp/t/other.sock.lock
+}
+
+# Neither costs a device that was taken over.
+cannot_start()
+{
+	echo "- a bad configuration, and a file that is away"
+	echo "add null size=wrong" >/tmp/t/wrong
+	truncate -s 16M /tmp/t/disk
+	expect_ok "add null size=1M id=5"
+	expect_ok "add file path=/tmp/t/disk id=6"
+	kill -9 "$KEEPER" "$(server_pid)"
+	forget_ublkd
+	mv /tmp/t/disk /tmp/t/away
+	start_ublkd --config /tmp/t/wrong
+	grep -q '/tmp/t/wrong:1: ' "$LOG" || fail "it does not say where"
+	grep -q 'device 6 .*/tmp/t/disk: No such file' "$LOG" ||
+		fail "it does not say why"
+	expect_ok "show 5"
+	[ -e /dev/ublkb6 ] || fail "device 6 was deleted"
+	mv /tmp/t/away /tmp/t/disk
+	kill -9 "$KEEPER" "$(server_pid)"
+	forget_ublkd
+	start_ublkd
+	all_live 2
+	expect_ok "del 5"
+	expect_ok "del 6"
+}
+
 # nothing_left: in the folder, or in /dev/shm.
 nothing_left()
 {
@@ -264,6 +311,10 @@ load_ends
 nothing_left
 start_ublkd
 configured
+stop_ublkd
+start_ublkd
+other_socket
+cannot_start
 unknown
 bad_folder
 nothing_left
