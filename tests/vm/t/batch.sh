@@ -188,7 +188,6 @@ forced
 taken_over queues=1
 taken_over queues=4 mode=copy
 wakes
-arrives 1
 arrives 4
-arrives 2 mode=copy
+arrives 1 mode=copy
 depths

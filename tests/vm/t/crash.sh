@@ -8,6 +8,7 @@
 # needs: binaries fio mkfs.ext4 e2fsck sync-writer
 # needs: files tests/vm/guest-crash
 # sanitizers: long
+# kernels: 7.x
 # time: 240
 set -euo pipefail
 kernel=$1 work=$2

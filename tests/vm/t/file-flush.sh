@@ -3,6 +3,7 @@
 # was begun when every write before it had ended there; a write that is to be
 # durable by itself is, too. The kernel's block events tell, of both disks.
 #
+# sanitizers: long
 # needs: binaries fio mkfs.ext4
 # needs: modules null_blk ext4
 # time: 200

@@ -3,6 +3,7 @@
 # check and mount, and what is deleted gives its memory back.
 #
 # sanitizers: long
+# kernels: 7.x
 # needs: binaries mkfs.ext4 e2fsck mkfs.xfs xfs_repair mkfs.btrfs btrfs
 # needs: modules ext4 xfs btrfs
 # needs: files /usr/include/linux:/files/tree

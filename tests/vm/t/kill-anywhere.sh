@@ -37,9 +37,16 @@ make()
 		fail "disk $1 cannot be written"
 }
 
+# learn_driver: while somebody can tell
+learn_driver()
+{
+	OLD=no
+	! ask features | grep -q '^feature name=update-size have=no' || OLD=yes
+}
+
 is_old_driver()
 {
-	ask features | grep -q '^feature name=update-size have=no'
+	[ $OLD = yes ]
 }
 
 # is_listed ID
@@ -498,6 +505,8 @@ grep -q ' /dev/shm ' /proc/mounts || mount -t tmpfs shm /dev/shm
 dd if=/dev/urandom of=/tmp/t/data bs=1M count=1 2>/dev/null
 : >/tmp/t/kills
 : >/tmp/t/missed
+start_ublkd
+learn_driver
 for name in $PHASES; do
 	phase "$name"
 done

@@ -4,6 +4,7 @@
 # same socket deletes what the dead one has left, and works. A second ublkd is
 # refused while one lives, and harms nothing.
 #
+# sanitizers: long
 # needs: binaries fio strace
 # needs: files tests/vm/lib-kill.sh:/t/lib-kill.sh
 # time: 240

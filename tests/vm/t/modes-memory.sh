@@ -3,6 +3,7 @@
 # the disks are idle; and then nothing wakes up.
 #
 # sanitizers: long
+# kernels: 6.12
 # needs: binaries fio
 # needs: memory 2048
 # time: 500

@@ -3,6 +3,7 @@
 # back when blocks are discarded or zeroed; what lies beside them stays.
 #
 # sanitizers: long
+# kernels: 6.12
 # needs: binaries blkdiscard fallocate
 # needs: memory 2048
 # time: 300

@@ -2,6 +2,7 @@
 # ublkd as a service of systemd: started is ready, stopped leaves nothing, a
 # start that fails says why, and systemd can listen on its socket.
 #
+# sanitizers: long
 # needs: systemd
 # needs: files tests/vm/lib-systemd.sh:/t/lib-systemd.sh
 # size: quick
