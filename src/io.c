@@ -373,17 +373,13 @@ static int free_old(struct io_port *port)
 
 /* ---- giving memory back ---- */
 
-/* Returns 1 if it has to be tried again. */
-static int trim_shared(struct io_port *port)
+static void trim_shared(const struct io_port *port)
 {
 	empty(sink);
 	if (!gathered || gathered->port != port)
-		return 0;
-	if (ring_submit(port->ring) < 0)
-		return 1;
+		return;
 	gathered = NULL;
 	empty(scratch);
-	return 0;
 }
 
 unsigned io_trim(struct io_port *port)
@@ -396,15 +392,15 @@ unsigned io_trim(struct io_port *port)
 		port->active = 0;
 		return IO_TRIM_TIME;
 	}
-	port->holds = 0;
-	/* The driver reads from them when it gets the COMMIT. */
+	/* The driver reads what a COMMIT points to when it gets that. */
 	if (ring_submit(port->ring) < 0)
-		port->holds = 1;
-	else if (port->mode == IO_COPY)
+		return 1;
+	port->holds = 0;
+	if (port->mode == IO_COPY)
 		move_buffers(port);
 	else
-		port->holds = trim_shared(port);
-	return port->old || port->holds;
+		trim_shared(port);
+	return port->old != NULL;
 }
 
 /* ---- any mode ---- */
