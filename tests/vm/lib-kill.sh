@@ -117,6 +117,14 @@ kill_server()
 	wait_for 30 has_next || fail "there is no next server, or no device"
 }
 
+# both_killed [ARG...]: keeper and server, and the next ublkd is started.
+both_killed()
+{
+	kill -9 "$KEEPER" "$(server_pid)"
+	forget_ublkd
+	start_ublkd "$@"
+}
+
 # kill_under_load DISK [-s COUNT]: the same, by kill-probe, whose line is added
 # to /tmp/t/kills.
 kill_under_load()

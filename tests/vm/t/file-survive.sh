@@ -39,13 +39,6 @@ keeper_killed()
 	start_ublkd
 }
 
-both_killed()
-{
-	kill -9 "$KEEPER" "$(server_pid)"
-	forget_ublkd
-	start_ublkd
-}
-
 upgraded()
 {
 	server=$(server_pid)

@@ -149,13 +149,6 @@ upgrade_fails()
 	moves ublkb0
 }
 
-both_killed()
-{
-	kill -9 "$KEEPER" "$(server_pid)"
-	forget_ublkd
-	start_ublkd "$@"
-}
-
 # What null and a kept RAM disk hold outlives both processes.
 all_killed()
 {
