@@ -136,8 +136,34 @@ void device_finish(struct device *device, const struct failure *failure)
 		also_done(device->also_context, device, failure);
 }
 
+int device_send_rings(const struct device *device, struct channel *channel)
+{
+	struct message message = device_message(device, MESSAGE_RING);
+	int error = 0;
+	unsigned i;
+
+	if (device_aborts_on_close(device))
+		return 0;
+	for (i = 0; i < device->open_queues && !error; i++) {
+		message.number = (uint64_t)queue_ring_fd(&device->queues[i]);
+		error = channel_send(channel, &message, NULL, 0);
+	}
+	return error;
+}
+
+/* They are to be freed here. */
+static void take_rings_back(const struct device *device)
+{
+	struct message message = device_message(device, MESSAGE_RING);
+
+	message.number = RINGS_NONE;
+	if (device->open_queues && !device_aborts_on_close(device))
+		channel_send(device->set->channel, &message, NULL, 0);
+}
+
 void device_close_queues(struct device *device)
 {
+	take_rings_back(device);
 	while (device->open_queues)
 		queue_close(&device->queues[--device->open_queues]);
 	free(device->queues);
@@ -606,6 +632,9 @@ static void try_open(struct device *device)
 	snprintf(path, sizeof(path), "/dev/ublkc%u", device->spec.id);
 	device->fd = open(path, O_RDWR | O_CLOEXEC);
 	error = device->fd < 0 ? -errno : open_queues(device);
+	/* Where that fails a server's end is as it would be without. */
+	if (!error)
+		device_send_rings(device, device->set->channel);
 	if (device->fd < 0 && (error == -ENOENT || error == -EACCES) &&
 	    device_retry(device, NODE_RETRY) == 0)
 		return;

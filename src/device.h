@@ -143,6 +143,12 @@ int device_add(struct device_set *set, const struct device_spec *spec,
 int device_adopt(struct device_set *set, const struct device_spec *spec,
 		 struct failure *failure);
 
+/*
+ * Tell a keeper of the rings of a device's queues, if the driver needs that they
+ * are held (rings.h). Returns 0 or a negative errno.
+ */
+int device_send_rings(const struct device *device, struct channel *channel);
+
 /* Begin to take over every device that is prepared. */
 void device_recover_all(struct device_set *set);
 

@@ -23,6 +23,8 @@ static int send_table(struct handover *handover)
 		message.type = MESSAGE_DEVICE;
 		message.id = device->spec.id;
 		error = channel_send(&handover->channel, &message, fds, count);
+		if (!error)
+			error = device_send_rings(device, &handover->channel);
 	}
 	message.type = MESSAGE_TABLE_END;
 	return error ? error

@@ -20,6 +20,7 @@
 #include "loop.h"
 #include "notify.h"
 #include "process.h"
+#include "rings.h"
 #include "server.h"
 #include "state.h"
 #include "takeover.h"
@@ -56,6 +57,7 @@ struct keeper {
 	int handover; /* what a server without a keeper answers on */
 	struct takeover takeover; /* a server that is to leave */
 	struct jobs jobs;
+	struct rings rings; /* of the server */
 	struct channel channel;
 	struct watchdog watchdog;
 	pid_t server; /* 0: none */
@@ -273,6 +275,7 @@ static void end_old_server(struct keeper *keeper)
 		log_warning("process %d, the old server, does not end; its "
 			    "devices wait for it",
 			    (int)keeper->takeover.server);
+	rings_drop_after(&keeper->takeover.rings, keeper->takeover.server);
 	takeover_drop_rest(&keeper->takeover);
 	takeover_close(&keeper->takeover);
 }
@@ -330,6 +333,16 @@ static void on_may_leave(struct keeper *keeper, const struct message *answer)
 		hand_over(keeper, answer);
 }
 
+/* Without that its end is only as risky as it was. */
+static void hold_ring(struct keeper *keeper, const struct message *message)
+{
+	int error = rings_follow(&keeper->rings, keeper->server, message);
+
+	if (error && error != -ESRCH)
+		log_warning("device %u: the server's ring cannot be held: %s",
+			    message->id, strerror(-error));
+}
+
 static void on_message(struct channel *channel, const struct message *message,
 		       const int *fds, int fd_count)
 {
@@ -350,6 +363,9 @@ static void on_message(struct channel *channel, const struct message *message,
 		break;
 	case MESSAGE_FAILED:
 		on_failed(keeper, message);
+		break;
+	case MESSAGE_RING:
+		hold_ring(keeper, message);
 		break;
 	case MESSAGE_ACTIVE:
 		watchdog_look(&keeper->watchdog);
@@ -441,6 +457,7 @@ static void server_is_gone(struct keeper *keeper)
 
 	if (keeper->server || keeper->channel.fd >= 0)
 		return;
+	rings_drop(&keeper->rings);
 	if (keeper->takeover.fd >= 0 && !keeper->stopping) {
 		give_up_takeover(keeper, "the new server ended at once");
 		return;
@@ -1046,6 +1063,7 @@ int keeper_run(const struct keeper_options *options)
 	}
 	takeover_close(&keeper.takeover);
 	jobs_close(&keeper.jobs);
+	rings_drop(&keeper.rings);
 	if (keeper.loop)
 		ev_loop_destroy(keeper.loop);
 	if (keeper.status) {

@@ -395,6 +395,11 @@ void queue_close(struct queue *queue)
 	memset(queue, 0, sizeof(*queue));
 }
 
+int queue_ring_fd(const struct queue *queue)
+{
+	return ring_fd(queue->port.ring);
+}
+
 int queue_is_retired(const struct queue *queue)
 {
 	return queue->retired == queue->depth;

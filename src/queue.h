@@ -59,6 +59,9 @@ int queue_open(struct queue *queue, struct ev_loop *loop, int fd, uint16_t id,
  */
 void queue_close(struct queue *queue);
 
+/* Its ring's descriptor, which stays its own. */
+int queue_ring_fd(const struct queue *queue);
+
 /* Whether the driver has given up every tag. */
 int queue_is_retired(const struct queue *queue);
 

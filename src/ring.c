@@ -115,6 +115,11 @@ void ring_destroy(struct ring *ring)
 	free(ring);
 }
 
+int ring_fd(const struct ring *ring)
+{
+	return ring->uring.ring_fd;
+}
+
 int ring_event_fd(const struct ring *ring)
 {
 	return ring->event_fd;

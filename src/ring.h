@@ -48,6 +48,9 @@ struct ring *ring_create(unsigned entries, unsigned flags, int *error);
  */
 void ring_destroy(struct ring *ring);
 
+/* The ring's own descriptor, for another process to hold. */
+int ring_fd(const struct ring *ring);
+
 /* Whether completions are there, or work of the kernel's that makes some. */
 int ring_has_events(const struct ring *ring);
 

@@ -150,6 +150,11 @@ static int take_message(struct takeover *takeover, int *handover,
 		if (keep(takeover, message, fds, fd_count) == 0)
 			return 0;
 		break;
+	case MESSAGE_RING:
+		channel_close_fds(fds, fd_count);
+		/* Without it that server's end is as risky as it was. */
+		rings_follow(&takeover->rings, takeover->server, message);
+		return 0;
 	case MESSAGE_TABLE_END:
 		channel_close_fds(fds, fd_count);
 		return takeover->listener >= 0 ? 1 : -1;
@@ -207,6 +212,7 @@ static int ask_for_table(struct takeover *takeover,
 			close(*handover);
 		*handover = -1;
 		close_server(takeover);
+		rings_drop(&takeover->rings);
 		takeover->server = 0;
 		if (got == 0)
 			return -ETIMEDOUT;
@@ -323,6 +329,7 @@ void takeover_close(struct takeover *takeover)
 	struct held *held;
 
 	close_server(takeover);
+	rings_drop(&takeover->rings);
 	while ((held = takeover->held)) {
 		takeover->held = held->next;
 		channel_close_fds(held->fds, held->fd_count);

@@ -11,6 +11,7 @@
 
 #include "failure.h"
 #include "message.h"
+#include "rings.h"
 
 /* What a server's target holds for a device. */
 struct held {
@@ -27,6 +28,7 @@ struct takeover {
 	int listener; /* its admin socket, -1: taken or none */
 	int owned;    /* the hand-over socket's path is ours to remove */
 	struct held *held;
+	struct rings rings; /* of the server that is to leave */
 };
 
 /*

@@ -80,6 +80,7 @@ static const char *type_name(uint32_t type)
 		[MESSAGE_CANCEL] = "CANCEL",
 		[MESSAGE_SHUTDOWN] = "SHUTDOWN",
 		[MESSAGE_RESIZE] = "RESIZE",
+		[MESSAGE_RING] = "RING",
 	};
 
 	assert_true(type < FAKE_TYPES);
@@ -115,6 +116,7 @@ int __wrap_queue_open(struct queue *queue, struct ev_loop *loop, int fd,
 		      uint16_t id, const struct queue_shape *shape,
 		      struct target *target, queue_event *event, void *owner);
 void __wrap_queue_close(struct queue *queue);
+int __wrap_queue_ring_fd(const struct queue *queue);
 
 static int open_device(void)
 {
@@ -243,6 +245,11 @@ void __wrap_queue_close(struct queue *queue)
 	memset(queue, 0, sizeof(*queue));
 }
 
+int __wrap_queue_ring_fd(const struct queue *queue)
+{
+	return FAKE_RING + queue->port.queue_id;
+}
+
 static struct queue *queue_of(uint32_t id, unsigned from)
 {
 	unsigned i;
@@ -341,7 +348,8 @@ static void take(const struct message *message)
 	assert_true(type < FAKE_TYPES);
 	fake.last[type] = *message;
 	fake.count[type]++;
-	if (type == MESSAGE_CANCEL || type == MESSAGE_SHUTDOWN)
+	if (type == MESSAGE_CANCEL || type == MESSAGE_SHUTDOWN ||
+	    type == MESSAGE_RING)
 		return; /* these are not answered */
 	if (!fake.hold[type]) {
 		answer(message);

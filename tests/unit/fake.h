@@ -14,6 +14,8 @@
 
 #define FAKE_TYPES 32 /* more than there are types of messages */
 
+#define FAKE_RING 1000 /* the descriptor of queue 0's ring, and so on */
+
 /* Linux 6.12 and 7.x, as far as the server looks at them. */
 #define FAKE_FEATURES_OLD 0x1feULL
 #define FAKE_FEATURES_NEW 0x1fffffULL

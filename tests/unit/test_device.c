@@ -14,6 +14,10 @@
 #define ADDED	"FEATURES ADD PARAMS NOTE open q0+ q1+ START"
 #define DELETED "STOP q1- q0- close DELETE"
 
+/* The same on an old kernel, where the keeper holds the rings as well. */
+#define OLD_ADDED   "FEATURES ADD PARAMS NOTE open q0+ q1+ RING RING START"
+#define OLD_DELETED "STOP RING q1- q0- close DELETE"
+
 /* ---- memory that runs out ---- */
 
 static int calloc_fails; /* the call that fails, from 1 */
@@ -325,9 +329,25 @@ static void test_add_on_old_kernel(void **state)
 	(void)state;
 	fake.features = FAKE_FEATURES_OLD;
 	add(DEVICE_ID_ANY);
-	fake_expect(ADDED " TIMEOUT");
+	fake_expect(OLD_ADDED " TIMEOUT");
 	assert_true(fake.last[MESSAGE_TIMEOUT].number > 0);
 	assert_true(fake.last[MESSAGE_TIMEOUT].number <= 3000);
+}
+
+/* By number; and before its rings are freed it is to let go of them. */
+static void test_rings_on_old_kernel(void **state)
+{
+	(void)state;
+	fake.features = FAKE_FEATURES_OLD;
+	add(DEVICE_ID_ANY);
+	assert_int_equal(fake.last[MESSAGE_RING].id, 0);
+	assert_int_equal(fake.last[MESSAGE_RING].number, FAKE_RING + 1);
+	fake_forget();
+	begin_delete(set->first, 1);
+	fake_serve();
+	assert_non_null(strstr(fake_trace(), "RING q1- q0- close DELETE"));
+	assert_int_equal(fake.last[MESSAGE_RING].id, 0);
+	assert_int_equal(fake.last[MESSAGE_RING].number, RINGS_NONE);
 }
 
 static void test_timeout_fails(void **state)
@@ -336,7 +356,7 @@ static void test_timeout_fails(void **state)
 	fake.features = FAKE_FEATURES_OLD;
 	fake.result[MESSAGE_TIMEOUT] = -EIO;
 	add(DEVICE_ID_ANY);
-	fake_expect(ADDED " TIMEOUT");
+	fake_expect(OLD_ADDED " TIMEOUT");
 	assert_true(log_has("timeout"));
 }
 
@@ -963,7 +983,7 @@ static void test_take_over_on_old_kernel(void **state)
 	set->features = FAKE_FEATURES_OLD;
 	device_recover_all(set);
 	fake_serve();
-	fake_expect(TAKEN " TIMEOUT");
+	fake_expect("RECOVER open q0+ q1+ RING RING END_RECOVER TIMEOUT");
 	expect_state(device, "live");
 }
 
@@ -1534,13 +1554,13 @@ static void test_doomed_in_add(void **state)
 static void test_doomed_in_start(void **state)
 {
 	(void)state;
-	doom_during(MESSAGE_START, ADDED, DELETED);
+	doom_during(MESSAGE_START, OLD_ADDED, OLD_DELETED);
 }
 
 static void test_doomed_in_timeout(void **state)
 {
 	(void)state;
-	doom_during(MESSAGE_TIMEOUT, ADDED " TIMEOUT", DELETED);
+	doom_during(MESSAGE_TIMEOUT, OLD_ADDED " TIMEOUT", OLD_DELETED);
 }
 
 static void test_doomed_in_params(void **state)
@@ -2555,6 +2575,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, start, stop)
 		TEST(test_add),
 		TEST(test_add_on_old_kernel),
+		TEST(test_rings_on_old_kernel),
 		TEST(test_timeout_fails),
 		TEST(test_what_the_driver_is_told),
 		TEST(test_no_partscan),

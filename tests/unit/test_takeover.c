@@ -4,6 +4,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,6 +27,8 @@ static char path[100];
 static struct {
 	int connect_error; /* the errno to fail with */
 	int is_refusing;   /* whoever connects is dropped at once */
+	int ring;	   /* whoever connects gets a table with it, 0: none */
+	int served;	   /* the connection to whom it was told, or -1 */
 	int leaves_after;  /* so many waits it stops to listen */
 	int listener;
 	int slept;
@@ -36,6 +39,27 @@ int __real_connect(int fd, const struct sockaddr *address, socklen_t length);
 int __wrap_connect(int fd, const struct sockaddr *address, socklen_t length);
 int __wrap_usleep(useconds_t us);
 int __wrap_notify_unstore(const char *name);
+
+/* A server with one device, whose queue's ring is that descriptor. */
+static void tell_table(void)
+{
+	struct message message = { .magic = MESSAGE_MAGIC,
+				   .type = MESSAGE_BEGIN,
+				   .number = (uint64_t)getpid() };
+	int fd = accept(fake.listener, NULL, NULL);
+	int fds[] = { STDIN_FILENO, STDIN_FILENO };
+
+	assert_int_equal(channel_send_now(fd, &message, fds, 2), 0);
+	message.type = MESSAGE_DEVICE;
+	message.id = 3;
+	assert_int_equal(channel_send_now(fd, &message, NULL, 0), 0);
+	message.type = MESSAGE_RING;
+	message.number = (uint64_t)fake.ring;
+	assert_int_equal(channel_send_now(fd, &message, NULL, 0), 0);
+	message.type = MESSAGE_TABLE_END;
+	assert_int_equal(channel_send_now(fd, &message, NULL, 0), 0);
+	fake.served = fd;
+}
 
 int __wrap_connect(int fd, const struct sockaddr *address, socklen_t length)
 {
@@ -48,6 +72,8 @@ int __wrap_connect(int fd, const struct sockaddr *address, socklen_t length)
 	result = __real_connect(fd, address, length);
 	if (result == 0 && fake.is_refusing)
 		close(accept(fake.listener, NULL, NULL));
+	else if (result == 0 && fake.ring)
+		tell_table();
 	return result;
 }
 
@@ -74,7 +100,7 @@ static int start(void **state)
 {
 	(void)state;
 	memset(&fake, 0, sizeof(fake));
-	fake.listener = -1;
+	fake.listener = fake.served = -1;
 	takeover = (struct takeover){ .fd = -1, .listener = -1 };
 	handover = -1;
 	snprintf(path, sizeof(path), "%s", test_path("server.sock"));
@@ -89,6 +115,8 @@ static int stop(void **state)
 		close(handover);
 	if (fake.listener >= 0)
 		close(fake.listener);
+	if (fake.served >= 0)
+		close(fake.served);
 	test_folder_remove();
 	return 0;
 }
@@ -203,6 +231,29 @@ static void test_dying(void **state)
 	assert_int_equal(fake.slept, 3);
 }
 
+/* The old server's rings are held until it has ended. */
+static void test_rings(void **state)
+{
+	struct pollfd end = { .events = POLLIN };
+	int ends[2];
+
+	(void)state;
+	assert_int_equal(pipe(ends), 0);
+	end.fd = ends[0];
+	listen_there();
+	fake.ring = ends[1];
+	assert_int_equal(begin(), 0);
+	assert_true(takeover.fd >= 0);
+	assert_int_equal(takeover.server, getpid());
+	close(ends[1]);
+	if (!takeover.rings.first)
+		skip(); /* pidfd_getfd() is not allowed here */
+	assert_int_equal(poll(&end, 1, 0), 0);
+	takeover_close(&takeover);
+	assert_int_equal(poll(&end, 1, 0), 1);
+	close(ends[0]);
+}
+
 /* ---- what a service manager has ---- */
 
 static void keep(const char *name)
@@ -238,9 +289,9 @@ static void test_drop_rest(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_nobody),    TEST(test_stale),	   TEST(test_not_begun),
-		TEST(test_busy),      TEST(test_refusing), TEST(test_dying),
-		TEST(test_drop_rest),
+		TEST(test_nobody), TEST(test_stale),	 TEST(test_not_begun),
+		TEST(test_busy),   TEST(test_refusing),	 TEST(test_dying),
+		TEST(test_rings),  TEST(test_drop_rest),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

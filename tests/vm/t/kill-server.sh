@@ -72,7 +72,33 @@ mode=user-copy"
 	next_add_works
 }
 
+# keeper_holds COUNT: of the server's rings, beside the one that it has itself.
+keeper_holds()
+{
+	within 3 "[ \$(ls -l /proc/$KEEPER/fd | grep -c io_uring) = $(($1 + 1)) ]" ||
+		fail "$(ls -l "/proc/$KEEPER/fd")"
+}
+
+# rings_are_held: where the driver needs it, and no longer than the device.
+rings_are_held()
+{
+	expect_ok "add null size=64M queues=2"
+	expect_ok "add null size=64M queues=1"
+	held=0
+	! ask features | grep -q '^feature name=update-size have=no' || held=3
+	echo "- the keeper holds $held rings"
+	keeper_holds $held
+	kill_server
+	wait_for 10 "ask 'show 1' | grep -q state=live" || fail "$(ask list)"
+	keeper_holds $held
+	expect_ok "del id=1"
+	keeper_holds $((held * 2 / 3))
+	expect_ok "del id=0"
+	keeper_holds 0
+}
+
 start_ublkd
+rings_are_held
 killed_under_load
 killed_with_every_tag 1
 killed_with_every_tag 4

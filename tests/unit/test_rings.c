@@ -1,0 +1,163 @@
+/* Another process' descriptors, held until it has ended. */
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "rings.h"
+#include "support.h"
+
+static struct rings rings;
+static pid_t child;
+static int reader; /* at its end once nobody has the child's pipe */
+static int writer; /* the child's descriptor */
+
+static int malloc_fails;
+
+void *__real_malloc(size_t size);
+void *__wrap_malloc(size_t size);
+
+void *__wrap_malloc(size_t size)
+{
+	return malloc_fails ? NULL : __real_malloc(size);
+}
+
+/* A process that has the pipe alone, and ends after so many ms. */
+static void start_child(int ms)
+{
+	int ends[2];
+
+	assert_int_equal(pipe(ends), 0);
+	child = fork();
+	assert_true(child >= 0);
+	if (child == 0) {
+		poll(NULL, 0, ms);
+		_exit(0);
+	}
+	reader = ends[0];
+	writer = ends[1];
+	close(writer);
+}
+
+static void end_child(void)
+{
+	kill(child, SIGKILL);
+	assert_int_equal(waitpid(child, NULL, 0), child);
+}
+
+static int is_held(void)
+{
+	struct pollfd end = { .fd = reader, .events = POLLIN };
+
+	return poll(&end, 1, 0) == 0;
+}
+
+static int follow(uint32_t id, int64_t number)
+{
+	struct message message = { .type = MESSAGE_RING,
+				   .id = id,
+				   .number = (uint64_t)number };
+
+	return rings_follow(&rings, child, &message);
+}
+
+/* Containers may forbid it, and kernels before 5.6 cannot. */
+static int is_denied(void)
+{
+	int error;
+
+	start_child(60000);
+	error = follow(3, writer);
+	end_child();
+	rings_drop(&rings);
+	close(reader);
+	return error == -EPERM || error == -ENOSYS;
+}
+
+static void test_until_dropped(void **state)
+{
+	(void)state;
+	start_child(60000);
+	assert_int_equal(follow(3, writer), 0);
+	end_child();
+	assert_true(is_held());
+	rings_drop(&rings);
+	assert_false(is_held());
+	rings_drop(&rings);
+	close(reader);
+}
+
+/* The pipe's other end, for a device that goes before the one beside it. */
+static void test_one_device(void **state)
+{
+	(void)state;
+	start_child(60000);
+	assert_int_equal(follow(3, writer), 0);
+	assert_int_equal(follow(4, writer), 0);
+	assert_int_equal(follow(3, writer), 0);
+	end_child();
+	assert_int_equal(follow(4, -1), 0);
+	assert_true(is_held());
+	assert_int_equal(follow(5, -1), 0);
+	assert_true(is_held());
+	assert_int_equal(follow(3, -1), 0);
+	assert_false(is_held());
+	close(reader);
+}
+
+static void test_errors(void **state)
+{
+	(void)state;
+	start_child(60000);
+	assert_int_equal(follow(3, 1000), -EBADF);
+	malloc_fails = 1;
+	assert_int_equal(follow(3, writer), -ENOMEM);
+	malloc_fails = 0;
+	end_child();
+	assert_false(is_held());
+	assert_int_equal(follow(3, writer), -ESRCH);
+	assert_null(rings.first);
+	close(reader);
+}
+
+/* A process that is nobody's child of ours, as far as this knows. */
+static void test_drop_after_its_end(void **state)
+{
+	(void)state;
+	start_child(300);
+	assert_int_equal(follow(3, writer), 0);
+	rings_drop_after(&rings, child);
+	/* It had ended by then: nobody else has the pipe. */
+	assert_false(is_held());
+	end_child();
+	close(reader);
+}
+
+static void test_drop_after_nobody(void **state)
+{
+	(void)state;
+	start_child(60000);
+	rings_drop_after(&rings, child); /* nothing to wait for */
+	assert_int_equal(follow(3, writer), 0);
+	end_child();
+	rings_drop_after(&rings, child);
+	assert_false(is_held());
+	close(reader);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_until_dropped),
+		cmocka_unit_test(test_one_device),
+		cmocka_unit_test(test_errors),
+		cmocka_unit_test(test_drop_after_its_end),
+		cmocka_unit_test(test_drop_after_nobody),
+	};
+
+	if (is_denied())
+		return 77;
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
