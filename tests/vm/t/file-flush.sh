@@ -32,7 +32,9 @@ make_below()
 		fail "$BELOW has no volatile cache"
 }
 
-trace()
+# events 0|1: seldom, because they change the kernel's text, which is a risk when
+# the machine is emulated; tracing_on is what turns them on and off.
+events()
 {
 	echo "$1" >$TRACING/events/block/block_rq_issue/enable
 	echo "$1" >$TRACING/events/block/block_rq_complete/enable
@@ -108,7 +110,7 @@ ordered()
 	fio --name=warm --filename=/dev/ublkb0 --rw=write --bs=64k --size=16M \
 		--direct=1 --end_fsync=1 >/tmp/t/fio || fail "$(cat /tmp/t/fio)"
 	echo >$TRACING/trace
-	trace 1
+	echo 1 >$TRACING/tracing_on
 	for load in "--iodepth=1 --fsync=1" "--iodepth=16 --fdatasync=8" \
 		"--iodepth=8 --sync=dsync"; do
 		# shellcheck disable=SC2086 # words
@@ -116,7 +118,7 @@ ordered()
 			--size=16M --io_size=200k --direct=1 --ioengine=libaio \
 			$load >/tmp/t/fio || fail "$(cat /tmp/t/fio)"
 	done
-	trace 0
+	echo 0 >$TRACING/tracing_on
 	cat $TRACING/trace >/tmp/t/events
 	judge /tmp/t/events "$3" >/tmp/t/judged
 	tail -n 20 /tmp/t/judged
@@ -133,6 +135,8 @@ modprobe null_blk nr_devices=0
 make_below
 echo 16384 >$TRACING/buffer_size_kb
 echo counter >$TRACING/trace_clock
+echo 0 >$TRACING/tracing_on
+events 1
 start_ublkd
 modes="user-copy copy"
 ! ask features | grep -q 'name=auto-buffer have=yes' || modes="$modes zero-copy"
@@ -146,6 +150,8 @@ for direct in yes no; do
 	ordered $MNT/image "create=yes direct=$direct" 0
 done
 umount $MNT
+events 0
+echo 1 >$TRACING/tracing_on
 echo 1408 >$TRACING/buffer_size_kb
 stop_ublkd
 rmdir /sys/kernel/config/nullb/nullb0
