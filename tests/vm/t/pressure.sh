@@ -216,6 +216,15 @@ was_pressure()
 	[ $scanned -gt 10000 ] || fail "there was no pressure"
 }
 
+# mount_files: without a loss of data of ext4's own. When memory is short
+# for splitting an extent whose data has been written, it zeroes all of it
+# (ext4_end_io_end, ext4_split_convert_extents, ext4_issue_zeroout). With this
+# option extents are not split after the data.
+mount_files()
+{
+	mount -o dioread_lock /dev/ublkb0 /tmp/t/m
+}
+
 # intact: what was written last, read from the disks.
 intact()
 {
@@ -224,7 +233,7 @@ intact()
 	umount /tmp/t/m
 	echo 3 >/proc/sys/vm/drop_caches
 	e2fsck -fn /dev/ublkb0 >/tmp/t/fsck 2>&1 || fail "$(cat /tmp/t/fsck)"
-	mount /dev/ublkb0 /tmp/t/m
+	mount_files
 	for n in 1 2 3; do
 		cmp /tmp/t/data /tmp/t/m/$n || fail "a file has lost data"
 	done
@@ -251,8 +260,7 @@ for disk in ublkb0 ublkb1; do
 	[ "$(field used)" = $((64 << 20)) ] || fail "$disk has holes: $REPLY"
 done
 mkdir -p /tmp/t/m
-mount /dev/ublkb0 /tmp/t/m
-echo 0 >/sys/fs/ext4/ublkb0/extent_max_zeroout_kb
+mount_files
 weigh_down
 limit
 under_pressure
