@@ -111,19 +111,6 @@ static int look(struct adoption *adoption, uint32_t id,
 	return -EBUSY;
 }
 
-/* It waits for a start that can open what it needs. */
-static void leave_alone(struct adoption *adoption,
-			const struct state_device *noted, const int *fds,
-			int count, int error)
-{
-	log_error("device %u was left by a ublkd that was killed, and cannot "
-		  "be taken over: %s: %s; its users wait until the next start "
-		  "can open that, or deletes the device (--delete-leftovers)",
-		  noted->id, noted->files[count].path, strerror(-error));
-	takeover_spare(adoption->takeover, noted->id);
-	channel_close_fds(fds, count);
-}
-
 static void restore(struct adoption *adoption, const struct ublk_dev_info *info,
 		    const struct state_device *noted, int doomed,
 		    const int *fds, int count)
@@ -215,11 +202,13 @@ static void adopt_noted(void *context, const struct state_device *noted)
 	}
 	count = find_fds(adoption, noted, fds, &error);
 	obstacle = find_obstacle(adoption, noted, &info, count, error);
-	if (error && !obstacle) {
-		leave_alone(adoption, noted, fds, count, error);
-		return;
-	}
-	if (obstacle)
+	if (error && !obstacle)
+		log_error("device %u was left by a ublkd that was killed, and "
+			  "cannot be served: %s: %s; its users wait until the "
+			  "next start can open that, or it is deleted",
+			  noted->id, noted->files[count].path,
+			  strerror(-error));
+	else if (obstacle)
 		log_warning(
 			"device %u was left by a ublkd that was killed; %s: "
 			"it is deleted",

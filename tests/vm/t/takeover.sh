@@ -270,13 +270,18 @@ cannot_start()
 		fail "it does not say why"
 	expect_ok "show 5"
 	[ -e /dev/ublkb6 ] || fail "device 6 was deleted"
+	expect_ok "show 6"
+	[ "$(field state)" = quiesced ] || fail "$REPLY"
 	mv /tmp/t/away /tmp/t/disk
-	kill -9 "$KEEPER" "$(server_pid)"
-	forget_ublkd
-	start_ublkd
+	both_killed
 	all_live 2
 	expect_ok "del 5"
-	expect_ok "del 6"
+	mv /tmp/t/disk /tmp/t/away
+	both_killed
+	expect_ok "show 6"
+	[ "$(field state)" = quiesced ] || fail "$REPLY"
+	expect_ok "del 6 force=yes"
+	no_devices
 }
 
 # nothing_left: in the folder, or in /dev/shm.
