@@ -151,19 +151,8 @@ int device_send_rings(const struct device *device, struct channel *channel)
 	return error;
 }
 
-/* They are to be freed here. */
-static void take_rings_back(const struct device *device)
-{
-	struct message message = device_message(device, MESSAGE_RING);
-
-	message.number = RINGS_NONE;
-	if (device->open_queues && !device_aborts_on_close(device))
-		channel_send(device->set->channel, &message, NULL, 0);
-}
-
 void device_close_queues(struct device *device)
 {
-	take_rings_back(device);
 	while (device->open_queues)
 		queue_close(&device->queues[--device->open_queues]);
 	free(device->queues);
@@ -632,9 +621,6 @@ static void try_open(struct device *device)
 	snprintf(path, sizeof(path), "/dev/ublkc%u", device->spec.id);
 	device->fd = open(path, O_RDWR | O_CLOEXEC);
 	error = device->fd < 0 ? -errno : open_queues(device);
-	/* Where that fails a server's end is as it would be without. */
-	if (!error)
-		device_send_rings(device, device->set->channel);
 	if (device->fd < 0 && (error == -ENOENT || error == -EACCES) &&
 	    device_retry(device, NODE_RETRY) == 0)
 		return;
@@ -741,6 +727,7 @@ static void enter_live(struct device *device)
 	free(device->spec.new_file);
 	device->spec.new_file = NULL; /* it is somebody's data now */
 	route(device);
+	device_send_rings(device, device->set->channel);
 	device->set->seq++;
 	if (device->adopted)
 		log_notice("device %u (%s): taken over", device->spec.id,
@@ -760,6 +747,7 @@ static void enter_live(struct device *device)
 void device_back_to_work(struct device *device)
 {
 	device->step = device->open_queues ? DEVICE_LIVE : DEVICE_LOST;
+	device_send_rings(device, device->set->channel);
 }
 
 static void enter_note_again(struct device *device)

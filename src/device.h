@@ -145,7 +145,8 @@ int device_adopt(struct device_set *set, const struct device_spec *spec,
 
 /*
  * Tell a keeper of the rings of a device's queues, if the driver needs that they
- * are held (rings.h). Returns 0 or a negative errno.
+ * are held (rings.h); it lets go of them with the next command for the device.
+ * Returns 0 or a negative errno: then a server's end is as it would be without.
  */
 int device_send_rings(const struct device *device, struct channel *channel);
 

@@ -315,6 +315,8 @@ static void run_job(struct keeper *keeper, const struct message *message,
 		    const int *fds, int fd_count)
 {
 	watchdog_look(&keeper->watchdog);
+	if (message->type != MESSAGE_FEATURES)
+		rings_release(&keeper->rings, message->id);
 	jobs_run(&keeper->jobs, message, fds, fd_count);
 }
 
@@ -336,7 +338,8 @@ static void on_may_leave(struct keeper *keeper, const struct message *answer)
 /* Without that its end is only as risky as it was. */
 static void hold_ring(struct keeper *keeper, const struct message *message)
 {
-	int error = rings_follow(&keeper->rings, keeper->server, message);
+	int error = rings_take(&keeper->rings, keeper->server, message->id,
+			       (int)message->number);
 
 	if (error && error != -ESRCH)
 		log_warning("device %u: the server's ring cannot be held: %s",

@@ -77,8 +77,7 @@ enum message_type {
 
 	/* server to keeper and next keeper, not answered */
 	MESSAGE_RING, /* of a device's queue, to be held (rings.h): id; number:
-			 the server's descriptor, or RINGS_NONE: let go of
-			 all of the device's */
+			 the server's descriptor */
 
 	/* keeper to server, and answered with a result; -EBUSY: text says why */
 	MESSAGE_MAY_LEAVE, /* is nothing half done that a take-over would wait
@@ -110,8 +109,6 @@ static inline size_t message_length(const struct message *message)
 }
 
 #define MESSAGE_MAX_FDS 4
-
-#define RINGS_NONE UINT64_MAX
 
 #define NOTE_RECOVERABLE 1u /* the driver holds it for another server */
 #define NOTE_PRIVATE	 2u /* the descriptors' files go with the device */

@@ -50,7 +50,7 @@ static int fetch(pid_t server, int fd)
 	return got;
 }
 
-static int take(struct rings *rings, pid_t server, uint32_t id, int fd)
+int rings_take(struct rings *rings, pid_t server, uint32_t id, int fd)
 {
 	struct rings_item *item;
 	int got = fetch(server, fd);
@@ -69,13 +69,9 @@ static int take(struct rings *rings, pid_t server, uint32_t id, int fd)
 	return 0;
 }
 
-int rings_follow(struct rings *rings, pid_t server,
-		 const struct message *message)
+void rings_release(struct rings *rings, uint32_t id)
 {
-	if (message->number != RINGS_NONE)
-		return take(rings, server, message->id, (int)message->number);
-	drop(rings, &message->id);
-	return 0;
+	drop(rings, &id);
 }
 
 void rings_drop(struct rings *rings)

@@ -14,8 +14,6 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#include "message.h"
-
 struct rings_item;
 
 /* Starts as zeroes. */
@@ -24,13 +22,18 @@ struct rings {
 };
 
 /*
- * What a MESSAGE_RING of that process says: hold one more of a device's rings, or
- * let go of them. The kernel passes no rings over sockets, so it is fetched by
- * the number of its descriptor. Returns 0 or a negative errno: -ESRCH or -EBADF
- * if the process has ended, -EPERM or -ENOSYS where that is not allowed.
+ * Hold one of a device's rings as well: what descriptor `fd` of that process is.
+ * The kernel passes no rings over sockets. Returns 0 or a negative errno: -ESRCH
+ * or -EBADF if the process has ended, -EPERM or -ENOSYS where it is not allowed.
  */
-int rings_follow(struct rings *rings, pid_t server,
-		 const struct message *message);
+int rings_take(struct rings *rings, pid_t server, uint32_t id, int fd);
+
+/*
+ * Let go of a device's rings. To be called before any command for it that may
+ * wait for its I/O: a process with such a command cannot end while it waits, and
+ * with the rings open that I/O could not end either.
+ */
+void rings_release(struct rings *rings, uint32_t id);
 
 /* Let go of all; to be called once the server's process has ended. */
 void rings_drop(struct rings *rings);

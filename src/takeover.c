@@ -153,7 +153,8 @@ static int take_message(struct takeover *takeover, int *handover,
 	case MESSAGE_RING:
 		channel_close_fds(fds, fd_count);
 		/* Without it that server's end is as risky as it was. */
-		rings_follow(&takeover->rings, takeover->server, message);
+		rings_take(&takeover->rings, takeover->server, message->id,
+			   (int)message->number);
 		return 0;
 	case MESSAGE_TABLE_END:
 		channel_close_fds(fds, fd_count);

@@ -54,13 +54,9 @@ static int is_held(void)
 	return poll(&end, 1, 0) == 0;
 }
 
-static int follow(uint32_t id, int64_t number)
+static int take(uint32_t id)
 {
-	struct message message = { .type = MESSAGE_RING,
-				   .id = id,
-				   .number = (uint64_t)number };
-
-	return rings_follow(&rings, child, &message);
+	return rings_take(&rings, child, id, writer);
 }
 
 /* Containers may forbid it, and kernels before 5.6 cannot. */
@@ -69,7 +65,7 @@ static int is_denied(void)
 	int error;
 
 	start_child(60000);
-	error = follow(3, writer);
+	error = take(3);
 	end_child();
 	rings_drop(&rings);
 	close(reader);
@@ -80,7 +76,7 @@ static void test_until_dropped(void **state)
 {
 	(void)state;
 	start_child(60000);
-	assert_int_equal(follow(3, writer), 0);
+	assert_int_equal(take(3), 0);
 	end_child();
 	assert_true(is_held());
 	rings_drop(&rings);
@@ -94,15 +90,15 @@ static void test_one_device(void **state)
 {
 	(void)state;
 	start_child(60000);
-	assert_int_equal(follow(3, writer), 0);
-	assert_int_equal(follow(4, writer), 0);
-	assert_int_equal(follow(3, writer), 0);
+	assert_int_equal(take(3), 0);
+	assert_int_equal(take(4), 0);
+	assert_int_equal(take(3), 0);
 	end_child();
-	assert_int_equal(follow(4, -1), 0);
+	rings_release(&rings, 4);
 	assert_true(is_held());
-	assert_int_equal(follow(5, -1), 0);
+	rings_release(&rings, 5);
 	assert_true(is_held());
-	assert_int_equal(follow(3, -1), 0);
+	rings_release(&rings, 3);
 	assert_false(is_held());
 	close(reader);
 }
@@ -111,13 +107,13 @@ static void test_errors(void **state)
 {
 	(void)state;
 	start_child(60000);
-	assert_int_equal(follow(3, 1000), -EBADF);
+	assert_int_equal(rings_take(&rings, child, 3, 1000), -EBADF);
 	malloc_fails = 1;
-	assert_int_equal(follow(3, writer), -ENOMEM);
+	assert_int_equal(take(3), -ENOMEM);
 	malloc_fails = 0;
 	end_child();
 	assert_false(is_held());
-	assert_int_equal(follow(3, writer), -ESRCH);
+	assert_int_equal(take(3), -ESRCH);
 	assert_null(rings.first);
 	close(reader);
 }
@@ -127,7 +123,7 @@ static void test_drop_after_its_end(void **state)
 {
 	(void)state;
 	start_child(300);
-	assert_int_equal(follow(3, writer), 0);
+	assert_int_equal(take(3), 0);
 	rings_drop_after(&rings, child);
 	/* It had ended by then: nobody else has the pipe. */
 	assert_false(is_held());
@@ -140,7 +136,7 @@ static void test_drop_after_nobody(void **state)
 	(void)state;
 	start_child(60000);
 	rings_drop_after(&rings, child); /* nothing to wait for */
-	assert_int_equal(follow(3, writer), 0);
+	assert_int_equal(take(3), 0);
 	end_child();
 	rings_drop_after(&rings, child);
 	assert_false(is_held());
