@@ -14,9 +14,13 @@
 #include "takeover.h"
 #include "usage.h"
 
-#define RING_ENTRIES 256
-#define REAP_MAX     64
-#define DEVICE_MARK  0x7562ULL /* top of server_flags in our devices */
+#define RING_ENTRIES	256
+#define REAP_MAX	64
+#define QUIESCED_MOMENT 20	  /* ms */
+#define DEVICE_MARK	0x7562ULL /* top of server_flags in our devices */
+
+/* The stages of a RECOVER. */
+enum { RECOVER_LOOK, RECOVER_MOMENT, RECOVER_ASKED };
 
 /* What becomes of a device that no server will take over. */
 enum clean_up { CLEAN_UP_NO, CLEAN_UP_STOP, CLEAN_UP_DELETE };
@@ -320,6 +324,51 @@ static int end_start(struct job *job, int result)
 	return result;
 }
 
+/* The drivers that abort a dead server's I/O when it closes have it. */
+static int is_old_driver(const struct jobs *jobs)
+{
+	return !(jobs->features & UBLK_F_UPDATE_SIZE);
+}
+
+static int start_recovery(struct job *job)
+{
+	job->stage = RECOVER_ASKED;
+	return control_start_recovery(&job->jobs->control, job->message.id,
+				      job_data(job));
+}
+
+/*
+ * An old driver cancels the dead server's commands after it has called the
+ * device quiesced, and a RECOVER in between takes them away under its hands,
+ * which the kernel does not survive. So it is not asked before it says so, and
+ * then gets a moment.
+ */
+static int begin_recover(struct job *job)
+{
+	if (!is_old_driver(job->jobs))
+		return start_recovery(job);
+	job->stage = RECOVER_LOOK;
+	return control_get_info(&job->jobs->control, job->message.id,
+				&job->message.info, job_data(job));
+}
+
+static int go_on_recovering(struct job *job, int result)
+{
+	if (job->stage == RECOVER_LOOK && result < 0)
+		return result;
+	if (job->stage == RECOVER_LOOK &&
+	    job->message.info.state == UBLK_S_DEV_LIVE)
+		return -EBUSY;
+	/* Once it has begun there is no way back for a server that is dead. */
+	if (job->generation != job->jobs->generation)
+		return -ECANCELED;
+	if (job->stage == RECOVER_MOMENT)
+		return start_recovery(job);
+	job->stage = RECOVER_MOMENT;
+	return ring_put_timeout(job->jobs->control.ring, QUIESCED_MOMENT,
+				job_data(job));
+}
+
 /*
  * Before this driver aborted I/O on close it also broke when a server died
  * between the two commands of a take-over: the next RECOVER is refused, or
@@ -327,18 +376,15 @@ static int end_start(struct job *job, int result)
  */
 static int end_recover(struct job *job, int result)
 {
-	job->entry->taking = result == 0 &&
-			     !(job->jobs->features & UBLK_F_UPDATE_SIZE);
+	if (job->stage != RECOVER_ASKED) {
+		result = go_on_recovering(job, result);
+		return result < 0 ? result : 1;
+	}
+	job->entry->taking = result == 0 && is_old_driver(job->jobs);
 	/* For the next keeper as well. */
 	if (job->entry->taking)
 		state_doom(job->jobs->state, job->entry->id);
 	return result;
-}
-
-static int begin_recover(struct job *job)
-{
-	return control_start_recovery(&job->jobs->control, job->message.id,
-				      job_data(job));
 }
 
 static int begin_end_recover(struct job *job)
