@@ -67,10 +67,7 @@ void device_set_patience(struct device *device, double patience);
  */
 int device_retry(struct device *device, double interval);
 
-/*
- * Whether the driver aborts a dead server's I/O when it closes. Those that do
- * have UPDATE_SIZE.
- */
+/* As features_abort_on_close(), of the device's driver. */
 int device_aborts_on_close(const struct device *device);
 
 /* ---- recover.c: taking a device over ---- */

@@ -349,7 +349,7 @@ static uint64_t device_flags(const struct device *device)
 
 int device_aborts_on_close(const struct device *device)
 {
-	return (device->set->features & UBLK_F_UPDATE_SIZE) != 0;
+	return features_abort_on_close(device->set->features);
 }
 
 /*

@@ -45,3 +45,8 @@ const char *features_required_missing(uint64_t have)
 			return feature->name;
 	return NULL;
 }
+
+int features_abort_on_close(uint64_t have)
+{
+	return (have & UBLK_F_UPDATE_SIZE) != 0;
+}

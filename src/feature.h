@@ -20,4 +20,10 @@ void features_missing(uint64_t have, char *text, size_t size);
 /* The name of a required bit that is missing, or NULL. */
 const char *features_required_missing(uint64_t have);
 
+/*
+ * Whether the driver aborts a dead server's I/O when it closes. Those that do have
+ * UPDATE_SIZE.
+ */
+int features_abort_on_close(uint64_t have);
+
 #endif

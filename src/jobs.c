@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "carry.h"
+#include "feature.h"
 #include "log.h"
 #include "notify.h"
 #include "server.h"
@@ -324,10 +325,9 @@ static int end_start(struct job *job, int result)
 	return result;
 }
 
-/* The drivers that abort a dead server's I/O when it closes have it. */
 static int is_old_driver(const struct jobs *jobs)
 {
-	return !(jobs->features & UBLK_F_UPDATE_SIZE);
+	return !features_abort_on_close(jobs->features);
 }
 
 static int start_recovery(struct job *job)

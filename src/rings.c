@@ -8,12 +8,6 @@
 
 #define PATIENCE 2000 /* ms */
 
-/* Returns its pidfd, or -1 with errno. */
-static int open_process(pid_t process)
-{
-	return (int)syscall(SYS_pidfd_open, process, 0u);
-}
-
 struct rings_item {
 	struct rings_item *next;
 	uint32_t id;
@@ -34,6 +28,12 @@ static void drop(struct rings *rings, const uint32_t *id)
 		close(item->fd);
 		free(item);
 	}
+}
+
+/* Returns its pidfd, or -1 with errno. */
+static int open_process(pid_t process)
+{
+	return (int)syscall(SYS_pidfd_open, process, 0u);
 }
 
 /* Descriptor `fd` of that process, as one of ours. Returns it or -errno. */
