@@ -1,4 +1,4 @@
-#include "keeper.h"
+#include "keeper-parts.h"
 
 #include <errno.h>
 #include <ev.h>
@@ -36,55 +36,6 @@
 
 #define LEFTOVER_PATIENCE 3.0 /* s for a killed one's devices to be deleted */
 
-#define UPGRADE_PATIENCE 10.0 /* s for a new program to read the table */
-
-/* A new program that is tried as a server before the keeper becomes it. */
-struct candidate {
-	pid_t pid; /* 0: none */
-	char program[MESSAGE_TEXT];
-	struct channel channel;
-	ev_timer patience;
-};
-
-/* What the server has been asked for whether it may leave. */
-enum purpose { FOR_NOTHING, FOR_UPGRADE, FOR_RESTART };
-
-struct keeper {
-	const struct keeper_options *options;
-	struct ev_loop *loop;
-	struct listener listener;
-	struct state state;
-	int handover; /* what a server without a keeper answers on */
-	struct takeover takeover; /* a server that is to leave */
-	struct jobs jobs;
-	struct rings rings; /* of the server */
-	struct channel channel;
-	struct watchdog watchdog;
-	pid_t server; /* 0: none */
-	pid_t last_server;
-	int server_status; /* of the last one, as waitpid gave it */
-	int serving;	   /* it has said that it is ready */
-	struct candidate candidate;
-	enum purpose asked;
-	unsigned starts; /* of servers */
-	ev_tstamp started;
-	double delay;
-	int stopping;
-	int leaving;		/* and the devices stay, for the next keeper */
-	const char *config;	/* for the next server to run, or NULL */
-	int adopted;		/* devices of an earlier ublkd go on */
-	int was_ready;		/* the configuration has been run */
-	int told;		/* who waits for the start has been told */
-	int told_newline;	/* and so has --ready-fd */
-	int status;		/* of the keeper's own exit */
-	struct failure failure; /* why it is not 0 */
-	int signal_fd;
-	sigset_t old_signals;
-	ev_io signals;
-	ev_timer restart;
-	ev_timer stop_limit;
-};
-
 /* ---- the end of it all ---- */
 
 /* Leave once nothing is left to look after. */
@@ -95,11 +46,7 @@ static void maybe_leave(struct keeper *keeper)
 		ev_break(keeper->loop, EVBREAK_ALL);
 }
 
-/*
- * The server answers once it has no request in a worker of the kernel, where it
- * could not end, and no command half done; or that it cannot have that.
- */
-static int ask_to_leave(struct keeper *keeper, enum purpose purpose)
+int keeper_ask_to_leave(struct keeper *keeper, enum purpose purpose)
 {
 	struct message message = { .magic = MESSAGE_MAGIC,
 				   .type = MESSAGE_MAY_LEAVE };
@@ -112,17 +59,13 @@ static int ask_to_leave(struct keeper *keeper, enum purpose purpose)
 	return 0;
 }
 
-/*
- * End so that the next keeper finds a server, and no command half done. Its
- * devices stay up meanwhile.
- */
-static void maybe_hand_over(struct keeper *keeper)
+void keeper_maybe_hand_over(struct keeper *keeper)
 {
 	if (!keeper->leaving || keeper->stopping || !keeper->serving ||
 	    keeper->asked || keeper->candidate.pid ||
 	    jobs_are_busy(&keeper->jobs))
 		return;
-	ask_to_leave(keeper, FOR_RESTART);
+	keeper_ask_to_leave(keeper, FOR_RESTART);
 }
 
 static void hand_over(struct keeper *keeper, const struct message *answer)
@@ -132,7 +75,7 @@ static void hand_over(struct keeper *keeper, const struct message *answer)
 		log_error("no restart: %s", answer->text);
 		notify_send("STATUS=no restart: %s", answer->text);
 	} else if (jobs_are_busy(&keeper->jobs)) {
-		maybe_hand_over(keeper);
+		keeper_maybe_hand_over(keeper);
 	} else if (!keeper->stopping) {
 		log_notice("the server goes on without a keeper until the next "
 			   "one starts");
@@ -307,7 +250,7 @@ static void on_ready(struct keeper *keeper)
 	keeper->takeover.server = 0;
 	tell_ready(keeper, "");
 	tell_managers(keeper);
-	maybe_hand_over(keeper);
+	keeper_maybe_hand_over(keeper);
 }
 
 /* What it asked for may wait for requests that it must answer. */
@@ -320,17 +263,13 @@ static void run_job(struct keeper *keeper, const struct message *message,
 	jobs_run(&keeper->jobs, message, fds, fd_count);
 }
 
-static void begin_upgrade(struct keeper *keeper, const struct message *message);
-static void end_upgrade(struct keeper *keeper, const struct message *answer);
-static void fail_upgrade(struct keeper *keeper, int error, const char *why);
-
 static void on_may_leave(struct keeper *keeper, const struct message *answer)
 {
 	enum purpose purpose = keeper->asked;
 
 	keeper->asked = FOR_NOTHING;
 	if (purpose == FOR_UPGRADE)
-		end_upgrade(keeper, answer);
+		upgrade_end(keeper, answer);
 	else if (purpose == FOR_RESTART)
 		hand_over(keeper, answer);
 }
@@ -359,7 +298,7 @@ static void on_message(struct channel *channel, const struct message *message,
 		on_ready(keeper);
 		break;
 	case MESSAGE_UPGRADE:
-		begin_upgrade(keeper, message);
+		upgrade_begin(keeper, message);
 		break;
 	case MESSAGE_MAY_LEAVE:
 		on_may_leave(keeper, message);
@@ -472,7 +411,7 @@ static void server_is_gone(struct keeper *keeper)
 	}
 	keeper->serving = 0;
 	if (keeper->candidate.pid || keeper->asked == FOR_UPGRADE)
-		fail_upgrade(keeper, -ESRCH, "the server has died meanwhile");
+		upgrade_fail(keeper, -ESRCH, "the server has died meanwhile");
 	keeper->asked = FOR_NOTHING; /* a restart asks the next one */
 	jobs_set_server(&keeper->jobs, 0);
 	jobs_server_gone(&keeper->jobs, !keeper->stopping, &kept, &deleted);
@@ -545,10 +484,9 @@ static void exec_server(struct keeper *keeper, const char *program, int fd)
 	_exit(127);
 }
 
-/* Start a program as a server. Returns its process, or a negative errno. */
-static pid_t spawn_server(struct keeper *keeper, const char *program,
-			  struct channel *channel, channel_receive *receive,
-			  channel_gone *gone)
+pid_t keeper_spawn(struct keeper *keeper, const char *program,
+		   struct channel *channel, channel_receive *receive,
+		   channel_gone *gone)
 {
 	int pair[2];
 	pid_t pid;
@@ -567,8 +505,7 @@ static pid_t spawn_server(struct keeper *keeper, const char *program,
 	return pid;
 }
 
-/* Give a server all it needs, and the table of devices. */
-static int send_table(struct keeper *keeper, struct channel *channel)
+int keeper_send_table(struct keeper *keeper, struct channel *channel)
 {
 	struct message message = { .magic = MESSAGE_MAGIC,
 				   .type = MESSAGE_BEGIN };
@@ -620,7 +557,7 @@ static int start_server(struct keeper *keeper)
 
 	keeper->started = ev_time();
 	keeper->starts++;
-	pid = spawn_server(keeper, "/proc/self/exe", &keeper->channel,
+	pid = keeper_spawn(keeper, "/proc/self/exe", &keeper->channel,
 			   on_message, on_gone);
 	if (pid < 0)
 		return pid;
@@ -628,7 +565,7 @@ static int start_server(struct keeper *keeper)
 	keeper->server = pid;
 	jobs_set_server(&keeper->jobs, pid);
 	watch_server(keeper);
-	error = send_table(keeper, &keeper->channel);
+	error = keeper_send_table(keeper, &keeper->channel);
 	if (!error && keeper->takeover.fd < 0)
 		tell_to_go(keeper);
 	return error;
@@ -668,7 +605,7 @@ static void on_signal(struct ev_loop *loop, ev_io *watcher, int events)
 		}
 		if (info.ssi_signo == SIGUSR2) {
 			keeper->leaving = 1;
-			maybe_hand_over(keeper);
+			keeper_maybe_hand_over(keeper);
 			continue;
 		}
 		if (info.ssi_signo == SIGHUP)
@@ -707,188 +644,6 @@ static int open_signals(struct keeper *keeper)
 	return 0;
 }
 
-/* ---- upgrade ---- */
-
-static void end_candidate(struct keeper *keeper)
-{
-	struct candidate *candidate = &keeper->candidate;
-
-	ev_timer_stop(keeper->loop, &candidate->patience);
-	channel_close(&candidate->channel);
-	kill(candidate->pid, SIGKILL);
-	candidate->pid = 0;
-}
-
-static void refuse_upgrade(struct keeper *keeper, int error, const char *why)
-{
-	struct message message = { .magic = MESSAGE_MAGIC,
-				   .type = MESSAGE_UPGRADE,
-				   .result = error };
-
-	snprintf(message.text, sizeof(message.text), "%.350s", why);
-	log_error("no upgrade: %s", message.text);
-	channel_send(&keeper->channel, &message, NULL, 0);
-}
-
-static void fail_upgrade(struct keeper *keeper, int error, const char *why)
-{
-	if (keeper->candidate.pid)
-		end_candidate(keeper);
-	refuse_upgrade(keeper, error, why);
-	maybe_hand_over(keeper);
-}
-
-/* What another keeper could not go on with. NULL: nothing. */
-static const char *why_not_now(const struct keeper *keeper)
-{
-	if (keeper->stopping)
-		return "every device is being deleted";
-	/* The devices' memory would be lost with this process. */
-	if (!keeper->server || keeper->channel.fd < 0 || !keeper->serving)
-		return "there is no server just now";
-	if (keeper->leaving)
-		return "a restart was asked for";
-	if (jobs_are_busy(&keeper->jobs))
-		return "a device is being added or deleted";
-	if (keeper->candidate.pid || keeper->asked)
-		return "another upgrade or restart is under way";
-	return NULL;
-}
-
-/*
- * From here on it is as if this keeper had been killed and the next one were
- * started: the server serves until that takes over. The process is the same.
- */
-static void become(struct keeper *keeper, const char *program)
-{
-	const struct keeper_options *options = keeper->options;
-	const char *level = log_level_name(options->log_level);
-	char text[400], timeout[16];
-	int error;
-	char *const arguments[] = {
-		options->is_spared ? "@ublkd" : "ublkd",
-		"--continue",
-		"--socket",
-		keeper->listener.path,
-		"--state",
-		(char *)options->state,
-		"--log-level",
-		(char *)level,
-		options->foreground ? "--foreground" : "--syslog",
-		options->is_plain ? "--hot=no" : "--hot=yes",
-		"--stop-timeout",
-		timeout,
-		keeper->listener.inode ? NULL : "--borrowed-socket",
-		NULL
-	};
-
-	snprintf(timeout, sizeof(timeout), "%d", options->stop_timeout);
-	log_notice("upgrade: going on as %s", program);
-	/* The server has them too, but it may die before it is asked. */
-	error = jobs_carry(&keeper->jobs);
-	if (error)
-		log_warning("upgrade: should the server die now, memory of "
-			    "devices is lost: %s",
-			    strerror(-error));
-	execv(program, arguments);
-	error = errno;
-	carry_undo();
-	snprintf(text, sizeof(text), "%.300s: %s", program, strerror(error));
-	fail_upgrade(keeper, -error, text);
-}
-
-static void on_candidate_message(struct channel *channel,
-				 const struct message *message, const int *fds,
-				 int fd_count)
-{
-	struct keeper *keeper = channel->owner;
-	const char *why;
-
-	channel_close_fds(fds, fd_count);
-	if (message->type == MESSAGE_FAILED || message->result < 0) {
-		fail_upgrade(keeper, -EINVAL, message->text);
-	} else if (message->type == MESSAGE_PREPARED) {
-		end_candidate(keeper);
-		why = why_not_now(keeper);
-		if (!why && ask_to_leave(keeper, FOR_UPGRADE) < 0)
-			why = "the server cannot be asked";
-		if (why)
-			fail_upgrade(keeper, -EBUSY, why);
-	}
-}
-
-static void end_upgrade(struct keeper *keeper, const struct message *answer)
-{
-	const char *why = answer->result < 0 ? answer->text
-					     : why_not_now(keeper);
-
-	if (why)
-		fail_upgrade(keeper, -EBUSY, why);
-	else
-		become(keeper, keeper->candidate.program);
-}
-
-static void on_candidate_gone(struct channel *channel)
-{
-	fail_upgrade(channel->owner, -EINVAL,
-		     "the new program ended before it had read the table of "
-		     "devices; is it a ublkd?");
-}
-
-static void on_candidate_late(struct ev_loop *loop, ev_timer *timer, int events)
-{
-	(void)loop;
-	(void)events;
-	fail_upgrade(timer->data, -ETIMEDOUT,
-		     "the new program does not say that it is ready");
-}
-
-/* The file that was started, also when another one has replaced it since. */
-static void own_program(char *path, size_t size)
-{
-	static const char suffix[] = " (deleted)";
-	ssize_t length = readlink("/proc/self/exe", path, size - 1);
-	char *end;
-
-	path[length > 0 ? length : 0] = '\0';
-	end = strstr(path, suffix);
-	if (end && end[sizeof(suffix) - 1] == '\0')
-		*end = '\0';
-}
-
-/* Try the program as a server beside ours before anything is changed. */
-static void begin_upgrade(struct keeper *keeper, const struct message *message)
-{
-	struct candidate *candidate = &keeper->candidate;
-	const char *why = why_not_now(keeper);
-	pid_t pid;
-	int error;
-
-	if (why) {
-		refuse_upgrade(keeper, -EBUSY, why);
-		return;
-	}
-	snprintf(candidate->program, sizeof(candidate->program), "%s",
-		 message->text);
-	if (!message->text[0])
-		own_program(candidate->program, sizeof(candidate->program));
-	pid = spawn_server(keeper, candidate->program, &candidate->channel,
-			   on_candidate_message, on_candidate_gone);
-	if (pid < 0) {
-		fail_upgrade(keeper, pid, strerror(-pid));
-		return;
-	}
-	candidate->pid = pid;
-	ev_timer_init(&candidate->patience, on_candidate_late, UPGRADE_PATIENCE,
-		      0);
-	candidate->patience.data = keeper;
-	ev_timer_start(keeper->loop, &candidate->patience);
-	error = send_table(keeper, &candidate->channel);
-	/* -EPIPE: it has ended already, and its last word is to be read. */
-	if (error && error != -EPIPE)
-		fail_upgrade(keeper, -EPIPE, "out of memory");
-}
-
 static void on_answer(struct jobs *jobs, const struct message *message)
 {
 	struct keeper *keeper = jobs->owner;
@@ -911,7 +666,7 @@ static void on_idle(struct jobs *jobs)
 	/* The leftovers are gone: the first server need not wait longer. */
 	if (keeper->starts == 0 && ev_is_active(&keeper->restart))
 		start_after(keeper, 0);
-	maybe_hand_over(keeper);
+	keeper_maybe_hand_over(keeper);
 	maybe_leave(keeper);
 }
 

@@ -4,6 +4,7 @@
  */
 /* NOLINTNEXTLINE(bugprone-suspicious-include): its functions are static */
 #include "../../src/keeper.c"
+#include "../../src/upgrade.c"
 
 #include "support.h"
 
@@ -181,7 +182,7 @@ static void hear_candidate(void)
 static void begin_restart(void)
 {
 	keeper.leaving = 1;
-	maybe_hand_over(&keeper);
+	keeper_maybe_hand_over(&keeper);
 }
 
 static void expect_refusal(const char *why)
@@ -251,7 +252,7 @@ static void test_restart_asks(void **state)
 	begin_restart();
 	assert_int_equal(sent.type, MESSAGE_MAY_LEAVE);
 	assert_int_equal(sent_count, 1);
-	maybe_hand_over(&keeper);
+	keeper_maybe_hand_over(&keeper);
 	assert_int_equal(sent_count, 1);
 	assert_false(log_has("goes on without a keeper"));
 	hear(MESSAGE_MAY_LEAVE, 0, "");
