@@ -1,6 +1,6 @@
 # Reading packages of the archive that apt is configured for, through a private
 # source list and private state: nothing of it is installed on the host, and
-# the host's own lists stay as they are. For fetch-kernel and fetch-systemd.
+# the host's own lists stay as they are. For the scripts fetch-*.
 #
 # shellcheck shell=bash
 # shellcheck disable=SC2154 # $work is the caller's
@@ -78,6 +78,14 @@ write_source()
 		[ -s "$2/source.list" ] && echo "$2/source.list" && return
 	fi
 	die "no source for Debian '$codename' is configured in apt"
+}
+
+# of_architecture ARCH: what apt looks for from now on, in place of the host's.
+of_architecture()
+{
+	export APT_CONFIG=$work/apt.conf
+	printf 'APT::Architecture "%s";\nAPT::Architectures { "%s"; };\n' \
+		"$1" "$1" >"$APT_CONFIG"
 }
 
 # private_apt TOOL ARG...: apt with the private source and state in $work.

@@ -6,6 +6,7 @@
 # sanitizers: long
 # needs: binaries fio mkfs.ext4
 # needs: modules null_blk ext4
+# needs: cpus 1
 # time: 200
 . /t/lib.sh
 
