@@ -194,7 +194,7 @@ prepare_term() { world; }
 begin_term()
 {
 	trace_victim "$@"
-	kill -TERM "$KEEPER"
+	kill -TERM "$KEEPER" || true # it may be dead already
 }
 
 # The server is killed, and another one takes over.
