@@ -1,9 +1,15 @@
 #include "pool.h"
 
+#include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
 
 #include "loop.h"
+
+/* Newer than the C library of the oldest supported distribution. */
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23 /* Linux 5.14 */
+#endif
 
 /* Sizes are powers of two, from a page to POOL_PIECE. */
 #define LEAST_SHIFT 12
@@ -39,13 +45,21 @@ static unsigned class_of(uint32_t size)
 	return class;
 }
 
-/* Locked as everything is, once it has been touched. */
+/*
+ * Its pages are taken at once, and locked as everything is. If there are none
+ * that is known here; later the driver would look for them again and again.
+ */
 static void *map(size_t size)
 {
 	void *bytes = mmap(NULL, size, PROT_READ | PROT_WRITE,
 			   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
-	return bytes == MAP_FAILED ? NULL : bytes;
+	if (bytes == MAP_FAILED)
+		return NULL;
+	if (madvise(bytes, size, MADV_POPULATE_WRITE) == 0 || errno == EINVAL)
+		return bytes;
+	munmap(bytes, size);
+	return NULL;
 }
 
 static void *take_idle(unsigned class)
@@ -142,19 +156,19 @@ void pool_put(void *buffer, uint32_t room)
 		loop_timer_start(pool.loop, &pool.timer, POOL_PERIOD);
 }
 
-void *pool_reserve(void)
+void *pool_reserve(uint32_t size)
 {
-	void *bytes = map(POOL_RESERVE);
+	void *bytes = map(size);
 
 	if (bytes)
-		memset(bytes, 0, POOL_RESERVE);
+		memset(bytes, 0, size);
 	return bytes;
 }
 
-void pool_unreserve(void *buffer)
+void pool_unreserve(void *buffer, uint32_t size)
 {
 	if (buffer)
-		munmap(buffer, POOL_RESERVE);
+		munmap(buffer, size);
 }
 
 uint64_t pool_size(void)

@@ -12,7 +12,7 @@
 #include <stdint.h>
 
 #define POOL_PIECE   (512u << 10) /* bytes of the largest buffer */
-#define POOL_RESERVE (16u << 10)  /* bytes of a device's own one */
+#define POOL_RESERVE (16u << 10)  /* bytes of a device's own one, or more */
 #define POOL_MAX     (64ull << 20)
 #define POOL_PERIOD  1.0 /* s that a buffer is kept for the next one */
 
@@ -25,9 +25,9 @@ void pool_open(struct ev_loop *loop);
 void pool_close(void);
 
 /*
- * A buffer of `size` bytes, or of POOL_PIECE if that is less. Page aligned; its
- * contents are somebody's old data. *room gets its size. NULL when there is
- * none to be had.
+ * A buffer of `size` bytes, or of POOL_PIECE if that is less. Page aligned, and
+ * its pages are there; its contents are somebody's old data. *room gets its
+ * size. NULL when there is none to be had.
  */
 void *pool_get(uint32_t size, uint32_t *room);
 
@@ -38,11 +38,11 @@ void *pool_get(uint32_t size, uint32_t *room);
 void pool_put(void *buffer, uint32_t room);
 
 /*
- * A buffer of POOL_RESERVE bytes that is there whatever happens, its memory
- * touched and locked. NULL: out of memory.
+ * A buffer of `size` bytes that is there whatever happens, its memory touched
+ * and locked. NULL: out of memory.
  */
-void *pool_reserve(void);
-void pool_unreserve(void *buffer);
+void *pool_reserve(uint32_t size);
+void pool_unreserve(void *buffer, uint32_t size);
 
 /* Bytes of all buffers, in use and idle; reserves aside. */
 uint64_t pool_size(void);

@@ -1,13 +1,29 @@
 /* The pool of buffers: shared, bounded, and given back. */
+#include <errno.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "pool.h"
 #include "support.h"
 
+static int no_pages; /* the errno of taking some */
+
+int __wrap_madvise(void *from, size_t length, int advice);
+int __real_madvise(void *from, size_t length, int advice);
+
+int __wrap_madvise(void *from, size_t length, int advice)
+{
+	if (!no_pages)
+		return __real_madvise(from, length, advice);
+	errno = no_pages;
+	return -1;
+}
+
 static int setup(void **state)
 {
 	(void)state;
+	no_pages = 0;
 	test_loop_open();
 	pool_open(test_loop);
 	return 0;
@@ -114,14 +130,37 @@ static void test_limit(void **state)
 
 static void test_reserve(void **state)
 {
-	uint8_t *bytes = pool_reserve();
+	uint8_t *bytes = pool_reserve(POOL_RESERVE);
 
 	(void)state;
 	assert_non_null(bytes);
 	bytes[POOL_RESERVE - 1] = 1;
 	assert_int_equal(pool_size(), 0);
-	pool_unreserve(bytes);
-	pool_unreserve(NULL);
+	pool_unreserve(bytes, POOL_RESERVE);
+	pool_unreserve(NULL, POOL_RESERVE);
+}
+
+/* What cannot be touched is no buffer. */
+static void test_no_pages(void **state)
+{
+	unsigned char here[16] = { 0 };
+	uint32_t room;
+	unsigned i;
+	void *one;
+
+	(void)state;
+	no_pages = ENOMEM;
+	assert_null(pool_get(65536, &room));
+	assert_null(pool_reserve(POOL_RESERVE));
+	assert_int_equal(pool_size(), 0);
+	no_pages = 0;
+	one = pool_get(65536, &room);
+	assert_non_null(one);
+	assert_int_equal(pool_size(), 65536);
+	if (sysconf(_SC_PAGESIZE) == 4096 && mincore(one, room, here) == 0)
+		for (i = 0; i < 16; i++)
+			assert_true(here[i] & 1);
+	pool_put(one, room);
 }
 
 int main(void)
@@ -129,7 +168,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	static const struct CMUnitTest tests[] = {
 		TEST(test_sizes), TEST(test_again),   TEST(test_given_back),
-		TEST(test_limit), TEST(test_reserve),
+		TEST(test_limit), TEST(test_reserve), TEST(test_no_pages),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
