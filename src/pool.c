@@ -23,7 +23,8 @@ struct idle {
 static struct {
 	struct ev_loop *loop;
 	struct loop_timer timer;
-	uint64_t size;
+	uint64_t size; /* bytes of all */
+	uint64_t used; /* bytes of those that somebody has */
 	struct {
 		struct idle *first;
 		unsigned count;
@@ -127,28 +128,43 @@ static void make_room(uint32_t size)
 			give_back(class, 1);
 }
 
-void *pool_get(uint32_t size, uint32_t *room)
+static void *make(unsigned class)
 {
-	unsigned class = class_of(size);
-	void *bytes = take_idle(class);
+	uint32_t size = class_size(class);
+	void *bytes;
 
-	*room = class_size(class);
+	make_room(size);
+	bytes = map(size);
 	if (bytes)
-		return bytes;
-	make_room(*room);
-	if (pool.size + *room > POOL_MAX)
-		return NULL;
-	bytes = map(*room);
-	if (bytes)
-		pool.size += *room;
+		pool.size += size;
 	return bytes;
 }
 
-void pool_put(void *buffer, uint32_t room)
+void *pool_get(uint64_t *has, uint32_t size, uint32_t *room)
+{
+	unsigned class = class_of(size);
+	void *bytes;
+
+	*room = class_size(class);
+	if (*has + *room + pool.used + *room > POOL_MAX)
+		return NULL;
+	bytes = take_idle(class);
+	if (!bytes)
+		bytes = make(class);
+	if (!bytes)
+		return NULL;
+	pool.used += *room;
+	*has += *room;
+	return bytes;
+}
+
+void pool_put(uint64_t *has, void *buffer, uint32_t room)
 {
 	unsigned class = class_of(room);
 	struct idle *idle = buffer;
 
+	pool.used -= room;
+	*has -= room;
 	idle->next = pool.idle[class].first;
 	pool.idle[class].first = idle;
 	pool.idle[class].count++;

@@ -25,8 +25,6 @@
 
 #define ZERO_PIECE (1u << 20) /* bytes written at a time from the zero page */
 #define TRIES_MAX  100	      /* of what says EAGAIN to a worker */
-/* Bytes of the pool for one device, lest one that stands still has all. */
-#define POOL_SHARE (POOL_MAX / 2)
 
 /* What a request's own request in the ring is for. */
 enum stage { TRANSFER, ALLOCATE, ZERO, SYNC };
@@ -85,12 +83,9 @@ static int get_buffer(struct file *file, struct io *io)
 {
 	if (io->buffer || is_in_place(io))
 		return 1;
-	if (file->pooled + POOL_PIECE <= POOL_SHARE)
-		io->buffer = pool_get(io->length - io->at, &io->room);
-	if (io->buffer) {
-		file->pooled += io->room;
+	io->buffer = pool_get(&file->pooled, io->length - io->at, &io->room);
+	if (io->buffer)
 		return 1;
-	}
 	if (file->reserve_is_used)
 		return 0;
 	file->reserve_is_used = 1;
@@ -104,8 +99,7 @@ static void drop_buffer(struct file *file, struct io *io)
 	if (io->buffer == file->reserve) {
 		file->reserve_is_used = 0;
 	} else if (io->buffer) {
-		file->pooled -= io->room;
-		pool_put(io->buffer, io->room);
+		pool_put(&file->pooled, io->buffer, io->room);
 	}
 	io->buffer = NULL;
 }

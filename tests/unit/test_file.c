@@ -61,8 +61,8 @@ void __wrap_io_done_lent(struct io *io);
 int __wrap_backing_look(struct backing *backing, int fd);
 int __wrap_backing_size(const struct backing *backing, int fd, uint64_t *size);
 int __wrap_ring_submit(struct ring *ring);
-void *__wrap_pool_get(uint32_t size, uint32_t *room);
-void *__real_pool_get(uint32_t size, uint32_t *room);
+void *__wrap_pool_get(uint64_t *has, uint32_t size, uint32_t *room);
+void *__real_pool_get(uint64_t *has, uint32_t size, uint32_t *room);
 
 int __wrap_ring_put_transfer(struct ring *ring,
 			     const struct ring_transfer *transfer,
@@ -167,12 +167,12 @@ int __wrap_ring_submit(struct ring *ring)
 }
 
 /* So many buffers are to be had. */
-void *__wrap_pool_get(uint32_t size, uint32_t *room)
+void *__wrap_pool_get(uint64_t *has, uint32_t size, uint32_t *room)
 {
 	if (seen.pool_left == 0)
 		return NULL;
 	seen.pool_left--;
-	return __real_pool_get(size, room);
+	return __real_pool_get(has, size, room);
 }
 
 /* ---- the target ---- */
@@ -751,6 +751,35 @@ static void test_share_of_the_pool(void **state)
 	}
 }
 
+/* Two whose files answer no more leave enough to a third. */
+static void test_others_stand_still(void **state)
+{
+	const uint16_t most = POOL_MAX / 2 / POOL_PIECE, third = most / 4;
+	struct target *still[2];
+	uint16_t tag = 0;
+	unsigned i, n;
+
+	(void)state;
+	for (i = 0; i < 2; i++) {
+		for (n = 0; n < most + 2u; n++)
+			submit(tag++, IO_READ, 0, POOL_PIECE, 0);
+		still[i] = target;
+		open_target("lock=no", 0, 0);
+		assert_non_null(target);
+	}
+	taken = put_count;
+	for (n = 0; n < third; n++)
+		submit(tag++, IO_READ, 0, POOL_PIECE, 0);
+	for (n = 0; n < third; n++)
+		expect_transfer(RING_READ, 0, POOL_PIECE, 0, 0);
+	assert_int_equal(taken, put_count);
+	for (n = 0; n < put_count; n++)
+		asked[n].op->done(asked[n].op,
+				  (int32_t)asked[n].transfer.length);
+	for (i = 0; i < 2; i++)
+		target_file.close(still[i]);
+}
+
 /* One that waits for a worker waits without a buffer. */
 static void test_reserve_and_workers(void **state)
 {
@@ -1223,6 +1252,7 @@ int main(void)
 		TEST(test_write_zeroes),
 		TEST(test_reserve),
 		TEST(test_share_of_the_pool),
+		TEST(test_others_stand_still),
 		TEST(test_reserve_and_workers),
 		TEST(test_direct),
 		TEST(test_always_waits),
