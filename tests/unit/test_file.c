@@ -9,6 +9,7 @@
 
 #include "backing.h"
 #include "pool.h"
+#include "store.h"
 #include "support.h"
 #include "target.h"
 #include "workers.h"
@@ -1132,6 +1133,49 @@ static void test_mode_is_refused(void **state)
 	expect_refusal("", "mode");
 }
 
+/* ---- a file in memory that is too large to be mapped whole ---- */
+
+static void check_file(uint64_t offset, uint8_t byte)
+{
+	uint8_t bytes[8192];
+	unsigned i;
+	int fd = open(test_path("disk"), O_RDONLY | O_CLOEXEC);
+
+	assert_int_equal(pread(fd, bytes, sizeof(bytes), (off_t)offset),
+			 sizeof(bytes));
+	for (i = 0; i < sizeof(bytes); i++)
+		assert_int_equal(bytes[i], byte);
+	close(fd);
+}
+
+static void test_windows_of_memory(void **state)
+{
+	const uint64_t whole_max = store_whole_max, edge = STORE_WINDOW;
+	const uint64_t size = 3ULL * STORE_WINDOW;
+
+	(void)state;
+	close_target();
+	looks_like.kind = BACKING_MEMORY;
+	looks_like.size = size;
+	store_whole_max = size - 1;
+	open_target("", 0, 0);
+	assert_non_null(target);
+	assert_int_equal(truncate(test_path("disk"), (off_t)size), 0);
+	submit(1, IO_WRITE, edge - 4096, 8192, 0);
+	expect_done(1, 0);
+	assert_int_equal(seen.take_at, 4096);
+	check_file(edge - 4096, 0x5a);
+	submit(1, IO_READ, edge - 4096, 8192, 0);
+	expect_done(1, 0);
+	assert_int_equal(seen.given, 8192);
+	assert_int_equal(seen.give_at, 4096);
+	assert_int_equal(*(const uint8_t *)seen.given_from, 0x5a);
+	submit(1, IO_WRITE, size - 8192, 8192, 0);
+	expect_done(1, 0);
+	check_file(size - 8192, 0x5a);
+	store_whole_max = whole_max;
+}
+
 /* ---- another size ---- */
 
 static int resize(uint64_t size)
@@ -1266,6 +1310,7 @@ int main(void)
 		TEST(test_whole_reserve),
 		TEST(test_whole_forgotten),
 		TEST(test_mode_is_refused),
+		TEST(test_windows_of_memory),
 		TEST(test_grow),
 		TEST(test_growing_fails),
 		TEST(test_shrink),

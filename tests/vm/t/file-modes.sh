@@ -7,7 +7,7 @@
 # needs: modules ext4 brd loop
 # needs: memory 1536
 # size: long:file
-# time: 800
+# time: 900
 . /t/lib.sh
 
 requires fio mkfs.ext4
