@@ -4,11 +4,11 @@
  * A memfd sealed against shrinking, or a file in a tmpfs, mapped whole (or one
  * window of it, where addresses are scarce), and a bitmap that tells which of
  * its pages are there: a hole must never be read through the mapping, because
- * that would allocate it. Of a file in a tmpfs only
- * the driver, in user copy, may touch the mapping: what is not there, because the
- * file was cut short or its file system is full, is an errno to it, would be
- * SIGBUS to us, and is tried without end by the driver in other modes. Pages of
- * the memfd that are there can be touched by anybody.
+ * that would allocate it. Of a file in a tmpfs only the driver, in user copy,
+ * may touch the mapping: what is not there, because the file was cut short or
+ * its file system is full, is an errno to it, would be SIGBUS to us, and is
+ * tried without end by the driver in other modes. Pages of the memfd that are
+ * there can be touched by anybody.
  */
 #ifndef UBLKD_STORE_H
 #define UBLKD_STORE_H

@@ -422,14 +422,17 @@ static int file_start(struct target *target, struct ring *ring)
 	return error ? error : workers_expect(ring, 0);
 }
 
+/* On its way while the device shrank; a flush has no place. */
+static int is_beyond(const struct file *file, const struct io *io)
+{
+	return io->op != IO_FLUSH && io->offset + io->length > file->size;
+}
+
 static void file_submit(struct target *target, struct io *io)
 {
 	struct file *file = (struct file *)target;
 
-	if (io_is_again(io))
-		file_transfer(file, io);
-	/* On its way while the device shrank; a flush has no place. */
-	else if (io->op != IO_FLUSH && io->offset + io->length > file->size)
+	if (!io_is_again(io) && is_beyond(file, io))
 		io_done(io, -EIO);
 	else if (file_is_memory(file))
 		io_done(io, file_serve_memory(file, io));

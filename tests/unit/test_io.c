@@ -576,7 +576,7 @@ static struct io *lend(uint16_t tag)
 	return read;
 }
 
-/* The driver reads what a COMMIT points to when it gets that, and not before. */
+/* The driver reads what a COMMIT points to when it gets that, not before. */
 static void test_memory_is_wanted_back(void **state)
 {
 	(void)state;

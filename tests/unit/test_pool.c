@@ -156,7 +156,7 @@ static void test_limit(void **state)
 	give_all(&other);
 }
 
-/* However many give nothing back: who comes next has as much as the last one. */
+/* However many give nothing back: the next one has as much as the last one. */
 static void test_many_who_keep(void **state)
 {
 	struct holder holders[6] = { { 0 } }, next = { 0 };
@@ -210,7 +210,9 @@ static void test_no_pages(void **state)
 	one = pool_get(&has, 65536, &room);
 	assert_non_null(one);
 	assert_int_equal(pool_size(), 65536);
-	if (sysconf(_SC_PAGESIZE) == 4096 && mincore(one, room, here) == 0)
+	/* An emulator may not know how. */
+	if (memory_goes_back() && sysconf(_SC_PAGESIZE) == 4096 &&
+	    mincore(one, room, here) == 0)
 		for (i = 0; i < 16; i++)
 			assert_true(here[i] & 1);
 	pool_put(&has, one, room);
