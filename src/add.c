@@ -402,6 +402,8 @@ static int open_target(struct command_host *host,
 
 	args->values = values->target;
 	args->read_only = spec->read_only;
+	args->mode = spec->mode;
+	args->max_io = spec->max_io;
 	args->is_own = is_own_disk;
 	args->context = &host->devices;
 	if (!spec->geometry.block_size && !target->picks_block_size)

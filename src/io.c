@@ -127,8 +127,20 @@ int io_open(struct io_port *port, struct io *ios, uint16_t depth,
 	return 0;
 }
 
+/* The driver has copied what lay there. */
+static void give_lent_back(struct io_port *port)
+{
+	struct io *io;
+
+	while ((io = port->lent)) {
+		port->lent = io->next;
+		io->own.done(&io->own, 0);
+	}
+}
+
 void io_close(struct io_port *port)
 {
+	give_lent_back(port);
 	if (gathered && gathered->port == port) {
 		gathered = NULL;
 		empty(scratch);
@@ -384,6 +396,8 @@ static void trim_shared(const struct io_port *port)
 
 unsigned io_trim(struct io_port *port)
 {
+	if (io_settle(port) < 0)
+		return 1;
 	if (port->old && free_old(port))
 		return 1;
 	if (!port->holds)
@@ -463,6 +477,24 @@ void io_done(struct io *io, int error)
 	else
 		log_error("tag %u of queue %u was completed twice", io->tag,
 			  io->port->queue_id);
+}
+
+void io_done_lent(struct io *io)
+{
+	io->next = io->port->lent;
+	io->port->lent = io;
+	io_done(io, 0);
+}
+
+int io_settle_lent(struct io_port *port)
+{
+	int error = ring_submit(port->ring);
+
+	if (error)
+		port->holds = 1; /* if no turn comes, io_trim() does it */
+	else
+		give_lent_back(port);
+	return error;
 }
 
 int io_resume(struct io *io)

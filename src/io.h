@@ -57,6 +57,7 @@ struct io_port {
 	unsigned owned;	     /* requests that are ours at the moment */
 	int holds;	     /* memory that io_trim() may give back */
 	struct batch *batch; /* commits go there, or NULL */
+	struct io *lent;     /* done by io_done_lent(), linked by `next` */
 
 	/* Copy: the tags' buffers, one behind the other. */
 	uint8_t *buffers;
@@ -166,13 +167,45 @@ int io_again(struct io *io);
 void io_forget(struct io *io);
 
 /*
+ * It waited for its data, and was submitted once already: all that its target
+ * knows of it stands.
+ */
+static inline int io_is_again(const struct io *io)
+{
+	return io->port->mode == IO_NEED_GET_DATA && io->op == IO_WRITE &&
+	       io->data == IO_DATA_HERE;
+}
+
+/*
  * The request is done in full (0) or failed (a negative errno). The io must
  * not be touched afterwards. A request is never done in part: the driver takes
  * a short count for success on 7.x.
  */
 void io_done(struct io *io, int error);
 
-/* The target has to return, and is given the same request once more. */
+/*
+ * A READ in need-get-data is done, and its bytes lie in memory that is wanted
+ * back: io->own.done is called, with 0, when the driver has copied them. Until
+ * then what is the target's in *io stays as it is. In the queue's turn only.
+ */
+void io_done_lent(struct io *io);
+
+/*
+ * Give all such memory back: submits for that. To be called before events are
+ * taken from the ring, for the next request of a tag that was lent may be among
+ * them. Returns 0 or a negative errno; then it has to be called again.
+ */
+int io_settle_lent(struct io_port *port);
+
+static inline int io_settle(struct io_port *port)
+{
+	return port->lent ? io_settle_lent(port) : 0;
+}
+
+/*
+ * The target has to return, and is given the same request once more, unless its
+ * forget() is called.
+ */
 #define IO_LATER 1
 
 /*

@@ -1,9 +1,15 @@
 #include "pool.h"
 
+#include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
 
 #include "loop.h"
+
+/* Newer than the C library of the oldest supported distribution. */
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23 /* Linux 5.14 */
+#endif
 
 /* Sizes are powers of two, from a page to POOL_PIECE. */
 #define LEAST_SHIFT 12
@@ -17,7 +23,8 @@ struct idle {
 static struct {
 	struct ev_loop *loop;
 	struct loop_timer timer;
-	uint64_t size;
+	uint64_t size; /* bytes of all */
+	uint64_t used; /* bytes of those that somebody has */
 	struct {
 		struct idle *first;
 		unsigned count;
@@ -39,13 +46,21 @@ static unsigned class_of(uint32_t size)
 	return class;
 }
 
-/* Locked as everything is, once it has been touched. */
+/*
+ * Its pages are taken at once, and locked as everything is. If there are none
+ * that is known here; later the driver would look for them again and again.
+ */
 static void *map(size_t size)
 {
 	void *bytes = mmap(NULL, size, PROT_READ | PROT_WRITE,
 			   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
-	return bytes == MAP_FAILED ? NULL : bytes;
+	if (bytes == MAP_FAILED)
+		return NULL;
+	if (madvise(bytes, size, MADV_POPULATE_WRITE) == 0 || errno == EINVAL)
+		return bytes;
+	munmap(bytes, size);
+	return NULL;
 }
 
 static void *take_idle(unsigned class)
@@ -113,28 +128,43 @@ static void make_room(uint32_t size)
 			give_back(class, 1);
 }
 
-void *pool_get(uint32_t size, uint32_t *room)
+static void *make(unsigned class)
 {
-	unsigned class = class_of(size);
-	void *bytes = take_idle(class);
+	uint32_t size = class_size(class);
+	void *bytes;
 
-	*room = class_size(class);
+	make_room(size);
+	bytes = map(size);
 	if (bytes)
-		return bytes;
-	make_room(*room);
-	if (pool.size + *room > POOL_MAX)
-		return NULL;
-	bytes = map(*room);
-	if (bytes)
-		pool.size += *room;
+		pool.size += size;
 	return bytes;
 }
 
-void pool_put(void *buffer, uint32_t room)
+void *pool_get(uint64_t *has, uint32_t size, uint32_t *room)
+{
+	unsigned class = class_of(size);
+	void *bytes;
+
+	*room = class_size(class);
+	if (*has + *room + pool.used + *room > POOL_MAX)
+		return NULL;
+	bytes = take_idle(class);
+	if (!bytes)
+		bytes = make(class);
+	if (!bytes)
+		return NULL;
+	pool.used += *room;
+	*has += *room;
+	return bytes;
+}
+
+void pool_put(uint64_t *has, void *buffer, uint32_t room)
 {
 	unsigned class = class_of(room);
 	struct idle *idle = buffer;
 
+	pool.used -= room;
+	*has -= room;
 	idle->next = pool.idle[class].first;
 	pool.idle[class].first = idle;
 	pool.idle[class].count++;
@@ -142,19 +172,19 @@ void pool_put(void *buffer, uint32_t room)
 		loop_timer_start(pool.loop, &pool.timer, POOL_PERIOD);
 }
 
-void *pool_reserve(void)
+void *pool_reserve(uint32_t size)
 {
-	void *bytes = map(POOL_RESERVE);
+	void *bytes = map(size);
 
 	if (bytes)
-		memset(bytes, 0, POOL_RESERVE);
+		memset(bytes, 0, size);
 	return bytes;
 }
 
-void pool_unreserve(void *buffer)
+void pool_unreserve(void *buffer, uint32_t size)
 {
 	if (buffer)
-		munmap(buffer, POOL_RESERVE);
+		munmap(buffer, size);
 }
 
 uint64_t pool_size(void)

@@ -3,6 +3,11 @@
  *
  * There are as many as are needed at the moment, up to POOL_MAX bytes. Those
  * that nobody has needed for a while are given back to the system.
+ *
+ * Nobody has more of them than are left when he has got them: half of all if he
+ * alone has some, a third each if there are two who want more. So of any number
+ * whose backings stand still each leaves as much as it has to those after it;
+ * with what is reserved besides, the last ones go on as well.
  */
 #ifndef UBLKD_POOL_H
 #define UBLKD_POOL_H
@@ -12,7 +17,7 @@
 #include <stdint.h>
 
 #define POOL_PIECE   (512u << 10) /* bytes of the largest buffer */
-#define POOL_RESERVE (16u << 10)  /* bytes of a device's own one */
+#define POOL_RESERVE (16u << 10)  /* bytes of a device's own one, or more */
 #define POOL_MAX     (64ull << 20)
 #define POOL_PERIOD  1.0 /* s that a buffer is kept for the next one */
 
@@ -25,24 +30,25 @@ void pool_open(struct ev_loop *loop);
 void pool_close(void);
 
 /*
- * A buffer of `size` bytes, or of POOL_PIECE if that is less. Page aligned; its
- * contents are somebody's old data. *room gets its size. NULL when there is
- * none to be had.
+ * A buffer of `size` bytes, or of POOL_PIECE if that is less, for one who has
+ * *has bytes of them. Page aligned, and its pages are there; its contents are
+ * somebody's old data. *room gets its size, which *has becomes more. NULL when
+ * there is none to be had.
  */
-void *pool_get(uint32_t size, uint32_t *room);
+void *pool_get(uint64_t *has, uint32_t size, uint32_t *room);
 
 /*
  * Nobody, the kernel included, uses the buffer any more. `room` as it came from
- * pool_get().
+ * pool_get(), of which *has becomes less.
  */
-void pool_put(void *buffer, uint32_t room);
+void pool_put(uint64_t *has, void *buffer, uint32_t room);
 
 /*
- * A buffer of POOL_RESERVE bytes that is there whatever happens, its memory
- * touched and locked. NULL: out of memory.
+ * A buffer of `size` bytes that is there whatever happens, its memory touched
+ * and locked. NULL: out of memory.
  */
-void *pool_reserve(void);
-void pool_unreserve(void *buffer);
+void *pool_reserve(uint32_t size);
+void pool_unreserve(void *buffer, uint32_t size);
 
 /* Bytes of all buffers, in use and idle; reserves aside. */
 uint64_t pool_size(void);

@@ -111,6 +111,15 @@ static void dispatch(struct queue *queue, uint16_t tag)
 		target_submit(queue->target, io);
 }
 
+/* It waited for its data, and does not come to the target again. */
+static void let_go(struct queue *queue, struct io *io)
+{
+	const struct target_ops *ops = queue->bottom->ops;
+
+	if (io->data == IO_DATA_ASKED && ops->forget)
+		ops->forget(queue->bottom, io);
+}
+
 /*
  * The event of a request that waits for its data. If its pages could not be
  * reached the driver has queued it again, perhaps under another tag, and this
@@ -120,17 +129,22 @@ static void resume(struct queue *queue, uint16_t tag, int32_t result)
 {
 	const struct ublk_io_desc *from = &queue->descriptors[tag];
 	struct io *io = &queue->ios[tag];
+	int is_short;
 
 	if (result == UBLK_IO_RES_NEED_GET_DATA ||
 	    op_of(from->op_flags) != IO_WRITE) {
+		let_go(queue, io);
 		io_forget(io);
 		dispatch(queue, tag);
 		return;
 	}
+	/* A part of the pages could be reached: it has been cut short. */
+	is_short = from->nr_sectors * SECTOR != io->length;
+	if (is_short)
+		let_go(queue, io);
 	if (!io_resume(io))
 		return;
-	/* A part of the pages could be reached: it has been cut short. */
-	if (from->nr_sectors * SECTOR != io->length)
+	if (is_short)
 		io_done(io, -EIO);
 	else
 		target_submit(queue->bottom, io);
@@ -177,8 +191,10 @@ static void take(struct queue *queue, const struct ring_event *event)
 	}
 	if (is_passing(event->result) && io_again(&queue->ios[tag]))
 		return;
-	if (io_waits(&queue->ios[tag]))
+	if (io_waits(&queue->ios[tag])) {
+		let_go(queue, &queue->ios[tag]);
 		io_forget(&queue->ios[tag]);
+	}
 	queue->retired++;
 	if (event->result != -ENODEV)
 		refuse(queue, event->result);
@@ -225,13 +241,14 @@ static void end_turn(struct queue *queue, int more)
 static int on_turn(struct loop_ring *wake)
 {
 	struct queue *queue = wake->data;
-	unsigned count = 0, got;
+	unsigned count = 0, got = 1;
 
 	begin_turn(queue);
-	do {
+	while (got && count < TURN_MAX && queue->turn_bytes < TURN_BYTES &&
+	       io_settle(&queue->port) == 0) {
 		got = take_batch(queue);
 		count += got;
-	} while (got && count < TURN_MAX && queue->turn_bytes < TURN_BYTES);
+	}
 	end_turn(queue, got != 0);
 	return count && queue_is_retired(queue) ? tell_retired(queue) : 0;
 }

@@ -10,9 +10,11 @@
 #include <sys/statfs.h>
 #include <unistd.h>
 
+#include "io.h"
 #include "memory.h"
 
 #define WORD_BITS      64
+#define NO_WINDOW      UINT64_MAX
 #define SHARED_RESERVE (72ULL << 20) /* bytes, as a RAM disk's default */
 
 uint64_t store_whole_max = SIZE_MAX > UINT32_MAX ? UINT64_MAX : 512u << 20;
@@ -100,33 +102,51 @@ static uint64_t bitmap_length(uint64_t extent)
 	return (pages_of(extent) / WORD_BITS + 1) * 8;
 }
 
-static uint8_t *map_file(int fd, uint64_t extent, int read_only)
+/* So many bytes of the file from there on, in place of what is at `at`. */
+static uint8_t *map_file(const struct store *store, void *at, uint64_t from,
+			 uint64_t length)
 {
-	return mmap(NULL, (size_t)extent,
-		    PROT_READ | (read_only ? 0 : PROT_WRITE),
-		    MAP_SHARED | MAP_NORESERVE, fd, 0);
+	return mmap(at, (size_t)length,
+		    PROT_READ | (store->read_only ? 0 : PROT_WRITE),
+		    MAP_SHARED | MAP_NORESERVE | (at ? MAP_FIXED : 0),
+		    store->fd, (off_t)from);
 }
 
 /* mmap() maps whole pages, and a part of a huge one cannot be unmapped. */
-static size_t whole_length(const struct store *store, uint64_t extent)
+static uint64_t whole_length(const struct store *store, uint64_t extent)
 {
 	uint64_t unit = store->unit ? store->unit : 1;
 
-	return (size_t)((extent + unit - 1) / unit * unit);
+	return (extent + unit - 1) / unit * unit;
+}
+
+/* Of what begins there; behind its end a file of huge pages would grow. */
+static uint64_t window_length(const struct store *store, uint64_t window)
+{
+	uint64_t left = whole_length(store, store->extent) - window;
+
+	return left < STORE_WINDOW ? left : STORE_WINDOW;
+}
+
+/* Where the mapping begins. */
+static uint8_t *mapping_of(const struct store *store)
+{
+	return store_is_whole(store) ? store->bytes - store->base
+				     : store->bytes;
 }
 
 /*
- * Map the file, or a window of our own one, and an empty bitmap; both take
- * memory where touched only.
+ * Map the file, or a window of it, and an empty bitmap; both take memory where
+ * touched only.
  */
 static int map_store(struct store *store)
 {
 	uint64_t length = bitmap_length(store->extent);
 	int is_whole = store->extent <= store_whole_max;
 
-	if ((!is_whole && store->is_shared) || length > SIZE_MAX)
+	if (length > SIZE_MAX || (!is_whole && store->unit > STORE_WINDOW))
 		return -ENOMEM;
-	store->mapped = is_whole ? whole_length(store, store->extent)
+	store->mapped = is_whole ? (size_t)whole_length(store, store->extent)
 				 : STORE_WINDOW;
 	store->present_length = (size_t)length;
 	store->present =
@@ -134,9 +154,10 @@ static int map_store(struct store *store)
 		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (store->present == MAP_FAILED)
 		return -ENOMEM;
-	store->bytes = map_file(store->fd, store->mapped, store->read_only);
+	store->bytes = map_file(store, NULL, 0, store->mapped);
 	if (store->bytes != MAP_FAILED) {
-		store->bytes += store->base;
+		if (store_is_whole(store))
+			store->bytes += store->base;
 		return 0;
 	}
 	munmap(store->present, store->present_length);
@@ -145,20 +166,34 @@ static int map_store(struct store *store)
 
 uint8_t *store_move(struct store *store, uint64_t offset, uint64_t *length)
 {
-	uint64_t window = offset - offset % STORE_WINDOW;
-	uint64_t room = window + STORE_WINDOW - offset;
+	uint64_t at = store->base + offset, window = at - at % STORE_WINDOW;
+	uint64_t room = window + STORE_WINDOW - at;
 
 	if (window != store->window) {
 		/* In place of the old one: it never lacks an address. */
-		if (mmap(store->bytes, store->mapped, PROT_READ | PROT_WRITE,
-			 MAP_SHARED | MAP_NORESERVE | MAP_FIXED, store->fd,
-			 (off_t)window) == MAP_FAILED)
+		if (map_file(store, store->bytes, window,
+			     window_length(store, window)) == MAP_FAILED)
 			return NULL;
 		store->window = window;
 	}
 	if (*length > room)
 		*length = room;
-	return store->bytes + (offset - window);
+	return store->bytes + (at - window);
+}
+
+int store_take(struct store *store, struct io *io)
+{
+	uint32_t at = 0;
+	int error = 0;
+
+	while (at < io->length && !error) {
+		uint64_t run = io->length - at;
+		uint8_t *to = store_at(store, io->offset + at, &run);
+
+		error = to ? io_take(io, to, at, (uint32_t)run) : -ENOMEM;
+		at += (uint32_t)run;
+	}
+	return error;
 }
 
 /* Takes fd, also on failure. */
@@ -318,19 +353,39 @@ static void unmap_old(struct store *store)
 	store->old = NULL;
 }
 
+/* Of somebody else's file the driver has no addresses between requests. */
+static int use_window(struct store *store)
+{
+	uint8_t *bytes;
+
+	if (!store->is_shared || store->unit > STORE_WINDOW)
+		return -ENOMEM;
+	bytes = map_file(store, NULL, 0, STORE_WINDOW);
+	if (bytes == MAP_FAILED)
+		return -ENOMEM;
+	munmap(mapping_of(store), store->mapped);
+	unmap_old(store);
+	store->bytes = bytes;
+	store->mapped = STORE_WINDOW;
+	store->window = 0;
+	return 0;
+}
+
 /*
  * Map as much of the file. The driver may still have addresses of the present
  * mapping: where it cannot grow in place it stays beside the new one.
  */
 static int grow_mapping(struct store *store, uint64_t extent)
 {
-	uint8_t *bytes, *old = store->bytes - store->base;
-	size_t length = whole_length(store, extent);
+	uint8_t *bytes, *old = mapping_of(store);
+	size_t length = (size_t)whole_length(store, extent);
 
-	if (!store_is_whole(store))
-		return 0; /* its window moves */
+	if (!store_is_whole(store)) {
+		store->window = NO_WINDOW; /* the last one may be longer */
+		return 0;
+	}
 	if (extent > store_whole_max)
-		return -ENOMEM;
+		return use_window(store);
 	if (length == store->mapped)
 		return 0;
 	bytes = mremap(old, store->mapped, length, 0);
@@ -338,7 +393,7 @@ static int grow_mapping(struct store *store, uint64_t extent)
 		store->mapped = length;
 		return 0;
 	}
-	bytes = map_file(store->fd, length, store->read_only);
+	bytes = map_file(store, NULL, 0, length);
 	if (bytes == MAP_FAILED)
 		return -ENOMEM;
 	unmap_old(store);
@@ -396,7 +451,7 @@ void store_close(struct store *store)
 	if (store->fd < 0)
 		return;
 	munmap(store->present, store->present_length);
-	munmap(store->bytes - store->base, store->mapped);
+	munmap(mapping_of(store), store->mapped);
 	unmap_old(store);
 	if (!store->is_shared)
 		close(store->fd);

@@ -2,12 +2,13 @@
  * A sparse store in memory: the bytes of a RAM disk.
  *
  * A memfd sealed against shrinking, or a file in a tmpfs, mapped whole (or one
- * window of it, where addresses are scarce), and a bitmap that tells which of its pages are there: a hole must never be read
- * through the mapping, because that would allocate it. Of a file in a tmpfs only
- * the driver, in user copy, may touch the mapping: what is not there, because the
- * file was cut short or its file system is full, is an errno to it, would be
- * SIGBUS to us, and is tried without end by the driver in other modes. Pages of
- * the memfd that are there can be touched by anybody.
+ * window of it, where addresses are scarce), and a bitmap that tells which of
+ * its pages are there: a hole must never be read through the mapping, because
+ * that would allocate it. Of a file in a tmpfs only the driver, in user copy,
+ * may touch the mapping: what is not there, because the file was cut short or
+ * its file system is full, is an errno to it, would be SIGBUS to us, and is
+ * tried without end by the driver in other modes. Pages of the memfd that are
+ * there can be touched by anybody.
  */
 #ifndef UBLKD_STORE_H
 #define UBLKD_STORE_H
@@ -15,14 +16,16 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct io;
+
 struct store {
 	int fd;
 	int is_shared; /* somebody else's file: others may change it */
 	int read_only;
 	uint64_t base;	 /* where in the file it begins, in bytes */
-	uint8_t *bytes;	 /* that place in the mapping ... */
-	size_t mapped;	 /* ... of so many bytes, all of the file, or ... */
-	uint64_t window; /* ... a window of it, from here on */
+	uint8_t *bytes;	 /* that place in a mapping of all of it, or ... */
+	uint64_t window; /* ... a window of the file, from here on */
+	size_t mapped;	 /* bytes of the mapping */
 	uint64_t size;	 /* bytes, for its user */
 	uint64_t length; /* of our own file, at least size: it never shrinks */
 	uint64_t extent; /* of mapping and bitmap, at least length */
@@ -88,7 +91,10 @@ int store_resume(struct store *store);
  */
 int store_resize(struct store *store, uint64_t size, int overcommit);
 
-/* The same of somebody else's file, which has to be as long already. */
+/*
+ * The same of somebody else's file, which has to be as long already. Addresses
+ * in it are good until then.
+ */
 int store_resize_shared(struct store *store, uint64_t size);
 
 /*
@@ -126,6 +132,12 @@ static inline uint8_t *store_at(struct store *store, uint64_t offset,
 extern uint64_t store_whole_max;
 
 #define STORE_WINDOW (64u << 20) /* bytes; of larger ones */
+
+/*
+ * Take all bytes of a WRITE into the store, in one piece unless a window of it
+ * ends within. As io_take(), and -ENOMEM when memory is short.
+ */
+int store_take(struct store *store, struct io *io);
 
 /* Harmless on one that could not be opened, or is closed. */
 void store_close(struct store *store);

@@ -45,7 +45,9 @@ struct target_args {
 	uint64_t size; /* then: the disk's, in bytes; 0: not known */
 	int *fds;
 	int fd_count;
-	int can_punch; /* holes can be made in fds[0], of opens() */
+	int can_punch;	   /* holes can be made in fds[0], of opens() */
+	enum io_mode mode; /* that was asked for, or IO_MODES */
+	uint32_t max_io;   /* bytes of the largest request */
 	int (*is_own)(void *context, uint32_t id); /* a disk served here? */
 	void *context;
 };
@@ -135,9 +137,16 @@ struct target_ops {
 
 	/*
 	 * Begin one request; io_done() follows now or later, exactly once. A
-	 * request that io_take() answered with IO_LATER comes again.
+	 * request that io_take() answered with IO_LATER comes again, or goes
+	 * to forget().
 	 */
 	void (*submit)(struct target *target, struct io *io);
+
+	/*
+	 * In place of that: its data does not come, and somebody else answers
+	 * it. What it has can be used for others. May be NULL.
+	 */
+	void (*forget)(struct target *target, struct io *io);
 
 	/*
 	 * Requests in workers of the kernel; and go on with those that were

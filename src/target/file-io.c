@@ -2,10 +2,13 @@
  * I/O of files and disks, in the ring of the queue that a request came from.
  *
  * A request goes in pieces through a buffer, of the pool or, when that has
- * none for it, the device's own. What has to wait in a worker of the kernel,
- * because it always does or because it could not be done without, goes there in
- * small numbers: workers belong to the whole process, and a file system that
- * stands still would take them all.
+ * none for it, the device's own. In need-get-data the driver moves all of it at
+ * once: there it has one buffer, as large, from its start to its end, and the
+ * data of a write lies in it before anything else is begun.
+ *
+ * What has to wait in a worker of the kernel, because it always does or because
+ * it could not be done without, goes there in small numbers: workers belong to
+ * the whole process, and a file system that stands still would take them all.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -22,14 +25,18 @@
 
 #define ZERO_PIECE (1u << 20) /* bytes written at a time from the zero page */
 #define TRIES_MAX  100	      /* of what says EAGAIN to a worker */
-/* Bytes of the pool for one device, lest one that stands still has all. */
-#define POOL_SHARE (POOL_MAX / 2)
 
 /* What a request's own request in the ring is for. */
 enum stage { TRANSFER, ALLOCATE, ZERO, SYNC };
 
 static void enter(struct file *file, struct io *io, enum stage stage);
 static void issue(struct file *file, struct io *io);
+static void proceed(struct file *file, struct io *io);
+
+static struct io *io_of(struct ring_op *op)
+{
+	return (struct io *)((char *)op - offsetof(struct io, own));
+}
 
 /* ---- lines of requests ---- */
 
@@ -66,21 +73,24 @@ static int is_in_place(const struct io *io)
 	return uses_pages(io) || io->port->mode == IO_COPY;
 }
 
+/* The driver moves all of its data at once, to or from one place. */
+static int is_whole(const struct io *io)
+{
+	return io->port->mode == IO_NEED_GET_DATA;
+}
+
 static int get_buffer(struct file *file, struct io *io)
 {
 	if (io->buffer || is_in_place(io))
 		return 1;
-	if (file->pooled + POOL_PIECE <= POOL_SHARE)
-		io->buffer = pool_get(io->length - io->at, &io->room);
-	if (io->buffer) {
-		file->pooled += io->room;
+	io->buffer = pool_get(&file->pooled, io->length - io->at, &io->room);
+	if (io->buffer)
 		return 1;
-	}
 	if (file->reserve_is_used)
 		return 0;
 	file->reserve_is_used = 1;
 	io->buffer = file->reserve;
-	io->room = POOL_RESERVE;
+	io->room = file->reserve_size;
 	return 1;
 }
 
@@ -89,8 +99,7 @@ static void drop_buffer(struct file *file, struct io *io)
 	if (io->buffer == file->reserve) {
 		file->reserve_is_used = 0;
 	} else if (io->buffer) {
-		file->pooled -= io->room;
-		pool_put(io->buffer, io->room);
+		pool_put(&file->pooled, io->buffer, io->room);
 	}
 	io->buffer = NULL;
 }
@@ -106,9 +115,25 @@ static void leave_worker(struct file *file, struct io *io)
 	io->in_worker = 0;
 }
 
+/* The driver has copied what was read. */
+static void on_copied(struct ring_op *op, int32_t result)
+{
+	struct io *io = io_of(op);
+	struct file *file = (struct file *)io->target;
+
+	(void)result;
+	drop_buffer(file, io);
+	file_go_on(file);
+}
+
 static void finish(struct file *file, struct io *io, int error)
 {
 	leave_worker(file, io);
+	if (is_whole(io) && io->op == IO_READ && !error) {
+		io->own.done = on_copied;
+		io_done_lent(io);
+		return;
+	}
 	if (io->buffer)
 		drop_buffer(file, io);
 	io_done(io, error);
@@ -149,12 +174,14 @@ static int prepare_transfer(const struct file *file, struct io *io,
 		transfer->at = io->at;
 	} else if (is_in_place(io)) {
 		transfer->bytes = (uint8_t *)io_place(io) + io->at;
+	} else if (is_whole(io)) {
+		transfer->bytes = (uint8_t *)io->buffer + io->at;
 	} else {
 		io->piece = least(io->piece, io->room);
 		transfer->bytes = io->buffer;
 	}
 	transfer->length = io->piece;
-	if (is_read || is_in_place(io))
+	if (is_read || is_in_place(io) || is_whole(io))
 		return 0;
 	return io_take(io, io->buffer, io->at, io->piece);
 }
@@ -214,7 +241,8 @@ static int can_have_worker(const struct file *file)
 static void wait_for_worker(struct file *file, struct io *io)
 {
 	if (!can_have_worker(file)) {
-		drop_buffer(file, io);
+		if (!is_whole(io))
+			drop_buffer(file, io);
 		line_up(&file->for_worker, io);
 		return;
 	}
@@ -243,6 +271,18 @@ static void note_unsynced(struct file *file, const struct io *io, int error)
 	file->unsynced = error;
 }
 
+/* So many bytes were read. */
+static int put_read(struct io *io, uint32_t bytes)
+{
+	if (is_in_place(io))
+		return 0;
+	if (!is_whole(io))
+		return io_put(io, io->buffer, io->at, bytes);
+	return io->at + bytes < io->length
+		       ? 0
+		       : io_put(io, io->buffer, 0, io->length);
+}
+
 static void end_transfer(struct file *file, struct io *io, int32_t result)
 {
 	int error = 0;
@@ -254,8 +294,8 @@ static void end_transfer(struct file *file, struct io *io, int32_t result)
 		finish(file, io, result ? result : -EIO);
 		return;
 	}
-	if (io->op == IO_READ && !is_in_place(io))
-		error = io_put(io, io->buffer, io->at, (uint32_t)result);
+	if (io->op == IO_READ)
+		error = put_read(io, (uint32_t)result);
 	io->at += (uint32_t)result;
 	io->tries = 0;
 	if (error || io->at == io->length)
@@ -356,14 +396,14 @@ void file_go_on(struct file *file)
 
 	while (file->for_buffer.first &&
 	       get_buffer(file, file->for_buffer.first))
-		issue(file, next_of(&file->for_buffer));
+		proceed(file, next_of(&file->for_buffer));
 	while (can_have_worker(file) && (io = next_of(&file->for_worker)))
 		wait_for_worker(file, io);
 }
 
 static void on_done(struct ring_op *op, int32_t result)
 {
-	struct io *io = (struct io *)((char *)op - offsetof(struct io, own));
+	struct io *io = io_of(op);
 	struct file *file = (struct file *)io->target;
 
 	end(file, io, result);
@@ -410,15 +450,51 @@ static int has_to_wait(const struct file *file, const struct io *io)
 	return file->write_waits || (io->flags & IO_FUA && !file->direct);
 }
 
+/*
+ * Need-get-data: before a worker, which one that has a buffer may wait for, and
+ * not the other way round. Returns 1 if it has the buffer, and in that a write
+ * its data.
+ */
+static int has_all(struct file *file, struct io *io)
+{
+	int result;
+
+	if (!get_buffer(file, io)) {
+		line_up(&file->for_buffer, io);
+		return 0;
+	}
+	if (io->op != IO_WRITE)
+		return 1;
+	result = io_take(io, io->buffer, 0, io->length);
+	if (result < 0)
+		finish(file, io, result == -EBUSY ? -EIO : result);
+	return !result;
+}
+
+static void proceed(struct file *file, struct io *io)
+{
+	if (is_whole(io) && is_transfer(io) && !has_all(file, io))
+		return;
+	if (!io->in_worker && has_to_wait(file, io))
+		wait_for_worker(file, io);
+	else
+		issue(file, io);
+}
+
 static void enter(struct file *file, struct io *io, enum stage stage)
 {
 	io->stage = (uint8_t)stage;
 	if (stage == SYNC)
 		io->at = (uint32_t)file->flush_errors; /* it has no bytes */
-	if (has_to_wait(file, io))
-		wait_for_worker(file, io);
-	else
-		issue(file, io);
+	proceed(file, io);
+}
+
+void file_forget(struct target *target, struct io *io)
+{
+	struct file *file = (struct file *)target;
+
+	drop_buffer(file, io);
+	file_go_on(file);
 }
 
 void file_transfer(struct file *file, struct io *io)
@@ -431,6 +507,10 @@ void file_transfer(struct file *file, struct io *io)
 		[IO_WRITE_ZEROES] = ALLOCATE,
 	};
 
+	if (io_is_again(io)) {
+		proceed(file, io);
+		return;
+	}
 	io->target = &file->target;
 	io->own.done = on_done;
 	io->buffer = NULL;

@@ -57,8 +57,8 @@ static int read_run(struct file *file, struct io *io, uint32_t at,
 		    uint32_t *run)
 {
 	struct store *store = &file->store;
-	uint64_t offset = io->offset + at;
-	uint32_t length = io->length - at;
+	uint64_t offset = io->offset + at, length = io->length - at;
+	const uint8_t *bytes;
 	int is_there, error;
 
 	*run = (uint32_t)store_run(store, offset, length, &is_there);
@@ -66,8 +66,12 @@ static int read_run(struct file *file, struct io *io, uint32_t at,
 		store_review(store, offset, *run);
 		*run = (uint32_t)store_run(store, offset, *run, &is_there);
 	}
-	if (is_there)
-		return io_put(io, store->bytes + offset, at, *run);
+	if (is_there) {
+		length = *run;
+		bytes = store_at(store, offset, &length);
+		*run = (uint32_t)length;
+		return bytes ? io_put(io, bytes, at, *run) : -ENOMEM;
+	}
 	error = check_end(file, offset + *run);
 	return error ? error : io_put_zeroes(io, at, *run);
 }
@@ -97,7 +101,7 @@ static int write_memory(struct file *file, struct io *io)
 	error = store_grow(store, io->offset, io->length, 0);
 	if (error)
 		return error;
-	error = io_take(io, store->bytes + io->offset, 0, io->length);
+	error = store_take(store, io);
 	if (!error)
 		return 0;
 	store_review(store, io->offset, io->length);

@@ -258,9 +258,34 @@ static int set_place(struct file *file, const struct target_args *args,
 	return target_check_size(file->size, block_size, failure);
 }
 
-/* What is in memory of others is copied where a page may be missing. */
+/*
+ * What is in memory of others is copied where a page may be missing. The last
+ * one takes most memory, and a second command of a write.
+ */
 static const enum io_mode modes[] = { IO_ZERO_COPY, IO_USER_COPY, IO_COPY,
-				      IO_MODES };
+				      IO_NEED_GET_DATA, IO_MODES };
+
+/*
+ * In need-get-data a request has one buffer for all of its bytes; also when
+ * there is none but the device's own.
+ */
+static int check_mode(const struct file *file, const struct target_args *args,
+		      struct failure *failure)
+{
+	if (file_is_memory(file) && args->mode != IO_MODES &&
+	    args->mode != IO_USER_COPY)
+		return failure_set(
+			failure, SYMBOL_ARG, EINVAL, "mode",
+			"mode=%s: %.200s lies in memory, where pages that are "
+			"not to be had are an error in user-copy only",
+			io_mode_name(args->mode), file->path);
+	if (args->mode == IO_NEED_GET_DATA && args->max_io > POOL_PIECE)
+		return failure_set(failure, SYMBOL_RANGE, EINVAL, "max-io",
+				   "max-io=%u: with mode=need-get-data a file "
+				   "or disk takes at most %u bytes at a time",
+				   args->max_io, POOL_PIECE);
+	return 0;
+}
 
 static void set_geometry(const struct file *file,
 			 const struct target_args *args,
@@ -292,16 +317,26 @@ static uint32_t page_size(const struct file *file)
 						  : STORE_PAGE;
 }
 
-static int prepare(struct file *file, struct failure *failure)
+static int reserve(struct file *file, const struct target_args *args)
 {
-	int error = 0;
+	file->reserve_size = POOL_RESERVE;
+	if (args->mode == IO_NEED_GET_DATA && args->max_io > POOL_RESERVE)
+		file->reserve_size = args->max_io;
+	file->reserve = pool_reserve(file->reserve_size);
+	return file->reserve ? 0 : -ENOMEM;
+}
+
+static int prepare(struct file *file, const struct target_args *args,
+		   struct failure *failure)
+{
+	int error;
 
 	if (file_is_memory(file))
 		error = store_open_shared(&file->store, file->fd,
 					  file->read_only, file->base,
 					  file->size, page_size(file));
-	else if (!(file->reserve = pool_reserve()))
-		error = -ENOMEM;
+	else
+		error = reserve(file, args);
 	if (!error)
 		return 0;
 	return failure_set(failure, failure_symbol(error), error, NULL,
@@ -313,10 +348,11 @@ static int set_up(struct file *file, const struct target_args *args,
 		  struct geometry *geometry, struct failure *failure)
 {
 	if (look(file, args, failure) < 0 ||
+	    check_mode(file, args, failure) < 0 ||
 	    set_direct(file, &args->values[DIRECT], failure) < 0 ||
 	    set_block_size(file, geometry, failure) < 0 ||
 	    set_place(file, args, geometry->block_size, failure) < 0 ||
-	    prepare(file, failure) < 0)
+	    prepare(file, args, failure) < 0)
 		return -1;
 	file->block_size = geometry->block_size;
 	set_geometry(file, args, geometry);
@@ -386,12 +422,17 @@ static int file_start(struct target *target, struct ring *ring)
 	return error ? error : workers_expect(ring, 0);
 }
 
+/* On its way while the device shrank; a flush has no place. */
+static int is_beyond(const struct file *file, const struct io *io)
+{
+	return io->op != IO_FLUSH && io->offset + io->length > file->size;
+}
+
 static void file_submit(struct target *target, struct io *io)
 {
 	struct file *file = (struct file *)target;
 
-	/* On its way while the device shrank; a flush has no place. */
-	if (io->op != IO_FLUSH && io->offset + io->length > file->size)
+	if (!io_is_again(io) && is_beyond(file, io))
 		io_done(io, -EIO);
 	else if (file_is_memory(file))
 		io_done(io, file_serve_memory(file, io));
@@ -448,7 +489,7 @@ static void file_close(struct target *target)
 	workers_expect(NULL, -(int)FILE_WORKERS);
 	if (file_is_memory(file))
 		store_close(&file->store);
-	pool_unreserve(file->reserve);
+	pool_unreserve(file->reserve, file->reserve_size);
 	close(file->fd);
 	free(file->path);
 	free(file);
@@ -466,6 +507,7 @@ const struct target_ops target_file = {
 	.resize = file_resize,
 	.measure = file_measure,
 	.submit = file_submit,
+	.forget = file_forget,
 	.in_workers = file_in_workers,
 	.go_on = file_continue,
 	.describe = file_describe,

@@ -26,6 +26,7 @@ struct file {
 
 	/* I/O by the ring; see file-io.c. */
 	void *reserve; /* a buffer of its own */
+	uint32_t reserve_size;
 	int reserve_is_used;
 	uint64_t pooled; /* bytes of the pool's buffers that it has */
 	int write_waits; /* it cannot even try to write without waiting */
@@ -46,8 +47,11 @@ struct file {
 
 int file_is_memory(const struct file *file);
 
-/* Begin one request, by the ring. */
+/* Begin one request, by the ring; or go on with one that has its data now. */
 void file_transfer(struct file *file, struct io *io);
+
+/* The target's forget(). */
+void file_forget(struct target *target, struct io *io);
 
 /* Go on with those that wait for what has become free. */
 void file_go_on(struct file *file);

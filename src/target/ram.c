@@ -240,22 +240,6 @@ static int ram_read(struct ram *ram, struct io *io)
 	return error;
 }
 
-/* One piece, unless a window of the store ends within. */
-static int ram_take(struct ram *ram, struct io *io)
-{
-	uint32_t at = 0;
-	int error = 0;
-
-	while (at < io->length && !error) {
-		uint64_t run = io->length - at;
-		uint8_t *to = store_at(&ram->store, io->offset + at, &run);
-
-		error = to ? io_take(io, to, at, (uint32_t)run) : -ENOMEM;
-		at += (uint32_t)run;
-	}
-	return error;
-}
-
 /*
  * In user copy the driver makes the pages while it copies. In the other modes
  * they are there before.
@@ -267,7 +251,7 @@ static int ram_write(struct ram *ram, struct io *io)
 
 	if (error)
 		return error;
-	error = ram_take(ram, io);
+	error = store_take(&ram->store, io);
 	if (error < 0)
 		store_review(&ram->store, io->offset, io->length);
 	/* There is no page to be had: the file system that keeps it is full. */

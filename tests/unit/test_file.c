@@ -9,6 +9,7 @@
 
 #include "backing.h"
 #include "pool.h"
+#include "store.h"
 #include "support.h"
 #include "target.h"
 #include "workers.h"
@@ -39,6 +40,10 @@ static struct {
 	int slot_fd;
 	unsigned workers;
 	uint64_t pool_left;
+	struct io *lent[MAX];
+	unsigned lent_count;
+	const void *given_from;
+	void *taken_to;
 } seen;
 
 static struct backing looks_like;
@@ -53,11 +58,12 @@ void __wrap_io_done(struct io *io, int error);
 int __wrap_io_take(struct io *io, void *to, uint32_t at, uint32_t length);
 int __wrap_io_put(struct io *io, const void *from, uint32_t at,
 		  uint32_t length);
+void __wrap_io_done_lent(struct io *io);
 int __wrap_backing_look(struct backing *backing, int fd);
 int __wrap_backing_size(const struct backing *backing, int fd, uint64_t *size);
 int __wrap_ring_submit(struct ring *ring);
-void *__wrap_pool_get(uint32_t size, uint32_t *room);
-void *__real_pool_get(uint32_t size, uint32_t *room);
+void *__wrap_pool_get(uint64_t *has, uint32_t size, uint32_t *room);
+void *__real_pool_get(uint64_t *has, uint32_t size, uint32_t *room);
 
 int __wrap_ring_put_transfer(struct ring *ring,
 			     const struct ring_transfer *transfer,
@@ -102,7 +108,13 @@ void __wrap_io_done(struct io *io, int error)
 
 int __wrap_io_take(struct io *io, void *to, uint32_t at, uint32_t length)
 {
-	(void)io;
+	seen.taken_to = to;
+	if (io->port->mode == IO_NEED_GET_DATA && io->data == IO_DATA_WAITS) {
+		if (seen.take_error)
+			return seen.take_error;
+		io->data = IO_DATA_ASKED;
+		return IO_LATER;
+	}
 	memset(to, 0x5a, length);
 	seen.take_at = at;
 	return seen.take_error;
@@ -111,10 +123,26 @@ int __wrap_io_take(struct io *io, void *to, uint32_t at, uint32_t length)
 int __wrap_io_put(struct io *io, const void *from, uint32_t at, uint32_t length)
 {
 	(void)io;
-	(void)from;
+	seen.given_from = from;
 	seen.give_at = at;
 	seen.given += length;
 	return seen.give_error;
+}
+
+/* The commit stays in the ring until submit_commits(). */
+void __wrap_io_done_lent(struct io *io)
+{
+	seen.lent[seen.lent_count++] = io;
+	__wrap_io_done(io, 0);
+}
+
+static void submit_commits(void)
+{
+	unsigned i, count = seen.lent_count;
+
+	seen.lent_count = 0;
+	for (i = 0; i < count; i++)
+		seen.lent[i]->own.done(&seen.lent[i]->own, 0);
 }
 
 int __wrap_backing_look(struct backing *backing, int fd)
@@ -140,12 +168,12 @@ int __wrap_ring_submit(struct ring *ring)
 }
 
 /* So many buffers are to be had. */
-void *__wrap_pool_get(uint32_t size, uint32_t *room)
+void *__wrap_pool_get(uint64_t *has, uint32_t size, uint32_t *room)
 {
 	if (seen.pool_left == 0)
 		return NULL;
 	seen.pool_left--;
-	return __real_pool_get(size, room);
+	return __real_pool_get(has, size, room);
 }
 
 /* ---- the target ---- */
@@ -155,6 +183,8 @@ static struct io_port port;
 static struct io ios[MAX];
 static struct geometry geometry;
 static struct failure failure;
+static enum io_mode wanted;
+static uint32_t max_io;
 
 static int read_values(struct option_value *values, char *words)
 {
@@ -181,6 +211,8 @@ static void open_target(const char *more, uint32_t block_size, int read_only)
 	struct target_args args = { .values = values,
 				    .fd_count = 1,
 				    .read_only = read_only,
+				    .mode = wanted,
+				    .max_io = max_io,
 				    .can_punch = 1 };
 	int fd;
 
@@ -220,6 +252,7 @@ static struct io *submit(uint16_t tag, uint8_t op, uint64_t offset,
 	io->offset = offset;
 	io->length = length;
 	io->flags = flags;
+	io->data = op == IO_WRITE ? IO_DATA_WAITS : IO_DATA_HERE;
 	target_file.submit(target, io);
 	return io;
 }
@@ -285,6 +318,8 @@ static int setup(void **state)
 	seen.pool_left = UINT64_MAX;
 	put_count = taken = 0;
 	put_error = 0;
+	wanted = IO_MODES;
+	max_io = POOL_PIECE;
 	looks_like = (struct backing){ .kind = BACKING_FILE,
 				       .size = 64 << 20,
 				       .least = 512,
@@ -717,6 +752,35 @@ static void test_share_of_the_pool(void **state)
 	}
 }
 
+/* Two whose files answer no more leave enough to a third. */
+static void test_others_stand_still(void **state)
+{
+	const uint16_t most = POOL_MAX / 2 / POOL_PIECE, third = most / 4;
+	struct target *still[2];
+	uint16_t tag = 0;
+	unsigned i, n;
+
+	(void)state;
+	for (i = 0; i < 2; i++) {
+		for (n = 0; n < most + 2u; n++)
+			submit(tag++, IO_READ, 0, POOL_PIECE, 0);
+		still[i] = target;
+		open_target("lock=no", 0, 0);
+		assert_non_null(target);
+	}
+	taken = put_count;
+	for (n = 0; n < third; n++)
+		submit(tag++, IO_READ, 0, POOL_PIECE, 0);
+	for (n = 0; n < third; n++)
+		expect_transfer(RING_READ, 0, POOL_PIECE, 0, 0);
+	assert_int_equal(taken, put_count);
+	for (n = 0; n < put_count; n++)
+		asked[n].op->done(asked[n].op,
+				  (int32_t)asked[n].transfer.length);
+	for (i = 0; i < 2; i++)
+		target_file.close(still[i]);
+}
+
 /* One that waits for a worker waits without a buffer. */
 static void test_reserve_and_workers(void **state)
 {
@@ -915,6 +979,203 @@ static void test_copy(void **state)
 	expect_done(2, 0);
 }
 
+/* ---- need-get-data ---- */
+
+static void open_need_get_data(uint32_t largest)
+{
+	close_target();
+	wanted = IO_NEED_GET_DATA;
+	port.mode = IO_NEED_GET_DATA;
+	max_io = largest;
+	open_target("", 0, 0);
+	assert_non_null(target);
+}
+
+/* Its data is there: the request comes once more. */
+static void resume(uint16_t tag)
+{
+	assert_int_equal(ios[tag].data, IO_DATA_ASKED);
+	ios[tag].data = IO_DATA_HERE;
+	target_file.submit(target, &ios[tag]);
+}
+
+/* All of it at once, into what is written then, however often. */
+static void test_whole_write(void **state)
+{
+	const uint8_t *bytes;
+
+	(void)state;
+	open_need_get_data(POOL_PIECE);
+	submit(1, IO_WRITE, 4096, POOL_PIECE, 0);
+	assert_int_equal(put_count, 0);
+	assert_int_equal(target_file.in_workers(target), 0);
+	resume(1);
+	bytes = next()->bytes;
+	assert_ptr_equal(bytes, seen.taken_to);
+	answer(4096);
+	assert_ptr_equal(next()->bytes, bytes + 4096);
+	answer(-EAGAIN);
+	expect_transfer(RING_WRITE, 8192, POOL_PIECE - 4096, 0, 1);
+	assert_ptr_equal(asked[taken - 1].transfer.bytes, bytes + 4096);
+	answer(POOL_PIECE - 4096);
+	expect_done(1, 0);
+	assert_int_equal(seen.lent_count, 0);
+	/* It cannot be asked for. */
+	seen.take_error = -EBUSY;
+	submit(1, IO_WRITE, 4096, 8192, 0);
+	expect_done(1, -EIO);
+}
+
+/* The buffer is the driver's until the commit has been submitted. */
+static void test_whole_read(void **state)
+{
+	const uint8_t *bytes;
+
+	(void)state;
+	open_need_get_data(65536);
+	seen.pool_left = 0;
+	submit(1, IO_READ, 4096, 65536, 0);
+	submit(2, IO_READ, 4096, 4096, 0);
+	assert_int_equal(put_count, 1);
+	bytes = next()->bytes;
+	answer(4096);
+	assert_int_equal(seen.given, 0);
+	assert_ptr_equal(next()->bytes, bytes + 4096);
+	answer(61440);
+	assert_int_equal(seen.given, 65536);
+	assert_int_equal(seen.give_at, 0);
+	assert_ptr_equal(seen.given_from, bytes);
+	expect_done(1, 0);
+	assert_int_equal(seen.lent_count, 1);
+	assert_int_equal(put_count, 2);
+	submit_commits();
+	assert_int_equal(put_count, 3);
+	assert_ptr_equal(next()->bytes, bytes);
+	/* One that fails has no data, and lends nothing. */
+	answer(-EIO);
+	expect_done(2, -EIO);
+	assert_int_equal(seen.lent_count, 0);
+	submit(2, IO_READ, 4096, 4096, 0);
+	assert_int_equal(put_count, 4);
+}
+
+/*
+ * Its own buffer is as large as a request, and goes from one to the next. Who
+ * has it may wait for a worker, and nobody in a worker waits for it.
+ */
+static void test_whole_reserve(void **state)
+{
+	uint16_t tag;
+
+	(void)state;
+	open_need_get_data(POOL_PIECE);
+	seen.pool_left = 0;
+	for (tag = 0; tag < 4; tag++)
+		submit(tag, IO_WRITE, 0, POOL_PIECE, IO_FUA);
+	assert_int_equal(target_file.in_workers(target), 0);
+	assert_int_equal(ios[1].data, IO_DATA_WAITS);
+	submit(4, IO_FLUSH, 0, 0, 0);
+	submit(5, IO_FLUSH, 0, 0, 0);
+	resume(0);
+	assert_int_equal(put_count, 2);
+	answer_of(4, 0);
+	for (tag = 0; tag < 4; tag++) {
+		expect_done(tag ? (uint16_t)(tag - 1) : 4, 0);
+		if (tag)
+			resume(tag);
+		assert_int_equal(put_count, 3u + tag);
+		answer_of(tag, POOL_PIECE);
+	}
+	expect_done(3, 0);
+	answer_of(5, 0);
+	assert_int_equal(target_file.in_workers(target), 0);
+}
+
+/* The driver takes it back while its data is on its way. */
+static void test_whole_forgotten(void **state)
+{
+	(void)state;
+	open_need_get_data(65536);
+	seen.pool_left = 0;
+	submit(0, IO_WRITE, 0, 65536, 0);
+	submit(1, IO_WRITE, 0, 65536, 0);
+	assert_int_equal(ios[1].data, IO_DATA_WAITS);
+	target_file.forget(target, &ios[0]);
+	resume(1);
+	expect_transfer(RING_WRITE, 0, 65536, RWF_NOWAIT, 0);
+	answer(65536);
+	expect_done(1, 0);
+	assert_int_equal(seen.total, 1);
+	/* It did not fit any more: what has begun goes on to its end. */
+	submit(0, IO_WRITE, 1 << 20, 65536, 0);
+	assert_int_equal(target_file.resize(target, 1 << 20, &failure), 0);
+	resume(0);
+	expect_transfer(RING_WRITE, 1 << 20, 65536, RWF_NOWAIT, 0);
+	answer(65536);
+	expect_done(0, 0);
+}
+
+/* What has no whole buffer, or could fault, is an error that says so. */
+static void test_mode_is_refused(void **state)
+{
+	(void)state;
+	close_target();
+	wanted = IO_NEED_GET_DATA;
+	max_io = POOL_PIECE + 4096;
+	expect_refusal("", "max-io");
+	assert_int_equal(failure.symbol, SYMBOL_RANGE);
+	looks_like.kind = BACKING_MEMORY;
+	max_io = 4096;
+	expect_refusal("", "mode");
+	assert_non_null(strstr(failure.text, "memory"));
+	looks_like.kind = BACKING_HUGE;
+	wanted = IO_COPY;
+	expect_refusal("", "mode");
+}
+
+/* ---- a file in memory that is too large to be mapped whole ---- */
+
+static void check_file(uint64_t offset, uint8_t byte)
+{
+	uint8_t bytes[8192];
+	unsigned i;
+	int fd = open(test_path("disk"), O_RDONLY | O_CLOEXEC);
+
+	assert_int_equal(pread(fd, bytes, sizeof(bytes), (off_t)offset),
+			 sizeof(bytes));
+	for (i = 0; i < sizeof(bytes); i++)
+		assert_int_equal(bytes[i], byte);
+	close(fd);
+}
+
+static void test_windows_of_memory(void **state)
+{
+	const uint64_t whole_max = store_whole_max, edge = STORE_WINDOW;
+	const uint64_t size = 3ULL * STORE_WINDOW;
+
+	(void)state;
+	close_target();
+	looks_like.kind = BACKING_MEMORY;
+	looks_like.size = size;
+	store_whole_max = size - 1;
+	open_target("", 0, 0);
+	assert_non_null(target);
+	assert_int_equal(truncate(test_path("disk"), (off_t)size), 0);
+	submit(1, IO_WRITE, edge - 4096, 8192, 0);
+	expect_done(1, 0);
+	assert_int_equal(seen.take_at, 4096);
+	check_file(edge - 4096, 0x5a);
+	submit(1, IO_READ, edge - 4096, 8192, 0);
+	expect_done(1, 0);
+	assert_int_equal(seen.given, 8192);
+	assert_int_equal(seen.give_at, 4096);
+	assert_int_equal(*(const uint8_t *)seen.given_from, 0x5a);
+	submit(1, IO_WRITE, size - 8192, 8192, 0);
+	expect_done(1, 0);
+	check_file(size - 8192, 0x5a);
+	store_whole_max = whole_max;
+}
+
 /* ---- another size ---- */
 
 static int resize(uint64_t size)
@@ -1035,6 +1296,7 @@ int main(void)
 		TEST(test_write_zeroes),
 		TEST(test_reserve),
 		TEST(test_share_of_the_pool),
+		TEST(test_others_stand_still),
 		TEST(test_reserve_and_workers),
 		TEST(test_direct),
 		TEST(test_always_waits),
@@ -1043,6 +1305,12 @@ int main(void)
 		TEST(test_zero_copy),
 		TEST(test_zero_copy_copies),
 		TEST(test_copy),
+		TEST(test_whole_write),
+		TEST(test_whole_read),
+		TEST(test_whole_reserve),
+		TEST(test_whole_forgotten),
+		TEST(test_mode_is_refused),
+		TEST(test_windows_of_memory),
 		TEST(test_grow),
 		TEST(test_growing_fails),
 		TEST(test_shrink),

@@ -1,6 +1,7 @@
 /* One request: its data in pieces, and its completion exactly once. */
 #include <errno.h>
 #include <fcntl.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -553,6 +554,66 @@ static void test_pieces_of_a_read(void **state)
 	assert_true(port.holds);
 }
 
+static unsigned given_back[DEPTH];
+
+static void on_copied(struct ring_op *op, int32_t result)
+{
+	struct io *of = (struct io *)((char *)op - offsetof(struct io, own));
+
+	assert_int_equal(result, 0);
+	given_back[of->tag]++;
+}
+
+static struct io *lend(uint16_t tag)
+{
+	struct io *read = begin(tag, IO_READ, 4096);
+
+	assert_int_equal(io_put(read, pattern, 0, 4096), 0);
+	read->own.done = on_copied;
+	io_done_lent(read);
+	assert_ptr_equal(expect_put(UBLK_IO_COMMIT_AND_FETCH_REQ, read, 4096),
+			 pattern);
+	return read;
+}
+
+/* The driver reads what a COMMIT points to when it gets that, not before. */
+static void test_memory_is_wanted_back(void **state)
+{
+	(void)state;
+	open_in(IO_NEED_GET_DATA);
+	memset(given_back, 0, sizeof(given_back));
+	port.in_turn = 1;
+	assert_int_equal(io_settle(&port), 0);
+	assert_int_equal(fake_ring.submits, 0);
+	lend(4);
+	lend(5);
+	assert_int_equal(port.owned, 0);
+	assert_int_equal(given_back[4] + given_back[5], 0);
+	fake_ring.submit_error = -EAGAIN;
+	fake_ring.submit_failures = 1;
+	assert_false(port.holds);
+	assert_int_equal(io_settle(&port), -EAGAIN);
+	assert_int_equal(given_back[4] + given_back[5], 0);
+	assert_true(port.holds);
+	assert_int_equal(io_settle(&port), 0);
+	assert_int_equal(fake_ring.submitted, fake_ring.put_count);
+	assert_int_equal(given_back[4], 1);
+	assert_int_equal(given_back[5], 1);
+	assert_int_equal(io_settle(&port), 0);
+	assert_int_equal(given_back[4], 1);
+	/* If no other turn comes. */
+	lend(4);
+	fake_ring.submit_failures = 1;
+	assert_int_equal(io_trim(&port), 1);
+	assert_int_equal(given_back[4], 1);
+	io_trim(&port);
+	assert_int_equal(given_back[4], 2);
+	/* The driver cannot read any more. */
+	lend(6);
+	io_close(&port);
+	assert_int_equal(given_back[6], 1);
+}
+
 /* What is idle for a while goes back; then there is nothing left to do. */
 static void test_trim_need_get_data(void **state)
 {
@@ -898,6 +959,7 @@ int main(void)
 		TEST(test_address_of_a_read),
 		TEST(test_read_again),
 		TEST(test_pieces_of_a_read),
+		TEST(test_memory_is_wanted_back),
 		TEST(test_trim_need_get_data),
 		TEST(test_data_of_a_write),
 		TEST(test_data_is_dropped),

@@ -1,13 +1,31 @@
 /* The pool of buffers: shared, bounded, and given back. */
+#include <errno.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "pool.h"
 #include "support.h"
 
+static uint64_t has; /* of the pool's bytes */
+static int no_pages; /* the errno of taking some */
+
+int __wrap_madvise(void *from, size_t length, int advice);
+int __real_madvise(void *from, size_t length, int advice);
+
+int __wrap_madvise(void *from, size_t length, int advice)
+{
+	if (!no_pages)
+		return __real_madvise(from, length, advice);
+	errno = no_pages;
+	return -1;
+}
+
 static int setup(void **state)
 {
 	(void)state;
+	no_pages = 0;
+	has = 0;
 	test_loop_open();
 	pool_open(test_loop);
 	return 0;
@@ -35,13 +53,13 @@ static void test_sizes(void **state)
 
 	(void)state;
 	for (i = 0; i < COUNT(sizes); i++) {
-		void *buffer = pool_get(sizes[i], &room);
+		void *buffer = pool_get(&has, sizes[i], &room);
 
 		assert_non_null(buffer);
 		assert_int_equal((uintptr_t)buffer % 4096, 0);
 		assert_int_equal(room, rooms[i]);
 		memset(buffer, 1, room);
-		pool_put(buffer, room);
+		pool_put(&has, buffer, room);
 	}
 }
 
@@ -49,87 +67,165 @@ static void test_sizes(void **state)
 static void test_again(void **state)
 {
 	uint32_t room;
-	void *one = pool_get(4096, &room), *other;
+	void *one = pool_get(&has, 4096, &room), *other;
 
 	(void)state;
-	pool_put(one, room);
-	assert_ptr_equal(pool_get(4096, &room), one);
-	other = pool_get(4096, &room);
+	pool_put(&has, one, room);
+	assert_ptr_equal(pool_get(&has, 4096, &room), one);
+	other = pool_get(&has, 4096, &room);
 	assert_ptr_not_equal(other, one);
 	assert_int_equal(pool_size(), 8192);
-	pool_put(one, room);
-	pool_put(other, room);
+	pool_put(&has, one, room);
+	pool_put(&has, other, room);
 }
 
 /* Idle ones go, those in use and those that are needed again stay. */
 static void test_given_back(void **state)
 {
 	uint32_t room;
-	void *used = pool_get(65536, &room), *often = pool_get(65536, &room);
-	void *rarely = pool_get(65536, &room);
+	void *used = pool_get(&has, 65536, &room),
+	     *often = pool_get(&has, 65536, &room);
+	void *rarely = pool_get(&has, 65536, &room);
 	int i;
 
 	(void)state;
-	pool_put(rarely, room);
-	pool_put(often, room);
+	pool_put(&has, rarely, room);
+	pool_put(&has, often, room);
 	for (i = 0; i < 20; i++) {
 		pass_time(POOL_PERIOD / 4);
-		pool_put(pool_get(65536, &room), room);
+		pool_put(&has, pool_get(&has, 65536, &room), room);
 	}
 	assert_int_equal(pool_size(), 2 * 65536);
 	memset(used, 2, room);
 	pass_time(3 * POOL_PERIOD);
 	assert_int_equal(pool_size(), 65536);
 	memset(used, 3, room);
-	pool_put(used, room);
+	pool_put(&has, used, room);
 	pass_time(3 * POOL_PERIOD);
 	assert_int_equal(pool_size(), 0);
 	/* Nothing wakes up any more. */
 	assert_int_equal(ev_pending_count(test_loop), 0);
 }
 
+/* One who takes what he can get, and gives it back. */
+struct holder {
+	uint64_t has;
+	void *first; /* each has the next one in its first bytes */
+	uint32_t room;
+};
+
+static void take_all(struct holder *holder, uint32_t size)
+{
+	void *buffer;
+
+	while ((buffer = pool_get(&holder->has, size, &holder->room))) {
+		memcpy(buffer, &holder->first, sizeof(holder->first));
+		holder->first = buffer;
+		assert_true(pool_size() <= POOL_MAX);
+	}
+}
+
+static void give_all(struct holder *holder)
+{
+	void *buffer;
+
+	while ((buffer = holder->first)) {
+		memcpy(&holder->first, buffer, sizeof(holder->first));
+		pool_put(&holder->has, buffer, holder->room);
+	}
+	assert_int_equal(holder->has, 0);
+}
+
+/* One alone can have half, and an idle one of another size makes room. */
 static void test_limit(void **state)
 {
-	enum { MOST = POOL_MAX / POOL_PIECE };
-	void *buffers[MOST];
-	uint32_t room;
-	int i;
+	struct holder one = { 0 }, other = { 0 };
 
 	(void)state;
-	for (i = 0; i < MOST; i++) {
-		buffers[i] = pool_get(POOL_PIECE, &room);
-		assert_non_null(buffers[i]);
+	take_all(&one, POOL_PIECE);
+	assert_int_equal(one.has, POOL_MAX / 2);
+	assert_int_equal(pool_size(), POOL_MAX / 2);
+	take_all(&other, POOL_PIECE / 2);
+	assert_int_equal(other.has, POOL_MAX / 4);
+	give_all(&one);
+	take_all(&one, 65536);
+	assert_int_equal(one.has, POOL_MAX / 8 * 3);
+	give_all(&one);
+	take_all(&other, POOL_PIECE / 2);
+	assert_int_equal(other.has, POOL_MAX / 2);
+	give_all(&other);
+}
+
+/* However many give nothing back: the next one has as much as the last one. */
+static void test_many_who_keep(void **state)
+{
+	struct holder holders[6] = { { 0 } }, next = { 0 };
+	uint64_t left = POOL_MAX;
+	unsigned i;
+
+	(void)state;
+	for (i = 0; i < COUNT(holders); i++) {
+		take_all(&holders[i], POOL_PIECE);
+		left -= holders[i].has;
+		assert_int_equal(holders[i].has, left);
 	}
-	assert_null(pool_get(4096, &room));
-	assert_int_equal(pool_size(), POOL_MAX);
-	/* An idle one of another size makes room. */
-	pool_put(buffers[0], POOL_PIECE);
-	buffers[0] = pool_get(4096, &room);
-	assert_non_null(buffers[0]);
-	assert_true(pool_size() <= POOL_MAX);
-	pool_put(buffers[0], room);
-	for (i = 1; i < MOST; i++)
-		pool_put(buffers[i], POOL_PIECE);
+	/* What comes back is there for all. */
+	left += holders[0].has;
+	give_all(&holders[0]);
+	take_all(&next, POOL_PIECE);
+	assert_int_equal(next.has, left / 2);
+	take_all(&holders[5], POOL_PIECE);
+	assert_true(holders[5].has > POOL_MAX >> 5);
+	for (i = 0; i < COUNT(holders); i++)
+		give_all(&holders[i]);
+	give_all(&next);
 }
 
 static void test_reserve(void **state)
 {
-	uint8_t *bytes = pool_reserve();
+	uint8_t *bytes = pool_reserve(POOL_RESERVE);
 
 	(void)state;
 	assert_non_null(bytes);
 	bytes[POOL_RESERVE - 1] = 1;
 	assert_int_equal(pool_size(), 0);
-	pool_unreserve(bytes);
-	pool_unreserve(NULL);
+	pool_unreserve(bytes, POOL_RESERVE);
+	pool_unreserve(NULL, POOL_RESERVE);
+}
+
+/* What cannot be touched is no buffer. */
+static void test_no_pages(void **state)
+{
+	unsigned char here[16] = { 0 };
+	uint32_t room;
+	unsigned i;
+	void *one;
+
+	(void)state;
+	no_pages = ENOMEM;
+	assert_null(pool_get(&has, 65536, &room));
+	assert_null(pool_reserve(POOL_RESERVE));
+	assert_int_equal(pool_size(), 0);
+	no_pages = 0;
+	one = pool_get(&has, 65536, &room);
+	assert_non_null(one);
+	assert_int_equal(pool_size(), 65536);
+	/* An emulator may not know how. */
+	if (memory_goes_back() && sysconf(_SC_PAGESIZE) == 4096 &&
+	    mincore(one, room, here) == 0)
+		for (i = 0; i < 16; i++)
+			assert_true(here[i] & 1);
+	pool_put(&has, one, room);
 }
 
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	static const struct CMUnitTest tests[] = {
-		TEST(test_sizes), TEST(test_again),   TEST(test_given_back),
-		TEST(test_limit), TEST(test_reserve),
+		TEST(test_sizes),	  TEST(test_again),
+		TEST(test_given_back),	  TEST(test_limit),
+		TEST(test_reserve),	  TEST(test_no_pages),
+		TEST(test_many_who_keep),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -20,16 +20,33 @@ static struct {
 	int at_once;
 	int error; /* to answer with */
 	int takes; /* the data of writes; then error may be IO_LATER */
-	unsigned laters;
+	int lends; /* memory to reads */
+	unsigned laters, forgotten, back;
 } got;
 
 static uint8_t data[4096];
+
+/* The driver has all that was put into the ring. */
+static void on_copied(struct ring_op *op, int32_t result)
+{
+	(void)op;
+	(void)result;
+	assert_int_equal(fake_ring.submitted, fake_ring.put_count);
+	got.back++;
+}
 
 static void submit(struct target *target, struct io *io)
 {
 	(void)target;
 	assert_true(got.count < DEPTH || got.at_once);
-	if (got.takes) {
+	if (got.lends) {
+		/* The memory of its last request is not in use. */
+		assert_int_equal(got.back, got.count);
+		got.count++;
+		assert_int_equal(io_put(io, data, 0, io->length), 0);
+		io->own.done = on_copied;
+		io_done_lent(io);
+	} else if (got.takes) {
 		int error = io_take(io, data, 0, io->length);
 
 		got.laters += error == IO_LATER;
@@ -41,7 +58,16 @@ static void submit(struct target *target, struct io *io)
 		got.ios[got.count++] = io;
 }
 
-static const struct target_ops ops = { .name = "test", .submit = submit };
+static void forget(struct target *target, struct io *io)
+{
+	(void)target;
+	assert_int_equal(io->op, IO_WRITE);
+	got.forgotten++;
+}
+
+static const struct target_ops ops = { .name = "test",
+				       .submit = submit,
+				       .forget = forget };
 static struct target target = { &ops };
 
 /* ---- what the owner is told ---- */
@@ -662,6 +688,7 @@ static void test_retired_without_data(void **state)
 		fake_complete(tag, -ENODEV);
 	turn(20);
 	assert_int_equal(queue.port.owned, 0);
+	assert_int_equal(got.forgotten, 1);
 	assert_int_equal(told.retired, 1);
 	assert_int_equal(told.refused, 0);
 	assert_null(fake_next_command());
@@ -675,6 +702,7 @@ static void test_data_is_taken_back(void **state)
 	expect_get_data(3);
 	announce(3);
 	assert_int_equal(got.laters, 2);
+	assert_int_equal(got.forgotten, 1);
 	assert_int_equal(queue.port.owned, 1);
 	expect_get_data(3);
 	got.takes = 0;
@@ -683,9 +711,53 @@ static void test_data_is_taken_back(void **state)
 	assert_int_equal(queue.port.owned, 1);
 	assert_int_equal(got.count, 1);
 	assert_int_equal(got.ios[0]->op, IO_READ);
+	assert_int_equal(got.forgotten, 2);
 	assert_null(fake_next_command());
 	io_done(got.ios[0], -EIO);
 	assert_int_equal(fake_next_command()->command.result, -EIO);
+}
+
+/* One that was done already is nobody's to forget. */
+static void test_dropped_is_taken_back(void **state)
+{
+	(void)state;
+	got.takes = 0;
+	got.at_once = 1;
+	got.error = -ENOSPC;
+	announce(3);
+	expect_get_data(3);
+	fake_complete(3, -ENODEV);
+	turn(2);
+	assert_int_equal(queue.retired, 1);
+	assert_int_equal(queue.port.owned, 0);
+	assert_int_equal(got.forgotten, 0);
+}
+
+/* Memory that was lent is back before the next request of its tag. */
+static void test_lent_is_back(void **state)
+{
+	unsigned submits;
+
+	(void)state;
+	got.lends = 1;
+	deliver(3, UBLK_IO_OP_READ, 0, 8);
+	turn(1);
+	assert_int_equal(got.count, 1);
+	assert_int_equal(got.back, 1);
+	/* It cannot be submitted: nothing is taken until it can. */
+	deliver(3, UBLK_IO_OP_READ, 0, 8);
+	fake_ring.submit_error = -EAGAIN;
+	fake_ring.submit_failures = 3;
+	submits = fake_ring.submits;
+	turn(1);
+	assert_int_equal(got.count, 2);
+	assert_int_equal(got.back, 1);
+	deliver(3, UBLK_IO_OP_READ, 0, 8);
+	turn(5);
+	assert_true(fake_ring.submits > submits + 3);
+	assert_int_equal(got.count, 3);
+	assert_int_equal(got.back, 3);
+	assert_true(loop_timer_is_active(&queue.trim));
 }
 
 /* A part of the data would be taken for all of it. */
@@ -698,6 +770,7 @@ static void test_data_is_short(void **state)
 	turn(2);
 	expect_commit(3, -EIO);
 	assert_int_equal(queue.port.owned, 0);
+	assert_int_equal(got.forgotten, 1);
 }
 
 /* ---- zero copy ---- */
@@ -829,6 +902,8 @@ int main(void)
 		TEST_DATA(test_data_is_not_wanted),
 		TEST_DATA(test_retired_without_data),
 		TEST_DATA(test_data_is_taken_back),
+		TEST_DATA(test_dropped_is_taken_back),
+		TEST_DATA(test_lent_is_back),
 		TEST_DATA(test_data_is_short),
 		TEST_CLOSED(test_zero_copy),
 		TEST_CLOSED(test_trim),

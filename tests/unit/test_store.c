@@ -948,30 +948,125 @@ static void test_model(void **state)
 	compare_with_model();
 }
 
-/* ---- huge pages ---- */
+/* ---- somebody else's file that is too large to be mapped whole ---- */
 
-/* A part of one cannot be unmapped. None is taken here. */
-static void test_huge_pages(void **state)
+static void put_byte(struct store *shared, uint64_t offset, uint8_t byte)
 {
-	int fd = memfd_create("huge", MFD_CLOEXEC | MFD_HUGETLB), maps;
-	struct store huge;
-	struct stat status;
-	uint64_t unit;
-	void *probe;
+	uint64_t length = 1;
+	uint8_t *at = store_at(shared, offset, &length), seen = 0;
+
+	assert_non_null(at);
+	*at = byte;
+	assert_int_equal(
+		pread(shared->fd, &seen, 1, (off_t)(shared->base + offset)), 1);
+	assert_int_equal(seen, byte);
+}
+
+static void test_shared_window(void **state)
+{
+	const uint64_t base = 3 * PAGE, edge = 2ULL * STORE_WINDOW - base;
+	const uint64_t size = edge + SIZE, whole_max = store_whole_max;
+	int fd = memfd_create("shared", MFD_CLOEXEC), maps = fake.maps;
+	struct store shared;
+	uint64_t length = 9;
 
 	(void)state;
+	assert_int_equal(ftruncate(fd, (off_t)(2 * (base + size))), 0);
+	store_whole_max = base + size - 1;
+	assert_int_equal(store_open_shared(&shared, fd, 0, base, size, PAGE),
+			 0);
+	assert_false(store_is_whole(&shared));
+	put_byte(&shared, 0, 1);
+	assert_non_null(store_at(&shared, edge - 4, &length));
+	assert_int_equal(length, 4);
+	put_byte(&shared, edge - 1, 2);
+	put_byte(&shared, edge, 3);
+	put_byte(&shared, size - 1, 4);
+	/* What is new lies in the same window. */
+	assert_int_equal(store_resize_shared(&shared, size + SIZE), 0);
+	put_byte(&shared, size + SIZE - 1, 5);
+	store_close(&shared);
+	/* One that was small enough. */
+	store_whole_max = base + SIZE;
+	assert_int_equal(store_open_shared(&shared, fd, 0, base, SIZE, PAGE),
+			 0);
+	assert_true(store_is_whole(&shared));
+	put_byte(&shared, SIZE - 1, 6);
+	fake.map = 1;
+	assert_int_equal(store_resize_shared(&shared, size), -ENOMEM);
+	put_byte(&shared, SIZE - 1, 7);
+	assert_int_equal(store_resize_shared(&shared, size), 0);
+	assert_false(store_is_whole(&shared));
+	put_byte(&shared, 0, 8);
+	put_byte(&shared, size - 1, 9);
+	store_close(&shared);
+	assert_int_equal(fake.maps, maps);
+	/* A window has to be of whole pages. */
+	assert_int_equal(store_open_shared(&shared, fd, 0, base, size,
+					   2 * STORE_WINDOW),
+			 -ENOMEM);
+	store_whole_max = whole_max;
+	close(fd);
+}
+
+static void test_shared_window_to_read(void **state)
+{
+	const uint64_t size = 2ULL * STORE_WINDOW, whole_max = store_whole_max;
+	int fd = memfd_create("shared", MFD_CLOEXEC), reader;
+	struct store shared;
+	uint64_t length = 1;
+	char path[64];
+
+	(void)state;
+	assert_int_equal(ftruncate(fd, (off_t)size), 0);
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	reader = open(path, O_RDONLY | O_CLOEXEC);
+	assert_true(reader >= 0);
+	assert_int_equal(pwrite(fd, "x", 1, (off_t)size - 1), 1);
+	store_whole_max = size - 1;
+	assert_int_equal(store_open_shared(&shared, reader, 1, 0, size, PAGE),
+			 0);
+	assert_int_equal(*store_at(&shared, size - 1, &length), 'x');
+	store_close(&shared);
+	store_whole_max = whole_max;
+	close(reader);
+	close(fd);
+}
+
+/* ---- huge pages ---- */
+
+/* A file of them, or -1 if there cannot be any. None is taken here. */
+static int open_huge(uint64_t *unit)
+{
+	int fd = memfd_create("huge", MFD_CLOEXEC | MFD_HUGETLB);
+	struct stat status;
+	void *probe;
+
 	if (fd < 0)
-		skip(); /* a kernel without */
+		return -1; /* a kernel without */
 	assert_int_equal(fstat(fd, &status), 0);
-	unit = (uint64_t)status.st_blksize;
+	*unit = (uint64_t)status.st_blksize;
 	/* An emulator may not know that none is to be reserved. */
-	probe = mmap(NULL, unit, PROT_READ | PROT_WRITE,
+	probe = mmap(NULL, *unit, PROT_READ | PROT_WRITE,
 		     MAP_SHARED | MAP_NORESERVE, fd, 0);
 	if (probe == MAP_FAILED) {
 		close(fd);
-		skip();
+		return -1;
 	}
-	munmap(probe, unit);
+	munmap(probe, *unit);
+	return fd;
+}
+
+/* A part of one cannot be unmapped. */
+static void test_huge_pages(void **state)
+{
+	uint64_t unit;
+	int fd = open_huge(&unit), maps;
+	struct store huge;
+
+	(void)state;
+	if (fd < 0)
+		skip();
 	assert_int_equal(ftruncate(fd, (off_t)(8 * unit)), 0);
 	maps = fake.maps;
 	assert_int_equal(store_open_shared(&huge, fd, 0, PAGE, unit / 2,
@@ -989,6 +1084,34 @@ static void test_huge_pages(void **state)
 	assert_int_equal(huge.size, 3 * unit + PAGE);
 	store_close(&huge);
 	assert_int_equal(fake.maps, maps);
+	close(fd);
+}
+
+/* Whoever maps more of such a file than there is makes it longer. */
+static void test_window_of_huge_pages(void **state)
+{
+	const uint64_t whole_max = store_whole_max;
+	uint64_t unit, size, length = 1;
+	int fd = open_huge(&unit), maps = fake.maps;
+	struct store huge;
+	struct stat status;
+
+	(void)state;
+	if (fd < 0 || unit > STORE_WINDOW)
+		skip();
+	size = STORE_WINDOW + unit;
+	assert_int_equal(ftruncate(fd, (off_t)size), 0);
+	store_whole_max = size - 1;
+	assert_int_equal(store_open_shared(&huge, fd, 0, PAGE, size - PAGE,
+					   (uint32_t)unit),
+			 0);
+	assert_false(store_is_whole(&huge));
+	assert_non_null(store_at(&huge, STORE_WINDOW, &length));
+	assert_int_equal(fstat(fd, &status), 0);
+	assert_int_equal(status.st_size, size);
+	store_close(&huge);
+	assert_int_equal(fake.maps, maps);
+	store_whole_max = whole_max;
 	close(fd);
 }
 
@@ -1035,7 +1158,13 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_trim_fails, start, stop),
 		cmocka_unit_test_setup_teardown(test_adopt_a_shrunk_one, start,
 						stop),
+		cmocka_unit_test_setup_teardown(test_shared_window, start,
+						stop),
+		cmocka_unit_test_setup_teardown(test_shared_window_to_read,
+						start, stop),
 		cmocka_unit_test_setup_teardown(test_huge_pages, start, stop),
+		cmocka_unit_test_setup_teardown(test_window_of_huge_pages,
+						start, stop),
 		cmocka_unit_test_setup_teardown(test_model, start, stop),
 	};
 

@@ -17,7 +17,8 @@ here=$(dirname "$(readlink -f "$0")")/..
 # crash-long asks for more.
 : "${KILLS:=3}"
 # Each life has another one of these.
-options=("mode=copy" "direct=yes" "mode=user-copy" "" "direct=yes mode=copy")
+options=("mode=copy" "direct=yes" "mode=user-copy" "mode=need-get-data" ""
+	"direct=yes mode=copy" "direct=yes mode=need-get-data")
 
 fail()
 {

@@ -7,7 +7,7 @@
 # needs: binaries fio mkfs.ext4
 # needs: modules null_blk ext4
 # needs: cpus 1
-# time: 200
+# time: 250
 . /t/lib.sh
 
 requires fio mkfs.ext4
@@ -139,7 +139,7 @@ echo counter >$TRACING/trace_clock
 echo 0 >$TRACING/tracing_on
 events 1
 start_ublkd
-modes="user-copy copy"
+modes="user-copy copy need-get-data"
 ! ask features | grep -q 'name=auto-buffer have=yes' || modes="$modes zero-copy"
 for mode in $modes; do
 	ordered $BELOW "direct=yes mode=$mode" 1

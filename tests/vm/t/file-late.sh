@@ -6,7 +6,7 @@
 # needs: binaries dmsetup
 # needs: modules brd dm-mod
 # size: long:file
-# time: 180
+# time: 240
 . /t/lib.sh
 
 requires dmsetup
@@ -82,7 +82,7 @@ head -c 4096 /dev/zero >/tmp/t/zeroes
 echo "0 65536 linear /dev/ram0 0" | dmsetup create --noudevsync slow
 start_ublkd
 told=0
-modes="user-copy copy"
+modes="user-copy copy need-get-data"
 ! ask features | grep -q 'name=auto-buffer have=yes' || modes="$modes zero-copy"
 for mode in $modes; do
 	late "direct=yes recovery=queue mode=$mode"

@@ -7,7 +7,7 @@
 # needs: modules ext4 brd loop
 # needs: memory 1536
 # size: long:file
-# time: 600
+# time: 900
 . /t/lib.sh
 
 requires fio mkfs.ext4
@@ -51,12 +51,12 @@ moves()
 	expect_ok "del 0"
 }
 
-# refused SYMBOL WORDS
+# refused SYMBOL ARG WORDS
 refused()
 {
-	expect_err "$1" "add file $2"
+	expect_err "$1" "add file $3"
 	echo "$STATUS"
-	echo "$STATUS" | grep -q ' arg=mode' || fail "$STATUS"
+	[ "$(field arg)" = "$2" ] || fail "$STATUS"
 }
 
 # What a failed test before this one has left.
@@ -74,14 +74,17 @@ done
 losetup /dev/loop0 $MNT/disk.loop
 start_ublkd
 
-refused arg "path=$MEM/disk mode=zero-copy"
-refused arg "path=$MEM/disk mode=copy"
+for mode in zero-copy copy need-get-data; do
+	refused arg mode "path=$MEM/disk mode=$mode"
+	echo "$STATUS" | grep -q "lies in memory" || fail "$STATUS"
+done
+refused range max-io "path=$MNT/disk mode=need-get-data max-io=1M"
 moves "path=$MEM/disk mode=user-copy"
-modes="user-copy copy"
+modes="user-copy copy need-get-data"
 if ask features | grep -q 'name=auto-buffer have=yes'; then
 	modes="$modes zero-copy"
 else
-	refused unsupported "path=$MNT/disk mode=zero-copy"
+	refused unsupported mode "path=$MNT/disk mode=zero-copy"
 fi
 for mode in $modes; do
 	for direct in no yes; do

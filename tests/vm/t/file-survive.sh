@@ -7,7 +7,7 @@
 # needs: files tests/vm/lib-kill.sh:/t/lib-kill.sh
 # needs: memory 1536
 # size: long:file
-# time: 900
+# time: 1100
 . /t/lib.sh
 # shellcheck source=tests/vm/lib-kill.sh
 . /t/lib-kill.sh
@@ -72,7 +72,7 @@ mount /dev/ram1 $MNT
 mount -t tmpfs -o size=64M mem $MEM
 ended=0
 start_ublkd
-modes="user-copy copy"
+modes="user-copy copy need-get-data"
 ! ask features | grep -q 'name=auto-buffer have=yes' || modes="$modes zero-copy"
 survives "path=$MEM/disk create=yes"
 for mode in $modes; do

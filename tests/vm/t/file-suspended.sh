@@ -6,7 +6,7 @@
 # needs: modules ext4 brd dm-mod
 # needs: memory 1024
 # size: long:file
-# time: 240
+# time: 300
 . /t/lib.sh
 
 requires fio mkfs.ext4 dmsetup
@@ -61,7 +61,7 @@ mkfs.ext4 -q /dev/ram1
 mount /dev/ram1 $MNT
 echo "0 131072 linear /dev/ram0 0" | dmsetup create --noudevsync slow
 start_ublkd
-modes="user-copy copy"
+modes="user-copy copy need-get-data"
 ! ask features | grep -q 'name=auto-buffer have=yes' || modes="$modes zero-copy"
 expect_ok "add file id=1 path=$MNT/disk create=yes size=16M"
 longest >/dev/null
