@@ -121,6 +121,14 @@ static int must_wait(const struct backing *backing, int fd)
 	       errno == EOPNOTSUPP;
 }
 
+int backing_read_cached(int fd, void *bytes, size_t length, uint64_t offset)
+{
+	struct iovec iov = { bytes, length };
+
+	return preadv2(fd, &iov, 1, (off_t)offset, RWF_NOWAIT) ==
+	       (ssize_t)length;
+}
+
 static void look_at_file(struct backing *backing, int fd,
 			 const struct statx *status)
 {

@@ -39,6 +39,12 @@ int backing_look(struct backing *backing, int fd);
 /* Its size now. Returns 0 or a negative errno. */
 int backing_size(const struct backing *backing, int fd, uint64_t *size);
 
+/*
+ * Read what the page cache has, without waiting for anything. Returns 1 if that
+ * was all of it, or 0 for whatever reason: the ring will find out.
+ */
+int backing_read_cached(int fd, void *bytes, size_t length, uint64_t offset);
+
 /* Bytes of space that a file takes. */
 uint64_t backing_used(int fd);
 

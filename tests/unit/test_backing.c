@@ -73,6 +73,26 @@ static void test_size(void **state)
 	close(fd);
 }
 
+/* All of it or nothing; what was written just now is in the page cache. */
+static void test_read_cached(void **state)
+{
+	static const char text[] = "0123456789abcdef";
+	int fd = open_file(), is_there;
+	char bytes[sizeof(text)] = "";
+
+	(void)state;
+	assert_int_equal(pwrite(fd, text, sizeof(text), 4096), sizeof(text));
+	assert_int_equal(backing_look(&backing, fd), 0);
+	is_there = backing_read_cached(fd, bytes, sizeof(text), 4096);
+	if (backing.kind == BACKING_FILE)
+		assert_int_equal(is_there, !backing.waits);
+	if (is_there)
+		assert_string_equal(bytes, text);
+	assert_false(backing_read_cached(fd, bytes, sizeof(text), 4097));
+	assert_false(backing_read_cached(-1, bytes, sizeof(text), 4096));
+	close(fd);
+}
+
 /* One writer, or any readers; and it belongs to the open file. */
 static void test_lock(void **state)
 {
@@ -134,6 +154,7 @@ int main(void)
 	static const struct CMUnitTest tests[] = {
 		TEST(test_kinds),
 		TEST(test_size),
+		TEST(test_read_cached),
 		TEST(test_lock),
 		TEST(test_locked_by_process),
 	};

@@ -44,6 +44,10 @@ static struct {
 	unsigned lent_count;
 	const void *given_from;
 	void *taken_to;
+	int is_cached;	    /* all of the file */
+	unsigned looks;	    /* into the page cache */
+	void *cached_to;    /* the last one's place ... */
+	uint64_t cached_at; /* ... and offset in the file */
 } seen;
 
 static struct backing looks_like;
@@ -61,6 +65,8 @@ int __wrap_io_put(struct io *io, const void *from, uint32_t at,
 void __wrap_io_done_lent(struct io *io);
 int __wrap_backing_look(struct backing *backing, int fd);
 int __wrap_backing_size(const struct backing *backing, int fd, uint64_t *size);
+int __wrap_backing_read_cached(int fd, void *bytes, size_t length,
+			       uint64_t offset);
 int __wrap_ring_submit(struct ring *ring);
 void *__wrap_pool_get(uint64_t *has, uint32_t size, uint32_t *room);
 void *__real_pool_get(uint64_t *has, uint32_t size, uint32_t *room);
@@ -158,6 +164,17 @@ int __wrap_backing_size(const struct backing *backing, int fd, uint64_t *size)
 	(void)fd;
 	*size = looks_like.size;
 	return 0;
+}
+
+int __wrap_backing_read_cached(int fd, void *bytes, size_t length,
+			       uint64_t offset)
+{
+	(void)fd;
+	memset(bytes, 0x3c, length);
+	seen.cached_to = bytes;
+	seen.cached_at = offset;
+	seen.looks++;
+	return seen.is_cached;
 }
 
 int __wrap_ring_submit(struct ring *ring)
@@ -355,6 +372,61 @@ static void test_read(void **state)
 	answer(65536);
 	expect_done(3, 0);
 	assert_int_equal(seen.given, 65536);
+}
+
+/* What the page cache has needs no request in the ring. */
+static void test_cached_read(void **state)
+{
+	(void)state;
+	close_target();
+	open_target("offset=1M", 0, 0);
+	submit(3, IO_READ, 8192, POOL_PIECE, 0);
+	assert_int_equal(seen.looks, 1);
+	expect_transfer(RING_READ, (1 << 20) + 8192, POOL_PIECE, 0, 0);
+	answer(POOL_PIECE);
+	expect_done(3, 0);
+	seen.is_cached = 1;
+	seen.given = 0;
+	submit(3, IO_READ, 8192, POOL_PIECE, 0);
+	expect_done(3, 0);
+	assert_int_equal(seen.cached_at, (1 << 20) + 8192);
+	assert_int_equal(seen.given, POOL_PIECE);
+	seen.give_error = -EFAULT;
+	submit(3, IO_READ, 8192, 4096, 0);
+	expect_done(3, -EFAULT);
+	assert_int_equal(put_count, taken);
+	/* What has no room in one buffer goes in pieces. */
+	seen.give_error = 0;
+	submit(3, IO_READ, 0, POOL_PIECE + 4096, 0);
+	assert_int_equal(seen.looks, 3);
+	expect_transfer(RING_READ, 1 << 20, POOL_PIECE, 0, 0);
+	answer(-EIO);
+	expect_done(3, -EIO);
+}
+
+/* Nor is the cache asked where that is of no use. */
+static void test_not_cached(void **state)
+{
+	(void)state;
+	seen.is_cached = 1;
+	port.mode = IO_ZERO_COPY;
+	submit(0, IO_READ, 0, 4096, 0);
+	port.mode = IO_USER_COPY;
+	submit(1, IO_WRITE, 0, 4096, 0);
+	close_target();
+	open_target("direct=yes", 0, 0);
+	submit(2, IO_READ, 0, 4096, 0);
+	close_target();
+	looks_like.waits = 1;
+	open_target("", 0, 0);
+	submit(3, IO_READ, 0, 4096, 0);
+	assert_int_equal(put_count, 4);
+	assert_int_equal(seen.total, 0);
+	assert_int_equal(seen.looks, 0);
+	while (taken < put_count) {
+		next();
+		answer(4096);
+	}
 }
 
 /* What came is kept, and the rest is asked for. */
@@ -977,6 +1049,11 @@ static void test_copy(void **state)
 	assert_ptr_equal(transfer->bytes, buffers[2]);
 	answer(8192);
 	expect_done(2, 0);
+	seen.is_cached = 1;
+	submit(3, IO_READ, 0, 8192, 0);
+	expect_done(3, 0);
+	assert_ptr_equal(seen.cached_to, buffers[3]);
+	assert_int_equal(seen.given, 0);
 }
 
 /* ---- need-get-data ---- */
@@ -1277,6 +1354,8 @@ int main(void)
 		/* First: others leave requests in workers for good. */
 		TEST(test_held_back),
 		TEST(test_read),
+		TEST(test_cached_read),
+		TEST(test_not_cached),
 		TEST(test_short_read),
 		TEST(test_read_at_end),
 		TEST(test_read_errors),

@@ -1,13 +1,17 @@
 #!/bin/sh
 # 64 RAM disks are added by 64 clients at once, then by one that does not wait
-# for answers: all are there, all work, and one task serves them.
+# for answers: all are there, all work, and one task serves them. Files that
+# nobody uses take little memory.
 #
 # sanitizers: long
+# needs: binaries mkfs.ext4
+# needs: modules ext4 brd
 # needs: memory 2048
 # time: 240
 . /t/lib.sh
 
 COUNT=64
+EACH=96 # KiB of PSS, of a file
 
 # answered START: each command with an OK that begins so.
 answered()
@@ -89,7 +93,36 @@ memory()
 		"descriptors $(fds "$KEEPER") and $(fds "$server")"
 }
 
+# both: KiB
+both()
+{
+	echo $(($(pss "$KEEPER") + $(pss "$(server_pid)")))
+}
+
+# The memory that they were used with is given back after some seconds.
+files()
+{
+	rmmod brd
+	modprobe brd rd_nr=1 rd_size=131072
+	mkdir /tmp/t/mnt
+	mkfs.ext4 -q /dev/ram0
+	mount /dev/ram0 /tmp/t/mnt
+	pipelined "@N add file id=N path=/tmp/t/mnt/N create=yes size=1M"
+	answered @
+	usable
+	sleep 6
+	memory "$COUNT files, idle"
+	each=$((($(both) - none) / COUNT))
+	echo "a file takes $each KiB"
+	sanitized || [ $each -le $EACH ] ||
+		fail "a file takes $each KiB, not $EACH or less"
+	pipelined "@N del id=N"
+	answered @
+	umount /tmp/t/mnt
+}
+
 start_ublkd
+none=$(both)
 memory "no device"
 begun=$(now)
 at_once "add ram size=16M id="
@@ -121,3 +154,4 @@ answered @
 echo "deleted through one connection in $(($(now) - begun)) ms"
 listed 0
 memory "no device again"
+files
