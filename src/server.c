@@ -153,7 +153,8 @@ static void take_over(struct server *server, const struct message *message,
 	}
 	while (fd_count--)
 		if (own[fd_count] >= 0)
-			close(own[fd_count]);
+			opener_close(server->loop, own[fd_count], NULL, NULL,
+				     NULL);
 }
 
 /* Stopping, and the last device is gone: say so and leave. */

@@ -151,11 +151,19 @@ struct target_ops {
 
 	/*
 	 * The device is deleted: give back some of what it took, no more than
-	 * a request might. Returns 1 to be called again; may be NULL.
+	 * a request might. Returns 1 to be called again, at once; may be NULL.
 	 */
 	int (*release)(struct target *target);
 
-	/* No request is under way. Frees the target. */
+	/*
+	 * No request is under way, and none will come. The descriptors of which
+	 * a close may wait, for a disk or for a server, are the caller's from
+	 * now on: at most MESSAGE_MAX_FDS. Returns how many; NULL: there are
+	 * none.
+	 */
+	int (*give_up)(struct target *target, int *fds);
+
+	/* Frees the target, which has given up what it had. */
 	void (*close)(struct target *target);
 };
 
@@ -171,6 +179,12 @@ const struct target_ops *target_find(const char *name);
 static inline int target_hold(struct target *target, int *fds)
 {
 	return target->ops->hold ? target->ops->hold(target, fds) : 0;
+}
+
+/* As the target's give_up(), or 0 for one that has none. */
+static inline int target_give_up(struct target *target, int *fds)
+{
+	return target->ops->give_up ? target->ops->give_up(target, fds) : 0;
 }
 
 /* As the target's start(), or 0 for one that has none. */

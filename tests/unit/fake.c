@@ -288,6 +288,47 @@ void fake_refuse_fetch(uint32_t id, int error)
 	queue->event(queue, error);
 }
 
+/* ---- the opener ---- */
+
+static struct {
+	int fd;
+	opener_closed *closed;
+	void *context;
+} closing[HELD_MAX];
+
+unsigned __wrap_opener_close(struct ev_loop *loop, int fd, const char *path,
+			     opener_closed *closed, void *context);
+
+unsigned __wrap_opener_close(struct ev_loop *loop, int fd, const char *path,
+			     opener_closed *closed, void *context)
+{
+	assert_ptr_equal(loop, test_loop);
+	if (path)
+		unlink(path);
+	if (!fake.close_waits) {
+		if (fd >= 0)
+			close(fd);
+		return 0;
+	}
+	assert_true(fake.closing < HELD_MAX);
+	closing[fake.closing].fd = fd;
+	closing[fake.closing].closed = closed;
+	closing[fake.closing++].context = context;
+	return 1;
+}
+
+void fake_end_closing(int error)
+{
+	while (fake.closing) {
+		fake.closing--;
+		if (closing[fake.closing].fd >= 0)
+			close(closing[fake.closing].fd);
+		if (closing[fake.closing].closed)
+			closing[fake.closing].closed(
+				closing[fake.closing].context, error);
+	}
+}
+
 /* ---- the keeper ---- */
 
 static void on_message(struct channel *at, const struct message *message,

@@ -203,6 +203,13 @@ static void open_target(const char *more, uint32_t block_size, int read_only)
 
 static void close_target(void)
 {
+	int fds[4];
+
+	assert_int_equal(target_file.give_up(target, fds), 1);
+	assert_int_equal(close(fds[0]), 0);
+	/* It has nothing left for anybody. */
+	assert_int_equal(target_file.hold(target, fds), 0);
+	assert_int_equal(target_file.give_up(target, fds), 0);
 	target_file.close(target);
 	target = NULL;
 }
