@@ -19,6 +19,7 @@
 #define REAP_MAX	64
 #define QUIESCED_MOMENT 20	  /* ms */
 #define DEVICE_MARK	0x7562ULL /* top of server_flags in our devices */
+#define CLOSE_PATIENCE	30.0	  /* s for what a deleted device held */
 
 /* The stages of a RECOVER. */
 enum { RECOVER_LOOK, RECOVER_MOMENT, RECOVER_ASKED };
@@ -58,6 +59,9 @@ struct job {
 	char bytes[16];
 	const int *fds; /* beside the message, only while the job begins */
 	int fd_count;
+	unsigned closing;  /* of what the device held, when it is deleted */
+	int result;	   /* then: of the command itself */
+	ev_timer patience; /* then */
 };
 
 static void advance_orphan(struct jobs *jobs, struct entry *entry);
@@ -124,6 +128,25 @@ static void unstore_fds(const struct entry *entry)
 	}
 }
 
+/* Returns how many completions with that data tell that it is closed. */
+static unsigned let_go(struct jobs *jobs, struct entry *entry, uint64_t data)
+{
+	unsigned begun = 0;
+
+	unstore_fds(entry);
+	while (entry->fd_count) {
+		int fd = entry->fds[--entry->fd_count];
+
+		if (entry->private)
+			remove_file(fd);
+		if (ring_put_close(jobs->control.ring, fd, data) == 0)
+			begun++;
+		else
+			close(fd);
+	}
+	return begun;
+}
+
 static void entry_free(struct jobs *jobs, struct entry *entry)
 {
 	struct entry **at = &jobs->entries;
@@ -131,14 +154,6 @@ static void entry_free(struct jobs *jobs, struct entry *entry)
 	while (*at != entry)
 		at = &(*at)->next;
 	*at = entry->next;
-	unstore_fds(entry);
-	while (entry->fd_count) {
-		int fd = entry->fds[--entry->fd_count];
-
-		if (entry->private)
-			remove_file(fd);
-		close(fd);
-	}
 	/* Last, so that a later keeper can finish what this one began. */
 	state_remove(jobs->state, entry->id);
 	free(entry->words);
@@ -147,11 +162,25 @@ static void entry_free(struct jobs *jobs, struct entry *entry)
 
 /* ---- jobs: one operation for each type of message ---- */
 
+static uint64_t job_data(struct job *job)
+{
+	return (uint64_t)(uintptr_t)job;
+}
+
+static void submit(struct jobs *jobs)
+{
+	if (ring_submit(jobs->control.ring) < 0)
+		ring_raise_event(jobs->control.ring); /* again next turn */
+}
+
+/* What is still being closed for it comes to nobody's notice, but to it. */
 static void job_free(struct job *job)
 {
 	if (job->entry)
 		job->entry->job = NULL;
-	free(job);
+	job->entry = NULL;
+	if (!job->closing)
+		free(job);
 }
 
 static void see_idle(struct jobs *jobs)
@@ -178,14 +207,17 @@ static int was_last(const struct job *job, int result)
 	return 1;
 }
 
-/* Answer a job whose server still lives, then see what its device needs. */
-static void job_end(struct job *job, int result)
+/*
+ * Answer a job whose server still lives, then see what its device needs. With
+ * is_last the device is gone.
+ */
+static void job_finish(struct job *job, int result, int is_last)
 {
 	struct jobs *jobs = job->jobs;
 	struct entry *entry = job->entry;
 	int is_old = job->generation != jobs->generation;
 
-	if (was_last(job, result)) {
+	if (is_last) {
 		/* Before it is told: what it held is free then. */
 		entry_free(jobs, entry);
 		job->entry = entry = NULL;
@@ -204,9 +236,56 @@ static void job_end(struct job *job, int result)
 	see_idle(jobs);
 }
 
-static uint64_t job_data(struct job *job)
+/* The device's end is told all the same. */
+static void on_close_patience(struct ev_loop *loop, ev_timer *timer, int events)
 {
-	return (uint64_t)(uintptr_t)job;
+	struct job *job = timer->data;
+
+	(void)loop;
+	(void)events;
+	log_warning("device %u is deleted, but what it held is not closed "
+		    "within %g s: its file system or disk stands still",
+		    job->entry->id, CLOSE_PATIENCE);
+	job_finish(job, job->result, 1);
+}
+
+/*
+ * The device is gone. With a dead server this is the last close of what it held,
+ * which can wait for a disk, and on a network every close can. Returns 1 if the
+ * job ends when that is done.
+ */
+static int begin_closing(struct job *job, int result)
+{
+	struct jobs *jobs = job->jobs;
+
+	job->closing = let_go(jobs, job->entry, job_data(job));
+	if (!job->closing)
+		return 0;
+	job->result = result;
+	ev_timer_init(&job->patience, on_close_patience, CLOSE_PATIENCE, 0);
+	job->patience.data = job;
+	ev_timer_start(jobs->loop, &job->patience);
+	submit(jobs);
+	return 1;
+}
+
+static void on_closed(struct job *job)
+{
+	if (--job->closing)
+		return;
+	ev_timer_stop(job->jobs->loop, &job->patience);
+	if (job->entry)
+		job_finish(job, job->result, 1);
+	else
+		free(job); /* it has ended without */
+}
+
+static void job_end(struct job *job, int result)
+{
+	int is_last = was_last(job, result);
+
+	if (!is_last || !begin_closing(job, result))
+		job_finish(job, result, is_last);
 }
 
 static int begin_features(struct job *job)
@@ -569,12 +648,6 @@ static const struct operation {
 	[MESSAGE_RESIZE] = { begin_resize, NULL },
 };
 
-static void submit(struct jobs *jobs)
-{
-	if (ring_submit(jobs->control.ring) < 0)
-		ring_raise_event(jobs->control.ring); /* again next turn */
-}
-
 static void job_begin(struct job *job)
 {
 	struct jobs *jobs = job->jobs;
@@ -621,7 +694,11 @@ static void on_ring(struct ev_loop *loop, ev_io *watcher, int events)
 		int result = done[i].result;
 
 		if (!job)
-			continue; /* the answer to a cancel */
+			continue; /* the answer to a cancel, for instance */
+		if (job->closing) {
+			on_closed(job);
+			continue;
+		}
 		operation = &operations[job->message.type];
 		if (operation->end)
 			result = operation->end(job, result);
@@ -639,7 +716,7 @@ static void on_ring(struct ev_loop *loop, ev_io *watcher, int events)
  */
 static void cancel_wait(struct jobs *jobs, struct entry *entry)
 {
-	if (!entry || !entry->job ||
+	if (!entry || !entry->job || entry->job->closing ||
 	    (entry->job->message.type != MESSAGE_START &&
 	     entry->job->message.type != MESSAGE_END_RECOVER &&
 	     entry->job->message.type != MESSAGE_DELETE))
@@ -662,6 +739,8 @@ static void advance_orphan(struct jobs *jobs, struct entry *entry)
 	if (!job) {
 		log_error("device %u cannot be deleted: out of memory",
 			  entry->id);
+		let_go(jobs, entry, 0);
+		submit(jobs);
 		entry_free(jobs, entry);
 		return;
 	}

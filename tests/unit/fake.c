@@ -296,8 +296,42 @@ static struct {
 	void *context;
 } closing[HELD_MAX];
 
+static struct {
+	char path[512];
+	int flags;
+	opener_done *done; /* NULL: nothing is to be opened */
+	void *context;
+} opening;
+
+int __wrap_opener_open(struct ev_loop *loop, const struct opener_wish *wish,
+		       opener_done *done, void *context);
 unsigned __wrap_opener_close(struct ev_loop *loop, int fd, const char *path,
 			     opener_closed *closed, void *context);
+
+int __wrap_opener_open(struct ev_loop *loop, const struct opener_wish *wish,
+		       opener_done *done, void *context)
+{
+	assert_ptr_equal(loop, test_loop);
+	assert_null(opening.done);
+	opening.path[0] = '\0';
+	add_text(opening.path, sizeof(opening.path), wish->path);
+	opening.flags = wish->flags;
+	opening.done = done;
+	opening.context = context;
+	return 0;
+}
+
+static void end_opening(void)
+{
+	opener_done *done = opening.done;
+	struct opener_result result = { .fd = -1 };
+
+	result.fd = __real_open(opening.path, opening.flags);
+	if (result.fd < 0)
+		result.fd = -errno;
+	opening.done = NULL;
+	done(opening.context, &result);
+}
 
 unsigned __wrap_opener_close(struct ev_loop *loop, int fd, const char *path,
 			     opener_closed *closed, void *context)
@@ -415,6 +449,10 @@ void fake_serve(void)
 	while (!quiet) {
 		settle();
 		quiet = 1;
+		if (opening.done) {
+			end_opening();
+			quiet = 0;
+		}
 		while (other >= 0 && take_message(&message)) {
 			take(&message);
 			quiet = 0;

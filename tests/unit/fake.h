@@ -44,7 +44,10 @@ struct fake {
 	unsigned looks;
 	uint64_t disk_size; /* bytes, in sysfs; 0: there is no such file */
 
-	/* The opener, which closes at once unless it is to wait. */
+	/*
+	 * The opener: it opens when the keeper serves, and closes at once unless
+	 * it is to wait.
+	 */
 	int close_waits;
 	unsigned closing;
 };
