@@ -165,6 +165,50 @@ int device_send_rings(const struct device *device, struct channel *channel)
 	return error;
 }
 
+int device_send_tally(const struct device *device, struct channel *channel)
+{
+	struct message message = device_message(device, MESSAGE_TALLY);
+
+	message.number = device->spec.target->tally;
+	return message.number ? channel_send(channel, &message, NULL, 0) : 0;
+}
+
+/*
+ * The keeper is told when it changes; again only when it has answered: there may
+ * be more errors than it can write down.
+ */
+static void tell_tally(struct device *device)
+{
+	struct message message = device_message(device, MESSAGE_TALLY);
+	uint64_t tally = device->spec.target->tally;
+
+	message.number = tally;
+	if (device->telling || tally == device->told_tally ||
+	    channel_send(device->set->channel, &message, NULL, 0) < 0)
+		return;
+	device->told_tally = tally;
+	device->telling = 1;
+}
+
+static void on_tally(struct target *target)
+{
+	tell_tally(target->owner);
+}
+
+static void tally_is_told(struct device *device)
+{
+	device->telling = 0;
+	tell_tally(device);
+}
+
+void device_take_tally(struct device_set *set, uint32_t id, uint64_t tally)
+{
+	struct device *device = device_find(set, id);
+
+	if (device)
+		device->spec.target->tally = device->told_tally = tally;
+}
+
 void device_close_queues(struct device *device)
 {
 	while (device->open_queues)
@@ -885,6 +929,8 @@ static struct device *new_device(struct device_set *set,
 	device->spec = *spec;
 	device->fd = -1;
 	device->serial = ++set->next_serial;
+	device->spec.target->changed = on_tally;
+	device->spec.target->owner = device;
 	loop_timer_init(&device->timer, on_timer, device);
 	set_insert(device);
 	set->count++;
@@ -1095,7 +1141,9 @@ void device_answer(struct device_set *set, const struct message *message)
 	for (device = set->first; device; device = device->next)
 		if (device->serial == message->serial)
 			break;
-	if (device && steps[device->step].answer)
+	if (device && message->type == MESSAGE_TALLY)
+		tally_is_told(device);
+	else if (device && steps[device->step].answer)
 		steps[device->step].answer(device, message);
 }
 

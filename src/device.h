@@ -113,6 +113,8 @@ struct device {
 	int doomed;	     /* stop it as soon as it is started */
 	int refusal;	     /* a FETCH's negative errno, or 0 */
 	unsigned open_files; /* that are being closed */
+	uint64_t told_tally; /* its target's, as the keeper was told it, */
+	int telling;	     /* and has not answered yet */
 	struct loop_timer timer;
 	double deadline;	/* as loop_now() */
 	char *new_words;	/* that the keeper is to note */
@@ -159,6 +161,15 @@ int device_adopt(struct device_set *set, const struct device_spec *spec,
  * Returns 0 or a negative errno: then a server's end is as it would be without.
  */
 int device_send_rings(const struct device *device, struct channel *channel);
+
+/*
+ * Tell somebody a device's tally (target.h), unless that is 0. Returns 0 or a
+ * negative errno.
+ */
+int device_send_tally(const struct device *device, struct channel *channel);
+
+/* A device that is being taken over had that tally in the server before. */
+void device_take_tally(struct device_set *set, uint32_t id, uint64_t tally);
 
 /* Begin to take over every device that is prepared. */
 void device_recover_all(struct device_set *set);

@@ -45,6 +45,7 @@ struct entry {
 	int fds[MESSAGE_MAX_FDS]; /* what its target holds, */
 	int fd_count;
 	struct ublk_dev_info info; /* and what the driver accepted */
+	uint64_t tally;		   /* of its target */
 };
 
 /* One request of the server, or of the clean-up, until its answer. */
@@ -346,6 +347,7 @@ static int write_state(const struct jobs *jobs, const struct entry *entry,
 				       .recoverable = entry->recoverable,
 				       .private = entry->private,
 				       .mark = entry->info.server_flags,
+				       .tally = entry->tally,
 				       .file_count = entry->fd_count };
 	int i, error;
 
@@ -828,6 +830,31 @@ void jobs_hurry(struct jobs *jobs)
 			cancel_wait(jobs, entry);
 }
 
+int jobs_take_tally(struct jobs *jobs, uint32_t id, uint64_t tally)
+{
+	struct entry *entry = entry_find(jobs, id);
+
+	if (!entry)
+		return -ENODEV;
+	if (entry->tally == tally)
+		return 0;
+	entry->tally = tally;
+	/* What is being deleted is noted as that, or not at all. */
+	if (!entry->words || !can_wait(entry) || entry->clean_up)
+		return 0;
+	return write_state(jobs, entry, 0);
+}
+
+static int send_tally(const struct entry *entry, struct channel *channel)
+{
+	struct message message = { .magic = MESSAGE_MAGIC,
+				   .type = MESSAGE_TALLY,
+				   .id = entry->id,
+				   .number = entry->tally };
+
+	return entry->tally ? channel_send(channel, &message, NULL, 0) : 0;
+}
+
 static int hand_over(const struct entry *entry, struct channel *channel)
 {
 	struct message message = { .magic = MESSAGE_MAGIC,
@@ -848,6 +875,8 @@ int jobs_hand_over(struct jobs *jobs, struct channel *channel)
 		if (entry->clean_up || !can_wait(entry))
 			continue;
 		error = hand_over(entry, channel);
+		if (!error)
+			error = send_tally(entry, channel);
 		if (error)
 			return error;
 	}

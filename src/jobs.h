@@ -84,6 +84,13 @@ int jobs_hand_over(struct jobs *jobs, struct channel *channel);
  */
 int jobs_carry(const struct jobs *jobs);
 
+/*
+ * A device has another tally (target.h), for the next server and for the next
+ * keeper. Returns 0 or a negative errno; it is kept also if it cannot be written
+ * down.
+ */
+int jobs_take_tally(struct jobs *jobs, uint32_t id, uint64_t tally);
+
 /* Whether a command is under way. */
 int jobs_are_busy(const struct jobs *jobs);
 

@@ -27,9 +27,16 @@ struct geometry {
 
 struct target_ops;
 
-/* The head of every target's own structure. */
+/*
+ * The head of every target's own structure. The tally is a number of the
+ * target's own that outlives the server: at first it is 0, or what a server
+ * before had, and target_set_tally() changes it.
+ */
 struct target {
 	const struct target_ops *ops;
+	uint64_t tally;
+	void (*changed)(struct target *target); /* the owner's; may be NULL */
+	void *owner;
 };
 
 /* What a target is opened with. */
@@ -191,6 +198,15 @@ static inline int target_give_up(struct target *target, int *fds)
 static inline int target_start(struct target *target, struct ring *ring)
 {
 	return target->ops->start ? target->ops->start(target, ring) : 0;
+}
+
+static inline void target_set_tally(struct target *target, uint64_t tally)
+{
+	if (tally == target->tally)
+		return;
+	target->tally = tally;
+	if (target->changed)
+		target->changed(target);
 }
 
 static inline void target_submit(struct target *target, struct io *io)

@@ -435,7 +435,7 @@ static void file_describe(const struct target *target, char *text, size_t size)
 	if ((size_t)at < size)
 		snprintf(text + at, size - (size_t)at,
 			 " waiting=%u flush-errors=%llu", file->in_workers,
-			 (unsigned long long)file->flush_errors);
+			 (unsigned long long)file_flush_errors(file));
 }
 
 static int file_give_up(struct target *target, int *fds)

@@ -81,6 +81,7 @@ static const char *type_name(uint32_t type)
 		[MESSAGE_SHUTDOWN] = "SHUTDOWN",
 		[MESSAGE_RESIZE] = "RESIZE",
 		[MESSAGE_RING] = "RING",
+		[MESSAGE_TALLY] = "TALLY",
 	};
 
 	assert_true(type < FAKE_TYPES);

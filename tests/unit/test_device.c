@@ -146,7 +146,7 @@ static const struct target_ops *new_ops; /* of the next target */
 
 static struct target *new_target(void)
 {
-	struct target *target = malloc(sizeof(*target));
+	struct target *target = calloc(1, sizeof(*target));
 
 	assert_non_null(target);
 	target->ops = new_ops;
@@ -1783,6 +1783,71 @@ static void test_keeper_gone_between_looks(void **state)
 	assert_string_equal(device_state(device), "live");
 }
 
+/* ---- the tally ---- */
+
+static void expect_tally(uint64_t tally)
+{
+	fake_serve();
+	fake_expect("TALLY");
+	assert_int_equal(fake.last[MESSAGE_TALLY].number, tally);
+	assert_int_equal(fake.last[MESSAGE_TALLY].id, added.id);
+}
+
+/* The keeper is told; and again when it has answered, with what is true then. */
+static void test_tally(void **state)
+{
+	struct target *target = add_quietly()->spec.target;
+
+	(void)state;
+	target_set_tally(target, 1);
+	expect_tally(1);
+	target_set_tally(target, 1);
+	fake_serve();
+	fake_expect("");
+	fake.hold[MESSAGE_TALLY] = 1;
+	target_set_tally(target, 2);
+	expect_tally(2);
+	target_set_tally(target, 3);
+	target_set_tally(target, 4);
+	fake_serve();
+	fake_expect("");
+	fake_release(MESSAGE_TALLY);
+	expect_tally(4);
+	/* An answer to that is none to another question. */
+	fake.hold[MESSAGE_TALLY] = fake.hold[MESSAGE_BUSY] = 1;
+	target_set_tally(target, 5);
+	begin_delete(set->first, 0);
+	fake_serve();
+	fake_expect("TALLY BUSY");
+	fake_release(MESSAGE_TALLY);
+	fake_serve();
+	fake_expect("");
+	fake_release(MESSAGE_BUSY);
+	fake_serve();
+	expect_told(&deleted, SYMBOL_NONE, NULL);
+}
+
+/* What the server before had told is not told again. */
+static void test_tally_is_taken(void **state)
+{
+	struct device *device = add_quietly();
+
+	(void)state;
+	device_take_tally(set, added.id, 7);
+	assert_int_equal(device->spec.target->tally, 7);
+	device_take_tally(set, added.id + 1, 8);
+	target_set_tally(device->spec.target, 7);
+	fake_serve();
+	fake_expect("");
+	target_set_tally(device->spec.target, 9);
+	expect_tally(9);
+	/* Nobody is there to be told: the next keeper asks. */
+	fake_end_keeper();
+	device_keeper_gone(set);
+	target_set_tally(device->spec.target, 10);
+	assert_int_equal(device->told_tally, 9);
+}
+
 /* ---- what it held is closed ---- */
 
 static int give_up(struct target *target, int *fds)
@@ -2761,6 +2826,8 @@ int main(void)
 		TEST(test_keeper_gone_while_opening),
 		TEST(test_keeper_gone_in_busy),
 		TEST(test_keeper_gone_between_looks),
+		TEST(test_tally),
+		TEST(test_tally_is_taken),
 		TEST(test_closing),
 		TEST(test_closing_late),
 		TEST(test_closing_after_failed_add),
