@@ -129,6 +129,15 @@ static void unstore_fds(const struct entry *entry)
 	}
 }
 
+/* Returns 1 if a completion with that data tells that it is closed, or 0. */
+static unsigned begin_close(struct jobs *jobs, int fd, uint64_t data)
+{
+	if (ring_put_close(jobs->control.ring, fd, data) == 0)
+		return 1;
+	close(fd);
+	return 0;
+}
+
 /* Returns how many completions with that data tell that it is closed. */
 static unsigned let_go(struct jobs *jobs, struct entry *entry, uint64_t data)
 {
@@ -140,10 +149,7 @@ static unsigned let_go(struct jobs *jobs, struct entry *entry, uint64_t data)
 
 		if (entry->private)
 			remove_file(fd);
-		if (ring_put_close(jobs->control.ring, fd, data) == 0)
-			begun++;
-		else
-			close(fd);
+		begun += begin_close(jobs, fd, data);
 	}
 	return begun;
 }
@@ -247,6 +253,7 @@ static void on_close_patience(struct ev_loop *loop, ev_timer *timer, int events)
 	log_warning("device %u is deleted, but what it held is not closed "
 		    "within %g s: its file system or disk stands still",
 		    job->entry->id, CLOSE_PATIENCE);
+	job->jobs->late++;
 	job_finish(job, job->result, 1);
 }
 
@@ -275,10 +282,13 @@ static void on_closed(struct job *job)
 	if (--job->closing)
 		return;
 	ev_timer_stop(job->jobs->loop, &job->patience);
-	if (job->entry)
+	if (job->entry) {
 		job_finish(job, job->result, 1);
-	else
-		free(job); /* it has ended without */
+		return;
+	}
+	job->jobs->late--;
+	see_idle(job->jobs);
+	free(job); /* it has ended without */
 }
 
 static void job_end(struct job *job, int result)
@@ -845,6 +855,12 @@ int jobs_take_tally(struct jobs *jobs, uint32_t id, uint64_t tally)
 	return write_state(jobs, entry, 0);
 }
 
+void jobs_close_file(struct jobs *jobs, int fd)
+{
+	begin_close(jobs, fd, 0);
+	submit(jobs);
+}
+
 static int send_tally(const struct entry *entry, struct channel *channel)
 {
 	struct message message = { .magic = MESSAGE_MAGIC,
@@ -960,7 +976,8 @@ int jobs_are_busy(const struct jobs *jobs)
 		if (entry->job || entry->clean_up || entry->deleting ||
 		    !entry->live)
 			return 1;
-	return 0;
+	/* This process could neither end nor become another program. */
+	return jobs->late > 0;
 }
 
 static int has_requests(uint32_t id)
@@ -1066,7 +1083,8 @@ int jobs_open(struct jobs *jobs, struct ev_loop *loop, const char *path,
 	if (!ring)
 		return error;
 	jobs->control.ring = ring;
-	error = ring_allow_workers(ring, SERVER_MAX_DEVICES + 1);
+	/* A command each, and the close of what one before it held. */
+	error = ring_allow_workers(ring, 2 * SERVER_MAX_DEVICES + 1);
 	if (error < 0)
 		log_warning("cannot allow more kernel workers: %s",
 			    strerror(-error));

@@ -269,6 +269,11 @@ static void tell_to_go(struct keeper *keeper)
 		     keeper->takeover.fd >= 0);
 }
 
+static void let_go(void *keeper, int fd)
+{
+	jobs_close_file(&((struct keeper *)keeper)->jobs, fd);
+}
+
 /* What the old server has told before it left, after its table. */
 static void pass_tallies(struct keeper *keeper)
 {
@@ -293,7 +298,7 @@ static void end_old_server(struct keeper *keeper)
 			    (int)keeper->takeover.server);
 	pass_tallies(keeper);
 	rings_drop_after(&keeper->takeover.rings, keeper->takeover.server);
-	takeover_drop_rest(&keeper->takeover);
+	takeover_drop_rest(&keeper->takeover, let_go, keeper);
 	takeover_close(&keeper->takeover);
 }
 
@@ -1022,7 +1027,7 @@ static void begin(struct keeper *keeper)
 	keeper->adopted = keeper->takeover.fd >= 0 ||
 			  jobs_have_devices(&keeper->jobs);
 	if (keeper->takeover.fd < 0) {
-		takeover_drop_rest(&keeper->takeover);
+		takeover_drop_rest(&keeper->takeover, let_go, keeper);
 		jobs_clean_up(&keeper->jobs);
 		if (jobs_are_busy(&keeper->jobs))
 			delay = LEFTOVER_PATIENCE;

@@ -313,12 +313,13 @@ void takeover_remove(struct takeover *takeover, const char *folder)
 	takeover->owned = 0;
 }
 
-static void drop(struct held *held)
+static void drop(struct held *held, void (*let_go)(void *context, int fd),
+		 void *context)
 {
 	char name[40];
 
 	while (held->fd_count) {
-		close(held->fds[--held->fd_count]);
+		let_go(context, held->fds[--held->fd_count]);
 		takeover_name(name, sizeof(name), held->id, held->fd_count);
 		notify_unstore(name);
 	}
@@ -340,13 +341,14 @@ void takeover_spare_all(struct takeover *takeover)
 		held->is_spared = 1;
 }
 
-void takeover_drop_rest(struct takeover *takeover)
+void takeover_drop_rest(struct takeover *takeover,
+			void (*let_go)(void *context, int fd), void *context)
 {
 	struct held *held;
 
 	for (held = takeover->held; held; held = held->next)
 		if (!held->is_spared)
-			drop(held);
+			drop(held, let_go, context);
 }
 
 void takeover_close(struct takeover *takeover)

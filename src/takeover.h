@@ -64,10 +64,12 @@ void takeover_spare(struct takeover *takeover, uint32_t id);
 void takeover_spare_all(struct takeover *takeover);
 
 /*
- * Every device has been seen: what none of them took is closed, and kept by a
- * service manager no longer, but for those that were spared.
+ * Every device has been seen: what none of them took is given to let_go, to be
+ * closed, and kept by a service manager no longer, but for those that were
+ * spared.
  */
-void takeover_drop_rest(struct takeover *takeover);
+void takeover_drop_rest(struct takeover *takeover,
+			void (*let_go)(void *context, int fd), void *context);
 
 /* Tell the old server to leave. */
 void takeover_leave(struct takeover *takeover);

@@ -289,6 +289,12 @@ static void keep(const char *name)
 	assert_int_equal(takeover_keep(&takeover, name, fd), 0);
 }
 
+static void let_go(void *context, int fd)
+{
+	assert_ptr_equal(context, &takeover);
+	close(fd);
+}
+
 static void test_drop_rest(void **state)
 {
 	unsigned before = count_fds();
@@ -303,7 +309,7 @@ static void test_drop_rest(void **state)
 	close(fds[0]);
 	takeover_spare(&takeover, 2);
 	takeover_spare(&takeover, 4);
-	takeover_drop_rest(&takeover);
+	takeover_drop_rest(&takeover, let_go, &takeover);
 	assert_string_equal(fake.unstored, "device-3-1 device-3-0 ");
 	takeover_close(&takeover);
 	assert_string_equal(fake.unstored, "device-3-1 device-3-0 ");

@@ -30,6 +30,13 @@ let_go()
 	dmsetup resume slow
 }
 
+# give_up WHY: with nobody left behind who waits for the disk
+give_up()
+{
+	let_go
+	fail "$1"
+}
+
 # longest: of a load's requests on another device, in ms
 longest()
 {
@@ -45,14 +52,15 @@ longest()
 		END { printf "%d\n", max / 1e6 }' /tmp/t/json
 }
 
-# nobody_waits: for the one that is being closed
+# nobody_waits: for the one that is being closed; who did would wait until the
+# disk goes on, so that a busy host makes no difference
 nobody_waits()
 {
 	took=$(longest)
 	echo "at most $took ms a request, $before ms without"
-	[ "$took" -le $((before + 100)) ] || fail "the other device waits"
-	for i in 1 2 3 4 5; do
-		ask ping | grep -q '^OK' || fail "no answer"
+	[ "$took" -le $((before + 1000)) ] || give_up "the other device waits"
+	for _ in $(seq 5); do
+		ask ping | grep -q '^OK' || give_up "no answer"
 	done
 	expect_ok "add null id=2"
 	expect_ok "del 2"
@@ -66,9 +74,9 @@ begin_del()
 	ask "del 0" >/tmp/t/del &
 	deleter=$!
 	wait_for 20 'ask list | grep -q "id=0 .*state=deleting .*waits-for=file"' ||
-		fail "$(ask list)"
+		give_up "$(ask list)"
 	nobody_waits
-	[ ! -s /tmp/t/del ] || fail "it is answered: $(cat /tmp/t/del)"
+	[ ! -s /tmp/t/del ] || give_up "it is answered: $(cat /tmp/t/del)"
 }
 
 end_del()
@@ -86,8 +94,8 @@ longest >/dev/null
 before=$(longest)
 
 echo "--- added again at once"
-for i in 0 1 2 3 4; do
-	for j in 0 1 2 3 4 5 6 7 8 9; do
+for _ in $(seq 5); do
+	for _ in $(seq 10); do
 		expect_ok "$ADD"
 		dirty 4
 		expect_ok "del 0"

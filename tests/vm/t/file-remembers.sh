@@ -2,12 +2,13 @@
 # A flush that failed is not forgotten by whoever serves the device next; and the
 # errno of a durable write that the next flush is to tell is told by it, once.
 #
-# needs: binaries dmsetup
+# sanitizers: long
+# needs: binaries dmsetup fio
 # needs: modules brd dm-mod
 # time: 120
 . /t/lib.sh
 
-requires dmsetup
+requires dmsetup fio
 
 # turn_to TARGET: the disk is that now
 turn_to()
@@ -17,11 +18,18 @@ turn_to()
 	dmsetup resume disk
 }
 
-# put OPTIONS: writes a block
-put()
+# flushed: a block is written, and then all is flushed
+flushed()
 {
-	# shellcheck disable=SC2086 # words
-	dd if=/dev/zero of=/dev/ublkb0 bs=4096 count=1 $1 2>/dev/null
+	dd if=/dev/zero of=/dev/ublkb0 bs=4096 count=1 oflag=direct conv=fsync \
+		2>/dev/null
+}
+
+# durable: a block is written so
+durable()
+{
+	fio --name=f --filename=/dev/ublkb0 --rw=write --bs=4k --size=4k \
+		--ioengine=psync --direct=1 --sync=dsync >/tmp/t/fio 2>&1
 }
 
 # remembers: soon, and what it has to
@@ -74,26 +82,25 @@ remembers "at first"
 
 for event in upgrade restart kill-server kill-keeper kill-both; do
 	echo "- a flush that failed: $event"
-	put oflag=direct || fail "cannot write"
 	turn_to error
-	! put "oflag=direct conv=fsync" || fail "no error of a flush"
+	! flushed || fail "no error of a flush"
 	errors=$((errors + 1))
 	remembers "before"
 	turn_to "linear /dev/ram0 0"
-	put "oflag=direct conv=fsync" || fail "a second error"
+	flushed || fail "a second error"
 	next_one $event
 done
 
 for event in upgrade restart kill-server kill-keeper kill-both; do
 	echo "- a durable write that failed: $event"
 	turn_to error
-	! put oflag=direct,dsync || fail "no error of a durable write"
+	! durable || fail "no error of a durable write"
 	errors=$((errors + 1))
 	remembers "before"
 	turn_to "linear /dev/ram0 0"
 	next_one $event
-	! put "oflag=direct conv=fsync" || fail "a flush that should tell it"
-	put "oflag=direct conv=fsync" || fail "it is told twice"
+	! flushed || fail "a flush that should tell it"
+	flushed || fail "it is told twice"
 	remembers "after"
 done
 expect_ok "del 0"
