@@ -391,7 +391,7 @@ static int check_mode(const struct device_spec *spec, struct failure *failure)
 			   spec->target->ops->name, io_mode_name(spec->mode));
 }
 
-/* The target and its layers. On failure the spec is closed. */
+/* The target and its layers. On failure the spec is to be closed. */
 static int open_target(struct command_host *host,
 		       const struct target_ops *target,
 		       struct target_args *args,
@@ -410,18 +410,13 @@ static int open_target(struct command_host *host,
 		spec->geometry.block_size = 512;
 	spec->target = target->open(args, &spec->geometry, failure);
 	if (!spec->target || check_mode(spec, failure) < 0)
-		goto fail;
+		return -1;
 	if (layers_put_on(&spec->layers, host->devices.loop, spec->target,
-			  layers) < 0) {
-		failure_set(failure, SYMBOL_LIMIT, ENOMEM, NULL,
-			    "out of memory");
-		goto fail;
-	}
+			  layers) < 0)
+		return failure_set(failure, SYMBOL_LIMIT, ENOMEM, NULL,
+				   "out of memory");
 	layers_change(&spec->layers, layers, layers);
 	return 0;
-fail:
-	device_close_spec(spec);
-	return -1;
 }
 
 /* An add while its file is being opened. */
@@ -431,31 +426,67 @@ struct pending_add {
 	struct add_values values; /* their texts are the request's */
 	struct device_spec spec;
 	const char *path; /* the request's as well */
+	struct failure failure;
+	unsigned open_files; /* that are being closed */
 };
 
+/* Of a target that has nothing to open. */
 static void start_add(struct request *request, const struct target_ops *target,
-		      const struct add_values *values, struct device_spec *spec,
-		      struct target_args *args)
+		      const struct add_values *values, struct device_spec *spec)
 {
+	struct command_host *host = request->host;
+	struct target_args args = { .adopted = 0 };
 	struct failure failure;
+	int error = open_target(host, target, &args, values, spec, &failure);
 
-	if (open_target(request->host, target, args, values, spec, &failure) <
-		    0 ||
-	    device_add(&request->host->devices, spec, on_added, request,
-		       &failure) < 0)
+	if (error)
+		device_close_spec(spec, host->devices.loop, NULL, NULL);
+	else
+		error = device_add(&host->devices, spec, on_added, request,
+				   &failure);
+	if (error)
 		request_fail(request, &failure);
 }
 
-static void fail_opening(const struct pending_add *add, const char *path,
-			 int error)
+static void fail_opening(const struct pending_add *add, int error,
+			 struct failure *failure)
 {
 	char who[128];
 
 	snprintf(who, sizeof(who), "%s", strerror(-error));
 	if (error == -EBUSY)
-		backing_who(path, who, sizeof(who));
-	request_refuse(add->request, failure_symbol(error), "path",
-		       "cannot open %.200s: %s", path, who);
+		backing_who(add->path, who, sizeof(who));
+	failure_set(failure, failure_symbol(error), error, "path",
+		    "cannot open %.200s: %s", add->path, who);
+}
+
+/* Its file is free again: now it is answered, if it was not before. */
+static void end_add(struct pending_add *add)
+{
+	if (add->failure.symbol != SYMBOL_NONE)
+		request_fail(add->request, &add->failure);
+	free(add);
+}
+
+static void on_closed(void *context, int error)
+{
+	struct pending_add *add = context;
+
+	(void)error;
+	if (--add->open_files == 0)
+		end_add(add);
+}
+
+/* It is not to be: what was opened is closed, fd as well unless it is -1. */
+static void undo_add(struct pending_add *add, struct ev_loop *loop, int fd)
+{
+	unsigned begun = device_close_spec(&add->spec, loop, on_closed, add);
+
+	if (fd >= 0)
+		begun += opener_close(loop, fd, NULL, on_closed, add);
+	add->open_files = begun;
+	if (begun == 0)
+		end_add(add);
 }
 
 /* The world may have changed meanwhile. Returns 1 if it was answered. */
@@ -469,6 +500,7 @@ static int is_too_late(struct request *request, const struct device_spec *spec)
 static void on_opened(void *context, const struct opener_result *result)
 {
 	struct pending_add *add = context;
+	struct command_host *host = add->request->host;
 	struct device_spec *spec = &add->spec;
 	int fds[1] = { result->fd };
 	struct target_args args = { .fds = fds,
@@ -478,16 +510,16 @@ static void on_opened(void *context, const struct opener_result *result)
 	if (result->fd >= 0 && result->is_new)
 		spec->new_file = strdup(add->path);
 	if (result->fd < 0) {
-		fail_opening(add, add->path, result->fd);
-		device_close_spec(spec);
-	} else if (is_too_late(add->request, spec)) {
-		device_close_spec(spec);
-	} else {
-		start_add(add->request, add->target, &add->values, spec, &args);
+		fail_opening(add, result->fd, &add->failure);
+	} else if (!is_too_late(add->request, spec) &&
+		   open_target(host, add->target, &args, &add->values, spec,
+			       &add->failure) == 0) {
+		device_add(&host->devices, spec, on_added, add->request,
+			   &add->failure);
+		memset(spec, 0, sizeof(*spec)); /* it is the device's */
 	}
-	if (fds[0] >= 0)
-		close(fds[0]);
-	free(add);
+	/* The request may have been answered, and be gone. */
+	undo_add(add, host->devices.loop, fds[0]);
 }
 
 /* Begin to open what the target needs. Takes the spec, also on failure. */
@@ -504,7 +536,7 @@ static int begin_opening(struct request *request,
 
 	if (add && target->opens(&args, &wish, failure) < 0) {
 		free(add);
-		device_close_spec(spec);
+		free(spec->words);
 		return -1;
 	}
 	if (add) {
@@ -519,7 +551,7 @@ static int begin_opening(struct request *request,
 	if (!error)
 		return 0;
 	free(add);
-	device_close_spec(spec);
+	free(spec->words);
 	return failure_set(failure, failure_symbol(error), error, NULL,
 			   "cannot open anything: %s", strerror(-error));
 }
@@ -548,7 +580,6 @@ int verb_add(struct request *request)
 	const struct target_ops *target;
 	struct add_values values;
 	struct device_spec spec = { .id = DEVICE_ID_ANY };
-	struct target_args args = { .adopted = 0 };
 	struct failure failure;
 
 	target = read_add(&request->line, &values, &spec, &failure);
@@ -568,7 +599,7 @@ int verb_add(struct request *request)
 	if (is_refused(request))
 		free(spec.words);
 	else if (!target->opens)
-		start_add(request, target, &values, &spec, &args);
+		start_add(request, target, &values, &spec);
 	else if (begin_opening(request, target, &values, &spec, &failure) < 0)
 		request_fail(request, &failure);
 	return 0;
@@ -611,7 +642,7 @@ static void adopt_lost(struct command_host *host, const struct message *message,
 	if (!spec->target ||
 	    layers_put_on(&spec->layers, host->devices.loop, spec->target,
 			  &values->common[LAYERS]) < 0)
-		device_close_spec(spec);
+		device_close_spec(spec, host->devices.loop, NULL, NULL);
 	else
 		device_adopt(&host->devices, spec, &failure);
 }
@@ -640,6 +671,7 @@ int command_adopt(struct command_host *host, const struct message *message,
 		return -1;
 	if (open_target(host, target, &args, &values, &spec, failure) == 0)
 		return device_adopt(&host->devices, &spec, failure);
+	device_close_spec(&spec, host->devices.loop, NULL, NULL);
 	adopt_lost(host, message, target, &values, &as_read, fds, fd_count);
 	return -1;
 }

@@ -115,9 +115,17 @@ static void restore(struct adoption *adoption, const struct ublk_dev_info *info,
 		    const struct state_device *noted, int doomed,
 		    const int *fds, int count)
 {
+	struct takeover *takeover = adoption->takeover;
+
 	if (jobs_restore(adoption->jobs, info, noted, doomed, fds, count) < 0)
 		log_error("device %u cannot be taken over: out of memory",
 			  info->dev_id);
+	/* A living server knows better than the note. */
+	jobs_take_tally(adoption->jobs, info->dev_id,
+			takeover->fd >= 0
+				? takeover_tally(takeover, info->dev_id)
+			: noted ? noted->tally
+				: 0);
 }
 
 /*

@@ -22,7 +22,8 @@ void device_roll_back(struct device *device, enum device_step to,
 		      enum symbol symbol, int error, const char *arg);
 
 /*
- * It is gone from the kernel: close what it held, tell who waits, and free it.
+ * It is gone from the kernel, and its files are closed: tell who waits, and free
+ * it.
  */
 void device_forget(struct device *device);
 
@@ -121,5 +122,6 @@ void remove_enter_drain(struct device *device);
 void remove_enter_delete(struct device *device);
 void remove_answer_delete(struct device *device, const struct message *message);
 void remove_enter_release(struct device *device);
+void remove_enter_close(struct device *device);
 
 #endif

@@ -104,23 +104,37 @@ int device_set_features(struct device_set *set, uint64_t features,
 	return 0;
 }
 
-/* The add has failed. */
-static void remove_new_file(struct device_spec *spec)
+unsigned device_close_files(struct device_spec *spec, struct ev_loop *loop,
+			    opener_closed *closed, void *context)
 {
+	int fds[MESSAGE_MAX_FDS], count = 0;
+	unsigned begun = 0;
+
+	if (spec->target)
+		count = target_give_up(spec->target, fds);
+	/* The add has failed. */
 	if (spec->new_file)
-		unlink(spec->new_file);
+		begun +=
+			opener_close(loop, -1, spec->new_file, closed, context);
 	free(spec->new_file);
 	spec->new_file = NULL;
+	while (count > 0)
+		begun +=
+			opener_close(loop, fds[--count], NULL, closed, context);
+	return begun;
 }
 
-void device_close_spec(struct device_spec *spec)
+unsigned device_close_spec(struct device_spec *spec, struct ev_loop *loop,
+			   opener_closed *closed, void *context)
 {
+	unsigned begun = device_close_files(spec, loop, closed, context);
+
 	layers_close(&spec->layers);
 	if (spec->target)
 		spec->target->ops->close(spec->target);
-	remove_new_file(spec);
 	free(spec->words);
 	memset(spec, 0, sizeof(*spec));
+	return begun;
 }
 
 /* ---- the end of an operation ---- */
@@ -151,6 +165,50 @@ int device_send_rings(const struct device *device, struct channel *channel)
 	return error;
 }
 
+int device_send_tally(const struct device *device, struct channel *channel)
+{
+	struct message message = device_message(device, MESSAGE_TALLY);
+
+	message.number = device->spec.target->tally;
+	return message.number ? channel_send(channel, &message, NULL, 0) : 0;
+}
+
+/*
+ * The keeper is told when it changes; again only when it has answered: there may
+ * be more errors than it can write down.
+ */
+static void tell_tally(struct device *device)
+{
+	struct message message = device_message(device, MESSAGE_TALLY);
+	uint64_t tally = device->spec.target->tally;
+
+	message.number = tally;
+	if (device->telling || tally == device->told_tally ||
+	    channel_send(device->set->channel, &message, NULL, 0) < 0)
+		return;
+	device->told_tally = tally;
+	device->telling = 1;
+}
+
+static void on_tally(struct target *target)
+{
+	tell_tally(target->owner);
+}
+
+static void tally_is_told(struct device *device)
+{
+	device->telling = 0;
+	tell_tally(device);
+}
+
+void device_take_tally(struct device_set *set, uint32_t id, uint64_t tally)
+{
+	struct device *device = device_find(set, id);
+
+	if (device)
+		device->spec.target->tally = device->told_tally = tally;
+}
+
 void device_close_queues(struct device *device)
 {
 	while (device->open_queues)
@@ -162,17 +220,14 @@ void device_close_queues(struct device *device)
 	device->fd = -1;
 }
 
-/* What it held is free when it is told. */
 void device_forget(struct device *device)
 {
 	struct device_set *set = device->set;
 	int failed = device->failure.symbol != SYMBOL_NONE;
 
 	loop_timer_stop(set->loop, &device->timer);
-	device_close_queues(device);
 	layers_close(&device->spec.layers);
 	device->spec.target->ops->close(device->spec.target);
-	remove_new_file(&device->spec);
 	set_remove(device);
 	set->count--;
 	set->seq++;
@@ -275,12 +330,12 @@ static void answer_features(struct device *device,
 {
 	if (message->result < 0) {
 		device_driver_failure(message->result, &device->failure);
-		device_forget(device);
+		device_enter(device, DEVICE_RELEASE);
 		return;
 	}
 	if (device_set_features(device->set, message->number,
 				&device->failure) < 0) {
-		device_forget(device);
+		device_enter(device, DEVICE_RELEASE);
 		return;
 	}
 	device_enter(device, DEVICE_ADD);
@@ -406,7 +461,7 @@ static void enter_add(struct device *device)
 	if (device->spec.mode == IO_MODES)
 		device->spec.mode = best_mode(device);
 	if (check_flags(device) < 0) {
-		device_forget(device);
+		device_enter(device, DEVICE_RELEASE);
 		return;
 	}
 	message.info.dev_id = device->spec.id;
@@ -439,14 +494,14 @@ static void answer_add(struct device *device, const struct message *message)
 			"the id %u is in use by another ublk device, or by a "
 			"deleted one that somebody still has open",
 			device->spec.id);
-		device_forget(device);
+		device_enter(device, DEVICE_RELEASE);
 		return;
 	}
 	if (message->result < 0) {
 		failure_set(&device->failure, failure_symbol(message->result),
 			    message->result, NULL, "cannot %s: %s",
 			    steps[DEVICE_ADD].what, strerror(-message->result));
-		device_forget(device);
+		device_enter(device, DEVICE_RELEASE);
 		return;
 	}
 	accept_info(device, &message->info);
@@ -835,6 +890,8 @@ static const struct step steps[] = {
 			    remove_enter_delete, remove_answer_delete, NULL },
 	[DEVICE_RELEASE] = { "deleting", "release its memory",
 			     remove_enter_release, NULL, remove_enter_release },
+	[DEVICE_CLOSE] = { "deleting", "close its files", remove_enter_close,
+			   NULL, NULL },
 };
 
 void device_enter(struct device *device, enum device_step step)
@@ -863,7 +920,7 @@ static struct device *new_device(struct device_set *set,
 	struct device_spec unused = *spec;
 
 	if (!device) {
-		device_close_spec(&unused);
+		device_close_spec(&unused, set->loop, NULL, NULL);
 		failure_set(failure, SYMBOL_LIMIT, ENOMEM, NULL,
 			    "out of memory");
 		return NULL;
@@ -872,6 +929,8 @@ static struct device *new_device(struct device_set *set,
 	device->spec = *spec;
 	device->fd = -1;
 	device->serial = ++set->next_serial;
+	device->spec.target->changed = on_tally;
+	device->spec.target->owner = device;
 	loop_timer_init(&device->timer, on_timer, device);
 	set_insert(device);
 	set->count++;
@@ -1082,7 +1141,9 @@ void device_answer(struct device_set *set, const struct message *message)
 	for (device = set->first; device; device = device->next)
 		if (device->serial == message->serial)
 			break;
-	if (device && steps[device->step].answer)
+	if (device && message->type == MESSAGE_TALLY)
+		tally_is_told(device);
+	else if (device && steps[device->step].answer)
 		steps[device->step].answer(device, message);
 }
 
@@ -1095,7 +1156,7 @@ void device_keeper_gone(struct device_set *set)
 		    "the keeper is gone, so nothing can be changed");
 	for (device = set->first; device; device = next) {
 		next = device->next;
-		if (device->step == DEVICE_RELEASE)
+		if (device->step >= DEVICE_RELEASE)
 			continue; /* that needs no keeper */
 		loop_timer_stop(set->loop, &device->timer);
 		if (device->step == DEVICE_RESIZE)

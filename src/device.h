@@ -42,6 +42,7 @@ enum device_step {
 	DEVICE_DRAIN, /* wait until the driver gave up every tag */
 	DEVICE_DELETE,
 	DEVICE_RELEASE, /* gone from the kernel: give its memory back */
+	DEVICE_CLOSE,	/* close its files */
 	DEVICE_STEPS,
 };
 
@@ -75,8 +76,16 @@ struct device_spec {
 struct device;
 struct device_set;
 
-/* Close and free what the spec holds. */
-void device_close_spec(struct device_spec *spec);
+/*
+ * Begin to close the files of the spec's target, and to remove the one that was
+ * made for it. Returns how many calls of closed will follow.
+ */
+unsigned device_close_files(struct device_spec *spec, struct ev_loop *loop,
+			    opener_closed *closed, void *context);
+
+/* Close and free what the spec holds; its files likewise. */
+unsigned device_close_spec(struct device_spec *spec, struct ev_loop *loop,
+			   opener_closed *closed, void *context);
 
 /*
  * An add or a delete has ended; failure is NULL on success. After a failed add
@@ -96,13 +105,16 @@ struct device {
 	int fd;			 /* the char device, or -1 */
 	struct queue *queues;	 /* spec.queues of them, once open */
 	unsigned open_queues;
-	int force;	/* delete it whoever uses it */
-	int adopted;	/* taken over from another server */
-	int claimed;	/* by the line of the configuration that made it */
-	int waited;	/* for a dead server, and it was told */
-	int check_only; /* BUSY is all that was asked for */
-	int doomed;	/* stop it as soon as it is started */
-	int refusal;	/* a FETCH's negative errno, or 0 */
+	int force;	     /* delete it whoever uses it */
+	int adopted;	     /* taken over from another server */
+	int claimed;	     /* by the line of the configuration that made it */
+	int waited;	     /* for a dead server, and it was told */
+	int check_only;	     /* BUSY is all that was asked for */
+	int doomed;	     /* stop it as soon as it is started */
+	int refusal;	     /* a FETCH's negative errno, or 0 */
+	unsigned open_files; /* that are being closed */
+	uint64_t told_tally; /* its target's, as the keeper was told it, */
+	int telling;	     /* and has not answered yet */
 	struct loop_timer timer;
 	double deadline;	/* as loop_now() */
 	char *new_words;	/* that the keeper is to note */
@@ -149,6 +161,15 @@ int device_adopt(struct device_set *set, const struct device_spec *spec,
  * Returns 0 or a negative errno: then a server's end is as it would be without.
  */
 int device_send_rings(const struct device *device, struct channel *channel);
+
+/*
+ * Tell somebody a device's tally (target.h), unless that is 0. Returns 0 or a
+ * negative errno.
+ */
+int device_send_tally(const struct device *device, struct channel *channel);
+
+/* A device that is being taken over had that tally in the server before. */
+void device_take_tally(struct device_set *set, uint32_t id, uint64_t tally);
 
 /* Begin to take over every device that is prepared. */
 void device_recover_all(struct device_set *set);

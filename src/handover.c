@@ -24,11 +24,22 @@ static int send_table(struct handover *handover)
 		message.id = device->spec.id;
 		error = channel_send(&handover->channel, &message, fds, count);
 		if (!error)
+			error = device_send_tally(device, &handover->channel);
+		if (!error)
 			error = device_send_rings(device, &handover->channel);
 	}
 	message.type = MESSAGE_TABLE_END;
 	return error ? error
 		     : channel_send(&handover->channel, &message, NULL, 0);
+}
+
+/* What has changed since the table; if that fails nobody is there. */
+static void send_tallies(struct handover *handover)
+{
+	const struct device *device = handover->host->devices.first;
+
+	for (; device; device = device->next)
+		device_send_tally(device, &handover->channel);
 }
 
 static void on_message(struct channel *channel, const struct message *message,
@@ -37,8 +48,10 @@ static void on_message(struct channel *channel, const struct message *message,
 	struct handover *handover = channel->owner;
 
 	channel_close_fds(fds, fd_count);
-	if (message->type == MESSAGE_LEAVE)
-		handover->leave(handover);
+	if (message->type != MESSAGE_LEAVE)
+		return;
+	send_tallies(handover);
+	handover->leave(handover);
 }
 
 /* It could not begin, or thought better of it: the next one may try. */

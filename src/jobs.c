@@ -19,6 +19,7 @@
 #define REAP_MAX	64
 #define QUIESCED_MOMENT 20	  /* ms */
 #define DEVICE_MARK	0x7562ULL /* top of server_flags in our devices */
+#define CLOSE_PATIENCE	30.0	  /* s for what a deleted device held */
 
 /* The stages of a RECOVER. */
 enum { RECOVER_LOOK, RECOVER_MOMENT, RECOVER_ASKED };
@@ -44,6 +45,7 @@ struct entry {
 	int fds[MESSAGE_MAX_FDS]; /* what its target holds, */
 	int fd_count;
 	struct ublk_dev_info info; /* and what the driver accepted */
+	uint64_t tally;		   /* of its target */
 };
 
 /* One request of the server, or of the clean-up, until its answer. */
@@ -58,6 +60,9 @@ struct job {
 	char bytes[16];
 	const int *fds; /* beside the message, only while the job begins */
 	int fd_count;
+	unsigned closing;  /* of what the device held, when it is deleted */
+	int result;	   /* then: of the command itself */
+	ev_timer patience; /* then */
 };
 
 static void advance_orphan(struct jobs *jobs, struct entry *entry);
@@ -124,6 +129,31 @@ static void unstore_fds(const struct entry *entry)
 	}
 }
 
+/* Returns 1 if a completion with that data tells that it is closed, or 0. */
+static unsigned begin_close(struct jobs *jobs, int fd, uint64_t data)
+{
+	if (ring_put_close(jobs->control.ring, fd, data) == 0)
+		return 1;
+	close(fd);
+	return 0;
+}
+
+/* Returns how many completions with that data tell that it is closed. */
+static unsigned let_go(struct jobs *jobs, struct entry *entry, uint64_t data)
+{
+	unsigned begun = 0;
+
+	unstore_fds(entry);
+	while (entry->fd_count) {
+		int fd = entry->fds[--entry->fd_count];
+
+		if (entry->private)
+			remove_file(fd);
+		begun += begin_close(jobs, fd, data);
+	}
+	return begun;
+}
+
 static void entry_free(struct jobs *jobs, struct entry *entry)
 {
 	struct entry **at = &jobs->entries;
@@ -131,14 +161,6 @@ static void entry_free(struct jobs *jobs, struct entry *entry)
 	while (*at != entry)
 		at = &(*at)->next;
 	*at = entry->next;
-	unstore_fds(entry);
-	while (entry->fd_count) {
-		int fd = entry->fds[--entry->fd_count];
-
-		if (entry->private)
-			remove_file(fd);
-		close(fd);
-	}
 	/* Last, so that a later keeper can finish what this one began. */
 	state_remove(jobs->state, entry->id);
 	free(entry->words);
@@ -147,11 +169,25 @@ static void entry_free(struct jobs *jobs, struct entry *entry)
 
 /* ---- jobs: one operation for each type of message ---- */
 
+static uint64_t job_data(struct job *job)
+{
+	return (uint64_t)(uintptr_t)job;
+}
+
+static void submit(struct jobs *jobs)
+{
+	if (ring_submit(jobs->control.ring) < 0)
+		ring_raise_event(jobs->control.ring); /* again next turn */
+}
+
+/* What is still being closed for it comes to nobody's notice, but to it. */
 static void job_free(struct job *job)
 {
 	if (job->entry)
 		job->entry->job = NULL;
-	free(job);
+	job->entry = NULL;
+	if (!job->closing)
+		free(job);
 }
 
 static void see_idle(struct jobs *jobs)
@@ -178,14 +214,17 @@ static int was_last(const struct job *job, int result)
 	return 1;
 }
 
-/* Answer a job whose server still lives, then see what its device needs. */
-static void job_end(struct job *job, int result)
+/*
+ * Answer a job whose server still lives, then see what its device needs. With
+ * is_last the device is gone.
+ */
+static void job_finish(struct job *job, int result, int is_last)
 {
 	struct jobs *jobs = job->jobs;
 	struct entry *entry = job->entry;
 	int is_old = job->generation != jobs->generation;
 
-	if (was_last(job, result)) {
+	if (is_last) {
 		/* Before it is told: what it held is free then. */
 		entry_free(jobs, entry);
 		job->entry = entry = NULL;
@@ -204,9 +243,60 @@ static void job_end(struct job *job, int result)
 	see_idle(jobs);
 }
 
-static uint64_t job_data(struct job *job)
+/* The device's end is told all the same. */
+static void on_close_patience(struct ev_loop *loop, ev_timer *timer, int events)
 {
-	return (uint64_t)(uintptr_t)job;
+	struct job *job = timer->data;
+
+	(void)loop;
+	(void)events;
+	log_warning("device %u is deleted, but what it held is not closed "
+		    "within %g s: its file system or disk stands still",
+		    job->entry->id, CLOSE_PATIENCE);
+	job->jobs->late++;
+	job_finish(job, job->result, 1);
+}
+
+/*
+ * The device is gone. With a dead server this is the last close of what it held,
+ * which can wait for a disk, and on a network every close can. Returns 1 if the
+ * job ends when that is done.
+ */
+static int begin_closing(struct job *job, int result)
+{
+	struct jobs *jobs = job->jobs;
+
+	job->closing = let_go(jobs, job->entry, job_data(job));
+	if (!job->closing)
+		return 0;
+	job->result = result;
+	ev_timer_init(&job->patience, on_close_patience, CLOSE_PATIENCE, 0);
+	job->patience.data = job;
+	ev_timer_start(jobs->loop, &job->patience);
+	submit(jobs);
+	return 1;
+}
+
+static void on_closed(struct job *job)
+{
+	if (--job->closing)
+		return;
+	ev_timer_stop(job->jobs->loop, &job->patience);
+	if (job->entry) {
+		job_finish(job, job->result, 1);
+		return;
+	}
+	job->jobs->late--;
+	see_idle(job->jobs);
+	free(job); /* it has ended without */
+}
+
+static void job_end(struct job *job, int result)
+{
+	int is_last = was_last(job, result);
+
+	if (!is_last || !begin_closing(job, result))
+		job_finish(job, result, is_last);
 }
 
 static int begin_features(struct job *job)
@@ -267,6 +357,7 @@ static int write_state(const struct jobs *jobs, const struct entry *entry,
 				       .recoverable = entry->recoverable,
 				       .private = entry->private,
 				       .mark = entry->info.server_flags,
+				       .tally = entry->tally,
 				       .file_count = entry->fd_count };
 	int i, error;
 
@@ -569,12 +660,6 @@ static const struct operation {
 	[MESSAGE_RESIZE] = { begin_resize, NULL },
 };
 
-static void submit(struct jobs *jobs)
-{
-	if (ring_submit(jobs->control.ring) < 0)
-		ring_raise_event(jobs->control.ring); /* again next turn */
-}
-
 static void job_begin(struct job *job)
 {
 	struct jobs *jobs = job->jobs;
@@ -621,7 +706,11 @@ static void on_ring(struct ev_loop *loop, ev_io *watcher, int events)
 		int result = done[i].result;
 
 		if (!job)
-			continue; /* the answer to a cancel */
+			continue; /* the answer to a cancel, for instance */
+		if (job->closing) {
+			on_closed(job);
+			continue;
+		}
 		operation = &operations[job->message.type];
 		if (operation->end)
 			result = operation->end(job, result);
@@ -639,7 +728,7 @@ static void on_ring(struct ev_loop *loop, ev_io *watcher, int events)
  */
 static void cancel_wait(struct jobs *jobs, struct entry *entry)
 {
-	if (!entry || !entry->job ||
+	if (!entry || !entry->job || entry->job->closing ||
 	    (entry->job->message.type != MESSAGE_START &&
 	     entry->job->message.type != MESSAGE_END_RECOVER &&
 	     entry->job->message.type != MESSAGE_DELETE))
@@ -662,6 +751,8 @@ static void advance_orphan(struct jobs *jobs, struct entry *entry)
 	if (!job) {
 		log_error("device %u cannot be deleted: out of memory",
 			  entry->id);
+		let_go(jobs, entry, 0);
+		submit(jobs);
 		entry_free(jobs, entry);
 		return;
 	}
@@ -749,6 +840,37 @@ void jobs_hurry(struct jobs *jobs)
 			cancel_wait(jobs, entry);
 }
 
+int jobs_take_tally(struct jobs *jobs, uint32_t id, uint64_t tally)
+{
+	struct entry *entry = entry_find(jobs, id);
+
+	if (!entry)
+		return -ENODEV;
+	if (entry->tally == tally)
+		return 0;
+	entry->tally = tally;
+	/* What is being deleted is noted as that, or not at all. */
+	if (!entry->words || !can_wait(entry) || entry->clean_up)
+		return 0;
+	return write_state(jobs, entry, 0);
+}
+
+void jobs_close_file(struct jobs *jobs, int fd)
+{
+	begin_close(jobs, fd, 0);
+	submit(jobs);
+}
+
+static int send_tally(const struct entry *entry, struct channel *channel)
+{
+	struct message message = { .magic = MESSAGE_MAGIC,
+				   .type = MESSAGE_TALLY,
+				   .id = entry->id,
+				   .number = entry->tally };
+
+	return entry->tally ? channel_send(channel, &message, NULL, 0) : 0;
+}
+
 static int hand_over(const struct entry *entry, struct channel *channel)
 {
 	struct message message = { .magic = MESSAGE_MAGIC,
@@ -769,6 +891,8 @@ int jobs_hand_over(struct jobs *jobs, struct channel *channel)
 		if (entry->clean_up || !can_wait(entry))
 			continue;
 		error = hand_over(entry, channel);
+		if (!error)
+			error = send_tally(entry, channel);
 		if (error)
 			return error;
 	}
@@ -852,7 +976,8 @@ int jobs_are_busy(const struct jobs *jobs)
 		if (entry->job || entry->clean_up || entry->deleting ||
 		    !entry->live)
 			return 1;
-	return 0;
+	/* This process could neither end nor become another program. */
+	return jobs->late > 0;
 }
 
 static int has_requests(uint32_t id)
@@ -958,7 +1083,8 @@ int jobs_open(struct jobs *jobs, struct ev_loop *loop, const char *path,
 	if (!ring)
 		return error;
 	jobs->control.ring = ring;
-	error = ring_allow_workers(ring, SERVER_MAX_DEVICES + 1);
+	/* A command each, and the close of what one before it held. */
+	error = ring_allow_workers(ring, 2 * SERVER_MAX_DEVICES + 1);
 	if (error < 0)
 		log_warning("cannot allow more kernel workers: %s",
 			    strerror(-error));

@@ -32,6 +32,7 @@ struct jobs {
 	uint64_t features;   /* of the driver, once somebody has asked */
 	pid_t server;	     /* who serves what is started now */
 	unsigned generation; /* of that server; answers go to no other */
+	unsigned late;	     /* deletes that are over, but for a close */
 	jobs_answer *answer;
 	jobs_idle *idle;
 	void *owner;
@@ -83,6 +84,16 @@ int jobs_hand_over(struct jobs *jobs, struct channel *channel);
  * calls it. Returns 0 or a negative errno.
  */
 int jobs_carry(const struct jobs *jobs);
+
+/*
+ * A device has another tally (target.h), for the next server and for the next
+ * keeper. Returns 0 or a negative errno; it is kept also if it cannot be written
+ * down.
+ */
+int jobs_take_tally(struct jobs *jobs, uint32_t id, uint64_t tally);
+
+/* Close a file that no device has; nobody waits for that. */
+void jobs_close_file(struct jobs *jobs, int fd);
 
 /* Whether a command is under way. */
 int jobs_are_busy(const struct jobs *jobs);

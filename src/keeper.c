@@ -212,14 +212,36 @@ static void tell_to_go(struct keeper *keeper)
 		     keeper->takeover.fd >= 0);
 }
 
+static void let_go(void *keeper, int fd)
+{
+	jobs_close_file(&((struct keeper *)keeper)->jobs, fd);
+}
+
+/* What the old server has told before it left, after its table. */
+static void pass_tallies(struct keeper *keeper)
+{
+	struct message message = { .magic = MESSAGE_MAGIC,
+				   .type = MESSAGE_TALLY };
+	const struct held *held = keeper->takeover.held;
+
+	for (; held; held = held->next) {
+		message.id = held->id;
+		message.number = held->tally;
+		if (held->tally && jobs_take_tally(&keeper->jobs, held->id,
+						   held->tally) != -ENODEV)
+			channel_send(&keeper->channel, &message, NULL, 0);
+	}
+}
+
 static void end_old_server(struct keeper *keeper)
 {
 	if (takeover_end(&keeper->takeover) < 0)
 		log_warning("process %d, the old server, does not end; its "
 			    "devices wait for it",
 			    (int)keeper->takeover.server);
+	pass_tallies(keeper);
 	rings_drop_after(&keeper->takeover.rings, keeper->takeover.server);
-	takeover_drop_rest(&keeper->takeover);
+	takeover_drop_rest(&keeper->takeover, let_go, keeper);
 	takeover_close(&keeper->takeover);
 }
 
@@ -285,6 +307,15 @@ static void hold_ring(struct keeper *keeper, const struct message *message)
 			    message->id, strerror(-error));
 }
 
+static void note_tally(struct keeper *keeper, const struct message *message)
+{
+	struct message answer = *message;
+
+	answer.result =
+		jobs_take_tally(&keeper->jobs, message->id, message->number);
+	channel_send(&keeper->channel, &answer, NULL, 0);
+}
+
 static void on_message(struct channel *channel, const struct message *message,
 		       const int *fds, int fd_count)
 {
@@ -308,6 +339,9 @@ static void on_message(struct channel *channel, const struct message *message,
 		break;
 	case MESSAGE_RING:
 		hold_ring(keeper, message);
+		break;
+	case MESSAGE_TALLY:
+		note_tally(keeper, message);
 		break;
 	case MESSAGE_ACTIVE:
 		watchdog_look(&keeper->watchdog);
@@ -748,7 +782,7 @@ static void begin(struct keeper *keeper)
 	keeper->adopted = keeper->takeover.fd >= 0 ||
 			  jobs_have_devices(&keeper->jobs);
 	if (keeper->takeover.fd < 0) {
-		takeover_drop_rest(&keeper->takeover);
+		takeover_drop_rest(&keeper->takeover, let_go, keeper);
 		jobs_clean_up(&keeper->jobs);
 		if (jobs_are_busy(&keeper->jobs))
 			delay = LEFTOVER_PATIENCE;

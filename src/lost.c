@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 #include "message.h"
 
@@ -29,13 +28,17 @@ static int lost_hold(struct target *target, int *fds)
 	return lost->fd_count;
 }
 
+static int lost_give_up(struct target *target, int *fds)
+{
+	int count = lost_hold(target, fds);
+
+	((struct lost *)target)->fd_count = 0;
+	return count;
+}
+
 static void lost_close(struct target *target)
 {
-	struct lost *lost = (struct lost *)target;
-
-	while (lost->fd_count)
-		close(lost->fds[--lost->fd_count]);
-	free(lost);
+	free(target);
 }
 
 int lost_is(const struct target *target)
@@ -53,6 +56,7 @@ struct target *lost_new(const struct target_ops *ops, int *fds, int fd_count)
 					 .is_private = ops->is_private,
 					 .submit = lost_submit,
 					 .hold = lost_hold,
+					 .give_up = lost_give_up,
 					 .close = lost_close };
 	lost->target.ops = &lost->ops;
 	for (; lost->fd_count < fd_count; lost->fd_count++) {

@@ -82,6 +82,12 @@ enum message_type {
 	/* keeper to server, and answered with a result; -EBUSY: text says why */
 	MESSAGE_MAY_LEAVE, /* is nothing half done that a take-over would wait
 			      for? Then nothing begins for a while */
+
+	/*
+	 * Behind a DEVICE, and server to keeper when it changes, and then answered
+	 * with a result; and from a server that leaves to the next keeper.
+	 */
+	MESSAGE_TALLY, /* id; number: the tally of its target (target.h) */
 };
 
 /* On the wire without the zero bytes at its end. */

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -16,18 +17,21 @@
 #define REAP_MAX     16
 #define PROBE_STEP   (1ull << 20)
 
+/* Something to open, or to close: then it is in vain from the beginning. */
 struct opening {
 	struct opener_wish wish;
-	char *path;
+	char *path; /* NULL: of a file to close, nobody knows it */
 	struct opener_result result;
+	int error; /* why it is in vain */
 	int (*next)(struct opening *opening, int32_t result);
 	opener_done *done; /* NULL: nobody waits any more */
+	opener_closed *closed;
 	void *context;
 	struct loop_timer patience;
 	uint8_t mark; /* in a worker */
 };
 
-/* The ring, while there is anything to open. */
+/* The ring, while there is anything to do. */
 static struct {
 	struct ev_loop *loop;
 	struct ring *ring;
@@ -77,17 +81,32 @@ static int begin_probe(struct opening *opening)
 	return ring_put_transfer(opener.ring, &probe, data_of(opening));
 }
 
+/* Before Linux 6.9 no worker can do it, and the kernel says no more than that. */
+static int end_length(struct opening *opening, int32_t result)
+{
+	const struct opener_result *mine = &opening->result;
+
+	if (result == -EINVAL &&
+	    ftruncate(mine->fd, (off_t)opening->wish.length) < 0)
+		return -errno;
+	if (result < 0 && result != -EINVAL)
+		return result;
+	return begin_probe(opening);
+}
+
 static int end_create(struct opening *opening, int32_t result)
 {
-	struct opener_result *mine = &opening->result;
+	struct ring_transfer length = { .op = RING_TRUNCATE,
+					.fd = result,
+					.wait = 1,
+					.length = opening->wish.length };
 
 	if (result < 0)
 		return result;
-	mine->fd = result;
-	mine->is_new = 1;
-	if (ftruncate(mine->fd, (off_t)opening->wish.length) < 0)
-		return -errno;
-	return begin_probe(opening);
+	opening->result.fd = result;
+	opening->result.is_new = 1;
+	opening->next = end_length;
+	return ring_put_transfer(opener.ring, &length, data_of(opening));
 }
 
 static int end_open(struct opening *opening, int32_t result)
@@ -104,34 +123,68 @@ static int end_open(struct opening *opening, int32_t result)
 			     data_of(opening));
 }
 
+/* ---- in vain: what was made goes again, and what was opened is closed ---- */
+
+static int undo(struct opening *opening, int32_t result)
+{
+	struct opener_result *mine = &opening->result;
+	int fd = mine->fd;
+
+	(void)result;
+	opening->next = undo;
+	if (mine->is_new) {
+		mine->is_new = 0;
+		if (ring_put_unlink(opener.ring, opening->path,
+				    data_of(opening)) == 0)
+			return 0;
+		unlink(opening->path);
+	}
+	if (fd >= 0) {
+		mine->fd = -1;
+		if (ring_put_close(opener.ring, fd, data_of(opening)) == 0)
+			return 0;
+		close(fd);
+	}
+	return 1;
+}
+
 static void tell(struct opening *opening, const struct opener_result *result)
 {
 	opener_done *done = opening->done;
+	opener_closed *closed = opening->closed;
 
 	opening->done = NULL;
+	opening->closed = NULL;
 	loop_timer_stop(opener.loop, &opening->patience);
 	if (done)
 		done(opening->context, result);
-	else if (result->fd >= 0)
-		close(result->fd);
+	if (closed)
+		closed(opening->context, result->fd);
 }
 
-/* It is over. A file that was made in vain goes again. */
-static void end(struct opening *opening, int error)
+static void free_opening(struct opening *opening)
 {
-	struct opener_result *result = &opening->result;
-	uint8_t mark = opening->mark;
-
-	if (error || !opening->done) {
-		if (result->is_new)
-			unlink(opening->path);
-		if (result->fd >= 0)
-			close(result->fd);
-		result->fd = error ? error : -ECANCELED;
-	}
-	tell(opening, result);
 	free(opening->path);
 	free(opening);
+}
+
+/* Nothing is under way for it; perhaps something has to be undone. */
+static void end(struct opening *opening, int error)
+{
+	uint8_t mark = opening->mark;
+
+	if (!opening->error)
+		opening->error = error || opening->done ? error : -ECANCELED;
+	if (opening->error) {
+		if (undo(opening, 0) == 0)
+			return;
+		opening->result.fd = opening->error;
+	}
+	/* That is no error of a file that was to be closed. */
+	if (opening->closed)
+		opening->result.fd = 0;
+	tell(opening, &opening->result);
+	free_opening(opening);
 	workers_expect(opener.ring, -1);
 	workers_leave(mark);
 	opener.count--;
@@ -144,6 +197,12 @@ static void go_on(struct opening *opening, int32_t result)
 	if (state == 0)
 		return; /* the next request is under way */
 	end(opening, state < 0 ? state : 0);
+}
+
+static void submit(void)
+{
+	if (ring_submit(opener.ring) < 0)
+		ring_raise_event(opener.ring);
 }
 
 static void on_event(struct ev_loop *loop, ev_io *watcher, int events)
@@ -164,8 +223,8 @@ static void on_event(struct ev_loop *loop, ev_io *watcher, int events)
 	} while (count == REAP_MAX);
 	if (opener.count == 0)
 		close_ring();
-	else if (ring_submit(opener.ring) < 0)
-		ring_raise_event(opener.ring);
+	else
+		submit();
 }
 
 /* Whatever becomes of it, nobody waits for it now. */
@@ -174,10 +233,17 @@ static void on_patience(struct loop_timer *timer)
 	struct opening *opening = timer->data;
 	struct opener_result late = { .fd = -ETIMEDOUT };
 
-	log_warning("%s cannot be opened within %g s", opening->path,
-		    OPENER_PATIENCE);
-	ring_put_cancel(opener.ring, data_of(opening), 0);
-	ring_submit(opener.ring);
+	if (opening->closed) {
+		log_warning("%s is not closed within %g s: its file system or "
+			    "disk stands still, and until then it is in use",
+			    opening->path ? opening->path : "a file",
+			    OPENER_PATIENCE);
+	} else {
+		log_warning("%s cannot be opened within %g s", opening->path,
+			    OPENER_PATIENCE);
+		ring_put_cancel(opener.ring, data_of(opening), 0);
+		submit();
+	}
 	tell(opening, &late);
 }
 
@@ -197,46 +263,104 @@ static int open_ring(struct ev_loop *loop)
 	return 0;
 }
 
-static int begin(struct opening *opening)
+/* Its first request is in the ring. */
+static void begin(struct opening *opening)
 {
-	int error = ring_put_open(opener.ring, opening->path,
-				  opening->wish.flags, 0, data_of(opening));
-
-	if (error)
-		return error;
 	opener.count++;
 	workers_expect(opener.ring, 1);
 	opening->mark = workers_enter();
 	loop_timer_start(opener.loop, &opening->patience, OPENER_PATIENCE);
-	if (ring_submit(opener.ring) < 0)
-		ring_raise_event(opener.ring);
-	return 0;
+	submit();
+}
+
+static struct opening *new_opening(const char *path, void *context)
+{
+	struct opening *opening = calloc(1, sizeof(*opening));
+
+	if (!opening)
+		return NULL;
+	opening->result.fd = -1;
+	opening->context = context;
+	opening->path = path ? strdup(path) : NULL;
+	loop_timer_init(&opening->patience, on_patience, opening);
+	if (opening->path || !path)
+		return opening;
+	free(opening);
+	return NULL;
+}
+
+static void end_ring_if_idle(void)
+{
+	if (opener.ring && opener.count == 0)
+		close_ring();
 }
 
 int opener_open(struct ev_loop *loop, const struct opener_wish *wish,
 		opener_done *done, void *context)
 {
-	struct opening *opening = calloc(1, sizeof(*opening));
-	int error = -ENOMEM;
+	struct opening *opening = new_opening(wish->path, context);
+	int error = opening ? open_ring(loop) : -ENOMEM;
 
-	if (!opening)
-		return error;
-	opening->wish = *wish;
-	opening->path = strdup(wish->path);
-	opening->result.fd = -1;
-	opening->next = end_open;
-	opening->done = done;
-	opening->context = context;
-	loop_timer_init(&opening->patience, on_patience, opening);
-	if (opening->path)
-		error = open_ring(loop);
-	if (!error)
-		error = begin(opening);
-	if (!error)
+	if (!error) {
+		opening->wish = *wish;
+		opening->next = end_open;
+		opening->done = done;
+		error = ring_put_open(opener.ring, opening->path, wish->flags,
+				      0, data_of(opening));
+	}
+	if (!error) {
+		begin(opening);
 		return 0;
-	if (opener.ring && opener.count == 0)
-		close_ring();
-	free(opening->path);
-	free(opening);
+	}
+	end_ring_if_idle();
+	if (opening)
+		free_opening(opening);
 	return error;
+}
+
+/* What it is called, for the log. */
+static const char *name_of(int fd, char *name, size_t size)
+{
+	char link[40];
+	ssize_t length;
+
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	length = readlink(link, name, size - 1);
+	name[length > 0 ? length : 0] = '\0';
+	return name[0] ? name : NULL;
+}
+
+/* Nobody else can, so it is done here, whatever that takes. */
+static void close_now(int fd, const char *path)
+{
+	if (path)
+		unlink(path);
+	if (fd >= 0)
+		close(fd);
+}
+
+unsigned opener_close(struct ev_loop *loop, int fd, const char *path,
+		      opener_closed *closed, void *context)
+{
+	char name[512];
+	struct opening *opening = new_opening(
+		path ? path : name_of(fd, name, sizeof(name)), context);
+
+	if (!opening || open_ring(loop) < 0) {
+		close_now(fd, path);
+		if (opening)
+			free_opening(opening);
+		return 0;
+	}
+	opening->error = -ECANCELED;
+	opening->result.fd = fd;
+	opening->result.is_new = path != NULL;
+	opening->closed = closed;
+	if (undo(opening, 0) == 0) {
+		begin(opening);
+		return 1;
+	}
+	end_ring_if_idle();
+	free_opening(opening);
+	return 0;
 }

@@ -1,7 +1,8 @@
 /*
- * Opens paths without waiting for them: on a dead network file system, or a
- * frozen one, open(2) and fallocate(2) can block for ever. A ring of its own
- * does it, which exists while something is being opened.
+ * Opens files, makes, closes and removes them without waiting: on a dead
+ * network file system, or a frozen one, each of that can block for ever, and
+ * the last close of a disk writes back what is dirty. A ring of its own does
+ * it, which exists while there is anything to do.
  */
 #ifndef UBLKD_OPENER_H
 #define UBLKD_OPENER_H
@@ -27,7 +28,7 @@ struct opener_result {
 
 /*
  * The descriptor is the receiver's. A file that was made is there, whatever
- * becomes of it.
+ * becomes of it; if it was made in vain it is gone again.
  */
 typedef void opener_done(void *context, const struct opener_result *result);
 
@@ -37,5 +38,17 @@ typedef void opener_done(void *context, const struct opener_result *result);
  */
 int opener_open(struct ev_loop *loop, const struct opener_wish *wish,
 		opener_done *done, void *context);
+
+/* Files are free, or error is -ETIMEDOUT: they will be, nobody knows when. */
+typedef void opener_closed(void *context, int error);
+
+/*
+ * Remove the file at path (NULL: none), and close fd (-1: none), which is the
+ * opener's from now on. Returns 1 if that is under way, and closed, which may be
+ * NULL, is called later, once; or 0 if it is done already: by a close that may
+ * wait, where there is no memory for anything else.
+ */
+unsigned opener_close(struct ev_loop *loop, int fd, const char *path,
+		      opener_closed *closed, void *context);
 
 #endif

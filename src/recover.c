@@ -91,8 +91,8 @@ void recover_answer(struct device *device, const struct message *message)
 	else if (message->result == -EBUSY)
 		wait_for_dead(device);
 	else if (message->result == -ENODEV)
-		device_forget(
-			device); /* it was being deleted when the server died */
+		/* It was being deleted when the server died. */
+		device_enter(device, DEVICE_RELEASE);
 	else if (is_broken(device, message->result))
 		give_up(device);
 	else if (message->result < 0)

@@ -151,8 +151,30 @@ void remove_enter_release(struct device *device)
 {
 	const struct target_ops *ops = device->spec.target->ops;
 
+	device_close_queues(device); /* they hold its files as well */
 	if (ops->release && ops->release(device->spec.target))
 		device_start_timer(device, 0);
 	else
+		device_enter(device, DEVICE_CLOSE);
+}
+
+/* ---- CLOSE ---- */
+
+/* Those that were waited for in vain have been told to the log. */
+static void on_closed(void *context, int error)
+{
+	struct device *device = context;
+
+	(void)error;
+	if (--device->open_files == 0)
+		device_forget(device);
+}
+
+/* What it held is free when who waits is told. */
+void remove_enter_close(struct device *device)
+{
+	device->open_files = device_close_files(
+		&device->spec, device->set->loop, on_closed, device);
+	if (device->open_files == 0)
 		device_forget(device);
 }

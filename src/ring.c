@@ -292,13 +292,41 @@ int ring_put_open(struct ring *ring, const char *path, int flags, mode_t mode,
 	return 0;
 }
 
-int ring_put_close(struct ring *ring, int fd, uint64_t data)
+int ring_put_unlink(struct ring *ring, const char *path, uint64_t data)
 {
 	struct io_uring_sqe *sqe = next_sqe(ring);
 
 	if (!sqe)
 		return -EBUSY;
+	io_uring_prep_unlinkat(sqe, AT_FDCWD, path, 0);
+	sqe->user_data = data;
+	return 0;
+}
+
+/* Links end where a submit ends. */
+static int has_room(struct ring *ring, unsigned count)
+{
+	if (io_uring_sq_space_left(&ring->uring) < count)
+		ring_submit(ring);
+	return io_uring_sq_space_left(&ring->uring) >= count;
+}
+
+/*
+ * A worker that has closed a file lets go of it, which is what can take long,
+ * after it has posted the completion; but before it goes on to what is linked
+ * behind. Whether the close says that it has failed is no matter: it never has.
+ */
+int ring_put_close(struct ring *ring, int fd, uint64_t data)
+{
+	struct io_uring_sqe *sqe;
+
+	if (!has_room(ring, 2))
+		return -EBUSY;
+	sqe = next_sqe(ring);
 	io_uring_prep_close(sqe, fd);
+	sqe->flags |= IOSQE_ASYNC | IOSQE_IO_HARDLINK;
+	sqe = next_sqe(ring);
+	io_uring_prep_nop(sqe);
 	sqe->user_data = data;
 	return 0;
 }

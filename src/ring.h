@@ -189,6 +189,14 @@ uint32_t ring_intake_end(struct ring *ring, uint32_t at);
 int ring_put_open(struct ring *ring, const char *path, int flags, mode_t mode,
 		  uint64_t data);
 
+/* unlink(2) of path, which must live until the completion. */
+int ring_put_unlink(struct ring *ring, const char *path, uint64_t data);
+
+/*
+ * close(2), by a worker: it may wait for a disk or a server. The completion comes
+ * once the file is free, what was locked with it as well; one with data 0 comes
+ * before it. Its result says nothing.
+ */
 int ring_put_close(struct ring *ring, int fd, uint64_t data);
 
 /* pwrite(2); the bytes must live until the completion. */

@@ -153,7 +153,8 @@ static void take_over(struct server *server, const struct message *message,
 	}
 	while (fd_count--)
 		if (own[fd_count] >= 0)
-			close(own[fd_count]);
+			opener_close(server->loop, own[fd_count], NULL, NULL,
+				     NULL);
 }
 
 /* Stopping, and the last device is gone: say so and leave. */
@@ -245,6 +246,16 @@ static void count_turns(struct server *server, const int *fds, int fd_count)
 			    strerror(-error));
 }
 
+/* It is the answer to what a device has told, or there was no serial then. */
+static void take_tally(struct server *server, const struct message *message)
+{
+	if (message->serial)
+		device_answer(&server->host.devices, message);
+	else
+		device_take_tally(&server->host.devices, message->id,
+				  message->number);
+}
+
 static void on_message(struct channel *channel, const struct message *message,
 		       const int *fds, int fd_count)
 {
@@ -276,6 +287,9 @@ static void on_message(struct channel *channel, const struct message *message,
 		break;
 	case MESSAGE_MAY_LEAVE:
 		drain_begin(&server->drain, &server->host, on_drained);
+		break;
+	case MESSAGE_TALLY:
+		take_tally(server, message);
 		break;
 	case MESSAGE_TURNS:
 		count_turns(server, fds, fd_count);

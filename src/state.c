@@ -224,9 +224,10 @@ static size_t format_device(char *text, const struct state_device *device)
 
 	at = append(text, 0,
 		    "state version=%d id=%u recoverable=%d private=%d "
-		    "mark=%llu\n",
+		    "mark=%llu tally=%llu\n",
 		    FORMAT_VERSION, (unsigned)device->id, device->recoverable,
-		    device->private, (unsigned long long)device->mark);
+		    device->private, (unsigned long long)device->mark,
+		    (unsigned long long)device->tally);
 	for (i = 0; i < device->file_count; i++) {
 		const struct state_file *file = &device->files[i];
 		char path[sizeof(file->path) * 4];
@@ -343,6 +344,8 @@ static int read_head(const struct syntax_line *line,
 	/* Builds before this was noted knew a device by its socket. */
 	if (read_number(line, "mark", UINT64_MAX, &device->mark) < 0)
 		device->mark = 0;
+	if (read_number(line, "tally", UINT64_MAX, &device->tally) < 0)
+		device->tally = 0;
 	return 0;
 }
 

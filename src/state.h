@@ -31,6 +31,7 @@ struct state_device {
 	int private;	 /* its files are ours to remove with it */
 	int deleting;	 /* somebody began to stop it: that is finished */
 	uint64_t mark;	 /* in the driver's server_flags; 0: not noted */
+	uint64_t tally;	 /* its target's, see target.h */
 	struct state_file files[MESSAGE_MAX_FDS];
 	int file_count;
 	char words[MESSAGE_TEXT]; /* the command that made it */

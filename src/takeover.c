@@ -133,6 +133,16 @@ int takeover_keep(struct takeover *takeover, const char *name, int fd)
 	return 0;
 }
 
+static int take_tally(struct takeover *takeover, const struct message *message)
+{
+	struct held *held = find_or_make(takeover, message->id);
+
+	if (!held)
+		return -1;
+	held->tally = message->number;
+	return 0;
+}
+
 /* Returns 1 when that was the last, 0 to go on, -1 for nonsense. */
 static int take_message(struct takeover *takeover, int *handover,
 			const struct message *message, const int *fds,
@@ -148,6 +158,10 @@ static int take_message(struct takeover *takeover, int *handover,
 		return 0;
 	case MESSAGE_DEVICE:
 		if (keep(takeover, message, fds, fd_count) == 0)
+			return 0;
+		break;
+	case MESSAGE_TALLY:
+		if (take_tally(takeover, message) == 0 && fd_count == 0)
 			return 0;
 		break;
 	case MESSAGE_RING:
@@ -260,6 +274,13 @@ int takeover_fds(struct takeover *takeover, uint32_t id, int *fds)
 	return count;
 }
 
+uint64_t takeover_tally(struct takeover *takeover, uint32_t id)
+{
+	const struct held *held = find(takeover, id);
+
+	return held ? held->tally : 0;
+}
+
 void takeover_leave(struct takeover *takeover)
 {
 	struct message message = { .magic = MESSAGE_MAGIC,
@@ -275,8 +296,11 @@ int takeover_end(struct takeover *takeover)
 	int fds[MESSAGE_MAX_FDS], count, got;
 
 	while ((got = channel_receive_now(takeover->fd, &message, fds,
-					  &count)) > 0)
+					  &count)) > 0) {
+		if (message.type == MESSAGE_TALLY)
+			take_tally(takeover, &message);
 		channel_close_fds(fds, count);
+	}
 	return got == 0 ? -ETIMEDOUT : 0;
 }
 
@@ -289,12 +313,13 @@ void takeover_remove(struct takeover *takeover, const char *folder)
 	takeover->owned = 0;
 }
 
-static void drop(struct held *held)
+static void drop(struct held *held, void (*let_go)(void *context, int fd),
+		 void *context)
 {
 	char name[40];
 
 	while (held->fd_count) {
-		close(held->fds[--held->fd_count]);
+		let_go(context, held->fds[--held->fd_count]);
 		takeover_name(name, sizeof(name), held->id, held->fd_count);
 		notify_unstore(name);
 	}
@@ -316,13 +341,14 @@ void takeover_spare_all(struct takeover *takeover)
 		held->is_spared = 1;
 }
 
-void takeover_drop_rest(struct takeover *takeover)
+void takeover_drop_rest(struct takeover *takeover,
+			void (*let_go)(void *context, int fd), void *context)
 {
 	struct held *held;
 
 	for (held = takeover->held; held; held = held->next)
 		if (!held->is_spared)
-			drop(held);
+			drop(held, let_go, context);
 }
 
 void takeover_close(struct takeover *takeover)

@@ -19,7 +19,8 @@ struct held {
 	uint32_t id;
 	int fds[MESSAGE_MAX_FDS];
 	int fd_count;
-	int is_spared; /* its device is there, and was left alone */
+	int is_spared;	/* its device is there, and was left alone */
+	uint64_t tally; /* of the target, see target.h; 0: not told */
 };
 
 struct takeover {
@@ -53,6 +54,9 @@ void takeover_name(char *name, size_t size, uint32_t id, int index);
 /* Take a device's descriptors, now the caller's. Returns how many. */
 int takeover_fds(struct takeover *takeover, uint32_t id, int *fds);
 
+/* What a living server has told of the device's tally last. */
+uint64_t takeover_tally(struct takeover *takeover, uint32_t id);
+
 /* A device is left alone, for somebody later: its descriptors stay kept. */
 void takeover_spare(struct takeover *takeover, uint32_t id);
 
@@ -60,16 +64,18 @@ void takeover_spare(struct takeover *takeover, uint32_t id);
 void takeover_spare_all(struct takeover *takeover);
 
 /*
- * Every device has been seen: what none of them took is closed, and kept by a
- * service manager no longer, but for those that were spared.
+ * Every device has been seen: what none of them took is given to let_go, to be
+ * closed, and kept by a service manager no longer, but for those that were
+ * spared.
  */
-void takeover_drop_rest(struct takeover *takeover);
+void takeover_drop_rest(struct takeover *takeover,
+			void (*let_go)(void *context, int fd), void *context);
 
 /* Tell the old server to leave. */
 void takeover_leave(struct takeover *takeover);
 
 /*
- * Wait until it has. Returns 0, or -ETIMEDOUT when it is still there after some
+ * Wait until it has, which may tell of other tallies before. Returns 0, or -ETIMEDOUT when it is still there after some
  * seconds.
  */
 int takeover_end(struct takeover *takeover);

@@ -27,9 +27,16 @@ struct geometry {
 
 struct target_ops;
 
-/* The head of every target's own structure. */
+/*
+ * The head of every target's own structure. The tally is a number of the
+ * target's own that outlives the server: at first it is 0, or what a server
+ * before had, and target_set_tally() changes it.
+ */
 struct target {
 	const struct target_ops *ops;
+	uint64_t tally;
+	void (*changed)(struct target *target); /* the owner's; may be NULL */
+	void *owner;
 };
 
 /* What a target is opened with. */
@@ -160,11 +167,19 @@ struct target_ops {
 
 	/*
 	 * The device is deleted: give back some of what it took, no more than
-	 * a request might. Returns 1 to be called again; may be NULL.
+	 * a request might. Returns 1 to be called again, at once; may be NULL.
 	 */
 	int (*release)(struct target *target);
 
-	/* No request is under way. Frees the target. */
+	/*
+	 * No request is under way, and none will come. The descriptors of which
+	 * a close may wait, for a disk or for a server, are the caller's from
+	 * now on: at most MESSAGE_MAX_FDS. Returns how many; NULL: there are
+	 * none.
+	 */
+	int (*give_up)(struct target *target, int *fds);
+
+	/* Frees the target, which has given up what it had. */
 	void (*close)(struct target *target);
 };
 
@@ -182,10 +197,25 @@ static inline int target_hold(struct target *target, int *fds)
 	return target->ops->hold ? target->ops->hold(target, fds) : 0;
 }
 
+/* As the target's give_up(), or 0 for one that has none. */
+static inline int target_give_up(struct target *target, int *fds)
+{
+	return target->ops->give_up ? target->ops->give_up(target, fds) : 0;
+}
+
 /* As the target's start(), or 0 for one that has none. */
 static inline int target_start(struct target *target, struct ring *ring)
 {
 	return target->ops->start ? target->ops->start(target, ring) : 0;
+}
+
+static inline void target_set_tally(struct target *target, uint64_t tally)
+{
+	if (tally == target->tally)
+		return;
+	target->tally = tally;
+	if (target->changed)
+		target->changed(target);
 }
 
 static inline void target_submit(struct target *target, struct io *io)

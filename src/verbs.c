@@ -70,8 +70,12 @@ static void print_device(struct request *request, const struct device *device)
 {
 	const struct device_spec *spec = &device->spec;
 	char more[2048] = "";
-	int waits = device->step == DEVICE_RECOVER && device->waited;
+	const char *waits = "";
 
+	if (device->step == DEVICE_RECOVER && device->waited)
+		waits = " waits-for=dead-server";
+	else if (device->step == DEVICE_CLOSE)
+		waits = " waits-for=file";
 	if (spec->target->ops->describe)
 		spec->target->ops->describe(spec->target, more, sizeof(more));
 	request_print(request,
@@ -84,7 +88,7 @@ static void print_device(struct request *request, const struct device *device)
 		      spec->read_only ? "yes" : "no", spec->queues, spec->depth,
 		      spec->geometry.block_size, spec->max_io,
 		      io_mode_name(spec->mode), spec->batch ? "yes" : "no",
-		      waits ? " waits-for=dead-server" : "", more);
+		      waits, more);
 }
 
 int verb_list(struct request *request)

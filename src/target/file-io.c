@@ -259,6 +259,24 @@ static void retry(struct file *file, struct io *io)
 		finish(file, io, -EIO);
 }
 
+static void count_error(struct file *file)
+{
+	target_set_tally(&file->target, file->target.tally + 1);
+}
+
+static int unsynced(const struct file *file)
+{
+	return -(int)(file->target.tally >> FILE_UNSYNCED_SHIFT);
+}
+
+/* With a negative errno, or 0. */
+static void set_unsynced(struct file *file, int error)
+{
+	target_set_tally(&file->target,
+			 file_flush_errors(file) |
+				 (uint64_t)-error << FILE_UNSYNCED_SHIFT);
+}
+
 /*
  * The kernel tells a failed writeback to one who asks for durability, once. A
  * write that was to be durable may have taken that from the flush after it.
@@ -267,8 +285,8 @@ static void note_unsynced(struct file *file, const struct io *io, int error)
 {
 	if (!(io->flags & IO_FUA))
 		return;
-	file->flush_errors++;
-	file->unsynced = error;
+	count_error(file);
+	set_unsynced(file, error);
 }
 
 /* So many bytes were read. */
@@ -318,7 +336,7 @@ static void end_allocation(struct file *file, struct io *io, int32_t result)
 /* Of several that wait at a time the kernel tells it to one. */
 static int failed_meanwhile(const struct file *file, const struct io *io)
 {
-	return io->at != (uint32_t)file->flush_errors;
+	return io->at != (uint32_t)file_flush_errors(file);
 }
 
 static void end_sync(struct file *file, struct io *io, int32_t result)
@@ -328,12 +346,12 @@ static void end_sync(struct file *file, struct io *io, int32_t result)
 	if (error && io->op != IO_FLUSH) {
 		note_unsynced(file, io, error);
 	} else if (error) {
-		file->flush_errors++;
+		count_error(file);
 	} else if (failed_meanwhile(file, io)) {
 		error = -EIO;
 	} else if (io->op == IO_FLUSH) {
-		error = file->unsynced;
-		file->unsynced = 0;
+		error = unsynced(file);
+		set_unsynced(file, 0);
 	}
 	finish(file, io, error);
 }
@@ -485,7 +503,7 @@ static void enter(struct file *file, struct io *io, enum stage stage)
 {
 	io->stage = (uint8_t)stage;
 	if (stage == SYNC)
-		io->at = (uint32_t)file->flush_errors; /* it has no bytes */
+		io->at = (uint32_t)file_flush_errors(file); /* no bytes */
 	proceed(file, io);
 }
 

@@ -409,7 +409,7 @@ static struct target *file_open(struct target_args *args,
 static int file_hold(struct target *target, int *fds)
 {
 	fds[0] = ((struct file *)target)->fd;
-	return 1;
+	return fds[0] >= 0;
 }
 
 static int file_start(struct target *target, struct ring *ring)
@@ -478,7 +478,17 @@ static void file_describe(const struct target *target, char *text, size_t size)
 	if ((size_t)at < size)
 		snprintf(text + at, size - (size_t)at,
 			 " waiting=%u flush-errors=%llu", file->in_workers,
-			 (unsigned long long)file->flush_errors);
+			 (unsigned long long)file_flush_errors(file));
+}
+
+static int file_give_up(struct target *target, int *fds)
+{
+	struct file *file = (struct file *)target;
+	int count = file_hold(target, fds);
+
+	store_close(&file->store); /* a mapping holds a file as well */
+	file->fd = -1;
+	return count;
 }
 
 static void file_close(struct target *target)
@@ -489,10 +499,7 @@ static void file_close(struct target *target)
 		at = &(*at)->next;
 	*at = file->next;
 	workers_expect(NULL, -(int)FILE_WORKERS);
-	if (file_is_memory(file))
-		store_close(&file->store);
 	pool_unreserve(file->reserve, file->reserve_size);
-	close(file->fd);
 	free(file->path);
 	free(file);
 }
@@ -513,5 +520,6 @@ const struct target_ops target_file = {
 	.in_workers = file_in_workers,
 	.go_on = file_continue,
 	.describe = file_describe,
+	.give_up = file_give_up,
 	.close = file_close,
 };

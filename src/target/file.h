@@ -32,8 +32,6 @@ struct file {
 	int write_waits; /* it cannot even try to write without waiting */
 	unsigned in_workers;
 	struct file_line for_worker, for_buffer;
-	uint64_t flush_errors;
-	int unsynced; /* errno of a durable write; the next flush tells it */
 
 	/* Of a file whose pages are memory. */
 	struct store store;
@@ -44,6 +42,18 @@ struct file {
 	int growing, growth_error;
 	uint8_t growth_mark; /* in a worker */
 };
+
+/*
+ * What must not be forgotten is in the target's tally: how many flushes have
+ * failed; and above that, positive, the errno of a durable write that the next
+ * flush is to tell, or 0.
+ */
+#define FILE_UNSYNCED_SHIFT 48
+
+static inline uint64_t file_flush_errors(const struct file *file)
+{
+	return file->target.tally & ((UINT64_C(1) << FILE_UNSYNCED_SHIFT) - 1);
+}
 
 int file_is_memory(const struct file *file);
 

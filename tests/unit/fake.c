@@ -81,6 +81,7 @@ static const char *type_name(uint32_t type)
 		[MESSAGE_SHUTDOWN] = "SHUTDOWN",
 		[MESSAGE_RESIZE] = "RESIZE",
 		[MESSAGE_RING] = "RING",
+		[MESSAGE_TALLY] = "TALLY",
 	};
 
 	assert_true(type < FAKE_TYPES);
@@ -288,6 +289,81 @@ void fake_refuse_fetch(uint32_t id, int error)
 	queue->event(queue, error);
 }
 
+/* ---- the opener ---- */
+
+static struct {
+	int fd;
+	opener_closed *closed;
+	void *context;
+} closing[HELD_MAX];
+
+static struct {
+	char path[512];
+	int flags;
+	opener_done *done; /* NULL: nothing is to be opened */
+	void *context;
+} opening;
+
+int __wrap_opener_open(struct ev_loop *loop, const struct opener_wish *wish,
+		       opener_done *done, void *context);
+unsigned __wrap_opener_close(struct ev_loop *loop, int fd, const char *path,
+			     opener_closed *closed, void *context);
+
+int __wrap_opener_open(struct ev_loop *loop, const struct opener_wish *wish,
+		       opener_done *done, void *context)
+{
+	assert_ptr_equal(loop, test_loop);
+	assert_null(opening.done);
+	opening.path[0] = '\0';
+	add_text(opening.path, sizeof(opening.path), wish->path);
+	opening.flags = wish->flags;
+	opening.done = done;
+	opening.context = context;
+	return 0;
+}
+
+static void end_opening(void)
+{
+	opener_done *done = opening.done;
+	struct opener_result result = { .fd = -1 };
+
+	result.fd = __real_open(opening.path, opening.flags);
+	if (result.fd < 0)
+		result.fd = -errno;
+	opening.done = NULL;
+	done(opening.context, &result);
+}
+
+unsigned __wrap_opener_close(struct ev_loop *loop, int fd, const char *path,
+			     opener_closed *closed, void *context)
+{
+	assert_ptr_equal(loop, test_loop);
+	if (path)
+		unlink(path);
+	if (!fake.close_waits) {
+		if (fd >= 0)
+			close(fd);
+		return 0;
+	}
+	assert_true(fake.closing < HELD_MAX);
+	closing[fake.closing].fd = fd;
+	closing[fake.closing].closed = closed;
+	closing[fake.closing++].context = context;
+	return 1;
+}
+
+void fake_end_closing(int error)
+{
+	while (fake.closing) {
+		fake.closing--;
+		if (closing[fake.closing].fd >= 0)
+			close(closing[fake.closing].fd);
+		if (closing[fake.closing].closed)
+			closing[fake.closing].closed(
+				closing[fake.closing].context, error);
+	}
+}
+
 /* ---- the keeper ---- */
 
 static void on_message(struct channel *at, const struct message *message,
@@ -374,6 +450,10 @@ void fake_serve(void)
 	while (!quiet) {
 		settle();
 		quiet = 1;
+		if (opening.done) {
+			end_opening();
+			quiet = 0;
+		}
 		while (other >= 0 && take_message(&message)) {
 			take(&message);
 			quiet = 0;

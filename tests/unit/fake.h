@@ -43,6 +43,13 @@ struct fake {
 	unsigned node_after; /* that many looks find no node */
 	unsigned looks;
 	uint64_t disk_size; /* bytes, in sysfs; 0: there is no such file */
+
+	/*
+	 * The opener: it opens when the keeper serves, and closes at once unless
+	 * it is to wait.
+	 */
+	int close_waits;
+	unsigned closing;
 };
 
 extern struct fake fake;
@@ -64,6 +71,9 @@ void fake_release(uint32_t type);
 
 /* How many messages are held. */
 unsigned fake_held(void);
+
+/* The files are closed that are being closed; or waited for in vain. */
+void fake_end_closing(int error);
 
 /* The keeper goes; what is held is lost. */
 void fake_end_keeper(void);

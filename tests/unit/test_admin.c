@@ -1224,6 +1224,40 @@ static void test_adopted_in_vain(void **state)
 	close(ends[1]);
 }
 
+/* An add that cannot be is answered once its file is free again. */
+static void test_add_fails_after_opening(void **state)
+{
+	struct client *client = greeted();
+	char line[600], blocks[8193];
+	unsigned fds = count_fds();
+
+	(void)state;
+	memset(blocks, 'b', 8192);
+	blocks[8192] = '\0';
+	fake.close_waits = 1;
+	test_file("disk", "not much");
+	snprintf(line, sizeof(line), "add file path=%s size=1G",
+		 test_path("disk"));
+	ask(client, line, "");
+	assert_int_equal(fake.closing, 1);
+	fake_end_closing(0);
+	fake_serve();
+	expect(client, "ERR range *arg=size*\n");
+	/* By what was found out when it was open already. */
+	test_file("disk", blocks);
+	snprintf(line, sizeof(line),
+		 "add file path=%s mode=need-get-data max-io=1M",
+		 test_path("disk"));
+	ask(client, line, "");
+	assert_int_equal(fake.closing, 1);
+	fake_end_closing(-ETIMEDOUT);
+	fake_serve();
+	expect(client, "ERR range *arg=max-io*\n");
+	/* One that is not there holds nothing. */
+	ask(client, "add file path=/nowhere/at-all", "ERR notfound *\n");
+	assert_int_equal(count_fds(), fds);
+}
+
 static void test_adopted_mode(void **state)
 {
 	(void)state;
@@ -1880,6 +1914,7 @@ int main(void)
 		TEST(test_add),
 		TEST(test_mode),
 		TEST(test_adopted_in_vain),
+		TEST(test_add_fails_after_opening),
 		TEST(test_batch),
 		TEST(test_adopted_mode),
 		TEST(test_existing),

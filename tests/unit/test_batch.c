@@ -32,7 +32,7 @@ static void submit(struct target *target, struct io *io)
 }
 
 static const struct target_ops ops = { .name = "test", .submit = submit };
-static struct target target = { &ops };
+static struct target target = { .ops = &ops };
 
 static struct {
 	unsigned retired, refused;

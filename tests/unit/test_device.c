@@ -1,5 +1,6 @@
 /* The life of a device, step by step, against a keeper that can be told off. */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -145,7 +146,7 @@ static const struct target_ops *new_ops; /* of the next target */
 
 static struct target *new_target(void)
 {
-	struct target *target = malloc(sizeof(*target));
+	struct target *target = calloc(1, sizeof(*target));
 
 	assert_non_null(target);
 	target->ops = new_ops;
@@ -1782,6 +1783,169 @@ static void test_keeper_gone_between_looks(void **state)
 	assert_string_equal(device_state(device), "live");
 }
 
+/* ---- the tally ---- */
+
+static void expect_tally(uint64_t tally)
+{
+	fake_serve();
+	fake_expect("TALLY");
+	assert_int_equal(fake.last[MESSAGE_TALLY].number, tally);
+	assert_int_equal(fake.last[MESSAGE_TALLY].id, added.id);
+}
+
+/* The keeper is told; and again when it has answered, with what is true then. */
+static void test_tally(void **state)
+{
+	struct target *target = add_quietly()->spec.target;
+
+	(void)state;
+	target_set_tally(target, 1);
+	expect_tally(1);
+	target_set_tally(target, 1);
+	fake_serve();
+	fake_expect("");
+	fake.hold[MESSAGE_TALLY] = 1;
+	target_set_tally(target, 2);
+	expect_tally(2);
+	target_set_tally(target, 3);
+	target_set_tally(target, 4);
+	fake_serve();
+	fake_expect("");
+	fake_release(MESSAGE_TALLY);
+	expect_tally(4);
+	/* An answer to that is none to another question. */
+	fake.hold[MESSAGE_TALLY] = fake.hold[MESSAGE_BUSY] = 1;
+	target_set_tally(target, 5);
+	begin_delete(set->first, 0);
+	fake_serve();
+	fake_expect("TALLY BUSY");
+	fake_release(MESSAGE_TALLY);
+	fake_serve();
+	fake_expect("");
+	fake_release(MESSAGE_BUSY);
+	fake_serve();
+	expect_told(&deleted, SYMBOL_NONE, NULL);
+}
+
+/* What the server before had told is not told again. */
+static void test_tally_is_taken(void **state)
+{
+	struct device *device = add_quietly();
+
+	(void)state;
+	device_take_tally(set, added.id, 7);
+	assert_int_equal(device->spec.target->tally, 7);
+	device_take_tally(set, added.id + 1, 8);
+	target_set_tally(device->spec.target, 7);
+	fake_serve();
+	fake_expect("");
+	target_set_tally(device->spec.target, 9);
+	expect_tally(9);
+	/* Nobody is there to be told: the next keeper asks. */
+	fake_end_keeper();
+	device_keeper_gone(set);
+	target_set_tally(device->spec.target, 10);
+	assert_int_equal(device->told_tally, 9);
+}
+
+/* ---- what it held is closed ---- */
+
+static int give_up(struct target *target, int *fds)
+{
+	(void)target;
+	fds[0] = open("/dev/zero", O_RDONLY | O_CLOEXEC);
+	fds[1] = open("/dev/zero", O_RDONLY | O_CLOEXEC);
+	return 2;
+}
+
+/* Of a target whose files take long to close. */
+static void use_slow_target(void)
+{
+	static struct target_ops ops;
+
+	ops = *new_ops;
+	ops.give_up = give_up;
+	new_ops = &ops;
+	fake.close_waits = 1;
+}
+
+/* Who asked is told once the last file is closed, or waited for in vain. */
+static void check_closing(int error)
+{
+	unsigned fds = count_fds();
+	struct device *device;
+
+	use_slow_target();
+	device = add_quietly();
+	begin_delete(device, 1);
+	fake_serve();
+	fake_expect("STOP q1- q0- close DELETE");
+	assert_int_equal(fake.closing, 2);
+	assert_int_equal(deleted.count, 0);
+	assert_string_equal(device_state(device), "deleting");
+	/* It waits without a look at a clock. */
+	assert_false(timer_is_set());
+	fake_end_closing(error);
+	expect_told(&deleted, SYMBOL_NONE, NULL);
+	expect_gone();
+	assert_int_equal(count_fds(), fds);
+}
+
+static void test_closing(void **state)
+{
+	(void)state;
+	check_closing(0);
+}
+
+static void test_closing_late(void **state)
+{
+	(void)state;
+	check_closing(-ETIMEDOUT);
+}
+
+/* An add that fails, at once or on the way, is over when its file is free. */
+static void test_closing_after_failed_add(void **state)
+{
+	static const uint32_t types[] = { MESSAGE_FEATURES, MESSAGE_ADD,
+					  MESSAGE_PARAMS };
+	unsigned i;
+
+	(void)state;
+	use_slow_target();
+	for (i = 0; i < COUNT(types); i++) {
+		fake.result[types[i]] = -ENOMEM;
+		begin_add(DEVICE_ID_ANY);
+		fake_serve();
+		assert_int_equal(fake.closing, 2);
+		assert_int_equal(added.count, 0);
+		fake_end_closing(0);
+		expect_told(&added, SYMBOL_LIMIT, NULL);
+		expect_gone();
+		fake.result[types[i]] = 0;
+		set->features = 0;
+	}
+}
+
+/* That needs no keeper, and force is in no more of a hurry. */
+static void test_closing_without_keeper(void **state)
+{
+	struct device *device;
+
+	(void)state;
+	use_slow_target();
+	device = add_quietly();
+	begin_delete(device, 0);
+	fake_serve();
+	begin_delete(device, 1);
+	fake_end_keeper();
+	device_keeper_gone(set);
+	assert_int_equal(deleted.count, 0);
+	fake_end_closing(0);
+	assert_int_equal(deleted.count, 2);
+	deleted.count = 0;
+	expect_gone();
+}
+
 static void test_keeper_gone_in_stop(void **state)
 {
 	(void)state;
@@ -2662,6 +2826,12 @@ int main(void)
 		TEST(test_keeper_gone_while_opening),
 		TEST(test_keeper_gone_in_busy),
 		TEST(test_keeper_gone_between_looks),
+		TEST(test_tally),
+		TEST(test_tally_is_taken),
+		TEST(test_closing),
+		TEST(test_closing_late),
+		TEST(test_closing_after_failed_add),
+		TEST(test_closing_without_keeper),
 		TEST(test_keeper_gone_in_stop),
 		TEST(test_keeper_gone_in_delete),
 		TEST(test_keeper_gone_in_try_stop),

@@ -252,6 +252,13 @@ static void open_target(const char *more, uint32_t block_size, int read_only)
 
 static void close_target(void)
 {
+	int fds[4];
+
+	assert_int_equal(target_file.give_up(target, fds), 1);
+	assert_int_equal(close(fds[0]), 0);
+	/* It has nothing left for anybody. */
+	assert_int_equal(target_file.hold(target, fds), 0);
+	assert_int_equal(target_file.give_up(target, fds), 0);
 	target_file.close(target);
 	target = NULL;
 }
@@ -718,6 +725,66 @@ static void test_fua_fails(void **state)
 	next();
 	answer(0);
 	expect_done(0, 0);
+}
+
+/* ---- what the next server is to know ---- */
+
+static struct {
+	uint64_t tally;
+	unsigned count;
+} told;
+
+static void on_tally(struct target *of)
+{
+	assert_ptr_equal(of, target);
+	told.tally = of->tally;
+	told.count++;
+}
+
+/* The target of the server that comes next. */
+static void succeed(void)
+{
+	uint64_t tally = target->tally;
+
+	assert_int_equal(told.tally, tally);
+	close_target();
+	open_target("", 0, 0);
+	target->tally = tally;
+	target->changed = on_tally;
+}
+
+static void flush(int32_t result, int error)
+{
+	submit(0, IO_FLUSH, 0, 0, 0);
+	next();
+	answer(result);
+	expect_done(0, error);
+}
+
+static void test_tally(void **state)
+{
+	(void)state;
+	told.tally = told.count = 0;
+	target->changed = on_tally;
+	flush(0, 0);
+	assert_int_equal(told.count, 0);
+	flush(-EIO, -EIO);
+	assert_int_equal(told.count, 1);
+	succeed();
+	assert_int_equal(flush_errors(), 1);
+	flush(0, 0);
+	submit(0, IO_WRITE, 0, 4096, IO_FUA);
+	next();
+	answer(-ENOSPC);
+	expect_done(0, -ENOSPC);
+	succeed();
+	assert_int_equal(flush_errors(), 2);
+	/* The next one tells it, once; nobody needs to know it any more. */
+	flush(0, -ENOSPC);
+	succeed();
+	assert_int_equal(flush_errors(), 2);
+	flush(0, 0);
+	assert_int_equal(told.tally, target->tally);
 }
 
 /* ---- giving back ---- */
@@ -1371,6 +1438,7 @@ int main(void)
 		TEST(test_fua),
 		TEST(test_flush_beside_another),
 		TEST(test_fua_fails),
+		TEST(test_tally),
 		TEST(test_discard),
 		TEST(test_write_zeroes),
 		TEST(test_reserve),

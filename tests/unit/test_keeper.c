@@ -156,6 +156,78 @@ static void test_answer_is_lost(void **state)
 	assert_true(log_has("cannot be told"));
 }
 
+/* ---- tallies ---- */
+
+static struct state state_folder;
+static uint64_t noted_tally;
+
+static void take_noted(void *context, const struct state_device *device)
+{
+	(void)context;
+	noted_tally = device->tally;
+}
+
+static uint64_t read_tally(void)
+{
+	noted_tally = 0;
+	assert_int_equal(state_read_all(&state_folder, take_noted, NULL), 0);
+	return noted_tally;
+}
+
+/* A device of an earlier keeper's. */
+static void restore_device(void)
+{
+	struct ublk_dev_info info = { .dev_id = 3 };
+	struct state_device noted = { .id = 3, .words = "add null" };
+
+	assert_int_equal(jobs_restore(&keeper.jobs, &info, &noted, 0, NULL, 0),
+			 0);
+}
+
+static void tell_tally(uint32_t id, uint64_t tally)
+{
+	struct message message = { .magic = MESSAGE_MAGIC,
+				   .type = MESSAGE_TALLY,
+				   .id = id,
+				   .number = tally };
+
+	on_message(&keeper.channel, &message, NULL, 0);
+	assert_int_equal(sent.type, MESSAGE_TALLY);
+}
+
+/* For the next server, and written down for the next keeper. */
+static void test_tally(void **state)
+{
+	struct held held = { .id = 3, .tally = 8 };
+
+	(void)state;
+	assert_int_equal(state_open(&state_folder, test_path("state"),
+				    &keeper.failure),
+			 0);
+	keeper.jobs.state = &state_folder;
+	restore_device();
+	tell_tally(4, 6);
+	assert_int_equal(sent.result, -ENODEV);
+	tell_tally(3, 7);
+	assert_int_equal(sent.result, 0);
+	assert_int_equal(read_tally(), 7);
+	sent_count = 0;
+	assert_int_equal(jobs_hand_over(&keeper.jobs, &keeper.channel), 0);
+	assert_int_equal(sent_count, 2);
+	assert_int_equal(sent.type, MESSAGE_TALLY);
+	assert_int_equal(sent.id, 3);
+	assert_int_equal(sent.number, 7);
+	/* What the old server tells when it leaves goes to the new one. */
+	keeper.takeover.held = &held;
+	pass_tallies(&keeper);
+	assert_int_equal(sent.number, 8);
+	assert_int_equal(read_tally(), 8);
+	keeper.takeover.held = NULL;
+	state_remove(&state_folder, 3);
+	state_close(&state_folder);
+	test_folder_remove();
+}
+
 /* ---- the question whether the server may leave ---- */
 
 static void hear(uint32_t type, int result, const char *text)
@@ -289,12 +361,19 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	static const struct CMUnitTest tests[] = {
-		TEST(test_exec_fails),	     TEST(test_signals_inherited),
-		TEST(test_channel_breaks),   TEST(test_orderly_end),
-		TEST(test_answer_is_lost),   TEST(test_upgrade_asks),
-		TEST(test_upgrade_denied),   TEST(test_upgrade_without_server),
-		TEST(test_upgrade_and_stop), TEST(test_restart_asks),
-		TEST(test_restart_denied),   TEST(test_restart_and_stop),
+		TEST(test_exec_fails),
+		TEST(test_signals_inherited),
+		TEST(test_channel_breaks),
+		TEST(test_orderly_end),
+		TEST(test_answer_is_lost),
+		TEST(test_tally),
+		TEST(test_upgrade_asks),
+		TEST(test_upgrade_denied),
+		TEST(test_upgrade_without_server),
+		TEST(test_upgrade_and_stop),
+		TEST(test_restart_asks),
+		TEST(test_restart_denied),
+		TEST(test_restart_and_stop),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

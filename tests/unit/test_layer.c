@@ -34,7 +34,7 @@ static void submit(struct target *target, struct io *io)
 }
 
 static const struct target_ops ops = { .name = "test", .submit = submit };
-static struct target bottom = { &ops };
+static struct target bottom = { .ops = &ops };
 
 /* ---- requests ---- */
 

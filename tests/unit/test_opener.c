@@ -11,16 +11,20 @@
 /* ---- what was put into the ring ---- */
 
 static struct {
-	unsigned opens, probes, cancels;
+	unsigned opens, transfers, cancels, closes, unlinks;
 	int flags, mode;
 	char path[512];
-	struct ring_transfer probe;
+	struct ring_transfer transfer;
 	uint64_t data, victim;
+	int closing; /* the descriptor, closed when its request completes */
+	int close_error, unlink_error, transfer_error; /* no room for it */
 	unsigned workers;
+	unsigned truncates; /* that were waited for */
 } seen;
 
 static struct opener_result told;
 static unsigned tells;
+static int closed_error;
 
 int __wrap_ring_put_open(struct ring *ring, const char *path, int flags,
 			 mode_t mode, uint64_t data);
@@ -29,6 +33,11 @@ int __wrap_ring_put_transfer(struct ring *ring,
 			     uint64_t data);
 int __wrap_ring_put_cancel(struct ring *ring, uint64_t victim, uint64_t data);
 int __wrap_ring_allow_workers(struct ring *ring, unsigned count);
+int __wrap_ring_put_close(struct ring *ring, int fd, uint64_t data);
+int __wrap_ring_put_unlink(struct ring *ring, const char *path, uint64_t data);
+int __real_ftruncate(int fd, off_t length);
+int __wrap_ftruncate(int fd, off_t length);
+int __wrap_ftruncate64(int fd, off_t length);
 
 int __wrap_ring_put_open(struct ring *ring, const char *path, int flags,
 			 mode_t mode, uint64_t data)
@@ -50,10 +59,46 @@ int __wrap_ring_put_transfer(struct ring *ring,
 			     uint64_t data)
 {
 	(void)ring;
-	seen.probes++;
-	seen.probe = *transfer;
+	if (seen.transfer_error)
+		return seen.transfer_error;
+	seen.transfers++;
+	seen.transfer = *transfer;
 	assert_int_equal(data, seen.data);
 	return 0;
+}
+
+int __wrap_ring_put_close(struct ring *ring, int fd, uint64_t data)
+{
+	(void)ring;
+	if (seen.close_error)
+		return seen.close_error;
+	assert_int_equal(seen.closing, -1); /* one at a time here */
+	seen.closes++;
+	seen.closing = fd;
+	seen.data = data;
+	return 0;
+}
+
+int __wrap_ring_put_unlink(struct ring *ring, const char *path, uint64_t data)
+{
+	(void)ring;
+	if (seen.unlink_error)
+		return seen.unlink_error;
+	assert_string_equal(path, test_path("file"));
+	seen.unlinks++;
+	seen.data = data;
+	return 0;
+}
+
+int __wrap_ftruncate(int fd, off_t length)
+{
+	seen.truncates++;
+	return __real_ftruncate(fd, length);
+}
+
+int __wrap_ftruncate64(int fd, off_t length)
+{
+	return __wrap_ftruncate(fd, length);
 }
 
 int __wrap_ring_put_cancel(struct ring *ring, uint64_t victim, uint64_t data)
@@ -102,6 +147,9 @@ static int open_file(int flags)
 
 static void complete(int32_t result)
 {
+	if (seen.closing >= 0)
+		close(seen.closing);
+	seen.closing = -1;
 	fake_complete(seen.data, result);
 	settle();
 }
@@ -114,6 +162,7 @@ static int setup(void **state)
 	test_folder();
 	memset(&seen, 0, sizeof(seen));
 	memset(&told, 0, sizeof(told));
+	seen.closing = -1;
 	tells = 0;
 	fake_ring_start();
 	test_loop_open();
@@ -174,12 +223,12 @@ static void test_probe(void **state)
 	begin(0, 0, 1);
 	complete(open_file(0));
 	assert_int_equal(tells, 0);
-	assert_int_equal(seen.probes, 1);
-	assert_int_equal(seen.probe.op, RING_FALLOCATE);
-	assert_int_equal(seen.probe.flags,
+	assert_int_equal(seen.transfers, 1);
+	assert_int_equal(seen.transfer.op, RING_FALLOCATE);
+	assert_int_equal(seen.transfer.flags,
 			 FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE);
 	/* It touches nothing that is there. */
-	assert_true(seen.probe.offset >= 1 << 20);
+	assert_true(seen.transfer.offset >= 1 << 20);
 	complete(0);
 	assert_true(told.fd >= 0);
 	assert_int_equal(told.can_punch, 1);
@@ -192,31 +241,87 @@ static void test_probe(void **state)
 	close(told.fd);
 }
 
-static void test_create(void **state)
+/* A file is being made, and is there now. */
+static void create(uint64_t length)
 {
-	struct stat status;
-
-	(void)state;
-	begin(1, 12345, 0);
+	begin(1, length, 0);
 	complete(-ENOENT);
 	assert_int_equal(seen.opens, 2);
 	assert_int_equal(seen.flags, O_RDWR | O_CREAT | O_EXCL);
 	assert_int_equal(seen.mode, 0600);
 	complete(open_file(O_CREAT));
+}
+
+static void test_create(void **state)
+{
+	(void)state;
+	create(12345);
+	assert_int_equal(tells, 0);
+	assert_int_equal(seen.transfers, 1);
+	assert_int_equal(seen.transfer.op, RING_TRUNCATE);
+	assert_int_equal(seen.transfer.length, 12345);
+	assert_int_equal(seen.transfer.wait, 1);
+	complete(0);
+	assert_int_equal(told.is_new, 1);
+	assert_int_equal(told.fd, seen.transfer.fd);
+	assert_int_equal(seen.truncates, 0);
+	close(told.fd);
+}
+
+/* Linux 6.8 */
+static void test_create_on_old_kernel(void **state)
+{
+	struct stat status;
+
+	(void)state;
+	create(12345);
+	complete(-EINVAL);
 	assert_int_equal(told.is_new, 1);
 	assert_int_equal(fstat(told.fd, &status), 0);
 	assert_int_equal(status.st_size, 12345);
 	close(told.fd);
 }
 
+/* What is made in vain goes again, before that is told. */
+static void expect_undone(int error)
+{
+	assert_int_equal(tells, 0);
+	assert_int_equal(seen.unlinks, 1);
+	assert_int_equal(seen.closes, 0);
+	complete(0);
+	assert_int_equal(tells, 0);
+	assert_int_equal(seen.closes, 1);
+	complete(0);
+	assert_int_equal(tells, 1);
+	assert_int_equal(told.fd, error);
+}
+
 /* A file that cannot be as long is not left. */
 static void test_create_fails(void **state)
 {
 	(void)state;
-	begin(1, UINT64_MAX, 0);
-	complete(-ENOENT);
-	complete(open_file(O_CREAT));
-	assert_int_equal(told.fd, -EINVAL);
+	create(UINT64_MAX);
+	complete(-EFBIG);
+	expect_undone(-EFBIG);
+}
+
+static void test_create_fails_on_old_kernel(void **state)
+{
+	(void)state;
+	create(UINT64_MAX);
+	complete(-EINVAL);
+	assert_int_equal(seen.truncates, 1);
+	expect_undone(-EINVAL);
+}
+
+/* There is no room for requests: then it is done without. */
+static void test_undo_without_room(void **state)
+{
+	(void)state;
+	seen.transfer_error = seen.close_error = seen.unlink_error = -EBUSY;
+	create(4096);
+	assert_int_equal(tells, 1);
+	assert_int_equal(told.fd, -EBUSY);
 	assert_int_equal(access(test_path("file"), F_OK), -1);
 }
 
@@ -237,8 +342,129 @@ static void test_late(void **state)
 	settle();
 	assert_int_equal(fake_ring.destroyed, 0);
 	complete(open_file(O_CREAT));
+	complete(0);
+	assert_int_equal(seen.unlinks, 1);
+	complete(0);
+	assert_int_equal(seen.closes, 1);
+	assert_int_equal(fake_ring.destroyed, 0);
+	complete(0);
 	assert_int_equal(tells, 1);
+}
+
+/* ---- one that is closed ---- */
+
+static void on_closed(void *context, int error)
+{
+	assert_ptr_equal(context, &told);
+	closed_error = error;
+	tells++;
+}
+
+static unsigned close_file(const char *path)
+{
+	return opener_close(test_loop, open_file(O_CREAT), path, on_closed,
+			    &told);
+}
+
+static void test_close(void **state)
+{
+	unsigned base;
+
+	(void)state;
+	assert_int_equal(close_file(NULL), 1);
+	base = seen.workers;
+	settle();
+	assert_int_equal(tells, 0);
+	assert_int_equal(seen.closes, 1);
+	assert_int_equal(seen.unlinks, 0);
+	complete(0);
+	assert_int_equal(tells, 1);
+	assert_int_equal(closed_error, 0);
+	assert_int_equal(access(test_path("file"), F_OK), 0);
+	assert_int_equal(seen.workers, base - 1);
+	/* Nobody need wait for it. */
+	assert_int_equal(
+		opener_close(test_loop, open_file(0), NULL, NULL, NULL), 1);
+	complete(0);
+	assert_int_equal(tells, 1);
+}
+
+static void test_remove(void **state)
+{
+	(void)state;
+	assert_int_equal(close_file(test_path("file")), 1);
+	expect_undone(0);
+	assert_int_equal(closed_error, 0);
+	tells = 0;
+	assert_int_equal(opener_close(test_loop, -1, test_path("file"),
+				      on_closed, &told),
+			 1);
+	assert_int_equal(seen.unlinks, 2);
+	/* Whatever it says. */
+	complete(-EROFS);
+	assert_int_equal(seen.closes, 1);
+	assert_int_equal(tells, 1);
+	assert_int_equal(closed_error, 0);
+}
+
+/* The answer comes in time, the log says why, and the ring stays for it. */
+static void test_close_late(void **state)
+{
+	(void)state;
+	assert_int_equal(close_file(NULL), 1);
+	pass_time(OPENER_PATIENCE - 1);
+	assert_int_equal(tells, 0);
+	pass_time(2);
+	assert_int_equal(tells, 1);
+	assert_int_equal(closed_error, -ETIMEDOUT);
+	assert_true(log_has("/file is not closed within"));
+	/* It goes on: cancelled, it would be open for ever. */
+	assert_int_equal(seen.cancels, 0);
+	assert_int_equal(fake_ring.destroyed, 0);
+	complete(0);
+	assert_int_equal(tells, 1);
+}
+
+/* The kernel takes it at the second try. */
+static void test_close_is_not_taken(void **state)
+{
+	(void)state;
+	fake_ring.submit_error = -EAGAIN;
+	fake_ring.submit_failures = 1;
+	assert_int_equal(close_file(NULL), 1);
+	assert_int_equal(fake_ring.raises, 1);
+	settle();
+	assert_true(fake_ring.submits >= 2);
+	complete(0);
+	assert_int_equal(tells, 1);
+}
+
+/* Without a ring, or with a full one, it is closed and removed at once. */
+static void test_close_without_ring(void **state)
+{
+	(void)state;
+	fake_ring.create_error = -EMFILE;
+	assert_int_equal(close_file(test_path("file")), 0);
 	assert_int_equal(access(test_path("file"), F_OK), -1);
+	fake_ring.create_error = 0;
+	seen.close_error = seen.unlink_error = -EBUSY;
+	assert_int_equal(close_file(test_path("file")), 0);
+	assert_int_equal(access(test_path("file"), F_OK), -1);
+	assert_int_equal(count_fds(), fds);
+	assert_int_equal(tells, 0);
+}
+
+/* Its ring is full while another one is under way. */
+static void test_close_beside_another(void **state)
+{
+	(void)state;
+	begin(0, 0, 0);
+	seen.close_error = -EBUSY;
+	assert_int_equal(close_file(NULL), 0);
+	assert_int_equal(fake_ring.destroyed, 0);
+	complete(-ENOENT);
+	assert_int_equal(tells, 1);
+	assert_int_equal(told.fd, -ENOENT);
 }
 
 /* As many more may block as there are. */
@@ -257,9 +483,22 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	static const struct CMUnitTest tests[] = {
-		TEST(test_open),    TEST(test_errors),	     TEST(test_probe),
-		TEST(test_create),  TEST(test_create_fails), TEST(test_late),
+		TEST(test_open),
+		TEST(test_errors),
+		TEST(test_probe),
+		TEST(test_create),
+		TEST(test_create_on_old_kernel),
+		TEST(test_create_fails),
+		TEST(test_create_fails_on_old_kernel),
+		TEST(test_undo_without_room),
+		TEST(test_late),
 		TEST(test_workers),
+		TEST(test_close),
+		TEST(test_remove),
+		TEST(test_close_late),
+		TEST(test_close_is_not_taken),
+		TEST(test_close_without_ring),
+		TEST(test_close_beside_another),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -68,7 +68,7 @@ static void forget(struct target *target, struct io *io)
 static const struct target_ops ops = { .name = "test",
 				       .submit = submit,
 				       .forget = forget };
-static struct target target = { &ops };
+static struct target target = { .ops = &ops };
 
 /* ---- what the owner is told ---- */
 
@@ -593,7 +593,7 @@ static void submit_layer(struct target *layer, struct io *io)
 
 static const struct target_ops layer_ops = { .name = "layer",
 					     .submit = submit_layer };
-static struct target layer = { &layer_ops };
+static struct target layer = { .ops = &layer_ops };
 
 /* It comes to the target twice, but through its layers once. */
 static void test_data_is_asked_for(void **state)

@@ -143,6 +143,67 @@ static void test_intake(void **state)
 	assert_int_equal(ring_intake_end(ring, half), half);
 }
 
+/* Only then is the file free, not when the close itself completes. */
+static void test_close(void **state)
+{
+	struct ring_event event;
+	int ends[2], i;
+	char byte;
+
+	(void)state;
+	if (!ring)
+		skip();
+	for (i = 0; i < 200; i++) {
+		assert_int_equal(pipe2(ends, O_CLOEXEC | O_NONBLOCK), 0);
+		assert_int_equal(ring_put_close(ring, ends[1], 7), 0);
+		do {
+			assert_int_equal(ring_wait(ring, &event), 0);
+		} while (event.data != 7);
+		/* The pipe's end, and not -EAGAIN. */
+		assert_int_equal(read(ends[0], &byte, 1), 0);
+		close(ends[0]);
+	}
+}
+
+/* A close needs two places, together; no more than there are. */
+static void test_close_in_full_ring(void **state)
+{
+	uint64_t sum, all = 0;
+	int i;
+
+	(void)state;
+	if (!ring)
+		skip();
+	for (i = 0; i < 7; i++)
+		assert_int_equal(ring_put_timeout(ring, 1, 1), 0);
+	assert_int_equal(ring_put_close(ring, open("/dev/null", O_RDONLY), 100),
+			 0);
+	assert_int_equal(ring_submit(ring), 0);
+	while (all < 107) {
+		ring_clear_event(ring);
+		reap(&sum);
+		all += sum;
+		usleep(1000);
+	}
+	assert_int_equal(all, 107);
+}
+
+static void test_unlink(void **state)
+{
+	struct ring_event event;
+
+	(void)state;
+	if (!ring)
+		skip();
+	test_folder();
+	test_file("file", "");
+	assert_int_equal(ring_put_unlink(ring, test_path("file"), 7), 0);
+	assert_int_equal(ring_wait(ring, &event), 0);
+	assert_int_equal(event.result, 0);
+	assert_int_equal(access(test_path("file"), F_OK), -1);
+	test_folder_remove();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -151,6 +212,9 @@ int main(void)
 		TEST(test_answers_before),
 		TEST(test_quiet),
 		TEST(test_intake),
+		TEST(test_close),
+		TEST(test_close_in_full_ring),
+		TEST(test_unlink),
 #undef TEST
 	};
 

@@ -122,6 +122,7 @@ static void test_round_trip(void **context)
 	(void)context;
 	device.private = 1;
 	device.mark = UINT64_MAX;
+	device.tally = UINT64_MAX - 1;
 	device.file_count = 2;
 	strcpy(device.files[1].path, "/a b/\"c\"\n#d");
 	device.files[1].device = 26;
@@ -188,6 +189,7 @@ static void test_without_mark(void **context)
 			     "add null\n");
 	read_all(1);
 	assert_true(seen[0].mark == 0);
+	assert_true(seen[0].tally == 0);
 }
 
 static void test_has(void **context)

@@ -28,6 +28,7 @@ static struct {
 	int connect_error; /* the errno to fail with */
 	int is_refusing;   /* whoever connects is dropped at once */
 	int ring;	   /* whoever connects gets a table with it, 0: none */
+	uint64_t tally;	   /* of its device */
 	int served;	   /* the connection to whom it was told, or -1 */
 	int leaves_after;  /* so many waits it stops to listen */
 	int listener;
@@ -52,6 +53,9 @@ static void tell_table(void)
 	assert_int_equal(channel_send_now(fd, &message, fds, 2), 0);
 	message.type = MESSAGE_DEVICE;
 	message.id = 3;
+	assert_int_equal(channel_send_now(fd, &message, NULL, 0), 0);
+	message.type = MESSAGE_TALLY;
+	message.number = fake.tally;
 	assert_int_equal(channel_send_now(fd, &message, NULL, 0), 0);
 	message.type = MESSAGE_RING;
 	message.number = (uint64_t)fake.ring;
@@ -254,6 +258,28 @@ static void test_rings(void **state)
 	close(ends[0]);
 }
 
+/* What it tells last is what counts. */
+static void test_tally(void **state)
+{
+	struct message message = { .magic = MESSAGE_MAGIC,
+				   .type = MESSAGE_TALLY,
+				   .id = 3,
+				   .number = 6 };
+
+	(void)state;
+	listen_there();
+	fake.ring = 1;
+	fake.tally = 5;
+	assert_int_equal(begin(), 0);
+	assert_int_equal(takeover_tally(&takeover, 3), 5);
+	assert_int_equal(takeover_tally(&takeover, 4), 0);
+	assert_int_equal(channel_send_now(fake.served, &message, NULL, 0), 0);
+	close(fake.served);
+	fake.served = -1;
+	assert_int_equal(takeover_end(&takeover), 0);
+	assert_int_equal(takeover_tally(&takeover, 3), 6);
+}
+
 /* ---- what a service manager has ---- */
 
 static void keep(const char *name)
@@ -261,6 +287,12 @@ static void keep(const char *name)
 	int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 
 	assert_int_equal(takeover_keep(&takeover, name, fd), 0);
+}
+
+static void let_go(void *context, int fd)
+{
+	assert_ptr_equal(context, &takeover);
+	close(fd);
 }
 
 static void test_drop_rest(void **state)
@@ -277,7 +309,7 @@ static void test_drop_rest(void **state)
 	close(fds[0]);
 	takeover_spare(&takeover, 2);
 	takeover_spare(&takeover, 4);
-	takeover_drop_rest(&takeover);
+	takeover_drop_rest(&takeover, let_go, &takeover);
 	assert_string_equal(fake.unstored, "device-3-1 device-3-0 ");
 	takeover_close(&takeover);
 	assert_string_equal(fake.unstored, "device-3-1 device-3-0 ");
@@ -291,7 +323,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(test_nobody), TEST(test_stale),	 TEST(test_not_begun),
 		TEST(test_busy),   TEST(test_refusing),	 TEST(test_dying),
-		TEST(test_rings),  TEST(test_drop_rest),
+		TEST(test_rings),  TEST(test_drop_rest), TEST(test_tally),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,107 @@
+#!/bin/sh
+# A flush that failed is not forgotten by whoever serves the device next; and the
+# errno of a durable write that the next flush is to tell is told by it, once.
+#
+# sanitizers: long
+# needs: binaries dmsetup fio
+# needs: modules brd dm-mod
+# time: 120
+. /t/lib.sh
+
+requires dmsetup fio
+
+# turn_to TARGET: the disk is that now
+turn_to()
+{
+	dmsetup suspend --noflush --nolockfs disk
+	echo "0 65536 $1" | dmsetup load disk
+	dmsetup resume disk
+}
+
+# flushed: a block is written, and then all is flushed
+flushed()
+{
+	dd if=/dev/zero of=/dev/ublkb0 bs=4096 count=1 oflag=direct conv=fsync \
+		2>/dev/null
+}
+
+# durable: a block is written so
+durable()
+{
+	fio --name=f --filename=/dev/ublkb0 --rw=write --bs=4k --size=4k \
+		--ioengine=psync --direct=1 --sync=dsync >/tmp/t/fio 2>&1
+}
+
+# remembers: soon, and what it has to
+remembers()
+{
+	wait_for 20 'ask "show 0" | grep -q state=live' || fail "$(ask list)"
+	ask "show 0" | grep -q "flush-errors=$errors\b" ||
+		fail "$1: $(ask "show 0")"
+}
+
+# next_one: serves the device; nobody flushes it
+next_one()
+{
+	case $1 in
+	upgrade)
+		expect_ok upgrade
+		wait_for 20 ublkd_answers || fail "no answer"
+		;;
+	restart)
+		kill -USR2 "$KEEPER"
+		forget_ublkd
+		start_ublkd
+		;;
+	kill-server)
+		sleep 1 # or the next one comes later
+		kill -9 "$(server_pid)"
+		;;
+	kill-keeper)
+		kill -9 "$KEEPER"
+		forget_ublkd
+		start_ublkd
+		;;
+	kill-both)
+		server=$(server_pid)
+		kill -9 "$KEEPER" "$server"
+		forget_ublkd
+		start_ublkd
+		;;
+	esac
+	remembers "$1"
+}
+
+rmmod brd 2>/dev/null
+modprobe brd rd_nr=1 rd_size=32768
+echo "0 65536 linear /dev/ram0 0" | dmsetup create --noudevsync disk
+start_ublkd
+expect_ok "add file id=0 path=/dev/dm-0 direct=no"
+errors=0
+remembers "at first"
+
+for event in upgrade restart kill-server kill-keeper kill-both; do
+	echo "- a flush that failed: $event"
+	turn_to error
+	! flushed || fail "no error of a flush"
+	errors=$((errors + 1))
+	remembers "before"
+	turn_to "linear /dev/ram0 0"
+	flushed || fail "a second error"
+	next_one $event
+done
+
+for event in upgrade restart kill-server kill-keeper kill-both; do
+	echo "- a durable write that failed: $event"
+	turn_to error
+	! durable || fail "no error of a durable write"
+	errors=$((errors + 1))
+	remembers "before"
+	turn_to "linear /dev/ram0 0"
+	next_one $event
+	! flushed || fail "a flush that should tell it"
+	flushed || fail "it is told twice"
+	remembers "after"
+done
+expect_ok "del 0"
+dmsetup remove --noudevsync disk
