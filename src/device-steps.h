@@ -1,6 +1,6 @@
 /*
  * Between the files of a device's state machine, and for nobody else: device.c
- * has the machine and what makes a device, recover.c takes one over from a dead
+ * has the machine, create.c makes a device, recover.c takes one over from a dead
  * server, resize.c changes its size, remove.c stops and deletes one.
  */
 #ifndef UBLKD_DEVICE_STEPS_H
@@ -9,6 +9,9 @@
 #include "device.h"
 
 /* ---- the machine ---- */
+
+/* The number that the driver has given it. */
+void device_set_id(struct device *device, uint32_t id);
 
 /* Begin a step. The device may be freed when this returns. */
 void device_enter(struct device *device, enum device_step step);
@@ -54,6 +57,13 @@ void device_ask(struct device *device, struct message *message);
 /* The same with nothing to fill in. */
 void device_ask_simple(struct device *device, uint32_t type);
 
+/* The message by which the keeper notes the command that makes the device. */
+struct message device_note_message(const struct device *device,
+				   const char *words);
+
+/* The command that the keeper runs for it ends with -EINTR. */
+void device_cancel_command(struct device *device);
+
 /* ---- waiting ---- */
 
 /* Call the step's timer after so many seconds. */
@@ -70,6 +80,27 @@ int device_retry(struct device *device, double interval);
 
 /* As features_abort_on_close(), of the device's driver. */
 int device_aborts_on_close(const struct device *device);
+
+/* ---- create.c: making a device, up to its node in /dev ---- */
+
+void create_enter_features(struct device *device);
+void create_answer_features(struct device *device,
+			    const struct message *message);
+void create_enter_add(struct device *device);
+void create_answer_add(struct device *device, const struct message *message);
+void create_enter_params(struct device *device);
+void create_answer_params(struct device *device, const struct message *message);
+void create_enter_note(struct device *device);
+void create_answer_note(struct device *device, const struct message *message);
+void create_enter_open(struct device *device);
+void create_try_open(struct device *device);
+void create_enter_start(struct device *device);
+void create_answer_start(struct device *device, const struct message *message);
+void create_enter_timeout(struct device *device);
+void create_answer_timeout(struct device *device,
+			   const struct message *message);
+void create_enter_node(struct device *device);
+void create_try_node(struct device *device);
 
 /* ---- recover.c: taking a device over ---- */
 

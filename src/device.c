@@ -1,20 +1,15 @@
 #include "device-steps.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "feature.h"
 #include "log.h"
 
-#define NODE_RETRY    0.010 /* s between looks for a node in /dev */
-#define NODE_PATIENCE 5.0   /* s until it is given up */
-#define BUSY_PATIENCE 1.0   /* s: udev and blkid are gone by then */
-#define DISK_TIMEOUT  1000  /* ms, where the kernel needs it */
+#define BUSY_PATIENCE 1.0 /* s: udev and blkid are gone by then */
 
 /* What a step does when it begins and when the keeper answers. */
 struct step {
@@ -45,6 +40,14 @@ static void set_remove(struct device *device)
 	while (*at != device)
 		at = &(*at)->next;
 	*at = device->next;
+}
+
+void device_set_id(struct device *device, uint32_t id)
+{
+	set_remove(device);
+	device->spec.id = id;
+	snprintf(device->disk, sizeof(device->disk), "ublkb%u", id);
+	set_insert(device);
 }
 
 struct device *device_find(struct device_set *set, uint32_t id)
@@ -284,6 +287,26 @@ void device_ask_simple(struct device *device, uint32_t type)
 	device_ask(device, &message);
 }
 
+struct message device_note_message(const struct device *device,
+				   const char *words)
+{
+	struct message message = device_message(device, MESSAGE_NOTE);
+
+	if (device->spec.recovery != RECOVERY_NO)
+		message.number |= NOTE_RECOVERABLE;
+	if (device->spec.target->ops->is_private)
+		message.number |= NOTE_PRIVATE;
+	snprintf(message.text, sizeof(message.text), "%s", words);
+	return message;
+}
+
+void device_cancel_command(struct device *device)
+{
+	struct message cancel = device_message(device, MESSAGE_CANCEL);
+
+	channel_send(device->set->channel, &cancel, NULL, 0);
+}
+
 void device_start_timer(struct device *device, double after)
 {
 	loop_timer_start(device->set->loop, &device->timer, after);
@@ -300,465 +323,6 @@ int device_retry(struct device *device, double interval)
 void device_set_patience(struct device *device, double patience)
 {
 	device->deadline = loop_now() + patience;
-}
-
-/* ---- FEATURES ---- */
-
-void device_driver_failure(int error, struct failure *failure)
-{
-	enum symbol symbol = failure_symbol(error);
-	const char *text = strerror(-error);
-
-	if (error == -ENOENT || error == -ENODEV || error == -ENXIO) {
-		symbol = SYMBOL_UNSUPPORTED;
-		text = "the ublk driver is not loaded, run 'modprobe ublk_drv'";
-	}
-	failure_set(failure, symbol, error, NULL, "cannot use %s: %s",
-		    UBLK_CONTROL_PATH, text);
-}
-
-static void enter_features(struct device *device)
-{
-	if (device->set->features)
-		device_enter(device, DEVICE_ADD);
-	else
-		device_ask_simple(device, MESSAGE_FEATURES);
-}
-
-static void answer_features(struct device *device,
-			    const struct message *message)
-{
-	if (message->result < 0) {
-		device_driver_failure(message->result, &device->failure);
-		device_enter(device, DEVICE_RELEASE);
-		return;
-	}
-	if (device_set_features(device->set, message->number,
-				&device->failure) < 0) {
-		device_enter(device, DEVICE_RELEASE);
-		return;
-	}
-	device_enter(device, DEVICE_ADD);
-}
-
-/* ---- ADD ---- */
-
-static const uint64_t mode_flags[IO_MODES] = {
-	[IO_USER_COPY] = UBLK_F_USER_COPY,
-	/* Pages that cannot be registered are copied. */
-	[IO_ZERO_COPY] = UBLK_F_SUPPORT_ZERO_COPY | UBLK_F_AUTO_BUF_REG |
-			 UBLK_F_USER_COPY,
-	[IO_NEED_GET_DATA] = UBLK_F_NEED_GET_DATA,
-	[IO_COPY] = 0, /* what the driver does without being told */
-};
-
-enum io_mode device_mode(uint64_t flags)
-{
-	if (flags & UBLK_F_AUTO_BUF_REG)
-		return IO_ZERO_COPY;
-	if (flags & UBLK_F_USER_COPY)
-		return IO_USER_COPY;
-	return flags & UBLK_F_NEED_GET_DATA ? IO_NEED_GET_DATA : IO_COPY;
-}
-
-int device_batch(uint64_t flags)
-{
-	return (flags & UBLK_F_BATCH_IO) != 0;
-}
-
-static int can_have(const struct device *device, enum io_mode mode)
-{
-	/* The driver takes one from the other. */
-	if (device->spec.batch && mode == IO_NEED_GET_DATA)
-		return 0;
-	return !(mode_flags[mode] & ~device->set->features);
-}
-
-/* The first of the target's list that can be had; user copy always can. */
-static enum io_mode best_mode(const struct device *device)
-{
-	const enum io_mode *mode = device->spec.geometry.modes;
-
-	while (mode && *mode != IO_MODES && !can_have(device, *mode))
-		mode++;
-	return mode && *mode != IO_MODES ? *mode : IO_USER_COPY;
-}
-
-/* What the driver must accept for this device. */
-static uint64_t device_flags(const struct device *device)
-{
-	static const uint64_t recovery[] = {
-		[RECOVERY_REISSUE] = UBLK_F_USER_RECOVERY |
-				     UBLK_F_USER_RECOVERY_REISSUE,
-		[RECOVERY_QUEUE] = UBLK_F_USER_RECOVERY,
-		[RECOVERY_FAIL] = UBLK_F_USER_RECOVERY |
-				  UBLK_F_USER_RECOVERY_FAIL_IO,
-		[RECOVERY_NO] = 0,
-	};
-
-	return UBLK_F_CMD_IOCTL_ENCODE | mode_flags[device->spec.mode] |
-	       (device->spec.no_partscan ? UBLK_F_NO_AUTO_PART_SCAN : 0) |
-	       (device->spec.batch ? UBLK_F_BATCH_IO : 0) |
-	       recovery[device->spec.recovery];
-}
-
-int device_aborts_on_close(const struct device *device)
-{
-	return features_abort_on_close(device->set->features);
-}
-
-/*
- * The others notice a server's death by an idle tag of the queue, and else by
- * the disk's I/O timeout only; that is 30 s while START reads the partition
- * table, one request at a time. So there are always two tags. And with lists of
- * tags the driver cannot have fewer (7.3: EINVAL).
- */
-static uint16_t least_depth(const struct device *device)
-{
-	int needs_two = !device_aborts_on_close(device) || device->spec.batch;
-	uint16_t least = needs_two ? 2 : 1;
-
-	return device->spec.depth < least ? least : device->spec.depth;
-}
-
-/* Older drivers drop unknown flags silently. */
-static int check_flags(struct device *device)
-{
-	uint64_t missing = device_flags(device) & ~device->set->features;
-
-	if (missing & mode_flags[device->spec.mode])
-		return failure_set(&device->failure, SYMBOL_UNSUPPORTED,
-				   EOPNOTSUPP, "mode",
-				   "the ublk driver of this kernel does not "
-				   "have mode=%s; 'features' shows what it has",
-				   io_mode_name(device->spec.mode));
-	if (missing & UBLK_F_BATCH_IO)
-		return failure_set(
-			&device->failure, SYMBOL_UNSUPPORTED, EOPNOTSUPP,
-			"batch",
-			"the ublk driver of this kernel does not "
-			"have batch=yes; it needs the feature batch");
-	if (missing & UBLK_F_NO_AUTO_PART_SCAN)
-		return failure_set(
-			&device->failure, SYMBOL_UNSUPPORTED, EOPNOTSUPP,
-			"partscan",
-			"the ublk driver of this kernel always looks "
-			"for partitions: partscan=no needs the "
-			"feature no-partscan");
-	if (missing)
-		return failure_set(&device->failure, SYMBOL_UNSUPPORTED,
-				   EOPNOTSUPP, "recovery",
-				   "the ublk driver of this kernel does not "
-				   "have that kind of recovery; 'features' "
-				   "shows what it has");
-	return 0;
-}
-
-static void enter_add(struct device *device)
-{
-	struct message message = device_message(device, MESSAGE_ADD);
-
-	if (device->spec.mode == IO_MODES)
-		device->spec.mode = best_mode(device);
-	if (check_flags(device) < 0) {
-		device_enter(device, DEVICE_RELEASE);
-		return;
-	}
-	message.info.dev_id = device->spec.id;
-	message.info.nr_hw_queues = device->spec.queues;
-	message.info.queue_depth = least_depth(device);
-	message.info.max_io_buf_bytes = device->spec.max_io;
-	message.info.flags = device_flags(device);
-	device_ask(device, &message);
-}
-
-static void accept_info(struct device *device, const struct ublk_dev_info *info)
-{
-	struct device_spec *spec = &device->spec;
-
-	set_remove(device);
-	spec->id = info->dev_id;
-	spec->queues = info->nr_hw_queues;
-	spec->depth = info->queue_depth;
-	spec->max_io = info->max_io_buf_bytes;
-	snprintf(device->disk, sizeof(device->disk), "ublkb%u", spec->id);
-	set_insert(device);
-	device->set->seq++;
-}
-
-static void answer_add(struct device *device, const struct message *message)
-{
-	if (message->result == -EEXIST) {
-		failure_set(
-			&device->failure, SYMBOL_EXISTS, EEXIST, "id",
-			"the id %u is in use by another ublk device, or by a "
-			"deleted one that somebody still has open",
-			device->spec.id);
-		device_enter(device, DEVICE_RELEASE);
-		return;
-	}
-	if (message->result < 0) {
-		failure_set(&device->failure, failure_symbol(message->result),
-			    message->result, NULL, "cannot %s: %s",
-			    steps[DEVICE_ADD].what, strerror(-message->result));
-		device_enter(device, DEVICE_RELEASE);
-		return;
-	}
-	accept_info(device, &message->info);
-	if (device_flags(device) & ~message->info.flags)
-		device_roll_back(device, DEVICE_DELETE, SYMBOL_UNSUPPORTED,
-				 EOPNOTSUPP, NULL);
-	else
-		device_enter(device,
-			     device->doomed ? DEVICE_DELETE : DEVICE_PARAMS);
-}
-
-/* ---- PARAMS ---- */
-
-static uint8_t shift_of(uint32_t bytes)
-{
-	return (uint8_t)__builtin_ctz(bytes);
-}
-
-static void set_basic(const struct device_spec *spec,
-		      struct ublk_param_basic *basic)
-{
-	const struct geometry *geometry = &spec->geometry;
-	uint32_t physical = geometry->physical_block_size;
-
-	if (physical < geometry->block_size)
-		physical = geometry->block_size;
-	if (spec->read_only)
-		basic->attrs |= UBLK_ATTR_READ_ONLY;
-	if (geometry->volatile_cache)
-		basic->attrs |= UBLK_ATTR_VOLATILE_CACHE | UBLK_ATTR_FUA;
-	basic->logical_bs_shift = shift_of(geometry->block_size);
-	basic->physical_bs_shift = shift_of(physical);
-	basic->io_min_shift = shift_of(physical);
-	basic->io_opt_shift = shift_of(physical);
-	basic->max_sectors = spec->max_io / 512;
-	basic->dev_sectors = geometry->size / 512;
-}
-
-static void set_discard(const struct geometry *geometry,
-			struct ublk_param_discard *discard)
-{
-	discard->discard_granularity = geometry->discard_granularity;
-	discard->max_discard_sectors = geometry->max_discard / 512;
-	discard->max_write_zeroes_sectors = geometry->max_write_zeroes / 512;
-	discard->max_discard_segments = geometry->max_discard ? 1 : 0;
-}
-
-static void enter_params(struct device *device)
-{
-	struct message message = device_message(device, MESSAGE_PARAMS);
-
-	message.params.len = sizeof(message.params);
-	message.params.types = UBLK_PARAM_TYPE_BASIC;
-	set_basic(&device->spec, &message.params.basic);
-	if (device->spec.geometry.discard_granularity) {
-		message.params.types |= UBLK_PARAM_TYPE_DISCARD;
-		set_discard(&device->spec.geometry, &message.params.discard);
-	}
-	device_ask(device, &message);
-}
-
-static void answer_params(struct device *device, const struct message *message)
-{
-	if (message->result < 0)
-		device_roll_back(device, DEVICE_DELETE,
-				 failure_symbol(message->result),
-				 message->result, NULL);
-	else
-		device_enter(device, DEVICE_NOTE);
-}
-
-/* ---- NOTE ---- */
-
-static struct message new_note(const struct device *device, const char *words)
-{
-	struct message message = device_message(device, MESSAGE_NOTE);
-
-	if (device->spec.recovery != RECOVERY_NO)
-		message.number |= NOTE_RECOVERABLE;
-	if (device->spec.target->ops->is_private)
-		message.number |= NOTE_PRIVATE;
-	snprintf(message.text, sizeof(message.text), "%s", words);
-	return message;
-}
-
-/* Before it can be live: whenever this process dies, the next can go on. */
-static void enter_note(struct device *device)
-{
-	struct message message = new_note(device, device->spec.words);
-	struct target *target = device->spec.target;
-	int fds[MESSAGE_MAX_FDS], count, error;
-
-	count = target_hold(target, fds);
-	error = count < 0 ? count
-			  : channel_send(device->set->channel, &message, fds,
-					 count);
-	if (error)
-		device_roll_back(device, DEVICE_DELETE, failure_symbol(error),
-				 error, NULL);
-}
-
-static void answer_note(struct device *device, const struct message *message)
-{
-	if (message->result < 0)
-		device_roll_back(device, DEVICE_DELETE,
-				 failure_symbol(message->result),
-				 message->result, NULL);
-	else
-		device_enter(device,
-			     device->doomed ? DEVICE_DELETE : DEVICE_OPEN);
-}
-
-/* ---- OPEN ---- */
-
-/* The command that the keeper runs for it ends with -EINTR. */
-static void cancel_command(struct device *device)
-{
-	struct message cancel = device_message(device, MESSAGE_CANCEL);
-
-	channel_send(device->set->channel, &cancel, NULL, 0);
-}
-
-/* What the driver says about tags: all given up, or a FETCH was refused. */
-static void on_queue(struct queue *queue, int error)
-{
-	struct device *device = queue->owner;
-
-	if (error) {
-		log_error("%s: the driver refused a request slot: %s",
-			  device->disk, strerror(-error));
-		device->refusal = error;
-		/* It cannot start now; the answer to START rolls it back. */
-		if (device->step == DEVICE_START ||
-		    device->step == DEVICE_END_RECOVER)
-			cancel_command(device);
-		return;
-	}
-	if (device->step == DEVICE_DRAIN)
-		remove_poll_drain(device);
-}
-
-static int open_queues(struct device *device)
-{
-	struct device_spec *spec = &device->spec;
-	struct queue_shape shape = { .depth = spec->depth,
-				     .mode = spec->mode,
-				     .batch = spec->batch,
-				     .max_io = spec->max_io };
-	int error;
-
-	device->queues = calloc(spec->queues, sizeof(*device->queues));
-	if (!device->queues)
-		return -ENOMEM;
-	while (device->open_queues < spec->queues) {
-		error = queue_open(&device->queues[device->open_queues],
-				   device->set->loop, device->fd,
-				   (uint16_t)device->open_queues, &shape,
-				   spec->target, on_queue, device);
-		if (error)
-			return error;
-		device->open_queues++;
-	}
-	return 0;
-}
-
-/* devtmpfs has the node at once; other kinds of /dev need a moment. */
-static void try_open(struct device *device)
-{
-	char path[32];
-	int error;
-
-	snprintf(path, sizeof(path), "/dev/ublkc%u", device->spec.id);
-	device->fd = open(path, O_RDWR | O_CLOEXEC);
-	error = device->fd < 0 ? -errno : open_queues(device);
-	if (device->fd < 0 && (error == -ENOENT || error == -EACCES) &&
-	    device_retry(device, NODE_RETRY) == 0)
-		return;
-	if (error)
-		device_roll_back(device, DEVICE_STOP, failure_symbol(error),
-				 error, NULL);
-	else
-		device_enter(device, device->adopted ? DEVICE_END_RECOVER
-						     : DEVICE_START);
-}
-
-static void enter_open(struct device *device)
-{
-	device_set_patience(device, NODE_PATIENCE);
-	try_open(device);
-}
-
-/* ---- START ---- */
-
-static void enter_start(struct device *device)
-{
-	device_ask_simple(device, MESSAGE_START);
-}
-
-static void answer_start(struct device *device, const struct message *message)
-{
-	/* It was cancelled because of the refusal. */
-	int error = device->refusal ? device->refusal : message->result;
-
-	if (message->result < 0)
-		device_roll_back(device, DEVICE_STOP, failure_symbol(error),
-				 error, NULL);
-	else if (device->doomed)
-		device_enter(device, DEVICE_STOP);
-	else if (!device_aborts_on_close(device))
-		device_enter(device, DEVICE_TIMEOUT);
-	else
-		device_enter(device,
-			     device->adopted ? DEVICE_LIVE : DEVICE_NODE);
-}
-
-/* ---- TIMEOUT ---- */
-
-static void enter_timeout(struct device *device)
-{
-	struct message message = device_message(device, MESSAGE_TIMEOUT);
-
-	message.number = DISK_TIMEOUT;
-	device_ask(device, &message);
-}
-
-static void answer_timeout(struct device *device, const struct message *message)
-{
-	if (message->result < 0)
-		log_warning("%s: cannot set its I/O timeout: %s; if the server "
-			    "dies, its users wait for up to 30 s",
-			    device->disk, strerror(-message->result));
-	if (device->doomed)
-		device_enter(device, DEVICE_STOP);
-	else
-		device_enter(device,
-			     device->adopted ? DEVICE_LIVE : DEVICE_NODE);
-}
-
-/* ---- NODE ---- */
-
-static void try_node(struct device *device)
-{
-	struct stat status;
-	char path[32];
-
-	snprintf(path, sizeof(path), "/dev/%s", device->disk);
-	if (stat(path, &status) == 0 && S_ISBLK(status.st_mode))
-		device_enter(device, DEVICE_LIVE);
-	else if (device_retry(device, NODE_RETRY) < 0)
-		device_roll_back(device, DEVICE_STOP, SYMBOL_TIMEOUT, ETIMEDOUT,
-				 NULL);
-}
-
-static void enter_node(struct device *device)
-{
-	device_set_patience(device, NODE_PATIENCE);
-	try_node(device);
 }
 
 /* ---- LIVE ---- */
@@ -807,7 +371,7 @@ void device_back_to_work(struct device *device)
 
 static void enter_note_again(struct device *device)
 {
-	struct message message = new_note(device, device->new_words);
+	struct message message = device_note_message(device, device->new_words);
 
 	device_ask(device, &message);
 }
@@ -848,28 +412,30 @@ static void answer_note_again(struct device *device,
 
 static const struct step steps[] = {
 	[DEVICE_FEATURES] = { "adding", "learn the driver's features",
-			      enter_features, answer_features, NULL },
-	[DEVICE_ADD] = { "adding", "add a ublk device", enter_add, answer_add,
-			 NULL },
+			      create_enter_features, create_answer_features,
+			      NULL },
+	[DEVICE_ADD] = { "adding", "add a ublk device", create_enter_add,
+			 create_answer_add, NULL },
 	[DEVICE_PARAMS] = { "adding", "set the device's parameters",
-			    enter_params, answer_params, NULL },
-	[DEVICE_NOTE] = { "adding", "note the device", enter_note, answer_note,
-			  NULL },
+			    create_enter_params, create_answer_params, NULL },
+	[DEVICE_NOTE] = { "adding", "note the device", create_enter_note,
+			  create_answer_note, NULL },
 	[DEVICE_PREPARED] = { "quiesced", "wait for the word to go",
 			      recover_enter_prepared, NULL, NULL },
 	[DEVICE_RECOVER] = { "quiesced", "take the device over", recover_enter,
 			     recover_answer, recover_enter },
 	[DEVICE_END_RECOVER] = { "quiesced", "take the device over",
-				 recover_enter_end, answer_start, NULL },
+				 recover_enter_end, create_answer_start, NULL },
 	[DEVICE_LOST] = { "quiesced", "serve", recover_enter_lost, NULL, NULL },
-	[DEVICE_OPEN] = { "adding", "open the char device", enter_open, NULL,
-			  try_open },
-	[DEVICE_START] = { "adding", "start the device", enter_start,
-			   answer_start, NULL },
-	[DEVICE_TIMEOUT] = { "adding", "set the I/O timeout", enter_timeout,
-			     answer_timeout, NULL },
+	[DEVICE_OPEN] = { "adding", "open the char device", create_enter_open,
+			  NULL, create_try_open },
+	[DEVICE_START] = { "adding", "start the device", create_enter_start,
+			   create_answer_start, NULL },
+	[DEVICE_TIMEOUT] = { "adding", "set the I/O timeout",
+			     create_enter_timeout, create_answer_timeout,
+			     NULL },
 	[DEVICE_NODE] = { "adding", "find the block device's node in /dev",
-			  enter_node, NULL, try_node },
+			  create_enter_node, NULL, create_try_node },
 	[DEVICE_LIVE] = { "live", "serve", enter_live, NULL, NULL },
 	[DEVICE_NOTE_AGAIN] = { "live", "note the change", enter_note_again,
 				answer_note_again, NULL },
@@ -1063,7 +629,7 @@ static void hurry_delete(struct device *device, device_done *done,
 	device->also_context = context;
 	/* It may wait for somebody who has the dead disk open. */
 	if (device->step == DEVICE_DELETE)
-		cancel_command(device);
+		device_cancel_command(device);
 }
 
 /* A resize that waits for its backing, perhaps for ever. */
