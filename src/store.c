@@ -15,6 +15,7 @@
 
 #define WORD_BITS      64
 #define NO_WINDOW      UINT64_MAX
+#define REVIEW_MAX     (8 << 20) /* bytes; as much as one request is about */
 #define SHARED_RESERVE (72ULL << 20) /* bytes, as a RAM disk's default */
 
 uint64_t store_whole_max = SIZE_MAX > UINT32_MAX ? UINT64_MAX : 512u << 20;
@@ -253,6 +254,18 @@ int store_open_in(struct store *store, const char *folder, int overcommit,
 	return error;
 }
 
+/*
+ * Behind data at `from`, of what is looked at until `stop`. The kernel looks
+ * for a hole page by page, to the end of the file if there is none: that is for
+ * large parts. Of a small one each page is asked for.
+ */
+static off_t end_of_data(const struct store *store, off_t from, off_t stop)
+{
+	if (stop - from <= REVIEW_MAX)
+		return from + STORE_PAGE;
+	return lseek(store->fd, from, SEEK_HOLE);
+}
+
 /* Set the bits of what the file holds of the pages [page, end). */
 static int find_present(struct store *store, uint64_t page, uint64_t end)
 {
@@ -261,7 +274,7 @@ static int find_present(struct store *store, uint64_t page, uint64_t end)
 	off_t from = base + (off_t)(page * STORE_PAGE), to;
 
 	while ((from = lseek(store->fd, from, SEEK_DATA)) >= 0 && from < stop) {
-		to = lseek(store->fd, from, SEEK_HOLE);
+		to = end_of_data(store, from, stop);
 		if (to < 0)
 			return -errno;
 		if (to > stop)

@@ -26,6 +26,7 @@ static struct {
 	int map;			/* the map that fails, from 1 */
 	int maps;			/* that are there */
 	unsigned punched;
+	unsigned holes; /* how often one was looked for */
 } fake;
 
 int __real_memfd_create(const char *name, unsigned flags);
@@ -34,13 +35,18 @@ int __real_fallocate(int fd, int mode, off_t offset, off_t length);
 void *__real_mmap(void *at, size_t length, int prot, int flags, int fd,
 		  off_t offset);
 int __real_munmap(void *at, size_t length);
+off_t __real_lseek(int fd, off_t offset, int whence);
 /* What they are called where off_t has 64 bits by a macro. */
 int __real_ftruncate64(int fd, int64_t length) __attribute__((weak));
 int __real_fallocate64(int fd, int mode, int64_t offset, int64_t length)
 	__attribute__((weak));
 void *__real_mmap64(void *at, size_t length, int prot, int flags, int fd,
 		    int64_t offset) __attribute__((weak));
+int64_t __real_lseek64(int fd, int64_t offset, int whence)
+	__attribute__((weak));
 
+off_t __wrap_lseek(int fd, off_t offset, int whence);
+int64_t __wrap_lseek64(int fd, int64_t offset, int whence);
 int __wrap_memfd_create(const char *name, unsigned flags);
 int __wrap_ftruncate(int fd, off_t length);
 int __wrap_ftruncate64(int fd, int64_t length);
@@ -56,6 +62,18 @@ static int fails(int error)
 {
 	errno = error;
 	return error ? -1 : 0;
+}
+
+off_t __wrap_lseek(int fd, off_t offset, int whence)
+{
+	fake.holes += whence == SEEK_HOLE;
+	return __real_lseek(fd, offset, whence);
+}
+
+int64_t __wrap_lseek64(int fd, int64_t offset, int whence)
+{
+	fake.holes += whence == SEEK_HOLE;
+	return __real_lseek64(fd, offset, whence);
 }
 
 int __wrap_memfd_create(const char *name, unsigned flags)
@@ -521,6 +539,8 @@ static void test_review(void **state)
 	assert_int_equal(store.used, 4 * PAGE);
 	expect_run(0, SIZE, 1, 4 * PAGE);
 	expect_run(4 * PAGE, SIZE - 4 * PAGE, 0, SIZE - 4 * PAGE);
+	/* The kernel would look through all of the file for one. */
+	assert_int_equal(fake.holes, 0);
 }
 
 /* ---- in a file ---- */
