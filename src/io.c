@@ -481,9 +481,14 @@ void io_done(struct io *io, int error)
 
 void io_done_lent(struct io *io)
 {
-	io->next = io->port->lent;
-	io->port->lent = io;
+	struct io_port *port = io->port;
+
+	io->next = port->lent;
+	port->lent = io;
 	io_done(io, 0);
+	/* A layer's timer: no turn may come that settles it. */
+	if (!port->in_turn)
+		io_settle_lent(port);
 }
 
 int io_settle_lent(struct io_port *port)

@@ -186,7 +186,7 @@ void io_done(struct io *io, int error);
 /*
  * A READ in need-get-data is done, and its bytes lie in memory that is wanted
  * back: io->own.done is called, with 0, when the driver has copied them. Until
- * then what is the target's in *io stays as it is. In the queue's turn only.
+ * then what is the target's in *io stays as it is. That can be at once.
  */
 void io_done_lent(struct io *io);
 

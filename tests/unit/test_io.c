@@ -608,6 +608,11 @@ static void test_memory_is_wanted_back(void **state)
 	assert_int_equal(given_back[4], 1);
 	io_trim(&port);
 	assert_int_equal(given_back[4], 2);
+	/* Between two turns there may be none that does it. */
+	port.in_turn = 0;
+	lend(5);
+	assert_int_equal(given_back[5], 2);
+	port.in_turn = 1;
 	/* The driver cannot read any more. */
 	lend(6);
 	io_close(&port);
