@@ -240,12 +240,30 @@ static void serve_all_warm(struct loop *loop)
 			serve_warm(loop, loop->warm[i]);
 }
 
-/* Before the sleep. Returns 0, or 1 if there is something to do already. */
+/* Returns whether there is something to do. */
+static int look_at_warm(struct loop *loop)
+{
+	unsigned i;
+	int busy = 0;
+
+	for (i = 0; i < loop->warm_count; i++) {
+		busy |= ring_has_events(loop->warm[i]->ring);
+		if (ring_has_unsent(loop->warm[i]->ring))
+			retry_soon(loop->warm[i]);
+	}
+	return busy;
+}
+
+/*
+ * Before the sleep. Returns 0, or 1 if there is something to do already: then
+ * they are not signalled, which would cost a read and a poll for nothing.
+ */
 static int watch_all_warm(struct loop *loop)
 {
 	unsigned i = loop->warm_count;
-	int busy = 0;
 
+	if (look_at_warm(loop))
+		return 1;
 	while (i-- > 0) {
 		if (++loop->warm[i]->idle > WARM_IDLE)
 			cool_down(loop, loop->warm[i]);
@@ -257,12 +275,7 @@ static int watch_all_warm(struct loop *loop)
 		loop->home = loop->hot;
 	/* As when the ring cools. */
 	atomic_thread_fence(memory_order_seq_cst);
-	for (i = 0; i < loop->warm_count; i++) {
-		busy |= ring_has_events(loop->warm[i]->ring);
-		if (ring_has_unsent(loop->warm[i]->ring))
-			retry_soon(loop->warm[i]);
-	}
-	return busy || loop->home != loop->hot;
+	return look_at_warm(loop) || loop->home != loop->hot;
 }
 
 static void mute_all_warm(struct loop *loop)
