@@ -236,23 +236,27 @@ static int own_scratch(struct io *io)
 	return 0;
 }
 
-/* The whole request lies there; or one piece, which is gathered. */
-static int give_address(struct io *io, const void *from, uint32_t at,
-			uint32_t length)
+static int __attribute__((noinline))
+gather(struct io *io, const void *from, uint32_t at, uint32_t length)
 {
-	int error;
+	int error = own_scratch(io);
 
-	if (at == 0 && length == io->length) {
-		io->address = from;
-		return 0;
-	}
-	error = own_scratch(io);
 	if (error)
 		return error;
 	if (from == zeroes)
 		memset(scratch + at, 0, length);
 	else
 		memcpy(scratch + at, from, length);
+	return 0;
+}
+
+/* The whole request lies there; or one piece, which is gathered. */
+static inline int give_address(struct io *io, const void *from, uint32_t at,
+			       uint32_t length)
+{
+	if (at || length != io->length)
+		return gather(io, from, at, length);
+	io->address = from;
 	return 0;
 }
 
@@ -263,7 +267,7 @@ static int give_address(struct io *io, const void *from, uint32_t at,
  * away has its data in the old ones, unless it came after that; then its first
  * page is here.
  */
-static void find_moved(struct io *io)
+static void __attribute__((noinline)) find_moved(struct io *io)
 {
 	struct io_port *port = io->port;
 	uint8_t *buffer = buffer_of(io);
@@ -307,7 +311,8 @@ void *io_place(struct io *io)
 }
 
 /* Only what may not be zero is touched: the rest takes no memory. */
-static int zero_buffer(struct io *io, uint32_t at, uint32_t length)
+static int __attribute__((noinline))
+zero_buffer(struct io *io, uint32_t at, uint32_t length)
 {
 	uint32_t end = at + length;
 

@@ -199,21 +199,39 @@ int ring_put_command(struct ring *ring, int fd, uint32_t op,
 	return 0;
 }
 
-int ring_put_addressed(struct ring *ring, uint32_t op, const void *command,
-		       uint64_t address, uint64_t data)
+static inline void fill_addressed(struct io_uring_sqe *sqe, uint32_t op,
+				  const void *command, uint64_t address,
+				  uint64_t data)
 {
-	struct io_uring_sqe *sqe = io_uring_get_sqe(&ring->uring);
-
-	if (!sqe)
-		sqe = next_sqe(ring);
-	if (!sqe)
-		return -EBUSY;
 	*sqe = (struct io_uring_sqe){ .opcode = IORING_OP_URING_CMD,
 				      .flags = IOSQE_FIXED_FILE,
 				      .cmd_op = op,
 				      .addr = address,
 				      .user_data = data };
 	memcpy(sqe->cmd, command, 16);
+}
+
+/* Apart, so that the hot path below need not save registers for it. */
+static int __attribute__((noinline))
+put_slowly(struct ring *ring, uint32_t op, const void *command,
+	   uint64_t address, uint64_t data)
+{
+	struct io_uring_sqe *sqe = next_sqe(ring);
+
+	if (!sqe)
+		return -EBUSY;
+	fill_addressed(sqe, op, command, address, data);
+	return 0;
+}
+
+int ring_put_addressed(struct ring *ring, uint32_t op, const void *command,
+		       uint64_t address, uint64_t data)
+{
+	struct io_uring_sqe *sqe = io_uring_get_sqe(&ring->uring);
+
+	if (!sqe)
+		return put_slowly(ring, op, command, address, data);
+	fill_addressed(sqe, op, command, address, data);
 	return 0;
 }
 
