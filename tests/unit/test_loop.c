@@ -50,6 +50,7 @@ struct ring {
 
 	/* What was seen. */
 	unsigned sleeps, submits, polls, timeouts, cancels, raises, turns;
+	unsigned signals;  /* so often they were turned on */
 	unsigned requests; /* that were taken */
 };
 
@@ -218,6 +219,7 @@ int __wrap_ring_can_stay(const struct ring *ring)
 
 void __wrap_ring_signal(struct ring *ring, int is_on)
 {
+	ring->signals += is_on != 0;
 	if (is_on && ring->races) {
 		ring->races = 0;
 		post(ring, TAG, 0);
@@ -1226,6 +1228,31 @@ static void test_warm_loses_no_wake(void **state)
 	assert_int_equal(rings[1].event_count, 0);
 }
 
+/* More than it takes in a turn. */
+static void warm_has_more(unsigned count)
+{
+	if (count == 30) {
+		assert_true(wakes[1].is_warm);
+		rings[1].signals = 0;
+		deliver(1, 3 * BATCH);
+		return;
+	}
+	if (count == 31) {
+		assert_int_equal(rings[1].event_count, 0);
+		assert_int_equal(rings[1].signals, 1);
+	}
+	both_come(count);
+}
+
+/* As long as there is something to do, nobody need tell of it. */
+static void test_warm_has_more(void **state)
+{
+	(void)state;
+	iterations = 0;
+	run_hot(warm_has_more);
+	assert_true(wakes[1].is_warm);
+}
+
 /* Then nothing comes any more: only the clock goes on. */
 static void warm_submit_fails(unsigned count)
 {
@@ -1645,6 +1672,7 @@ int main(void)
 		ON_NEW(test_balance),
 		ON_NEW(test_warm),
 		ON_NEW(test_warm_loses_no_wake),
+		ON_NEW(test_warm_has_more),
 		ON_NEW(test_warm_submit_fails),
 		ON_NEW(test_warm_late_submit_fails),
 		ON_NEW(test_warm_outlives_hot),
