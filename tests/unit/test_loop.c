@@ -1159,7 +1159,7 @@ static void share(unsigned count)
 {
 	if (count == 200)
 		end();
-	move_clock(0.001);
+	move_clock(0.004); /* too slow for a warm one */
 	deliver(count % 3 == 0 ? 0 : 1, 1);
 }
 
@@ -1172,8 +1172,6 @@ static void test_balance(void **state)
 	assert_int_equal(rings[0].armed_count, 0);
 	assert_int_equal(rings[0].put_count, 0);
 }
-
-/* ---- closing ---- */
 
 /* ---- a ring that is busy beside the hot one ---- */
 
@@ -1209,6 +1207,23 @@ static void test_warm(void **state)
 	assert_int_equal(rings[1].is_registered, 1);
 	assert_int_equal(rings[1].requests, 39);
 	assert_int_equal(rings[1].event_count, 0);
+}
+
+/* The second as often as one of sixteen, and the first between. */
+static void seldom_comes(unsigned count)
+{
+	if (count == 160)
+		end();
+	move_clock(0.0002);
+	deliver(count % 15 == 0, 1);
+}
+
+static void test_warm_is_one_of_many(void **state)
+{
+	(void)state;
+	run_hot(seldom_comes);
+	assert_ptr_equal(asleep_in, &rings[0]);
+	assert_true(wakes[1].is_warm);
 }
 
 /* What comes while its signals are off, and just before they are on. */
@@ -1671,6 +1686,7 @@ int main(void)
 		ON_NEW(test_no_wake_is_lost_on_the_way),
 		ON_NEW(test_balance),
 		ON_NEW(test_warm),
+		ON_NEW(test_warm_is_one_of_many),
 		ON_NEW(test_warm_loses_no_wake),
 		ON_NEW(test_warm_has_more),
 		ON_NEW(test_warm_submit_fails),
