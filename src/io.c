@@ -154,31 +154,24 @@ void io_close(struct io_port *port)
 	port->buffers = port->old = NULL;
 }
 
-/* Zero copy, or a commit of a queue with commands for many tags. */
-static int put_special(const struct io *io, uint32_t op,
-		       const struct ublk_io_cmd *command)
+static inline int put_command(const struct io *io, uint32_t op, int32_t result,
+			      const void *address)
 {
 	struct io_port *port = io->port;
-
-	if (!port->batch)
-		return ring_put_addressed(port->ring, op, command,
-					  UBLK_AUTO_BUF_REG(io->tag), io->tag);
-	batch_commit(port->batch, io, command->result);
-	return 0;
-}
-
-static int put_command(const struct io *io, uint32_t op, int32_t result,
-		       const void *address)
-{
-	struct ublk_io_cmd command = { .q_id = io->port->queue_id,
+	struct ublk_io_cmd command = { .q_id = port->queue_id,
 				       .tag = io->tag,
 				       .result = result,
 				       .addr = (uintptr_t)address };
+	uint64_t buffer = 0;
 
-	if (io->port->is_special)
-		return put_special(io, op, &command);
-	return ring_put_command(io->port->ring, -1, op, &command,
-				sizeof(command), io->tag);
+	if (port->is_special) {
+		if (port->batch) {
+			batch_commit(port->batch, io, result);
+			return 0;
+		}
+		buffer = UBLK_AUTO_BUF_REG(io->tag);
+	}
+	return ring_put_addressed(port->ring, op, &command, buffer, io->tag);
 }
 
 int io_fetch(struct io *io)
@@ -255,23 +248,27 @@ static int own_scratch(struct io *io)
 	return 0;
 }
 
-/* The whole request lies there; or one piece, which is gathered. */
-static int give_address(struct io *io, const void *from, uint32_t at,
-			uint32_t length)
+static int __attribute__((noinline))
+gather(struct io *io, const void *from, uint32_t at, uint32_t length)
 {
-	int error;
+	int error = own_scratch(io);
 
-	if (at == 0 && length == io->length) {
-		io->address = from;
-		return 0;
-	}
-	error = own_scratch(io);
 	if (error)
 		return error;
 	if (from == zeroes)
 		memset(scratch + at, 0, length);
 	else
 		memcpy(scratch + at, from, length);
+	return 0;
+}
+
+/* The whole request lies there; or one piece, which is gathered. */
+static inline int give_address(struct io *io, const void *from, uint32_t at,
+			       uint32_t length)
+{
+	if (at || length != io->length)
+		return gather(io, from, at, length);
+	io->address = from;
 	return 0;
 }
 
@@ -282,7 +279,7 @@ static int give_address(struct io *io, const void *from, uint32_t at,
  * away has its data in the old ones, unless it came after that; then its first
  * page is here.
  */
-static void find_moved(struct io *io)
+static void __attribute__((noinline)) find_moved(struct io *io)
 {
 	struct io_port *port = io->port;
 	uint8_t *buffer = buffer_of(io);
@@ -326,7 +323,8 @@ void *io_place(struct io *io)
 }
 
 /* Only what may not be zero is touched: the rest takes no memory. */
-static int zero_buffer(struct io *io, uint32_t at, uint32_t length)
+static int __attribute__((noinline))
+zero_buffer(struct io *io, uint32_t at, uint32_t length)
 {
 	uint32_t end = at + length;
 
@@ -444,7 +442,7 @@ static void account(const struct io *io, int error)
 	port->bytes[io->op] += io->length;
 }
 
-static int put_commit(struct io *io, int error)
+static inline int put_commit(struct io *io, int error)
 {
 	int is_data = io->op == IO_READ || io->op == IO_WRITE;
 	int32_t result = error ? error : is_data ? (int32_t)io->length : 0;
@@ -454,7 +452,7 @@ static int put_commit(struct io *io, int error)
 			   io->address);
 }
 
-static void commit(struct io *io, int error)
+static inline void commit(struct io *io, int error)
 {
 	struct io_port *port = io->port;
 
@@ -594,7 +592,12 @@ int io_take(struct io *io, void *to, uint32_t at, uint32_t length)
 
 int io_put_zeroes(struct io *io, uint32_t at, uint32_t length)
 {
-	if (io->port->mode == IO_COPY)
+	switch (io->port->mode) {
+	case IO_NEED_GET_DATA:
+		return give_address(io, zeroes, at, length);
+	case IO_COPY:
 		return zero_buffer(io, at, length);
-	return io_put(io, zeroes, at, length);
+	default:
+		return io_put(io, zeroes, at, length);
+	}
 }

@@ -41,7 +41,8 @@
 #define LIBEV_TURNS  8	/* of libev, before rings get theirs */
 #define WARM_MAX     32
 #define WARM_STREAK  64	   /* as STREAK, of one that is warm */
-#define WARM_WAKES   5	   /* in WINDOW, to become warm */
+#define WARM_WINDOW  0.016 /* s in which a ring must wake us so often ... */
+#define WARM_WAKES   5	   /* ... to become warm: one of many is seldom next */
 #define WARM_IDLE    1024  /* sleeps without work, to be so no more */
 #define RETRY	     0.001 /* s, after the kernel has refused something */
 
@@ -158,6 +159,8 @@ static void warm_up(struct loop *loop, struct loop_ring *ring)
 	loop->warm[loop->warm_count++] = ring;
 	ring->is_warm = 1;
 	ring->idle = 0;
+	/* Its wakes count as libev's no more. */
+	loop->own = loop->foreign = 0;
 }
 
 static void leave_warm(struct loop *loop, struct loop_ring *ring)
@@ -240,12 +243,30 @@ static void serve_all_warm(struct loop *loop)
 			serve_warm(loop, loop->warm[i]);
 }
 
-/* Before the sleep. Returns 0, or 1 if there is something to do already. */
+/* Returns whether there is something to do. */
+static int look_at_warm(struct loop *loop)
+{
+	unsigned i;
+	int busy = 0;
+
+	for (i = 0; i < loop->warm_count; i++) {
+		busy |= ring_has_events(loop->warm[i]->ring);
+		if (ring_has_unsent(loop->warm[i]->ring))
+			retry_soon(loop->warm[i]);
+	}
+	return busy;
+}
+
+/*
+ * Before the sleep. Returns 0, or 1 if there is something to do already: then
+ * they are not signalled, which would cost a read and a poll for nothing.
+ */
 static int watch_all_warm(struct loop *loop)
 {
 	unsigned i = loop->warm_count;
-	int busy = 0;
 
+	if (look_at_warm(loop))
+		return 1;
 	while (i-- > 0) {
 		if (++loop->warm[i]->idle > WARM_IDLE)
 			cool_down(loop, loop->warm[i]);
@@ -257,12 +278,7 @@ static int watch_all_warm(struct loop *loop)
 		loop->home = loop->hot;
 	/* As when the ring cools. */
 	atomic_thread_fence(memory_order_seq_cst);
-	for (i = 0; i < loop->warm_count; i++) {
-		busy |= ring_has_events(loop->warm[i]->ring);
-		if (ring_has_unsent(loop->warm[i]->ring))
-			retry_soon(loop->warm[i]);
-	}
-	return busy || loop->home != loop->hot;
+	return look_at_warm(loop) || loop->home != loop->hot;
 }
 
 static void mute_all_warm(struct loop *loop)
@@ -398,6 +414,17 @@ static void run_hot(struct loop *loop)
 
 /* ---- rings through libev ---- */
 
+static void look_through(struct loop_window *window, double length, double now,
+			 unsigned taken)
+{
+	if (now - window->begin > length || now < window->begin) {
+		window->begin = now;
+		window->wakes = window->taken = 0;
+	}
+	window->wakes++;
+	window->taken += taken;
+}
+
 /* A ring has woken us by its eventfd: should we rather sleep in it? */
 static void consider(struct loop *loop, struct loop_ring *ring)
 {
@@ -407,18 +434,14 @@ static void consider(struct loop *loop, struct loop_ring *ring)
 		return;
 	loop->foreign += loop->hot != NULL;
 	note_foreign(loop, ring, STREAK);
-	if (now - ring->window > WINDOW || now < ring->window) {
-		ring->window = now;
-		ring->window_wakes = ring->window_taken = 0;
-	}
-	ring->window_wakes++;
-	ring->window_taken += ring->taken;
+	look_through(&ring->quick, WINDOW, now, ring->taken);
+	look_through(&ring->warm, WARM_WINDOW, now, ring->taken);
 	if ((loop->streak >= STREAK && ring->can_stay) ||
-	    (!loop->hot && ring->window_wakes >= WINDOW_WAKES &&
-	     ring->window_taken >= WINDOW_TAKEN))
+	    (!loop->hot && ring->quick.wakes >= WINDOW_WAKES &&
+	     ring->quick.taken >= WINDOW_TAKEN))
 		loop->next_hot = ring;
 	else if (loop->hot && loop->hot != ring && !ring->is_warm &&
-		 ring->window_wakes >= WARM_WAKES)
+		 ring->warm.wakes >= WARM_WAKES)
 		warm_up(loop, ring);
 	if (loop->next_hot != loop->hot)
 		ev_break(loop->ev, EVBREAK_ONE);

@@ -33,6 +33,12 @@ void loop_break(struct ev_loop *ev);
 
 /* ---- rings ---- */
 
+/* What has come by a ring's eventfd within some time. */
+struct loop_window {
+	double begin; /* s */
+	unsigned wakes, taken;
+};
+
 /* One ring, and what is done when it has completions. */
 struct loop_ring {
 	struct ring *ring;
@@ -56,8 +62,7 @@ struct loop_ring {
 	struct loop_timer retry;
 	struct ring_op poll, tick, cancel;
 	int is_polling, is_ticking;
-	double window; /* when it began, s ... */
-	unsigned window_wakes, window_taken;
+	struct loop_window quick, warm;
 };
 
 /*

@@ -44,22 +44,19 @@ static int map_descriptors(struct queue *queue)
 	return 0;
 }
 
+/* Returns -1 for one that is not known. */
 static int op_of(uint32_t op_flags)
 {
-	switch (op_flags & 0xff) {
-	case UBLK_IO_OP_READ:
-		return IO_READ;
-	case UBLK_IO_OP_WRITE:
-		return IO_WRITE;
-	case UBLK_IO_OP_FLUSH:
-		return IO_FLUSH;
-	case UBLK_IO_OP_DISCARD:
-		return IO_DISCARD;
-	case UBLK_IO_OP_WRITE_ZEROES:
-		return IO_WRITE_ZEROES;
-	default:
-		return -1;
-	}
+	static const int8_t ops[] = {
+		[UBLK_IO_OP_READ] = 1 + IO_READ,
+		[UBLK_IO_OP_WRITE] = 1 + IO_WRITE,
+		[UBLK_IO_OP_FLUSH] = 1 + IO_FLUSH,
+		[UBLK_IO_OP_DISCARD] = 1 + IO_DISCARD,
+		[UBLK_IO_OP_WRITE_ZEROES] = 1 + IO_WRITE_ZEROES,
+	};
+	uint32_t op = op_flags & 0xff;
+
+	return op < sizeof(ops) ? ops[op] - 1 : -1;
 }
 
 /* ---- memory goes back when a queue is idle ---- */
@@ -80,24 +77,31 @@ static void on_trim(struct loop_timer *timer)
 
 /* ---- requests ---- */
 
+static uint8_t flags_of(uint32_t op_flags)
+{
+	uint8_t flags = 0;
+
+	if (op_flags & UBLK_IO_F_FUA)
+		flags |= IO_FUA;
+	if (op_flags & UBLK_IO_F_NOUNMAP)
+		flags |= IO_KEEP_SPACE;
+	if (op_flags & UBLK_IO_F_NEED_REG_BUF)
+		flags |= IO_NO_BUFFER;
+	return flags;
+}
+
 static void fill(struct queue *queue, struct io *io,
 		 const struct ublk_io_desc *from, int op)
 {
 	io->offset = from->start_sector * SECTOR;
 	io->length = from->nr_sectors * SECTOR;
 	queue->turn_bytes += io->length;
-	io->flags = 0;
-	if (from->op_flags & UBLK_IO_F_FUA)
-		io->flags |= IO_FUA;
-	if (from->op_flags & UBLK_IO_F_NOUNMAP)
-		io->flags |= IO_KEEP_SPACE;
-	if (from->op_flags & UBLK_IO_F_NEED_REG_BUF)
-		io->flags |= IO_NO_BUFFER;
+	io->flags = from->op_flags & ~0xffu ? flags_of(from->op_flags) : 0;
 	io->op = op < 0 ? IO_FLUSH : (uint8_t)op;
 }
 
 /* Hand the request that the driver put under this tag to the target. */
-static void dispatch(struct queue *queue, uint16_t tag)
+static inline void dispatch(struct queue *queue, uint16_t tag)
 {
 	const struct ublk_io_desc *from = &queue->descriptors[tag];
 	struct io *io = &queue->ios[tag];
@@ -200,18 +204,18 @@ static void take(struct queue *queue, const struct ring_event *event)
 		refuse(queue, event->result);
 }
 
-/* Returns how many were taken. */
-static unsigned take_batch(struct queue *queue)
+/* Adds how many were taken to *count. Returns whether there are more. */
+static int take_batch(struct queue *queue, unsigned *count)
 {
 	const struct ring_event *events;
-	unsigned count = ring_peek(queue->port.ring, &events), i;
+	unsigned got = ring_peek(queue->port.ring, &events), i;
 
-	if (count > BATCH)
-		count = BATCH;
-	for (i = 0; i < count; i++)
+	if (got > BATCH)
+		got = BATCH;
+	for (i = 0; i < got; i++)
 		take(queue, &events[i]);
-	ring_seen(queue->port.ring, count);
-	return count;
+	*count += got;
+	return got && ring_seen(queue->port.ring, got);
 }
 
 /* The driver has given up the last tag: nothing is left to be done here. */
@@ -241,15 +245,17 @@ static void end_turn(struct queue *queue, int more)
 static int on_turn(struct loop_ring *wake)
 {
 	struct queue *queue = wake->data;
-	unsigned count = 0, got = 1;
+	unsigned count = 0;
+	int more = 1;
 
 	begin_turn(queue);
-	while (got && count < TURN_MAX && queue->turn_bytes < TURN_BYTES &&
-	       io_settle(&queue->port) == 0) {
-		got = take_batch(queue);
-		count += got;
-	}
-	end_turn(queue, got != 0);
+	while (more && count < TURN_MAX && queue->turn_bytes < TURN_BYTES &&
+	       io_settle(&queue->port) == 0)
+		more = take_batch(queue, &count);
+	/* Others may wait for what was lent, and no other turn may come. */
+	if (io_settle(&queue->port) < 0)
+		more = 1;
+	end_turn(queue, more);
 	return count && queue_is_retired(queue) ? tell_retired(queue) : 0;
 }
 

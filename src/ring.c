@@ -184,40 +184,43 @@ static struct io_uring_sqe *next_sqe(struct ring *ring)
 	return sqe;
 }
 
-/* Apart, so that the hot path below need not save registers for it. */
-static int __attribute__((noinline))
-put_slowly(struct ring *ring, int fd, uint32_t op, const void *command,
-	   size_t size, uint64_t data)
+int ring_put_command(struct ring *ring, int fd, uint32_t op,
+		     const void *command, size_t size, uint64_t data)
 {
 	struct io_uring_sqe *sqe = next_sqe(ring);
 
 	if (!sqe)
 		return -EBUSY;
 	sqe->opcode = IORING_OP_URING_CMD;
-	sqe->fd = fd < 0 ? 0 : fd;
-	if (fd < 0)
-		sqe->flags = IOSQE_FIXED_FILE;
+	sqe->fd = fd;
 	sqe->cmd_op = op;
 	memcpy(sqe->cmd, command, size);
 	sqe->user_data = data;
 	return 0;
 }
 
-int ring_put_command(struct ring *ring, int fd, uint32_t op,
-		     const void *command, size_t size, uint64_t data)
+static inline void fill_addressed(struct io_uring_sqe *sqe, uint32_t op,
+				  const void *command, uint64_t address,
+				  uint64_t data)
 {
-	struct io_uring_sqe *sqe;
-
-	if (fd >= 0 || size != 16 || ring->sqe_size != 64)
-		return put_slowly(ring, fd, op, command, size, data);
-	sqe = io_uring_get_sqe(&ring->uring);
-	if (!sqe)
-		return put_slowly(ring, fd, op, command, size, data);
 	*sqe = (struct io_uring_sqe){ .opcode = IORING_OP_URING_CMD,
 				      .flags = IOSQE_FIXED_FILE,
 				      .cmd_op = op,
+				      .addr = address,
 				      .user_data = data };
 	memcpy(sqe->cmd, command, 16);
+}
+
+/* Apart, so that the hot path below need not save registers for it. */
+static int __attribute__((noinline))
+put_slowly(struct ring *ring, uint32_t op, const void *command,
+	   uint64_t address, uint64_t data)
+{
+	struct io_uring_sqe *sqe = next_sqe(ring);
+
+	if (!sqe)
+		return -EBUSY;
+	fill_addressed(sqe, op, command, address, data);
 	return 0;
 }
 
@@ -227,15 +230,8 @@ int ring_put_addressed(struct ring *ring, uint32_t op, const void *command,
 	struct io_uring_sqe *sqe = io_uring_get_sqe(&ring->uring);
 
 	if (!sqe)
-		sqe = next_sqe(ring);
-	if (!sqe)
-		return -EBUSY;
-	*sqe = (struct io_uring_sqe){ .opcode = IORING_OP_URING_CMD,
-				      .flags = IOSQE_FIXED_FILE,
-				      .cmd_op = op,
-				      .addr = address,
-				      .user_data = data };
-	memcpy(sqe->cmd, command, 16);
+		return put_slowly(ring, op, command, address, data);
+	fill_addressed(sqe, op, command, address, data);
 	return 0;
 }
 
@@ -551,9 +547,13 @@ unsigned ring_peek(struct ring *ring, const struct ring_event **events)
 	return count < cq->ring_entries - at ? count : cq->ring_entries - at;
 }
 
-void ring_seen(struct ring *ring, unsigned count)
+int ring_seen(struct ring *ring, unsigned count)
 {
-	io_uring_cq_advance(&ring->uring, count);
+	struct io_uring_cq *cq = &ring->uring.cq;
+	unsigned head = *cq->khead + count;
+
+	io_uring_smp_store_release(cq->khead, head);
+	return head != io_uring_smp_load_acquire(cq->ktail) || has_work(ring);
 }
 
 unsigned ring_reap(struct ring *ring, struct ring_event *events, unsigned max)

@@ -134,17 +134,16 @@ int ring_make_buffers(struct ring *ring, unsigned count);
 int ring_allow_workers(struct ring *ring, unsigned count);
 
 /*
- * A driver command: opcode op, with size bytes at command as its argument
- * (at most 16, or 80 in a wide ring). On fixed file 0 if fd is -1. All
- * ring_put_* functions return 0, or -EBUSY if the ring is full even after a
- * submit.
+ * A driver command on fd: opcode op, with size bytes at command as its argument
+ * (at most 16, or 80 in a wide ring). All ring_put_* functions return 0, or
+ * -EBUSY if the ring is full even after a submit.
  */
 int ring_put_command(struct ring *ring, int fd, uint32_t op,
 		     const void *command, size_t size, uint64_t data);
 
 /*
- * One of 16 bytes on fixed file 0, with the address of the request itself; not
- * in a wide ring.
+ * One of 16 bytes on fixed file 0, with the address of the request itself, or
+ * 0; not in a wide ring.
  */
 int ring_put_addressed(struct ring *ring, uint32_t op, const void *command,
 		       uint64_t address, uint64_t data);
@@ -244,10 +243,10 @@ int ring_wait(struct ring *ring, struct ring_event *event);
 /*
  * Look at completions where they are. Returns how many follow *events, not
  * always all that there are; 0: none. They stay until ring_seen() gives so many
- * places back to the kernel.
+ * places back to the kernel, which returns whether there are more.
  */
 unsigned ring_peek(struct ring *ring, const struct ring_event **events);
-void ring_seen(struct ring *ring, unsigned count);
+int ring_seen(struct ring *ring, unsigned count);
 
 /* Take up to max completions. Returns how many were there. */
 unsigned ring_reap(struct ring *ring, struct ring_event *events, unsigned max);

@@ -27,9 +27,10 @@ static const struct option options[] = {
 };
 
 /*
- * A read takes one command in the first two and the zeroes are copied once. copy
- * saves the second command of a write, but takes memory for each slot: where that
- * cannot be had, the driver tries without end.
+ * A read takes one command in the first two and the zeroes are copied once; a
+ * system call of its own, in user copy, is a quarter more CPU for one of 32 at a
+ * time. copy saves the second command of a write, a fifth of its CPU, but takes
+ * memory for each slot: where that cannot be had, the driver tries without end.
  */
 static const enum io_mode modes[] = { IO_NEED_GET_DATA, IO_COPY, IO_USER_COPY,
 				      IO_MODES };

@@ -39,7 +39,7 @@ int __wrap_ring_submit(struct ring *ring);
 int __wrap_ring_has_events(const struct ring *ring);
 int __wrap_ring_has_unsent(const struct ring *ring);
 unsigned __wrap_ring_peek(struct ring *ring, const struct ring_event **events);
-void __wrap_ring_seen(struct ring *ring, unsigned count);
+int __wrap_ring_seen(struct ring *ring, unsigned count);
 unsigned __wrap_ring_reap(struct ring *ring, struct ring_event *events,
 			  unsigned max);
 
@@ -258,13 +258,14 @@ unsigned __wrap_ring_peek(struct ring *ring, const struct ring_event **events)
 	return count > 5 && fake_ring.reaped % 7 == 0 ? 5 : count;
 }
 
-void __wrap_ring_seen(struct ring *ring, unsigned count)
+int __wrap_ring_seen(struct ring *ring, unsigned count)
 {
 	assert_ptr_equal(ring, the_ring);
 	assert_in_range(count, 0, fake_ring.event_count - fake_ring.reaped);
 	fake_ring.reaped += count;
 	if (count > fake_ring.most)
 		fake_ring.most = count;
+	return fake_ring.reaped < fake_ring.event_count;
 }
 
 unsigned __wrap_ring_reap(struct ring *ring, struct ring_event *events,

@@ -50,6 +50,7 @@ struct ring {
 
 	/* What was seen. */
 	unsigned sleeps, submits, polls, timeouts, cancels, raises, turns;
+	unsigned signals;  /* so often they were turned on */
 	unsigned requests; /* that were taken */
 };
 
@@ -218,6 +219,7 @@ int __wrap_ring_can_stay(const struct ring *ring)
 
 void __wrap_ring_signal(struct ring *ring, int is_on)
 {
+	ring->signals += is_on != 0;
 	if (is_on && ring->races) {
 		ring->races = 0;
 		post(ring, TAG, 0);
@@ -1157,7 +1159,7 @@ static void share(unsigned count)
 {
 	if (count == 200)
 		end();
-	move_clock(0.001);
+	move_clock(0.004); /* too slow for a warm one */
 	deliver(count % 3 == 0 ? 0 : 1, 1);
 }
 
@@ -1170,8 +1172,6 @@ static void test_balance(void **state)
 	assert_int_equal(rings[0].armed_count, 0);
 	assert_int_equal(rings[0].put_count, 0);
 }
-
-/* ---- closing ---- */
 
 /* ---- a ring that is busy beside the hot one ---- */
 
@@ -1209,6 +1209,23 @@ static void test_warm(void **state)
 	assert_int_equal(rings[1].event_count, 0);
 }
 
+/* The second as often as one of sixteen, and the first between. */
+static void seldom_comes(unsigned count)
+{
+	if (count == 160)
+		end();
+	move_clock(0.0002);
+	deliver(count % 15 == 0, 1);
+}
+
+static void test_warm_is_one_of_many(void **state)
+{
+	(void)state;
+	run_hot(seldom_comes);
+	assert_ptr_equal(asleep_in, &rings[0]);
+	assert_true(wakes[1].is_warm);
+}
+
 /* What comes while its signals are off, and just before they are on. */
 static void warm_race(unsigned count)
 {
@@ -1224,6 +1241,31 @@ static void test_warm_loses_no_wake(void **state)
 	assert_true(wakes[1].is_warm);
 	assert_true(rings[1].requests > 39);
 	assert_int_equal(rings[1].event_count, 0);
+}
+
+/* More than it takes in a turn. */
+static void warm_has_more(unsigned count)
+{
+	if (count == 30) {
+		assert_true(wakes[1].is_warm);
+		rings[1].signals = 0;
+		deliver(1, 3 * BATCH);
+		return;
+	}
+	if (count == 31) {
+		assert_int_equal(rings[1].event_count, 0);
+		assert_int_equal(rings[1].signals, 1);
+	}
+	both_come(count);
+}
+
+/* As long as there is something to do, nobody need tell of it. */
+static void test_warm_has_more(void **state)
+{
+	(void)state;
+	iterations = 0;
+	run_hot(warm_has_more);
+	assert_true(wakes[1].is_warm);
 }
 
 /* Then nothing comes any more: only the clock goes on. */
@@ -1644,7 +1686,9 @@ int main(void)
 		ON_NEW(test_no_wake_is_lost_on_the_way),
 		ON_NEW(test_balance),
 		ON_NEW(test_warm),
+		ON_NEW(test_warm_is_one_of_many),
 		ON_NEW(test_warm_loses_no_wake),
+		ON_NEW(test_warm_has_more),
 		ON_NEW(test_warm_submit_fails),
 		ON_NEW(test_warm_late_submit_fails),
 		ON_NEW(test_warm_outlives_hot),
