@@ -305,12 +305,25 @@ all_is_well()
 		"$(echo "$LISTED" | grep -c '^[156]$')" ]
 }
 
+# has_to_end PHASE: the keeper knows that it is to end. A server that dies before
+# it has told takes its client's "shutdown" along.
+has_to_end()
+{
+	case $1 in
+	term) return 0 ;;
+	shutdown) ;;
+	*) return 1 ;;
+	esac
+	wait_for $SETTLES '[ -e /tmp/t/status ] || ublkd_answers' ||
+		fail "$CASE: no server answers, and it does not end"
+	[ -e /tmp/t/status ] || grep -q \
+		"ublkd\[$KEEPER\]: notice: shutdown was asked for" "$LOG"
+}
+
 # two_again PHASE: a keeper and a server, by what the manual says.
 two_again()
 {
-	case $1 in
-	shutdown | term) forget_ublkd ;; # it ends, now or by itself
-	esac
+	! has_to_end "$1" || forget_ublkd # now or by itself
 	if [ -n "$KEEPER" ] && ! alive "$KEEPER"; then forget_ublkd; fi
 	if [ -n "$KEEPER" ]; then
 		wait_for $SETTLES '[ -e /tmp/t/status ] || ublkd_answers' ||
