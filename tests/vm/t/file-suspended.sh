@@ -4,29 +4,18 @@
 #
 # needs: binaries fio mkfs.ext4 dmsetup
 # needs: modules ext4 brd dm-mod
+# needs: icount
+# needs: files tests/vm/lib-longest.sh:/t/lib-longest.sh
 # needs: memory 1024
 # size: long:file
 # time: 300
 . /t/lib.sh
+# shellcheck source=tests/vm/lib-longest.sh
+. /t/lib-longest.sh
 
 requires fio mkfs.ext4 dmsetup
 
 MNT=/tmp/t/mnt
-
-# longest: of a load's requests, flushes among them, in ms
-longest()
-{
-	fio --name=l --filename=/dev/ublkb1 --rw=randwrite --bs=4k --size=16M \
-		--io_size=1M --ioengine=psync --fdatasync=1 --direct=1 \
-		--output-format=json >/tmp/t/json || fail "$(cat /tmp/t/json)"
-	awk '/"(lat_ns|sync)"/ { inside = 1 }
-		/"max" :/ && inside {
-			gsub(/,/, "")
-			if ($3 + 0 > max) max = $3 + 0
-			inside = 0
-		}
-		END { printf "%d\n", max / 1e6 }' /tmp/t/json
-}
 
 # beside WHAT BEFORE
 beside()
@@ -36,11 +25,12 @@ beside()
 	[ "$took" -le $(($2 + 100)) ] || fail "the other device waits as well"
 }
 
-# held RW: 64 requests on the disk that stands still
+# held RW: 64 requests on the disk that stands still, none beside another, or they
+# would be merged
 held()
 {
 	dmsetup suspend --noflush --nolockfs slow
-	fio --name=h --filename=/dev/ublkb0 --rw="$1" --bs=4k --size=16M \
+	fio --name=h --filename=/dev/ublkb0 --rw="$1" --bs=4k --ba=8k --size=16M \
 		--ioengine=libaio --iodepth=64 --iodepth_batch=64 --direct=1 \
 		--io_size=1M >/tmp/t/held 2>&1 &
 	holder=$!
