@@ -36,8 +36,9 @@ int __wrap_ring_allow_workers(struct ring *ring, unsigned count);
 int __wrap_ring_put_close(struct ring *ring, int fd, uint64_t data);
 int __wrap_ring_put_unlink(struct ring *ring, const char *path, uint64_t data);
 int __real_ftruncate(int fd, off_t length);
+int __real_ftruncate64(int fd, int64_t length) __attribute__((weak));
 int __wrap_ftruncate(int fd, off_t length);
-int __wrap_ftruncate64(int fd, off_t length);
+int __wrap_ftruncate64(int fd, int64_t length);
 
 int __wrap_ring_put_open(struct ring *ring, const char *path, int flags,
 			 mode_t mode, uint64_t data)
@@ -96,9 +97,10 @@ int __wrap_ftruncate(int fd, off_t length)
 	return __real_ftruncate(fd, length);
 }
 
-int __wrap_ftruncate64(int fd, off_t length)
+int __wrap_ftruncate64(int fd, int64_t length)
 {
-	return __wrap_ftruncate(fd, length);
+	seen.truncates++;
+	return __real_ftruncate64(fd, length);
 }
 
 int __wrap_ring_put_cancel(struct ring *ring, uint64_t victim, uint64_t data)
