@@ -4,7 +4,10 @@
  */
 /* NOLINTNEXTLINE(bugprone-suspicious-include): its functions are static */
 #include "../../src/keeper.c"
+/* NOLINTNEXTLINE(bugprone-suspicious-include) */
 #include "../../src/upgrade.c"
+
+#include "../../src/jobs-parts.h"
 
 #include "support.h"
 
@@ -184,6 +187,15 @@ static void restore_device(void)
 			 0);
 }
 
+static void forget_device(void)
+{
+	struct entry *entry = keeper.jobs.entries;
+
+	keeper.jobs.entries = entry->next;
+	free(entry->words);
+	free(entry);
+}
+
 static void tell_tally(uint32_t id, uint64_t tally)
 {
 	struct message message = { .magic = MESSAGE_MAGIC,
@@ -223,6 +235,7 @@ static void test_tally(void **state)
 	assert_int_equal(sent.number, 8);
 	assert_int_equal(read_tally(), 8);
 	keeper.takeover.held = NULL;
+	forget_device();
 	state_remove(&state_folder, 3);
 	state_close(&state_folder);
 	test_folder_remove();

@@ -1080,7 +1080,7 @@ static int open_huge(uint64_t *unit)
 /* A part of one cannot be unmapped. */
 static void test_huge_pages(void **state)
 {
-	uint64_t unit;
+	uint64_t unit = 0;
 	int fd = open_huge(&unit), maps;
 	struct store huge;
 
@@ -1111,7 +1111,7 @@ static void test_huge_pages(void **state)
 static void test_window_of_huge_pages(void **state)
 {
 	const uint64_t whole_max = store_whole_max;
-	uint64_t unit, size, length = 1;
+	uint64_t unit = 0, size, length = 1;
 	int fd = open_huge(&unit), maps = fake.maps;
 	struct store huge;
 	struct stat status;
