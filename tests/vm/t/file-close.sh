@@ -5,6 +5,7 @@
 #
 # needs: binaries fio dmsetup
 # needs: modules brd dm-mod
+# expect-kernel: INFO: task iou-wrk-
 # needs: files tests/vm/lib-longest.sh:/t/lib-longest.sh
 # size: long:file
 # time: 240
@@ -73,7 +74,7 @@ end_del()
 	grep -q '^OK' /tmp/t/del || fail "$(cat /tmp/t/del)"
 }
 
-rmmod brd 2>/dev/null
+rmmod brd 2>/dev/null || true
 modprobe brd rd_nr=1 rd_size=32768
 echo "0 65536 linear /dev/ram0 0" | dmsetup create --noudevsync slow
 start_ublkd

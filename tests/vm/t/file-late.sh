@@ -74,7 +74,7 @@ late()
 	expect_ok "del 0"
 }
 
-rmmod brd 2>/dev/null
+rmmod brd 2>/dev/null || true
 modprobe brd rd_nr=1 rd_size=32768
 pattern 'o' >/tmp/t/old
 pattern 'n' >/tmp/t/new

@@ -72,7 +72,7 @@ next_one()
 	remembers "$1"
 }
 
-rmmod brd 2>/dev/null
+rmmod brd 2>/dev/null || true
 modprobe brd rd_nr=1 rd_size=32768
 echo "0 65536 linear /dev/ram0 0" | dmsetup create --noudevsync disk
 start_ublkd

@@ -64,7 +64,7 @@ survives()
 	ended=$((ended + 1))
 }
 
-rmmod brd 2>/dev/null
+rmmod brd 2>/dev/null || true
 modprobe brd rd_nr=2 rd_size=81920
 mkfs.ext4 -q /dev/ram1
 mkdir -p $MNT $MEM

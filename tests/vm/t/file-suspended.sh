@@ -44,7 +44,7 @@ let_go()
 	wait $holder || fail "$(cat /tmp/t/held)"
 }
 
-rmmod brd 2>/dev/null
+rmmod brd 2>/dev/null || true
 modprobe brd rd_nr=2 rd_size=65536
 mkdir -p $MNT
 mkfs.ext4 -q /dev/ram1

@@ -69,7 +69,7 @@ nothing_changed()
 	goes_on ublkb2 || fail "the other file does not go on"
 }
 
-rmmod brd 2>/dev/null
+rmmod brd 2>/dev/null || true
 modprobe brd rd_nr=2 rd_size=65536
 file_system 0
 file_system 1
