@@ -72,7 +72,9 @@ next_one()
 	remembers "$1"
 }
 
-rmmod brd 2>/dev/null || true
+# What a test before this one has left.
+umount /tmp/t/mnt 2>/dev/null || true
+rmmod brd
 modprobe brd rd_nr=1 rd_size=32768
 echo "0 65536 linear /dev/ram0 0" | dmsetup create --noudevsync disk
 start_ublkd
