@@ -1,7 +1,6 @@
 #include "pool.h"
 
 #include <errno.h>
-#include <string.h>
 #include <sys/mman.h>
 
 #include "loop.h"
@@ -174,11 +173,7 @@ void pool_put(uint64_t *has, void *buffer, uint32_t room)
 
 void *pool_reserve(uint32_t size)
 {
-	void *bytes = map(size);
-
-	if (bytes)
-		memset(bytes, 0, size);
-	return bytes;
+	return map(size);
 }
 
 void pool_unreserve(void *buffer, uint32_t size)

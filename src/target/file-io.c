@@ -517,7 +517,8 @@ void file_forget(struct target *target, struct io *io)
 
 /*
  * What the page cache has is read at once, which takes less than a request in
- * the ring. Returns 1 if the request is done; if not, nothing has happened.
+ * the ring. Returns 1 if the request is done; if not, it has a buffer already, or
+ * there is none.
  */
 static int read_cached(struct file *file, struct io *io)
 {
@@ -534,7 +535,6 @@ static int read_cached(struct file *file, struct io *io)
 		       io->buffer ? io_put(io, bytes, 0, io->length) : 0);
 		return 1;
 	}
-	drop_buffer(file, io);
 	return 0;
 }
 

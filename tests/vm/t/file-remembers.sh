@@ -32,6 +32,16 @@ durable()
 		--ioengine=psync --direct=1 --sync=dsync >/tmp/t/fio 2>&1
 }
 
+# fails HOW: done so while the disk is broken, which is mended then
+fails()
+{
+	turn_to error
+	! "$1" || fail "no error of what is $1"
+	errors=$((errors + 1))
+	remembers "before"
+	turn_to "linear /dev/ram0 0"
+}
+
 # remembers: soon, and what it has to
 remembers()
 {
@@ -84,22 +94,14 @@ remembers "at first"
 
 for event in upgrade restart kill-server kill-keeper kill-both; do
 	echo "- a flush that failed: $event"
-	turn_to error
-	! flushed || fail "no error of a flush"
-	errors=$((errors + 1))
-	remembers "before"
-	turn_to "linear /dev/ram0 0"
+	fails flushed
 	flushed || fail "a second error"
 	next_one $event
 done
 
 for event in upgrade restart kill-server kill-keeper kill-both; do
 	echo "- a durable write that failed: $event"
-	turn_to error
-	! durable || fail "no error of a durable write"
-	errors=$((errors + 1))
-	remembers "before"
-	turn_to "linear /dev/ram0 0"
+	fails durable
 	next_one $event
 	! flushed || fail "a flush that should tell it"
 	flushed || fail "it is told twice"
