@@ -100,8 +100,10 @@ struct io {
 	uint32_t room;	 /* bytes of it */
 	uint32_t at;	 /* bytes of the request that are done */
 	uint32_t piece;	 /* bytes that its own request is about */
-	uint8_t stage, tries, in_worker;
-	uint8_t is_copied; /* though its pages are registered */
+	uint8_t stage, tries;
+	uint8_t in_worker, for_pages; /* marks of workers.h, or 0 */
+	uint8_t has_missed; /* a read: the page cache does not have it */
+	uint8_t is_copied;  /* though its pages are registered */
 };
 
 /*

@@ -10,6 +10,8 @@ static unsigned inside[2];
 static uint8_t generation; /* of those that enter now */
 static int draining, held;
 
+static unsigned for_pages; /* of those inside */
+
 int workers_expect(struct ring *ring, int more)
 {
 	unsigned limit;
@@ -17,7 +19,8 @@ int workers_expect(struct ring *ring, int more)
 	expected += more;
 	if (!ring)
 		return 0;
-	limit = WORKERS_BASE + (unsigned)expected;
+	limit = WORKERS_BASE + WORKERS_PAGES + WORKERS_IDLE +
+		(unsigned)expected;
 	return ring_allow_workers(ring,
 				  limit < WORKERS_MAX ? limit : WORKERS_MAX);
 }
@@ -31,6 +34,22 @@ uint8_t workers_enter(void)
 void workers_leave(uint8_t mark)
 {
 	inside[mark - 1]--;
+}
+
+uint8_t workers_enter_pages(unsigned *has)
+{
+	if (*has >= WORKERS_PAGES - for_pages)
+		return 0;
+	++*has;
+	for_pages++;
+	return workers_enter();
+}
+
+void workers_leave_pages(uint8_t mark, unsigned *has)
+{
+	workers_leave(mark);
+	for_pages--;
+	--*has;
 }
 
 int workers_drain(void)

@@ -6,9 +6,12 @@
  * once: there it has one buffer, as large, from its start to its end, and the
  * data of a write lies in it before anything else is begun.
  *
- * What has to wait in a worker of the kernel, because it always does or because
- * it could not be done without, goes there in small numbers: workers belong to
- * the whole process, and a file system that stands still would take them all.
+ * A transfer is first tried without a wait. What has to wait in a worker of the
+ * kernel, because it always does or because that try has failed, goes there in
+ * small numbers: workers belong to the whole process, and a file system that
+ * stands still would take them all. A read that the page cache cannot answer
+ * waits for its pages without one, as long as the disk takes readahead; so there
+ * can be many of those, but not without end.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -106,13 +109,27 @@ static void drop_buffer(struct file *file, struct io *io)
 
 /* ---- one request ---- */
 
-static void leave_worker(struct file *file, struct io *io)
+static int is_try(const struct io *io)
 {
-	if (!io->in_worker)
-		return;
-	file->in_workers--;
-	workers_leave(io->in_worker);
-	io->in_worker = 0;
+	return !io->in_worker && !io->for_pages;
+}
+
+/* In a worker it may hold the file's lock, which reads share. */
+static int takes_lock(const struct io *io)
+{
+	return io->op != IO_READ && io->stage != SYNC;
+}
+
+static void end_wait(struct file *file, struct io *io)
+{
+	if (io->in_worker) {
+		file->in_workers--;
+		file->lock_takers -= takes_lock(io);
+		workers_leave(io->in_worker);
+	} else if (io->for_pages) {
+		workers_leave_pages(io->for_pages, &file->for_pages);
+	}
+	io->in_worker = io->for_pages = 0;
 }
 
 /* The driver has copied what was read. */
@@ -128,7 +145,7 @@ static void on_copied(struct ring_op *op, int32_t result)
 
 static void finish(struct file *file, struct io *io, int error)
 {
-	leave_worker(file, io);
+	end_wait(file, io);
 	if (is_whole(io) && io->op == IO_READ && !error) {
 		io->own.done = on_copied;
 		io_done_lent(io);
@@ -144,30 +161,18 @@ static uint32_t least(uint32_t one, uint32_t other)
 	return one < other ? one : other;
 }
 
-static int write_flags(const struct io *io)
+static int flags_of(const struct io *io)
 {
-	return (io->in_worker ? 0 : RWF_NOWAIT) |
+	return (is_try(io) ? RWF_NOWAIT : 0) |
 	       (io->flags & IO_FUA ? RWF_DSYNC : 0);
 }
 
-/*
- * A read that misses the page cache waits without a worker; only one that goes
- * past it is tried first, and any while a worker may hold the file's lock: on
- * some file systems the kernel would wait for that in this very thread.
- */
-static int read_flags(const struct file *file, const struct io *io)
-{
-	return (file->direct || file->in_workers) && !io->in_worker ? RWF_NOWAIT
-								    : 0;
-}
-
-static int prepare_transfer(const struct file *file, struct io *io,
-			    struct ring_transfer *transfer)
+static int prepare_transfer(struct io *io, struct ring_transfer *transfer)
 {
 	int is_read = io->op == IO_READ;
 
 	transfer->op = is_read ? RING_READ : RING_WRITE;
-	transfer->flags = is_read ? read_flags(file, io) : write_flags(io);
+	transfer->flags = flags_of(io);
 	io->piece = io->length - io->at;
 	if (uses_pages(io)) {
 		transfer->buffer = io->tag + 1u;
@@ -202,7 +207,7 @@ static void prepare_zeroes(struct io *io, struct ring_transfer *transfer)
 {
 	io->piece = least(io->length - io->at, ZERO_PIECE);
 	transfer->op = RING_WRITE;
-	transfer->flags = write_flags(io);
+	transfer->flags = flags_of(io);
 	transfer->bytes = (void *)io_zeroes();
 	transfer->length = io->piece;
 }
@@ -216,7 +221,7 @@ static int prepare(const struct file *file, struct io *io,
 	transfer->offset = file->base + io->offset + io->at;
 	switch ((enum stage)io->stage) {
 	case TRANSFER:
-		return prepare_transfer(file, io, transfer);
+		return prepare_transfer(io, transfer);
 	case ALLOCATE:
 		prepare_allocation(io, transfer);
 		break;
@@ -232,29 +237,49 @@ static int prepare(const struct file *file, struct io *io,
 
 /* ---- what comes of it ---- */
 
-static int can_have_worker(const struct file *file)
+/*
+ * Not while a worker may hold the file's lock: on some file systems the kernel
+ * would wait for that in this very thread (xfs).
+ */
+static int can_wait_for_pages(const struct file *file, const struct io *io)
 {
-	return file->in_workers < FILE_WORKERS && !workers_are_held();
+	return io->op == IO_READ && !file->direct && !file->backing.waits &&
+	       file->lock_takers == 0 && !file->growing;
 }
 
-/* It has not been done at all: the same once more, in a worker. */
-static void wait_for_worker(struct file *file, struct io *io)
+/* Returns 1 if it may wait now. */
+static int begin_wait(struct file *file, struct io *io)
 {
-	if (!can_have_worker(file)) {
-		if (!is_whole(io))
-			drop_buffer(file, io);
-		line_up(&file->for_worker, io);
+	if (workers_are_held())
+		return 0;
+	if (can_wait_for_pages(file, io))
+		io->for_pages = workers_enter_pages(&file->for_pages);
+	if (io->for_pages)
+		return 1;
+	if (file->in_workers == FILE_WORKERS)
+		return 0;
+	file->in_workers++;
+	file->lock_takers += takes_lock(io);
+	io->in_worker = workers_enter();
+	return 1;
+}
+
+/* It cannot be done without: once more, or for the first time, with a wait. */
+static void wait_for_turn(struct file *file, struct io *io)
+{
+	if (begin_wait(file, io)) {
+		issue(file, io);
 		return;
 	}
-	file->in_workers++;
-	io->in_worker = workers_enter();
-	issue(file, io);
+	if (!is_whole(io))
+		drop_buffer(file, io);
+	line_up(&file->for_turn, io);
 }
 
 static void retry(struct file *file, struct io *io)
 {
 	if (io->tries++ < TRIES_MAX)
-		wait_for_worker(file, io);
+		wait_for_turn(file, io);
 	else
 		finish(file, io, -EIO);
 }
@@ -315,7 +340,7 @@ static void end_transfer(struct file *file, struct io *io, int32_t result)
 	if (io->op == IO_READ)
 		error = put_read(io, (uint32_t)result);
 	io->at += (uint32_t)result;
-	io->tries = 0;
+	io->tries = io->has_missed = 0;
 	if (error || io->at == io->length)
 		finish(file, io, error);
 	else
@@ -357,13 +382,9 @@ static void end_sync(struct file *file, struct io *io, int32_t result)
 }
 
 /* It was tried without a wait, and that is not to be had. */
-static int was_try(const struct file *file, const struct io *io)
+static int was_try(const struct io *io)
 {
-	if (io->in_worker)
-		return 0;
-	return io->stage == ZERO ||
-	       (io->stage == TRANSFER &&
-		(io->op == IO_WRITE || read_flags(file, io)));
+	return is_try(io) && (io->stage == ZERO || io->stage == TRANSFER);
 }
 
 /* Whether it has to be asked for again. */
@@ -376,7 +397,7 @@ static int is_undone(struct file *file, struct io *io, int32_t result)
 		io->is_copied = 1;
 		return 1;
 	}
-	if (result != -EOPNOTSUPP || !was_try(file, io))
+	if (result != -EOPNOTSUPP || !was_try(io))
 		return 0;
 	if (io->op == IO_READ)
 		file->backing.waits = 1;
@@ -389,7 +410,7 @@ static void end(struct file *file, struct io *io, int32_t result)
 {
 	int again = is_undone(file, io, result);
 
-	leave_worker(file, io);
+	end_wait(file, io);
 	if (again) {
 		retry(file, io);
 		return;
@@ -410,13 +431,11 @@ static void end(struct file *file, struct io *io, int32_t result)
 
 void file_go_on(struct file *file)
 {
-	struct io *io;
-
 	while (file->for_buffer.first &&
 	       get_buffer(file, file->for_buffer.first))
 		proceed(file, next_of(&file->for_buffer));
-	while (can_have_worker(file) && (io = next_of(&file->for_worker)))
-		wait_for_worker(file, io);
+	while (file->for_turn.first && begin_wait(file, file->for_turn.first))
+		issue(file, next_of(&file->for_turn));
 }
 
 static void on_done(struct ring_op *op, int32_t result)
@@ -464,7 +483,7 @@ static int has_to_wait(const struct file *file, const struct io *io)
 	if (io->stage == ALLOCATE || io->stage == SYNC)
 		return 1;
 	if (io->op == IO_READ)
-		return file->backing.waits;
+		return io->has_missed || file->backing.waits;
 	return file->write_waits || (io->flags & IO_FUA && !file->direct);
 }
 
@@ -493,8 +512,8 @@ static void proceed(struct file *file, struct io *io)
 {
 	if (is_whole(io) && is_transfer(io) && !has_all(file, io))
 		return;
-	if (!io->in_worker && has_to_wait(file, io))
-		wait_for_worker(file, io);
+	if (is_try(io) && has_to_wait(file, io))
+		wait_for_turn(file, io);
 	else
 		issue(file, io);
 }
@@ -527,15 +546,16 @@ static int read_cached(struct file *file, struct io *io)
 	if (file->direct || file->backing.waits || uses_pages(io) ||
 	    !get_buffer(file, io))
 		return 0;
+	if (io->buffer && io->room < io->length)
+		return 0;
 	bytes = is_in_place(io) ? io_place(io) : io->buffer;
-	if ((!io->buffer || io->room >= io->length) &&
-	    backing_read_cached(file->fd, bytes, io->length,
-				file->base + io->offset)) {
-		finish(file, io,
-		       io->buffer ? io_put(io, bytes, 0, io->length) : 0);
-		return 1;
+	if (!backing_read_cached(file->fd, bytes, io->length,
+				 file->base + io->offset)) {
+		io->has_missed = 1;
+		return 0;
 	}
-	return 0;
+	finish(file, io, io->buffer ? io_put(io, bytes, 0, io->length) : 0);
+	return 1;
 }
 
 void file_transfer(struct file *file, struct io *io)
@@ -556,7 +576,8 @@ void file_transfer(struct file *file, struct io *io)
 	io->own.done = on_done;
 	io->buffer = NULL;
 	io->at = 0;
-	io->tries = io->in_worker = io->is_copied = 0;
+	io->tries = io->in_worker = io->for_pages = 0;
+	io->has_missed = io->is_copied = 0;
 	if (io->op == IO_READ && read_cached(file, io))
 		return;
 	enter(file, io, stages[io->op]);

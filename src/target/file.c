@@ -446,7 +446,7 @@ static unsigned file_in_workers(const struct target *target)
 {
 	const struct file *file = (const struct file *)target;
 
-	return file->in_workers + (file->growing != 0);
+	return file->in_workers + file->for_pages + (file->growing != 0);
 }
 
 static void file_continue(struct target *target)
@@ -477,7 +477,8 @@ static void file_describe(const struct target *target, char *text, size_t size)
 			       (unsigned long long)backing_used(file->fd));
 	if ((size_t)at < size)
 		snprintf(text + at, size - (size_t)at,
-			 " waiting=%u flush-errors=%llu", file->in_workers,
+			 " waiting=%u flush-errors=%llu",
+			 file->in_workers + file->for_pages,
 			 (unsigned long long)file_flush_errors(file));
 }
 

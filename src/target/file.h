@@ -30,8 +30,9 @@ struct file {
 	int reserve_is_used;
 	uint64_t pooled; /* bytes of the pool's buffers that it has */
 	int write_waits; /* it cannot even try to write without waiting */
-	unsigned in_workers;
-	struct file_line for_worker, for_buffer;
+	unsigned in_workers, for_pages; /* requests that wait there */
+	unsigned lock_takers;		/* of those in workers */
+	struct file_line for_turn, for_buffer;
 
 	/* Of a file whose pages are memory. */
 	struct store store;

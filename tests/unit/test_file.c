@@ -406,7 +406,7 @@ static void test_cached_read(void **state)
 	seen.give_error = 0;
 	submit(3, IO_READ, 0, POOL_PIECE + 4096, 0);
 	assert_int_equal(seen.looks, 3);
-	expect_transfer(RING_READ, 1 << 20, POOL_PIECE, 0, 0);
+	expect_transfer(RING_READ, 1 << 20, POOL_PIECE, RWF_NOWAIT, 0);
 	answer(-EIO);
 	expect_done(3, -EIO);
 }
@@ -450,9 +450,9 @@ static void test_short_read(void **state)
 	expect_transfer(RING_READ, 4096, 16384, 0, 0);
 	answer(4096);
 	assert_int_equal(seen.total, 0);
-	expect_transfer(RING_READ, 8192, 12288, 0, 0);
+	expect_transfer(RING_READ, 8192, 12288, RWF_NOWAIT, 0);
 	answer(-EINTR);
-	expect_transfer(RING_READ, 8192, 12288, 0, 1);
+	expect_transfer(RING_READ, 8192, 12288, 0, 0);
 	answer(12288);
 	assert_int_equal(seen.give_at, 4096);
 	assert_int_equal(seen.given, 16384);
@@ -493,9 +493,9 @@ static void test_pieces(void **state)
 {
 	(void)state;
 	submit(0, IO_READ, 0, POOL_PIECE + 4096, 0);
-	expect_transfer(RING_READ, 0, POOL_PIECE, 0, 0);
+	expect_transfer(RING_READ, 0, POOL_PIECE, RWF_NOWAIT, 0);
 	answer(POOL_PIECE);
-	expect_transfer(RING_READ, POOL_PIECE, 4096, 0, 0);
+	expect_transfer(RING_READ, POOL_PIECE, 4096, RWF_NOWAIT, 0);
 	answer(4096);
 	expect_done(0, 0);
 }
@@ -593,6 +593,113 @@ static void test_two_at_a_time(void **state)
 	expect_done(9, 0);
 }
 
+static unsigned waiting(void)
+{
+	return target_file.in_workers(target);
+}
+
+/* A disk that refuses readahead has each read in a worker: no end of them. */
+static void test_wait_for_pages(void **state)
+{
+	const uint16_t most = WORKERS_PAGES / 2, all = WORKERS_PAGES;
+	uint16_t tag;
+
+	(void)state;
+	for (tag = 0; tag < all; tag++)
+		submit(tag, IO_READ, 0, 4096, 0);
+	for (tag = 0; tag < most; tag++)
+		expect_transfer(RING_READ, 0, 4096, 0, 0);
+	/* Beyond that as everything that waits. */
+	expect_transfer(RING_READ, 0, 4096, 0, 1);
+	expect_transfer(RING_READ, 0, 4096, 0, 1);
+	assert_int_equal(put_count, most + 2);
+	assert_int_equal(waiting(), most + 2);
+	/* One ends, one begins. */
+	answer_of(most, 4096);
+	assert_int_equal(asked[most + 2].transfer.wait, 1);
+	answer_of(0, 4096);
+	assert_int_equal(asked[most + 3].transfer.wait, 0);
+	assert_int_equal(put_count, most + 4);
+	for (tag = 0; tag < all; tag++)
+		if (tag != 0 && tag != most)
+			answer_of(tag, 4096);
+	for (tag = 0; tag < all; tag++)
+		expect_done(tag, 0);
+	assert_int_equal(waiting(), 0);
+}
+
+/* One file leaves as many to others as it has. */
+static void test_others_wait_for_pages(void **state)
+{
+	const uint16_t most = WORKERS_PAGES / 2;
+	struct target *first = target;
+	uint16_t tag;
+
+	(void)state;
+	for (tag = 0; tag < most; tag++)
+		submit(tag, IO_READ, 0, 4096, 0);
+	open_target("lock=no", 0, 0);
+	assert_non_null(target);
+	for (; tag < most + most / 2; tag++)
+		submit(tag, IO_READ, 0, 4096, 0);
+	while (taken < put_count)
+		expect_transfer(RING_READ, 0, 4096, 0, 0);
+	submit(tag++, IO_READ, 0, 4096, 0);
+	expect_transfer(RING_READ, 0, 4096, 0, 1);
+	while (tag--)
+		answer_of(tag, 4096);
+	assert_int_equal(waiting(), 0);
+	target_file.close(first);
+}
+
+/*
+ * The lock that a write or an allocation in a worker may hold would be waited
+ * for in the one thread; a flush holds none.
+ */
+static void test_pages_and_lock(void **state)
+{
+	(void)state;
+	submit(0, IO_FLUSH, 0, 0, 0);
+	expect_sync();
+	submit(1, IO_READ, 0, 4096, 0);
+	expect_transfer(RING_READ, 0, 4096, 0, 0);
+	answer(4096);
+	submit(2, IO_WRITE, 0, 4096, IO_FUA);
+	expect_transfer(RING_WRITE, 0, 4096, RWF_DSYNC, 1);
+	submit(3, IO_READ, 0, 4096, 0);
+	assert_int_equal(put_count, taken);
+	answer_of(0, 0);
+	assert_true(asked[put_count - 1].transfer.wait);
+	answer_of(3, 4096);
+	answer_of(2, 4096);
+	submit(3, IO_READ, 0, 4096, 0);
+	expect_transfer(RING_READ, 0, 4096, 0, 0);
+	answer(4096);
+	submit(0, IO_DISCARD, 0, 4096, 0);
+	next();
+	submit(3, IO_READ, 0, 4096, 0);
+	expect_transfer(RING_READ, 0, 4096, 0, 1);
+	answer_of(3, 4096);
+	answer_of(0, 0);
+}
+
+/* What was not looked for in the cache is tried in the ring first. */
+static void test_ring_looks_first(void **state)
+{
+	(void)state;
+	port.mode = IO_ZERO_COPY;
+	submit(3, IO_READ, 0, 8192, 0);
+	expect_transfer(RING_READ, 0, 8192, RWF_NOWAIT, 0);
+	answer(-EAGAIN);
+	expect_transfer(RING_READ, 0, 8192, 0, 0);
+	assert_int_equal(waiting(), 1);
+	answer(4096);
+	assert_int_equal(waiting(), 0);
+	expect_transfer(RING_READ, 4096, 4096, RWF_NOWAIT, 0);
+	answer(4096);
+	expect_done(3, 0);
+}
+
 /* One that was refused holds no place of those. */
 static void test_failed_in_worker(void **state)
 {
@@ -628,6 +735,7 @@ static void test_held_back(void **state)
 	submit(1, IO_WRITE, 0, 4096, 0);
 	expect_transfer(RING_WRITE, 0, 4096, RWF_NOWAIT, 0);
 	answer(-EAGAIN);
+	submit(2, IO_READ, 0, 4096, 0);
 	assert_int_equal(put_count, taken);
 	assert_true(workers_drain());
 	workers_resume();
@@ -638,6 +746,12 @@ static void test_held_back(void **state)
 	expect_transfer(RING_WRITE, 0, 4096, 0, 1);
 	answer(4096);
 	expect_done(1, 0);
+	expect_transfer(RING_READ, 0, 4096, 0, 1);
+	assert_false(workers_drain());
+	answer(4096);
+	expect_done(2, 0);
+	assert_true(workers_drain());
+	workers_resume();
 }
 
 static void test_workers_allowed(void **state)
@@ -646,7 +760,7 @@ static void test_workers_allowed(void **state)
 
 	(void)state;
 	one = seen.workers;
-	assert_int_equal(one, 32 + 2);
+	assert_int_equal(one, 32 + 64 + 192 + 2);
 	close_target();
 	open_target("", 0, 0);
 	assert_int_equal(seen.workers, one);
@@ -852,9 +966,10 @@ static void test_reserve(void **state)
 		submit(tag, IO_READ, 0, 2 * POOL_RESERVE, 0);
 	for (tag = 0; tag < 3; tag++) {
 		assert_int_equal(put_count, 2u * tag + 1);
-		expect_transfer(RING_READ, 0, POOL_RESERVE, 0, 0);
+		expect_transfer(RING_READ, 0, POOL_RESERVE, RWF_NOWAIT, 0);
 		answer(POOL_RESERVE);
-		expect_transfer(RING_READ, POOL_RESERVE, POOL_RESERVE, 0, 0);
+		expect_transfer(RING_READ, POOL_RESERVE, POOL_RESERVE,
+				RWF_NOWAIT, 0);
 		answer(POOL_RESERVE);
 		expect_done(tag, 0);
 	}
@@ -867,18 +982,21 @@ static void test_share_of_the_pool(void **state)
 	uint16_t tag;
 
 	(void)state;
+	close_target();
+	open_target("direct=yes", 0, 0);
 	for (tag = 0; tag < most + 3; tag++)
 		submit(tag, IO_READ, tag * piece, POOL_PIECE, 0);
 	assert_int_equal(pool_size(), POOL_MAX / 2);
 	assert_int_equal(put_count, most + 1);
 	taken = most;
-	expect_transfer(RING_READ, most * piece, POOL_RESERVE, 0, 0);
+	expect_transfer(RING_READ, most * piece, POOL_RESERVE, RWF_NOWAIT, 0);
 	/* What comes back is for those that wait, the first one first. */
 	taken = 1;
 	answer(POOL_PIECE);
 	expect_done(0, 0);
 	taken = most + 1;
-	expect_transfer(RING_READ, (most + 1) * piece, POOL_PIECE, 0, 0);
+	expect_transfer(RING_READ, (most + 1) * piece, POOL_PIECE, RWF_NOWAIT,
+			0);
 	assert_int_equal(put_count, most + 2);
 	assert_int_equal(pool_size(), POOL_MAX / 2);
 	for (taken = 0; taken < put_count;) {
@@ -906,18 +1024,20 @@ static void test_others_stand_still(void **state)
 	unsigned i, n;
 
 	(void)state;
+	close_target();
+	open_target("direct=yes", 0, 0);
 	for (i = 0; i < 2; i++) {
 		for (n = 0; n < most + 2u; n++)
 			submit(tag++, IO_READ, 0, POOL_PIECE, 0);
 		still[i] = target;
-		open_target("lock=no", 0, 0);
+		open_target("lock=no direct=yes", 0, 0);
 		assert_non_null(target);
 	}
 	taken = put_count;
 	for (n = 0; n < third; n++)
 		submit(tag++, IO_READ, 0, POOL_PIECE, 0);
 	for (n = 0; n < third; n++)
-		expect_transfer(RING_READ, 0, POOL_PIECE, 0, 0);
+		expect_transfer(RING_READ, 0, POOL_PIECE, RWF_NOWAIT, 0);
 	assert_int_equal(taken, put_count);
 	for (n = 0; n < put_count; n++)
 		asked[n].op->done(asked[n].op,
@@ -1438,6 +1558,10 @@ int main(void)
 		TEST(test_write_waits),
 		TEST(test_endless_again),
 		TEST(test_two_at_a_time),
+		TEST(test_wait_for_pages),
+		TEST(test_others_wait_for_pages),
+		TEST(test_pages_and_lock),
+		TEST(test_ring_looks_first),
 		TEST(test_failed_in_worker),
 		TEST(test_workers_allowed),
 		TEST(test_flush),

@@ -2,7 +2,7 @@
 # A disk that stands still holds up nobody else: with 64 requests waiting for
 # it, another device's writes and flushes take as long as before.
 #
-# needs: binaries fio mkfs.ext4 dmsetup
+# needs: binaries fio mkfs.ext4 dmsetup fsfreeze
 # needs: modules ext4 brd dm-mod
 # needs: icount
 # needs: files tests/vm/lib-longest.sh:/t/lib-longest.sh
@@ -13,9 +13,10 @@
 # shellcheck source=tests/vm/lib-longest.sh
 . /t/lib-longest.sh
 
-requires fio mkfs.ext4 dmsetup
+requires fio mkfs.ext4 dmsetup fsfreeze
 
 MNT=/tmp/t/mnt
+SLOW=/tmp/t/slow
 
 # beside WHAT BEFORE
 beside()
@@ -25,28 +26,50 @@ beside()
 	[ "$took" -le $(($2 + 100)) ] || fail "the other device waits as well"
 }
 
-# held RW: 64 requests on the disk that stands still, none beside another, or they
-# would be merged
-held()
+stop()
 {
-	dmsetup suspend --noflush --nolockfs slow
-	fio --name=h --filename=/dev/ublkb0 --rw="$1" --bs=4k --ba=8k --size=16M \
+	case $1 in
+	disk) dmsetup suspend --noflush --nolockfs slow ;;
+	fs) fsfreeze --freeze $SLOW ;;
+	esac
+}
+
+go_on()
+{
+	case $1 in
+	disk) dmsetup resume slow ;;
+	fs) fsfreeze --unfreeze $SLOW ;;
+	esac
+}
+
+# hold WHAT RW CASE: 64 requests on what stands still, none beside another, or they
+# would be merged
+hold()
+{
+	echo 3 >/proc/sys/vm/drop_caches
+	stop "$1"
+	fio --name=h --filename=/dev/ublkb0 --rw="$2" --bs=4k --ba=8k --size=16M \
 		--ioengine=libaio --iodepth=64 --iodepth_batch=64 --direct=1 \
 		--io_size=1M >/tmp/t/held 2>&1 &
 	holder=$!
 	wait_for 10 '[ "$(inflight ublkb0)" -ge 64 ]' ||
-		fail "$(inflight ublkb0) requests are held"
+		fail "$3: $(inflight ublkb0) requests are held"
+	beside "$3 $2" "$before"
+	[ "$(inflight ublkb0)" -ge 64 ] || fail "$3: they were not held"
+	go_on "$1"
+	wait $holder || fail "$3: $(cat /tmp/t/held)"
 }
 
-let_go()
+# The file has its space, and all of it is on the disk.
+fill()
 {
-	dmsetup resume slow
-	wait $holder || fail "$(cat /tmp/t/held)"
+	dd if=/dev/zero of="$1" bs=1M count=16 oflag=direct conv=fsync 2>/dev/null ||
+		fail "it cannot be filled"
 }
 
 rmmod brd 2>/dev/null || true
 modprobe brd rd_nr=2 rd_size=65536
-mkdir -p $MNT
+mkdir -p $MNT $SLOW
 mkfs.ext4 -q /dev/ram1
 mount /dev/ram1 $MNT
 echo "0 131072 linear /dev/ram0 0" | dmsetup create --noudevsync slow
@@ -62,13 +85,25 @@ for mode in $modes; do
 		# Through the page cache only a read waits for the disk.
 		for rw in randread randwrite; do
 			[ $direct$rw != norandwrite ] || continue
-			held $rw
-			beside "$mode direct=$direct $rw" "$before"
-			let_go
+			hold disk $rw "disk $mode direct=$direct"
 		done
 		expect_ok "del 0"
 	done
 done
+mkfs.ext4 -q /dev/dm-0
+mount /dev/dm-0 $SLOW
+for mode in $modes; do
+	for direct in yes no; do
+		rm -f $SLOW/disk
+		expect_ok "add file id=0 path=$SLOW/disk create=yes size=16M \
+			direct=$direct mode=$mode"
+		fill /dev/ublkb0
+		hold disk randread "file $mode direct=$direct"
+		hold fs randwrite "file $mode direct=$direct"
+		expect_ok "del 0"
+	done
+done
+umount $SLOW
 dmsetup remove --noudevsync slow
 expect_ok "del 1"
 umount $MNT
