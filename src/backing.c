@@ -111,6 +111,16 @@ static int is_huge(int fd)
 	       (unsigned)status.f_type == HUGETLBFS_MAGIC;
 }
 
+/* ext4 and btrfs read through the page cache without it; xfs does not. */
+static int locks_reads(int fd)
+{
+	struct statfs status;
+
+	return fstatfs(fd, &status) < 0 ||
+	       ((unsigned)status.f_type != EXT4_SUPER_MAGIC &&
+		(unsigned)status.f_type != BTRFS_SUPER_MAGIC);
+}
+
 /* At its end, where there is nothing to read. */
 static int must_wait(const struct backing *backing, int fd)
 {
@@ -145,6 +155,7 @@ static void look_at_file(struct backing *backing, int fd,
 	if (status->stx_mask & WANT_DIOALIGN)
 		backing->direct = field(status, AT_DIO_OFFSET);
 	backing->waits = must_wait(backing, fd);
+	backing->locks_reads = locks_reads(fd);
 }
 
 int backing_look(struct backing *backing, int fd)

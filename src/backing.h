@@ -27,6 +27,7 @@ struct backing {
 	uint32_t unit;	 /* bytes in which space is taken, a power of 2 */
 	uint32_t direct; /* direct I/O's units in bytes; 0: it has none */
 	int waits;	 /* it cannot even try to read without waiting */
+	int locks_reads; /* a read may wait for the file's lock */
 	int can_punch;	 /* a disk that can zero without writing */
 };
 

@@ -238,13 +238,31 @@ static int prepare(const struct file *file, struct io *io,
 /* ---- what comes of it ---- */
 
 /*
- * Not while a worker may hold the file's lock: on some file systems the kernel
- * would wait for that in this very thread (xfs).
+ * A read that waits for its pages takes the file's lock again when they come, on
+ * some file systems (xfs): in this very thread, which then waits for whoever has
+ * it. So such reads are not under way together with what may hold it in a worker;
+ * those that come meanwhile are worker's work as well.
  */
+static int may_be_locked(const struct file *file)
+{
+	const struct io *next = file->for_turn[0].first;
+
+	return file->backing.locks_reads &&
+	       (file->lock_takers || file->growing ||
+		(next && takes_lock(next)));
+}
+
 static int can_wait_for_pages(const struct file *file, const struct io *io)
 {
 	return io->op == IO_READ && !file->direct && !file->backing.waits &&
-	       file->lock_takers == 0 && !file->growing;
+	       !may_be_locked(file);
+}
+
+static int can_have_worker(const struct file *file, const struct io *io)
+{
+	return file->in_workers < FILE_WORKERS &&
+	       !(file->backing.locks_reads && file->for_pages &&
+		 takes_lock(io));
 }
 
 /* Returns 1 if it may wait now. */
@@ -256,7 +274,7 @@ static int begin_wait(struct file *file, struct io *io)
 		io->for_pages = workers_enter_pages(&file->for_pages);
 	if (io->for_pages)
 		return 1;
-	if (file->in_workers == FILE_WORKERS)
+	if (!can_have_worker(file, io))
 		return 0;
 	file->in_workers++;
 	file->lock_takers += takes_lock(io);
@@ -264,7 +282,11 @@ static int begin_wait(struct file *file, struct io *io)
 	return 1;
 }
 
-/* It cannot be done without: once more, or for the first time, with a wait. */
+/*
+ * It cannot be done without: once more, or for the first time, with a wait. For
+ * those in a line some request of this file is under way, and when that ends they
+ * are looked at.
+ */
 static void wait_for_turn(struct file *file, struct io *io)
 {
 	if (begin_wait(file, io)) {
@@ -273,7 +295,13 @@ static void wait_for_turn(struct file *file, struct io *io)
 	}
 	if (!is_whole(io))
 		drop_buffer(file, io);
-	line_up(&file->for_turn, io);
+	line_up(&file->for_turn[io->op == IO_READ], io);
+}
+
+static void serve(struct file *file, struct file_line *line)
+{
+	while (line->first && begin_wait(file, line->first))
+		issue(file, next_of(line));
 }
 
 static void retry(struct file *file, struct io *io)
@@ -434,8 +462,9 @@ void file_go_on(struct file *file)
 	while (file->for_buffer.first &&
 	       get_buffer(file, file->for_buffer.first))
 		proceed(file, next_of(&file->for_buffer));
-	while (file->for_turn.first && begin_wait(file, file->for_turn.first))
-		issue(file, next_of(&file->for_turn));
+	file->reads_first = !file->reads_first;
+	serve(file, &file->for_turn[file->reads_first]);
+	serve(file, &file->for_turn[!file->reads_first]);
 }
 
 static void on_done(struct ring_op *op, int32_t result)

@@ -32,7 +32,9 @@ struct file {
 	int write_waits; /* it cannot even try to write without waiting */
 	unsigned in_workers, for_pages; /* requests that wait there */
 	unsigned lock_takers;		/* of those in workers */
-	struct file_line for_turn, for_buffer;
+	struct file_line for_turn[2];	/* of others, and of reads */
+	struct file_line for_buffer;
+	uint8_t reads_first;
 
 	/* Of a file whose pages are memory. */
 	struct store store;

@@ -653,12 +653,15 @@ static void test_others_wait_for_pages(void **state)
 }
 
 /*
- * The lock that a write or an allocation in a worker may hold would be waited
- * for in the one thread; a flush holds none.
+ * Where a read takes the file's lock, it would wait for that in the one thread:
+ * for a write or an allocation in a worker. A flush has none.
  */
 static void test_pages_and_lock(void **state)
 {
 	(void)state;
+	close_target();
+	looks_like.locks_reads = 1;
+	open_target("", 0, 0);
 	submit(0, IO_FLUSH, 0, 0, 0);
 	expect_sync();
 	submit(1, IO_READ, 0, 4096, 0);
@@ -681,6 +684,71 @@ static void test_pages_and_lock(void **state)
 	expect_transfer(RING_READ, 0, 4096, 0, 1);
 	answer_of(3, 4096);
 	answer_of(0, 0);
+}
+
+/* Nor does one begin while such a read is under way, and then it is next. */
+static void test_lock_and_pages(void **state)
+{
+	(void)state;
+	close_target();
+	looks_like.locks_reads = 1;
+	open_target("", 0, 0);
+	submit(0, IO_READ, 0, 4096, 0);
+	expect_transfer(RING_READ, 0, 4096, 0, 0);
+	submit(1, IO_WRITE, 0, 4096, IO_FUA);
+	submit(2, IO_FLUSH, 0, 0, 0);
+	expect_sync();
+	/* More reads must not keep it out for ever. */
+	submit(3, IO_READ, 0, 4096, 0);
+	expect_transfer(RING_READ, 0, 4096, 0, 1);
+	submit(4, IO_READ, 0, 4096, 0);
+	assert_int_equal(put_count, taken);
+	answer_of(0, 4096);
+	assert_int_equal(put_count, 3);
+	answer_of(2, 0);
+	answer_of(3, 4096);
+	assert_int_equal(put_count, 5);
+	answer_of(1, 4096);
+	answer_of(4, 4096);
+	assert_int_equal(seen.total, 5);
+	assert_int_equal(waiting(), 0);
+	/* Others do not care. */
+	close_target();
+	looks_like.locks_reads = 0;
+	open_target("", 0, 0);
+	taken = put_count;
+	submit(0, IO_READ, 0, 4096, 0);
+	expect_transfer(RING_READ, 0, 4096, 0, 0);
+	submit(1, IO_WRITE, 0, 4096, IO_FUA);
+	expect_transfer(RING_WRITE, 0, 4096, RWF_DSYNC, 1);
+	submit(2, IO_READ, 0, 4096, 0);
+	expect_transfer(RING_READ, 0, 4096, 0, 0);
+	answer_of(2, 4096);
+	answer_of(1, 4096);
+	answer_of(0, 4096);
+}
+
+/* Reads that were held up do not wait for flushes that need a worker. */
+static void test_two_lines(void **state)
+{
+	uint16_t tag;
+
+	(void)state;
+	assert_true(workers_drain());
+	for (tag = 0; tag < 4; tag++)
+		submit(tag, IO_FLUSH, 0, 0, 0);
+	for (; tag < 8; tag++)
+		submit(tag, IO_READ, 0, 4096, 0);
+	assert_int_equal(put_count, 0);
+	workers_resume();
+	target_file.go_on(target);
+	assert_int_equal(put_count, 2 + 4);
+	while (tag-- > 4)
+		answer_of(tag, 4096);
+	assert_int_equal(put_count, 2 + 4);
+	for (tag = 0; tag < 4; tag++)
+		answer_of(tag, 0);
+	assert_int_equal(seen.total, 8);
 }
 
 /* What was not looked for in the cache is tried in the ring first. */
@@ -721,6 +789,7 @@ static void test_failed_in_worker(void **state)
 static void test_held_back(void **state)
 {
 	const struct target_ops *ops = &target_file;
+	uint16_t tag;
 
 	(void)state;
 	submit(0, IO_FLUSH, 0, 0, 0);
@@ -740,16 +809,13 @@ static void test_held_back(void **state)
 	assert_true(workers_drain());
 	workers_resume();
 	ops->go_on(target);
-	expect_sync();
-	answer(0);
-	expect_done(0, 0);
-	expect_transfer(RING_WRITE, 0, 4096, 0, 1);
-	answer(4096);
-	expect_done(1, 0);
-	expect_transfer(RING_READ, 0, 4096, 0, 1);
+	assert_int_equal(put_count, taken + 3);
+	assert_int_equal(ops->in_workers(target), 3);
 	assert_false(workers_drain());
-	answer(4096);
-	expect_done(2, 0);
+	for (tag = 0; tag < 3; tag++) {
+		answer_of(tag, tag ? 4096 : 0);
+		expect_done(tag, 0);
+	}
 	assert_true(workers_drain());
 	workers_resume();
 }
@@ -1561,6 +1627,8 @@ int main(void)
 		TEST(test_wait_for_pages),
 		TEST(test_others_wait_for_pages),
 		TEST(test_pages_and_lock),
+		TEST(test_lock_and_pages),
+		TEST(test_two_lines),
 		TEST(test_ring_looks_first),
 		TEST(test_failed_in_worker),
 		TEST(test_workers_allowed),
