@@ -631,16 +631,16 @@ static void test_wait_for_pages(void **state)
 /* One file leaves as many to others as it has. */
 static void test_others_wait_for_pages(void **state)
 {
-	const uint16_t most = WORKERS_PAGES / 2;
+	const uint16_t most = WORKERS_PAGES / 2, others = most / 2;
 	struct target *first = target;
-	uint16_t tag;
+	uint16_t tag, end;
 
 	(void)state;
 	for (tag = 0; tag < most; tag++)
 		submit(tag, IO_READ, 0, 4096, 0);
 	open_target("lock=no", 0, 0);
 	assert_non_null(target);
-	for (; tag < most + most / 2; tag++)
+	for (end = tag + others; tag < end; tag++)
 		submit(tag, IO_READ, 0, 4096, 0);
 	while (taken < put_count)
 		expect_transfer(RING_READ, 0, 4096, 0, 0);
