@@ -45,7 +45,8 @@ mixed()
 		sed 's/.* \([a-z]*: IOPS=[^,]*\).*/\1/' | tr '\n' ' ')"
 }
 
-rmmod brd 2>/dev/null || true
+umount $MNT 2>/dev/null || true
+rmmod brd
 modprobe brd rd_nr=1 rd_size=524288
 mkfs.xfs -q /dev/ram0
 mkdir -p $MNT
