@@ -55,5 +55,7 @@ echo "PSS $before KiB, at most $peak under load, $after KiB $PATIENCE s after it
 [ "$peak" -ge $((before + TAKEN)) ] || fail "no buffers were taken"
 sanitized || [ "$after" -le $((before + LEFT)) ] ||
 	fail "memory is not given back"
-expect_ok shutdown
+for id in $(seq 0 $((COUNT - 1))); do
+	expect_ok "del $id"
+done
 no_devices
