@@ -442,11 +442,17 @@ static void file_submit(struct target *target, struct io *io)
 		file_transfer(file, io);
 }
 
+/* So many requests wait in the kernel. */
+static unsigned waiting(const struct file *file)
+{
+	return file->in_workers + file->for_pages;
+}
+
 static unsigned file_in_workers(const struct target *target)
 {
 	const struct file *file = (const struct file *)target;
 
-	return file->in_workers + file->for_pages + (file->growing != 0);
+	return waiting(file) + (file->growing != 0);
 }
 
 static void file_continue(struct target *target)
@@ -477,8 +483,7 @@ static void file_describe(const struct target *target, char *text, size_t size)
 			       (unsigned long long)backing_used(file->fd));
 	if ((size_t)at < size)
 		snprintf(text + at, size - (size_t)at,
-			 " waiting=%u flush-errors=%llu",
-			 file->in_workers + file->for_pages,
+			 " waiting=%u flush-errors=%llu", waiting(file),
 			 (unsigned long long)file_flush_errors(file));
 }
 

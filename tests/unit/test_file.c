@@ -652,6 +652,14 @@ static void test_others_wait_for_pages(void **state)
 	target_file.close(first);
 }
 
+/* On a file system where reads take the file's lock, or do not. */
+static void open_locking(int locks_reads)
+{
+	close_target();
+	looks_like.locks_reads = locks_reads;
+	open_target("", 0, 0);
+}
+
 /*
  * Where a read takes the file's lock, it would wait for that in the one thread:
  * for a write or an allocation in a worker. A flush has none.
@@ -659,9 +667,7 @@ static void test_others_wait_for_pages(void **state)
 static void test_pages_and_lock(void **state)
 {
 	(void)state;
-	close_target();
-	looks_like.locks_reads = 1;
-	open_target("", 0, 0);
+	open_locking(1);
 	submit(0, IO_FLUSH, 0, 0, 0);
 	expect_sync();
 	submit(1, IO_READ, 0, 4096, 0);
@@ -690,9 +696,7 @@ static void test_pages_and_lock(void **state)
 static void test_lock_and_pages(void **state)
 {
 	(void)state;
-	close_target();
-	looks_like.locks_reads = 1;
-	open_target("", 0, 0);
+	open_locking(1);
 	submit(0, IO_READ, 0, 4096, 0);
 	expect_transfer(RING_READ, 0, 4096, 0, 0);
 	submit(1, IO_WRITE, 0, 4096, IO_FUA);
@@ -713,9 +717,7 @@ static void test_lock_and_pages(void **state)
 	assert_int_equal(seen.total, 5);
 	assert_int_equal(waiting(), 0);
 	/* Others do not care. */
-	close_target();
-	looks_like.locks_reads = 0;
-	open_target("", 0, 0);
+	open_locking(0);
 	taken = put_count;
 	submit(0, IO_READ, 0, 4096, 0);
 	expect_transfer(RING_READ, 0, 4096, 0, 0);

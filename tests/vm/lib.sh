@@ -271,6 +271,12 @@ pss()
 	awk '/^Pss:/ { print $2 }' "/proc/$1/smaps_rollup"
 }
 
+# pss_of_both: KiB, of keeper and server together
+pss_of_both()
+{
+	echo $(($(pss "$KEEPER") + $(pss "$(server_pid)")))
+}
+
 # mapped PID: KiB. Here a leak shows before it is touched.
 mapped()
 {

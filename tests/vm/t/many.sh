@@ -88,15 +88,9 @@ memory()
 {
 	server=$(server_pid)
 	echo "$1: PSS keeper $(pss "$KEEPER") KiB, server $(pss "$server") KiB," \
-		"together $(($(pss "$KEEPER") + $(pss "$server"))) KiB;" \
+		"together $(pss_of_both) KiB;" \
 		"RSS keeper $(rss "$KEEPER") KiB, server $(rss "$server") KiB;" \
 		"descriptors $(fds "$KEEPER") and $(fds "$server")"
-}
-
-# both: KiB
-both()
-{
-	echo $(($(pss "$KEEPER") + $(pss "$(server_pid)")))
 }
 
 # The memory that they were used with is given back after some seconds.
@@ -112,7 +106,7 @@ files()
 	usable
 	sleep 6
 	memory "$COUNT files, idle"
-	each=$((($(both) - none) / COUNT))
+	each=$((($(pss_of_both) - none) / COUNT))
 	echo "a file takes $each KiB"
 	sanitized || [ $each -le $EACH ] ||
 		fail "a file takes $each KiB, not $EACH or less"
@@ -122,7 +116,7 @@ files()
 }
 
 start_ublkd
-none=$(both)
+none=$(pss_of_both)
 memory "no device"
 begun=$(now)
 at_once "add ram size=16M id="

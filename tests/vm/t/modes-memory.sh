@@ -14,11 +14,6 @@ DISKS=64
 requires fio
 ! sanitized || skip "a sanitizer's own memory spoils the figures"
 
-own()
-{
-	echo $(($(pss "$KEEPER") + $(pss "$(server_pid)")))
-}
-
 # locked: KiB of the server that cannot be swapped
 locked()
 {
@@ -42,18 +37,18 @@ for n in $(seq 0 $((DISKS - 1))); do
 	expect_ok "add null id=$n size=1G queues=1 mode=copy"
 done
 sleep 5
-before=$(own) locked=$(locked)
+before=$(pss_of_both) locked=$(locked)
 [ "$locked" -gt 0 ] || fail "the server is not locked in memory"
 jobs read
-read=$(own)
+read=$(pss_of_both)
 jobs write
-peak=$(own)
+peak=$(pss_of_both)
 # shellcheck disable=SC2034 # used by wait_for
 begun=$(now)
-wait_for 10 "[ \"\$(own)\" -lt $((before + 8192)) ]" ||
-	fail "PSS is $(own) KiB after 10 s, $before before"
+wait_for 10 "[ \"\$(pss_of_both)\" -lt $((before + 8192)) ]" ||
+	fail "PSS is $(pss_of_both) KiB after 10 s, $before before"
 echo "PSS: $before KiB, after reads $read KiB, after writes $peak KiB;" \
-	"$(own) KiB $(($(now) - begun)) ms later"
+	"$(pss_of_both) KiB $(($(now) - begun)) ms later"
 [ "$read" -lt $((before + 4096)) ] || fail "reads of zeroes took memory"
 [ "$peak" -gt $((before + 65536)) ] || fail "writes took no buffers"
 now_locked=$(locked)

@@ -35,12 +35,6 @@ settle()
 	echo 3 >/proc/sys/vm/drop_caches
 }
 
-# own: KiB of both processes.
-own()
-{
-	echo $(($(pss "$KEEPER") + $(pss "$(server_pid)")))
-}
-
 # A whole sparse disk, read past the page cache: each figure rises by less than
 # 1 MiB. Of MemAvailable a second look is allowed: it counts pages that CPUs
 # and the kernel's own caches hold for a moment.
@@ -49,13 +43,13 @@ read_holes()
 	expect_ok "add ram size=${HOLES}M mode=$1"
 	dd if=$DISK of=/dev/null bs=1M count=4 iflag=direct 2>/dev/null
 	settle
-	shmem=$(shmem) own=$(own)
+	shmem=$(shmem) own=$(pss_of_both)
 	# shellcheck disable=SC2034 # used by wait_for
 	available=$(mem_available)
 	dd if=$DISK of=/dev/null bs=1M iflag=direct 2>/tmp/t/dd
 	grep -q "^$HOLES+0 records in" /tmp/t/dd || fail "$(cat /tmp/t/dd)"
 	settle
-	shmem=$(($(shmem) - shmem)) own=$(($(own) - own))
+	shmem=$(($(shmem) - shmem)) own=$(($(pss_of_both) - own))
 	taken=0
 	wait_for 5 'settle; taken=$((available - $(mem_available)))
 		[ "$taken" -lt 1024 ]' || fail "MemAvailable fell by $taken KiB"
