@@ -348,7 +348,7 @@ static void cool(struct loop *loop)
 	ring_signal(ring->ring, 1);
 	/* Without it a wakeup is lost within seconds. */
 	atomic_thread_fence(memory_order_seq_cst);
-	if (ring_submit(ring->ring) < 0 || ring_has_events(ring->ring))
+	if (ring_look(ring->ring) < 0 || ring_has_events(ring->ring))
 		ring_raise_event(ring->ring);
 	ring_unregister_self(ring->ring);
 }
@@ -450,13 +450,22 @@ static void consider(struct loop *loop, struct loop_ring *ring)
 static void on_ring(struct ev_loop *ev, ev_io *watcher, int events)
 {
 	struct loop_ring *ring = watcher->data;
+	int error;
 
 	(void)events;
-	/* Cleared first: what completes from here on makes it readable again. */
+	/*
+	 * Off while we look by ourselves: each commit would signal. Emptied
+	 * before, and looked at after it is on: no wakeup is lost.
+	 */
+	ring_signal(ring->ring, 0);
 	ring_clear_event(ring->ring);
 	if (ring->turn(ring) < 0)
 		return;
-	if (ring_submit(ring->ring) < 0 || ring->more)
+	error = ring_submit(ring->ring);
+	/* That of the hot ring stays off: this was a wake from before. */
+	ring_signal(ring->ring, loop_of(ev)->hot != ring);
+	atomic_thread_fence(memory_order_seq_cst);
+	if (error || ring->more || ring_has_events(ring->ring))
 		ring_raise_event(ring->ring);
 	consider(loop_of(ev), ring);
 }

@@ -44,8 +44,10 @@ struct loop_ring {
 	struct ring *ring;
 	/*
 	 * Take some completions: fills `taken` with how many requests came,
-	 * and `more` if there may be others. What it puts into the ring is submitted afterwards. Returns 0,
-	 * or -1 if it may have closed the ring.
+	 * and `more` if there may be others. What it puts into the ring is
+	 * submitted afterwards. The ring's signals may be off meanwhile.
+	 * Returns 0, or -1 if it may have closed the ring; then it has turned
+	 * the signals on before, for as long as the ring stays.
 	 */
 	int (*turn)(struct loop_ring *ring);
 	void *data;

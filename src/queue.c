@@ -222,6 +222,9 @@ static int take_batch(struct queue *queue, unsigned *count)
 static int tell_retired(struct queue *queue)
 {
 	loop_poke(queue->wake.ev);
+	/* See struct loop_ring; it is looked at once more, whatever has raced. */
+	ring_signal(queue->port.ring, 1);
+	ring_raise_event(queue->port.ring);
 	queue->event(queue, 0);
 	return -1;
 }
@@ -354,8 +357,8 @@ static int open_ring(struct queue *queue, int is_batch)
 {
 	int error, is_small = is_batch && queue->depth < BATCH_ENTRIES;
 
-	queue->port.ring =
-		ring_create(is_small ? BATCH_ENTRIES : queue->depth, 0, &error);
+	queue->port.ring = ring_create(is_small ? BATCH_ENTRIES : queue->depth,
+				       RING_DEFER, &error);
 	if (!queue->port.ring)
 		return error;
 	error = ring_register_file(queue->port.ring, queue->port.fd);

@@ -50,16 +50,39 @@ struct ring {
 };
 
 /*
- * Cooperative task work: completions do not interrupt the thread; they are
- * posted when it next enters the kernel, and a sleep counts as that. Deferred
- * task work saves a little more but loses wakeups under an eventfd on 7.x.
+ * Task work: what completes waits in a list of the kernel's until the thread
+ * next enters the kernel, which the flag TASKRUN and the eventfd ask for.
+ *
+ * Cooperative task work is run by any entry. Deferred task work, which costs
+ * less, is run only by one that asks for completions, and the kernel signals
+ * only when the list was empty before. That needs care, because
+ *
+ *  - on 7.x an entry that meets a half-done push runs nothing, and the push
+ *    does not signal again: TASKRUN must be looked at before every sleep;
+ *  - a push sets TASKRUN after its work is in the list. If that has been run
+ *    by then, TASKRUN stays set over an empty list: to enter until it is clear
+ *    would never end. So it is cleared here, before the entry; the kernel sets
+ *    it again if anything is left.
+ *
+ * Whoever sleeps in an eventfd thus empties that first, peeks until there is
+ * nothing, and does not sleep while ring_has_events(). tests/unit/test_taskrun.c
+ * has all interleavings of this. On processors that reorder stores and loads
+ * more than x86 does, the push may read whether the eventfd is wanted before its
+ * TASKRUN can be seen, so that a look at TASKRUN is not enough: not there.
  */
+#if defined(__x86_64__) || defined(__i386__)
+#define TASK_WORK_DEFERRED IORING_SETUP_DEFER_TASKRUN
+#else
+#define TASK_WORK_DEFERRED IORING_SETUP_COOP_TASKRUN
+#endif
+
 static unsigned setup_flags(unsigned flags)
 {
-	unsigned setup = IORING_SETUP_COOP_TASKRUN |
-			 IORING_SETUP_SINGLE_ISSUER |
+	unsigned setup = IORING_SETUP_SINGLE_ISSUER |
 			 IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_CLAMP;
 
+	setup |= flags & RING_DEFER ? TASK_WORK_DEFERRED
+				    : IORING_SETUP_COOP_TASKRUN;
 	if (flags & RING_WIDE)
 		setup |= IORING_SETUP_SQE128;
 	return setup;
@@ -535,13 +558,22 @@ static int has_work(const struct ring *ring)
 		(IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW)) != 0;
 }
 
+/* Before an entry that runs it; see setup_flags(). */
+static void forget_work(struct ring *ring)
+{
+	__atomic_fetch_and(ring->uring.sq.kflags, ~IORING_SQ_TASKRUN,
+			   __ATOMIC_SEQ_CST);
+}
+
 unsigned ring_peek(struct ring *ring, const struct ring_event **events)
 {
 	struct io_uring_cq *cq = &ring->uring.cq;
 	unsigned head = *cq->khead, at = head & cq->ring_mask, count;
 
-	if (head == io_uring_smp_load_acquire(cq->ktail) && has_work(ring))
+	if (head == io_uring_smp_load_acquire(cq->ktail) && has_work(ring)) {
+		forget_work(ring);
 		io_uring_get_events(&ring->uring);
+	}
 	count = io_uring_smp_load_acquire(cq->ktail) - head;
 	*events = (const struct ring_event *)&cq->cqes[at];
 	return count < cq->ring_entries - at ? count : cq->ring_entries - at;
@@ -579,6 +611,16 @@ int ring_has_events(const struct ring *ring)
 int ring_has_unsent(const struct ring *ring)
 {
 	return io_uring_sq_ready(&ring->uring) != 0;
+}
+
+int ring_look(struct ring *ring)
+{
+	int error = ring_submit(ring);
+
+	/* By itself: an entry that does not take all does not look either. */
+	forget_work(ring);
+	io_uring_get_events(&ring->uring);
+	return error;
 }
 
 /* ---- a ring that the thread sleeps in ---- */

@@ -36,6 +36,14 @@ struct ring_op {
 #define RING_WIDE 1u
 
 /*
+ * With RING_DEFER, completions wait as the kernel's task work until this thread
+ * enters the kernel for them, where that is safe (see ring.c): cheaper, and what
+ * ring_peek() and ring_look() do. The thread that creates such a ring is the one
+ * that uses it.
+ */
+#define RING_DEFER 2u
+
+/*
  * A ring for `entries` requests in preparation at a time, with room for twice
  * as many completions. Only the calling thread may use it. Returns it, to be
  * freed with ring_destroy(), or NULL with *error a negative errno.
@@ -53,6 +61,12 @@ int ring_fd(const struct ring *ring);
 
 /* Whether completions are there, or work of the kernel's that makes some. */
 int ring_has_events(const struct ring *ring);
+
+/*
+ * Submit, and enter the kernel whether there was anything to submit or not, so
+ * that what it has deferred is completed. Returns 0 or as ring_submit().
+ */
+int ring_look(struct ring *ring);
 
 /* Whether something was put that no submit has handed to the kernel yet. */
 int ring_has_unsent(const struct ring *ring);

@@ -43,6 +43,8 @@ struct ring {
 	unsigned event_count;
 
 	int unsent; /* the last submit has failed */
+	/* What the kernel completes when it is looked at only, and not signals. */
+	unsigned deferred;
 
 	/* What goes wrong. */
 	unsigned submit_failures, poll_failures, signal_failures;
@@ -75,6 +77,7 @@ void __wrap_ring_signal(struct ring *ring, int is_on);
 int __wrap_ring_signal_by(struct ring *ring, int fd);
 int __wrap_ring_has_events(const struct ring *ring);
 int __wrap_ring_has_unsent(const struct ring *ring);
+int __wrap_ring_look(struct ring *ring);
 void __wrap_ring_register_self(struct ring *ring);
 void __wrap_ring_unregister_self(struct ring *ring);
 int __wrap_ring_put_poll(struct ring *ring, int fd, uint64_t data);
@@ -248,6 +251,15 @@ int __wrap_ring_has_unsent(const struct ring *ring)
 	return ring->unsent;
 }
 
+int __wrap_ring_look(struct ring *ring)
+{
+	int error = __wrap_ring_submit(ring);
+
+	for (; ring->deferred; ring->deferred--)
+		post(ring, TAG, 0);
+	return error;
+}
+
 void __wrap_ring_register_self(struct ring *ring)
 {
 	ring->is_registered++;
@@ -300,7 +312,8 @@ static struct ring *hot(void)
 	unsigned i;
 
 	for (i = 0; i < RINGS; i++)
-		if (!rings[i].is_signalled)
+		/* In a turn through libev it is off as well. */
+		if (!rings[i].is_signalled && rings[i].is_registered)
 			return &rings[i];
 	return NULL;
 }
@@ -767,6 +780,26 @@ static void test_plain_is_never_hot(void **state)
 	assert_int_equal(rings[0].is_registered, 0);
 }
 
+/* A request comes while libev's turn of the ring has its signals off. */
+static void race_in_plain_turn(void)
+{
+	if (++step > 3) {
+		end();
+		return;
+	}
+	rings[0].races = 1;
+	deliver(0, 1);
+}
+
+static void test_plain_loses_no_wake(void **state)
+{
+	(void)state;
+	run(race_in_plain_turn);
+	assert_int_equal(rings[0].races, 0);
+	assert_int_equal(rings[0].event_count, 0);
+	assert_int_equal(rings[0].requests, 6);
+}
+
 /* Where it cannot stay, requests must come quickly. */
 static void test_old_hot_when_quick(void **state)
 {
@@ -883,6 +916,23 @@ static void race(unsigned count)
 {
 	rings[0].races = count == 0;
 	move_clock(0.0021);
+}
+
+/* What the kernel has deferred, and has told of before the signals were on. */
+static void defer(unsigned count)
+{
+	rings[0].deferred = count == 0;
+	move_clock(0.0021);
+}
+
+static void test_deferred_work_is_looked_at(void **state)
+{
+	(void)state;
+	run_hot(defer);
+	assert_null(hot());
+	assert_int_equal(rings[0].deferred, 0);
+	assert_int_equal(rings[0].event_count, 0);
+	assert_int_equal(rings[0].requests % 8, 1);
 }
 
 static void test_no_wake_is_lost(void **state)
@@ -1668,6 +1718,8 @@ int main(void)
 		ON_NEW(test_not_hot_after_three),
 		cmocka_unit_test_setup_teardown(test_plain_is_never_hot,
 						start_plain, stop),
+		cmocka_unit_test_setup_teardown(test_plain_loses_no_wake,
+						start_plain, stop),
 		ON_OLD(test_old_hot_when_quick),
 		ON_OLD(test_old_not_hot_when_slow),
 		cmocka_unit_test_teardown(test_no_epoll_descriptor, stop),
@@ -1675,6 +1727,7 @@ int main(void)
 		ON_OLD(test_old_stays_while_busy),
 		ON_NEW(test_new_stays_when_idle),
 		ON_OLD(test_no_wake_is_lost),
+		ON_OLD(test_deferred_work_is_looked_at),
 		ON_OLD(test_submit_fails_when_left),
 		ON_NEW(test_hot_serves_libev),
 		ON_NEW(test_hot_serves_timers),
