@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "admin.h"
@@ -103,6 +104,9 @@ static void tell_prepared(struct server *server)
 static void begin_work(struct server *server, const int *fds, int fd_count)
 {
 	server->going = 1;
+	/* Who connects is to see this process as the peer, not the keeper. */
+	listen(server->listener, SOMAXCONN);
+	listen(server->handover_fd, 1);
 	if (fd_count == 1)
 		server->old = fds[0];
 	else

@@ -24,16 +24,14 @@ static struct message sent; /* the last one */
 static unsigned sent_count;
 static int send_error;
 
-int __wrap_kill(pid_t pid, int number);
+void __wrap_proc_kill(const struct proc *proc);
 int __wrap_execv(const char *path, char *const arguments[]);
 int __wrap_channel_send(struct channel *channel, const struct message *message,
 			const int *fds, int fd_count);
 
-int __wrap_kill(pid_t pid, int number)
+void __wrap_proc_kill(const struct proc *proc)
 {
-	assert_int_equal(number, SIGKILL);
-	kills += pid == SERVER;
-	return 0;
+	kills += proc == &keeper.server && proc->pid;
 }
 
 int __wrap_execv(const char *path, char *const arguments[])
@@ -56,6 +54,13 @@ int __wrap_channel_send(struct channel *channel, const struct message *message,
 	return send_error;
 }
 
+/* As if a process were held: its descriptor can be closed. */
+static void hold(struct proc *proc, pid_t pid)
+{
+	proc->pid = pid;
+	proc->fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+}
+
 static int setup(void **state)
 {
 	(void)state;
@@ -72,7 +77,7 @@ static int setup(void **state)
 	keeper.channel.owner = &keeper;
 	keeper.takeover.fd = -1;
 	keeper.jobs.owner = &keeper;
-	keeper.server = SERVER;
+	hold(&keeper.server, SERVER);
 	keeper.serving = 1;
 	assert_int_equal(open_signals(&keeper), 0);
 	return 0;
@@ -258,7 +263,7 @@ static void hear_candidate(void)
 	struct message message = { .magic = MESSAGE_MAGIC,
 				   .type = MESSAGE_PREPARED };
 
-	keeper.candidate.pid = SERVER + 1;
+	hold(&keeper.candidate.process, SERVER + 1);
 	keeper.candidate.channel.owner = &keeper;
 	strcpy(keeper.candidate.program, "/nowhere/ublkd");
 	on_candidate_message(&keeper.candidate.channel, &message, NULL, 0);
@@ -276,7 +281,7 @@ static void expect_refusal(const char *why)
 	assert_int_equal(sent.type, MESSAGE_UPGRADE);
 	assert_int_equal(sent.result, -EBUSY);
 	assert_non_null(strstr(sent.text, why));
-	assert_int_equal(keeper.candidate.pid, 0);
+	assert_int_equal(keeper.candidate.process.pid, 0);
 }
 
 /* The program is another one once the server has said that it may leave. */
@@ -308,16 +313,16 @@ static void test_upgrade_denied(void **state)
 static void test_upgrade_without_server(void **state)
 {
 	(void)state;
-	keeper.server = 0;
+	proc_close(&keeper.server);
 	hear_candidate();
 	expect_refusal("no server");
-	keeper.server = SERVER;
+	hold(&keeper.server, SERVER);
 	keeper.serving = 0;
 	hear_candidate();
 	expect_refusal("no server");
 	keeper.serving = 1;
 	hear_candidate();
-	keeper.server = 0;
+	proc_close(&keeper.server);
 	hear(MESSAGE_MAY_LEAVE, 0, "");
 	expect_refusal("no server");
 }

@@ -24,9 +24,10 @@
 
 /* What the servers do, one after the other. */
 enum act {
-	SHUT_DOWN, /* ready, and asks for the end */
-	DIE_READY, /* ready, and dies */
-	DIE,	   /* dies at once */
+	SHUT_DOWN,   /* ready, and asks for the end */
+	DIE_READY,   /* ready, and dies */
+	LEAVE_CHILD, /* ready, and dies, but a child has its socket */
+	DIE,	     /* dies at once */
 	SAY_FAILED,
 	NO_PROGRAM, /* the program cannot be run: EACCES */
 };
@@ -36,6 +37,7 @@ static struct play {
 	enum act acts[MAX_STARTS];
 	int configured[MAX_STARTS]; /* it was given --config */
 	unsigned starts;
+	volatile int is_over; /* the test */
 } * play;
 
 static struct {
@@ -67,6 +69,15 @@ static void wait_for(uint32_t type)
 	} while (message.type != type);
 }
 
+/* Until the test is over. */
+static void stay(void)
+{
+	alarm(90);
+	while (!play->is_over)
+		usleep(10000);
+	_exit(0);
+}
+
 int __wrap_execv(const char *path, char *const *arguments);
 
 int __wrap_execv(const char *path, char *const *arguments)
@@ -90,7 +101,9 @@ int __wrap_execv(const char *path, char *const *arguments)
 		_exit(1);
 	}
 	say(MESSAGE_READY, "");
-	if (play->acts[which] == DIE_READY)
+	if (play->acts[which] == LEAVE_CHILD && fork() == 0)
+		stay();
+	if (play->acts[which] != SHUT_DOWN)
 		_exit(3);
 	say(MESSAGE_SHUTDOWN, "");
 	wait_for(MESSAGE_STOP_ALL);
@@ -159,7 +172,8 @@ int __wrap_takeover_begin(struct takeover *takeover, const char *folder,
 
 	if (fake.old[0] >= 0) {
 		takeover->fd = fake.old[0];
-		takeover->server = 12345;
+		takeover->server.pid = 12345;
+		takeover->server.fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	}
 	return result;
 }
@@ -197,6 +211,7 @@ static int start(void **state)
 static int stop(void **state)
 {
 	(void)state;
+	play->is_over = 1;
 	munmap(play, sizeof(*play));
 	test_folder_remove();
 	return 0;
@@ -239,6 +254,16 @@ static void test_no_replacement(void **state)
 	assert_true(log_has("starts in 0.1 s"));
 	assert_true(log_has("starts in 0.2 s"));
 	assert_true(log_has("starts in 0.4 s"));
+}
+
+/* The end of the process counts, not that of the socket. */
+static void test_child_is_left(void **state)
+{
+	(void)state;
+	play->acts[0] = LEAVE_CHILD;
+	run(NULL, 0);
+	assert_int_equal(play->starts, 2);
+	check_deaths(1, 1);
 }
 
 /* ---- before that, and nobody uses anything ---- */
@@ -335,6 +360,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(test_no_replacement),
+		TEST(test_child_is_left),
 		TEST(test_no_program),
 		TEST(test_bad_configuration),
 		TEST(test_death_while_configured),

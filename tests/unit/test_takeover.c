@@ -115,6 +115,7 @@ static int stop(void **state)
 {
 	(void)state;
 	takeover_close(&takeover);
+	proc_close(&takeover.server);
 	if (handover >= 0)
 		close(handover);
 	if (fake.listener >= 0)
@@ -248,7 +249,7 @@ static void test_rings(void **state)
 	fake.ring = ends[1];
 	assert_int_equal(begin(), 0);
 	assert_true(takeover.fd >= 0);
-	assert_int_equal(takeover.server, getpid());
+	assert_int_equal(takeover.server.pid, getpid());
 	close(ends[1]);
 	if (!takeover.rings.first)
 		skip(); /* pidfd_getfd() is not allowed here */
