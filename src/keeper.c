@@ -409,25 +409,36 @@ static void log_end(const struct keeper *keeper, unsigned kept,
 		  deleted);
 }
 
+/*
+ * No server could be started, or it is gone. One that was never ready ends the
+ * start, unless there are devices of before: their users wait for a server.
+ */
+static void go_on(struct keeper *keeper, const char *why)
+{
+	if (keeper->stopping)
+		return;
+	if (keeper->was_ready || keeper->adopted)
+		replace_server(keeper);
+	else
+		fail_start(keeper, why);
+}
+
 /* The server is gone: has it run the configuration, if it was to? */
 static void see_configuration(struct keeper *keeper)
 {
-	const struct keeper_options *options = keeper->options;
+	const char *config = keeper->options->config;
 
-	if (keeper->was_ready || keeper->stopping || !options->config)
-		return;
-	if (!keeper->adopted)
-		fail_start(keeper, "the server ended while it ran the "
-				   "configuration; see the log");
-	else if (!keeper->config && !keeper->takeover.server.pid)
+	if (keeper->adopted && !keeper->was_ready && !keeper->stopping &&
+	    config && !keeper->config && !keeper->takeover.server.pid)
 		log_error("the server ended while it ran the configuration; "
 			  "the rest of %s is not run",
-			  options->config);
+			  config);
 }
 
 /* Its process has ended, and all that it had to say has been read. */
 static void server_is_gone(struct keeper *keeper)
 {
+	char end[100], why[160];
 	unsigned kept, deleted;
 
 	rings_drop(&keeper->rings);
@@ -448,8 +459,10 @@ static void server_is_gone(struct keeper *keeper)
 	jobs_server_gone(&keeper->jobs, !keeper->stopping, &kept, &deleted);
 	log_end(keeper, kept, deleted);
 	see_configuration(keeper);
-	if (!keeper->stopping)
-		replace_server(keeper);
+	describe_end(keeper->server_status, end, sizeof(end));
+	snprintf(why, sizeof(why),
+		 "the server %s before it was ready; see the log", end);
+	go_on(keeper, why);
 	maybe_leave(keeper);
 }
 
@@ -629,7 +642,7 @@ static void on_restart(struct ev_loop *loop, ev_timer *timer, int events)
 	/* Half started: its end is the same as any other's. */
 	proc_kill(&keeper->server);
 	if (!keeper->server.pid)
-		replace_server(keeper);
+		go_on(keeper, strerror(-error));
 }
 
 /* ---- start and end ---- */
@@ -845,7 +858,7 @@ int keeper_run(const struct keeper_options *options)
 
 	notify_open();
 	process_allow_files(SERVER_MAX_FILES);
-	process_protect();
+	process_protect(LOG_LEVEL_WARNING);
 	if (open_all(&keeper, &keeper.failure) < 0) {
 		log_error("%s", keeper.failure.text);
 		keeper.status = 1;

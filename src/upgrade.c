@@ -158,19 +158,6 @@ static void on_candidate_late(struct ev_loop *loop, ev_timer *timer, int events)
 		     "the new program does not say that it is ready");
 }
 
-/* The file that was started, also when another one has replaced it since. */
-static void own_program(char *path, size_t size)
-{
-	static const char suffix[] = " (deleted)";
-	ssize_t length = readlink("/proc/self/exe", path, size - 1);
-	char *end;
-
-	path[length > 0 ? length : 0] = '\0';
-	end = strstr(path, suffix);
-	if (end && end[sizeof(suffix) - 1] == '\0')
-		*end = '\0';
-}
-
 void upgrade_begin(struct keeper *keeper, const struct message *message)
 {
 	struct candidate *candidate = &keeper->candidate;
@@ -182,9 +169,7 @@ void upgrade_begin(struct keeper *keeper, const struct message *message)
 		return;
 	}
 	snprintf(candidate->program, sizeof(candidate->program), "%s",
-		 message->text);
-	if (!message->text[0])
-		own_program(candidate->program, sizeof(candidate->program));
+		 message->text[0] ? message->text : keeper->options->program);
 	error = keeper_spawn(keeper, candidate->program, &candidate->process,
 			     &candidate->channel, on_candidate_message,
 			     on_candidate_gone);

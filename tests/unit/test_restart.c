@@ -37,8 +37,9 @@ static struct play {
 	enum act acts[MAX_STARTS];
 	int configured[MAX_STARTS]; /* it was given --config */
 	unsigned starts;
-	volatile int is_over; /* the test */
 } * play;
+
+static int life[2]; /* its end is that of the test */
 
 static struct {
 	int devices;		/* of an earlier ublkd */
@@ -72,10 +73,10 @@ static void wait_for(uint32_t type)
 /* Until the test is over. */
 static void stay(void)
 {
-	alarm(90);
-	while (!play->is_over)
-		usleep(10000);
-	_exit(0);
+	char byte;
+
+	close(life[1]);
+	_exit(read(life[0], &byte, 1) != 0);
 }
 
 int __wrap_execv(const char *path, char *const *arguments);
@@ -112,7 +113,7 @@ int __wrap_execv(const char *path, char *const *arguments)
 
 /* ---- what the keeper uses ---- */
 
-void __wrap_process_protect(void);
+void __wrap_process_protect(enum log_level level);
 int __wrap_jobs_open(struct jobs *jobs, struct ev_loop *loop, const char *path,
 		     struct state *state, jobs_answer *answer, jobs_idle *idle,
 		     void *owner);
@@ -126,8 +127,9 @@ int __real_takeover_begin(struct takeover *takeover, const char *folder,
 int __wrap_takeover_begin(struct takeover *takeover, const char *folder,
 			  int *handover, struct failure *failure);
 
-void __wrap_process_protect(void)
+void __wrap_process_protect(enum log_level level)
 {
+	assert_int_equal(level, LOG_LEVEL_WARNING);
 }
 
 int __wrap_jobs_open(struct jobs *jobs, struct ev_loop *loop, const char *path,
@@ -201,6 +203,7 @@ static int start(void **state)
 	memset(&fake, 0, sizeof(fake));
 	fake.old[0] = fake.old[1] = -1;
 	log_forget();
+	assert_int_equal(pipe(life), 0);
 	alarm(60); /* a keeper that waits for ever is a failure */
 	play = mmap(NULL, sizeof(*play), PROT_READ | PROT_WRITE,
 		    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -211,7 +214,8 @@ static int start(void **state)
 static int stop(void **state)
 {
 	(void)state;
-	play->is_over = 1;
+	close(life[0]);
+	close(life[1]);
 	munmap(play, sizeof(*play));
 	test_folder_remove();
 	return 0;
@@ -278,6 +282,17 @@ static void test_no_program(void **state)
 	assert_int_equal(fake.kept, 0);
 	assert_in_range(fake.deleted, 1, 2);
 	assert_true(log_has(strerror(EACCES)));
+}
+
+/* And a word that nobody has heard is no reason to try again. */
+static void test_death_at_once(void **state)
+{
+	(void)state;
+	play->acts[0] = DIE;
+	run(NULL, 1);
+	assert_int_equal(play->starts, 1);
+	check_deaths(1, 1);
+	assert_true(log_has("exited with status 3"));
 }
 
 static void test_bad_configuration(void **state)
@@ -362,6 +377,7 @@ int main(void)
 		TEST(test_no_replacement),
 		TEST(test_child_is_left),
 		TEST(test_no_program),
+		TEST(test_death_at_once),
 		TEST(test_bad_configuration),
 		TEST(test_death_while_configured),
 		TEST(test_adopted_no_program),

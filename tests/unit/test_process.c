@@ -1,0 +1,183 @@
+/*
+ * Safe under memory pressure: what is denied is left out, and told. The calls
+ * are faked: a test must not protect itself.
+ */
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "process.h"
+#include "support.h"
+
+#define PAGE ((size_t)sysconf(_SC_PAGESIZE))
+
+static struct {
+	int lock_error, map_error;
+	int locked; /* flags */
+	rlim_t limit;
+	size_t mapped, unmapped;
+} fake;
+
+int __wrap_open(const char *path, int flags, ...);
+int __wrap_open64(const char *path, int flags, ...);
+int __wrap_prctl(int option, ...);
+int __wrap_mlockall(int flags);
+int __wrap_munlockall(void);
+int __wrap_getrlimit(int resource, struct rlimit *limit);
+int __wrap_getrlimit64(int resource, struct rlimit *limit);
+void *__wrap_mmap(void *address, size_t length, int protection, int flags,
+		  int fd, off_t offset);
+void *__wrap_mmap64(void *address, size_t length, int protection, int flags,
+		    int fd, off_t offset);
+int __wrap_munmap(void *address, size_t length);
+
+int __wrap_open(const char *path, int flags, ...)
+{
+	(void)flags;
+	assert_string_equal(path, "/proc/self/oom_score_adj");
+	errno = EACCES;
+	return -1;
+}
+
+int __wrap_open64(const char *path, int flags, ...)
+{
+	return __wrap_open(path, flags);
+}
+
+int __wrap_prctl(int option, ...)
+{
+	return option == 58; /* PR_GET_IO_FLUSHER */
+}
+
+int __wrap_mlockall(int flags)
+{
+	errno = fake.lock_error;
+	if (fake.lock_error)
+		return -1;
+	fake.locked = flags;
+	return 0;
+}
+
+int __wrap_munlockall(void)
+{
+	fake.locked = 0;
+	return 0;
+}
+
+int __wrap_getrlimit(int resource, struct rlimit *limit)
+{
+	assert_int_equal(resource, RLIMIT_MEMLOCK);
+	limit->rlim_cur = limit->rlim_max = fake.limit;
+	return 0;
+}
+
+int __wrap_getrlimit64(int resource, struct rlimit *limit)
+{
+	return __wrap_getrlimit(resource, limit);
+}
+
+void *__wrap_mmap(void *address, size_t length, int protection, int flags,
+		  int fd, off_t offset)
+{
+	(void)address;
+	(void)fd;
+	(void)offset;
+	assert_int_equal(protection, PROT_NONE);
+	assert_true(flags & MAP_NORESERVE);
+	/* The kernel looks at the limit only of what is to be locked. */
+	assert_true(fake.locked);
+	fake.mapped = length;
+	errno = fake.map_error;
+	return fake.map_error ? MAP_FAILED : &fake;
+}
+
+void *__wrap_mmap64(void *address, size_t length, int protection, int flags,
+		    int fd, off_t offset)
+{
+	return __wrap_mmap(address, length, protection, flags, fd, offset);
+}
+
+int __wrap_munmap(void *address, size_t length)
+{
+	assert_ptr_equal(address, &fake);
+	fake.unmapped = length;
+	return 0;
+}
+
+static int start(void **state)
+{
+	(void)state;
+	memset(&fake, 0, sizeof(fake));
+	fake.limit = 8 << 20;
+	log_forget();
+	return 0;
+}
+
+static void test_locked(void **state)
+{
+	(void)state;
+	process_protect(LOG_LEVEL_WARNING);
+	assert_int_equal(fake.locked, MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT);
+	assert_int_equal(fake.mapped, (8 << 20) + PAGE);
+	assert_int_equal(fake.unmapped, fake.mapped);
+	assert_false(log_has("lock memory"));
+	assert_true(log_has("oom_score_adj to -1000: Permission denied"));
+}
+
+/* Nothing is: what is mapped later could not be. */
+static void test_limited(void **state)
+{
+	(void)state;
+	fake.map_error = EAGAIN;
+	process_protect(LOG_LEVEL_WARNING);
+	assert_int_equal(fake.locked, 0);
+	assert_int_equal(fake.unmapped, 0);
+	assert_int_equal(log_count("cannot lock memory: RLIMIT_MEMLOCK"), 1);
+}
+
+/* There is no room for such a mapping, so none can be in the way. */
+static void test_no_room(void **state)
+{
+	(void)state;
+	fake.map_error = ENOMEM;
+	process_protect(LOG_LEVEL_WARNING);
+	assert_true(fake.locked);
+	assert_false(log_has("lock memory"));
+}
+
+static void test_unlimited(void **state)
+{
+	(void)state;
+	fake.limit = RLIM_INFINITY;
+	process_protect(LOG_LEVEL_WARNING);
+	assert_true(fake.locked);
+	assert_int_equal(fake.mapped, 0);
+}
+
+static void test_denied(void **state)
+{
+	(void)state;
+	fake.lock_error = EPERM;
+	process_protect(LOG_LEVEL_WARNING);
+	assert_int_equal(fake.mapped, 0);
+	assert_int_equal(log_count("cannot lock memory"), 1);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup(test_locked, start),
+		cmocka_unit_test_setup(test_limited, start),
+		cmocka_unit_test_setup(test_no_room, start),
+		cmocka_unit_test_setup(test_unlimited, start),
+		cmocka_unit_test_setup(test_denied, start),
+	};
+
+#ifdef __SANITIZE_ADDRESS__
+	return 77; /* such a build locks nothing */
+#endif
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
