@@ -15,6 +15,14 @@
  */
 void process_protect(enum log_level level);
 
+/*
+ * Warn where file systems may be mounted that nobody but this process and its
+ * server has: in a mount namespace of its own, to which nothing comes from
+ * others. The end of the last process of a namespace unmounts them, and waits for
+ * their disks: nobody serves those then.
+ */
+void process_look_at_mounts(void);
+
 /* Raise RLIMIT_NOFILE as far as `wanted`, or as far as it goes. */
 void process_allow_files(unsigned long wanted);
 

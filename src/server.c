@@ -106,7 +106,7 @@ static void begin_work(struct server *server, const int *fds, int fd_count)
 	server->going = 1;
 	/* Who connects is to see this process as the peer, not the keeper. */
 	listen(server->listener, SOMAXCONN);
-	listen(server->handover_fd, 1);
+	listen(server->handover_fd, SOMAXCONN);
 	if (fd_count == 1)
 		server->old = fds[0];
 	else

@@ -218,14 +218,15 @@ static void close_server(struct takeover *takeover)
 }
 
 /*
- * Ask for the table. One that is dying does not tell it, or not to its end.
- * Returns 1 for a whole table, 0 when nobody is there, or a negative errno.
+ * Ask for the table. Who is dying does not tell it, or not to its end, and is
+ * not asked again before: nobody takes what has been asked. Returns 1 for a whole
+ * table, 0 when nobody is there, or a negative errno.
  */
 static int ask_for_table(struct takeover *takeover,
 			 const struct sockaddr_un *address, int *handover,
 			 struct dying *dying)
 {
-	int fd, got, error;
+	int fd, got, error = 0;
 	pid_t server;
 
 	do {
@@ -234,8 +235,9 @@ static int ask_for_table(struct takeover *takeover,
 			return is_nobody(fd) ? 0 : fd;
 		takeover->fd = fd;
 		server = proc_peer(fd);
-		got = proc_is_dying(server) ? -1
-					    : read_table(takeover, handover);
+		while (!error && proc_is_dying(server))
+			error = dying_wait(dying, server);
+		got = error ? error : read_table(takeover, handover);
 		if (got > 0)
 			return 1;
 		if (*handover >= 0)
@@ -244,9 +246,10 @@ static int ask_for_table(struct takeover *takeover,
 		close_server(takeover);
 		rings_drop(&takeover->rings);
 		proc_close(&takeover->server);
-		if (got == 0 && !proc_is_dying(server))
-			return -ETIMEDOUT;
-		error = dying_wait(dying, server);
+		if (got == 0)
+			error = -ETIMEDOUT;
+		else if (!error)
+			error = dying_wait(dying, server);
 	} while (!error);
 	return error;
 }
