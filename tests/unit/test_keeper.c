@@ -111,6 +111,7 @@ static int setup(void **state)
 	(void)state;
 	test_loop_open();
 	test_process = getpid();
+	alarm(60); /* what waits for ever is a failure */
 	assert_int_equal(pipe(life), 0);
 	act = NO_PROGRAM;
 	memset(&keeper, 0, sizeof(keeper));
