@@ -54,21 +54,15 @@ void proc_close(struct proc *proc)
 
 /* ---- a look ---- */
 
-static FILE *open_file(pid_t pid, const char *name)
-{
-	char path[40];
-
-	snprintf(path, sizeof(path), "/proc/%d/%s", (int)pid, name);
-	return fopen(path, "re");
-}
-
 int proc_look(pid_t pid, struct proc_look *look)
 {
 	unsigned long long user, system;
-	FILE *file = open_file(pid, "stat");
-	char text[1024], *begin, *end;
+	char path[40], text[1024], *begin, *end;
 	size_t length;
+	FILE *file;
 
+	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+	file = fopen(path, "re");
 	if (!file)
 		return -errno;
 	length = fread(text, 1, sizeof(text) - 1, file);
@@ -77,10 +71,13 @@ int proc_look(pid_t pid, struct proc_look *look)
 	/* The name may have blanks and brackets. */
 	begin = strchr(text, '(');
 	end = strrchr(text, ')');
-	if (!end || sscanf(end,
-			   ") %c %*s %*s %*s %*s %*s %u %*s %*s %*s %*s %llu "
-			   "%llu",
-			   &look->state, &look->flags, &user, &system) != 4)
+	if (!end ||
+	    sscanf(end,
+		   ") %c %*s %*s %*s %*s %*s %u %*s %*s %*s %*s %llu %llu %*s "
+		   "%*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s "
+		   "%llu",
+		   &look->state, &look->flags, &user, &system,
+		   &look->signals) != 5)
 		return -ESRCH;
 	*end = '\0';
 	snprintf(look->name, sizeof(look->name), "%.15s", begin + 1);
@@ -98,39 +95,22 @@ pid_t proc_peer(int fd)
 	return peer.pid;
 }
 
-/* Killed, but it has not come to that yet. */
-static int will_be_killed(pid_t pid)
-{
-	FILE *file = open_file(pid, "status");
-	unsigned long long mask;
-	char line[128];
-	int yes = 0;
-
-	while (file && !yes && fgets(line, sizeof(line), file))
-		yes = (sscanf(line, "SigPnd: %llx", &mask) == 1 ||
-		       sscanf(line, "ShdPnd: %llx", &mask) == 1) &&
-		      (mask >> (SIGKILL - 1) & 1);
-	if (file)
-		fclose(file);
-	return yes;
-}
-
 /*
  * In D it may be dying: one that has ended by itself shows nothing else while it
  * waits for the kernel's workers.
  */
-static int is_dying(const struct proc_look *look, pid_t pid)
+static int is_dying(const struct proc_look *look)
 {
 	return strchr("DZX", look->state) ||
 	       (look->flags & (PF_EXITING | PF_SIGNALED)) ||
-	       will_be_killed(pid);
+	       (look->signals >> (SIGKILL - 1) & 1);
 }
 
 int proc_is_dying(pid_t pid)
 {
 	struct proc_look look;
 
-	return pid && proc_look(pid, &look) == 0 && is_dying(&look, pid);
+	return pid && proc_look(pid, &look) == 0 && is_dying(&look);
 }
 
 /* ---- the end of one that is dying ---- */
@@ -149,7 +129,7 @@ static int comes_free(struct dying *dying, pid_t pid)
 	}
 	snprintf(dying->who, sizeof(dying->who), "process %d (%s, state %c)",
 		 (int)pid, look.name, look.state);
-	return is_dying(&look, pid);
+	return is_dying(&look);
 }
 
 /* The keeper has its signals blocked. */

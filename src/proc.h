@@ -36,9 +36,10 @@ void proc_close(struct proc *proc);
 
 struct proc_look {
 	char name[16];
-	char state;	/* as in proc(5): R, S, D, T, t, Z ... */
-	unsigned flags; /* PF_... of the kernel */
-	uint64_t ticks; /* of CPU time that it has used */
+	char state;		    /* as in proc(5): R, S, D, T, t, Z ... */
+	unsigned flags;		    /* PF_... of the kernel */
+	uint64_t ticks;		    /* of CPU time that it has used */
+	unsigned long long signals; /* that it will get: SIGKILL, too */
 };
 
 /* Returns 0, or a negative errno when there is no such process. */

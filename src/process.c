@@ -97,7 +97,7 @@ static int is_with_init(void)
 static int has_shared_root(void)
 {
 	FILE *file = fopen("/proc/self/mountinfo", "re");
-	char line[4096], point[8], options[64];
+	char line[512], point[8], options[64];
 	int yes = 0;
 
 	/* 28 1 254:1 / / rw,relatime shared:1 - ext4 ...; see proc(5). */
