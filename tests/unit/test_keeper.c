@@ -73,9 +73,13 @@ static void play_program(void)
 	_exit(0);
 }
 
+static int carried; /* over an exec, just now */
+
 int __wrap_execv(const char *path, char *const arguments[])
 {
 	(void)path;
+	if (getpid() == test_process)
+		assert_int_equal(carried, 1);
 	if (getpid() != test_process && act != NO_PROGRAM)
 		play_program();
 	execs++;
@@ -106,6 +110,22 @@ static void hold(struct proc *proc, pid_t pid)
 	proc->fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 }
 
+int __wrap_jobs_carry(const struct jobs *jobs);
+void __wrap_carry_undo(void);
+
+int __wrap_jobs_carry(const struct jobs *jobs)
+{
+	assert_ptr_equal(jobs, &keeper.jobs);
+	carried++;
+	return 0;
+}
+
+void __wrap_carry_undo(void)
+{
+	assert_int_equal(execs, 1);
+	carried--;
+}
+
 static int setup(void **state)
 {
 	(void)state;
@@ -117,6 +137,7 @@ static int setup(void **state)
 	memset(&keeper, 0, sizeof(keeper));
 	memset(&sent, 0, sizeof(sent));
 	kills = execs = sent_count = 0;
+	carried = 0;
 	log_forget();
 	send_error = 0;
 	keeper.options = &options;
@@ -162,6 +183,7 @@ static void test_exec_fails(void **state)
 	(void)state;
 	become(&keeper, "/nowhere/ublkd");
 	assert_int_equal(execs, 1);
+	assert_int_equal(carried, 0);
 	assert_int_equal(sent.type, MESSAGE_UPGRADE);
 	assert_int_equal(sent.result, -ENOEXEC);
 	sigprocmask(SIG_BLOCK, NULL, &now);
@@ -508,6 +530,37 @@ static void test_program_is_ready(void **state)
 	assert_int_equal(execs, 1);
 }
 
+/* Also where its end is heard of first. */
+static void test_program_was_ready(void **state)
+{
+	siginfo_t info;
+
+	(void)state;
+	act = PREPARE_AND_DIE;
+	begin_upgrade("/new");
+	assert_int_equal(waitid(P_PID, (id_t)keeper.candidate.process.pid,
+				&info, WEXITED | WNOWAIT),
+			 0);
+	reap_children(&keeper);
+	assert_int_equal(sent.type, MESSAGE_MAY_LEAVE);
+	expect_end(0, "");
+}
+
+static void test_program_is_unfit(void **state)
+{
+	struct message message = { .magic = MESSAGE_MAGIC,
+				   .type = MESSAGE_PREPARED,
+				   .result = -EINVAL,
+				   .text = "device 3: no" };
+
+	(void)state;
+	act = SAY_NOTHING;
+	begin_upgrade("/new");
+	on_candidate_message(&keeper.candidate.channel, &message, NULL, 0);
+	assert_int_equal(sent.type, MESSAGE_UPGRADE);
+	expect_end(-EINVAL, "device 3: no");
+}
+
 static void test_program_is_late(void **state)
 {
 	pid_t pid;
@@ -582,6 +635,7 @@ static void test_arguments(void **state)
 			    "--stop-timeout 60 --borrowed-socket");
 	keeper.options = &other;
 	keeper.listener.inode = 1;
+	execs = 0;
 	become(&keeper, "/new");
 	assert_string_equal(arguments_seen,
 			    " @ublkd --continue --socket /a --state /s "
@@ -647,6 +701,8 @@ int main(void)
 		TEST(test_program_dies),
 		TEST(test_program_leaves_child),
 		TEST(test_program_is_ready),
+		TEST(test_program_was_ready),
+		TEST(test_program_is_unfit),
 		TEST(test_program_is_late),
 		TEST(test_table_is_not_sent),
 		TEST(test_restart_after_upgrade),
