@@ -8,46 +8,35 @@
 #include <unistd.h>
 
 #include "log.h"
+#include "proc.h"
 #include "server.h"
-
-#define DYING_TRIES 30 /* of 100 ms, for servers that are dying */
 
 struct adoption {
 	struct jobs *jobs;
 	struct takeover *takeover;
 	int delete_leftovers;
-	int tries; /* left, for all devices together */
+	struct dying dying; /* servers, of all devices together */
 };
 
 /* Whether that process is a ublkd server, and alive; 6.12 keeps old pids. */
 static int is_server(int32_t pid)
 {
-	char path[40], comm[32] = "", state = 'X';
-	FILE *file;
+	struct proc_look look;
 
-	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
-	file = pid > 0 ? fopen(path, "re") : NULL;
-	if (!file)
-		return 0;
-	if (fscanf(file, "%*d (%31[^)]) %c", comm, &state) != 2)
-		state = 'X';
-	fclose(file);
-	return strcmp(comm, SERVER_NAME) == 0 && !strchr("ZX", state);
+	return pid > 0 && proc_look(pid, &look) == 0 &&
+	       strcmp(look.name, SERVER_NAME) == 0 && !strchr("ZX", look.state);
 }
 
-/* By another than the one that leaves; a killed one gets a moment to go. */
+/* By another than the one that leaves; one that is dying gets time to go. */
 static int is_served(struct adoption *adoption, int32_t pid)
 {
 	const struct takeover *takeover = adoption->takeover;
 
-	if (takeover->fd >= 0 && takeover->server == pid)
+	if (takeover->fd >= 0 && takeover->server.pid == pid)
 		return 0;
-	while (is_server(pid)) {
-		if (adoption->tries == 0)
+	while (is_server(pid))
+		if (dying_wait(&adoption->dying, pid) < 0)
 			return 1;
-		adoption->tries--;
-		usleep(100000);
-	}
 	return 0;
 }
 
@@ -76,8 +65,8 @@ static int is_free(struct adoption *adoption, uint32_t id,
 	}
 	if (!is_served(adoption, info->server_pid))
 		return 1;
-	log_warning("device %u is ours but is served by process %d: left alone",
-		    id, (int)info->server_pid);
+	log_warning("device %u is ours but is served by %s: left alone", id,
+		    adoption->dying.who);
 	return 0;
 }
 
@@ -271,7 +260,8 @@ void adopt_devices(struct jobs *jobs, struct takeover *takeover,
 	struct adoption adoption = { .jobs = jobs,
 				     .takeover = takeover,
 				     .delete_leftovers = delete_leftovers,
-				     .tries = DYING_TRIES };
+				     .dying = { .what = "devices",
+						.grace = DYING_GRACE } };
 	int error = control_open(&jobs->control);
 
 	if (error == -ENOENT)

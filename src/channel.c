@@ -247,3 +247,10 @@ void channel_close(struct channel *channel)
 	}
 	channel->last = &channel->first;
 }
+
+void channel_finish(struct channel *channel)
+{
+	while (channel->fd >= 0 && receive_one(channel) > 0)
+		;
+	channel_close(channel);
+}

@@ -43,6 +43,12 @@ int channel_send(struct channel *channel, const struct message *message,
 
 void channel_close(struct channel *channel);
 
+/*
+ * The process at the other end has ended: take what it had sent, and close;
+ * somebody else may still have that end. gone() is not called.
+ */
+void channel_finish(struct channel *channel);
+
 /* Close what came with a message. */
 void channel_close_fds(const int *fds, int fd_count);
 

@@ -13,6 +13,7 @@
 #include "jobs.h"
 #include "keeper.h"
 #include "listener.h"
+#include "proc.h"
 #include "rings.h"
 #include "state.h"
 #include "takeover.h"
@@ -20,7 +21,7 @@
 
 /* A new program that is tried as a server before the keeper becomes it. */
 struct candidate {
-	pid_t pid; /* 0: none */
+	struct proc process;
 	char program[MESSAGE_TEXT];
 	struct channel channel;
 	ev_timer patience;
@@ -40,7 +41,7 @@ struct keeper {
 	struct rings rings; /* of the server */
 	struct channel channel;
 	struct watchdog watchdog;
-	pid_t server; /* 0: none */
+	struct proc server;
 	pid_t last_server;
 	int server_status; /* of the last one, as waitpid gave it */
 	int serving;	   /* it has said that it is ready */
@@ -79,12 +80,12 @@ int keeper_ask_to_leave(struct keeper *keeper, enum purpose purpose);
 void keeper_maybe_hand_over(struct keeper *keeper);
 
 /*
- * Start a program as a server; the channel is opened to it. Returns its process,
- * or a negative errno.
+ * Start a program as a server; it is held, and the channel is opened to it.
+ * Returns 0 or a negative errno.
  */
-pid_t keeper_spawn(struct keeper *keeper, const char *program,
-		   struct channel *channel, channel_receive *receive,
-		   channel_gone *gone);
+int keeper_spawn(struct keeper *keeper, const char *program,
+		 struct proc *process, struct channel *channel,
+		 channel_receive *receive, channel_gone *gone);
 
 /*
  * Give a server all it needs, and the table of devices. Returns 0 or a negative
@@ -101,6 +102,9 @@ void upgrade_begin(struct keeper *keeper, const struct message *message);
 
 /* The server may leave, for an upgrade, or cannot. */
 void upgrade_end(struct keeper *keeper, const struct message *answer);
+
+/* The new program that was tried has ended, with or without a word. */
+void upgrade_ended(struct keeper *keeper);
 
 /* Nothing comes of it, because of `error`, a negative errno; say why. */
 void upgrade_fail(struct keeper *keeper, int error, const char *why);

@@ -41,7 +41,7 @@
 /* Leave once nothing is left to look after. */
 static void maybe_leave(struct keeper *keeper)
 {
-	if (keeper->stopping && !keeper->server && keeper->channel.fd < 0 &&
+	if (keeper->stopping && !keeper->server.pid && keeper->channel.fd < 0 &&
 	    !keeper->jobs.entries)
 		ev_break(keeper->loop, EVBREAK_ALL);
 }
@@ -62,7 +62,7 @@ int keeper_ask_to_leave(struct keeper *keeper, enum purpose purpose)
 void keeper_maybe_hand_over(struct keeper *keeper)
 {
 	if (!keeper->leaving || keeper->stopping || !keeper->serving ||
-	    keeper->asked || keeper->candidate.pid ||
+	    keeper->asked || keeper->candidate.process.pid ||
 	    jobs_are_busy(&keeper->jobs))
 		return;
 	keeper_ask_to_leave(keeper, FOR_RESTART);
@@ -124,11 +124,11 @@ static void on_stop_limit(struct ev_loop *loop, ev_timer *timer, int events)
 
 	(void)loop;
 	(void)events;
-	if (!keeper->server)
+	if (!keeper->server.pid)
 		return;
 	log_error("devices are still being stopped: the server is killed, and "
 		  "what is in flight fails");
-	kill(keeper->server, SIGKILL);
+	proc_kill(&keeper->server);
 }
 
 /* Stop and delete every device, then end. In seconds; 0: as usual. */
@@ -151,7 +151,7 @@ static void stop_all(struct keeper *keeper, double limit)
 	jobs_hurry(&keeper->jobs);
 	watchdog_look(&keeper->watchdog);
 	if (channel_send(&keeper->channel, &message, NULL, 0) < 0 &&
-	    !keeper->server)
+	    !keeper->server.pid)
 		jobs_server_gone(&keeper->jobs, 0, &kept, &deleted);
 	maybe_leave(keeper);
 }
@@ -172,12 +172,11 @@ static void give_up_takeover(struct keeper *keeper, const char *why)
 {
 	log_error("the devices are not taken over: %s; process %d serves them "
 		  "on, without a keeper",
-		  why, (int)keeper->takeover.server);
+		  why, (int)keeper->takeover.server.pid);
 	keeper->status = keeper->leaving = 1;
 	snprintf(keeper->failure.text, sizeof(keeper->failure.text), "%.399s",
 		 why);
-	if (keeper->server)
-		kill(keeper->server, SIGKILL);
+	proc_kill(&keeper->server);
 	ev_break(keeper->loop, EVBREAK_ALL);
 }
 
@@ -192,15 +191,15 @@ static void on_failed(struct keeper *keeper, const struct message *message)
 	/* A server has told the log itself, and it may have run the file. */
 	if (message->result < 0) {
 		log_error("cannot start a server: %s", message->text);
-		if (!keeper->was_ready && !keeper->takeover.server)
+		if (!keeper->was_ready && !keeper->takeover.server.pid)
 			keeper->config = keeper->options->config;
 	}
 	if (keeper->takeover.fd >= 0)
 		give_up_takeover(keeper, message->text);
 	else if (!keeper->was_ready && !keeper->adopted)
 		fail_start(keeper, message->text);
-	else if (keeper->server)
-		kill(keeper->server, SIGKILL); /* one more death */
+	else
+		proc_kill(&keeper->server); /* one more death */
 }
 
 /* Beside it what the old server, if there is one, can be told to leave by. */
@@ -238,9 +237,9 @@ static void end_old_server(struct keeper *keeper)
 	if (takeover_end(&keeper->takeover) < 0)
 		log_warning("process %d, the old server, does not end; its "
 			    "devices wait for it",
-			    (int)keeper->takeover.server);
+			    (int)keeper->takeover.server.pid);
 	pass_tallies(keeper);
-	rings_drop_after(&keeper->takeover.rings, keeper->takeover.server);
+	rings_drop_after(&keeper->takeover.rings, &keeper->takeover.server);
 	takeover_drop_rest(&keeper->takeover, let_go, keeper);
 	takeover_close(&keeper->takeover);
 }
@@ -269,7 +268,7 @@ static void on_ready(struct keeper *keeper)
 {
 	log_notice("ready on %s", keeper->listener.path);
 	keeper->was_ready = keeper->serving = 1;
-	keeper->takeover.server = 0;
+	proc_close(&keeper->takeover.server);
 	tell_ready(keeper, "");
 	tell_managers(keeper);
 	keeper_maybe_hand_over(keeper);
@@ -299,7 +298,7 @@ static void on_may_leave(struct keeper *keeper, const struct message *answer)
 /* Without that its end is only as risky as it was. */
 static void hold_ring(struct keeper *keeper, const struct message *message)
 {
-	int error = rings_take(&keeper->rings, keeper->server, message->id,
+	int error = rings_take(&keeper->rings, &keeper->server, message->id,
 			       (int)message->number);
 
 	if (error && error != -ESRCH)
@@ -410,29 +409,38 @@ static void log_end(const struct keeper *keeper, unsigned kept,
 		  deleted);
 }
 
+/*
+ * No server could be started, or it is gone. One that was never ready ends the
+ * start, unless there are devices of before: their users wait for a server.
+ */
+static void go_on(struct keeper *keeper, const char *why)
+{
+	if (keeper->stopping)
+		return;
+	if (keeper->was_ready || keeper->adopted)
+		replace_server(keeper);
+	else
+		fail_start(keeper, why);
+}
+
 /* The server is gone: has it run the configuration, if it was to? */
 static void see_configuration(struct keeper *keeper)
 {
-	const struct keeper_options *options = keeper->options;
+	const char *config = keeper->options->config;
 
-	if (keeper->was_ready || keeper->stopping || !options->config)
-		return;
-	if (!keeper->adopted)
-		fail_start(keeper, "the server ended while it ran the "
-				   "configuration; see the log");
-	else if (!keeper->config && !keeper->takeover.server)
+	if (keeper->adopted && !keeper->was_ready && !keeper->stopping &&
+	    config && !keeper->config && !keeper->takeover.server.pid)
 		log_error("the server ended while it ran the configuration; "
 			  "the rest of %s is not run",
-			  options->config);
+			  config);
 }
 
-/* Both the process and its end of the channel are gone: all has been read. */
+/* Its process has ended, and all that it had to say has been read. */
 static void server_is_gone(struct keeper *keeper)
 {
+	char end[100], why[160];
 	unsigned kept, deleted;
 
-	if (keeper->server || keeper->channel.fd >= 0)
-		return;
 	rings_drop(&keeper->rings);
 	if (keeper->takeover.fd >= 0 && !keeper->stopping) {
 		give_up_takeover(keeper, "the new server ended at once");
@@ -444,15 +452,17 @@ static void server_is_gone(struct keeper *keeper)
 		end_old_server(keeper);
 	}
 	keeper->serving = 0;
-	if (keeper->candidate.pid || keeper->asked == FOR_UPGRADE)
+	if (keeper->candidate.process.pid || keeper->asked == FOR_UPGRADE)
 		upgrade_fail(keeper, -ESRCH, "the server has died meanwhile");
 	keeper->asked = FOR_NOTHING; /* a restart asks the next one */
 	jobs_set_server(&keeper->jobs, 0);
 	jobs_server_gone(&keeper->jobs, !keeper->stopping, &kept, &deleted);
 	log_end(keeper, kept, deleted);
 	see_configuration(keeper);
-	if (!keeper->stopping)
-		replace_server(keeper);
+	describe_end(keeper->server_status, end, sizeof(end));
+	snprintf(why, sizeof(why),
+		 "the server %s before it was ready; see the log", end);
+	go_on(keeper, why);
 	maybe_leave(keeper);
 }
 
@@ -464,26 +474,39 @@ static void on_gone(struct channel *channel)
 {
 	struct keeper *keeper = channel->owner;
 
-	if (keeper->server && (!keeper->stopping || keeper->jobs.entries))
-		kill(keeper->server, SIGKILL);
+	if (!keeper->stopping || keeper->jobs.entries)
+		proc_kill(&keeper->server);
+}
+
+/*
+ * Somebody else may have its end of the channel: a program that is no server may
+ * leave a child behind.
+ */
+static void end_server(struct keeper *keeper, int status)
+{
+	keeper->server_status = status;
+	keeper->last_server = keeper->server.pid;
+	watchdog_end(&keeper->watchdog);
+	proc_close(&keeper->server);
+	channel_finish(&keeper->channel);
 	server_is_gone(keeper);
 }
 
-/* Servers, candidates, and the server of what this process was before. */
+/*
+ * Servers, candidates, the server of what this process was before, and whoever
+ * init leaves to process 1 of a container. A number means the same process until
+ * this has reaped it.
+ */
 static void reap_children(struct keeper *keeper)
 {
 	pid_t pid;
 	int status;
 
-	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
-		if (pid != keeper->server)
-			continue;
-		keeper->server_status = status;
-		keeper->last_server = pid;
-		keeper->server = 0;
-		watchdog_end(&keeper->watchdog);
-		server_is_gone(keeper);
-	}
+	while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
+		if (pid == keeper->server.pid)
+			end_server(keeper, status);
+		else if (pid == keeper->candidate.process.pid)
+			upgrade_ended(keeper);
 }
 
 /* In the child: the keeper is told why it came to nothing. */
@@ -518,11 +541,11 @@ static void exec_server(struct keeper *keeper, const char *program, int fd)
 	_exit(127);
 }
 
-pid_t keeper_spawn(struct keeper *keeper, const char *program,
-		   struct channel *channel, channel_receive *receive,
-		   channel_gone *gone)
+int keeper_spawn(struct keeper *keeper, const char *program,
+		 struct proc *process, struct channel *channel,
+		 channel_receive *receive, channel_gone *gone)
 {
-	int pair[2];
+	int pair[2], error;
 	pid_t pid;
 
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
@@ -530,13 +553,15 @@ pid_t keeper_spawn(struct keeper *keeper, const char *program,
 	pid = fork();
 	if (pid == 0)
 		exec_server(keeper, program, pair[1]);
+	error = pid < 0 ? -errno : proc_open(process, pid);
 	close(pair[1]);
-	if (pid < 0) {
+	if (error) {
+		/* A server that hears nothing ends. */
 		close(pair[0]);
-		return -errno;
+		return error;
 	}
 	channel_open(channel, keeper->loop, pair[0], receive, gone, keeper);
-	return pid;
+	return 0;
 }
 
 int keeper_send_table(struct keeper *keeper, struct channel *channel)
@@ -574,7 +599,7 @@ static void watch_server(struct keeper *keeper)
 {
 	struct message message = { .magic = MESSAGE_MAGIC,
 				   .type = MESSAGE_TURNS };
-	int fd = watchdog_begin(&keeper->watchdog, keeper->server);
+	int fd = watchdog_begin(&keeper->watchdog, &keeper->server);
 
 	if (fd < 0) {
 		log_warning("the server is not watched: %s", strerror(-fd));
@@ -586,18 +611,16 @@ static void watch_server(struct keeper *keeper)
 
 static int start_server(struct keeper *keeper)
 {
-	pid_t pid;
 	int error;
 
 	keeper->started = ev_time();
 	keeper->starts++;
-	pid = keeper_spawn(keeper, "/proc/self/exe", &keeper->channel,
-			   on_message, on_gone);
-	if (pid < 0)
-		return pid;
+	error = keeper_spawn(keeper, "/proc/self/exe", &keeper->server,
+			     &keeper->channel, on_message, on_gone);
+	if (error)
+		return error;
 	keeper->config = NULL; /* once */
-	keeper->server = pid;
-	jobs_set_server(&keeper->jobs, pid);
+	jobs_set_server(&keeper->jobs, keeper->server.pid);
 	watch_server(keeper);
 	error = keeper_send_table(keeper, &keeper->channel);
 	if (!error && keeper->takeover.fd < 0)
@@ -617,10 +640,9 @@ static void on_restart(struct ev_loop *loop, ev_timer *timer, int events)
 		return;
 	log_error("cannot start a server: %s", strerror(-error));
 	/* Half started: its end is the same as any other's. */
-	if (keeper->server)
-		kill(keeper->server, SIGKILL);
-	else
-		replace_server(keeper);
+	proc_kill(&keeper->server);
+	if (!keeper->server.pid)
+		go_on(keeper, strerror(-error));
 }
 
 /* ---- start and end ---- */
@@ -683,14 +705,14 @@ static void on_answer(struct jobs *jobs, const struct message *message)
 	struct keeper *keeper = jobs->owner;
 	int error = channel_send(&keeper->channel, message, NULL, 0);
 
-	if (!error || !keeper->server)
+	if (!error || !keeper->server.pid)
 		return;
 	/* It would wait for it for ever; the next server knows better. */
 	if (error != -EPIPE)
 		log_error("the server, process %d, cannot be told what it "
 			  "waits for: %s; it is killed",
-			  (int)keeper->server, strerror(-error));
-	kill(keeper->server, SIGKILL);
+			  (int)keeper->server.pid, strerror(-error));
+	proc_kill(&keeper->server);
 }
 
 static void on_idle(struct jobs *jobs)
@@ -758,7 +780,7 @@ static int open_places(struct keeper *keeper, struct failure *failure)
 		log_notice(
 			"process %d serves without a keeper: its devices are "
 			"taken over",
-			(int)takeover->server);
+			(int)takeover->server.pid);
 	if (keeper->listener.fd >= 0)
 		return 0;
 	if (takeover->fd < 0 ||
@@ -777,7 +799,7 @@ static void begin(struct keeper *keeper)
 {
 	double delay = 0;
 
-	if (!keeper->takeover.server)
+	if (!keeper->takeover.server.pid)
 		keeper->config = keeper->options->config;
 	keeper->adopted = keeper->takeover.fd >= 0 ||
 			  jobs_have_devices(&keeper->jobs);
@@ -836,7 +858,8 @@ int keeper_run(const struct keeper_options *options)
 
 	notify_open();
 	process_allow_files(SERVER_MAX_FILES);
-	process_protect();
+	process_protect(LOG_LEVEL_WARNING);
+	process_look_at_mounts();
 	if (open_all(&keeper, &keeper.failure) < 0) {
 		log_error("%s", keeper.failure.text);
 		keeper.status = 1;
@@ -854,6 +877,7 @@ int keeper_run(const struct keeper_options *options)
 		state_close(&keeper.state);
 	}
 	takeover_close(&keeper.takeover);
+	proc_close(&keeper.takeover.server);
 	jobs_close(&keeper.jobs);
 	rings_drop(&keeper.rings);
 	if (keeper.loop)

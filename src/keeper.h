@@ -8,6 +8,7 @@
 #include "log.h"
 
 struct keeper_options {
+	const char *program; /* the path that was started, for an upgrade */
 	const char *socket;
 	const char *state;  /* folder */
 	const char *config; /* or NULL */

@@ -5,17 +5,16 @@
 #include <grp.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 #include "log.h"
+#include "proc.h"
 
-#define GROUP_NAME  "ublk"
-#define BACKLOG	    128
-#define DYING_TRIES 30 /* of 100 ms, for a server that is dying */
+#define GROUP_NAME "ublk"
+#define BACKLOG	   128
 
 static void lock_path(const struct listener *listener, char *path, size_t size)
 {
@@ -34,7 +33,8 @@ static int lock_is_current(int fd, const char *path)
 static int take_lock(struct listener *listener, struct failure *failure)
 {
 	char path[sizeof(listener->path) + 8];
-	int fd;
+	struct dying dying = { .what = path };
+	int fd, error;
 
 	lock_path(listener, path, sizeof(path));
 	for (;;) {
@@ -44,11 +44,16 @@ static int take_lock(struct listener *listener, struct failure *failure)
 			return failure_set(failure, failure_symbol(errno),
 					   errno, NULL, "cannot create %s: %s",
 					   path, strerror(errno));
-		if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+		error = dying_lock(&dying, fd);
+		if (error) {
 			close(fd);
-			return failure_set(failure, SYMBOL_BUSY, 0, NULL,
-					   "another ublkd is running on %s",
-					   listener->path);
+			return error != -EBUSY
+				       ? dying_failure(&dying, error, failure)
+				       : failure_set(failure, SYMBOL_BUSY, 0,
+						     NULL,
+						     "another ublkd is running "
+						     "on %s",
+						     listener->path);
 		}
 		if (lock_is_current(fd, path)) {
 			listener->lock = fd;
@@ -58,18 +63,20 @@ static int take_lock(struct listener *listener, struct failure *failure)
 	}
 }
 
-/* Returns 1 if somebody answers, 0 if not. */
-static int answers(const struct sockaddr_un *address)
+/* Returns 1 if somebody answers, 0 if not; *peer: that process, 0: unknown. */
+static int answers(const struct sockaddr_un *address, pid_t *peer)
 {
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	int yes;
 
+	*peer = 0;
 	if (fd < 0)
 		return 1;
 	/* EPROTOTYPE: a living socket of another kind. */
 	yes = connect(fd, (const struct sockaddr *)address, sizeof(*address)) ==
 		      0 ||
 	      errno == EAGAIN || errno == EPROTOTYPE;
+	*peer = proc_peer(fd);
 	close(fd);
 	return yes;
 }
@@ -82,22 +89,26 @@ static int clear_path(const struct sockaddr_un *address,
 		      struct failure *failure)
 {
 	const char *path = address->sun_path;
+	struct dying dying = { .what = path, .grace = DYING_GRACE };
 	struct stat status;
-	int tries;
+	pid_t peer;
+	int error;
 
 	if (lstat(path, &status) < 0)
 		return 0;
 	if (!S_ISSOCK(status.st_mode))
 		return failure_set(failure, SYMBOL_EXISTS, 0, NULL,
 				   "%s exists and is not a socket", path);
-	for (tries = 0; answers(address); tries++) {
-		if (tries == DYING_TRIES)
+	while (answers(address, &peer)) {
+		error = dying_wait(&dying, peer);
+		if (error == -EBUSY)
 			return failure_set(
 				failure, SYMBOL_BUSY, 0, NULL,
 				"a server without its keeper still answers on "
 				"%s; its disks stay up until it is killed",
 				path);
-		usleep(100000);
+		if (error)
+			return dying_failure(&dying, error, failure);
 	}
 	if (unlink(path) < 0 && errno != ENOENT)
 		return failure_set(failure, failure_symbol(errno), errno, NULL,

@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
+#include <sys/auxv.h>
 #include <unistd.h>
 
 #include "keeper.h"
@@ -202,6 +202,22 @@ static const char *absolute(const char *path)
 	return full;
 }
 
+/*
+ * What was executed, as it was named: with an upgrade the last link of the path
+ * may lead elsewhere, or another file be there. Whoever executes a descriptor
+ * names none that lasts; then it is the file. Never freed.
+ */
+static const char *started_program(void)
+{
+	const char *path = (const char *)getauxval(AT_EXECFN);
+
+	if (path && strncmp(path, "/dev/fd/", 8) != 0 &&
+	    strncmp(path, "/proc/", 6) != 0)
+		return absolute(path);
+	path = realpath("/proc/self/exe", NULL);
+	return path ? path : "/proc/self/exe";
+}
+
 /* Two daemons of one host share neither socket nor state. Never freed. */
 static const char *default_state(const char *socket)
 {
@@ -289,6 +305,7 @@ int main(int argc, char **argv)
 			 !choice.foreground);
 		return server_run(choice.config, !choice.is_plain);
 	}
+	options.program = started_program();
 	options.socket = absolute(choice.socket);
 	options.config = absolute(choice.config);
 	options.state = choice.state ? absolute(choice.state)

@@ -2,13 +2,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
-
-#include "log.h"
 
 /* Newer than the C library's headers on the oldest supported system. */
 #ifndef PR_SET_IO_FLUSHER
@@ -16,41 +17,107 @@
 #define PR_GET_IO_FLUSHER 58
 #endif
 
-static void avoid_oom_killer(void)
+static void avoid_oom_killer(enum log_level level)
 {
 	int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
 
 	if (fd < 0 || write(fd, "-1000", 5) != 5)
-		log_warning("cannot set oom_score_adj to -1000: %s",
-			    strerror(errno));
+		log_line(level, "cannot set oom_score_adj to -1000: %s",
+			 strerror(errno));
 	if (fd >= 0)
 		close(fd);
 }
 
 /* Allocations made for I/O must not wait for I/O (prctl(2), Linux 5.6). */
-static void become_io_flusher(void)
+static void become_io_flusher(enum log_level level)
 {
 	if (prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0) < 0 ||
 	    prctl(PR_GET_IO_FLUSHER, 0, 0, 0, 0) != 1)
-		log_warning("cannot become an I/O flusher: %s",
-			    strerror(errno));
+		log_line(level, "cannot become an I/O flusher: %s",
+			 strerror(errno));
 }
 
-static void lock_memory(void)
+/*
+ * mlockall() succeeds while what there is fits RLIMIT_MEMLOCK, and then whatever
+ * is mapped above that fails, though nobody touches it. Without a process that
+ * may lock more (CAP_IPC_LOCK of the host: a container's own does not count),
+ * which only a trial tells, memory is not locked at all. Returns 0 or -errno.
+ */
+static int try_more_than_allowed(void)
+{
+	struct rlimit limit;
+	size_t length;
+	void *map;
+
+	if (getrlimit(RLIMIT_MEMLOCK, &limit) < 0 ||
+	    limit.rlim_cur > SIZE_MAX / 4)
+		return 0;
+	length = (size_t)limit.rlim_cur + (size_t)sysconf(_SC_PAGESIZE);
+	map = mmap(NULL, length, PROT_NONE,
+		   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (map == MAP_FAILED)
+		return errno == EAGAIN ? -EAGAIN : 0;
+	munmap(map, length);
+	return 0;
+}
+
+static void lock_memory(enum log_level level)
 {
 #ifdef __SANITIZE_ADDRESS__
 	log_info("memory is not locked in a sanitizer build");
 #else
-	if (mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) < 0)
-		log_warning("cannot lock memory: %s", strerror(errno));
+	if (mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) < 0) {
+		log_line(level, "cannot lock memory: %s", strerror(errno));
+	} else if (try_more_than_allowed() < 0) {
+		munlockall();
+		log_line(level, "cannot lock memory: RLIMIT_MEMLOCK is too low "
+				"without CAP_IPC_LOCK");
+	}
 #endif
 }
 
-void process_protect(void)
+void process_protect(enum log_level level)
 {
-	avoid_oom_killer();
-	become_io_flusher();
-	lock_memory();
+	avoid_oom_killer(level);
+	become_io_flusher(level);
+	lock_memory(level);
+}
+
+/* Whether process 1 has our mount namespace, and is not this one. */
+static int is_with_init(void)
+{
+	struct stat ours, theirs;
+
+	return getpid() != 1 && stat("/proc/self/ns/mnt", &ours) == 0 &&
+	       stat("/proc/1/ns/mnt", &theirs) == 0 &&
+	       ours.st_ino == theirs.st_ino;
+}
+
+/* Whether what others mount comes here as well, as in a service's sandbox. */
+static int has_shared_root(void)
+{
+	FILE *file = fopen("/proc/self/mountinfo", "re");
+	char line[512], point[8], options[64];
+	int yes = 0;
+
+	/* 28 1 254:1 / / rw,relatime shared:1 - ext4 ...; see proc(5). */
+	while (file && fgets(line, sizeof(line), file))
+		if (sscanf(line, "%*s %*s %*s %*s %7s %*s %63s", point,
+			   options) == 2 &&
+		    strcmp(point, "/") == 0)
+			yes = strcmp(options, "-") != 0;
+	if (file)
+		fclose(file);
+	return yes;
+}
+
+void process_look_at_mounts(void)
+{
+	if (!is_with_init() && !has_shared_root())
+		log_warning(
+			"this mount namespace is of its own: a disk that is "
+			"mounted in it alone hangs if both processes are "
+			"killed; see CAVEATS in ublkd(8)");
 }
 
 void process_allow_files(unsigned long wanted)

@@ -6,11 +6,22 @@
 #ifndef UBLKD_PROCESS_H
 #define UBLKD_PROCESS_H
 
+#include "log.h"
+
 /*
  * oom_score_adj -1000, PR_SET_IO_FLUSHER, memory locked as it is touched. What
- * is denied is told to the log and left out.
+ * is denied is left out, and told to the log at that level: a server is denied
+ * nothing that its keeper was not.
  */
-void process_protect(void);
+void process_protect(enum log_level level);
+
+/*
+ * Warn where file systems may be mounted that nobody but this process and its
+ * server has: in a mount namespace of its own, to which nothing comes from
+ * others. The end of the last process of a namespace unmounts them, and waits for
+ * their disks: nobody serves those then.
+ */
+void process_look_at_mounts(void);
 
 /* Raise RLIMIT_NOFILE as far as `wanted`, or as far as it goes. */
 void process_allow_files(unsigned long wanted);

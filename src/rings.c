@@ -1,7 +1,6 @@
 #include "rings.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -30,33 +29,17 @@ static void drop(struct rings *rings, const uint32_t *id)
 	}
 }
 
-/* Returns its pidfd, or -1 with errno. */
-static int open_process(pid_t process)
-{
-	return (int)syscall(SYS_pidfd_open, process, 0u);
-}
-
-/* Descriptor `fd` of that process, as one of ours. Returns it or -errno. */
-static int fetch(pid_t server, int fd)
-{
-	int process = open_process(server), got;
-
-	if (process < 0)
-		return -errno;
-	got = (int)syscall(SYS_pidfd_getfd, process, fd, 0u);
-	if (got < 0)
-		got = -errno;
-	close(process);
-	return got;
-}
-
-int rings_take(struct rings *rings, pid_t server, uint32_t id, int fd)
+int rings_take(struct rings *rings, const struct proc *server, uint32_t id,
+	       int fd)
 {
 	struct rings_item *item;
-	int got = fetch(server, fd);
+	int got;
 
+	if (!server->pid)
+		return -ESRCH;
+	got = (int)syscall(SYS_pidfd_getfd, server->fd, fd, 0u);
 	if (got < 0)
-		return got;
+		return -errno;
 	item = malloc(sizeof(*item));
 	if (!item) {
 		close(got);
@@ -79,16 +62,9 @@ void rings_drop(struct rings *rings)
 	drop(rings, NULL);
 }
 
-void rings_drop_after(struct rings *rings, pid_t server)
+void rings_drop_after(struct rings *rings, const struct proc *server)
 {
-	struct pollfd end = { .events = POLLIN };
-
-	if (!rings->first)
-		return;
-	end.fd = open_process(server);
-	if (end.fd >= 0) {
-		poll(&end, 1, PATIENCE);
-		close(end.fd);
-	}
+	if (rings->first)
+		proc_wait(server, PATIENCE);
 	rings_drop(rings);
 }

@@ -12,7 +12,8 @@
 #define UBLKD_RINGS_H
 
 #include <stdint.h>
-#include <sys/types.h>
+
+#include "proc.h"
 
 struct rings_item;
 
@@ -26,7 +27,8 @@ struct rings {
  * The kernel passes no rings over sockets. Returns 0 or a negative errno: -ESRCH
  * or -EBADF if the process has ended, -EPERM or -ENOSYS where it is not allowed.
  */
-int rings_take(struct rings *rings, pid_t server, uint32_t id, int fd);
+int rings_take(struct rings *rings, const struct proc *server, uint32_t id,
+	       int fd);
 
 /*
  * Let go of a device's rings. To be called before any command for it that may
@@ -42,6 +44,6 @@ void rings_drop(struct rings *rings);
  * The same of a server that is no child of ours: waits for the end of its
  * process, for two seconds at most.
  */
-void rings_drop_after(struct rings *rings, pid_t server);
+void rings_drop_after(struct rings *rings, const struct proc *server);
 
 #endif

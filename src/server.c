@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "admin.h"
@@ -103,6 +104,9 @@ static void tell_prepared(struct server *server)
 static void begin_work(struct server *server, const int *fds, int fd_count)
 {
 	server->going = 1;
+	/* Who connects is to see this process as the peer, not the keeper. */
+	listen(server->listener, SOMAXCONN);
+	listen(server->handover_fd, SOMAXCONN);
 	if (fd_count == 1)
 		server->old = fds[0];
 	else
@@ -342,6 +346,17 @@ static void on_keeper_gone(struct channel *channel)
 					   &server->host);
 }
 
+/* There is no loop yet. */
+static void fail_early(const char *why)
+{
+	struct message message = { .magic = MESSAGE_MAGIC,
+				   .type = MESSAGE_FAILED };
+
+	log_error("%s", why);
+	snprintf(message.text, sizeof(message.text), "%s", why);
+	channel_send_now(SERVER_FD, &message, NULL, 0);
+}
+
 int server_run(const char *config, int is_hot)
 {
 	struct server server = { .config = config, .old = -1 };
@@ -352,10 +367,10 @@ int server_run(const char *config, int is_hot)
 	signal(SIGHUP, SIG_IGN);
 	signal(SIGPIPE, SIG_IGN);
 	process_allow_files(SERVER_MAX_FILES);
-	process_protect();
+	process_protect(LOG_LEVEL_DEBUG);
 	server.loop = loop_new(is_hot ? 0 : LOOP_PLAIN);
 	if (!server.loop || io_initialise() < 0) {
-		log_error("cannot start: out of memory or descriptors");
+		fail_early("cannot start: out of memory or descriptors");
 		return 1;
 	}
 	pool_open(server.loop);

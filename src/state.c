@@ -7,11 +7,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "log.h"
+#include "proc.h"
 #include "syntax.h"
 
 #define FORMAT_VERSION 1
@@ -36,7 +36,9 @@ static void name_of(char *name, size_t size, uint32_t id, const char *kind)
 
 static int check_folder(const struct state *state, struct failure *failure)
 {
+	struct dying dying = { .what = state->path };
 	struct stat status;
+	int error;
 
 	if (fstat(state->fd, &status) < 0)
 		return failure_set(failure, failure_symbol(errno), errno, NULL,
@@ -46,12 +48,13 @@ static int check_folder(const struct state *state, struct failure *failure)
 				   "the state folder %s can be written to by "
 				   "others; its mode should be 0700",
 				   state->path);
-	if (flock(state->fd, LOCK_EX | LOCK_NB) < 0)
+	error = dying_lock(&dying, state->fd);
+	if (error == -EBUSY)
 		return failure_set(failure, SYMBOL_BUSY, 0, NULL,
 				   "another ublkd keeps its state in %s; name "
 				   "another folder with --state",
 				   state->path);
-	return 0;
+	return error ? dying_failure(&dying, error, failure) : 0;
 }
 
 int state_open(struct state *state, const char *path, struct failure *failure)

@@ -1,6 +1,7 @@
 #include "takeover.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,8 +14,7 @@
 #include "channel.h"
 #include "notify.h"
 
-#define PATIENCE    5  /* s that a server may take for an answer, or to leave */
-#define DYING_TRIES 30 /* of 100 ms, for a server that is dying */
+#define PATIENCE 5 /* s that a server may take for an answer, or to leave */
 
 static int set_address(struct sockaddr_un *address, const char *folder)
 {
@@ -143,6 +143,18 @@ static int take_tally(struct takeover *takeover, const struct message *message)
 	return 0;
 }
 
+/*
+ * The number means the server as long as that has not gone, which the socket
+ * tells. Without it nobody is held, and its end is not waited for.
+ */
+static void hold_server(struct takeover *takeover, pid_t pid)
+{
+	struct pollfd end = { .fd = takeover->fd, .events = POLLRDHUP };
+
+	if (proc_open(&takeover->server, pid) == 0 && poll(&end, 1, 0) != 0)
+		proc_close(&takeover->server);
+}
+
 /* Returns 1 when that was the last, 0 to go on, -1 for nonsense. */
 static int take_message(struct takeover *takeover, int *handover,
 			const struct message *message, const int *fds,
@@ -152,9 +164,9 @@ static int take_message(struct takeover *takeover, int *handover,
 	case MESSAGE_BEGIN:
 		if (fd_count != 2 || takeover->listener >= 0)
 			break;
-		takeover->server = (pid_t)message->number;
 		takeover->listener = fds[0];
 		*handover = fds[1];
+		hold_server(takeover, (pid_t)message->number);
 		return 0;
 	case MESSAGE_DEVICE:
 		if (keep(takeover, message, fds, fd_count) == 0)
@@ -167,7 +179,7 @@ static int take_message(struct takeover *takeover, int *handover,
 	case MESSAGE_RING:
 		channel_close_fds(fds, fd_count);
 		/* Without it that server's end is as risky as it was. */
-		rings_take(&takeover->rings, takeover->server, message->id,
+		rings_take(&takeover->rings, &takeover->server, message->id,
 			   (int)message->number);
 		return 0;
 	case MESSAGE_TABLE_END:
@@ -206,21 +218,26 @@ static void close_server(struct takeover *takeover)
 }
 
 /*
- * Ask for the table. One that begins and does not end it is dying, or refuses:
- * then it is there still when it is asked again. Returns 1 for a whole table, 0
- * when nobody is there, or a negative errno.
+ * Ask for the table. Who is dying does not tell it, or not to its end, and is
+ * not asked again before: nobody takes what has been asked. Returns 1 for a whole
+ * table, 0 when nobody is there, or a negative errno.
  */
 static int ask_for_table(struct takeover *takeover,
-			 const struct sockaddr_un *address, int *handover)
+			 const struct sockaddr_un *address, int *handover,
+			 struct dying *dying)
 {
-	int tries, fd, got;
+	int fd, got, error = 0;
+	pid_t server;
 
-	for (tries = 0; tries < DYING_TRIES; tries++) {
+	do {
 		fd = connect_to(address);
 		if (fd < 0)
 			return is_nobody(fd) ? 0 : fd;
 		takeover->fd = fd;
-		got = read_table(takeover, handover);
+		server = proc_peer(fd);
+		while (!error && proc_is_dying(server))
+			error = dying_wait(dying, server);
+		got = error ? error : read_table(takeover, handover);
 		if (got > 0)
 			return 1;
 		if (*handover >= 0)
@@ -228,23 +245,27 @@ static int ask_for_table(struct takeover *takeover,
 		*handover = -1;
 		close_server(takeover);
 		rings_drop(&takeover->rings);
-		takeover->server = 0;
+		proc_close(&takeover->server);
 		if (got == 0)
-			return -ETIMEDOUT;
-		usleep(100000);
-	}
-	return -EBUSY;
+			error = -ETIMEDOUT;
+		else if (!error)
+			error = dying_wait(dying, server);
+	} while (!error);
+	return error;
 }
 
 int takeover_begin(struct takeover *takeover, const char *folder, int *handover,
 		   struct failure *failure)
 {
+	struct dying dying = { .what = folder, .grace = DYING_GRACE };
 	struct sockaddr_un address;
 	int error = set_address(&address, folder), got = 0;
 
 	takeover->fd = takeover->listener = *handover = -1;
 	if (!error)
-		got = ask_for_table(takeover, &address, handover);
+		got = ask_for_table(takeover, &address, handover, &dying);
+	if (got < 0 && dying.looks == DYING_LOOKS)
+		return dying_failure(&dying, got, failure);
 	if (got < 0)
 		return failure_set(failure, SYMBOL_BUSY, got, NULL,
 				   "a server without a keeper does not answer "

@@ -11,6 +11,7 @@
 
 #include "failure.h"
 #include "message.h"
+#include "proc.h"
 #include "rings.h"
 
 /* What a server's target holds for a device. */
@@ -24,10 +25,10 @@ struct held {
 };
 
 struct takeover {
-	int fd;	      /* to the server that is to leave, -1: there is none */
-	pid_t server; /* its process */
-	int listener; /* its admin socket, -1: taken or none */
-	int owned;    /* the hand-over socket's path is ours to remove */
+	int fd; /* to the server that is to leave, -1: there is none */
+	struct proc server; /* its process, closed by whoever has all this */
+	int listener;	    /* its admin socket, -1: taken or none */
+	int owned;	    /* the hand-over socket's path is ours to remove */
 	struct held *held;
 	struct rings rings; /* of the server that is to leave */
 };

@@ -20,8 +20,8 @@ static void end_candidate(struct keeper *keeper)
 
 	ev_timer_stop(keeper->loop, &candidate->patience);
 	channel_close(&candidate->channel);
-	kill(candidate->pid, SIGKILL);
-	candidate->pid = 0;
+	proc_kill(&candidate->process);
+	proc_close(&candidate->process);
 }
 
 static void refuse_upgrade(struct keeper *keeper, int error, const char *why)
@@ -37,7 +37,7 @@ static void refuse_upgrade(struct keeper *keeper, int error, const char *why)
 
 void upgrade_fail(struct keeper *keeper, int error, const char *why)
 {
-	if (keeper->candidate.pid)
+	if (keeper->candidate.process.pid)
 		end_candidate(keeper);
 	refuse_upgrade(keeper, error, why);
 	keeper_maybe_hand_over(keeper);
@@ -49,13 +49,13 @@ static const char *why_not_now(const struct keeper *keeper)
 	if (keeper->stopping)
 		return "every device is being deleted";
 	/* The devices' memory would be lost with this process. */
-	if (!keeper->server || keeper->channel.fd < 0 || !keeper->serving)
+	if (!keeper->server.pid || keeper->channel.fd < 0 || !keeper->serving)
 		return "there is no server just now";
 	if (keeper->leaving)
 		return "a restart was asked for";
 	if (jobs_are_busy(&keeper->jobs))
 		return "a device is being added or deleted";
-	if (keeper->candidate.pid || keeper->asked)
+	if (keeper->candidate.process.pid || keeper->asked)
 		return "another upgrade or restart is under way";
 	return NULL;
 }
@@ -140,6 +140,16 @@ static void on_candidate_gone(struct channel *channel)
 		     "devices; is it a ublkd?");
 }
 
+void upgrade_ended(struct keeper *keeper)
+{
+	struct candidate *candidate = &keeper->candidate;
+
+	channel_finish(&candidate->channel);
+	/* Unless its last word was one. */
+	if (candidate->process.pid)
+		on_candidate_gone(&candidate->channel);
+}
+
 static void on_candidate_late(struct ev_loop *loop, ev_timer *timer, int events)
 {
 	(void)loop;
@@ -148,24 +158,10 @@ static void on_candidate_late(struct ev_loop *loop, ev_timer *timer, int events)
 		     "the new program does not say that it is ready");
 }
 
-/* The file that was started, also when another one has replaced it since. */
-static void own_program(char *path, size_t size)
-{
-	static const char suffix[] = " (deleted)";
-	ssize_t length = readlink("/proc/self/exe", path, size - 1);
-	char *end;
-
-	path[length > 0 ? length : 0] = '\0';
-	end = strstr(path, suffix);
-	if (end && end[sizeof(suffix) - 1] == '\0')
-		*end = '\0';
-}
-
 void upgrade_begin(struct keeper *keeper, const struct message *message)
 {
 	struct candidate *candidate = &keeper->candidate;
 	const char *why = why_not_now(keeper);
-	pid_t pid;
 	int error;
 
 	if (why) {
@@ -173,16 +169,14 @@ void upgrade_begin(struct keeper *keeper, const struct message *message)
 		return;
 	}
 	snprintf(candidate->program, sizeof(candidate->program), "%s",
-		 message->text);
-	if (!message->text[0])
-		own_program(candidate->program, sizeof(candidate->program));
-	pid = keeper_spawn(keeper, candidate->program, &candidate->channel,
-			   on_candidate_message, on_candidate_gone);
-	if (pid < 0) {
-		upgrade_fail(keeper, pid, strerror(-pid));
+		 message->text[0] ? message->text : keeper->options->program);
+	error = keeper_spawn(keeper, candidate->program, &candidate->process,
+			     &candidate->channel, on_candidate_message,
+			     on_candidate_gone);
+	if (error) {
+		upgrade_fail(keeper, error, strerror(-error));
 		return;
 	}
-	candidate->pid = pid;
 	ev_timer_init(&candidate->patience, on_candidate_late, UPGRADE_PATIENCE,
 		      0);
 	candidate->patience.data = keeper;

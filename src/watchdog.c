@@ -2,48 +2,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include "log.h"
 
-#define INTERVAL   1.0 /* s between looks */
-#define STILL_MAX  10 /* looks: a host that slept, or stood still, looks once */
-#define STAT_BYTES 1024
-
-/* ---- the process ---- */
-
-/*
- * Its state (proc(5): R, S, D, T, t ...) and the CPU time that it has used, in
- * ticks. Returns the state, or 0 if that cannot be told.
- */
-static char look_at_process(pid_t pid, uint64_t *ticks)
-{
-	unsigned long long user, system;
-	char path[40], text[STAT_BYTES], state, *end;
-	ssize_t length;
-	int fd;
-
-	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return 0;
-	length = read(fd, text, sizeof(text) - 1);
-	close(fd);
-	text[length > 0 ? length : 0] = '\0';
-	/* The name before it may have blanks and brackets. */
-	end = strrchr(text, ')');
-	if (!end || sscanf(end,
-			   ") %c %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s "
-			   "%llu %llu",
-			   &state, &user, &system) != 3)
-		return 0;
-	*ticks = user + system;
-	return state;
-}
+#define INTERVAL  1.0 /* s between looks */
+#define STILL_MAX 10  /* looks: a host that slept, or stood still, looks once */
 
 /* ---- looks ---- */
 
@@ -69,11 +35,11 @@ static void rest(struct watchdog *watchdog)
 /* First, because the log may be what it hangs in. */
 static void kill_server(struct watchdog *watchdog)
 {
-	kill(watchdog->server, SIGKILL);
+	proc_kill(watchdog->server);
 	log_error("the server, process %d, hangs: it has done nothing for "
 		  "%d s, though it was asked to; it is killed, and the next "
 		  "one goes on with its devices",
-		  (int)watchdog->server, STILL_MAX);
+		  (int)watchdog->server->pid, STILL_MAX);
 	stop_looking(watchdog);
 }
 
@@ -83,7 +49,7 @@ static void report(struct watchdog *watchdog)
 		log_warning("the server, process %d, is stopped, by a "
 			    "debugger or SIGSTOP: whoever uses its devices "
 			    "waits until it is continued",
-			    (int)watchdog->server);
+			    (int)watchdog->server->pid);
 	watchdog->reported = 1;
 	watchdog->still = 1;
 }
@@ -91,13 +57,14 @@ static void report(struct watchdog *watchdog)
 /* It was asked for a turn and has taken none yet. */
 static void look_again(struct watchdog *watchdog)
 {
-	uint64_t ticks = 0;
-	char state = look_at_process(watchdog->server, &ticks);
-	/* It would go on, but got no CPU: that is not its fault. */
-	int is_starved = state == 'R' && ticks == watchdog->ticks;
+	struct proc_look look = { .state = 0 };
+	int is_starved;
 
-	watchdog->ticks = ticks;
-	if (state == 'T' || state == 't')
+	proc_look(watchdog->server->pid, &look);
+	/* It would go on, but got no CPU: that is not its fault. */
+	is_starved = look.state == 'R' && look.ticks == watchdog->ticks;
+	watchdog->ticks = look.ticks;
+	if (look.state == 'T' || look.state == 't')
 		report(watchdog);
 	else if (!is_starved && ++watchdog->still > STILL_MAX)
 		kill_server(watchdog);
@@ -157,7 +124,7 @@ void watchdog_open(struct watchdog *watchdog, struct ev_loop *loop,
 	watchdog->timer.data = watchdog;
 }
 
-int watchdog_begin(struct watchdog *watchdog, pid_t server)
+int watchdog_begin(struct watchdog *watchdog, const struct proc *server)
 {
 	int fd = make_page(sizeof(*watchdog->turns)), error;
 	void *map;

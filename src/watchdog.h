@@ -9,8 +9,8 @@
 
 #include <ev.h>
 #include <stdint.h>
-#include <sys/types.h>
 
+#include "proc.h"
 #include "turns.h"
 
 struct watchdog;
@@ -25,9 +25,9 @@ struct watchdog {
 	struct ev_loop *loop;
 	ev_timer timer;
 	struct turns *turns; /* the server's page; NULL: nobody is watched */
-	pid_t server;
-	uint64_t seen;	/* turns at the last look */
-	uint64_t ticks; /* of CPU time that it had used by then */
+	const struct proc *server; /* whoever began holds it */
+	uint64_t seen;		   /* turns at the last look */
+	uint64_t ticks;		   /* of CPU time that it had used by then */
 	unsigned still; /* looks without a turn since it was asked for one */
 	int reported;	/* that it is stopped */
 	watchdog_reason *reason;
@@ -39,10 +39,10 @@ void watchdog_open(struct watchdog *watchdog, struct ev_loop *loop,
 		   watchdog_reason *reason, watchdog_ask *ask, void *owner);
 
 /*
- * A new server. Returns the descriptor of its page, which is the caller's to
+ * A new server, held until watchdog_end(). Returns the descriptor of its page, which is the caller's to
  * give to it and to close, or a negative errno: then it is not watched.
  */
-int watchdog_begin(struct watchdog *watchdog, pid_t server);
+int watchdog_begin(struct watchdog *watchdog, const struct proc *server);
 
 /* There may be a reason now. Harmless at any time. */
 void watchdog_look(struct watchdog *watchdog);

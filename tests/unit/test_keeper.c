@@ -13,34 +13,81 @@
 
 #define SERVER 4711
 
-static struct keeper_options options = { .socket = "/nowhere",
+static struct keeper_options options = { .program = "/started",
+					 .socket = "/nowhere",
 					 .state = "/nowhere",
 					 .ready_fd = -1,
 					 .newline_fd = -1 };
 static struct keeper keeper;
-static unsigned kills;	    /* SIGKILL to the server */
-static unsigned execs;	    /* execv() was tried, and has failed */
+static unsigned kills; /* SIGKILL to the server */
+static unsigned execs; /* execv() was tried, and has failed */
+static char arguments_seen[400];
 static struct message sent; /* the last one */
 static unsigned sent_count;
 static int send_error;
 
-int __wrap_kill(pid_t pid, int number);
+void __real_proc_kill(const struct proc *proc);
+void __wrap_proc_kill(const struct proc *proc);
 int __wrap_execv(const char *path, char *const arguments[]);
 int __wrap_channel_send(struct channel *channel, const struct message *message,
 			const int *fds, int fd_count);
 
-int __wrap_kill(pid_t pid, int number)
+void __wrap_proc_kill(const struct proc *proc)
 {
-	assert_int_equal(number, SIGKILL);
-	kills += pid == SERVER;
-	return 0;
+	kills += proc == &keeper.server && proc->pid;
+	if (proc == &keeper.candidate.process)
+		__real_proc_kill(proc);
 }
+
+/* What a new program does, in a process of its own. */
+static enum {
+	NO_PROGRAM,	/* it cannot be executed */
+	SAY_NOTHING,	/* for as long as it lives */
+	DIE,		/* at once */
+	LEAVE_CHILD,	/* die at once, but for a child with its socket */
+	PREPARE_AND_DIE /* it is ready, and a child has its socket */
+} act;
+
+static pid_t test_process; /* it plays the keeper */
+static int life[2];	   /* its end is that of the test */
+
+static void stay(void)
+{
+	char byte;
+
+	close(life[1]);
+	_exit(read(life[0], &byte, 1) != 0);
+}
+
+static void play_program(void)
+{
+	struct message message = { .magic = MESSAGE_MAGIC,
+				   .type = MESSAGE_PREPARED };
+
+	if (act == SAY_NOTHING)
+		stay();
+	if (act == PREPARE_AND_DIE)
+		channel_send_now(SERVER_FD, &message, NULL, 0);
+	if (act != DIE && fork() == 0)
+		stay();
+	_exit(0);
+}
+
+static int carried; /* over an exec, just now */
 
 int __wrap_execv(const char *path, char *const arguments[])
 {
 	(void)path;
-	(void)arguments;
+	if (getpid() == test_process)
+		assert_int_equal(carried, 1);
+	if (getpid() != test_process && act != NO_PROGRAM)
+		play_program();
 	execs++;
+	arguments_seen[0] = '\0';
+	for (; *arguments; arguments++) {
+		add_text(arguments_seen, sizeof(arguments_seen), " ");
+		add_text(arguments_seen, sizeof(arguments_seen), *arguments);
+	}
 	errno = ENOEXEC;
 	return -1;
 }
@@ -56,13 +103,41 @@ int __wrap_channel_send(struct channel *channel, const struct message *message,
 	return send_error;
 }
 
+/* As if a process were held: its descriptor can be closed. */
+static void hold(struct proc *proc, pid_t pid)
+{
+	proc->pid = pid;
+	proc->fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+}
+
+int __wrap_jobs_carry(const struct jobs *jobs);
+void __wrap_carry_undo(void);
+
+int __wrap_jobs_carry(const struct jobs *jobs)
+{
+	assert_ptr_equal(jobs, &keeper.jobs);
+	carried++;
+	return 0;
+}
+
+void __wrap_carry_undo(void)
+{
+	assert_int_equal(execs, 1);
+	carried--;
+}
+
 static int setup(void **state)
 {
 	(void)state;
 	test_loop_open();
+	test_process = getpid();
+	alarm(60); /* what waits for ever is a failure */
+	assert_int_equal(pipe(life), 0);
+	act = NO_PROGRAM;
 	memset(&keeper, 0, sizeof(keeper));
 	memset(&sent, 0, sizeof(sent));
 	kills = execs = sent_count = 0;
+	carried = 0;
 	log_forget();
 	send_error = 0;
 	keeper.options = &options;
@@ -72,7 +147,7 @@ static int setup(void **state)
 	keeper.channel.owner = &keeper;
 	keeper.takeover.fd = -1;
 	keeper.jobs.owner = &keeper;
-	keeper.server = SERVER;
+	hold(&keeper.server, SERVER);
 	keeper.serving = 1;
 	assert_int_equal(open_signals(&keeper), 0);
 	return 0;
@@ -81,6 +156,10 @@ static int setup(void **state)
 static int teardown(void **state)
 {
 	(void)state;
+	proc_close(&keeper.server);
+	proc_close(&keeper.candidate.process);
+	close(life[0]);
+	close(life[1]);
 	ev_io_stop(test_loop, &keeper.signals);
 	close(keeper.signal_fd);
 	sigprocmask(SIG_SETMASK, &keeper.old_signals, NULL);
@@ -104,6 +183,7 @@ static void test_exec_fails(void **state)
 	(void)state;
 	become(&keeper, "/nowhere/ublkd");
 	assert_int_equal(execs, 1);
+	assert_int_equal(carried, 0);
 	assert_int_equal(sent.type, MESSAGE_UPGRADE);
 	assert_int_equal(sent.result, -ENOEXEC);
 	sigprocmask(SIG_BLOCK, NULL, &now);
@@ -258,7 +338,7 @@ static void hear_candidate(void)
 	struct message message = { .magic = MESSAGE_MAGIC,
 				   .type = MESSAGE_PREPARED };
 
-	keeper.candidate.pid = SERVER + 1;
+	hold(&keeper.candidate.process, SERVER + 1);
 	keeper.candidate.channel.owner = &keeper;
 	strcpy(keeper.candidate.program, "/nowhere/ublkd");
 	on_candidate_message(&keeper.candidate.channel, &message, NULL, 0);
@@ -276,7 +356,7 @@ static void expect_refusal(const char *why)
 	assert_int_equal(sent.type, MESSAGE_UPGRADE);
 	assert_int_equal(sent.result, -EBUSY);
 	assert_non_null(strstr(sent.text, why));
-	assert_int_equal(keeper.candidate.pid, 0);
+	assert_int_equal(keeper.candidate.process.pid, 0);
 }
 
 /* The program is another one once the server has said that it may leave. */
@@ -308,16 +388,16 @@ static void test_upgrade_denied(void **state)
 static void test_upgrade_without_server(void **state)
 {
 	(void)state;
-	keeper.server = 0;
+	proc_close(&keeper.server);
 	hear_candidate();
 	expect_refusal("no server");
-	keeper.server = SERVER;
+	hold(&keeper.server, SERVER);
 	keeper.serving = 0;
 	hear_candidate();
 	expect_refusal("no server");
 	keeper.serving = 1;
 	hear_candidate();
-	keeper.server = 0;
+	proc_close(&keeper.server);
 	hear(MESSAGE_MAY_LEAVE, 0, "");
 	expect_refusal("no server");
 }
@@ -329,6 +409,238 @@ static void test_upgrade_and_stop(void **state)
 	keeper.stopping = 1;
 	hear(MESSAGE_MAY_LEAVE, 0, "");
 	expect_refusal("being deleted");
+}
+
+/* Each of these is a reason of its own, and nothing is begun. */
+static void expect_not_now(const char *why)
+{
+	struct message message = { .magic = MESSAGE_MAGIC,
+				   .type = MESSAGE_UPGRADE };
+
+	sent_count = 0;
+	on_message(&keeper.channel, &message, NULL, 0);
+	expect_refusal(why);
+	assert_int_equal(sent_count, 1);
+	assert_false(ev_is_active(&keeper.candidate.patience));
+}
+
+static void test_upgrade_not_now(void **state)
+{
+	struct jobs busy = keeper.jobs;
+
+	(void)state;
+	keeper.stopping = 1;
+	expect_not_now("being deleted");
+	keeper.stopping = 0;
+	keeper.channel.fd = -1;
+	expect_not_now("no server");
+	keeper.channel.fd = 1000;
+	keeper.leaving = 1;
+	keeper.asked = FOR_RESTART; /* so that it is not asked now */
+	expect_not_now("a restart was asked for");
+	keeper.leaving = 0;
+	expect_not_now("under way");
+	keeper.asked = FOR_NOTHING;
+	restore_device();
+	keeper.jobs.entries->deleting = 1;
+	expect_not_now("being added or deleted");
+	forget_device();
+	keeper.jobs = busy;
+}
+
+/* ---- the new program, a real process ---- */
+
+static void begin_upgrade(const char *program)
+{
+	struct message message = { .magic = MESSAGE_MAGIC,
+				   .type = MESSAGE_UPGRADE };
+
+	snprintf(message.text, sizeof(message.text), "%s", program);
+	sent.type = 0;
+	on_message(&keeper.channel, &message, NULL, 0);
+}
+
+/* Until the server has been told something. */
+static void wait_until_told(uint32_t type)
+{
+	int looks;
+
+	for (looks = 0; looks < 3000 && sent.type != type; looks++) {
+		usleep(10000);
+		turn(3);
+	}
+	assert_int_equal(sent.type, type);
+}
+
+static void expect_end(int result, const char *why)
+{
+	assert_int_equal(sent.result, result);
+	if (!strstr(sent.text, why))
+		fail_msg("'%s' does not tell '%s'", sent.text, why);
+	assert_int_equal(keeper.candidate.process.pid, 0);
+	assert_int_equal(keeper.candidate.channel.fd, -1);
+	assert_false(ev_is_active(&keeper.candidate.patience));
+	assert_int_equal(execs, 0);
+	assert_int_equal(kills, 0);
+}
+
+static void test_program_does_not_run(void **state)
+{
+	(void)state;
+	begin_upgrade("/new");
+	assert_true(keeper.candidate.process.pid);
+	assert_string_equal(keeper.candidate.program, "/new");
+	wait_until_told(MESSAGE_UPGRADE);
+	expect_end(-EINVAL, "/new: Exec format error");
+	/* Without a name it is what was started. */
+	begin_upgrade("");
+	assert_string_equal(keeper.candidate.program, "/started");
+	wait_until_told(MESSAGE_UPGRADE);
+	expect_end(-EINVAL, "/started: Exec format error");
+}
+
+static void test_program_dies(void **state)
+{
+	(void)state;
+	act = DIE;
+	begin_upgrade("/new");
+	wait_until_told(MESSAGE_UPGRADE);
+	expect_end(-EINVAL, "is it a ublkd?");
+}
+
+/* Its end counts, not that of its socket, which a child of it may have. */
+static void test_program_leaves_child(void **state)
+{
+	(void)state;
+	act = LEAVE_CHILD;
+	begin_upgrade("/new");
+	wait_until_told(MESSAGE_UPGRADE);
+	expect_end(-EINVAL, "is it a ublkd?");
+}
+
+/* What it has said before counts. */
+static void test_program_is_ready(void **state)
+{
+	(void)state;
+	act = PREPARE_AND_DIE;
+	begin_upgrade("/new");
+	wait_until_told(MESSAGE_MAY_LEAVE);
+	expect_end(0, "");
+	hear(MESSAGE_MAY_LEAVE, 0, "");
+	assert_int_equal(execs, 1);
+}
+
+/* Also where its end is heard of first. */
+static void test_program_was_ready(void **state)
+{
+	siginfo_t info;
+
+	(void)state;
+	act = PREPARE_AND_DIE;
+	begin_upgrade("/new");
+	assert_int_equal(waitid(P_PID, (id_t)keeper.candidate.process.pid,
+				&info, WEXITED | WNOWAIT),
+			 0);
+	reap_children(&keeper);
+	assert_int_equal(sent.type, MESSAGE_MAY_LEAVE);
+	expect_end(0, "");
+}
+
+static void test_program_is_unfit(void **state)
+{
+	struct message message = { .magic = MESSAGE_MAGIC,
+				   .type = MESSAGE_PREPARED,
+				   .result = -EINVAL,
+				   .text = "device 3: no" };
+
+	(void)state;
+	act = SAY_NOTHING;
+	begin_upgrade("/new");
+	on_candidate_message(&keeper.candidate.channel, &message, NULL, 0);
+	assert_int_equal(sent.type, MESSAGE_UPGRADE);
+	expect_end(-EINVAL, "device 3: no");
+}
+
+static void test_program_is_late(void **state)
+{
+	pid_t pid;
+	int status;
+
+	(void)state;
+	act = SAY_NOTHING;
+	begin_upgrade("/new");
+	pid = keeper.candidate.process.pid;
+	ev_io_stop(test_loop, &keeper.signals); /* the test reaps */
+	pass_time(9);
+	assert_int_equal(sent.type, MESSAGE_TABLE_END);
+	/* Nothing else begins meanwhile. */
+	begin_upgrade("/other");
+	assert_int_equal(sent.result, -EBUSY);
+	assert_int_equal(keeper.candidate.process.pid, pid);
+	pass_time(2);
+	expect_end(-ETIMEDOUT, "does not say");
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+}
+
+/* It has ended already, or cannot be told all there is. */
+static void test_table_is_not_sent(void **state)
+{
+	(void)state;
+	act = SAY_NOTHING;
+	send_error = -EPIPE;
+	begin_upgrade("/new");
+	assert_true(keeper.candidate.process.pid);
+	upgrade_fail(&keeper, -EIO, "enough");
+	send_error = -ENOMEM;
+	begin_upgrade("/new");
+	expect_end(-EPIPE, "out of memory");
+}
+
+/* A restart that was asked for meanwhile comes then. */
+static void test_restart_after_upgrade(void **state)
+{
+	(void)state;
+	act = SAY_NOTHING;
+	begin_upgrade("/new");
+	begin_restart();
+	assert_int_equal(sent.type, MESSAGE_TABLE_END);
+	upgrade_fail(&keeper, -EIO, "enough");
+	assert_int_equal(sent.type, MESSAGE_MAY_LEAVE);
+	assert_int_equal(keeper.asked, FOR_RESTART);
+}
+
+/* ---- what the next keeper is told ---- */
+
+static void test_arguments(void **state)
+{
+	static const struct keeper_options other = {
+		.state = "/s",
+		.log_level = LOG_LEVEL_DEBUG,
+		.foreground = 1,
+		.is_plain = 1,
+		.is_spared = 1,
+		.stop_timeout = 77,
+	};
+
+	(void)state;
+	options.stop_timeout = 60;
+	options.log_level = LOG_LEVEL_INFO;
+	strcpy(keeper.listener.path, "/a");
+	keeper.listener.inode = 0;
+	become(&keeper, "/new");
+	assert_string_equal(arguments_seen,
+			    " ublkd --continue --socket /a --state /nowhere "
+			    "--log-level info --syslog --hot=yes "
+			    "--stop-timeout 60 --borrowed-socket");
+	keeper.options = &other;
+	keeper.listener.inode = 1;
+	execs = 0;
+	become(&keeper, "/new");
+	assert_string_equal(arguments_seen,
+			    " @ublkd --continue --socket /a --state /s "
+			    "--log-level debug --foreground --hot=no "
+			    "--stop-timeout 77");
 }
 
 static void test_restart_asks(void **state)
@@ -384,6 +696,17 @@ int main(void)
 		TEST(test_upgrade_denied),
 		TEST(test_upgrade_without_server),
 		TEST(test_upgrade_and_stop),
+		TEST(test_upgrade_not_now),
+		TEST(test_program_does_not_run),
+		TEST(test_program_dies),
+		TEST(test_program_leaves_child),
+		TEST(test_program_is_ready),
+		TEST(test_program_was_ready),
+		TEST(test_program_is_unfit),
+		TEST(test_program_is_late),
+		TEST(test_table_is_not_sent),
+		TEST(test_restart_after_upgrade),
+		TEST(test_arguments),
 		TEST(test_restart_asks),
 		TEST(test_restart_denied),
 		TEST(test_restart_and_stop),

@@ -24,9 +24,10 @@
 
 /* What the servers do, one after the other. */
 enum act {
-	SHUT_DOWN, /* ready, and asks for the end */
-	DIE_READY, /* ready, and dies */
-	DIE,	   /* dies at once */
+	SHUT_DOWN,   /* ready, and asks for the end */
+	DIE_READY,   /* ready, and dies */
+	LEAVE_CHILD, /* ready, and dies, but a child has its socket */
+	DIE,	     /* dies at once */
 	SAY_FAILED,
 	NO_PROGRAM, /* the program cannot be run: EACCES */
 };
@@ -37,6 +38,8 @@ static struct play {
 	int configured[MAX_STARTS]; /* it was given --config */
 	unsigned starts;
 } * play;
+
+static int life[2]; /* its end is that of the test */
 
 static struct {
 	int devices;		/* of an earlier ublkd */
@@ -67,6 +70,15 @@ static void wait_for(uint32_t type)
 	} while (message.type != type);
 }
 
+/* Until the test is over. */
+static void stay(void)
+{
+	char byte;
+
+	close(life[1]);
+	_exit(read(life[0], &byte, 1) != 0);
+}
+
 int __wrap_execv(const char *path, char *const *arguments);
 
 int __wrap_execv(const char *path, char *const *arguments)
@@ -90,7 +102,9 @@ int __wrap_execv(const char *path, char *const *arguments)
 		_exit(1);
 	}
 	say(MESSAGE_READY, "");
-	if (play->acts[which] == DIE_READY)
+	if (play->acts[which] == LEAVE_CHILD && fork() == 0)
+		stay();
+	if (play->acts[which] != SHUT_DOWN)
 		_exit(3);
 	say(MESSAGE_SHUTDOWN, "");
 	wait_for(MESSAGE_STOP_ALL);
@@ -99,7 +113,7 @@ int __wrap_execv(const char *path, char *const *arguments)
 
 /* ---- what the keeper uses ---- */
 
-void __wrap_process_protect(void);
+void __wrap_process_protect(enum log_level level);
 int __wrap_jobs_open(struct jobs *jobs, struct ev_loop *loop, const char *path,
 		     struct state *state, jobs_answer *answer, jobs_idle *idle,
 		     void *owner);
@@ -113,8 +127,9 @@ int __real_takeover_begin(struct takeover *takeover, const char *folder,
 int __wrap_takeover_begin(struct takeover *takeover, const char *folder,
 			  int *handover, struct failure *failure);
 
-void __wrap_process_protect(void)
+void __wrap_process_protect(enum log_level level)
 {
+	assert_int_equal(level, LOG_LEVEL_WARNING);
 }
 
 int __wrap_jobs_open(struct jobs *jobs, struct ev_loop *loop, const char *path,
@@ -159,7 +174,8 @@ int __wrap_takeover_begin(struct takeover *takeover, const char *folder,
 
 	if (fake.old[0] >= 0) {
 		takeover->fd = fake.old[0];
-		takeover->server = 12345;
+		takeover->server.pid = 12345;
+		takeover->server.fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	}
 	return result;
 }
@@ -187,6 +203,7 @@ static int start(void **state)
 	memset(&fake, 0, sizeof(fake));
 	fake.old[0] = fake.old[1] = -1;
 	log_forget();
+	assert_int_equal(pipe(life), 0);
 	alarm(60); /* a keeper that waits for ever is a failure */
 	play = mmap(NULL, sizeof(*play), PROT_READ | PROT_WRITE,
 		    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -197,6 +214,8 @@ static int start(void **state)
 static int stop(void **state)
 {
 	(void)state;
+	close(life[0]);
+	close(life[1]);
 	munmap(play, sizeof(*play));
 	test_folder_remove();
 	return 0;
@@ -241,6 +260,16 @@ static void test_no_replacement(void **state)
 	assert_true(log_has("starts in 0.4 s"));
 }
 
+/* The end of the process counts, not that of the socket. */
+static void test_child_is_left(void **state)
+{
+	(void)state;
+	play->acts[0] = LEAVE_CHILD;
+	run(NULL, 0);
+	assert_int_equal(play->starts, 2);
+	check_deaths(1, 1);
+}
+
 /* ---- before that, and nobody uses anything ---- */
 
 static void test_no_program(void **state)
@@ -253,6 +282,17 @@ static void test_no_program(void **state)
 	assert_int_equal(fake.kept, 0);
 	assert_in_range(fake.deleted, 1, 2);
 	assert_true(log_has(strerror(EACCES)));
+}
+
+/* And a word that nobody has heard is no reason to try again. */
+static void test_death_at_once(void **state)
+{
+	(void)state;
+	play->acts[0] = DIE;
+	run(NULL, 1);
+	assert_int_equal(play->starts, 1);
+	check_deaths(1, 1);
+	assert_true(log_has("exited with status 3"));
 }
 
 static void test_bad_configuration(void **state)
@@ -335,7 +375,9 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(test_no_replacement),
+		TEST(test_child_is_left),
 		TEST(test_no_program),
+		TEST(test_death_at_once),
 		TEST(test_bad_configuration),
 		TEST(test_death_while_configured),
 		TEST(test_adopted_no_program),

@@ -11,8 +11,9 @@
 
 static struct rings rings;
 static pid_t child;
-static int reader; /* at its end once nobody has the child's pipe */
-static int writer; /* the child's descriptor */
+static struct proc held; /* the same */
+static int reader;	 /* at its end once nobody has the child's pipe */
+static int writer;	 /* the child's descriptor */
 
 static int malloc_fails;
 
@@ -36,6 +37,7 @@ static void start_child(int ms)
 		poll(NULL, 0, ms);
 		_exit(0);
 	}
+	assert_int_equal(proc_open(&held, child), 0);
 	reader = ends[0];
 	writer = ends[1];
 	close(writer);
@@ -43,8 +45,9 @@ static void start_child(int ms)
 
 static void end_child(void)
 {
-	kill(child, SIGKILL);
+	proc_kill(&held);
 	assert_int_equal(waitpid(child, NULL, 0), child);
+	proc_close(&held);
 }
 
 static int is_held(void)
@@ -56,7 +59,7 @@ static int is_held(void)
 
 static int take(uint32_t id)
 {
-	return rings_take(&rings, child, id, writer);
+	return rings_take(&rings, &held, id, writer);
 }
 
 /* Containers may forbid it, and kernels before 5.6 cannot. */
@@ -105,15 +108,21 @@ static void test_one_device(void **state)
 
 static void test_errors(void **state)
 {
+	struct proc dead;
+
 	(void)state;
 	start_child(60000);
-	assert_int_equal(rings_take(&rings, child, 3, 1000), -EBADF);
+	assert_int_equal(rings_take(&rings, &held, 3, 1000), -EBADF);
 	malloc_fails = 1;
 	assert_int_equal(take(3), -ENOMEM);
 	malloc_fails = 0;
+	assert_int_equal(proc_open(&dead, child), 0);
 	end_child();
 	assert_false(is_held());
 	assert_int_equal(take(3), -ESRCH);
+	/* Whoever has its number by now is not asked. */
+	assert_int_equal(rings_take(&rings, &dead, 3, writer), -ESRCH);
+	proc_close(&dead);
 	assert_null(rings.first);
 	close(reader);
 }
@@ -124,7 +133,7 @@ static void test_drop_after_its_end(void **state)
 	(void)state;
 	start_child(300);
 	assert_int_equal(take(3), 0);
-	rings_drop_after(&rings, child);
+	rings_drop_after(&rings, &held);
 	/* It had ended by then: nobody else has the pipe. */
 	assert_false(is_held());
 	end_child();
@@ -135,11 +144,12 @@ static void test_drop_after_nobody(void **state)
 {
 	(void)state;
 	start_child(60000);
-	rings_drop_after(&rings, child); /* nothing to wait for */
+	rings_drop_after(&rings, &held); /* nothing to wait for */
 	assert_int_equal(take(3), 0);
-	end_child();
-	rings_drop_after(&rings, child);
+	proc_kill(&held);
+	rings_drop_after(&rings, &held);
 	assert_false(is_held());
+	end_child();
 	close(reader);
 }
 

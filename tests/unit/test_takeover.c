@@ -31,6 +31,9 @@ static struct {
 	uint64_t tally;	   /* of its device */
 	int served;	   /* the connection to whom it was told, or -1 */
 	int leaves_after;  /* so many waits it stops to listen */
+	int is_leaving;	   /* it is gone when its table is read */
+	int is_dying;	   /* until it has left */
+	int connects;
 	int listener;
 	int slept;
 	char unstored[200];
@@ -38,7 +41,8 @@ static struct {
 
 int __real_connect(int fd, const struct sockaddr *address, socklen_t length);
 int __wrap_connect(int fd, const struct sockaddr *address, socklen_t length);
-int __wrap_usleep(useconds_t us);
+int __wrap_proc_is_dying(pid_t pid);
+int __wrap_dying_wait(struct dying *dying, pid_t pid);
 int __wrap_notify_unstore(const char *name);
 
 /* A server with one device, whose queue's ring is that descriptor. */
@@ -63,6 +67,10 @@ static void tell_table(void)
 	message.type = MESSAGE_TABLE_END;
 	assert_int_equal(channel_send_now(fd, &message, NULL, 0), 0);
 	fake.served = fd;
+	if (fake.is_leaving) {
+		close(fd);
+		fake.served = -1;
+	}
 }
 
 int __wrap_connect(int fd, const struct sockaddr *address, socklen_t length)
@@ -73,6 +81,7 @@ int __wrap_connect(int fd, const struct sockaddr *address, socklen_t length)
 		errno = fake.connect_error;
 		return -1;
 	}
+	fake.connects++;
 	result = __real_connect(fd, address, length);
 	if (result == 0 && fake.is_refusing)
 		close(accept(fake.listener, NULL, NULL));
@@ -81,12 +90,27 @@ int __wrap_connect(int fd, const struct sockaddr *address, socklen_t length)
 	return result;
 }
 
-int __wrap_usleep(useconds_t us)
+/* Whoever listens is this process. */
+int __wrap_proc_is_dying(pid_t pid)
 {
-	(void)us;
+	assert_int_equal(pid, getpid());
+	return fake.is_dying;
+}
+
+int __wrap_dying_wait(struct dying *dying, pid_t pid)
+{
+	assert_int_equal(pid, getpid());
+	if (fake.listener < 0)
+		return 0; /* it is gone */
+	if (!fake.is_dying && dying->looks >= dying->grace)
+		return -EBUSY;
+	if (dying->looks >= DYING_LOOKS)
+		return -ETIMEDOUT;
+	dying->looks++;
 	if (++fake.slept == fake.leaves_after) {
 		close(fake.listener);
 		fake.listener = -1;
+		fake.is_dying = 0;
 	}
 	return 0;
 }
@@ -115,6 +139,7 @@ static int stop(void **state)
 {
 	(void)state;
 	takeover_close(&takeover);
+	proc_close(&takeover.server);
 	if (handover >= 0)
 		close(handover);
 	if (fake.listener >= 0)
@@ -235,6 +260,44 @@ static void test_dying(void **state)
 	assert_int_equal(fake.slept, 3);
 }
 
+/* It is not asked meanwhile, and the questions do not pile up. */
+static void test_dying_silently(void **state)
+{
+	(void)state;
+	listen_there();
+	fake.is_dying = 1;
+	fake.leaves_after = 200;
+	assert_int_equal(begin(), 0);
+	assert_int_equal(takeover.fd, -1);
+	assert_true(handover >= 0);
+	assert_int_equal(fake.connects, 2); /* and then nobody is there */
+	assert_int_equal(fake.slept, 200);
+}
+
+/* The socket stays: a later start waits for it as well. */
+static void test_dying_for_ever(void **state)
+{
+	(void)state;
+	listen_there();
+	fake.is_dying = 1;
+	check_left_alone();
+	assert_int_equal(fake.slept, DYING_LOOKS);
+	assert_int_equal(fake.connects, 1);
+	assert_non_null(strstr(failure.text, "within 30 s"));
+}
+
+/* The number that it tells is another's: it has gone meanwhile. */
+static void test_not_held(void **state)
+{
+	(void)state;
+	listen_there();
+	fake.ring = 1;
+	fake.is_leaving = 1;
+	begin();
+	assert_int_equal(takeover.server.pid, 0);
+	assert_null(takeover.rings.first);
+}
+
 /* The old server's rings are held until it has ended. */
 static void test_rings(void **state)
 {
@@ -248,7 +311,7 @@ static void test_rings(void **state)
 	fake.ring = ends[1];
 	assert_int_equal(begin(), 0);
 	assert_true(takeover.fd >= 0);
-	assert_int_equal(takeover.server, getpid());
+	assert_int_equal(takeover.server.pid, getpid());
 	close(ends[1]);
 	if (!takeover.rings.first)
 		skip(); /* pidfd_getfd() is not allowed here */
@@ -321,9 +384,12 @@ static void test_drop_rest(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_nobody), TEST(test_stale),	 TEST(test_not_begun),
-		TEST(test_busy),   TEST(test_refusing),	 TEST(test_dying),
-		TEST(test_rings),  TEST(test_drop_rest), TEST(test_tally),
+		TEST(test_dying_silently), TEST(test_dying_for_ever),
+		TEST(test_not_held),	   TEST(test_nobody),
+		TEST(test_stale),	   TEST(test_not_begun),
+		TEST(test_busy),	   TEST(test_refusing),
+		TEST(test_dying),	   TEST(test_rings),
+		TEST(test_drop_rest),	   TEST(test_tally),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

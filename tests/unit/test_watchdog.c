@@ -1,12 +1,8 @@
 /*
  * The keeper's watch over a server that may hang. The server's side, its turns,
- * is this process as well; its process is a file that looks like one of /proc.
+ * is this process as well.
  */
 #include <errno.h>
-#include <fcntl.h>
-#include <signal.h>
-#include <stdio.h>
-#include <string.h>
 #include <unistd.h>
 
 #include "support.h"
@@ -22,41 +18,31 @@ static int waited_for; /* whether there is a reason */
 static int answers;    /* it takes the turn that it is asked for */
 static unsigned asked; /* so often */
 static unsigned told;  /* the keeper was told of work so often */
-static unsigned kills; /* SIGKILL to the server */
+static unsigned kills; /* of the server */
+static const struct proc server = { SERVER, -1 };
 
-int __real_open(const char *path, int flags, ...);
-int __wrap_open(const char *path, int flags, ...);
-int __wrap_open64(const char *path, int flags, ...);
-int __wrap_kill(pid_t pid, int number);
+static struct proc_look process; /* the server */
 
-int __wrap_open(const char *path, int flags, ...)
-{
-	assert_string_equal(path, "/proc/4711/stat");
-	return __real_open(test_path("stat"), flags);
-}
+int __wrap_proc_look(pid_t pid, struct proc_look *look);
+void __wrap_proc_kill(const struct proc *proc);
 
-int __wrap_open64(const char *path, int flags, ...)
-{
-	return __wrap_open(path, flags);
-}
-
-int __wrap_kill(pid_t pid, int number)
+int __wrap_proc_look(pid_t pid, struct proc_look *look)
 {
 	assert_int_equal(pid, SERVER);
-	assert_int_equal(number, SIGKILL);
-	kills++;
+	*look = process;
 	return 0;
 }
 
-/* A line as proc(5) has it, of a program with an awkward name. */
-static void set_process(char state, unsigned user, unsigned system)
+void __wrap_proc_kill(const struct proc *proc)
 {
-	char text[200];
+	assert_ptr_equal(proc, &server);
+	kills++;
+}
 
-	snprintf(text, sizeof(text),
-		 "4711 (a) R 1 (b) %c 1 2 3 4 5 6 7 8 9 10 %u %u 13 14 15\n",
-		 state, user, system);
-	test_file("stat", text);
+static void set_process(char state, unsigned ticks)
+{
+	process.state = state;
+	process.ticks = ticks;
 }
 
 static int is_waited_for(struct watchdog *of)
@@ -88,9 +74,9 @@ static int start(void **state)
 	log_forget();
 	waited_for = answers = 0;
 	asked = told = kills = 0;
-	set_process('S', 1, 1);
+	set_process('S', 2);
 	watchdog_open(&watchdog, test_loop, is_waited_for, ask, NULL);
-	fd = watchdog_begin(&watchdog, SERVER);
+	fd = watchdog_begin(&watchdog, &server);
 	assert_true(fd >= 0);
 	assert_int_equal(turns_open(fd, on_busy, &told), 0);
 	close(fd);
@@ -102,7 +88,6 @@ static int stop(void **state)
 	(void)state;
 	watchdog_end(&watchdog);
 	test_loop_close();
-	test_folder_remove();
 	return 0;
 }
 
@@ -184,14 +169,14 @@ static void test_late_turn(void **state)
 
 static void stopped(char letter)
 {
-	set_process(letter, 1, 1);
+	set_process(letter, 2);
 	watchdog_look(&watchdog);
 	waited_for = 1;
 	pass_time(600);
 	assert_int_equal(kills, 0);
 	assert_int_equal(log_count("is stopped, by a debugger or SIGSTOP"), 1);
 	/* Continued, it has all the time that any other has. */
-	set_process('S', 1, 1);
+	set_process('S', 2);
 	pass_time(LIMIT - 3.5);
 	assert_int_equal(kills, 0);
 	pass_time(4);
@@ -216,7 +201,7 @@ static void test_stopped_twice(void **state)
 	(void)state;
 	watchdog_look(&watchdog);
 	waited_for = 1;
-	set_process('T', 1, 1);
+	set_process('T', 2);
 	pass_time(5);
 	turns_count();
 	pass_time(1);
@@ -228,7 +213,7 @@ static void test_stopped_twice(void **state)
 static void test_starved(void **state)
 {
 	(void)state;
-	set_process('R', 7, 8);
+	set_process('R', 15);
 	watchdog_look(&watchdog);
 	waited_for = 1;
 	pass_time(600);
@@ -244,7 +229,7 @@ static void test_spins(void **state)
 	watchdog_look(&watchdog);
 	waited_for = 1;
 	for (i = 0; i < LIMIT + 1; i++) {
-		set_process('R', 7, 8 + i);
+		set_process('R', 15 + i);
 		pass_time(1);
 	}
 	assert_int_equal(kills, 1);
@@ -264,7 +249,7 @@ static void test_end(void **state)
 	watchdog_look(&watchdog);
 	pass_time(60);
 	assert_int_equal(kills, 0);
-	fd = watchdog_begin(&watchdog, SERVER);
+	fd = watchdog_begin(&watchdog, &server);
 	assert_true(fd >= 0);
 	/* Nobody can cut it off. */
 	assert_int_equal(ftruncate(fd, 0), -1);

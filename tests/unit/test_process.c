@@ -1,0 +1,264 @@
+/*
+ * Safe under memory pressure: what is denied is left out, and told. The calls
+ * are faked: a test must not protect itself.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "process.h"
+#include "support.h"
+
+#define PAGE ((size_t)sysconf(_SC_PAGESIZE))
+
+static struct {
+	int lock_error, map_error;
+	int locked; /* flags */
+	rlim_t limit;
+	size_t mapped, unmapped;
+} fake;
+
+int __wrap_open(const char *path, int flags, ...);
+int __wrap_open64(const char *path, int flags, ...);
+int __wrap_prctl(int option, ...);
+int __wrap_mlockall(int flags);
+int __wrap_munlockall(void);
+int __wrap_getrlimit(int resource, struct rlimit *limit);
+int __wrap_getrlimit64(int resource, struct rlimit *limit);
+void *__wrap_mmap(void *address, size_t length, int protection, int flags,
+		  int fd, off_t offset);
+void *__wrap_mmap64(void *address, size_t length, int protection, int flags,
+		    int fd, off_t offset);
+int __wrap_munmap(void *address, size_t length);
+
+int __wrap_open(const char *path, int flags, ...)
+{
+	(void)flags;
+	assert_string_equal(path, "/proc/self/oom_score_adj");
+	errno = EACCES;
+	return -1;
+}
+
+int __wrap_open64(const char *path, int flags, ...)
+{
+	return __wrap_open(path, flags);
+}
+
+int __wrap_prctl(int option, ...)
+{
+	return option == 58; /* PR_GET_IO_FLUSHER */
+}
+
+int __wrap_mlockall(int flags)
+{
+	errno = fake.lock_error;
+	if (fake.lock_error)
+		return -1;
+	fake.locked = flags;
+	return 0;
+}
+
+int __wrap_munlockall(void)
+{
+	fake.locked = 0;
+	return 0;
+}
+
+int __wrap_getrlimit(int resource, struct rlimit *limit)
+{
+	assert_int_equal(resource, RLIMIT_MEMLOCK);
+	limit->rlim_cur = limit->rlim_max = fake.limit;
+	return 0;
+}
+
+int __wrap_getrlimit64(int resource, struct rlimit *limit)
+{
+	return __wrap_getrlimit(resource, limit);
+}
+
+void *__wrap_mmap(void *address, size_t length, int protection, int flags,
+		  int fd, off_t offset)
+{
+	(void)address;
+	(void)fd;
+	(void)offset;
+	assert_int_equal(protection, PROT_NONE);
+	assert_true(flags & MAP_NORESERVE);
+	/* The kernel looks at the limit only of what is to be locked. */
+	assert_true(fake.locked);
+	fake.mapped = length;
+	errno = fake.map_error;
+	return fake.map_error ? MAP_FAILED : &fake;
+}
+
+void *__wrap_mmap64(void *address, size_t length, int protection, int flags,
+		    int fd, off_t offset)
+{
+	return __wrap_mmap(address, length, protection, flags, fd, offset);
+}
+
+int __wrap_munmap(void *address, size_t length)
+{
+	assert_ptr_equal(address, &fake);
+	fake.unmapped = length;
+	return 0;
+}
+
+/* ---- mounts ---- */
+
+static const char *mounts; /* /proc/self/mountinfo */
+static int is_elsewhere;   /* process 1 has another namespace */
+static pid_t number;
+
+FILE *__wrap_fopen(const char *path, const char *mode);
+FILE *__wrap_fopen64(const char *path, const char *mode);
+int __wrap_stat(const char *path, struct stat *status);
+int __wrap_stat64(const char *path, struct stat *status);
+pid_t __wrap_getpid(void);
+
+FILE *__wrap_fopen(const char *path, const char *mode)
+{
+	assert_string_equal(path, "/proc/self/mountinfo");
+	return mounts ? fmemopen((void *)mounts, strlen(mounts), mode) : NULL;
+}
+
+FILE *__wrap_fopen64(const char *path, const char *mode)
+{
+	return __wrap_fopen(path, mode);
+}
+
+int __wrap_stat(const char *path, struct stat *status)
+{
+	int is_init = strcmp(path, "/proc/1/ns/mnt") == 0;
+
+	if (!is_init)
+		assert_string_equal(path, "/proc/self/ns/mnt");
+	status->st_ino = (ino_t)(is_init && is_elsewhere ? 2 : 1);
+	return 0;
+}
+
+int __wrap_stat64(const char *path, struct stat *status)
+{
+	return __wrap_stat(path, status);
+}
+
+pid_t __wrap_getpid(void)
+{
+	return number;
+}
+
+static int start(void **state)
+{
+	(void)state;
+	memset(&fake, 0, sizeof(fake));
+	fake.limit = 8 << 20;
+	mounts = NULL;
+	is_elsewhere = 0;
+	number = 47;
+	log_forget();
+	return 0;
+}
+
+static void test_locked(void **state)
+{
+	(void)state;
+	process_protect(LOG_LEVEL_WARNING);
+	assert_int_equal(fake.locked, MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT);
+	assert_int_equal(fake.mapped, (8 << 20) + PAGE);
+	assert_int_equal(fake.unmapped, fake.mapped);
+	assert_false(log_has("lock memory"));
+	assert_true(log_has("oom_score_adj to -1000: Permission denied"));
+}
+
+/* Nothing is: what is mapped later could not be. */
+static void test_limited(void **state)
+{
+	(void)state;
+	fake.map_error = EAGAIN;
+	process_protect(LOG_LEVEL_WARNING);
+	assert_int_equal(fake.locked, 0);
+	assert_int_equal(fake.unmapped, 0);
+	assert_int_equal(log_count("cannot lock memory: RLIMIT_MEMLOCK"), 1);
+}
+
+/* There is no room for such a mapping, so none can be in the way. */
+static void test_no_room(void **state)
+{
+	(void)state;
+	fake.map_error = ENOMEM;
+	process_protect(LOG_LEVEL_WARNING);
+	assert_true(fake.locked);
+	assert_false(log_has("lock memory"));
+}
+
+static void test_unlimited(void **state)
+{
+	(void)state;
+	fake.limit = RLIM_INFINITY;
+	process_protect(LOG_LEVEL_WARNING);
+	assert_true(fake.locked);
+	assert_int_equal(fake.mapped, 0);
+}
+
+static void test_denied(void **state)
+{
+	(void)state;
+	fake.lock_error = EPERM;
+	process_protect(LOG_LEVEL_WARNING);
+	assert_int_equal(fake.mapped, 0);
+	assert_int_equal(log_count("cannot lock memory"), 1);
+}
+
+static void check_mounts(int is_told)
+{
+	log_forget();
+	process_look_at_mounts();
+	assert_int_equal(log_count("this mount namespace is of its own"),
+			 (unsigned)is_told);
+}
+
+static void test_mounts(void **state)
+{
+	(void)state;
+	mounts = "21 20 0:20 / /proc rw,relatime shared:2 - proc proc rw\n"
+		 "20 1 254:1 / / rw,relatime - ext4 /dev/vda rw\n"
+		 "22 20 0:21 / /sys rw,relatime shared:3 - sysfs sysfs rw\n";
+	check_mounts(0);
+	is_elsewhere = 1;
+	check_mounts(1);
+	/* A container, whose first process it is. */
+	is_elsewhere = 0;
+	number = 1;
+	check_mounts(1);
+	/* A sandbox: what the host mounts comes here, too. */
+	mounts = "21 20 0:20 / /proc rw,relatime - proc proc rw\n"
+		 "20 1 254:1 / / rw,relatime master:1 - ext4 /dev/vda rw\n"
+		 "22 20 0:21 / /sys rw,relatime - sysfs sysfs rw\n";
+	check_mounts(0);
+	/* The last one at a place is what is seen there. */
+	mounts = "20 1 254:1 / / rw,relatime master:1 - ext4 /dev/vda rw\n"
+		 "30 20 254:2 / / rw,relatime - ext4 /dev/vdb rw\n";
+	check_mounts(1);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup(test_locked, start),
+		cmocka_unit_test_setup(test_limited, start),
+		cmocka_unit_test_setup(test_no_room, start),
+		cmocka_unit_test_setup(test_unlimited, start),
+		cmocka_unit_test_setup(test_denied, start),
+		cmocka_unit_test_setup(test_mounts, start),
+	};
+
+#ifdef __SANITIZE_ADDRESS__
+	return 77; /* such a build locks nothing */
+#endif
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
