@@ -66,6 +66,22 @@ struct device *verb_find_device(struct request *request)
 
 /* ---- list and show ---- */
 
+/* Why a device is not served, and when that is tried again. */
+static void format_lost(const struct device *device, char *text, size_t size)
+{
+	char why[4 * sizeof(device->why)];
+	double left = device_retry_in(device);
+	int at = 0;
+
+	if (device->why[0]) {
+		syntax_quote_text(why, sizeof(why), device->why);
+		at = snprintf(text, size, " error=%s", why);
+	}
+	if (left >= 0)
+		snprintf(text + at, size - (size_t)at, " retry-in=%d",
+			 (int)left + 1);
+}
+
 static void print_device(struct request *request, const struct device *device)
 {
 	const struct device_spec *spec = &device->spec;
@@ -76,6 +92,8 @@ static void print_device(struct request *request, const struct device *device)
 		waits = " waits-for=dead-server";
 	else if (device->step == DEVICE_CLOSE)
 		waits = " waits-for=file";
+	if (device->step == DEVICE_LOST)
+		format_lost(device, more, sizeof(more));
 	if (spec->target->ops->describe)
 		spec->target->ops->describe(spec->target, more, sizeof(more));
 	request_print(request,

@@ -67,11 +67,11 @@ static int resume_target(struct target *target)
 	unsigned opened;
 
 	(void)target;
-	/* Before its queues: nobody may be served from what is stale. */
-	for (opened = 0; (at = strstr(at, "q0+")); opened++)
+	/* Before its queues ask: nobody may be served from what is stale. */
+	for (opened = 0; (at = strstr(at, "open")); opened++)
 		at++;
 	if (opened > resumed)
-		fail_msg("it was resumed with a queue open");
+		fail_msg("it was resumed with the char device open");
 	resumed++;
 	return resume_error;
 }
@@ -917,7 +917,8 @@ static void test_side_by_side(void **state)
 
 /* ---- taking over ---- */
 
-#define TAKEN "RECOVER open q0+ q1+ END_RECOVER"
+#define TAKEN "q0+ q1+ RECOVER open END_RECOVER"
+#define LOST  "q0+ q1+ RECOVER q1- q0-"
 
 /* One that another server has had; nothing is begun yet. */
 static struct device *adopt(uint32_t id)
@@ -1011,7 +1012,7 @@ static void test_take_over_waits(void **state)
 	fake.result[MESSAGE_RECOVER] = 0;
 	fake_forget();
 	fake_pass_time(0.2);
-	fake_expect(TAKEN);
+	fake_expect("RECOVER open END_RECOVER");
 	expect_state(device, "live");
 }
 
@@ -1022,7 +1023,7 @@ static void test_take_over_of_one_that_is_gone(void **state)
 	fake.result[MESSAGE_RECOVER] = -ENODEV;
 	device_recover_all(set);
 	fake_serve();
-	fake_expect("RECOVER");
+	fake_expect(LOST);
 	expect_gone();
 }
 
@@ -1048,14 +1049,14 @@ static void test_take_over_fails(void **state)
 {
 	(void)state;
 	fake.result[MESSAGE_RECOVER] = -EPERM;
-	check_lost("RECOVER");
+	check_lost(LOST);
 	fake.result[MESSAGE_RECOVER] = 0;
 	resume_error = -EIO;
-	check_lost("RECOVER");
+	check_lost(LOST);
 	resume_error = 0;
 	fake.open_error = EBUSY;
 	fake.open_failures = 1;
-	check_lost("RECOVER");
+	check_lost(LOST);
 	fake.result[MESSAGE_END_RECOVER] = -EINVAL;
 	check_lost(TAKEN " q1- q0- close");
 }
@@ -1065,12 +1066,12 @@ static void test_take_over_a_second_time(void **state)
 {
 	(void)state;
 	fake.result[MESSAGE_RECOVER] = -EINVAL;
-	check_lost("RECOVER");
+	check_lost(LOST);
 	adopt(5);
 	set->features = FAKE_FEATURES_OLD;
 	device_recover_all(set);
 	fake_serve();
-	fake_expect("RECOVER STOP DELETE");
+	fake_expect("q0+ q1+ RECOVER STOP q1- q0- DELETE");
 	assert_true(log_has("cannot give it out again"));
 	expect_gone();
 }
