@@ -330,6 +330,9 @@ int __wrap_opener_open(struct ev_loop *loop, const struct opener_wish *wish,
 	opening.flags = wish->flags;
 	opening.done = done;
 	opening.context = context;
+	fake.opened++;
+	fake.wish = *wish;
+	fake.wish.path = NULL;
 	return 0;
 }
 
@@ -461,7 +464,7 @@ void fake_serve(void)
 	while (!quiet) {
 		settle();
 		quiet = 1;
-		if (opening.done) {
+		if (opening.done && !fake.open_waits) {
 			end_opening();
 			quiet = 0;
 		}

@@ -51,6 +51,9 @@ struct fake {
 	 */
 	int close_waits;
 	unsigned closing;
+	unsigned opened; /* files that it was asked to open; the last one: */
+	struct opener_wish wish; /* but for its path */
+	int open_waits;		 /* it does not end */
 };
 
 extern struct fake fake;
