@@ -788,8 +788,8 @@ static void adopt_lost(struct command_host *host, const struct message *message,
 	if (device_adopt(&host->devices, spec, &failure) < 0)
 		return;
 	device = device_find(&host->devices, message->id);
-	device_reopen_later(device, can_reopen(target, fd_count) ? reopen : NULL,
-			    why);
+	device_reopen_later(device,
+			    can_reopen(target, fd_count) ? reopen : NULL, why);
 }
 
 int command_adopt(struct command_host *host, const struct message *message,

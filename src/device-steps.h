@@ -112,7 +112,8 @@ void create_try_node(struct device *device);
 
 /* ---- recover.c: taking a device over ---- */
 
-#define LOST_PAUSE 1.0 /* s until a lost device is tried again, doubled each time */
+/* s until a lost device is tried again; doubled with each try in vain. */
+#define LOST_PAUSE 1.0
 
 /* It is prepared, and nobody else serves it any more. */
 void recover_begin(struct device *device);

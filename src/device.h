@@ -33,7 +33,7 @@ enum device_step {
 	DEVICE_TIMEOUT, /* lower the disk's I/O timeout (6.12) */
 	DEVICE_NODE,	/* wait for /dev/ublkbN */
 	DEVICE_LIVE,
-	DEVICE_LOST,	   /* cannot be taken over yet; the driver holds its I/O */
+	DEVICE_LOST, /* cannot be taken over yet; the driver holds its I/O */
 	DEVICE_NOTE_AGAIN, /* its command has changed */
 	DEVICE_TRIM,	   /* give back what lies behind its end */
 	DEVICE_RESIZE,
@@ -131,7 +131,7 @@ struct device {
 	uint64_t told_tally; /* its target's, as the keeper was told it, */
 	int telling;	     /* and has not answered yet */
 	device_reopen *reopen; /* while the target is a stand-in (lost.h) */
-	int reopening; /* and that has not ended yet */
+	int reopening;	       /* and that has not ended yet */
 	enum taken taken;
 	char why[200];	 /* it is lost, or "" */
 	double pause;	 /* s, from its next loss to the next try, */

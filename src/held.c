@@ -25,7 +25,9 @@
  */
 static uint64_t generation_of(int fd, const struct statx *status)
 {
-	uint32_t of_inode[2] = { 0 }; /* asked for as a long, and told as an int */
+	uint32_t of_inode[2] = {
+		0
+	}; /* asked for as a long, and told as an int */
 	uint64_t of_disk;
 
 	if (S_ISBLK(status->stx_mode))

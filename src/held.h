@@ -21,7 +21,7 @@ struct held_file {
 	 */
 	dev_t device;
 	ino_t inode;
-	uint64_t born;	     /* ns since 1970; 0: its file system does not say */
+	uint64_t born; /* ns since 1970; 0: its file system does not say */
 	uint64_t generation; /* of the inode, or of the disk; 0: not known */
 };
 

@@ -23,7 +23,7 @@ struct entry {
 	struct job *job;
 	enum clean_up clean_up; /* the next step, when its server is dead */
 	int live;		/* it has been started, */
-	int served;	 /* and a server answers its requests now */
+	int served;		/* and a server answers its requests now */
 	int deleting;	 /* somebody began to stop it: that is finished */
 	int taking;	 /* its take-over began, and no tag may be fetched */
 	int private;	 /* its files are removed with it */

@@ -11,7 +11,7 @@
 #define RECOVER_PATIENCE 1.0   /* s: after that */
 #define RECOVER_SLOWLY	 0.1
 
-#define LOST_PAUSE_MAX	 60.0  /* s between tries of a lost device, at most */
+#define LOST_PAUSE_MAX 60.0 /* s between tries of a lost device, at most */
 
 /* ---- PREPARED ---- */
 
@@ -142,14 +142,23 @@ static int can_try(const struct device *device)
 	return device->taken != TAKEN_FETCHED || device_aborts_on_close(device);
 }
 
+static void tell_lost(const struct device *device, const char *why)
+{
+	if (can_try(device))
+		log_error("%s: cannot be taken over: %s; its users wait, and "
+			  "it is tried again",
+			  device->disk, why);
+	else
+		log_error("%s: cannot be taken over: %s; its users wait until "
+			  "it is deleted, or another server tries",
+			  device->disk, why);
+}
+
 void recover_lose(struct device *device, const char *why)
 {
+	/* Each reason once: it may be tried for days. */
 	if (strncmp(device->why, why, sizeof(device->why) - 1) != 0)
-		log_error("%s: cannot be taken over: %s; its users wait until "
-			  "%sit is deleted, or another server tries",
-			  device->disk, why,
-			  can_try(device) ? "that is over (it is tried again), "
-					  : "");
+		tell_lost(device, why);
 	snprintf(device->why, sizeof(device->why), "%s", why);
 	device_enter(device, DEVICE_LOST);
 }
@@ -178,7 +187,7 @@ void recover_enter_lost(struct device *device)
 	resize_forget(device);
 	device->set->seq++;
 	device->next_try = loop_now() + pause;
-	device->pause = pause == 0	       ? LOST_PAUSE
+	device->pause = pause == 0		     ? LOST_PAUSE
 			: pause * 2 < LOST_PAUSE_MAX ? pause * 2
 						     : LOST_PAUSE_MAX;
 	recover_wait(device);
@@ -231,8 +240,9 @@ static void fail_give(struct device *device, int error)
 			"was made on";
 
 	if (error != -ESTALE)
-		snprintf(why, sizeof(why), "the keeper cannot have its file: "
-					   "%s",
+		snprintf(why, sizeof(why),
+			 "the keeper cannot have its file: "
+			 "%s",
 			 strerror(-error));
 	drop_files(device);
 	recover_lose(device, why);

@@ -39,7 +39,7 @@ struct fake {
 	int batch;	 /* the last queue that was opened has its commands */
 	int queue_error; /* of queue number queue_fails */
 	unsigned queue_fails;
-	int start_error; /* of every queue's start */
+	int start_error;     /* of every queue's start */
 	int silent;	     /* it gives up no tag at a STOP */
 	unsigned node_after; /* that many looks find no node */
 	unsigned looks;

@@ -1266,8 +1266,8 @@ static void test_reopened(void **state)
 	(void)state;
 	make_file();
 	adopt_file(" size=4K create=yes lock=no error-rate=0.5");
-	assert_string_equal(
-		device_state(device_find(&fake_host.devices, 3)), "quiesced");
+	assert_string_equal(device_state(device_find(&fake_host.devices, 3)),
+			    "quiesced");
 	fake_serve();
 	fake_expect("NOTE q0+ RECOVER open END_RECOVER");
 	assert_int_equal(fake.opened, 1);

@@ -369,11 +369,10 @@ static void test_user_file_is_open(void **context)
 		device.file_count = noted;
 		device.tally = 7;
 		assert_int_equal(state_write(&state, &device), 0);
-		assert_int_equal(
-			takeover_keep(&takeover, "device-1-0",
-				      open(test_path("data"),
-					   O_RDONLY | O_CLOEXEC)),
-			0);
+		assert_int_equal(takeover_keep(&takeover, "device-1-0",
+					       open(test_path("data"),
+						    O_RDONLY | O_CLOEXEC)),
+				 0);
 		adopt(0);
 		check(1u << 1, 0);
 		assert_int_equal(fake.open, 1);

@@ -57,8 +57,8 @@ static uint64_t fetch_data; /* of its FETCH */
 
 static int open_queue(void)
 {
-	int error = queue_open(&queue, QUEUE_ID, &shape, &target, on_event,
-			       NULL);
+	int error =
+		queue_open(&queue, QUEUE_ID, &shape, &target, on_event, NULL);
 
 	if (error)
 		return error;

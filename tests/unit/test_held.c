@@ -15,9 +15,9 @@
 /* ---- the kernel's answers, as the test wants them ---- */
 
 static struct {
-	int is_disk;	 /* statx: every file is one */
+	int is_disk;	  /* statx: every file is one */
 	int has_no_birth; /* statx */
-	int moves_birth; /* statx: all are born later */
+	int moves_birth;  /* statx: all are born later */
 	int has_no_flags; /* statx: no flags of inodes */
 	int flags;	  /* of the last statx */
 	uint32_t generation;
@@ -316,11 +316,11 @@ static void test_fds(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_memfd),	TEST(test_not_synchronous),
-		TEST(test_again),	TEST(test_birth),
-		TEST(test_generation),	TEST(test_disk),
-		TEST(test_take),	TEST(test_gets_a_name),
-		TEST(test_odd_name),	TEST(test_removed),
+		TEST(test_memfd),      TEST(test_not_synchronous),
+		TEST(test_again),      TEST(test_birth),
+		TEST(test_generation), TEST(test_disk),
+		TEST(test_take),       TEST(test_gets_a_name),
+		TEST(test_odd_name),   TEST(test_removed),
 		TEST(test_fds),
 	};
 

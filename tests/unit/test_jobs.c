@@ -205,8 +205,8 @@ int __wrap_control_add(struct control *control, struct ublk_dev_info *info,
 /* The driver has done what it was asked for last. */
 static void driver_answers(int result)
 {
-	ring.done[0] = (struct ring_event){ .data = ring.data,
-					    .result = result };
+	ring.done[0] =
+		(struct ring_event){ .data = ring.data, .result = result };
 	ring.done_count = 1;
 	on_ring(test_loop, &jobs.watcher, EV_READ);
 }
@@ -674,8 +674,7 @@ static void test_hand_over(void **state)
 
 static void test_restore(void **state)
 {
-	struct ublk_dev_info info = { .dev_id = ID,
-				      .state = UBLK_S_DEV_LIVE };
+	struct ublk_dev_info info = { .dev_id = ID, .state = UBLK_S_DEV_LIVE };
 	struct state_device device = { .id = ID, .words = "add null" };
 
 	(void)state;

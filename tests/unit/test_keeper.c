@@ -183,8 +183,7 @@ static void restore_device(void)
 	struct ublk_dev_info info = { .dev_id = 3 };
 	struct state_device noted = { .id = 3, .words = "add null" };
 
-	assert_int_equal(jobs_restore(&keeper.jobs, &info, &noted, 0),
-			 0);
+	assert_int_equal(jobs_restore(&keeper.jobs, &info, &noted, 0), 0);
 }
 
 static void forget_device(void)

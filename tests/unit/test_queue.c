@@ -125,8 +125,8 @@ static struct queue_shape shape;
 
 static int open_queue(void)
 {
-	int error = queue_open(&queue, QUEUE_ID, &shape, &target, on_event,
-			       &owner);
+	int error =
+		queue_open(&queue, QUEUE_ID, &shape, &target, on_event, &owner);
 
 	if (error)
 		return error;

@@ -199,10 +199,9 @@ static void test_without_mark(void **context)
 static void test_without_birth(void **context)
 {
 	(void)context;
-	test_file("s/3.dev",
-		  "state version=1 id=3 recoverable=1 private=0\n"
-		  "file path=/a device=1 inode=2\n"
-		  "add null\n");
+	test_file("s/3.dev", "state version=1 id=3 recoverable=1 private=0\n"
+			     "file path=/a device=1 inode=2\n"
+			     "add null\n");
 	read_all(1);
 	assert_int_equal(seen[0].file_count, 1);
 	assert_int_equal(seen[0].files[0].fd, -1);
