@@ -171,9 +171,14 @@ int state_write(const struct state *state, const struct state_device *device)
 	name_of(name, sizeof(name), device->id, LIVE);
 	if (!error && renameat(state->fd, "new", state->fd, name) < 0)
 		error = -errno;
-	if (error)
+	if (error) {
 		unlinkat(state->fd, "new", 0);
-	return error;
+		return error;
+	}
+	/* It is not being deleted: state_spare() may have failed. */
+	name_of(name, sizeof(name), device->id, DOOMED);
+	unlinkat(state->fd, name, 0);
+	return 0;
 }
 
 static int change_kind(const struct state *state, uint32_t id, const char *was,

@@ -184,6 +184,20 @@ static void test_doom_and_remove(void **context)
 	read_all(0);
 }
 
+/* One note a device: whoever writes a new one knows better. */
+static void test_spared_in_vain(void **context)
+{
+	(void)context;
+	write_device(3);
+	assert_int_equal(state_doom(&state, 3), 0);
+	fake.rename = EROFS;
+	assert_int_equal(state_spare(&state, 3), -EROFS);
+	fake.rename = 0;
+	write_device(3);
+	read_all(1);
+	assert_int_equal(seen[0].deleting, 0);
+}
+
 /* As builds before the mark was noted have left one. */
 static void test_without_mark(void **context)
 {
@@ -416,6 +430,7 @@ int main(void)
 		TEST(test_long_words),
 		TEST(test_replace),
 		TEST(test_doom_and_remove),
+		TEST(test_spared_in_vain),
 		TEST(test_without_mark),
 		TEST(test_without_birth),
 		TEST(test_symbolic_links),
