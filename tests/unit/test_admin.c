@@ -1321,6 +1321,24 @@ static void test_reopened_later(void **state)
 	assert_int_equal(log_count("cannot be taken over"), 1);
 }
 
+/* Its target is here, but nothing to serve it with. */
+static void test_lost_is_told(void **state)
+{
+	struct client *client = greeted();
+
+	(void)state;
+	check_adopted(3, "add null", UBLK_F_USER_COPY, "user-copy");
+	fake.queue_error = -EPERM;
+	device_recover_all(&fake_host.devices);
+	ask(client, "list",
+	    "dev id=3 * state=quiesced * error=\"no ring*Operation not "
+	    "permitted\" retry-in=1 fill=yes\nOK *\n");
+	fake.queue_error = 0;
+	fake_pass_time(1.1);
+	ask(client, "list",
+	    "dev id=3 * state=live * batch=no fill=yes\nOK *\n");
+}
+
 /* The keeper knows which one it was. */
 static void test_reopened_another(void **state)
 {
@@ -2102,6 +2120,7 @@ int main(void)
 		TEST(test_reopened),
 		TEST(test_reopened_as_before),
 		TEST(test_reopened_later),
+		TEST(test_lost_is_told),
 		TEST(test_reopened_another),
 		TEST(test_reopened_but_not_served),
 		TEST(test_deleted_while_reopened),

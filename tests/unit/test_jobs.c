@@ -52,6 +52,11 @@ int __wrap_control_delete_async(struct control *control, uint32_t id,
 				uint64_t data);
 int __wrap_control_add(struct control *control, struct ublk_dev_info *info,
 		       uint64_t data);
+int __wrap_control_get_info(struct control *control, uint32_t id,
+			    struct ublk_dev_info *info, uint64_t data);
+int __wrap_control_start_recovery(struct control *control, uint32_t id,
+				  uint64_t data);
+int __wrap_ring_put_timeout(struct ring *of, unsigned ms, uint64_t data);
 int __wrap_channel_send(struct channel *channel, const struct message *message,
 			const int *fds, int fd_count);
 int __real_state_write(const struct state *state,
@@ -200,6 +205,28 @@ int __wrap_control_add(struct control *control, struct ublk_dev_info *info,
 	(void)control;
 	info->dev_id = ID;
 	return ask_driver("add", ID, data);
+}
+
+int __wrap_control_get_info(struct control *control, uint32_t id,
+			    struct ublk_dev_info *info, uint64_t data)
+{
+	(void)control;
+	info->state = UBLK_S_DEV_QUIESCED;
+	return ask_driver("get-info", id, data);
+}
+
+int __wrap_control_start_recovery(struct control *control, uint32_t id,
+				  uint64_t data)
+{
+	(void)control;
+	return ask_driver("recover", id, data);
+}
+
+int __wrap_ring_put_timeout(struct ring *of, unsigned ms, uint64_t data)
+{
+	(void)of;
+	assert_in_range(ms, 1, 100);
+	return ask_driver("moment", ID, data);
 }
 
 /* The driver has done what it was asked for last. */
@@ -782,6 +809,45 @@ static void test_server_gone_in_a_take_over(void **state)
 	expect("");
 }
 
+/* A driver that cannot give a device out twice has just done so. */
+static void test_server_gone_behind_a_recover(void **state)
+{
+	(void)state;
+	live_device("add null", NULL);
+	run(MESSAGE_RECOVER);
+	driver_answers(0);
+	driver_answers(-ETIME);
+	expect("get-info-3 moment-3 recover-3");
+	expect_gone(1, 1, 0);
+	driver_answers(0);
+	expect("stop-3");
+	assert_true(noted()->deleting);
+	driver_answers(0);
+	driver_answers(0);
+	assert_null(jobs.entries);
+}
+
+/* Before that nothing is lost. */
+static void test_server_gone_before_a_recover(void **state)
+{
+	(void)state;
+	live_device("add null", NULL);
+	run(MESSAGE_RECOVER);
+	driver_answers(0);
+	expect_gone(1, 1, 0);
+	driver_answers(-ETIME);
+	expect("get-info-3 moment-3");
+	handed_over(0);
+	/* Nor for drivers that do it twice. */
+	jobs.features = UINT64_MAX;
+	run(MESSAGE_RECOVER);
+	expect("recover-3");
+	expect_gone(1, 1, 0);
+	driver_answers(0);
+	expect("");
+	handed_over(0);
+}
+
 /* What the driver has begun to stop is finished. */
 static void test_server_gone_in_a_try_stop(void **state)
 {
@@ -1009,6 +1075,8 @@ int main(void)
 		TEST(test_server_gone_without_recovery),
 		TEST(test_server_gone_in_a_start),
 		TEST(test_server_gone_in_a_take_over),
+		TEST(test_server_gone_behind_a_recover),
+		TEST(test_server_gone_before_a_recover),
 		TEST(test_server_gone_in_a_try_stop),
 		TEST(test_server_gone_in_a_try_stop_that_fails),
 		TEST(test_start),

@@ -425,22 +425,14 @@ static void test_close(void **context)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_empty),
-		TEST(test_round_trip),
-		TEST(test_long_words),
-		TEST(test_replace),
-		TEST(test_doom_and_remove),
-		TEST(test_spared_in_vain),
-		TEST(test_without_mark),
-		TEST(test_without_birth),
-		TEST(test_symbolic_links),
-		TEST(test_has),
-		TEST(test_write_fails),
-		TEST(test_wrong_files),
-		TEST(test_too_many_files),
-		TEST(test_other_files),
-		TEST(test_folder_is_ours),
-		TEST(test_path_too_long),
+		TEST(test_empty),	    TEST(test_round_trip),
+		TEST(test_long_words),	    TEST(test_replace),
+		TEST(test_doom_and_remove), TEST(test_spared_in_vain),
+		TEST(test_without_mark),    TEST(test_without_birth),
+		TEST(test_symbolic_links),  TEST(test_has),
+		TEST(test_write_fails),	    TEST(test_wrong_files),
+		TEST(test_too_many_files),  TEST(test_other_files),
+		TEST(test_folder_is_ours),  TEST(test_path_too_long),
 		TEST(test_close),
 	};
 
