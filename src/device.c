@@ -87,7 +87,9 @@ const char *device_name(const struct device *device)
 
 const char *device_state(const struct device *device)
 {
-	if (device->adopted && device->step < DEVICE_LIVE)
+	int is_served = device->open_queues || device->step > DEVICE_BUSY;
+
+	if (device->adopted && (device->step < DEVICE_LIVE || !is_served))
 		return "quiesced";
 	return steps[device->step].state;
 }
@@ -709,7 +711,6 @@ int device_delete(struct device *device, int force, device_done *done,
 	if (force)
 		use_force(device);
 	device->check_only = 0;
-	device->adopted = 0;
 	device_enter(device, force ? DEVICE_STOP : DEVICE_BUSY);
 	return 0;
 }

@@ -1219,6 +1219,34 @@ static void test_commands_for_a_lost_one(void **state)
 	expect_gone();
 }
 
+/* Somebody has it open: it is still another server's device afterwards. */
+static void test_delete_of_a_lost_one_refused(void **state)
+{
+	struct device *device;
+
+	(void)state;
+	fake.result[MESSAGE_RECOVER] = -ENOMEM;
+	fake.result[MESSAGE_BUSY] = -EBUSY;
+	fake.use_lasts = 1;
+	device = lose();
+	fake.hold[MESSAGE_BUSY] = 1;
+	begin_delete(device, 0);
+	fake_serve();
+	expect_state(device, "quiesced");
+	fake_release(MESSAGE_BUSY);
+	expect_told(&deleted, SYMBOL_BUSY, "mounted");
+	expect_state(device, "quiesced");
+	fake.result[MESSAGE_RECOVER] = 0;
+	fake.open_error = EMFILE;
+	fake.open_failures = 1;
+	fake_pass_time(1.1);
+	expect_state(device, "quiesced");
+	fake_forget();
+	fake_pass_time(2.1);
+	fake_expect("open q0+ q1+ END_RECOVER");
+	expect_state(device, "live");
+}
+
 /* Nobody is there to run its commands. */
 static void test_lost_without_a_keeper(void **state)
 {
@@ -2956,6 +2984,7 @@ int main(void)
 		TEST(test_lost_behind_the_first_command),
 		TEST(test_lost_behind_a_fetch),
 		TEST(test_commands_for_a_lost_one),
+		TEST(test_delete_of_a_lost_one_refused),
 		TEST(test_lost_without_a_keeper),
 		TEST(test_take_over_a_second_time),
 		TEST(test_delete_while_it_waits),
