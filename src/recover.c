@@ -80,6 +80,13 @@ static void resume(struct device *device)
 	device_enter(device, DEVICE_OPEN);
 }
 
+/* The driver has given it out. */
+static void begin_work(struct device *device)
+{
+	device->taken = TAKEN_BEGUN;
+	resume(device);
+}
+
 /*
  * The keeper keeps a device away from here of which a server died between the
  * two commands of a take-over, on the drivers that cannot do it twice. Did the
@@ -116,10 +123,8 @@ void recover_answer(struct device *device, const struct message *message)
 		device_roll_back(device, DEVICE_LOST,
 				 failure_symbol(message->result),
 				 message->result, NULL);
-	else {
-		device->taken = TAKEN_BEGUN;
-		resume(device);
-	}
+	else
+		begin_work(device);
 }
 
 /* ---- END_RECOVER ---- */
@@ -132,8 +137,8 @@ void recover_enter_end(struct device *device)
 /* ---- LOST ---- */
 
 /*
- * Once it has seen a FETCH, a driver that does not abort on close does not give
- * the device out again, to this server.
+ * A driver that does not abort on close (6.12) does not give a device out again
+ * to this server once it has seen a FETCH of it.
  */
 static int can_try(const struct device *device)
 {
@@ -193,9 +198,10 @@ void recover_enter_lost(struct device *device)
 	recover_wait(device);
 }
 
-/* From where the one before has come to, as far as the driver allows that. */
+/* From where the last try has come to, as far as the driver allows that. */
 void recover_try_again(struct device *device)
 {
+	device_set_patience(device, RECOVER_PATIENCE);
 	if (lost_is(device->spec.target)) {
 		device->reopening = 1;
 		device->reopen(device);
@@ -241,8 +247,7 @@ static void fail_give(struct device *device, int error)
 
 	if (error != -ESTALE)
 		snprintf(why, sizeof(why),
-			 "the keeper cannot have its file: "
-			 "%s",
+			 "the keeper cannot have its file: %s",
 			 strerror(-error));
 	drop_files(device);
 	recover_lose(device, why);
