@@ -625,15 +625,155 @@ static int take_from_driver(struct device_spec *spec,
 }
 
 /*
- * It cannot be served here, for the reason in *failure: it stays in sight, with
- * what it had.
+ * What a later try needs of the command that made it: the target, its values,
+ * whose texts are the line's, and the spec as the driver has it.
  */
-static void adopt_lost(struct command_host *host, const struct message *message,
+static const struct target_ops *read_again(const struct device *device,
+					   struct syntax_line *line,
+					   struct add_values *values,
+					   struct device_spec *spec,
+					   struct failure *failure)
+{
+	const struct device_spec *had = &device->spec;
+	const struct target_ops *target;
+	const char *why;
+
+	if (syntax_split(line, had->words, strlen(had->words), &why) < 0) {
+		failure_set(failure, SYMBOL_INTERNAL, 0, NULL, "%s", why);
+		return NULL;
+	}
+	target = read_add(line, values, spec, failure);
+	if (!target)
+		return NULL;
+	spec->queues = had->queues;
+	spec->depth = had->depth;
+	spec->max_io = had->max_io;
+	spec->mode = had->mode;
+	spec->batch = had->batch;
+	return target;
+}
+
+/* With the descriptors that the stand-in has, which gets back what is not taken. */
+static void open_again(struct command_host *host, struct device *device,
 		       const struct target_ops *target,
 		       const struct add_values *values,
 		       struct device_spec *spec, int *fds, int fd_count)
 {
+	struct target_args args = { .adopted = 1,
+				    .size = device_disk_size(device->spec.id),
+				    .fds = fds,
+				    .fd_count = fd_count };
 	struct failure failure;
+
+	if (open_target(host, target, &args, values, spec, &failure) == 0) {
+		device_reopened(device, spec);
+		return;
+	}
+	device_close_spec(spec, host->devices.loop, NULL, NULL);
+	lost_take(device->spec.target, fds, fd_count);
+	device_reopen_failed(device, failure.text);
+}
+
+/* A file that is being opened for a device, which may be gone by then. */
+struct reopening {
+	struct command_host *host;
+	uint64_t serial; /* the device's */
+	char path[];
+};
+
+static void on_reopened(void *context, const struct opener_result *result)
+{
+	struct reopening *reopening = context;
+	struct device_set *set = &reopening->host->devices;
+	struct device *device = device_find_serial(set, reopening->serial);
+	char why[200];
+
+	if (device && result->fd >= 0) {
+		device_give(device, result->fd);
+	} else if (device) {
+		snprintf(why, sizeof(why), "cannot open %.150s: %s",
+			 reopening->path, strerror(-result->fd));
+		device_reopen_failed(device, why);
+	} else if (result->fd >= 0) {
+		opener_close(set->loop, result->fd, NULL, NULL, NULL);
+	}
+	free(reopening);
+}
+
+/* As `add` has opened it, except that it must be there. */
+static int begin_reopening(struct command_host *host,
+			   const struct device *device,
+			   const struct target_ops *target,
+			   const struct add_values *values,
+			   struct failure *failure)
+{
+	struct target_args args = { .values = values->target,
+				    .read_only = device->spec.read_only };
+	struct opener_wish wish = { .path = NULL };
+	struct reopening *reopening;
+	int error = -ENOMEM;
+
+	if (target->opens(&args, &wish, failure) < 0)
+		return -1;
+	wish.create = wish.punch = 0;
+	wish.patient = 1;
+	reopening = malloc(sizeof(*reopening) + strlen(wish.path) + 1);
+	if (reopening) {
+		reopening->host = host;
+		reopening->serial = device->serial;
+		memcpy(reopening->path, wish.path, strlen(wish.path) + 1);
+		error = opener_open(host->devices.loop, &wish, on_reopened,
+				    reopening);
+	}
+	if (!error)
+		return 0;
+	free(reopening);
+	return failure_set(failure, SYMBOL_LIMIT, error, NULL,
+			   "cannot open anything: %s", strerror(-error));
+}
+
+/* The device's reopen(): its file first, unless that is open. */
+static void reopen(struct device *device)
+{
+	/* The set is the host's first. */
+	struct command_host *host = (struct command_host *)device->set;
+	const struct target_ops *target;
+	struct add_values values;
+	struct device_spec spec;
+	struct syntax_line line;
+	struct failure failure;
+	int fds[MESSAGE_MAX_FDS], count;
+
+	target = read_again(device, &line, &values, &spec, &failure);
+	if (!target) {
+		device_reopen_failed(device, failure.text);
+		return;
+	}
+	count = target_give_up(device->spec.target, fds);
+	if (count || !target->opens)
+		open_again(host, device, target, &values, &spec, fds, count);
+	else if (begin_reopening(host, device, target, &values, &failure) < 0)
+		device_reopen_failed(device, failure.text);
+}
+
+/* What the target holds is here, or can be opened by this process. */
+static int can_reopen(const struct target_ops *target, int fd_count)
+{
+	return fd_count > 0 || target->opens || !target->hold;
+}
+
+/*
+ * It cannot be served here yet, for the reason `why`, or, without one, because
+ * its file is to be opened first: it stays in sight, with what it had.
+ */
+static void adopt_lost(struct command_host *host, const struct message *message,
+		       const struct target_ops *target,
+		       const struct add_values *values,
+		       struct device_spec *spec, int *fds, int fd_count,
+		       const char *why)
+{
+	struct failure failure;
+	struct device *device;
 
 	if (take_from_driver(spec, message, &failure) < 0)
 		return;
@@ -641,10 +781,15 @@ static void adopt_lost(struct command_host *host, const struct message *message,
 	spec->target = lost_new(target, fds, fd_count);
 	if (!spec->target ||
 	    layers_put_on(&spec->layers, host->devices.loop, spec->target,
-			  &values->common[LAYERS]) < 0)
+			  &values->common[LAYERS]) < 0) {
 		device_close_spec(spec, host->devices.loop, NULL, NULL);
-	else
-		device_adopt(&host->devices, spec, &failure);
+		return;
+	}
+	if (device_adopt(&host->devices, spec, &failure) < 0)
+		return;
+	device = device_find(&host->devices, message->id);
+	device_reopen_later(device,
+			    can_reopen(target, fd_count) ? reopen : NULL, why);
 }
 
 int command_adopt(struct command_host *host, const struct message *message,
@@ -667,11 +812,23 @@ int command_adopt(struct command_host *host, const struct message *message,
 	if (!target)
 		return -1;
 	as_read = spec;
+	if (fd_count == 0 && target->opens) {
+		adopt_lost(host, message, target, &values, &spec, fds, 0, "");
+		return 0;
+	}
+	if (!can_reopen(target, fd_count)) {
+		failure_set(failure, SYMBOL_STATE, 0, NULL,
+			    "what it held cannot be opened");
+		adopt_lost(host, message, target, &values, &spec, fds, 0,
+			   failure->text);
+		return -1;
+	}
 	if (take_from_driver(&spec, message, failure) < 0)
 		return -1;
 	if (open_target(host, target, &args, &values, &spec, failure) == 0)
 		return device_adopt(&host->devices, &spec, failure);
 	device_close_spec(&spec, host->devices.loop, NULL, NULL);
-	adopt_lost(host, message, target, &values, &as_read, fds, fd_count);
+	adopt_lost(host, message, target, &values, &as_read, fds, fd_count,
+		   failure->text);
 	return -1;
 }

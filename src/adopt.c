@@ -101,12 +101,11 @@ static int look(struct adoption *adoption, uint32_t id,
 }
 
 static void restore(struct adoption *adoption, const struct ublk_dev_info *info,
-		    const struct state_device *noted, int doomed,
-		    const int *fds, int count)
+		    const struct state_device *noted, int doomed)
 {
 	struct takeover *takeover = adoption->takeover;
 
-	if (jobs_restore(adoption->jobs, info, noted, doomed, fds, count) < 0)
+	if (jobs_restore(adoption->jobs, info, noted, doomed) < 0)
 		log_error("device %u cannot be taken over: out of memory",
 			  info->dev_id);
 	/* A living server knows better than the note. */
@@ -118,43 +117,53 @@ static void restore(struct adoption *adoption, const struct ublk_dev_info *info,
 }
 
 /*
- * The descriptors that its target held, from the old server or from files.
- * Returns how many could be had; *error is 0 if that is all.
+ * The descriptors that its target held, from the old server or from whoever kept
+ * them. An older build may not have noted all that there is to know of them.
  */
-static int find_fds(struct adoption *adoption, const struct state_device *noted,
-		    int *fds, int *error)
+static void take_files(struct adoption *adoption, struct state_device *noted)
 {
+	int fds[MESSAGE_MAX_FDS], is_better = 0, i;
 	int count = takeover_fds(adoption->takeover, noted->id, fds);
 
-	*error = 0;
-	for (; count < noted->file_count; count++) {
-		fds[count] = state_open_file(&noted->files[count]);
-		if (fds[count] < 0) {
-			*error = fds[count];
-			break;
-		}
+	for (i = 0; i < count; i++) {
+		uint64_t born = noted->files[i].born;
+
+		held_describe(&noted->files[i], fds[i]);
+		is_better |= i >= noted->file_count ||
+			     born != noted->files[i].born;
 	}
-	return count;
+	if (noted->file_count < count)
+		noted->file_count = count;
+	if (is_better && !noted->deleting)
+		state_write(adoption->jobs->state, noted);
 }
 
 /*
- * Whether what could not be opened again is gone for good: a file of the user's
- * may come back, or be made to open.
+ * Files of our own that nobody had are opened again here: they lie in memory.
+ * Where a file of the user's lies can stand still, so the server opens that, as
+ * it did for `add`. Returns 0, or a negative errno and the first that cannot be
+ * opened in *which.
  */
-static int is_dead(const struct state_file *file, int private, int error)
+static int open_files(struct state_device *noted, int *which)
 {
-	return !file->path[0] ||
-	       (private && (error == -ENOENT || error == -ESTALE));
+	int i, error = 0;
+
+	for (i = 0; i < noted->file_count && !error; i++) {
+		struct held_file *file = &noted->files[i];
+
+		*which = i;
+		if (file->fd < 0 && (noted->private || !file->path[0]))
+			error = held_open(file);
+	}
+	return error;
 }
 
 /*
- * Why a noted device is to be deleted, or NULL. With an error, of opening file
- * number `which`, it cannot go on all the same.
+ * Why a noted device is to be deleted, or NULL. With an error, of opening that
+ * file of ours, it cannot go on all the same.
  */
-static const char *find_obstacle(const struct adoption *adoption,
-				 const struct state_device *noted,
-				 const struct ublk_dev_info *info, int which,
-				 int error)
+static const char *find_obstacle(const struct state_device *noted,
+				 const struct ublk_dev_info *info, int error)
 {
 	if (noted->deleting)
 		return "it was being deleted";
@@ -162,12 +171,21 @@ static const char *find_obstacle(const struct adoption *adoption,
 		return "it has never been live, or is dead";
 	if (!noted->recoverable)
 		return "it has recovery=no";
-	if (!error)
-		return NULL;
-	if (is_dead(&noted->files[which], noted->private, error))
+	/* Else it may come back, or be made to open. */
+	if (error == -ENOENT || error == -ESTALE)
 		return "its data died with the processes that held it";
-	return adoption->delete_leftovers ? "what it needs cannot be opened"
-					  : NULL;
+	return NULL;
+}
+
+/* For --delete-leftovers: whether a file that it needs is not to be had. */
+static int misses_file(const struct state_device *noted)
+{
+	int i;
+
+	for (i = 0; i < noted->file_count; i++)
+		if (noted->files[i].fd < 0 && !held_is_there(&noted->files[i]))
+			return 1;
+	return 0;
 }
 
 /* The driver knows it no more: a keeper died in the last step of its del. */
@@ -179,17 +197,16 @@ static void forget_noted(struct adoption *adoption,
 	log_notice("device %u, which %s tells of, is gone", noted->id,
 		   adoption->jobs->state->path);
 	for (i = 0; noted->private && i < noted->file_count; i++)
-		state_remove_file(&noted->files[i]);
+		held_remove(&noted->files[i]);
 	state_remove(adoption->jobs->state, noted->id);
 }
 
-static void adopt_noted(void *context, const struct state_device *noted)
+static void adopt_noted(void *context, struct state_device *noted)
 {
 	struct adoption *adoption = context;
-	int fds[MESSAGE_MAX_FDS];
 	struct ublk_dev_info info;
 	const char *obstacle;
-	int error = look(adoption, noted->id, noted, &info), count;
+	int error = look(adoption, noted->id, noted, &info), which = 0;
 
 	if (error == -EBUSY)
 		return;
@@ -197,24 +214,27 @@ static void adopt_noted(void *context, const struct state_device *noted)
 		forget_noted(adoption, noted);
 		return;
 	}
-	count = find_fds(adoption, noted, fds, &error);
-	obstacle = find_obstacle(adoption, noted, &info, count, error);
-	if (error && !obstacle)
-		log_error("device %u was left by a ublkd that was killed, and "
-			  "cannot be served: %s: %s; its users wait until the "
-			  "next start can open that, or it is deleted",
-			  noted->id, noted->files[count].path,
-			  strerror(-error));
-	else if (obstacle)
+	take_files(adoption, noted);
+	error = open_files(noted, &which);
+	obstacle = find_obstacle(noted, &info, error);
+	if (!obstacle && adoption->delete_leftovers && misses_file(noted))
+		obstacle = "what it needs cannot be opened";
+	if (obstacle)
 		log_warning(
 			"device %u was left by a ublkd that was killed; %s: "
 			"it is deleted",
 			noted->id, obstacle);
+	else if (error)
+		log_error("device %u was left by a ublkd that was killed, and "
+			  "cannot be served: %s: %s; its users wait until the "
+			  "next start can open that, or it is deleted",
+			  noted->id, noted->files[which].path,
+			  strerror(-error));
 	else
 		log_notice("device %u was left by a ublkd that is gone: it is "
 			   "taken over",
 			   noted->id);
-	restore(adoption, &info, noted, obstacle != NULL, fds, count);
+	restore(adoption, &info, noted, obstacle != NULL);
 }
 
 /* Ours, and nothing is noted of it: an add that was not finished, mostly. */
@@ -238,7 +258,7 @@ static void adopt_leftover(struct adoption *adoption, uint32_t id)
 	log_warning("device %u was left by a ublkd that was killed: it is "
 		    "deleted",
 		    id);
-	restore(adoption, &info, NULL, 1, NULL, 0);
+	restore(adoption, &info, NULL, 1);
 }
 
 static void adopt_leftovers(struct adoption *adoption)

@@ -91,9 +91,10 @@ int command_continue(struct request *request);
 void command_stop_all(struct command_host *host);
 
 /*
- * Prepare to take over the device of a MESSAGE_DEVICE. Descriptors that are
- * taken are set to -1. Returns 0, or -1 with *failure filled: then it is shown
- * as quiesced, and can be deleted, if there is memory for that.
+ * Prepare to take over the device of a MESSAGE_DEVICE; a file that nobody has
+ * open is opened once it is taken over. Descriptors that are taken are set to
+ * -1. Returns 0, or -1 with *failure filled: then it is shown as quiesced, is
+ * tried again, and can be deleted, if there is memory for that.
  */
 int command_adopt(struct command_host *host, const struct message *message,
 		  int *fds, int fd_count, struct failure *failure);

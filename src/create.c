@@ -288,15 +288,8 @@ void create_answer_params(struct device *device, const struct message *message)
 /* Before it can be live: whenever this process dies, the next can go on. */
 void create_enter_note(struct device *device)
 {
-	struct message message =
-		device_note_message(device, device->spec.words);
-	struct target *target = device->spec.target;
-	int fds[MESSAGE_MAX_FDS], count, error;
+	int error = device_send_note(device);
 
-	count = target_hold(target, fds);
-	error = count < 0 ? count
-			  : channel_send(device->set->channel, &message, fds,
-					 count);
 	if (error)
 		device_roll_back(device, DEVICE_DELETE, failure_symbol(error),
 				 error, NULL);
@@ -334,7 +327,7 @@ static void on_queue(struct queue *queue, int error)
 		remove_poll_drain(device);
 }
 
-static int open_queues(struct device *device)
+int create_open_queues(struct device *device)
 {
 	struct device_spec *spec = &device->spec;
 	struct queue_shape shape = { .depth = spec->depth,
@@ -343,12 +336,12 @@ static int open_queues(struct device *device)
 				     .max_io = spec->max_io };
 	int error;
 
-	device->queues = calloc(spec->queues, sizeof(*device->queues));
+	if (!device->queues)
+		device->queues = calloc(spec->queues, sizeof(*device->queues));
 	if (!device->queues)
 		return -ENOMEM;
 	while (device->open_queues < spec->queues) {
 		error = queue_open(&device->queues[device->open_queues],
-				   device->set->loop, device->fd,
 				   (uint16_t)device->open_queues, &shape,
 				   spec->target, on_queue, device);
 		if (error)
@@ -356,6 +349,20 @@ static int open_queues(struct device *device)
 		device->open_queues++;
 	}
 	return 0;
+}
+
+/* When all are open: what the kernel is short of shows before the first FETCH. */
+static int start_queues(struct device *device)
+{
+	int error = create_open_queues(device);
+	unsigned i;
+
+	for (i = 0; i < device->open_queues && !error; i++) {
+		device->taken = TAKEN_FETCHED;
+		error = queue_start(&device->queues[i], device->set->loop,
+				    device->fd);
+	}
+	return error;
 }
 
 /* devtmpfs has the node at once; other kinds of /dev need a moment. */
@@ -366,7 +373,7 @@ void create_try_open(struct device *device)
 
 	snprintf(path, sizeof(path), "/dev/ublkc%u", device->spec.id);
 	device->fd = open(path, O_RDWR | O_CLOEXEC);
-	error = device->fd < 0 ? -errno : open_queues(device);
+	error = device->fd < 0 ? -errno : start_queues(device);
 	if (device->fd < 0 && (error == -ENOENT || error == -EACCES) &&
 	    device_retry(device, NODE_RETRY) == 0)
 		return;

@@ -57,6 +57,12 @@ void device_ask(struct device *device, struct message *message);
 /* The same with nothing to fill in. */
 void device_ask_simple(struct device *device, uint32_t type);
 
+/*
+ * The keeper is to note the device, and to have what its target holds. Returns 0
+ * or a negative errno.
+ */
+int device_send_note(struct device *device);
+
 /* The message by which the keeper notes the command that makes the device. */
 struct message device_note_message(const struct device *device,
 				   const char *words);
@@ -93,6 +99,8 @@ void create_answer_params(struct device *device, const struct message *message);
 void create_enter_note(struct device *device);
 void create_answer_note(struct device *device, const struct message *message);
 void create_enter_open(struct device *device);
+/* The queues, but for what needs the char device. Returns 0 or a negative errno. */
+int create_open_queues(struct device *device);
 void create_try_open(struct device *device);
 void create_enter_start(struct device *device);
 void create_answer_start(struct device *device, const struct message *message);
@@ -104,14 +112,26 @@ void create_try_node(struct device *device);
 
 /* ---- recover.c: taking a device over ---- */
 
+/* s until a lost device is tried again; doubled with each try in vain. */
+#define LOST_PAUSE 1.0
+
 /* It is prepared, and nobody else serves it any more. */
 void recover_begin(struct device *device);
 
+/* It cannot be taken over now, for that reason: it is kept, and tried again. */
+void recover_lose(struct device *device, const char *why);
+
+/* It is lost still, after a command for it: the wait for the next try goes on. */
+void recover_wait(struct device *device);
+
 void recover_enter_prepared(struct device *device);
+void recover_enter_give(struct device *device);
+void recover_answer_give(struct device *device, const struct message *message);
 void recover_enter(struct device *device);
 void recover_answer(struct device *device, const struct message *message);
 void recover_enter_end(struct device *device);
 void recover_enter_lost(struct device *device);
+void recover_try_again(struct device *device);
 
 /* ---- resize.c: another size ---- */
 

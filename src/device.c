@@ -60,6 +60,15 @@ struct device *device_find(struct device_set *set, uint32_t id)
 	return NULL;
 }
 
+struct device *device_find_serial(struct device_set *set, uint64_t serial)
+{
+	struct device *device = set->first;
+
+	while (device && device->serial != serial)
+		device = device->next;
+	return device;
+}
+
 struct device *device_find_name(struct device_set *set, const char *name)
 {
 	struct device *device;
@@ -78,7 +87,9 @@ const char *device_name(const struct device *device)
 
 const char *device_state(const struct device *device)
 {
-	if (device->adopted && device->step < DEVICE_LIVE)
+	int is_served = device->open_queues || device->step > DEVICE_BUSY;
+
+	if (device->adopted && (device->step < DEVICE_LIVE || !is_served))
 		return "quiesced";
 	return steps[device->step].state;
 }
@@ -198,6 +209,12 @@ static void on_tally(struct target *target)
 	tell_tally(target->owner);
 }
 
+static void own_target(struct device *device)
+{
+	device->spec.target->changed = on_tally;
+	device->spec.target->owner = device;
+}
+
 static void tally_is_told(struct device *device)
 {
 	device->telling = 0;
@@ -252,10 +269,13 @@ void device_roll_back(struct device *device, enum device_step to,
 
 	failure_set(&device->failure, symbol, error, arg, "cannot %s: %s",
 		    steps[device->step].what, reason);
+	if (device->adopted && !device->doomed) {
+		recover_lose(device, device->failure.text);
+		return;
+	}
 	log_error("%s: %s", device->disk[0] ? device->disk : "a new device",
 		  device->failure.text);
-	device_enter(device,
-		     device->adopted && !device->doomed ? DEVICE_LOST : to);
+	device_enter(device, to);
 }
 
 /* ---- asking the keeper ---- */
@@ -298,6 +318,18 @@ struct message device_note_message(const struct device *device,
 		message.number |= NOTE_PRIVATE;
 	snprintf(message.text, sizeof(message.text), "%s", words);
 	return message;
+}
+
+int device_send_note(struct device *device)
+{
+	struct message message =
+		device_note_message(device, device->spec.words);
+	int fds[MESSAGE_MAX_FDS];
+	int count = target_hold(device->spec.target, fds);
+
+	return count < 0 ? count
+			 : channel_send(device->set->channel, &message, fds,
+					count);
 }
 
 void device_cancel_command(struct device *device)
@@ -366,6 +398,8 @@ static void enter_live(struct device *device)
 void device_back_to_work(struct device *device)
 {
 	device->step = device->open_queues ? DEVICE_LIVE : DEVICE_LOST;
+	if (device->step == DEVICE_LOST)
+		recover_wait(device);
 	device_send_rings(device, device->set->channel);
 }
 
@@ -422,11 +456,14 @@ static const struct step steps[] = {
 			  create_answer_note, NULL },
 	[DEVICE_PREPARED] = { "quiesced", "wait for the word to go",
 			      recover_enter_prepared, NULL, NULL },
+	[DEVICE_GIVE] = { "quiesced", "give the keeper its file",
+			  recover_enter_give, recover_answer_give, NULL },
 	[DEVICE_RECOVER] = { "quiesced", "take the device over", recover_enter,
 			     recover_answer, recover_enter },
 	[DEVICE_END_RECOVER] = { "quiesced", "take the device over",
 				 recover_enter_end, create_answer_start, NULL },
-	[DEVICE_LOST] = { "quiesced", "serve", recover_enter_lost, NULL, NULL },
+	[DEVICE_LOST] = { "quiesced", "serve", recover_enter_lost, NULL,
+			  recover_try_again },
 	[DEVICE_OPEN] = { "adding", "open the char device", create_enter_open,
 			  NULL, create_try_open },
 	[DEVICE_START] = { "adding", "start the device", create_enter_start,
@@ -495,8 +532,7 @@ static struct device *new_device(struct device_set *set,
 	device->spec = *spec;
 	device->fd = -1;
 	device->serial = ++set->next_serial;
-	device->spec.target->changed = on_tally;
-	device->spec.target->owner = device;
+	own_target(device);
 	loop_timer_init(&device->timer, on_timer, device);
 	set_insert(device);
 	set->count++;
@@ -524,9 +560,25 @@ int device_adopt(struct device_set *set, const struct device_spec *spec,
 	if (!device)
 		return -1;
 	device->adopted = 1;
+	device->pause = LOST_PAUSE;
 	snprintf(device->disk, sizeof(device->disk), "ublkb%u", spec->id);
 	device_enter(device, DEVICE_PREPARED);
 	return 0;
+}
+
+void device_reopened(struct device *device, struct device_spec *spec)
+{
+	struct target *stand_in = device->spec.target;
+
+	layers_close(&device->spec.layers);
+	spec->target->tally = stand_in->tally;
+	stand_in->ops->close(stand_in);
+	device->spec.target = spec->target;
+	device->spec.layers = spec->layers;
+	device->spec.geometry = spec->geometry;
+	own_target(device);
+	device->reopening = 0;
+	device_enter(device, DEVICE_RECOVER);
 }
 
 void device_recover_all(struct device_set *set)
@@ -573,6 +625,7 @@ int device_begin(struct device *device, device_done *done, void *context,
 {
 	if (check_live(device, failure) < 0)
 		return -1;
+	loop_timer_stop(device->set->loop, &device->timer);
 	device->done = done;
 	device->context = context;
 	/* That it is lost, if so, is no failure of this. */
@@ -658,7 +711,6 @@ int device_delete(struct device *device, int force, device_done *done,
 	if (force)
 		use_force(device);
 	device->check_only = 0;
-	device->adopted = 0;
 	device_enter(device, force ? DEVICE_STOP : DEVICE_BUSY);
 	return 0;
 }
@@ -702,11 +754,8 @@ void device_delete_all(struct device_set *set)
 
 void device_answer(struct device_set *set, const struct message *message)
 {
-	struct device *device;
+	struct device *device = device_find_serial(set, message->serial);
 
-	for (device = set->first; device; device = device->next)
-		if (device->serial == message->serial)
-			break;
 	if (device && message->type == MESSAGE_TALLY)
 		tally_is_told(device);
 	else if (device && steps[device->step].answer)

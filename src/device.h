@@ -25,6 +25,7 @@ enum device_step {
 	DEVICE_PARAMS,
 	DEVICE_NOTE,	 /* give the keeper what the next server will need */
 	DEVICE_PREPARED, /* another server's device, not taken over yet */
+	DEVICE_GIVE,	 /* its file is open again: the keeper is to have it */
 	DEVICE_RECOVER,	 /* begin to take it over */
 	DEVICE_OPEN,	 /* the char device and its queues */
 	DEVICE_START,
@@ -32,7 +33,7 @@ enum device_step {
 	DEVICE_TIMEOUT, /* lower the disk's I/O timeout (6.12) */
 	DEVICE_NODE,	/* wait for /dev/ublkbN */
 	DEVICE_LIVE,
-	DEVICE_LOST,	   /* cannot be taken over; the driver holds its I/O */
+	DEVICE_LOST, /* cannot be taken over yet; the driver holds its I/O */
 	DEVICE_NOTE_AGAIN, /* its command has changed */
 	DEVICE_TRIM,	   /* give back what lies behind its end */
 	DEVICE_RESIZE,
@@ -95,6 +96,20 @@ unsigned device_close_spec(struct device_spec *spec, struct ev_loop *loop,
 typedef void device_done(void *context, struct device *device,
 			 const struct failure *failure);
 
+/* How far the take-over of a device has got in this server. */
+enum taken {
+	TAKEN_NOT,
+	TAKEN_BEGUN,   /* the driver has given it out */
+	TAKEN_FETCHED, /* and may have a queue's FETCHes */
+};
+
+/*
+ * Begin to open the true target of a device that has a stand-in for it. That
+ * ends, now or later, in one call of device_reopened(), device_reopen_failed()
+ * or device_give().
+ */
+typedef void device_reopen(struct device *device);
+
 struct device {
 	struct device *next;
 	struct device_set *set;
@@ -115,6 +130,12 @@ struct device {
 	unsigned open_files; /* that are being closed */
 	uint64_t told_tally; /* its target's, as the keeper was told it, */
 	int telling;	     /* and has not answered yet */
+	device_reopen *reopen; /* while the target is a stand-in (lost.h) */
+	int reopening;	       /* and that has not ended yet */
+	enum taken taken;
+	char why[200];	 /* it is lost, or "" */
+	double pause;	 /* s, from its next loss to the next try, */
+	double next_try; /* which is at that loop_now() */
 	struct loop_timer timer;
 	double deadline;	/* as loop_now() */
 	char *new_words;	/* that the keeper is to note */
@@ -171,6 +192,31 @@ int device_send_tally(const struct device *device, struct channel *channel);
 /* A device that is being taken over had that tally in the server before. */
 void device_take_tally(struct device_set *set, uint32_t id, uint64_t tally);
 
+/*
+ * A device that was adopted has a stand-in as its target, for the reason `why`;
+ * "": nobody has tried yet. reopen may be NULL: there is no way to open it here.
+ */
+void device_reopen_later(struct device *device, device_reopen *reopen,
+			 const char *why);
+
+/* A lost device's target has been opened: it takes the spec's over, and goes on. */
+void device_reopened(struct device *device, struct device_spec *spec);
+
+/* It could not be, for that reason; it is tried again after a while. */
+void device_reopen_failed(struct device *device, const char *why);
+
+/*
+ * Its file is open again: fd is the device's from now on. reopen() is called
+ * again when the keeper has it as well, and agrees that it is the right one.
+ */
+void device_give(struct device *device, int fd);
+
+/*
+ * Seconds until a lost device is tried again, or a negative number: there is no
+ * time for that, or it is being tried.
+ */
+double device_retry_in(const struct device *device);
+
 /* Begin to take over every device that is prepared. */
 void device_recover_all(struct device_set *set);
 
@@ -224,6 +270,7 @@ void device_answer(struct device_set *set, const struct message *message);
 void device_keeper_gone(struct device_set *set);
 
 struct device *device_find(struct device_set *set, uint32_t id);
+struct device *device_find_serial(struct device_set *set, uint64_t serial);
 struct device *device_find_name(struct device_set *set, const char *name);
 
 /* How the data of a device with these flags moves. */

@@ -22,14 +22,15 @@ struct entry {
 	uint32_t id;
 	struct job *job;
 	enum clean_up clean_up; /* the next step, when its server is dead */
-	int live;		/* it has been started */
+	int live;		/* it has been started, */
+	int served;		/* and a server answers its requests now */
 	int deleting;	 /* somebody began to stop it: that is finished */
 	int taking;	 /* its take-over began, and no tag may be fetched */
 	int private;	 /* its files are removed with it */
 	int recoverable; /* the driver holds it for the next server ... */
 	char *words;	 /* ... which gets the command that made it, */
-	int fds[MESSAGE_MAX_FDS]; /* what its target holds, */
-	int fd_count;
+	struct held_file *files; /* what its target holds, */
+	int file_count;
 	struct ublk_dev_info info; /* and what the driver accepted */
 	uint64_t tally;		   /* of its target */
 };
@@ -68,8 +69,9 @@ static inline uint64_t job_data(struct job *job)
 }
 
 /*
- * The operation of a NOTE: keep what the next server will need. Done at once.
- * Later notes bring new words alone: the descriptors stay.
+ * The operation of a NOTE: keep what the next server will need. Done at once,
+ * or refused with nothing changed. Later notes bring new words, or descriptors
+ * for files that were away: -ESTALE if one is of another file.
  */
 int jobs_note(struct job *job);
 

@@ -45,39 +45,28 @@ static struct entry *entry_new(struct jobs *jobs, uint32_t id)
 	return entry;
 }
 
-/* A file that nobody needs without its device. */
-static void remove_file(int fd)
-{
-	struct state_file file;
-
-	state_describe_file(&file, fd);
-	state_remove_file(&file);
-}
-
 /* A service manager keeps them for when all of ublkd is killed. */
-static void store_fds(const struct entry *entry)
+static void store_file(const struct entry *entry, int which)
 {
 	char name[40];
-	int i, error;
+	int error;
 
-	for (i = 0; i < entry->fd_count; i++) {
-		takeover_name(name, sizeof(name), entry->id, i);
-		/* What was spared of an earlier device with that id. */
-		notify_unstore(name);
-		error = notify_store(name, entry->fds[i]);
-		if (error)
-			log_warning("the service manager does not keep what "
-				    "device %u holds: %s",
-				    entry->id, strerror(-error));
-	}
+	takeover_name(name, sizeof(name), entry->id, which);
+	/* What was spared of an earlier device with that id. */
+	notify_unstore(name);
+	error = notify_store(name, entry->files[which].fd);
+	if (error)
+		log_warning("the service manager does not keep what device %u "
+			    "holds: %s",
+			    entry->id, strerror(-error));
 }
 
-static void unstore_fds(const struct entry *entry)
+static void unstore_files(const struct entry *entry)
 {
 	char name[40];
 	int i;
 
-	for (i = 0; i < entry->fd_count; i++) {
+	for (i = 0; i < entry->file_count; i++) {
 		takeover_name(name, sizeof(name), entry->id, i);
 		notify_unstore(name);
 	}
@@ -97,13 +86,16 @@ static unsigned let_go(struct jobs *jobs, struct entry *entry, uint64_t data)
 {
 	unsigned begun = 0;
 
-	unstore_fds(entry);
-	while (entry->fd_count) {
-		int fd = entry->fds[--entry->fd_count];
+	unstore_files(entry);
+	while (entry->file_count) {
+		const struct held_file *file =
+			&entry->files[--entry->file_count];
 
+		/* Nobody needs it without its device. */
 		if (entry->private)
-			remove_file(fd);
-		begun += begin_close(jobs, fd, data);
+			held_remove(file);
+		if (file->fd >= 0)
+			begun += begin_close(jobs, file->fd, data);
 	}
 	return begun;
 }
@@ -117,69 +109,111 @@ static void entry_free(struct jobs *jobs, struct entry *entry)
 	*at = entry->next;
 	/* Last, so that a later keeper can finish what this one began. */
 	state_remove(jobs->state, entry->id);
+	free(entry->files);
 	free(entry->words);
 	free(entry);
 }
 
-static int keep_fds(struct entry *entry, const int *fds, int count)
+/* Put fd where nothing is open: into the record that there is, or a new one. */
+static int keep_file(struct entry *entry, int which, int fd)
 {
-	for (; entry->fd_count < count; entry->fd_count++) {
-		int fd = fcntl(fds[entry->fd_count], F_DUPFD_CLOEXEC, 0);
+	struct held_file *files;
 
+	if (which < entry->file_count)
+		return entry->files[which].fd < 0
+			       ? held_take(&entry->files[which], fd)
+			       : -EINVAL;
+	files = reallocarray(entry->files, (size_t)which + 1, sizeof(*files));
+	if (!files)
+		return -ENOMEM;
+	entry->files = files;
+	held_describe(&files[which], fd);
+	entry->file_count = which + 1;
+	return 0;
+}
+
+static int keep_files(struct entry *entry, const int *fds, int count)
+{
+	int i, fd, error;
+
+	for (i = 0; i < count; i++) {
+		fd = fcntl(fds[i], F_DUPFD_CLOEXEC, 0);
 		if (fd < 0)
 			return -errno;
-		entry->fds[entry->fd_count] = fd;
+		error = keep_file(entry, i, fd);
+		if (error) {
+			close(fd);
+			return error;
+		}
+		store_file(entry, i);
 	}
 	return 0;
 }
 
-/*
- * Note it for a keeper that comes after this one. Files of ours get their names
- * when that is done, and not before: else one would stay for ever if we were
- * killed in between.
- */
+/* Note it, as made by that command, for a keeper that comes after this one. */
 static int write_state(const struct jobs *jobs, const struct entry *entry,
-		       int is_first)
+		       const char *words)
 {
 	struct state_device device = { .id = entry->id,
 				       .recoverable = entry->recoverable,
 				       .private = entry->private,
 				       .mark = entry->info.server_flags,
 				       .tally = entry->tally,
-				       .file_count = entry->fd_count };
-	int i, error;
+				       .file_count = entry->file_count };
 
-	for (i = 0; i < entry->fd_count; i++)
-		state_describe_file(&device.files[i], entry->fds[i]);
-	snprintf(device.words, sizeof(device.words), "%s", entry->words);
-	error = state_write(jobs->state, &device);
-	for (i = 0; is_first && entry->private && i < entry->fd_count && !error;
-	     i++)
-		error = state_link_file(&device.files[i], entry->fds[i]);
+	if (entry->file_count)
+		memcpy(device.files, entry->files,
+		       sizeof(device.files[0]) * (size_t)entry->file_count);
+	snprintf(device.words, sizeof(device.words), "%s", words);
+	return state_write(jobs->state, &device);
+}
+
+/*
+ * Files of ours get their names when they are noted, and not before: else one
+ * would stay for ever if we were killed in between.
+ */
+static int name_files(const struct entry *entry)
+{
+	int i, error = 0;
+
+	for (i = 0; entry->private && i < entry->file_count && !error; i++)
+		error = held_link(&entry->files[i]);
 	return error;
 }
 
+static int note_first(struct jobs *jobs, struct entry *entry,
+		      const struct message *message)
+{
+	int error;
+
+	entry->recoverable = (message->number & NOTE_RECOVERABLE) != 0;
+	entry->private = (message->number & NOTE_PRIVATE) != 0;
+	error = write_state(jobs, entry, message->text);
+	return error ? error : name_files(entry);
+}
+
+/* What cannot be written down does not count, now or later. */
 int jobs_note(struct job *job)
 {
 	struct entry *entry = job->entry;
-	char *words;
+	const struct message *message = &job->message;
+	char *words = strdup(message->text);
 	int error;
 
-	if (job->fd_count > (entry->words ? 0 : MESSAGE_MAX_FDS))
-		return -EINVAL;
-	words = strdup(job->message.text);
 	if (!words)
 		return -ENOMEM;
+	error = keep_files(entry, job->fds, job->fd_count);
+	if (!error && !entry->words)
+		error = note_first(job->jobs, entry, message);
+	else if (!error && strcmp(words, entry->words) != 0)
+		error = write_state(job->jobs, entry, words);
+	if (error) {
+		free(words);
+		return error;
+	}
 	free(entry->words);
 	entry->words = words;
-	entry->recoverable = (job->message.number & NOTE_RECOVERABLE) != 0;
-	entry->private = (job->message.number & NOTE_PRIVATE) != 0;
-	error = keep_fds(entry, job->fds, job->fd_count);
-	if (!error && job->fd_count)
-		store_fds(entry);
-	if (!error)
-		error = write_state(job->jobs, entry, job->fd_count > 0);
-	return error ? error : 1;
+	return 1;
 }
 
 /* ---- jobs ---- */
@@ -453,6 +487,7 @@ void jobs_server_gone(struct jobs *jobs, int replaced, unsigned *kept,
 	*kept = *deleted = 0;
 	for (entry = jobs->entries; entry; entry = next) {
 		next = entry->next;
+		entry->served = 0;
 		if (entry->clean_up)
 			continue;
 		detach(entry);
@@ -501,7 +536,7 @@ int jobs_take_tally(struct jobs *jobs, uint32_t id, uint64_t tally)
 	/* What is being deleted is noted as that, or not at all. */
 	if (!entry->words || !can_wait(entry) || entry->clean_up)
 		return 0;
-	return write_state(jobs, entry, 0);
+	return write_state(jobs, entry, entry->words);
 }
 
 void jobs_close_file(struct jobs *jobs, int fd)
@@ -526,9 +561,13 @@ static int hand_over(const struct entry *entry, struct channel *channel)
 				   .type = MESSAGE_DEVICE,
 				   .id = entry->id,
 				   .info = entry->info };
+	int fds[MESSAGE_MAX_FDS];
+	int count = held_fds(entry->files, entry->file_count, fds);
 
+	message.info.state = entry->served ? UBLK_S_DEV_LIVE
+					   : UBLK_S_DEV_QUIESCED;
 	snprintf(message.text, sizeof(message.text), "%s", entry->words);
-	return channel_send(channel, &message, entry->fds, entry->fd_count);
+	return channel_send(channel, &message, fds, count);
 }
 
 int jobs_hand_over(struct jobs *jobs, struct channel *channel)
@@ -555,9 +594,11 @@ int jobs_carry(const struct jobs *jobs)
 	int i, error = 0;
 
 	for (entry = jobs->entries; entry && !error; entry = entry->next)
-		for (i = 0; i < entry->fd_count && !error; i++) {
+		for (i = 0; i < entry->file_count && !error; i++) {
+			if (entry->files[i].fd < 0)
+				continue;
 			takeover_name(name, sizeof(name), entry->id, i);
-			error = carry_put(name, entry->fds[i]);
+			error = carry_put(name, entry->files[i].fd);
 		}
 	return error;
 }
@@ -670,28 +711,46 @@ int jobs_has(const struct jobs *jobs, uint32_t id)
 	return entry_find(jobs, id) != NULL;
 }
 
+static void close_files(const struct held_file *files, int count)
+{
+	while (count--)
+		if (files[count].fd >= 0)
+			close(files[count].fd);
+}
+
+static int copy_noted(struct entry *entry, const struct state_device *noted)
+{
+	size_t count = (size_t)noted->file_count;
+
+	entry->private = noted->private;
+	entry->words = strdup(noted->words);
+	if (count)
+		entry->files = calloc(count, sizeof(*entry->files));
+	if (!entry->words || (count && !entry->files))
+		return -ENOMEM;
+	if (count)
+		memcpy(entry->files, noted->files,
+		       count * sizeof(*entry->files));
+	entry->file_count = noted->file_count;
+	return 0;
+}
+
 int jobs_restore(struct jobs *jobs, const struct ublk_dev_info *info,
-		 const struct state_device *noted, int doomed, const int *fds,
-		 int fd_count)
+		 const struct state_device *noted, int doomed)
 {
 	struct entry *entry = entry_new(jobs, info->dev_id);
+	int error = !entry ? -ENOMEM : noted ? copy_noted(entry, noted) : 0;
 
-	if (!entry) {
-		channel_close_fds(fds, fd_count);
-		return -ENOMEM;
-	}
+	if (error && noted)
+		close_files(noted->files, noted->file_count);
+	if (!entry)
+		return error;
 	entry->info = *info;
-	entry->clean_up = doomed ? CLEAN_UP_STOP : CLEAN_UP_NO;
-	entry->live = entry->recoverable = !doomed;
-	entry->private = noted && noted->private;
-	entry->fd_count = fd_count;
-	if (fd_count)
-		memcpy(entry->fds, fds, sizeof(int) * (size_t)fd_count);
-	entry->words = strdup(noted ? noted->words : "");
 	/* Without its words nobody can serve it. */
-	if (!entry->words)
-		entry->clean_up = CLEAN_UP_STOP;
-	return entry->words ? 0 : -ENOMEM;
+	entry->clean_up = doomed || error ? CLEAN_UP_STOP : CLEAN_UP_NO;
+	entry->live = entry->recoverable = !doomed;
+	entry->served = info->state == UBLK_S_DEV_LIVE;
+	return error;
 }
 
 void jobs_clean_up(struct jobs *jobs)
@@ -748,8 +807,9 @@ static void forget_all(struct jobs *jobs)
 
 	while ((entry = jobs->entries)) {
 		jobs->entries = entry->next;
-		channel_close_fds(entry->fds, entry->fd_count);
+		close_files(entry->files, entry->file_count);
 		free(entry->job);
+		free(entry->files);
 		free(entry->words);
 		free(entry);
 	}

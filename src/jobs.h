@@ -109,12 +109,11 @@ int jobs_has(const struct jobs *jobs, uint32_t id);
 /*
  * At the start, an earlier keeper's device: one that the next server takes
  * over, or a doomed one that jobs_clean_up() will stop and delete. `noted` may
- * be NULL then. The descriptors are the keeper's from now on, also on failure.
- * Returns 0 or -ENOMEM.
+ * be NULL then. The descriptors of its files are the jobs' from now on, also on
+ * failure. Returns 0 or -ENOMEM.
  */
 int jobs_restore(struct jobs *jobs, const struct ublk_dev_info *info,
-		 const struct state_device *noted, int doomed, const int *fds,
-		 int fd_count);
+		 const struct state_device *noted, int doomed);
 
 /* Begin to delete what was restored for that. */
 void jobs_clean_up(struct jobs *jobs);

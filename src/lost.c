@@ -46,6 +46,17 @@ int lost_is(const struct target *target)
 	return target->ops->submit == lost_submit;
 }
 
+void lost_take(struct target *target, int *fds, int fd_count)
+{
+	struct lost *lost = (struct lost *)target;
+	int i;
+
+	for (i = 0; i < fd_count && lost->fd_count < MESSAGE_MAX_FDS; i++) {
+		lost->fds[lost->fd_count++] = fds[i];
+		fds[i] = -1;
+	}
+}
+
 struct target *lost_new(const struct target_ops *ops, int *fds, int fd_count)
 {
 	struct lost *lost = calloc(1, sizeof(*lost));
@@ -59,9 +70,6 @@ struct target *lost_new(const struct target_ops *ops, int *fds, int fd_count)
 					 .give_up = lost_give_up,
 					 .close = lost_close };
 	lost->target.ops = &lost->ops;
-	for (; lost->fd_count < fd_count; lost->fd_count++) {
-		lost->fds[lost->fd_count] = fds[lost->fd_count];
-		fds[lost->fd_count] = -1;
-	}
+	lost_take(&lost->target, fds, fd_count);
 	return &lost->target;
 }

@@ -19,8 +19,10 @@
 enum message_type {
 	/* keeper to server */
 	MESSAGE_BEGIN = 1, /* first; fds: admin and hand-over socket */
-	MESSAGE_DEVICE,	   /* one to take over; id, info, text: the command
-			      that made it; fds: what its target holds */
+	MESSAGE_DEVICE,	   /* one to take over; id, info (state: whether a
+			      server has it), text: the command that made it;
+			      fds: what its target holds, none if its file is
+			      not open just now */
 	MESSAGE_TABLE_END, /* that were all -> PREPARED or FAILED */
 	MESSAGE_GO,	   /* take them over, and begin to work; fd: to the
 			      server that is to leave, if there is one */
@@ -31,7 +33,8 @@ enum message_type {
 	MESSAGE_ADD,	  /* info -> info as the driver accepted it */
 	MESSAGE_PARAMS,	  /* params */
 	MESSAGE_NOTE,	  /* what MESSAGE_DEVICE will give to the next server;
-			     number: NOTE_...; another one replaces the text */
+			     number: NOTE_...; another one replaces the text, or
+			     brings what was not open */
 	MESSAGE_START,
 	MESSAGE_RECOVER,     /* begin to take it over; -EBUSY: not yet */
 	MESSAGE_END_RECOVER, /* every tag is fetched: it goes on */

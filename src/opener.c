@@ -269,7 +269,9 @@ static void begin(struct opening *opening)
 	opener.count++;
 	workers_expect(opener.ring, 1);
 	opening->mark = workers_enter();
-	loop_timer_start(opener.loop, &opening->patience, OPENER_PATIENCE);
+	if (!opening->wish.patient)
+		loop_timer_start(opener.loop, &opening->patience,
+				 OPENER_PATIENCE);
 	submit();
 }
 

@@ -18,6 +18,7 @@ struct opener_wish {
 	int create;	 /* make a file where there is none, */
 	uint64_t length; /* of so many bytes */
 	int punch;	 /* find out whether holes can be made in it */
+	int patient;	 /* wait for as long as it takes, not OPENER_PATIENCE */
 };
 
 struct opener_result {

@@ -66,10 +66,18 @@ static int begin_start(struct job *job)
 			     job->jobs->server, job_data(job));
 }
 
+/* Also of a START. The server that asked may be dead by now. */
+static int end_end_recover(struct job *job, int result)
+{
+	job->entry->served = result == 0 &&
+			     job->generation == job->jobs->generation;
+	return result;
+}
+
 static int end_start(struct job *job, int result)
 {
 	job->entry->live = result == 0 && !job->entry->clean_up;
-	return result;
+	return end_end_recover(job, result);
 }
 
 static int is_old_driver(const struct jobs *jobs)
@@ -302,7 +310,7 @@ static const struct operation operations[] = {
 	[MESSAGE_NOTE] = { jobs_note, NULL },
 	[MESSAGE_START] = { begin_start, end_start },
 	[MESSAGE_RECOVER] = { begin_recover, end_recover },
-	[MESSAGE_END_RECOVER] = { begin_end_recover, NULL },
+	[MESSAGE_END_RECOVER] = { begin_end_recover, end_end_recover },
 	[MESSAGE_TIMEOUT] = { begin_timeout, end_timeout },
 	[MESSAGE_BUSY] = { begin_busy, end_busy },
 	[MESSAGE_TRY_STOP] = { begin_try_stop, end_try_stop },

@@ -359,48 +359,56 @@ static int open_ring(struct queue *queue, int is_batch)
 
 	queue->port.ring = ring_create(is_small ? BATCH_ENTRIES : queue->depth,
 				       RING_DEFER, &error);
-	if (!queue->port.ring)
-		return error;
-	error = ring_register_file(queue->port.ring, queue->port.fd);
-	if (!error && queue->port.mode == IO_ZERO_COPY)
-		error = ring_make_buffers(queue->port.ring, queue->depth);
-	if (error)
-		return error;
-	return target_start(queue->target, queue->port.ring);
+	return queue->port.ring ? 0 : error;
 }
 
-int queue_open(struct queue *queue, struct ev_loop *loop, int fd, uint16_t id,
+int queue_open(struct queue *queue, uint16_t id,
 	       const struct queue_shape *shape, struct target *target,
 	       queue_event *event, void *owner)
 {
 	int error;
 
 	memset(queue, 0, sizeof(*queue));
-	queue->port.fd = fd;
+	queue->port.fd = -1;
 	queue->port.queue_id = id;
 	queue->port.mode = (uint8_t)shape->mode;
 	queue->target = queue->bottom = target;
-	queue->depth = shape->depth;
+	queue->depth = queue->retired = shape->depth;
 	queue->event = event;
 	queue->owner = owner;
 	loop_timer_init(&queue->trim, on_trim, queue);
+	queue->wake.turn = shape->batch ? on_batch_turn : on_turn;
+	queue->wake.data = queue;
 	queue->ios = calloc(shape->depth, sizeof(*queue->ios));
 	error = queue->ios ? io_open(&queue->port, queue->ios, shape->depth,
 				     shape->max_io)
 			   : -ENOMEM;
 	if (!error)
-		error = map_descriptors(queue);
-	if (!error)
 		error = open_ring(queue, shape->batch);
-	if (!error)
-		error = shape->batch ? start_batch(queue) : fetch_all(queue);
-	if (error) {
+	if (error)
 		queue_close(queue);
+	return error;
+}
+
+int queue_start(struct queue *queue, struct ev_loop *loop, int fd)
+{
+	int is_batch = queue->wake.turn == on_batch_turn, error;
+	struct ring *ring = queue->port.ring;
+
+	queue->port.fd = fd;
+	queue->retired = 0;
+	error = map_descriptors(queue);
+	if (!error)
+		error = ring_register_file(ring, fd);
+	if (!error && queue->port.mode == IO_ZERO_COPY)
+		error = ring_make_buffers(ring, queue->depth);
+	if (!error)
+		error = target_start(queue->bottom, ring);
+	if (!error)
+		error = is_batch ? start_batch(queue) : fetch_all(queue);
+	if (error)
 		return error;
-	}
-	queue->wake.ring = queue->port.ring;
-	queue->wake.turn = shape->batch ? on_batch_turn : on_turn;
-	queue->wake.data = queue;
+	queue->wake.ring = ring;
 	loop_ring_open(loop, &queue->wake);
 	return 0;
 }

@@ -30,7 +30,7 @@ struct queue {
 	struct io *ios;				/* depth of them */
 	uint64_t turn_bytes; /* of requests taken in this turn */
 	uint16_t depth;
-	uint16_t retired; /* tags that the driver gave up */
+	uint16_t retired; /* tags that the driver does not have, or gave up */
 	int refused;	  /* it refused one, and that has been told */
 	queue_event *event;
 	void *owner;
@@ -45,13 +45,20 @@ struct queue_shape {
 };
 
 /*
- * Open queue `id` of the char device fd (not owned) and ask for its requests.
- * The target is the one that moves the data; layers may be put before it in
- * queue->target. Returns 0 or a negative errno, with everything undone.
+ * Open queue `id` of a device: its memory and its ring, of which the kernel may
+ * be short. The driver is not involved yet. The target is the one that moves the
+ * data; layers may be put before it in queue->target. Returns 0 or a negative
+ * errno, with everything undone.
  */
-int queue_open(struct queue *queue, struct ev_loop *loop, int fd, uint16_t id,
+int queue_open(struct queue *queue, uint16_t id,
 	       const struct queue_shape *shape, struct target *target,
 	       queue_event *event, void *owner);
+
+/*
+ * Ask for its requests on the char device fd (not owned). Returns 0 or a negative
+ * errno: then it is to be closed.
+ */
+int queue_start(struct queue *queue, struct ev_loop *loop, int fd);
 
 /*
  * Close it. No request may be ours any more. Harmless on a queue that is all

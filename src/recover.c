@@ -1,6 +1,8 @@
 #include "device-steps.h"
 
 #include <errno.h>
+#include <stdio.h>
+#include <string.h>
 
 #include "log.h"
 #include "lost.h"
@@ -8,6 +10,8 @@
 #define RECOVER_RETRY	 0.002 /* s between tries to take a device over ... */
 #define RECOVER_PATIENCE 1.0   /* s: after that */
 #define RECOVER_SLOWLY	 0.1
+
+#define LOST_PAUSE_MAX 60.0 /* s between tries of a lost device, at most */
 
 /* ---- PREPARED ---- */
 
@@ -43,8 +47,21 @@ static void wait_for_dead(struct device *device)
 	device_start_timer(device, is_late ? RECOVER_SLOWLY : RECOVER_RETRY);
 }
 
+/*
+ * What the kernel may be short of comes first: after the driver has given the
+ * device out, some drivers do not take it back (is_broken()).
+ */
 void recover_enter(struct device *device)
 {
+	int error = create_open_queues(device);
+	char why[80];
+
+	if (error) {
+		snprintf(why, sizeof(why), "no ring for its requests: %s",
+			 strerror(-error));
+		recover_lose(device, why);
+		return;
+	}
 	device_ask_simple(device, MESSAGE_RECOVER);
 }
 
@@ -61,6 +78,13 @@ static void resume(struct device *device)
 	}
 	resize_settle(device);
 	device_enter(device, DEVICE_OPEN);
+}
+
+/* The driver has given it out. */
+static void begin_work(struct device *device)
+{
+	device->taken = TAKEN_BEGUN;
+	resume(device);
 }
 
 /*
@@ -100,7 +124,7 @@ void recover_answer(struct device *device, const struct message *message)
 				 failure_symbol(message->result),
 				 message->result, NULL);
 	else
-		resume(device);
+		begin_work(device);
 }
 
 /* ---- END_RECOVER ---- */
@@ -112,13 +136,150 @@ void recover_enter_end(struct device *device)
 
 /* ---- LOST ---- */
 
+/*
+ * A driver that does not abort on close (6.12) does not give a device out again
+ * to this server once it has seen a FETCH of it.
+ */
+static int can_try(const struct device *device)
+{
+	if (lost_is(device->spec.target))
+		return device->reopen && device->set->channel->fd >= 0;
+	return device->taken != TAKEN_FETCHED || device_aborts_on_close(device);
+}
+
+static void tell_lost(const struct device *device, const char *why)
+{
+	if (can_try(device))
+		log_error("%s: cannot be taken over: %s; its users wait, and "
+			  "it is tried again",
+			  device->disk, why);
+	else
+		log_error("%s: cannot be taken over: %s; its users wait until "
+			  "it is deleted, or another server tries",
+			  device->disk, why);
+}
+
+void recover_lose(struct device *device, const char *why)
+{
+	/* Each reason once: it may be tried for days. */
+	if (strncmp(device->why, why, sizeof(device->why) - 1) != 0)
+		tell_lost(device, why);
+	snprintf(device->why, sizeof(device->why), "%s", why);
+	device_enter(device, DEVICE_LOST);
+}
+
+void recover_wait(struct device *device)
+{
+	double left = device->next_try - loop_now();
+
+	if (can_try(device) && !device->reopening)
+		device_start_timer(device, left > 0 ? left : 0);
+}
+
+double device_retry_in(const struct device *device)
+{
+	double left = device->next_try - loop_now();
+
+	return can_try(device) && !device->reopening && left > 0 ? left : -1;
+}
+
 /* Without queues of ours the driver holds its I/O; `del` ends that. */
 void recover_enter_lost(struct device *device)
 {
+	double pause = device->pause;
+
 	device_close_queues(device);
 	resize_forget(device);
 	device->set->seq++;
-	log_error("%s: cannot be taken over; its users wait until it is "
-		  "deleted, or another server tries",
-		  device->disk);
+	device->next_try = loop_now() + pause;
+	device->pause = pause == 0		     ? LOST_PAUSE
+			: pause * 2 < LOST_PAUSE_MAX ? pause * 2
+						     : LOST_PAUSE_MAX;
+	recover_wait(device);
+}
+
+/* From where the last try has come to, as far as the driver allows that. */
+void recover_try_again(struct device *device)
+{
+	device_set_patience(device, RECOVER_PATIENCE);
+	if (lost_is(device->spec.target)) {
+		device->reopening = 1;
+		device->reopen(device);
+	} else if (device->taken == TAKEN_BEGUN) {
+		resume(device);
+	} else {
+		device_enter(device, DEVICE_RECOVER);
+	}
+}
+
+/* ---- a target that could not be opened ---- */
+
+void device_reopen_later(struct device *device, device_reopen *reopen,
+			 const char *why)
+{
+	device->reopen = reopen;
+	snprintf(device->why, sizeof(device->why), "%s", why);
+	if (!why[0])
+		device->pause = 0;
+}
+
+void device_reopen_failed(struct device *device, const char *why)
+{
+	device->reopening = 0;
+	/* Somebody has a command for it: then recover_wait() comes. */
+	if (device->step == DEVICE_LOST)
+		recover_lose(device, why);
+}
+
+static void drop_files(struct device *device)
+{
+	int fds[MESSAGE_MAX_FDS];
+	int count = target_give_up(device->spec.target, fds);
+
+	while (count > 0)
+		opener_close(device->set->loop, fds[--count], NULL, NULL, NULL);
+}
+
+static void fail_give(struct device *device, int error)
+{
+	char why[100] = "another file lies in the place of the one that it "
+			"was made on";
+
+	if (error != -ESTALE)
+		snprintf(why, sizeof(why),
+			 "the keeper cannot have its file: %s",
+			 strerror(-error));
+	drop_files(device);
+	recover_lose(device, why);
+}
+
+void recover_enter_give(struct device *device)
+{
+	int error = device_send_note(device);
+
+	if (error)
+		fail_give(device, error);
+}
+
+void recover_answer_give(struct device *device, const struct message *message)
+{
+	if (device->doomed) {
+		device_enter(device, DEVICE_STOP);
+	} else if (message->result < 0) {
+		fail_give(device, message->result);
+	} else {
+		device->step = DEVICE_LOST;
+		recover_try_again(device);
+	}
+}
+
+void device_give(struct device *device, int fd)
+{
+	device->reopening = 0;
+	if (device->step == DEVICE_LOST) {
+		lost_take(device->spec.target, &fd, 1);
+		device_enter(device, DEVICE_GIVE);
+	} else {
+		opener_close(device->set->loop, fd, NULL, NULL, NULL);
+	}
 }

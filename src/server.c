@@ -39,8 +39,8 @@ struct server {
 			    leave, or -1 */
 	int took_over;	 /* devices: they are served, whatever becomes of
 			    the configuration */
-	int unfit;	 /* so many devices of the table cannot be served */
-	char why[400];	 /* the first of them */
+	int unfit; /* so many devices cannot be served here, and are elsewhere */
+	char why[400]; /* the first of them */
 	struct handover handover;
 	struct drain drain;
 	int status;
@@ -112,7 +112,6 @@ static void begin_work(struct server *server, const int *fds, int fd_count)
 	else
 		channel_close_fds(fds, fd_count);
 	tell_keeper(server, MESSAGE_FEATURES, SERIAL_START, "");
-	server->took_over = server->host.devices.count > 0 || server->unfit;
 	device_recover_all(&server->host.devices);
 	if (server->config)
 		startup_run(&server->host, server->config, on_started);
@@ -139,18 +138,29 @@ static void tell_old_to_leave(struct server *server)
 	forget_old(server);
 }
 
+/*
+ * Another server answers its requests, so that it would be a loss if this one
+ * could not. A keeper of a build before this was told may say "dead" of it.
+ */
+static int is_served(const struct message *message)
+{
+	return message->info.state != UBLK_S_DEV_QUIESCED &&
+	       message->info.state != UBLK_S_DEV_FAIL_IO;
+}
+
 static void take_over(struct server *server, const struct message *message,
 		      const int *fds, int fd_count)
 {
 	int own[MESSAGE_MAX_FDS];
 	struct failure failure;
 
+	server->took_over = 1;
 	memcpy(own, fds, sizeof(int) * (size_t)fd_count);
 	if (command_adopt(&server->host, message, own, fd_count, &failure) <
 	    0) {
 		log_error("device %u cannot be taken over: %s", message->id,
 			  failure.text);
-		if (server->unfit++ == 0)
+		if (is_served(message) && server->unfit++ == 0)
 			snprintf(server->why, sizeof(server->why),
 				 "device %u: %.350s", message->id,
 				 failure.text);

@@ -21,7 +21,8 @@
  * A device's file is N.dev, or N.del once it is being deleted. Its lines:
  *
  *   state version=1 id=3 recoverable=1 private=0 mark=8457
- *   file path=/dev/shm/ublkd-x device=26 inode=7	(one a descriptor)
+ *   file path=/dev/shm/ublkd-x device=26 inode=7 born=0 generation=9
+ *							(one a descriptor)
  *   add ram size=64M				(always the last)
  */
 #define LIVE   "dev"
@@ -96,112 +97,6 @@ void state_close(struct state *state)
 	state->fd = -1;
 }
 
-/* ---- files that targets hold ---- */
-
-#define BUSY_TRIES 20	 /* at a disk that somebody has */
-#define BUSY_WAIT  50000 /* us between them */
-
-static int is_its_name(const struct state_file *file)
-{
-	struct stat status;
-
-	return lstat(file->path, &status) == 0 &&
-	       status.st_dev == file->device && status.st_ino == file->inode;
-}
-
-/*
- * The link of one that was made without a name is "/folder/#1234 (deleted)",
- * also when it has got one.
- */
-void state_describe_file(struct state_file *file, int fd)
-{
-	char link[40], *base;
-	struct stat status;
-	ssize_t length;
-
-	memset(file, 0, sizeof(*file));
-	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
-	if (fstat(fd, &status) < 0)
-		return;
-	length = readlink(link, file->path, sizeof(file->path) - 40);
-	file->path[length > 0 ? length : 0] = '\0';
-	file->device = status.st_dev;
-	file->inode = status.st_ino;
-	base = strrchr(file->path, '/');
-	if (base && base[1] == '#' && !is_its_name(file))
-		sprintf(base, "/ublkd-ram-%llu",
-			(unsigned long long)status.st_ino);
-	else if (status.st_nlink == 0)
-		file->path[0] = '\0'; /* a memfd, or removed */
-}
-
-int state_link_file(const struct state_file *file, int fd)
-{
-	char link[40];
-	struct stat status;
-
-	if (!file->path[0] || fstat(fd, &status) < 0 || status.st_nlink > 0)
-		return 0;
-	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
-	if (linkat(AT_FDCWD, link, AT_FDCWD, file->path, AT_SYMLINK_FOLLOW) < 0)
-		return -errno;
-	return 0;
-}
-
-/*
- * A disk for ourselves, unless somebody took it meanwhile; a killed server's
- * rings may hold it for a moment. What cannot be written is read.
- */
-static int open_again(const char *path)
-{
-	static const int kinds[] = { O_RDWR | O_EXCL, O_RDONLY | O_EXCL, O_RDWR,
-				     O_RDONLY };
-	int fd = -1, tries = BUSY_TRIES;
-	unsigned i = 0;
-
-	while (i < sizeof(kinds) / sizeof(kinds[0])) {
-		fd = open(path, kinds[i] | O_CLOEXEC | O_NOFOLLOW);
-		if (fd >= 0 || errno == ENOENT || errno == ELOOP)
-			break;
-		if (errno == EBUSY && tries-- > 0)
-			usleep(BUSY_WAIT);
-		else
-			i++;
-	}
-	if (i > 1 && fd >= 0)
-		log_warning("%s: others have it too", path);
-	return fd < 0 ? -errno : fd;
-}
-
-int state_open_file(const struct state_file *file)
-{
-	struct stat status;
-	int fd;
-
-	if (!file->path[0])
-		return -ENOENT;
-	fd = open_again(file->path);
-	if (fd < 0)
-		return fd;
-	if (fstat(fd, &status) == 0 && status.st_dev == file->device &&
-	    status.st_ino == file->inode)
-		return fd;
-	close(fd);
-	return -ESTALE;
-}
-
-void state_remove_file(const struct state_file *file)
-{
-	int fd = state_open_file(file);
-
-	if (fd < 0)
-		return;
-	if (unlink(file->path) < 0)
-		log_warning("cannot remove %s: %s", file->path,
-			    strerror(errno));
-	close(fd);
-}
-
 /* ---- writing ---- */
 
 static size_t append(char *text, size_t at, const char *format, ...)
@@ -232,13 +127,17 @@ static size_t format_device(char *text, const struct state_device *device)
 		    device->private, (unsigned long long)device->mark,
 		    (unsigned long long)device->tally);
 	for (i = 0; i < device->file_count; i++) {
-		const struct state_file *file = &device->files[i];
+		const struct held_file *file = &device->files[i];
 		char path[sizeof(file->path) * 4];
 
 		syntax_quote(path, sizeof(path), file->path);
-		at = append(text, at, "file path=%s device=%llu inode=%llu\n",
+		at = append(text, at,
+			    "file path=%s device=%llu inode=%llu born=%llu "
+			    "generation=%llu\n",
 			    path, (unsigned long long)file->device,
-			    (unsigned long long)file->inode);
+			    (unsigned long long)file->inode,
+			    (unsigned long long)file->born,
+			    (unsigned long long)file->generation);
 	}
 	return append(text, at, "%s\n", device->words);
 }
@@ -247,7 +146,8 @@ static size_t format_device(char *text, const struct state_device *device)
 static int write_file(int folder, const char *name, const char *text,
 		      size_t length)
 {
-	int fd = openat(folder, name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC,
+	int fd = openat(folder, name,
+			O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC,
 			0600);
 	ssize_t written;
 	int error;
@@ -274,9 +174,14 @@ int state_write(const struct state *state, const struct state_device *device)
 	name_of(name, sizeof(name), device->id, LIVE);
 	if (!error && renameat(state->fd, "new", state->fd, name) < 0)
 		error = -errno;
-	if (error)
+	if (error) {
 		unlinkat(state->fd, "new", 0);
-	return error;
+		return error;
+	}
+	/* It is not being deleted: state_spare() may have failed. */
+	name_of(name, sizeof(name), device->id, DOOMED);
+	unlinkat(state->fd, name, 0);
+	return 0;
 }
 
 static int change_kind(const struct state *state, uint32_t id, const char *was,
@@ -331,6 +236,14 @@ static int read_number(const struct syntax_line *line, const char *key,
 	return -EINVAL;
 }
 
+/* 0 without it: a build before that key was noted has written the line. */
+static void read_optional(const struct syntax_line *line, const char *key,
+			  uint64_t *number)
+{
+	if (read_number(line, key, UINT64_MAX, number) < 0)
+		*number = 0;
+}
+
 static int read_head(const struct syntax_line *line,
 		     struct state_device *device)
 {
@@ -345,17 +258,15 @@ static int read_head(const struct syntax_line *line,
 	device->recoverable = recoverable != 0;
 	device->private = private != 0;
 	/* Builds before this was noted knew a device by its socket. */
-	if (read_number(line, "mark", UINT64_MAX, &device->mark) < 0)
-		device->mark = 0;
-	if (read_number(line, "tally", UINT64_MAX, &device->tally) < 0)
-		device->tally = 0;
+	read_optional(line, "mark", &device->mark);
+	read_optional(line, "tally", &device->tally);
 	return 0;
 }
 
 static int read_file_line(const struct syntax_line *line,
 			  struct state_device *device)
 {
-	struct state_file *file = &device->files[device->file_count];
+	struct held_file *file = &device->files[device->file_count];
 	uint64_t number;
 	size_t length;
 	const char *path;
@@ -373,6 +284,10 @@ static int read_file_line(const struct syntax_line *line,
 	if (read_number(line, "inode", UINT64_MAX, &number) < 0)
 		return -EINVAL;
 	file->inode = (ino_t)number;
+	/* Builds before these were noted could not tell a file made anew. */
+	read_optional(line, "born", &file->born);
+	read_optional(line, "generation", &file->generation);
+	file->fd = -1;
 	device->file_count++;
 	return 0;
 }
@@ -456,8 +371,7 @@ static int is_device_file(const char *name, int *doomed)
 }
 
 static void read_one(const struct state *state, const char *name,
-		     void (*take)(void *, const struct state_device *),
-		     void *context)
+		     void (*take)(void *, struct state_device *), void *context)
 {
 	struct state_device device;
 	int doomed, error;
@@ -477,8 +391,7 @@ static void read_one(const struct state *state, const char *name,
 }
 
 int state_read_all(const struct state *state,
-		   void (*take)(void *context,
-				const struct state_device *device),
+		   void (*take)(void *context, struct state_device *device),
 		   void *context)
 {
 	int fd = openat(state->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);

@@ -10,19 +10,13 @@
 #include <sys/types.h>
 
 #include "failure.h"
+#include "held.h"
 #include "message.h"
 
 struct state {
 	char path[108];
 	int fd;	  /* of the folder, locked as long as this lives */
 	int made; /* by us */
-};
-
-/* Where a descriptor came from: "" for a memfd, which dies with its holders. */
-struct state_file {
-	char path[512];
-	dev_t device;
-	ino_t inode;
 };
 
 struct state_device {
@@ -32,7 +26,7 @@ struct state_device {
 	int deleting;	 /* somebody began to stop it: that is finished */
 	uint64_t mark;	 /* in the driver's server_flags; 0: not noted */
 	uint64_t tally;	 /* its target's, see target.h */
-	struct state_file files[MESSAGE_MAX_FDS];
+	struct held_file files[MESSAGE_MAX_FDS]; /* read: none is open */
 	int file_count;
 	char words[MESSAGE_TEXT]; /* the command that made it */
 };
@@ -45,24 +39,6 @@ int state_open(struct state *state, const char *path, struct failure *failure);
 
 /* Unlock it. A folder that we made is removed, if it is empty. */
 void state_close(struct state *state);
-
-/*
- * Fill in where fd's file lies; or will lie, if it was made without a name in
- * some folder (O_TMPFILE).
- */
-void state_describe_file(struct state_file *file, int fd);
-
-/* Give a file without a name that one. Returns 0 or a negative errno. */
-int state_link_file(const struct state_file *file, int fd);
-
-/*
- * Open the file again, for reading and writing. Returns a descriptor, -ENOENT
- * for a memfd or a file that is gone, -ESTALE when another one lies there.
- */
-int state_open_file(const struct state_file *file);
-
-/* Remove it, if it is still there and no other. */
-void state_remove_file(const struct state_file *file);
 
 /* Write a device's file, or replace it, at once or not at all. 0 or -errno. */
 int state_write(const struct state *state, const struct state_device *device);
@@ -80,12 +56,12 @@ int state_has(const struct state *state, uint32_t id);
 void state_remove(const struct state *state, uint32_t id);
 
 /*
- * Read every device's file, in no order. One that cannot be read is told to
- * the log and left where it is. Returns 0 or a negative errno.
+ * Read every device's file, in no order; take() may change what it is given. One
+ * that cannot be read is told to the log and left where it is. Returns 0 or a
+ * negative errno.
  */
 int state_read_all(const struct state *state,
-		   void (*take)(void *context,
-				const struct state_device *device),
+		   void (*take)(void *context, struct state_device *device),
 		   void *context);
 
 #endif

@@ -66,18 +66,41 @@ struct device *verb_find_device(struct request *request)
 
 /* ---- list and show ---- */
 
+/*
+ * Why a device is not served, and when that is tried again. Returns the length.
+ */
+static size_t format_lost(const struct device *device, char *text, size_t size)
+{
+	char why[4 * sizeof(device->why)];
+	double left = device_retry_in(device);
+	int at = 0;
+
+	if (device->why[0]) {
+		syntax_quote_text(why, sizeof(why), device->why);
+		at = snprintf(text, size, " error=%s", why);
+	}
+	if (left >= 0)
+		at += snprintf(text + at, size - (size_t)at, " retry-in=%d",
+			       (int)left + 1);
+	return (size_t)at;
+}
+
 static void print_device(struct request *request, const struct device *device)
 {
 	const struct device_spec *spec = &device->spec;
-	char more[2048] = "";
+	char more[2048 + sizeof(device->why)] = "";
 	const char *waits = "";
+	size_t at = 0;
 
 	if (device->step == DEVICE_RECOVER && device->waited)
 		waits = " waits-for=dead-server";
 	else if (device->step == DEVICE_CLOSE)
 		waits = " waits-for=file";
+	if (device->step == DEVICE_LOST)
+		at = format_lost(device, more, sizeof(more));
 	if (spec->target->ops->describe)
-		spec->target->ops->describe(spec->target, more, sizeof(more));
+		spec->target->ops->describe(spec->target, more + at,
+					    sizeof(more) - at);
 	request_print(request,
 		      "dev id=%u name=%s state=%s target=%s size=%llu "
 		      "dev=/dev/%s ro=%s queues=%u depth=%u block-size=%u "

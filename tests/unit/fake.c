@@ -113,9 +113,10 @@ int __real_close(int fd);
 int __wrap_close(int fd);
 int __wrap_stat(const char *path, struct stat *status);
 int __wrap_stat64(const char *path, struct stat *status);
-int __wrap_queue_open(struct queue *queue, struct ev_loop *loop, int fd,
-		      uint16_t id, const struct queue_shape *shape,
-		      struct target *target, queue_event *event, void *owner);
+int __wrap_queue_open(struct queue *queue, uint16_t id,
+		      const struct queue_shape *shape, struct target *target,
+		      queue_event *event, void *owner);
+int __wrap_queue_start(struct queue *queue, struct ev_loop *loop, int fd);
 void __wrap_queue_close(struct queue *queue);
 int __wrap_queue_ring_fd(const struct queue *queue);
 
@@ -210,12 +211,11 @@ int __wrap_stat64(const char *path, struct stat *status)
 	return __wrap_stat(path, status);
 }
 
-int __wrap_queue_open(struct queue *queue, struct ev_loop *loop, int fd,
-		      uint16_t id, const struct queue_shape *shape,
-		      struct target *target, queue_event *event, void *owner)
+int __wrap_queue_open(struct queue *queue, uint16_t id,
+		      const struct queue_shape *shape, struct target *target,
+		      queue_event *event, void *owner)
 {
 	memset(queue, 0, sizeof(*queue));
-	assert_ptr_equal(loop, test_loop);
 	if (fake.queue_error && id == fake.queue_fails) {
 		note("q%u!", id);
 		return fake.queue_error;
@@ -223,14 +223,25 @@ int __wrap_queue_open(struct queue *queue, struct ev_loop *loop, int fd,
 	note("q%u+", id);
 	fake.batch = shape->batch;
 	queue->port.queue_id = id;
-	queue->port.fd = fd;
 	queue->port.mode = (uint8_t)shape->mode;
-	queue->depth = shape->depth;
+	queue->depth = queue->retired = shape->depth;
 	queue->target = target;
 	queue->event = event;
 	queue->owner = owner;
 	assert_true(queue_count < QUEUES_MAX);
 	queues[queue_count++] = queue;
+	return 0;
+}
+
+int __wrap_queue_start(struct queue *queue, struct ev_loop *loop, int fd)
+{
+	assert_ptr_equal(loop, test_loop);
+	if (fake.start_error) {
+		note("q%u?", queue->port.queue_id);
+		return fake.start_error;
+	}
+	queue->port.fd = fd;
+	queue->retired = 0;
 	return 0;
 }
 
@@ -319,6 +330,9 @@ int __wrap_opener_open(struct ev_loop *loop, const struct opener_wish *wish,
 	opening.flags = wish->flags;
 	opening.done = done;
 	opening.context = context;
+	fake.opened++;
+	fake.wish = *wish;
+	fake.wish.path = NULL;
 	return 0;
 }
 
@@ -450,7 +464,7 @@ void fake_serve(void)
 	while (!quiet) {
 		settle();
 		quiet = 1;
-		if (opening.done) {
+		if (opening.done && !fake.open_waits) {
 			end_opening();
 			quiet = 0;
 		}

@@ -39,6 +39,7 @@ struct fake {
 	int batch;	 /* the last queue that was opened has its commands */
 	int queue_error; /* of queue number queue_fails */
 	unsigned queue_fails;
+	int start_error;     /* of every queue's start */
 	int silent;	     /* it gives up no tag at a STOP */
 	unsigned node_after; /* that many looks find no node */
 	unsigned looks;
@@ -50,6 +51,9 @@ struct fake {
 	 */
 	int close_waits;
 	unsigned closing;
+	unsigned opened; /* files that it was asked to open; the last one: */
+	struct opener_wish wish; /* but for its path */
+	int open_waits;		 /* it does not end */
 };
 
 extern struct fake fake;
@@ -84,7 +88,7 @@ void fake_refuse_fetch(uint32_t id, int error);
 
 /*
  * What happened, a word each: the messages in the order they were sent, "open",
- * "q0+" and "q0-" for the queues, "q1!" for one that failed, "close". Forgets
+ * "q0+" and "q0-" for the queues, "q1!" for one that could not be opened, "q1?" started, "close". Forgets
  * it. A node is looked for silently.
  */
 void fake_expect(const char *trace);

@@ -1224,6 +1224,209 @@ static void test_adopted_in_vain(void **state)
 	close(ends[1]);
 }
 
+/* ---- a file that nobody has open ---- */
+
+/* The keeper's table has such a device: it was made on that file. */
+static void adopt_file(const char *options)
+{
+	struct message message = { .magic = MESSAGE_MAGIC, .id = 3 };
+	struct failure failure;
+
+	message.info.dev_id = 3;
+	message.info.nr_hw_queues = 1;
+	message.info.queue_depth = 16;
+	message.info.max_io_buf_bytes = 65536;
+	message.info.state = UBLK_S_DEV_QUIESCED;
+	message.info.flags = UBLK_F_USER_RECOVERY | UBLK_F_USER_COPY;
+	snprintf(message.text, sizeof(message.text), "add file path=%s%s",
+		 test_path("disk"), options);
+	fake_host.devices.features = FAKE_FEATURES_NEW;
+	fake.disk_size = 8192;
+	/* Not even tried: that may take a while. */
+	assert_int_equal(command_adopt(&fake_host, &message, NULL, 0, &failure),
+			 0);
+	assert_int_equal(fake.opened, 0);
+	device_recover_all(&fake_host.devices);
+}
+
+static void make_file(void)
+{
+	char blocks[8193];
+
+	memset(blocks, 'b', 8192);
+	blocks[8192] = '\0';
+	test_file("disk", blocks);
+}
+
+/* By the flags of `add`, and never made anew. */
+static void test_reopened(void **state)
+{
+	struct client *client = greeted();
+
+	(void)state;
+	make_file();
+	adopt_file(" size=4K create=yes lock=no error-rate=0.5");
+	assert_string_equal(device_state(device_find(&fake_host.devices, 3)),
+			    "quiesced");
+	fake_serve();
+	fake_expect("NOTE q0+ RECOVER open END_RECOVER");
+	assert_int_equal(fake.opened, 1);
+	assert_int_equal(fake.wish.flags, O_CLOEXEC | O_NOCTTY | O_RDWR);
+	assert_false(fake.wish.create || fake.wish.punch);
+	assert_true(fake.wish.patient);
+	ask(client, "show 3",
+	    "dev id=3 * state=live target=file size=8192 *"
+	    "layer name=error *\nOK *\n");
+	assert_false(count_text(client, "error="));
+}
+
+static void check_flags(const char *options, int flags)
+{
+	struct client *client = greeted();
+
+	fake.opened = 0;
+	adopt_file(options);
+	fake_serve();
+	assert_int_equal(fake.wish.flags, O_CLOEXEC | O_NOCTTY | flags);
+	ask(client, "del 3 force=yes", "OK*\n");
+}
+
+static void test_reopened_as_before(void **state)
+{
+	(void)state;
+	make_file();
+	check_flags("", O_RDWR | O_EXCL);
+	check_flags(" ro=yes", O_RDONLY | O_EXCL);
+	check_flags(" ro=yes lock=no", O_RDONLY);
+}
+
+static void test_reopened_later(void **state)
+{
+	struct client *client = greeted();
+
+	(void)state;
+	adopt_file("");
+	fake_serve();
+	assert_int_equal(fake.opened, 1);
+	ask(client, "list",
+	    "dev id=3 * state=quiesced * error=\"cannot open */disk: No such "
+	    "file or directory\" retry-in=1\nOK *\n");
+	fake_pass_time(1.1);
+	assert_int_equal(fake.opened, 2);
+	ask(client, "list", "dev id=3 * retry-in=2\nOK *\n");
+	make_file();
+	fake_pass_time(2.1);
+	fake_expect("NOTE q0+ RECOVER open END_RECOVER");
+	ask(client, "list", "dev id=3 * state=live *\nOK *\n");
+	assert_int_equal(log_count("cannot be taken over"), 1);
+}
+
+/* Its target is here, but nothing to serve it with. */
+static void test_lost_is_told(void **state)
+{
+	struct client *client = greeted();
+
+	(void)state;
+	check_adopted(3, "add null", UBLK_F_USER_COPY, "user-copy");
+	fake.queue_error = -EPERM;
+	device_recover_all(&fake_host.devices);
+	ask(client, "list",
+	    "dev id=3 * state=quiesced * error=\"no ring*Operation not "
+	    "permitted\" retry-in=1 fill=yes\nOK *\n");
+	fake.queue_error = 0;
+	fake_pass_time(1.1);
+	ask(client, "list",
+	    "dev id=3 * state=live * batch=no fill=yes\nOK *\n");
+}
+
+/* The keeper knows which one it was. */
+static void test_reopened_another(void **state)
+{
+	struct client *client = greeted();
+	unsigned fds = count_fds();
+
+	(void)state;
+	make_file();
+	fake.result[MESSAGE_NOTE] = -ESTALE;
+	adopt_file("");
+	fake_serve();
+	fake_expect("NOTE");
+	ask(client, "list",
+	    "dev id=3 * state=quiesced * error=\"another file lies*\" "
+	    "retry-in=1\nOK *\n");
+	assert_int_equal(count_fds(), fds);
+	fake.result[MESSAGE_NOTE] = -EMFILE;
+	fake_pass_time(1.1);
+	ask(client, "list",
+	    "dev id=3 * state=quiesced * error=\"the keeper cannot have*\" "
+	    "retry-in=2\nOK *\n");
+	assert_int_equal(count_fds(), fds);
+	fake.result[MESSAGE_NOTE] = 0;
+	fake_pass_time(2.1);
+	ask(client, "list", "dev id=3 * state=live *\nOK *\n");
+}
+
+/* What the keeper has once is not opened again. */
+static void test_reopened_but_not_served(void **state)
+{
+	struct client *client = greeted();
+
+	(void)state;
+	/* It can be opened, and is no file. */
+	assert_int_equal(mkdir(test_path("disk"), 0700), 0);
+	adopt_file(" ro=yes");
+	fake_serve();
+	assert_int_equal(fake.opened, 1);
+	assert_int_equal(fake.count[MESSAGE_NOTE], 1);
+	ask(client, "list", "dev id=3 * state=quiesced * error=*\nOK *\n");
+	fake_pass_time(1.1);
+	assert_int_equal(fake.opened, 1);
+	assert_int_equal(fake.count[MESSAGE_NOTE], 1);
+	ask(client, "del 3 force=yes", "OK*\n");
+}
+
+/* A file server does not answer, and somebody loses patience. */
+static void test_deleted_while_reopened(void **state)
+{
+	struct client *client = greeted();
+	unsigned fds = count_fds();
+
+	(void)state;
+	make_file();
+	fake.open_waits = 1;
+	adopt_file("");
+	fake_pass_time(100);
+	assert_int_equal(fake.opened, 1);
+	ask(client, "list", "dev id=3 * state=quiesced *\nOK *\n");
+	ask(client, "del 3 force=yes", "OK*\n");
+	fake.open_waits = 0;
+	fake_forget();
+	fake_serve();
+	fake_expect("");
+	assert_int_equal(count_fds(), fds);
+}
+
+/* Another command is at work on it when it is open: it is tried again then. */
+static void test_set_while_reopened(void **state)
+{
+	struct client *client = greeted();
+
+	(void)state;
+	make_file();
+	fake.open_waits = 1;
+	adopt_file("");
+	fake.hold[MESSAGE_NOTE] = 1;
+	ask(client, "set 3 error-rate=0.1", "");
+	fake.open_waits = 0;
+	fake_serve();
+	assert_int_equal(fake.count[MESSAGE_NOTE], 1);
+	fake_release(MESSAGE_NOTE);
+	fake_pass_time(0.1);
+	expect(client, "OK id=3\n");
+	assert_int_equal(fake.opened, 2);
+	ask(client, "show 3", "dev id=3 * state=live *name=error*OK *\n");
+}
+
 /* An add that cannot be is answered once its file is free again. */
 static void test_add_fails_after_opening(void **state)
 {
@@ -1914,6 +2117,14 @@ int main(void)
 		TEST(test_add),
 		TEST(test_mode),
 		TEST(test_adopted_in_vain),
+		TEST(test_reopened),
+		TEST(test_reopened_as_before),
+		TEST(test_reopened_later),
+		TEST(test_lost_is_told),
+		TEST(test_reopened_another),
+		TEST(test_reopened_but_not_served),
+		TEST(test_deleted_while_reopened),
+		TEST(test_set_while_reopened),
 		TEST(test_add_fails_after_opening),
 		TEST(test_batch),
 		TEST(test_adopted_mode),

@@ -32,20 +32,19 @@ static struct {
 	uint16_t device_state;
 	int answer;
 	unsigned kept, doomed; /* devices that were restored: a bit each */
-	int fd_count;	       /* of the last one */
+	int open, away;	       /* files of the last one */
 } fake;
 
 int __wrap_control_open(struct control *control);
 int __wrap_control_get_info(struct control *control, uint32_t id,
 			    struct ublk_dev_info *info, uint64_t data);
 int __wrap_ring_wait(struct ring *ring, struct ring_event *event);
-int __real_state_open_file(const struct state_file *file);
-int __wrap_state_open_file(const struct state_file *file);
+int __real_held_open(struct held_file *file);
+int __wrap_held_open(struct held_file *file);
 DIR *__real_opendir(const char *path);
 DIR *__wrap_opendir(const char *path);
 int __wrap_jobs_restore(struct jobs *of, const struct ublk_dev_info *info,
-			const struct state_device *noted, int doomed,
-			const int *fds, int fd_count);
+			const struct state_device *noted, int doomed);
 
 int __wrap_control_open(struct control *control)
 {
@@ -75,9 +74,9 @@ int __wrap_ring_wait(struct ring *ring, struct ring_event *event)
 	return 0;
 }
 
-int __wrap_state_open_file(const struct state_file *file)
+int __wrap_held_open(struct held_file *file)
 {
-	return fake.file_error ? fake.file_error : __real_state_open_file(file);
+	return fake.file_error ? fake.file_error : __real_held_open(file);
 }
 
 DIR *__wrap_opendir(const char *path)
@@ -88,14 +87,21 @@ DIR *__wrap_opendir(const char *path)
 }
 
 int __wrap_jobs_restore(struct jobs *of, const struct ublk_dev_info *info,
-			const struct state_device *noted, int doomed,
-			const int *fds, int fd_count)
+			const struct state_device *noted, int doomed)
 {
+	int i;
+
 	assert_ptr_equal(of, &jobs);
-	(void)noted;
 	*(doomed ? &fake.doomed : &fake.kept) |= 1u << info->dev_id;
-	fake.fd_count = fd_count;
-	channel_close_fds(fds, fd_count);
+	fake.open = fake.away = 0;
+	for (i = 0; noted && i < noted->file_count; i++) {
+		if (noted->files[i].fd < 0) {
+			fake.away++;
+			continue;
+		}
+		fake.open++;
+		close(noted->files[i].fd);
+	}
 	return 0;
 }
 
@@ -133,24 +139,33 @@ static void add_device(uint32_t id, uint64_t mark)
 	test_file(name, "");
 }
 
-/* One that is noted, with a file if there is one. */
-static void note(uint32_t id, uint64_t mark, int private, const char *file)
+/* As a keeper has noted it, with a file if there is one. */
+static struct state_device new_note(uint32_t id, uint64_t mark, int private,
+				    const char *file)
 {
 	struct state_device device = {
 		.id = id, .recoverable = 1, .private = private, .mark = mark
 	};
-	struct stat status;
+	int fd;
 
 	snprintf(device.words, sizeof(device.words), "add null");
-	if (file) {
-		device.file_count = 1;
-		snprintf(device.files[0].path, sizeof(device.files[0].path),
-			 "%s", file);
-		if (stat(file, &status) == 0) {
-			device.files[0].device = status.st_dev;
-			device.files[0].inode = status.st_ino;
-		}
+	if (!file)
+		return device;
+	device.file_count = 1;
+	fd = open(file, O_RDONLY | O_CLOEXEC);
+	if (fd >= 0) {
+		held_describe(&device.files[0], fd);
+		close(fd);
 	}
+	snprintf(device.files[0].path, sizeof(device.files[0].path), "%s",
+		 file);
+	return device;
+}
+
+static void note(uint32_t id, uint64_t mark, int private, const char *file)
+{
+	struct state_device device = new_note(id, mark, private, file);
+
 	assert_int_equal(state_write(&state, &device), 0);
 }
 
@@ -282,9 +297,9 @@ static void test_leftovers(void **context)
 	check(0, 1u << 1);
 }
 
-/* ---- what cannot be opened again ---- */
+/* ---- the file of a user's: that is the server's to open ---- */
 
-static void test_opened(void **context)
+static void test_user_file(void **context)
 {
 	(void)context;
 	test_file("data", "1234");
@@ -292,46 +307,140 @@ static void test_opened(void **context)
 	note(1, MARK, 0, test_path("data"));
 	adopt(0);
 	check(1u << 1, 0);
-}
-
-/* It waits, in sight, whatever the reason, until it can be opened. */
-static void test_not_opened(void **context)
-{
-	static const int errors[] = { -EACCES, -EIO, -EMFILE, -ENOENT,
-				      -ESTALE };
-	unsigned i;
-
-	(void)context;
-	test_file("data", "1234");
-	add_device(1, MARK);
-	note(1, MARK, 0, test_path("data"));
-	for (i = 0; i < COUNT(errors); i++) {
-		log_forget();
-		fake.kept = 0;
-		fake.file_error = errors[i];
-		adopt(0);
-		check(1u << 1, 0);
-		assert_int_equal(fake.fd_count, 0);
-		assert_true(state_has(&state, 1));
-		assert_int_equal(log_count("device 1 "), 1);
-		assert_true(log_has(strerror(-errors[i])));
-		assert_true(log_has(test_path("data")));
-	}
-	fake.file_error = 0;
+	assert_int_equal(fake.open, 0);
+	assert_int_equal(fake.away, 1);
+	/* Also where there is none just now, and no file server is asked. */
+	assert_int_equal(unlink(test_path("data")), 0);
+	fake.kept = 0;
 	adopt(0);
 	check(1u << 1, 0);
-	assert_int_equal(fake.fd_count, 1);
+	assert_int_equal(fake.away, 1);
+	assert_true(state_has(&state, 1));
 }
 
 /* That must not need a start that can open it. */
-static void test_not_opened_and_deleted(void **context)
+static void test_user_file_is_gone_and_deleted(void **context)
 {
 	(void)context;
+	test_file("data", "1234");
 	add_device(1, MARK);
-	note(1, MARK, 0, "/nowhere");
+	note(1, MARK, 0, test_path("data"));
+	adopt(1);
+	check(1u << 1, 0);
+	assert_int_equal(unlink(test_path("data")), 0);
+	fake.kept = 0;
 	adopt(1);
 	check(0, 1u << 1);
 	assert_false(log_has("its data died"));
+}
+
+/* The driver knows the device no more: its file is not ours to remove. */
+static void test_user_file_of_one_that_is_gone(void **context)
+{
+	(void)context;
+	test_file("data", "1234");
+	note(1, MARK, 0, test_path("data"));
+	adopt(0);
+	check(0, 0);
+	assert_false(state_has(&state, 1));
+	assert_int_equal(access(test_path("data"), F_OK), 0);
+}
+
+static struct state_device seen;
+
+static void see(void *context, struct state_device *device)
+{
+	(void)context;
+	seen = *device;
+}
+
+/* A living server has it; an older build has noted less of it, or nothing. */
+static void test_user_file_is_open(void **context)
+{
+	struct state_device device;
+	int noted;
+
+	(void)context;
+	test_file("data", "1234");
+	add_device(1, MARK);
+	for (noted = 0; noted < 2; noted++) {
+		device = new_note(1, MARK, 0, test_path("data"));
+		device.files[0].born = device.files[0].generation = 0;
+		device.file_count = noted;
+		device.tally = 7;
+		assert_int_equal(state_write(&state, &device), 0);
+		assert_int_equal(takeover_keep(&takeover, "device-1-0",
+					       open(test_path("data"),
+						    O_RDONLY | O_CLOEXEC)),
+				 0);
+		adopt(0);
+		check(1u << 1, 0);
+		assert_int_equal(fake.open, 1);
+		assert_int_equal(fake.away, 0);
+		assert_int_equal(state_read_all(&state, see, NULL), 0);
+		device = new_note(1, MARK, 0, test_path("data"));
+		assert_int_equal(seen.file_count, 1);
+		assert_int_equal(seen.tally, 7);
+		assert_string_equal(seen.files[0].path, test_path("data"));
+		assert_true(seen.files[0].born == device.files[0].born);
+	}
+}
+
+/* It stays one that is being deleted, though it is known better now. */
+static void test_open_and_being_deleted(void **context)
+{
+	struct state_device device;
+
+	(void)context;
+	test_file("data", "1234");
+	add_device(1, MARK);
+	device = new_note(1, MARK, 0, test_path("data"));
+	device.file_count = 0;
+	assert_int_equal(state_write(&state, &device), 0);
+	assert_int_equal(state_doom(&state, 1), 0);
+	keep("device-1-0");
+	adopt(0);
+	check(0, 1u << 1);
+	assert_int_equal(state_read_all(&state, see, NULL), 0);
+	assert_true(seen.deleting);
+}
+
+/* ---- why a device is not kept ---- */
+
+static void check_obstacle(const struct state_device *device, const char *why)
+{
+	fake.doomed = fake.kept = 0;
+	log_forget();
+	add_device(1, MARK);
+	assert_int_equal(state_write(&state, device), 0);
+	adopt(0);
+	check(0, 1u << 1);
+	assert_true(log_has(why));
+}
+
+static void test_obstacles(void **context)
+{
+	struct state_device device = new_note(1, MARK, 0, NULL);
+
+	(void)context;
+	device.recoverable = 0;
+	check_obstacle(&device, "recovery=no");
+	device.recoverable = 1;
+	fake.device_state = UBLK_S_DEV_DEAD;
+	check_obstacle(&device, "never been live");
+}
+
+/* ---- files of ours that cannot be opened again ---- */
+
+static void test_private_opened(void **context)
+{
+	(void)context;
+	test_file("data", "1234");
+	add_device(1, MARK);
+	note(1, MARK, 1, test_path("data"));
+	adopt(0);
+	check(1u << 1, 0);
+	assert_int_equal(fake.open, 1);
 }
 
 static void check_dead(int private, const char *file, int error)
@@ -365,7 +474,11 @@ static void test_private_not_opened(void **context)
 	fake.file_error = -EIO;
 	adopt(0);
 	check(1u << 1, 0);
+	assert_int_equal(fake.open, 0);
 	assert_true(state_has(&state, 1));
+	assert_int_equal(log_count("device 1 "), 1);
+	assert_true(log_has("/data"));
+	assert_true(log_has(strerror(EIO)));
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, start, stop)
@@ -381,9 +494,13 @@ int main(void)
 		TEST(test_silent_driver),
 		TEST(test_no_control),
 		TEST(test_leftovers),
-		TEST(test_opened),
-		TEST(test_not_opened),
-		TEST(test_not_opened_and_deleted),
+		TEST(test_user_file),
+		TEST(test_user_file_is_gone_and_deleted),
+		TEST(test_user_file_of_one_that_is_gone),
+		TEST(test_user_file_is_open),
+		TEST(test_open_and_being_deleted),
+		TEST(test_obstacles),
+		TEST(test_private_opened),
 		TEST(test_data_is_dead),
 		TEST(test_private_not_opened),
 	};

@@ -57,8 +57,15 @@ static uint64_t fetch_data; /* of its FETCH */
 
 static int open_queue(void)
 {
-	return queue_open(&queue, test_loop, device, QUEUE_ID, &shape, &target,
-			  on_event, NULL);
+	int error =
+		queue_open(&queue, QUEUE_ID, &shape, &target, on_event, NULL);
+
+	if (error)
+		return error;
+	error = queue_start(&queue, test_loop, device);
+	if (error)
+		queue_close(&queue);
+	return error;
 }
 
 static int start_closed(void **state)

@@ -67,11 +67,11 @@ static int resume_target(struct target *target)
 	unsigned opened;
 
 	(void)target;
-	/* Before its queues: nobody may be served from what is stale. */
-	for (opened = 0; (at = strstr(at, "q0+")); opened++)
+	/* Before its queues ask: nobody may be served from what is stale. */
+	for (opened = 0; (at = strstr(at, "open")); opened++)
 		at++;
 	if (opened > resumed)
-		fail_msg("it was resumed with a queue open");
+		fail_msg("it was resumed with the char device open");
 	resumed++;
 	return resume_error;
 }
@@ -917,7 +917,8 @@ static void test_side_by_side(void **state)
 
 /* ---- taking over ---- */
 
-#define TAKEN "RECOVER open q0+ q1+ END_RECOVER"
+#define TAKEN "q0+ q1+ RECOVER open END_RECOVER"
+#define LOST  "q0+ q1+ RECOVER q1- q0-"
 
 /* One that another server has had; nothing is begun yet. */
 static struct device *adopt(uint32_t id)
@@ -1011,7 +1012,7 @@ static void test_take_over_waits(void **state)
 	fake.result[MESSAGE_RECOVER] = 0;
 	fake_forget();
 	fake_pass_time(0.2);
-	fake_expect(TAKEN);
+	fake_expect("RECOVER open END_RECOVER");
 	expect_state(device, "live");
 }
 
@@ -1022,7 +1023,7 @@ static void test_take_over_of_one_that_is_gone(void **state)
 	fake.result[MESSAGE_RECOVER] = -ENODEV;
 	device_recover_all(set);
 	fake_serve();
-	fake_expect("RECOVER");
+	fake_expect(LOST);
 	expect_gone();
 }
 
@@ -1048,16 +1049,214 @@ static void test_take_over_fails(void **state)
 {
 	(void)state;
 	fake.result[MESSAGE_RECOVER] = -EPERM;
-	check_lost("RECOVER");
+	check_lost(LOST);
 	fake.result[MESSAGE_RECOVER] = 0;
 	resume_error = -EIO;
-	check_lost("RECOVER");
+	check_lost(LOST);
 	resume_error = 0;
 	fake.open_error = EBUSY;
 	fake.open_failures = 1;
-	check_lost("RECOVER");
+	check_lost(LOST);
 	fake.result[MESSAGE_END_RECOVER] = -EINVAL;
 	check_lost(TAKEN " q1- q0- close");
+}
+
+/* ---- what could not be taken over is tried again ---- */
+
+static struct device *lose(void)
+{
+	struct device *device = adopt(5);
+
+	device_recover_all(set);
+	fake_serve();
+	expect_state(device, "quiesced");
+	assert_int_equal(device->step, DEVICE_LOST);
+	fake_forget();
+	return device;
+}
+
+/* At growing intervals, and told once. */
+static void test_lost_is_tried_again(void **state)
+{
+	struct device *device;
+	unsigned asked;
+
+	(void)state;
+	fake.result[MESSAGE_RECOVER] = -ENOMEM;
+	device = lose();
+	assert_non_null(strstr(device->why, strerror(ENOMEM)));
+	assert_in_range(device_retry_in(device) * 1000, 900, 1000);
+	assert_int_equal(fake.count[MESSAGE_RECOVER], 1);
+	fake_pass_time(1.1);
+	assert_int_equal(fake.count[MESSAGE_RECOVER], 2);
+	fake_pass_time(1.8);
+	assert_int_equal(fake.count[MESSAGE_RECOVER], 2);
+	fake_pass_time(0.3);
+	assert_int_equal(fake.count[MESSAGE_RECOVER], 3);
+	fake_pass_time(130);
+	asked = fake.count[MESSAGE_RECOVER];
+	assert_in_range(asked, 7, 10);
+	fake_pass_time(121);
+	assert_int_equal(fake.count[MESSAGE_RECOVER], asked + 2);
+	assert_int_equal(log_count("cannot be taken over"), 1);
+	fake.result[MESSAGE_RECOVER] = 0;
+	fake_pass_time(61);
+	expect_state(device, "live");
+	assert_int_equal(resumed, 1);
+	/* That is all: nothing is waited for any more. */
+	assert_false(timer_is_set());
+}
+
+/* Another reason is news. */
+static void test_lost_for_another_reason(void **state)
+{
+	struct device *device;
+
+	(void)state;
+	fake.result[MESSAGE_RECOVER] = -ENOMEM;
+	device = lose();
+	fake.result[MESSAGE_RECOVER] = -EPERM;
+	fake_pass_time(1.1);
+	assert_int_equal(log_count("cannot be taken over"), 2);
+	assert_non_null(strstr(device->why, strerror(EPERM)));
+}
+
+/* The driver is not asked to give it out before there is a ring for it. */
+static void test_lost_without_a_ring(void **state)
+{
+	struct device *device;
+
+	(void)state;
+	fake.queue_error = -EPERM;
+	fake.queue_fails = 1;
+	device = adopt(5);
+	device_recover_all(set);
+	fake_serve();
+	fake_expect("q0+ q1! q0-");
+	assert_non_null(strstr(device->why, "no ring"));
+	fake.queue_error = 0;
+	fake_pass_time(1.1);
+	fake_expect(TAKEN);
+	expect_state(device, "live");
+}
+
+/* An old driver has given it out, and does so once. */
+static void test_lost_behind_the_first_command(void **state)
+{
+	struct device *device;
+
+	(void)state;
+	fake.open_error = EMFILE;
+	fake.open_failures = 1;
+	device = adopt(5);
+	set->features = FAKE_FEATURES_OLD;
+	device_recover_all(set);
+	fake_serve();
+	fake_expect(LOST);
+	resume_error = -EIO;
+	fake_pass_time(1.1);
+	fake_expect("");
+	resume_error = 0;
+	fake_pass_time(2.1);
+	fake_expect("open q0+ q1+ END_RECOVER TIMEOUT RING RING");
+	expect_state(device, "live");
+}
+
+/* Once it has seen a FETCH, another round needs a driver that aborts on close. */
+static void test_lost_behind_a_fetch(void **state)
+{
+	struct device *device;
+
+	(void)state;
+	fake.start_error = -ENOMEM;
+	device = adopt(5);
+	set->features = FAKE_FEATURES_OLD;
+	device_recover_all(set);
+	fake_serve();
+	fake_expect("q0+ q1+ RECOVER open q0? q1- q0- close");
+	assert_true(device_retry_in(device) < 0);
+	assert_false(log_has("tried again"));
+	fake_pass_time(100);
+	fake_expect("");
+	begin_delete(device, 1);
+	fake_serve();
+	fake_forget();
+	device = lose();
+	assert_true(log_has("tried again"));
+	fake.start_error = 0;
+	fake_pass_time(1.1);
+	fake_expect(TAKEN);
+	expect_state(device, "live");
+}
+
+/* A command for it in between ends no wait, and begins none too early. */
+static void test_commands_for_a_lost_one(void **state)
+{
+	struct device *device;
+	struct failure failure;
+
+	(void)state;
+	fake.result[MESSAGE_RECOVER] = -ENOMEM;
+	device = lose();
+	fake.hold[MESSAGE_NOTE] = 1;
+	assert_int_equal(device_note(device, strdup("add test x=1"), on_done,
+				     &added, &failure),
+			 0);
+	fake_pass_time(2);
+	assert_int_equal(fake.count[MESSAGE_RECOVER], 1);
+	fake_release(MESSAGE_NOTE);
+	expect_told(&added, SYMBOL_NONE, NULL);
+	fake_pass_time(0.1);
+	assert_int_equal(fake.count[MESSAGE_RECOVER], 2);
+	/* Nothing of it is left when it is deleted. */
+	fake.hold[MESSAGE_BUSY] = 1;
+	begin_delete(device, 0);
+	fake_pass_time(10);
+	assert_int_equal(fake.count[MESSAGE_RECOVER], 2);
+	assert_int_equal(fake.count[MESSAGE_BUSY], 1);
+	fake_release(MESSAGE_BUSY);
+	expect_told(&deleted, SYMBOL_NONE, NULL);
+	expect_gone();
+}
+
+/* Somebody has it open: it is still another server's device afterwards. */
+static void test_delete_of_a_lost_one_refused(void **state)
+{
+	struct device *device;
+
+	(void)state;
+	fake.result[MESSAGE_RECOVER] = -ENOMEM;
+	fake.result[MESSAGE_BUSY] = -EBUSY;
+	fake.use_lasts = 1;
+	device = lose();
+	fake.hold[MESSAGE_BUSY] = 1;
+	begin_delete(device, 0);
+	fake_serve();
+	expect_state(device, "quiesced");
+	fake_release(MESSAGE_BUSY);
+	expect_told(&deleted, SYMBOL_BUSY, "mounted");
+	expect_state(device, "quiesced");
+	fake.result[MESSAGE_RECOVER] = 0;
+	fake.open_error = EMFILE;
+	fake.open_failures = 1;
+	fake_pass_time(1.1);
+	expect_state(device, "quiesced");
+	fake_forget();
+	fake_pass_time(2.1);
+	fake_expect("open q0+ q1+ END_RECOVER");
+	expect_state(device, "live");
+}
+
+/* Nobody is there to run its commands. */
+static void test_lost_without_a_keeper(void **state)
+{
+	(void)state;
+	fake.result[MESSAGE_RECOVER] = -ENOMEM;
+	lose();
+	fake_end_keeper();
+	device_keeper_gone(set);
+	fake_pass_time(100);
+	fake_expect("");
 }
 
 /* Keeper and server were killed between the two commands of a take-over. */
@@ -1065,12 +1264,12 @@ static void test_take_over_a_second_time(void **state)
 {
 	(void)state;
 	fake.result[MESSAGE_RECOVER] = -EINVAL;
-	check_lost("RECOVER");
+	check_lost(LOST);
 	adopt(5);
 	set->features = FAKE_FEATURES_OLD;
 	device_recover_all(set);
 	fake_serve();
-	fake_expect("RECOVER STOP DELETE");
+	fake_expect("q0+ q1+ RECOVER STOP q1- q0- DELETE");
 	assert_true(log_has("cannot give it out again"));
 	expect_gone();
 }
@@ -2779,6 +2978,14 @@ int main(void)
 		TEST(test_take_over_waits),
 		TEST(test_take_over_of_one_that_is_gone),
 		TEST(test_take_over_fails),
+		TEST(test_lost_is_tried_again),
+		TEST(test_lost_for_another_reason),
+		TEST(test_lost_without_a_ring),
+		TEST(test_lost_behind_the_first_command),
+		TEST(test_lost_behind_a_fetch),
+		TEST(test_commands_for_a_lost_one),
+		TEST(test_delete_of_a_lost_one_refused),
+		TEST(test_lost_without_a_keeper),
 		TEST(test_take_over_a_second_time),
 		TEST(test_delete_while_it_waits),
 		TEST(test_stop_while_it_waits),

@@ -1,6 +1,11 @@
-/* The keeper's jobs: how it lets go of what a deleted device held. */
+/*
+ * The keeper's jobs: what is noted of a device and handed over, what becomes of
+ * one whose server dies, and how it lets go of what a deleted device held.
+ */
 /* NOLINTNEXTLINE(bugprone-suspicious-include): its functions are static */
 #include "../../src/jobs.c"
+
+#include <sys/stat.h>
 
 #include "support.h"
 
@@ -15,6 +20,8 @@ static struct {
 	int closing[MESSAGE_MAX_FDS];
 	unsigned closes, submits;
 	uint64_t data;
+	struct ring_event done[4]; /* completions that on_ring() will find */
+	unsigned done_count;
 } ring;
 
 static struct {
@@ -22,9 +29,57 @@ static struct {
 	struct message answer;
 } told;
 
+/* ---- the ring, the driver, the service manager, the state folder ---- */
+
 int __wrap_ring_put_close(struct ring *of, int fd, uint64_t data);
+int __wrap_ring_put_cancel(struct ring *of, uint64_t target, uint64_t data);
 int __wrap_ring_submit(struct ring *of);
+unsigned __wrap_ring_reap(struct ring *of, struct ring_event *events,
+			  unsigned max);
+void __wrap_ring_clear_event(struct ring *of);
+void __wrap_ring_raise_event(struct ring *of);
+int __wrap_notify_store(const char *name, int fd);
 int __wrap_notify_unstore(const char *name);
+int __wrap_control_start(struct control *control, uint32_t id, int server_pid,
+			 uint64_t data);
+int __wrap_control_end_recovery(struct control *control, uint32_t id,
+				int server_pid, uint64_t data);
+int __wrap_control_stop(struct control *control, uint32_t id, uint64_t data);
+int __wrap_control_try_stop(struct control *control, uint32_t id,
+			    uint64_t data);
+int __wrap_control_delete(struct control *control, uint32_t id, uint64_t data);
+int __wrap_control_delete_async(struct control *control, uint32_t id,
+				uint64_t data);
+int __wrap_control_add(struct control *control, struct ublk_dev_info *info,
+		       uint64_t data);
+int __wrap_control_get_info(struct control *control, uint32_t id,
+			    struct ublk_dev_info *info, uint64_t data);
+int __wrap_control_start_recovery(struct control *control, uint32_t id,
+				  uint64_t data);
+int __wrap_ring_put_timeout(struct ring *of, unsigned ms, uint64_t data);
+int __wrap_channel_send(struct channel *channel, const struct message *message,
+			const int *fds, int fd_count);
+int __real_state_write(const struct state *state,
+		       const struct state_device *device);
+int __wrap_state_write(const struct state *state,
+		       const struct state_device *device);
+
+/* What the driver and the service manager were asked for, a word each. */
+static char trace[400];
+
+static void put_word(const char *word, uint32_t id)
+{
+	char text[100];
+
+	snprintf(text, sizeof(text), "%s%s-%u", trace[0] ? " " : "", word, id);
+	add_text(trace, sizeof(trace), text);
+}
+
+static void expect(const char *expected)
+{
+	assert_string_equal(trace, expected);
+	trace[0] = '\0';
+}
 
 int __wrap_ring_put_close(struct ring *of, int fd, uint64_t data)
 {
@@ -36,6 +91,20 @@ int __wrap_ring_put_close(struct ring *of, int fd, uint64_t data)
 	return 0;
 }
 
+int __wrap_ring_put_cancel(struct ring *of, uint64_t target, uint64_t data)
+{
+	const struct job *job = (const struct job *)(uintptr_t)target;
+
+	(void)of;
+	assert_true(data == 0);
+	put_word(job->message.type == MESSAGE_START	    ? "cancel-start"
+		 : job->message.type == MESSAGE_END_RECOVER ? "cancel-end"
+		 : job->message.type == MESSAGE_DELETE	    ? "cancel-delete"
+							    : "cancel-other",
+		 job->message.id);
+	return 0;
+}
+
 int __wrap_ring_submit(struct ring *of)
 {
 	(void)of;
@@ -43,13 +112,161 @@ int __wrap_ring_submit(struct ring *of)
 	return 0;
 }
 
-static unsigned unstored;
+unsigned __wrap_ring_reap(struct ring *of, struct ring_event *events,
+			  unsigned max)
+{
+	unsigned count = ring.done_count;
+
+	(void)of;
+	assert_true(max >= count);
+	memcpy(events, ring.done, count * sizeof(*events));
+	ring.done_count = 0;
+	return count;
+}
+
+void __wrap_ring_clear_event(struct ring *of)
+{
+	(void)of;
+}
+
+void __wrap_ring_raise_event(struct ring *of)
+{
+	(void)of;
+}
+
+static unsigned stored, unstored;
+
+int __wrap_notify_store(const char *name, int fd)
+{
+	assert_memory_equal(name, "device-3-", 9);
+	assert_true(fcntl(fd, F_GETFD) & FD_CLOEXEC);
+	stored++;
+	return 0;
+}
 
 int __wrap_notify_unstore(const char *name)
 {
 	assert_memory_equal(name, "device-3-", 9);
 	unstored++;
 	return 0;
+}
+
+static int ask_driver(const char *word, uint32_t id, uint64_t data)
+{
+	put_word(word, id);
+	ring.data = data;
+	return 0;
+}
+
+int __wrap_control_start(struct control *control, uint32_t id, int server_pid,
+			 uint64_t data)
+{
+	(void)control;
+	(void)server_pid;
+	return ask_driver("start", id, data);
+}
+
+int __wrap_control_end_recovery(struct control *control, uint32_t id,
+				int server_pid, uint64_t data)
+{
+	(void)control;
+	(void)server_pid;
+	return ask_driver("end-recovery", id, data);
+}
+
+int __wrap_control_stop(struct control *control, uint32_t id, uint64_t data)
+{
+	(void)control;
+	return ask_driver("stop", id, data);
+}
+
+int __wrap_control_try_stop(struct control *control, uint32_t id, uint64_t data)
+{
+	(void)control;
+	return ask_driver("try-stop", id, data);
+}
+
+int __wrap_control_delete(struct control *control, uint32_t id, uint64_t data)
+{
+	(void)control;
+	return ask_driver("delete", id, data);
+}
+
+int __wrap_control_delete_async(struct control *control, uint32_t id,
+				uint64_t data)
+{
+	(void)control;
+	return ask_driver("delete-async", id, data);
+}
+
+int __wrap_control_add(struct control *control, struct ublk_dev_info *info,
+		       uint64_t data)
+{
+	(void)control;
+	info->dev_id = ID;
+	return ask_driver("add", ID, data);
+}
+
+int __wrap_control_get_info(struct control *control, uint32_t id,
+			    struct ublk_dev_info *info, uint64_t data)
+{
+	(void)control;
+	info->state = UBLK_S_DEV_QUIESCED;
+	return ask_driver("get-info", id, data);
+}
+
+int __wrap_control_start_recovery(struct control *control, uint32_t id,
+				  uint64_t data)
+{
+	(void)control;
+	return ask_driver("recover", id, data);
+}
+
+int __wrap_ring_put_timeout(struct ring *of, unsigned ms, uint64_t data)
+{
+	(void)of;
+	assert_in_range(ms, 1, 100);
+	return ask_driver("moment", ID, data);
+}
+
+/* The driver has done what it was asked for last. */
+static void driver_answers(int result)
+{
+	ring.done[0] =
+		(struct ring_event){ .data = ring.data, .result = result };
+	ring.done_count = 1;
+	on_ring(test_loop, &jobs.watcher, EV_READ);
+}
+
+/* What was handed over. */
+static struct {
+	struct message messages[8];
+	int fd_counts[8];
+	unsigned count;
+} sent;
+
+int __wrap_channel_send(struct channel *channel, const struct message *message,
+			const int *fds, int fd_count)
+{
+	int i;
+
+	(void)channel;
+	assert_true(sent.count < COUNT(sent.messages));
+	for (i = 0; i < fd_count; i++)
+		assert_true(fcntl(fds[i], F_GETFD) >= 0);
+	sent.messages[sent.count] = *message;
+	sent.fd_counts[sent.count++] = fd_count;
+	return 0;
+}
+
+static int write_error;
+static unsigned writes;
+
+int __wrap_state_write(const struct state *state,
+		       const struct state_device *device)
+{
+	writes++;
+	return write_error ? write_error : __real_state_write(state, device);
 }
 
 static void on_told(struct jobs *of, const struct message *message)
@@ -80,7 +297,10 @@ static int start(void **state)
 	test_loop_open();
 	memset(&ring, 0, sizeof(ring));
 	memset(&told, 0, sizeof(told));
-	unstored = 0;
+	memset(&sent, 0, sizeof(sent));
+	stored = unstored = writes = 0;
+	write_error = 0;
+	trace[0] = '\0';
 	log_forget();
 	assert_int_equal(
 		state_open(&state_folder, test_path("state"), &failure), 0);
@@ -89,13 +309,14 @@ static int start(void **state)
 			      .answer = on_told,
 			      .idle = on_idle,
 			      .generation = 1 };
+	jobs.watcher.data = &jobs;
 	return 0;
 }
 
 static int stop(void **state)
 {
 	(void)state;
-	assert_null(jobs.entries);
+	forget_all(&jobs);
 	state_close(&state_folder);
 	test_folder_remove();
 	test_loop_close();
@@ -107,11 +328,12 @@ static void delete_device(void)
 {
 	struct ublk_dev_info info = { .dev_id = ID };
 	struct state_device noted = { .id = ID, .words = "add null" };
-	int fds[2] = { open("/dev/null", O_RDONLY | O_CLOEXEC),
-		       open("/dev/null", O_RDONLY | O_CLOEXEC) };
 	struct job *job;
 
-	assert_int_equal(jobs_restore(&jobs, &info, &noted, 0, fds, 2), 0);
+	noted.file_count = 2;
+	held_describe(&noted.files[0], open("/dev/null", O_RDONLY | O_CLOEXEC));
+	held_describe(&noted.files[1], open("/dev/null", O_RDONLY | O_CLOEXEC));
+	assert_int_equal(jobs_restore(&jobs, &info, &noted, 0), 0);
 	job = job_new(&jobs, jobs.entries, MESSAGE_DELETE);
 	assert_non_null(job);
 	job->generation = 1;
@@ -191,6 +413,643 @@ static void test_server_dies(void **state)
 	end_close();
 	end_close();
 	assert_int_equal(told.answers, 0);
+	assert_null(jobs.entries);
+}
+
+/* ---- what is noted ---- */
+
+/* A live device in the table, as a server has noted it, with that file or none. */
+static struct entry *live_device(const char *words, const char *path)
+{
+	struct message message = { .type = MESSAGE_NOTE,
+				   .id = ID,
+				   .number = NOTE_RECOVERABLE };
+	struct entry *entry = entry_new(&jobs, ID);
+	int fd = path ? open(path, O_RDWR | O_CLOEXEC) : -1;
+
+	snprintf(message.text, sizeof(message.text), "%s", words);
+	jobs_run(&jobs, &message, &fd, path != NULL);
+	if (fd >= 0)
+		close(fd); /* the table has one of its own */
+	assert_int_equal(told.answer.result, 0);
+	entry->live = entry->served = 1;
+	sent.count = told.answers = writes = 0;
+	return entry;
+}
+
+/* A later note. */
+static int note(const char *words, const int *fds, int fd_count)
+{
+	struct message message = { .type = MESSAGE_NOTE,
+				   .id = ID,
+				   .number = NOTE_RECOVERABLE };
+
+	snprintf(message.text, sizeof(message.text), "%s", words);
+	told.answers = 0;
+	jobs_run(&jobs, &message, fds, fd_count);
+	assert_int_equal(told.answers, 1);
+	return told.answer.result;
+}
+
+static struct state_device seen;
+static unsigned seen_count;
+
+static void see(void *context, struct state_device *device)
+{
+	(void)context;
+	seen = *device;
+	seen_count++;
+}
+
+/* As the next keeper finds it. */
+static const struct state_device *noted(void)
+{
+	seen_count = 0;
+	assert_int_equal(state_read_all(&state_folder, see, NULL), 0);
+	assert_int_equal(seen_count, 1);
+	assert_int_equal(seen.id, ID);
+	return &seen;
+}
+
+/* As the next server gets it; more than one message: with a tally. */
+static const struct message *handed_over(int fd_count)
+{
+	struct channel channel = { .fd = -1 };
+
+	sent.count = 0;
+	assert_int_equal(jobs_hand_over(&jobs, &channel), 0);
+	assert_true(sent.count > 0);
+	assert_int_equal(sent.messages[0].type, MESSAGE_DEVICE);
+	assert_int_equal(sent.messages[0].id, ID);
+	assert_int_equal(sent.fd_counts[0], fd_count);
+	return &sent.messages[0];
+}
+
+static void test_note(void **state)
+{
+	unsigned fds = count_fds();
+
+	(void)state;
+	test_file("data", "1234");
+	live_device("add file path=/a", test_path("data"));
+	assert_int_equal(count_fds(), fds + 1);
+	assert_int_equal(stored, 1);
+	assert_string_equal(noted()->words, "add file path=/a");
+	assert_int_equal(noted()->recoverable, 1);
+	assert_int_equal(noted()->private, 0);
+	assert_int_equal(noted()->file_count, 1);
+	assert_string_equal(noted()->files[0].path, test_path("data"));
+	assert_string_equal(handed_over(1)->text, "add file path=/a");
+	/* A file of the user's stays where it is. */
+	assert_int_equal(note("add file path=/a discard=no", NULL, 0), 0);
+	assert_string_equal(noted()->words, "add file path=/a discard=no");
+	assert_string_equal(noted()->files[0].path, test_path("data"));
+	assert_string_equal(handed_over(1)->text,
+			    "add file path=/a discard=no");
+}
+
+/* It is not written down that often. */
+static void test_note_the_same(void **state)
+{
+	(void)state;
+	live_device("add null", NULL);
+	assert_int_equal(note("add null", NULL, 0), 0);
+	assert_int_equal(writes, 0);
+}
+
+/* Refused is refused, also for the next server, and for the next keeper. */
+static void test_note_fails(void **state)
+{
+	(void)state;
+	live_device("add null", NULL);
+	write_error = -ENOSPC;
+	assert_int_equal(note("add null error-rate=1", NULL, 0), -ENOSPC);
+	assert_string_equal(handed_over(0)->text, "add null");
+	assert_string_equal(noted()->words, "add null");
+	/* And nothing brings it to light later. */
+	write_error = 0;
+	assert_int_equal(jobs_take_tally(&jobs, ID, 5), 0);
+	assert_string_equal(noted()->words, "add null");
+	assert_int_equal(note("add null error-rate=2", NULL, 0), 0);
+	assert_string_equal(noted()->words, "add null error-rate=2");
+}
+
+static void test_first_note_fails(void **state)
+{
+	struct message message = { .type = MESSAGE_NOTE, .id = ID };
+	int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	unsigned fds = count_fds();
+
+	(void)state;
+	entry_new(&jobs, ID);
+	write_error = -ENOSPC;
+	jobs_run(&jobs, &message, &fd, 1);
+	assert_int_equal(told.answer.result, -ENOSPC);
+	assert_null(jobs.entries->words);
+	forget_all(&jobs);
+	assert_int_equal(count_fds(), fds);
+	close(fd);
+}
+
+/* Only a file of ours gets a name, when it is noted; and goes with its device. */
+static void test_note_private(void **state)
+{
+	struct message message = { .type = MESSAGE_NOTE,
+				   .id = ID,
+				   .number = NOTE_PRIVATE };
+	int fd = open(test_folder(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	char path[512];
+
+	(void)state;
+	entry_new(&jobs, ID);
+	snprintf(message.text, sizeof(message.text), "add ram");
+	jobs_run(&jobs, &message, &fd, 1);
+	assert_int_equal(told.answer.result, 0);
+	assert_int_equal(noted()->private, 1);
+	assert_int_equal(noted()->recoverable, 0);
+	snprintf(path, sizeof(path), "%s", noted()->files[0].path);
+	assert_non_null(strstr(path, "/ublkd-ram-"));
+	assert_int_equal(access(path, F_OK), 0);
+	close(fd);
+	ring.put_error = -EBUSY;
+	let_go(&jobs, jobs.entries, 0);
+	assert_int_equal(access(path, F_OK), -1);
+}
+
+static void test_let_go_of_a_user_file(void **state)
+{
+	struct entry *entry;
+
+	(void)state;
+	test_file("data", "1234");
+	entry = live_device("add file path=/a", test_path("data"));
+	ring.put_error = -EBUSY;
+	let_go(&jobs, entry, 0);
+	assert_int_equal(access(test_path("data"), F_OK), 0);
+}
+
+/* ---- a file that is away ---- */
+
+/* As after a start that has found nobody who had the file. */
+static struct entry *device_without_file(void)
+{
+	struct entry *entry;
+
+	test_file("data", "1234");
+	entry = live_device("add file path=/a", test_path("data"));
+	close(entry->files[0].fd);
+	entry->files[0].fd = -1;
+	return entry;
+}
+
+/* What is noted of a file that is away stays noted. */
+static void test_note_without_file(void **state)
+{
+	(void)state;
+	device_without_file();
+	handed_over(0);
+	assert_int_equal(note("add file path=/a discard=no", NULL, 0), 0);
+	assert_int_equal(noted()->file_count, 1);
+	assert_string_equal(noted()->files[0].path, test_path("data"));
+	assert_int_equal(jobs_take_tally(&jobs, ID, 5), 0);
+	assert_int_equal(noted()->file_count, 1);
+	assert_string_equal(noted()->files[0].path, test_path("data"));
+	assert_true(noted()->tally == 5);
+}
+
+static void test_file_comes_back(void **state)
+{
+	unsigned fds, stores;
+	int fd;
+
+	(void)state;
+	device_without_file();
+	fd = open(test_path("data"), O_RDONLY | O_CLOEXEC);
+	fds = count_fds();
+	stores = stored;
+	assert_int_equal(note("add file path=/a", &fd, 1), 0);
+	assert_int_equal(count_fds(), fds + 1);
+	assert_int_equal(stored, stores + 1);
+	handed_over(1);
+	/* There is no place for a second one. */
+	assert_int_equal(note("add file path=/a", &fd, 1), -EINVAL);
+	assert_int_equal(count_fds(), fds + 1);
+	close(fd);
+}
+
+static void test_other_file_comes(void **state)
+{
+	unsigned fds, stores;
+	int fd;
+
+	(void)state;
+	device_without_file();
+	test_file("other", "1234");
+	fd = open(test_path("other"), O_RDONLY | O_CLOEXEC);
+	fds = count_fds();
+	stores = stored;
+	assert_int_equal(note("add file path=/a", &fd, 1), -ESTALE);
+	assert_int_equal(count_fds(), fds);
+	assert_int_equal(stored, stores);
+	handed_over(0);
+	assert_string_equal(noted()->files[0].path, test_path("data"));
+	close(fd);
+}
+
+/* ---- who is handed over ---- */
+
+static void expect_handed_over(int expected)
+{
+	struct channel channel = { .fd = -1 };
+
+	sent.count = 0;
+	assert_int_equal(jobs_hand_over(&jobs, &channel), 0);
+	assert_int_equal(sent.count, expected);
+}
+
+static void test_hand_over(void **state)
+{
+	struct entry *entry = live_device("add null", NULL);
+
+	(void)state;
+	expect_handed_over(1);
+	/* Somebody who can is told whether that would be a loss. */
+	assert_int_equal(handed_over(0)->info.state, UBLK_S_DEV_LIVE);
+	entry->served = 0;
+	assert_int_equal(handed_over(0)->info.state, UBLK_S_DEV_QUIESCED);
+	entry->tally = 9;
+	handed_over(0);
+	assert_int_equal(sent.count, 2);
+	assert_int_equal(sent.messages[1].type, MESSAGE_TALLY);
+	assert_true(sent.messages[1].number == 9);
+	entry->tally = 0;
+	entry->live = 0;
+	expect_handed_over(0);
+	entry->live = 1;
+	entry->recoverable = 0;
+	expect_handed_over(0);
+	entry->recoverable = 1;
+	entry->deleting = 1;
+	expect_handed_over(0);
+	entry->deleting = 0;
+	entry->taking = 1;
+	expect_handed_over(0);
+	entry->taking = 0;
+	entry->clean_up = CLEAN_UP_STOP;
+	expect_handed_over(0);
+}
+
+static void test_restore(void **state)
+{
+	struct ublk_dev_info info = { .dev_id = ID, .state = UBLK_S_DEV_LIVE };
+	struct state_device device = { .id = ID, .words = "add null" };
+
+	(void)state;
+	assert_int_equal(jobs_restore(&jobs, &info, &device, 0), 0);
+	assert_int_equal(handed_over(0)->info.state, UBLK_S_DEV_LIVE);
+	assert_true(jobs_have_devices(&jobs));
+	assert_false(jobs_are_busy(&jobs));
+	forget_all(&jobs);
+	info.state = UBLK_S_DEV_QUIESCED;
+	assert_int_equal(jobs_restore(&jobs, &info, &device, 0), 0);
+	assert_int_equal(handed_over(0)->info.state, UBLK_S_DEV_QUIESCED);
+	forget_all(&jobs);
+	assert_int_equal(jobs_restore(&jobs, &info, &device, 1), 0);
+	expect_handed_over(0);
+	assert_false(jobs_have_devices(&jobs));
+	assert_true(jobs_has(&jobs, ID));
+	assert_false(jobs_has(&jobs, ID + 1));
+	jobs_clean_up(&jobs);
+	expect("stop-3");
+	driver_answers(0);
+	expect("delete-async-3");
+	driver_answers(0);
+	assert_null(jobs.entries);
+	assert_int_equal(told.answers, 0);
+	assert_int_equal(told.idles, 1);
+}
+
+/* ---- the server dies ---- */
+
+static void expect_gone(int replaced, unsigned kept, unsigned deleted)
+{
+	unsigned is_kept = 9, is_deleted = 9;
+
+	jobs_set_server(&jobs, 0);
+	jobs_server_gone(&jobs, replaced, &is_kept, &is_deleted);
+	assert_int_equal(is_kept, kept);
+	assert_int_equal(is_deleted, deleted);
+}
+
+static void test_server_gone(void **state)
+{
+	struct entry *entry = live_device("add null", NULL);
+
+	(void)state;
+	expect_gone(1, 1, 0);
+	expect("");
+	assert_int_equal(entry->clean_up, CLEAN_UP_NO);
+	assert_int_equal(handed_over(0)->info.state, UBLK_S_DEV_QUIESCED);
+	/* Nobody comes after it. */
+	expect_gone(0, 0, 1);
+	expect("stop-3");
+	/* It is under way already. */
+	expect_gone(0, 0, 0);
+	expect("");
+	driver_answers(0);
+	driver_answers(0);
+	assert_null(jobs.entries);
+}
+
+/* The driver does not hold its I/O for anybody. */
+static void test_server_gone_without_recovery(void **state)
+{
+	(void)state;
+	live_device("add null", NULL)->recoverable = 0;
+	expect_gone(1, 0, 1);
+	expect("stop-3");
+}
+
+static void run(uint32_t type)
+{
+	struct message message = { .type = type, .id = ID };
+
+	jobs_run(&jobs, &message, NULL, 0);
+}
+
+/* A START would wait for tags that nobody fetches, and STOP for it. */
+static void test_server_gone_in_a_start(void **state)
+{
+	(void)state;
+	live_device("add null", NULL)->live = 0;
+	run(MESSAGE_START);
+	expect("start-3");
+	expect_gone(1, 0, 1);
+	expect("cancel-start-3");
+	driver_answers(-EINTR);
+	expect("stop-3");
+	assert_int_equal(told.answers, 0);
+}
+
+/* Its END_RECOVER is cancelled as well, and the next server tries again. */
+static void test_server_gone_in_a_take_over(void **state)
+{
+	struct entry *entry = live_device("add null", NULL);
+
+	(void)state;
+	run(MESSAGE_END_RECOVER);
+	expect("end-recovery-3");
+	expect_gone(1, 1, 0);
+	expect("cancel-end-3");
+	/* Too late: but for whom has it come to life? */
+	driver_answers(0);
+	assert_false(entry->served);
+	assert_int_equal(told.answers, 0);
+	assert_int_equal(entry->clean_up, CLEAN_UP_NO);
+	expect("");
+}
+
+/* A driver that cannot give a device out twice has just done so. */
+static void test_server_gone_behind_a_recover(void **state)
+{
+	(void)state;
+	live_device("add null", NULL);
+	run(MESSAGE_RECOVER);
+	driver_answers(0);
+	driver_answers(-ETIME);
+	expect("get-info-3 moment-3 recover-3");
+	expect_gone(1, 1, 0);
+	driver_answers(0);
+	expect("stop-3");
+	assert_true(noted()->deleting);
+	driver_answers(0);
+	driver_answers(0);
+	assert_null(jobs.entries);
+}
+
+/* Before that nothing is lost. */
+static void test_server_gone_before_a_recover(void **state)
+{
+	(void)state;
+	live_device("add null", NULL);
+	run(MESSAGE_RECOVER);
+	driver_answers(0);
+	expect_gone(1, 1, 0);
+	driver_answers(-ETIME);
+	expect("get-info-3 moment-3");
+	handed_over(0);
+	/* Nor for drivers that do it twice. */
+	jobs.features = UINT64_MAX;
+	run(MESSAGE_RECOVER);
+	expect("recover-3");
+	expect_gone(1, 1, 0);
+	driver_answers(0);
+	expect("");
+	handed_over(0);
+}
+
+/* What the driver has begun to stop is finished. */
+static void test_server_gone_in_a_try_stop(void **state)
+{
+	(void)state;
+	live_device("add null", NULL);
+	run(MESSAGE_TRY_STOP);
+	expect("try-stop-3");
+	expect_gone(1, 1, 0);
+	driver_answers(0);
+	expect("stop-3");
+	driver_answers(0);
+	driver_answers(0);
+	assert_null(jobs.entries);
+}
+
+/* Another one may be refused, and then the device goes on. */
+static void test_server_gone_in_a_try_stop_that_fails(void **state)
+{
+	(void)state;
+	live_device("add null", NULL);
+	run(MESSAGE_TRY_STOP);
+	expect("try-stop-3");
+	expect_gone(1, 1, 0);
+	driver_answers(-EBUSY);
+	expect("");
+	handed_over(0);
+}
+
+/* ---- requests ---- */
+
+static void test_start(void **state)
+{
+	struct entry *entry = live_device("add null", NULL);
+
+	(void)state;
+	entry->live = entry->served = 0;
+	assert_true(jobs_are_busy(&jobs));
+	run(MESSAGE_START);
+	assert_int_equal(told.answers, 0);
+	driver_answers(0);
+	expect("start-3");
+	assert_int_equal(told.answers, 1);
+	assert_int_equal(told.answer.type, MESSAGE_START);
+	assert_true(entry->live);
+	assert_true(entry->served);
+	assert_false(jobs_are_busy(&jobs));
+	assert_int_equal(told.idles, 1);
+}
+
+static void test_start_fails(void **state)
+{
+	struct entry *entry = live_device("add null", NULL);
+
+	(void)state;
+	entry->live = entry->served = 0;
+	run(MESSAGE_START);
+	driver_answers(-EINTR);
+	assert_int_equal(told.answer.result, -EINTR);
+	assert_false(entry->live);
+	assert_false(entry->served);
+}
+
+static void test_end_of_a_take_over(void **state)
+{
+	struct entry *entry = live_device("add null", NULL);
+
+	(void)state;
+	entry->served = 0;
+	run(MESSAGE_END_RECOVER);
+	driver_answers(-EINTR);
+	assert_false(entry->served);
+	/* It is somebody's data still. */
+	assert_true(entry->live);
+	run(MESSAGE_END_RECOVER);
+	driver_answers(0);
+	assert_true(entry->served);
+}
+
+static void test_add(void **state)
+{
+	struct message message = { .type = MESSAGE_ADD, .serial = 7 };
+
+	(void)state;
+	jobs_run(&jobs, &message, NULL, 0);
+	expect("add-3");
+	driver_answers(0);
+	assert_int_equal(told.answer.result, 0);
+	assert_int_equal(told.answer.id, ID);
+	assert_true(told.answer.serial == 7);
+	assert_true(jobs_has(&jobs, ID));
+	assert_true(jobs_are_busy(&jobs));
+}
+
+static void test_add_fails(void **state)
+{
+	struct message message = { .type = MESSAGE_ADD };
+
+	(void)state;
+	jobs_run(&jobs, &message, NULL, 0);
+	driver_answers(-EEXIST);
+	assert_int_equal(told.answer.result, -EEXIST);
+	assert_null(jobs.entries);
+	assert_int_equal(told.idles, 1);
+}
+
+static void test_refused(void **state)
+{
+	(void)state;
+	run(MESSAGE_STOP);
+	assert_int_equal(told.answer.result, -ENODEV);
+	live_device("add null", NULL);
+	run(MESSAGE_STOP);
+	told.answers = 0;
+	run(MESSAGE_DELETE);
+	assert_int_equal(told.answers, 1);
+	assert_int_equal(told.answer.result, -EBUSY);
+	expect("stop-3");
+	assert_true(jobs_are_busy(&jobs));
+	driver_answers(0);
+	jobs.entries->clean_up = CLEAN_UP_STOP;
+	run(MESSAGE_DELETE);
+	assert_int_equal(told.answer.result, -EBUSY);
+	assert_true(jobs_can_run(MESSAGE_CANCEL));
+	assert_true(jobs_can_run(MESSAGE_STOP));
+	assert_false(jobs_can_run(MESSAGE_GO));
+	assert_false(jobs_can_run(1000));
+}
+
+/* The id stays taken if the driver does not let go; nobody forgets it then. */
+static void test_delete_fails(void **state)
+{
+	(void)state;
+	live_device("add null", NULL);
+	run(MESSAGE_DELETE);
+	driver_answers(-EBUSY);
+	assert_int_equal(told.answer.result, -EBUSY);
+	assert_true(jobs_has(&jobs, ID));
+	assert_true(state_has(&state_folder, ID));
+	run(MESSAGE_DELETE);
+	driver_answers(-ENODEV);
+	assert_false(jobs_has(&jobs, ID));
+	assert_false(state_has(&state_folder, ID));
+	assert_false(log_has("cannot be deleted"));
+}
+
+/* Of a dead server nobody will ask again. */
+static void test_clean_up_fails(void **state)
+{
+	struct entry *entry = live_device("add null", NULL);
+
+	(void)state;
+	entry->clean_up = CLEAN_UP_STOP;
+	jobs_clean_up(&jobs);
+	driver_answers(0);
+	expect("stop-3 delete-async-3");
+	driver_answers(-EBUSY);
+	assert_true(log_has("device 3 cannot be deleted"));
+	assert_null(jobs.entries);
+}
+
+/* Only what waits for others is cancelled. */
+static void test_cancel(void **state)
+{
+	(void)state;
+	live_device("add null", NULL);
+	run(MESSAGE_CANCEL);
+	expect("");
+	run(MESSAGE_STOP);
+	run(MESSAGE_CANCEL);
+	jobs_hurry(&jobs);
+	expect("stop-3");
+	driver_answers(0);
+	run(MESSAGE_DELETE);
+	run(MESSAGE_CANCEL);
+	jobs_hurry(&jobs);
+	expect("delete-3 cancel-delete-3 cancel-delete-3");
+	driver_answers(-ENODEV);
+}
+
+/* ---- tallies ---- */
+
+static void test_tally(void **state)
+{
+	struct entry *entry = live_device("add null", NULL);
+
+	(void)state;
+	assert_int_equal(jobs_take_tally(&jobs, ID + 1, 5), -ENODEV);
+	assert_int_equal(jobs_take_tally(&jobs, ID, 5), 0);
+	assert_int_equal(jobs_take_tally(&jobs, ID, 5), 0);
+	assert_int_equal(writes, 1);
+	assert_true(noted()->tally == 5);
+	/* It has happened, whether that can be written down or not. */
+	write_error = -ENOSPC;
+	assert_int_equal(jobs_take_tally(&jobs, ID, 6), -ENOSPC);
+	handed_over(0);
+	assert_true(sent.messages[1].number == 6);
+	write_error = 0;
+	/* One that is being deleted is noted as that. */
+	assert_int_equal(state_doom(&state_folder, ID), 0);
+	entry->deleting = 1;
+	assert_int_equal(jobs_take_tally(&jobs, ID, 7), 0);
+	assert_true(noted()->deleting);
 }
 
 int main(void)
@@ -201,6 +1060,35 @@ int main(void)
 		TEST(test_full_ring),
 		TEST(test_late),
 		TEST(test_server_dies),
+		TEST(test_note),
+		TEST(test_note_the_same),
+		TEST(test_note_fails),
+		TEST(test_first_note_fails),
+		TEST(test_note_private),
+		TEST(test_let_go_of_a_user_file),
+		TEST(test_note_without_file),
+		TEST(test_file_comes_back),
+		TEST(test_other_file_comes),
+		TEST(test_hand_over),
+		TEST(test_restore),
+		TEST(test_server_gone),
+		TEST(test_server_gone_without_recovery),
+		TEST(test_server_gone_in_a_start),
+		TEST(test_server_gone_in_a_take_over),
+		TEST(test_server_gone_behind_a_recover),
+		TEST(test_server_gone_before_a_recover),
+		TEST(test_server_gone_in_a_try_stop),
+		TEST(test_server_gone_in_a_try_stop_that_fails),
+		TEST(test_start),
+		TEST(test_start_fails),
+		TEST(test_end_of_a_take_over),
+		TEST(test_add),
+		TEST(test_add_fails),
+		TEST(test_refused),
+		TEST(test_delete_fails),
+		TEST(test_clean_up_fails),
+		TEST(test_cancel),
+		TEST(test_tally),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

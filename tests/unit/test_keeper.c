@@ -244,7 +244,7 @@ static void test_answer_is_lost(void **state)
 static struct state state_folder;
 static uint64_t noted_tally;
 
-static void take_noted(void *context, const struct state_device *device)
+static void take_noted(void *context, struct state_device *device)
 {
 	(void)context;
 	noted_tally = device->tally;
@@ -263,8 +263,7 @@ static void restore_device(void)
 	struct ublk_dev_info info = { .dev_id = 3 };
 	struct state_device noted = { .id = 3, .words = "add null" };
 
-	assert_int_equal(jobs_restore(&keeper.jobs, &info, &noted, 0, NULL, 0),
-			 0);
+	assert_int_equal(jobs_restore(&keeper.jobs, &info, &noted, 0), 0);
 }
 
 static void forget_device(void)

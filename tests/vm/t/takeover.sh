@@ -266,7 +266,7 @@ cannot_start()
 	mv /tmp/t/disk /tmp/t/away
 	start_ublkd --config /tmp/t/wrong
 	grep -q '/tmp/t/wrong:1: ' "$LOG" || fail "it does not say where"
-	grep -q 'device 6 .*/tmp/t/disk: No such file' "$LOG" ||
+	wait_for 5 'grep -q "ublkb6: .*/tmp/t/disk: No such file" "$LOG"' ||
 		fail "it does not say why"
 	expect_ok "show 5"
 	[ -e /dev/ublkb6 ] || fail "device 6 was deleted"
