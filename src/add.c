@@ -267,12 +267,37 @@ int verb_read_layers(const char *words, struct option_value *layers,
 	return 0;
 }
 
+/* Of a device that cannot be filled as things stand: what it could hold. */
+static void describe_room(const struct device *device, char *text, size_t size)
+{
+	uint64_t room = target_room(device->spec.target);
+
+	text[0] = '\0';
+	if (room < device->spec.geometry.size)
+		snprintf(text, size, " fits=%llu", (unsigned long long)room);
+}
+
 static void print_added(struct request *request, const struct device *device,
 			const char *more)
 {
-	request_ok(request, " id=%u dev=/dev/%s name=%s queues=%u depth=%u%s",
+	char fits[32];
+
+	describe_room(device, fits, sizeof(fits));
+	request_ok(request, " id=%u dev=/dev/%s name=%s queues=%u depth=%u%s%s",
 		   device->spec.id, device->disk, device_name(device),
-		   device->spec.queues, device->spec.depth, more);
+		   device->spec.queues, device->spec.depth, fits, more);
+}
+
+static void warn_of_room(const struct device *device)
+{
+	uint64_t room = target_room(device->spec.target);
+
+	if (room < device->spec.geometry.size)
+		log_warning("device %u (%s): as things stand there is memory "
+			    "for %llu MiB of its data; writes of more get "
+			    "ENOSPC",
+			    device->spec.id, device_name(device),
+			    (unsigned long long)(room >> 20));
 }
 
 static void on_added(void *context, struct device *device,
@@ -280,10 +305,12 @@ static void on_added(void *context, struct device *device,
 {
 	struct request *request = context;
 
-	if (failure)
+	if (failure) {
 		request_fail(request, failure);
-	else
-		print_added(request, device, "");
+		return;
+	}
+	warn_of_room(device);
+	print_added(request, device, "");
 }
 
 /*
