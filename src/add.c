@@ -267,22 +267,22 @@ int verb_read_layers(const char *words, struct option_value *layers,
 	return 0;
 }
 
-/* Of a device that cannot be filled as things stand: what it could hold. */
-static void describe_room(const struct device *device, char *text, size_t size)
+/* Whether it could not be filled as things stand: *room is what would fit. */
+static int is_short_of_room(const struct device *device, uint64_t *room)
 {
-	uint64_t room = target_room(device->spec.target);
-
-	text[0] = '\0';
-	if (room < device->spec.geometry.size)
-		snprintf(text, size, " fits=%llu", (unsigned long long)room);
+	*room = target_room(device->spec.target);
+	return *room < device->spec.geometry.size;
 }
 
 static void print_added(struct request *request, const struct device *device,
 			const char *more)
 {
-	char fits[32];
+	char fits[32] = "";
+	uint64_t room;
 
-	describe_room(device, fits, sizeof(fits));
+	if (is_short_of_room(device, &room))
+		snprintf(fits, sizeof(fits), " fits=%llu",
+			 (unsigned long long)room);
 	request_ok(request, " id=%u dev=/dev/%s name=%s queues=%u depth=%u%s%s",
 		   device->spec.id, device->disk, device_name(device),
 		   device->spec.queues, device->spec.depth, fits, more);
@@ -290,12 +290,11 @@ static void print_added(struct request *request, const struct device *device,
 
 static void warn_of_room(const struct device *device)
 {
-	uint64_t room = target_room(device->spec.target);
+	uint64_t room;
 
-	if (room < device->spec.geometry.size)
-		log_warning("device %u (%s): as things stand there is memory "
-			    "for %llu MiB of its data; writes of more get "
-			    "ENOSPC",
+	if (is_short_of_room(device, &room))
+		log_warning("device %u (%s): as things stand it can hold "
+			    "%llu MiB of data; writes of more get ENOSPC",
 			    device->spec.id, device_name(device),
 			    (unsigned long long)(room >> 20));
 }

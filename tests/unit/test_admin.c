@@ -1140,8 +1140,9 @@ static void test_fits(void **state)
 	test_file("proc/meminfo",
 		  "MemTotal: 65536 kB\nMemAvailable: 10240 kB\n");
 	ask(client, "add ram size=4M name=big", "OK id=0 * fits=2097152\n");
-	assert_int_equal(log_count("device 0 (big): as things stand there is "
-				   "memory for 2 MiB"),
+	assert_int_equal(log_count(
+				 "device 0 (big): as things stand it can hold "
+				 "2 MiB"),
 			 1);
 	ask(client, "add ram size=4M name=big",
 	    "OK id=0 * fits=2097152 existing=yes\n");

@@ -449,6 +449,8 @@ static void test_resize(void **state)
 {
 	(void)state;
 	assert_int_equal(write_bytes(0, PAGE, 7), 0);
+	set_available(0);
+	assert_int_equal(resize(SIZE), 0);
 	set_available(2 * MIB);
 	/* What it holds is not asked for again. */
 	assert_int_equal(resize(2 * MIB + 2 * PAGE), -1);
@@ -545,15 +547,16 @@ static void test_refusals_told(void **state)
 static void test_adopt(void **state)
 {
 	struct target *old = ram;
-	int fds[1], none;
+	int fds[2];
 
 	(void)state;
 	assert_int_equal(write_bytes(3 * PAGE, PAGE, 7), 0);
 	assert_int_equal(target_ram.hold(old, fds), 1);
-	fds[0] = dup(fds[0]);
-	/* Never an empty one in its place. */
-	assert_null(open_as("size=1M", 1, &none, 0));
+	fds[0] = fds[1] = dup(fds[0]);
+	/* Never an empty one in its place, nor one of two. */
+	assert_null(open_as("size=1M", 1, fds, 0));
 	assert_int_equal(failure.symbol, SYMBOL_LIMIT);
+	assert_null(open_as("size=1M", 1, fds, 2));
 	/* Its memory is there already: nobody asks for it. */
 	set_available(0);
 	ram = open_as("size=1M memory-limit=8K", 1, fds, 1);

@@ -771,6 +771,49 @@ static void test_intake(void **state)
 	assert_int_equal(ring_intake_end(ring, half), half);
 }
 
+static void expect_half(const struct io_uring_buf *table, unsigned which,
+			uint32_t half)
+{
+	const char *bytes = ring_intake(ring);
+
+	assert_ptr_equal(table[which].addr, bytes + which * half);
+	assert_int_equal(table[which].len, half);
+	assert_int_equal(table[which].bid, which);
+}
+
+/* The kernel counts an entry's bytes down; the table is before the halves. */
+static void test_intake_table(void **state)
+{
+	struct io_uring_buf_ring *table;
+	struct io_uring_buf *entries;
+	uint32_t half = 200;
+
+	(void)state;
+	need_ring();
+	if (!host_has_linux(6, 12))
+		skip();
+	assert_int_equal(ring_make_intake(ring, &half), 0);
+	table = (void *)((char *)ring_intake(ring) - 2 * sizeof(*entries));
+	entries = table->bufs;
+	expect_half(entries, 0, half);
+	expect_half(entries, 1, half);
+	assert_int_equal(table->tail, 2);
+	/* It goes on behind what the kernel has used. */
+	entries[0].addr += 24;
+	entries[0].len -= 24;
+	assert_int_equal(ring_intake_end(ring, 8), 24);
+	assert_int_equal(table->tail, 2);
+	/* All of a half is used: it is given back, the other one is next. */
+	entries[0].len = 0;
+	assert_int_equal(ring_intake_end(ring, 8), half);
+	expect_half(entries, 0, half);
+	assert_int_equal(table->tail, 3);
+	entries[1].len = 0;
+	assert_int_equal(ring_intake_end(ring, half + 8), 0);
+	expect_half(entries, 1, half);
+	assert_int_equal(table->tail, 4);
+}
+
 /* ---- closing ---- */
 
 /* Only then is the file free, not when the close itself completes. */
@@ -850,6 +893,7 @@ int main(void)
 		TEST(test_quiet),
 		TEST(test_register_self),
 		TEST(test_intake),
+		TEST(test_intake_table),
 		TEST(test_close),
 		TEST(test_close_in_full_ring),
 #undef TEST

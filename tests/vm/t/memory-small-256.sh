@@ -2,6 +2,7 @@
 # The same on a larger host, and there in a cgroup of 48 MiB: its limit counts.
 #
 # needs: files tests/vm/t/memory-small.sh:/t/memory-small.sh
+# needs: binaries ask-ublkd
 # needs: memory 256
 # sanitizers: long
 # time: 180

@@ -5,6 +5,7 @@
 # and the log say that the disk cannot be filled, the log also that a write was
 # refused, once.
 #
+# needs: binaries ask-ublkd
 # needs: memory 128
 # sanitizers: long
 # time: 120
