@@ -121,6 +121,10 @@ static void test_group(void **state)
 	expect(20 * MIB);
 	set_bytes("/a/b", "memory.high", 300 * MIB);
 	expect(0);
+	set_bytes("/a/b", "memory.max", 450 * MIB);
+	set_bytes("/a/b", "memory.high", 4000 * MIB);
+	expect(50 * MIB);
+	set_group("/a/b", "memory.max", "max\n");
 	/* The host is what runs short first. */
 	set_bytes("/a/b", "memory.high", 4000 * MIB);
 	expect(500 * MIB);

@@ -1,6 +1,7 @@
 /* The RAM store: holes, growth and its limits, and giving memory back. */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,7 +26,9 @@ static struct {
 	int map;			/* the map that fails, from 1 */
 	int maps;			/* that are there */
 	unsigned punched;
-	unsigned holes; /* how often one was looked for */
+	unsigned interrupts; /* of fallocate(), before it does it */
+	int seek;	     /* the errno of lseek() */
+	unsigned holes;	     /* how often one was looked for */
 } fake;
 
 int __real_memfd_create(const char *name, unsigned flags);
@@ -63,15 +66,27 @@ static int fails(int error)
 	return error ? -1 : 0;
 }
 
+static int allocation_error(void)
+{
+	if (!fake.interrupts)
+		return fake.fallocate;
+	fake.interrupts--;
+	return EINTR;
+}
+
 off_t __wrap_lseek(int fd, off_t offset, int whence)
 {
 	fake.holes += whence == SEEK_HOLE;
+	if (fails(fake.seek))
+		return -1;
 	return __real_lseek(fd, offset, whence);
 }
 
 int64_t __wrap_lseek64(int fd, int64_t offset, int whence)
 {
 	fake.holes += whence == SEEK_HOLE;
+	if (fails(fake.seek))
+		return -1;
 	return __real_lseek64(fd, offset, whence);
 }
 
@@ -93,7 +108,7 @@ int __wrap_ftruncate64(int fd, int64_t length)
 int __wrap_fallocate(int fd, int mode, off_t offset, off_t length)
 {
 	fake.punched++;
-	return fails(fake.fallocate)
+	return fails(allocation_error())
 		       ? -1
 		       : __real_fallocate(fd, mode, offset, length);
 }
@@ -101,7 +116,7 @@ int __wrap_fallocate(int fd, int mode, off_t offset, off_t length)
 int __wrap_fallocate64(int fd, int mode, int64_t offset, int64_t length)
 {
 	fake.punched++;
-	return fails(fake.fallocate)
+	return fails(allocation_error())
 		       ? -1
 		       : __real_fallocate64(fd, mode, offset, length);
 }
@@ -608,6 +623,8 @@ static void test_no_file(void **state)
 	(void)state;
 	check_no_file("/nowhere", SIZE, -ENOENT);
 	check_no_file("/dev/null", SIZE, -ENOTDIR);
+	if (statfs(test_folder(), &status) == 0 && status.f_type != TMPFS_MAGIC)
+		check_no_file(test_folder(), SIZE, -EOPNOTSUPP);
 	if (!host_has_shm())
 		skip();
 	assert_int_equal(statfs(HOST_SHM, &status), 0);
@@ -621,6 +638,38 @@ static void test_no_file(void **state)
 }
 
 /* ---- the rest ---- */
+
+static void test_interrupted(void **state)
+{
+	(void)state;
+	fake.interrupts = 2;
+	assert_int_equal(store_grow(&store, 0, 2 * PAGE, 1), 0);
+	assert_int_equal(taken(), 2 * PAGE);
+	fake.seek = EIO;
+	assert_int_equal(store_resume(&store), -EIO);
+}
+
+/* What lies before its beginning counts as well when it grows. */
+static void test_shared_grows_behind_its_base(void **state)
+{
+	int fd = memfd_create("shared", MFD_CLOEXEC);
+	uint64_t length = PAGE, end = 10 * PAGE;
+	struct store shared;
+
+	(void)state;
+	assert_int_equal(ftruncate(fd, (off_t)end), 0);
+	assert_int_equal(
+		store_open_shared(&shared, fd, 0, 4 * PAGE, 4 * PAGE, PAGE), 0);
+	assert_int_equal(store_resize_shared(&shared, 6 * PAGE), 0);
+	assert_int_equal(shared.mapped, end);
+	assert_int_equal(shared.extent, end);
+	/* A hole may be one no more: clearing asks the file, not the bits. */
+	assert_int_equal(pwrite(fd, "x", 1, (off_t)(9 * PAGE)), 1);
+	assert_int_equal(store_clear(&shared, 5 * PAGE, PAGE), 0);
+	assert_int_equal(*store_at(&shared, 5 * PAGE, &length), 0);
+	store_close(&shared);
+	close(fd);
+}
 
 /* The parts of pages at both ends are zeroed, whole pages given back. */
 static void test_clear_parts(void **state)
@@ -1169,6 +1218,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_host_is_short, start,
 						stop),
 		cmocka_unit_test_setup_teardown(test_room, start, stop),
+		cmocka_unit_test_setup_teardown(test_interrupted, start, stop),
+		cmocka_unit_test_setup_teardown(
+			test_shared_grows_behind_its_base, start, stop),
 		cmocka_unit_test_setup_teardown(test_clear, start, stop),
 		cmocka_unit_test_setup_teardown(test_release, start, stop),
 		cmocka_unit_test_setup_teardown(test_release_fails, start,
