@@ -16,8 +16,8 @@
 #include "syntax.h"
 #include "target.h"
 
-#define PAGE  STORE_PAGE
-#define SIZE  (1u << 20)
+#define PAGE  ((uint64_t)STORE_PAGE)
+#define SIZE  (1ULL << 20)
 #define MIB   (1ULL << 20)
 #define PARTS 16
 #define NEVER 1000 /* io_done() was not called */

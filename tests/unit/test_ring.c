@@ -447,8 +447,7 @@ static void test_put_transfers(void **state)
 		struct io_uring_sqe wanted = cases[i].sqe;
 
 		wanted.user_data = i;
-		if (memcmp(&sqe[i], &wanted, sizeof(wanted)) != 0)
-			fail_msg("transfer %u is put otherwise", i);
+		assert_memory_equal(&sqe[i], &wanted, sizeof(wanted));
 	}
 }
 
@@ -775,7 +774,7 @@ static void expect_half(const struct io_uring_buf *table, unsigned which,
 {
 	const char *bytes = ring_intake(ring);
 
-	assert_ptr_equal(table[which].addr, bytes + which * half);
+	assert_ptr_equal(table[which].addr, bytes + (size_t)which * half);
 	assert_int_equal(table[which].len, half);
 	assert_int_equal(table[which].bid, which);
 }
