@@ -486,10 +486,20 @@ static void test_list_is_refused(void **state)
 
 static void test_one_is_sent_again(void **state)
 {
-	uint64_t data;
+	uint64_t data, list = send_three();
 
 	(void)state;
-	got.at_once = 1;
+	/* Not from where the next list is filled. */
+	deliver_some(0, 1);
+	turn(1);
+	data = expect_commit(1, 0, 4096);
+	deliver_some(1, 1);
+	turn(1);
+	expect_commit(1, 1, 4096);
+	fake_complete(data, -EAGAIN);
+	turn(2);
+	assert_int_equal(expect_commit(1, 0, 4096), data);
+	answer(list, 3);
 	deliver_some(5, 1);
 	turn(1);
 	data = expect_commit(1, 5, 4096);
