@@ -3,7 +3,7 @@
 # available, but for the default reserve and what the kernel may withhold, then the
 # writer gets ENOSPC. The OOM killer does not come, and the host still works. `add`
 # and the log say that the disk cannot be filled, the log also that a write was
-# refused, once.
+# refused, but not each time.
 #
 # needs: binaries ask-ublkd
 # needs: memory 128
@@ -88,8 +88,9 @@ fill_disk()
 	expected='No space left|Input/output error'
 	refused conv=fsync
 	host_works
-	[ "$(said 'no memory for a write')" = $((first + 1)) ] ||
-		fail "refusals are in the log not once"
+	# Of hundreds that were refused the first; after a minute perhaps one more.
+	told=$(($(said 'no memory for a write') - first))
+	[ $told -ge 1 ] && [ $told -le 2 ] || fail "$told refusals are logged"
 	blkdiscard /dev/ublkb1
 	wait_for 30 'dd if=/dev/zero of=/dev/ublkb1 bs=64k count=4 oflag=direct \
 		2>/dev/null' || fail "no room after a discard"
