@@ -663,6 +663,10 @@ static void test_shared_grows_behind_its_base(void **state)
 	assert_int_equal(store_resize_shared(&shared, 6 * PAGE), 0);
 	assert_int_equal(shared.mapped, end);
 	assert_int_equal(shared.extent, end);
+	/* The host keeps its reserve, which is an eighth of all. */
+	test_file("proc/meminfo",
+		  "MemTotal: 65536 kB\nMemAvailable: 8195 kB\n");
+	assert_int_equal(store_grow(&shared, 0, PAGE, 0), -ENOMEM);
 	/* A hole may be one no more: clearing asks the file, not the bits. */
 	assert_int_equal(pwrite(fd, "x", 1, (off_t)(9 * PAGE)), 1);
 	assert_int_equal(store_clear(&shared, 5 * PAGE, PAGE), 0);
