@@ -136,18 +136,19 @@ static void set_available(uint64_t bytes)
 	memory_set_root(test_folder());
 }
 
-static void read_options(struct option_value *values, const char *words)
+/* The values' texts are the line's. */
+static void read_options(struct option_value *values, const char *words,
+			 struct syntax_line *line)
 {
-	struct syntax_line line;
 	const char *why, *text;
 	size_t length;
 	int i, which;
 
-	assert_int_equal(syntax_split(&line, words, strlen(words), &why), 0);
+	assert_int_equal(syntax_split(line, words, strlen(words), &why), 0);
 	option_defaults(target_ram.options, values);
-	for (i = 0; i < line.count; i++) {
-		text = syntax_value(line.words[i], &length);
-		which = option_find(target_ram.options, line.words[i], length);
+	for (i = 0; i < line->count; i++) {
+		text = syntax_value(line->words[i], &length);
+		which = option_find(target_ram.options, line->words[i], length);
 		assert_true(which >= 0);
 		assert_int_equal(option_read(&target_ram.options[which],
 					     &values[which], text, &failure),
@@ -160,12 +161,13 @@ static struct target *open_as(const char *words, int adopted, int *fds,
 			      int fd_count)
 {
 	struct option_value values[OPTION_MAX];
+	struct syntax_line line;
 	struct target_args args = { .values = values,
 				    .adopted = adopted,
 				    .fds = fds,
 				    .fd_count = fd_count };
 
-	read_options(values, words);
+	read_options(values, words, &line);
 	failure.symbol = SYMBOL_NONE;
 	geometry = (struct geometry){ .block_size = 512 };
 	return target_ram.open(&args, &geometry, &failure);
