@@ -1470,6 +1470,29 @@ static void test_close_warm(void **state)
 	assert_int_equal(rings[1].is_registered, 0);
 }
 
+/* A warm ring is nobody's when the hot one is left: it goes back to libev. */
+static void warm_until_tick(unsigned count)
+{
+	assert_true(count < 100);
+	if (wakes[1].is_warm)
+		wait_for_tick(count);
+	else
+		deliver(count % 2, 1);
+}
+
+static void test_old_leaves_a_warm_one(void **state)
+{
+	(void)state;
+	run_hot(warm_until_tick);
+	assert_null(asleep_in);
+	assert_false(wakes[1].is_warm);
+	assert_int_equal(rings[1].is_registered, 0);
+	assert_int_equal(rings[1].signal_fd, rings[1].event_fd);
+	deliver(1, 1);
+	turn(3);
+	assert_int_equal(rings[1].event_count, 0);
+}
+
 /* A warm one's turn may close it: nobody touches its ring afterwards. */
 static void close_when_warm(unsigned number)
 {
@@ -1799,6 +1822,7 @@ int main(void)
 		ON_NEW(test_warm_outlives_hot),
 		ON_NEW(test_warm_and_back),
 		ON_NEW(test_close_warm),
+		ON_OLD(test_old_leaves_a_warm_one),
 		ON_NEW(test_warm_closes_itself),
 		ON_NEW(test_close_deaf),
 		ON_NEW(test_warm_is_idle),
@@ -1812,5 +1836,6 @@ int main(void)
 		cmocka_unit_test(test_no_descriptors),
 	};
 
+	alarm(120); /* a loop that never sleeps again fails as well */
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
