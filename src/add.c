@@ -267,12 +267,36 @@ int verb_read_layers(const char *words, struct option_value *layers,
 	return 0;
 }
 
+/* Whether it could not be filled as things stand: *room is what would fit. */
+static int is_short_of_room(const struct device *device, uint64_t *room)
+{
+	*room = target_room(device->spec.target);
+	return *room < device->spec.geometry.size;
+}
+
 static void print_added(struct request *request, const struct device *device,
 			const char *more)
 {
-	request_ok(request, " id=%u dev=/dev/%s name=%s queues=%u depth=%u%s",
+	char fits[32] = "";
+	uint64_t room;
+
+	if (is_short_of_room(device, &room))
+		snprintf(fits, sizeof(fits), " fits=%llu",
+			 (unsigned long long)room);
+	request_ok(request, " id=%u dev=/dev/%s name=%s queues=%u depth=%u%s%s",
 		   device->spec.id, device->disk, device_name(device),
-		   device->spec.queues, device->spec.depth, more);
+		   device->spec.queues, device->spec.depth, fits, more);
+}
+
+static void warn_of_room(const struct device *device)
+{
+	uint64_t room;
+
+	if (is_short_of_room(device, &room))
+		log_warning("device %u (%s): as things stand it can hold "
+			    "%llu MiB of data; writes of more get ENOSPC",
+			    device->spec.id, device_name(device),
+			    (unsigned long long)(room >> 20));
 }
 
 static void on_added(void *context, struct device *device,
@@ -280,10 +304,12 @@ static void on_added(void *context, struct device *device,
 {
 	struct request *request = context;
 
-	if (failure)
+	if (failure) {
 		request_fail(request, failure);
-	else
-		print_added(request, device, "");
+		return;
+	}
+	warn_of_room(device);
+	print_added(request, device, "");
 }
 
 /*

@@ -209,9 +209,20 @@ static void on_tally(struct target *target)
 	tell_tally(target->owner);
 }
 
+static void on_refused(const struct target *target, uint64_t used)
+{
+	const struct device *device = target->owner;
+
+	log_warning("device %u (%s): no memory for a write, which gets ENOSPC; "
+		    "so will others until there is some; %llu MiB are held",
+		    device->spec.id, device_name(device),
+		    (unsigned long long)(used >> 20));
+}
+
 static void own_target(struct device *device)
 {
 	device->spec.target->changed = on_tally;
+	device->spec.target->refused = on_refused;
 	device->spec.target->owner = device;
 }
 

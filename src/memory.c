@@ -21,7 +21,7 @@ static struct {
 
 /* The last refusal: a full disk's writer comes back at once, many times. */
 static struct {
-	uint64_t step, reserve;
+	uint64_t bytes, reserve;
 	int64_t time; /* ms, 0: none */
 } refusal;
 
@@ -73,15 +73,25 @@ static uint64_t less(uint64_t a, uint64_t b)
 	return a > b ? a - b : 0;
 }
 
-static uint64_t host_headroom(void)
+/* What can be taken where `available` of `total` bytes are. */
+static uint64_t room_of(uint64_t available, uint64_t total, uint64_t reserve)
+{
+	if (reserve == MEMORY_RESERVE_AUTO)
+		reserve = total / 8 < MEMORY_RESERVE_MAX ? total / 8
+							 : MEMORY_RESERVE_MAX;
+	return less(available, reserve);
+}
+
+static uint64_t host_room(uint64_t reserve)
 {
 	char text[TEXT_BYTES];
-	uint64_t busy;
+	uint64_t busy, available;
 
 	if (read_text("/proc/meminfo", text, sizeof(text)) <= 0)
 		return UINT64_MAX;
 	busy = number_of(text, "Dirty:") + number_of(text, "Writeback:");
-	return less(number_of(text, "MemAvailable:"), busy) * 1024;
+	available = less(number_of(text, "MemAvailable:"), busy) * 1024;
+	return room_of(available, number_of(text, "MemTotal:") * 1024, reserve);
 }
 
 /* Page cache of a cgroup that can be dropped without writing. */
@@ -119,7 +129,7 @@ static uint64_t limit_of(const char *folder)
 	return limit;
 }
 
-static uint64_t folder_headroom(const char *folder)
+static uint64_t folder_room(const char *folder, uint64_t reserve)
 {
 	char path[PATH_BYTES], text[64];
 	uint64_t limit = limit_of(folder), used;
@@ -130,11 +140,11 @@ static uint64_t folder_headroom(const char *folder)
 	if (read_text(path, text, sizeof(text)) <= 0)
 		return UINT64_MAX;
 	used = less(strtoull(text, NULL, 10), droppable(folder));
-	return less(limit, used);
+	return room_of(less(limit, used), limit, reserve);
 }
 
 /* Our cgroup and each above it: any of them can run short. */
-static uint64_t cgroup_headroom(void)
+static uint64_t cgroup_room(uint64_t reserve)
 {
 	static const char mount[] = "/sys/fs/cgroup";
 	char text[TEXT_BYTES], folder[PATH_BYTES], *end;
@@ -149,7 +159,7 @@ static uint64_t cgroup_headroom(void)
 	snprintf(folder, sizeof(folder), "%s%.380s", mount, own + 3);
 	folder[strcspn(folder, "\n")] = '\0';
 	do {
-		room = folder_headroom(folder);
+		room = folder_room(folder, reserve);
 		if (room < least)
 			least = room;
 		end = strrchr(folder, '/');
@@ -158,9 +168,9 @@ static uint64_t cgroup_headroom(void)
 	return least;
 }
 
-uint64_t memory_headroom(void)
+uint64_t memory_room(uint64_t reserve)
 {
-	uint64_t host = host_headroom(), cgroup = cgroup_headroom();
+	uint64_t host = host_room(reserve), cgroup = cgroup_room(reserve);
 
 	return host < cgroup ? host : cgroup;
 }
@@ -173,34 +183,36 @@ static int64_t now_ms(void)
 	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000 + 1;
 }
 
-static int look(uint64_t step, uint64_t reserve)
+/* Fills the credit with at least `bytes`. Returns 0 or -ENOMEM. */
+static int look(uint64_t bytes, uint64_t reserve)
 {
 	int64_t now = now_ms();
+	uint64_t room;
 
+	credit.left = 0;
 	if (refusal.time && now - refusal.time < REFUSAL_TIME &&
-	    step >= refusal.step && reserve >= refusal.reserve)
-		return -ENOSPC;
+	    bytes >= refusal.bytes && reserve == refusal.reserve)
+		return -ENOMEM;
 	refusal.time = 0;
-	if (less(memory_headroom(), reserve) >= step)
-		return 0;
-	refusal.time = now;
-	refusal.step = step;
-	refusal.reserve = reserve;
-	return -ENOSPC;
+	room = memory_room(reserve);
+	if (room < bytes) {
+		refusal.time = now;
+		refusal.bytes = bytes;
+		refusal.reserve = reserve;
+		return -ENOMEM;
+	}
+	credit.left = room / 2 < MEMORY_STEP ? room / 2 : MEMORY_STEP;
+	if (credit.left < bytes)
+		credit.left = bytes;
+	credit.reserve = reserve;
+	return 0;
 }
 
 int memory_take(uint64_t bytes, uint64_t reserve)
 {
-	uint64_t step = bytes > MEMORY_STEP ? bytes : MEMORY_STEP;
-
-	if (credit.left < bytes || credit.reserve < reserve) {
-		if (look(step, reserve) < 0) {
-			credit.left = 0;
-			return -ENOSPC;
-		}
-		credit.left = step;
-		credit.reserve = reserve;
-	}
+	if ((credit.left < bytes || credit.reserve != reserve) &&
+	    look(bytes, reserve) < 0)
+		return -ENOMEM;
 	credit.left -= bytes;
 	return 0;
 }

@@ -10,19 +10,31 @@
 
 #include <stdint.h>
 
-#define MEMORY_STEP (8ULL << 20) /* bytes granted by one look */
+#define MEMORY_STEP (8ULL << 20) /* bytes granted by one look, at most */
 
 /*
- * The bytes that can be taken before the host or our cgroup (v2, and those
- * above it) runs short: MemAvailable less Dirty and Writeback, which cannot be
- * given back at once, or the cgroup's headroom if that is smaller. UINT64_MAX
- * where /proc/meminfo cannot be read.
+ * A reserve that follows the host and each cgroup: an eighth of what the one or
+ * the other may use in all, and at most MEMORY_RESERVE_MAX. With a sixteenth the
+ * OOM killer came in a guest of 58 MB (Linux 7.3): at any time the kernel may
+ * withhold 2 MiB more in each zone (the "boost" of /proc/zoneinfo), which
+ * MemAvailable does not know.
  */
-uint64_t memory_headroom(void);
+#define MEMORY_RESERVE_AUTO UINT64_MAX
+#define MEMORY_RESERVE_MAX  (72ULL << 20) /* bytes */
 
 /*
- * Ask for `bytes` more while `reserve` bytes stay free. Looks once for each
- * MEMORY_STEP that is granted, to whomever. Returns 0 or -ENOSPC.
+ * The bytes that can be taken while `reserve` bytes stay free on the host and
+ * in our cgroup (v2) and those above it. What is free is MemAvailable less Dirty
+ * and Writeback, which cannot be given back at once, and a cgroup's headroom.
+ * UINT64_MAX where /proc/meminfo cannot be read.
+ */
+uint64_t memory_room(uint64_t reserve);
+
+/*
+ * Ask for `bytes` more while `reserve` bytes stay free. One look grants half of
+ * the room that there is, up to MEMORY_STEP, to whoever comes with the same
+ * reserve: so the looks become more frequent as memory runs low. Returns 0 or
+ * -ENOMEM.
  */
 int memory_take(uint64_t bytes, uint64_t reserve);
 

@@ -13,10 +13,9 @@
 #include "io.h"
 #include "memory.h"
 
-#define WORD_BITS      64
-#define NO_WINDOW      UINT64_MAX
-#define REVIEW_MAX     (8 << 20) /* bytes; as much as one request is about */
-#define SHARED_RESERVE (72ULL << 20) /* bytes, as a RAM disk's default */
+#define WORD_BITS  64
+#define NO_WINDOW  UINT64_MAX
+#define REVIEW_MAX (8 << 20) /* bytes; as much as one request is about */
 
 uint64_t store_whole_max = SIZE_MAX > UINT32_MAX ? UINT64_MAX : 512u << 20;
 
@@ -330,7 +329,7 @@ int store_open_shared(struct store *store, int fd, int read_only, uint64_t base,
 	store->size = size;
 	store->extent = base + size;
 	store->limit = UINT64_MAX;
-	store->reserve = SHARED_RESERVE;
+	store->reserve = MEMORY_RESERVE_AUTO;
 	store->read_only = read_only;
 	return map_store(store);
 }
@@ -491,6 +490,16 @@ static int allocate_pages(struct store *store, uint64_t page, uint64_t end)
 		if (errno != EINTR)
 			return -errno;
 	return 0;
+}
+
+uint64_t store_room(const struct store *store)
+{
+	uint64_t most = store->limit < store->size ? store->limit : store->size;
+	uint64_t room = memory_room(store->reserve);
+
+	if (store->used >= most || room > most - store->used)
+		return most;
+	return store->used + room;
 }
 
 int store_grow(struct store *store, uint64_t offset, uint64_t length,

@@ -33,7 +33,7 @@ struct store {
 	size_t present_length; /* bytes of the bitmap */
 	uint64_t used;	       /* bytes of pages that are there */
 	uint64_t limit;	       /* of used */
-	uint64_t reserve;      /* bytes that the host must keep free */
+	uint64_t reserve;      /* as memory_take()'s */
 	uint64_t released;     /* pages before it have been given back */
 	uint8_t *old;	       /* the mapping before the last growth, or NULL */
 	uint64_t old_extent;
@@ -150,9 +150,15 @@ uint64_t store_run(const struct store *store, uint64_t offset, uint64_t length,
 		   int *is_there);
 
 /*
+ * The bytes that could be there as things stand, with those that are: what the
+ * limit and the memory that may still be taken allow, and at most its size.
+ */
+uint64_t store_room(const struct store *store);
+
+/*
  * Before a write: see that the range may be there, and count it as there; with
  * allocate it is there then. Returns 0 or a negative errno: -ENOSPC when the
- * limit or the host's memory says no; then nothing has changed.
+ * limit says no, -ENOMEM when memory is short; then nothing has changed.
  */
 int store_grow(struct store *store, uint64_t offset, uint64_t length,
 	       int allocate);

@@ -1,6 +1,11 @@
 #include "target.h"
 
+#include <errno.h>
 #include <string.h>
+
+#include "loop.h"
+
+#define REFUSAL_PAUSE 60 /* seconds between two refusals that are told */
 
 const struct target_ops *const target_table[] = {
 	&target_file,
@@ -17,6 +22,22 @@ const struct target_ops *target_find(const char *name)
 		if (strcmp(target_table[i]->name, name) == 0)
 			return target_table[i];
 	return NULL;
+}
+
+int target_refuse_write(struct target *target, uint64_t used)
+{
+	double now = loop_now();
+	int is_news = target->refused_at == 0 ||
+		      (used != target->refused_used &&
+		       now - target->refused_at >= REFUSAL_PAUSE);
+
+	if (!is_news)
+		return -ENOSPC;
+	target->refused_at = now;
+	target->refused_used = used;
+	if (target->refused)
+		target->refused(target, used);
+	return -ENOSPC;
 }
 
 int target_check_size(uint64_t size, uint32_t block_size,

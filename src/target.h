@@ -37,6 +37,10 @@ struct target {
 	uint64_t tally;
 	void (*changed)(struct target *target); /* the owner's; may be NULL */
 	void *owner;
+	/* The owner's, for target_refuse_write(); may be NULL. */
+	void (*refused)(const struct target *target, uint64_t used);
+	double refused_at;     /* when that was told last, as loop_now() */
+	uint64_t refused_used; /* and what the target held then */
 };
 
 /* What a target is opened with. */
@@ -136,6 +140,12 @@ struct target_ops {
 		       struct failure *failure);
 
 	/*
+	 * The bytes that it could hold as things stand, what it holds included.
+	 * NULL: all of its size.
+	 */
+	uint64_t (*room)(const struct target *target);
+
+	/*
 	 * Give back some of what lies behind the end of a device that was
 	 * shrunk, no more than a request might; also after a take-over. Returns
 	 * 1 to be called again, 0 at the end or a negative errno; may be NULL.
@@ -217,6 +227,20 @@ static inline void target_set_tally(struct target *target, uint64_t tally)
 	if (target->changed)
 		target->changed(target);
 }
+
+/* As the target's room(), or UINT64_MAX for one that has none. */
+static inline uint64_t target_room(const struct target *target)
+{
+	return target->ops->room ? target->ops->room(target) : UINT64_MAX;
+}
+
+/*
+ * There is no memory for a write to the target, which holds `used` bytes of it.
+ * The owner hears of the first such write, and of another one only when `used`
+ * has changed since, so memory came back, and a minute has passed. Returns
+ * -ENOSPC, for the writer.
+ */
+int target_refuse_write(struct target *target, uint64_t used);
 
 static inline void target_submit(struct target *target, struct io *io)
 {

@@ -99,16 +99,19 @@ static int write_memory(struct file *file, struct io *io)
 	    !is_there)
 		store_review(store, io->offset, io->length);
 	error = store_grow(store, io->offset, io->length, 0);
-	if (error)
-		return error;
-	error = store_take(store, io);
-	if (!error)
-		return 0;
-	store_review(store, io->offset, io->length);
-	if (error != -EFAULT)
-		return error;
-	error = check_end(file, io->offset + io->length);
-	return error ? error : -ENOSPC;
+	if (!error) {
+		error = store_take(store, io);
+		if (error)
+			store_review(store, io->offset, io->length);
+	}
+	if (error == -EFAULT) {
+		error = check_end(file, io->offset + io->length);
+		if (!error)
+			error = -ENOMEM; /* its file system is full */
+	}
+	return error == -ENOMEM
+		       ? target_refuse_write(&file->target, store->used)
+		       : error;
 }
 
 /* The page that both ends lie in is zeroed by it. */

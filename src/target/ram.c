@@ -39,9 +39,10 @@ static const struct option options[] = {
 	[MEMORY_RESERVE] = { .name = "memory-reserve",
 			     .type = OPTION_SIZE,
 			     .max = OPTION_SIZE_MAX,
-			     .fallback = "72M",
 			     .help = "memory that must stay available on the "
-				     "host; below it the writer gets ENOSPC" },
+				     "host; below it the writer gets ENOSPC "
+				     "(default: an eighth of the memory, at "
+				     "most 72M)" },
 	[KEEP] = { .name = "keep",
 		   .type = OPTION_PATH,
 		   .choices = keep_names,
@@ -69,7 +70,7 @@ static const enum io_mode modes[] = { IO_NEED_GET_DATA, IO_USER_COPY, IO_COPY,
 /* Whether there is memory for a size, of which `used` is there already. */
 static int check_room(uint64_t size, uint64_t used, struct failure *failure)
 {
-	uint64_t room = memory_headroom();
+	uint64_t room = memory_room(0);
 	char text[32];
 
 	if (size <= used || size - used <= room)
@@ -92,10 +93,12 @@ static const char *keep_folder(const struct option_value *values)
 static int open_store(struct ram *ram, struct target_args *args)
 {
 	const struct option_value *values = args->values;
-	uint64_t reserve = values[MEMORY_RESERVE].number, limit = UINT64_MAX;
+	uint64_t reserve = MEMORY_RESERVE_AUTO, limit = UINT64_MAX;
 	struct store *store = &ram->store;
 	int error;
 
+	if (values[MEMORY_RESERVE].given)
+		reserve = values[MEMORY_RESERVE].number;
 	if (values[MEMORY_LIMIT].given)
 		limit = values[MEMORY_LIMIT].number;
 	if (!args->adopted && values[KEEP].number == KEEP_NO)
@@ -205,6 +208,11 @@ static int ram_resize(struct target *target, uint64_t size,
 	return 0;
 }
 
+static uint64_t ram_room(const struct target *target)
+{
+	return store_room(&((const struct ram *)target)->store);
+}
+
 static int ram_trim(struct target *target)
 {
 	struct ram *ram = (struct ram *)target;
@@ -249,13 +257,15 @@ static int ram_write(struct ram *ram, struct io *io)
 	int error = store_grow(&ram->store, io->offset, io->length,
 			       io->port->mode != IO_USER_COPY);
 
-	if (error)
-		return error;
-	error = store_take(&ram->store, io);
-	if (error < 0)
-		store_review(&ram->store, io->offset, io->length);
-	/* There is no page to be had: the file system that keeps it is full. */
-	return error == -EFAULT ? -ENOSPC : error;
+	if (!error) {
+		error = store_take(&ram->store, io);
+		if (error < 0)
+			store_review(&ram->store, io->offset, io->length);
+	}
+	/* -EFAULT: the file system that keeps the store is full. */
+	if (error == -ENOMEM || error == -EFAULT)
+		return target_refuse_write(&ram->target, ram->store.used);
+	return error;
 }
 
 /*
@@ -326,6 +336,7 @@ const struct target_ops target_ram = {
 	.is_private = 1,
 	.resume = ram_resume,
 	.resize = ram_resize,
+	.room = ram_room,
 	.trim = ram_trim,
 	.submit = ram_submit,
 	.describe = ram_describe,

@@ -4,14 +4,19 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <liburing.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
+#include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/timerfd.h>
+#include <sys/utsname.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -302,6 +307,54 @@ void test_file(const char *path, const char *text)
 	assert_non_null(file);
 	assert_true(fputs(text, file) >= 0);
 	assert_int_equal(fclose(file), 0);
+}
+
+/* ---- the host ---- */
+
+int host_has_linux(unsigned major, unsigned minor)
+{
+	struct utsname name;
+	unsigned its_major, its_minor;
+
+	assert_int_equal(uname(&name), 0);
+	assert_int_equal(sscanf(name.release, "%u.%u", &its_major, &its_minor),
+			 2);
+	return its_major > major || (its_major == major && its_minor >= minor);
+}
+
+int host_has_io_uring(void)
+{
+	struct io_uring_params params = { .flags = IORING_SETUP_COOP_TASKRUN |
+						   IORING_SETUP_SINGLE_ISSUER |
+						   IORING_SETUP_TASKRUN_FLAG };
+	long fd = syscall(SYS_io_uring_setup, 1, &params);
+
+	if (fd >= 0)
+		return close((int)fd) == 0;
+	assert_true(errno == ENOSYS || errno == EPERM || errno == EINVAL);
+	return 0;
+}
+
+int host_has_pidfd_getfd(void)
+{
+	long pidfd = syscall(SYS_pidfd_open, getpid(), 0), fd = -1;
+
+	if (pidfd >= 0) {
+		fd = syscall(SYS_pidfd_getfd, pidfd, pidfd, 0);
+		close((int)pidfd);
+	}
+	return fd >= 0 && close((int)fd) == 0;
+}
+
+int host_has_shm(void)
+{
+	struct statfs status;
+	int fd;
+
+	if (statfs(HOST_SHM, &status) < 0 || status.f_type != TMPFS_MAGIC)
+		return 0;
+	fd = open(HOST_SHM, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	return fd >= 0 && close(fd) == 0;
 }
 
 int memory_goes_back(void)

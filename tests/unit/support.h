@@ -53,6 +53,16 @@ void test_file(const char *path, const char *text);
 const char *test_path(const char *path);
 
 /*
+ * What a host may lack, each asked for without our own code. A test skips where
+ * its host lacks one of these, and never for what our code says.
+ */
+int host_has_linux(unsigned major, unsigned minor); /* or a newer one */
+int host_has_io_uring(void); /* with the flags that a ring needs */
+int host_has_pidfd_getfd(void);
+int host_has_shm(void); /* files of memory in HOST_SHM, also unnamed ones */
+#define HOST_SHM "/dev/shm"
+
+/*
  * Whether memory that is not needed is given back at once: emulators of
  * programs say that it is, and keep it.
  */

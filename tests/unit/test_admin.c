@@ -1130,6 +1130,27 @@ static void test_add(void **state)
 	ask(client, "add null queues=1", "OK id=1 * queues=1*\n");
 }
 
+/* What there is memory for, where that is not all of the disk. */
+static void test_fits(void **state)
+{
+	struct client *client = greeted();
+
+	(void)state;
+	log_forget();
+	test_file("proc/meminfo",
+		  "MemTotal: 65536 kB\nMemAvailable: 10240 kB\n");
+	ask(client, "add ram size=4M name=big", "OK id=0 * fits=2097152\n");
+	assert_int_equal(log_count(
+				 "device 0 (big): as things stand it can hold "
+				 "2 MiB"),
+			 1);
+	ask(client, "add ram size=4M name=big",
+	    "OK id=0 * fits=2097152 existing=yes\n");
+	ask(client, "add ram size=2M", "OK id=1 * depth=128\n");
+	ask(client, "add null size=1P", "OK id=2 * depth=128\n");
+	assert_int_equal(log_count("as things stand"), 1);
+}
+
 static void test_mode(void **state)
 {
 	struct client *client = greeted();
@@ -2115,6 +2136,7 @@ int main(void)
 		TEST(test_on_error_continue),
 		TEST(test_on_error_of_a_late_one),
 		TEST(test_add),
+		TEST(test_fits),
 		TEST(test_mode),
 		TEST(test_adopted_in_vain),
 		TEST(test_reopened),

@@ -2026,6 +2026,21 @@ static void test_tally(void **state)
 	expect_told(&deleted, SYMBOL_NONE, NULL);
 }
 
+/* ---- want of memory ---- */
+
+static void test_refused_write(void **state)
+{
+	struct target *target = add_quietly()->spec.target;
+
+	(void)state;
+	log_forget();
+	assert_int_equal(target_refuse_write(target, 3 << 20), -ENOSPC);
+	assert_int_equal(target_refuse_write(target, 3 << 20), -ENOSPC);
+	assert_int_equal(log_count("device 0 ("), 1);
+	assert_true(log_has("no memory for a write"));
+	assert_true(log_has("3 MiB are held"));
+}
+
 /* What the server before had told is not told again. */
 static void test_tally_is_taken(void **state)
 {
@@ -3035,6 +3050,7 @@ int main(void)
 		TEST(test_keeper_gone_between_looks),
 		TEST(test_tally),
 		TEST(test_tally_is_taken),
+		TEST(test_refused_write),
 		TEST(test_closing),
 		TEST(test_closing_late),
 		TEST(test_closing_after_failed_add),

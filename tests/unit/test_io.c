@@ -838,8 +838,40 @@ static void test_zeroes_in_a_buffer(void **state)
 	io_done(of, 0);
 	of = begin(6, IO_READ, MAX_IO);
 	assert_int_equal(io_put(of, pattern, 8192, 8192), 0);
+	/* A small piece after a large one: all of the large one is not zero. */
+	assert_int_equal(io_put(of, pattern, 0, 512), 0);
 	assert_int_equal(io_put_zeroes(of, 0, MAX_IO), 0);
 	expect_zeroes(buffer, 16384);
+	io_done(of, 0);
+}
+
+/* A buffer's last page has bytes of no other tag. */
+static void test_buffers_have_whole_pages(void **state)
+{
+	(void)state;
+	assert_int_equal(io_initialise(), 0);
+	port.mode = IO_COPY;
+	assert_int_equal(io_open(&port, ios, DEPTH, 4096 + 512), 0);
+	assert_int_equal(port.buffer_size, 8192);
+	assert_int_equal(fetch(5) - fetch(4), 8192);
+}
+
+/* A port that is closed has no part in the next one's data. */
+static void test_close_with_a_gathered_read(void **state)
+{
+	struct io *of;
+
+	(void)state;
+	open_in(IO_NEED_GET_DATA);
+	of = begin(1, IO_READ, 8192);
+	assert_int_equal(io_put(of, pattern, 0, 4096), 0);
+	io_done(of, 0);
+	io_close(&port);
+	open_in(IO_NEED_GET_DATA);
+	of = begin(2, IO_READ, 8192);
+	fake_ring.submits = 0;
+	assert_int_equal(io_put(of, pattern, 0, 4096), 0);
+	assert_int_equal(fake_ring.submits, 0);
 	io_done(of, 0);
 }
 
@@ -972,6 +1004,8 @@ int main(void)
 		TEST(test_buffers),
 		TEST(test_zeroes_in_a_buffer),
 		TEST(test_trim_buffers),
+		TEST(test_buffers_have_whole_pages),
+		TEST(test_close_with_a_gathered_read),
 		TEST(test_trim_among_requests),
 		TEST(test_trim_in_pieces),
 #undef TEST

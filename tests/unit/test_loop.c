@@ -505,8 +505,9 @@ static int stop(void **state)
 	ev_prepare_stop(test_loop, &before_poll);
 	for (i = 0; i < RINGS; i++) {
 		loop_ring_close(&wakes[i]);
-		/* Also of one that was hot to the end. */
+		/* Also of one that was hot to the end, or deaf. */
 		assert_int_equal(rings[i].is_registered, 0);
+		assert_false(loop_timer_is_active(&wakes[i].retry));
 		close(rings[i].event_fd);
 	}
 	test_loop_close();
@@ -1448,6 +1449,7 @@ static void test_warm_and_back(void **state)
 
 static void close_warm_one(unsigned count)
 {
+	assert_true(count < 50);
 	if (wakes[1].is_warm) {
 		loop_ring_close(&wakes[1]);
 		deliver(0, 1);
@@ -1468,9 +1470,63 @@ static void test_close_warm(void **state)
 	assert_int_equal(rings[1].is_registered, 0);
 }
 
+/* A warm ring is nobody's when the hot one is left: it goes back to libev. */
+static void warm_until_tick(unsigned count)
+{
+	assert_true(count < 100);
+	if (wakes[1].is_warm)
+		wait_for_tick(count);
+	else
+		deliver(count % 2, 1);
+}
+
+static void test_old_leaves_a_warm_one(void **state)
+{
+	(void)state;
+	run_hot(warm_until_tick);
+	assert_null(asleep_in);
+	assert_false(wakes[1].is_warm);
+	assert_int_equal(rings[1].is_registered, 0);
+	assert_int_equal(rings[1].signal_fd, rings[1].event_fd);
+	deliver(1, 1);
+	turn(3);
+	assert_int_equal(rings[1].event_count, 0);
+}
+
+/* A warm one's turn may close it: nobody touches its ring afterwards. */
+static void close_when_warm(unsigned number)
+{
+	turns.closes = number == 1 && wakes[1].is_warm;
+	if (turns.closes)
+		rings[1].submits = 0;
+}
+
+static void both_until_closed(unsigned count)
+{
+	assert_true(count < 50);
+	if (wakes[1].ev)
+		both_come(count);
+	else
+		end();
+}
+
+static void test_warm_closes_itself(void **state)
+{
+	(void)state;
+	iterations = 0;
+	turns.in_turn = close_when_warm;
+	run_hot(both_until_closed);
+	assert_null(wakes[1].ev);
+	assert_int_equal(rings[1].submits, 0);
+}
+
 /* It has nothing for long: it goes back to libev, and works there. */
 static void one_is_idle(unsigned count)
 {
+	/* What comes while it goes back is not lost. */
+	rings[1].races = wakes[1].is_warm && wakes[1].idle == 1024;
+	if (rings[1].races)
+		move_clock(1);
 	if (count < 12)
 		deliver(count % 2, 1);
 	else if (count < 2000)
@@ -1490,7 +1546,26 @@ static void test_warm_is_idle(void **state)
 	assert_ptr_equal(asleep_in, &rings[0]);
 	assert_false(wakes[1].is_warm);
 	assert_int_equal(rings[1].signal_fd, rings[1].event_fd);
-	assert_int_equal(rings[1].requests, 7);
+	assert_int_equal(rings[1].requests, 8);
+}
+
+/* One that has no eventfd yet is closed like any other. */
+static void end_when_deaf(unsigned count)
+{
+	if (count == 0)
+		rings[1].signal_failures = 1000;
+	if (rings[1].signal_fd < 0)
+		end();
+	else
+		both_come(count);
+}
+
+static void test_close_deaf(void **state)
+{
+	(void)state;
+	iterations = 0;
+	run_hot(end_when_deaf);
+	assert_true(loop_timer_is_active(&wakes[1].retry));
 }
 
 /* Without an eventfd it is looked at now and then, until it has one again. */
@@ -1747,6 +1822,9 @@ int main(void)
 		ON_NEW(test_warm_outlives_hot),
 		ON_NEW(test_warm_and_back),
 		ON_NEW(test_close_warm),
+		ON_OLD(test_old_leaves_a_warm_one),
+		ON_NEW(test_warm_closes_itself),
+		ON_NEW(test_close_deaf),
 		ON_NEW(test_warm_is_idle),
 		ON_NEW(test_warm_loses_eventfd),
 		ON_NEW(test_cold_loses_eventfd),
@@ -1758,5 +1836,6 @@ int main(void)
 		cmocka_unit_test(test_no_descriptors),
 	};
 
+	alarm(120); /* a loop that never sleeps again fails as well */
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -8,22 +8,30 @@
 
 #define MIB (1ULL << 20)
 
-static void set_host(uint64_t available, uint64_t dirty, uint64_t writeback)
+static uint64_t total = 9999999 * 1024ULL; /* bytes of the host's memory */
+
+static void write_host(uint64_t available, uint64_t dirty, uint64_t writeback)
 {
 	char text[512];
 
 	snprintf(text, sizeof(text),
-		 "MemTotal:       9999999 kB\n"
+		 "MemTotal:       %llu kB\n"
 		 "MemFree:        8888888 kB\n"
 		 "MemAvailable:   %llu kB\n"
 		 "SwapCached:     7777777 kB\n"
 		 "Dirty:          %llu kB\n"
 		 "Writeback:      %llu kB\n"
 		 "WritebackTmp:   6666666 kB\n",
+		 (unsigned long long)total / 1024,
 		 (unsigned long long)available / 1024,
 		 (unsigned long long)dirty / 1024,
 		 (unsigned long long)writeback / 1024);
 	test_file("proc/meminfo", text);
+}
+
+static void set_host(uint64_t available, uint64_t dirty, uint64_t writeback)
+{
+	write_host(available, dirty, writeback);
 	move_clock(0.02); /* a refusal stands for a moment */
 }
 
@@ -60,10 +68,10 @@ static int stop(void **state)
 
 static void expect(uint64_t bytes)
 {
-	uint64_t room = memory_headroom();
+	uint64_t room = memory_room(0);
 
 	if (room != bytes)
-		fail_msg("%llu bytes of headroom, not %llu",
+		fail_msg("room for %llu bytes, not for %llu",
 			 (unsigned long long)room, (unsigned long long)bytes);
 }
 
@@ -113,6 +121,10 @@ static void test_group(void **state)
 	expect(20 * MIB);
 	set_bytes("/a/b", "memory.high", 300 * MIB);
 	expect(0);
+	set_bytes("/a/b", "memory.max", 450 * MIB);
+	set_bytes("/a/b", "memory.high", 4000 * MIB);
+	expect(50 * MIB);
+	set_group("/a/b", "memory.max", "max\n");
 	/* The host is what runs short first. */
 	set_bytes("/a/b", "memory.high", 4000 * MIB);
 	expect(500 * MIB);
@@ -208,6 +220,16 @@ static void test_half_a_group(void **state)
 	expect(900 * MIB);
 }
 
+static void expect_taken(uint64_t bytes, uint64_t reserve)
+{
+	assert_int_equal(memory_take(bytes, reserve), 0);
+}
+
+static void expect_refused(uint64_t bytes, uint64_t reserve)
+{
+	assert_int_equal(memory_take(bytes, reserve), -ENOMEM);
+}
+
 /* One look a step: what is granted once is not looked for again. */
 static void test_steps(void **state)
 {
@@ -215,43 +237,102 @@ static void test_steps(void **state)
 
 	(void)state;
 	set_host(100 * MIB, 0, 0);
-	assert_int_equal(memory_take(4096, 50 * MIB), 0);
+	expect_taken(4096, 50 * MIB);
 	set_host(0, 0, 0);
 	for (i = 1; i < MEMORY_STEP / 4096; i++)
-		assert_int_equal(memory_take(4096, 50 * MIB), 0);
-	assert_int_equal(memory_take(4096, 50 * MIB), -ENOSPC);
-	assert_int_equal(memory_take(4096, 0), -ENOSPC);
+		expect_taken(4096, 50 * MIB);
+	expect_refused(4096, 50 * MIB);
+	expect_refused(4096, 0);
 	set_host(100 * MIB, 0, 0);
-	assert_int_equal(memory_take(4096, 50 * MIB), 0);
+	expect_taken(4096, 50 * MIB);
+}
+
+/* Less than two steps are left: half of that is granted, at least one page. */
+static void test_small_steps(void **state)
+{
+	(void)state;
+	set_host(16384 + 50 * MIB, 0, 0);
+	expect_taken(4096, 50 * MIB);
+	set_host(0, 0, 0);
+	expect_taken(4096, 50 * MIB);
+	expect_refused(4096, 50 * MIB);
+	set_host(4096 + 50 * MIB, 0, 0);
+	expect_taken(4096, 50 * MIB);
+	set_host(0, 0, 0);
+	expect_refused(1, 50 * MIB);
 }
 
 static void test_reserve(void **state)
 {
 	(void)state;
 	set_host(80 * MIB, 0, 0);
-	assert_int_equal(memory_take(4096, 72 * MIB), 0);
-	set_host(80 * MIB - 4096, 0, 0);
-	/* Granted for 72 MiB: it holds for less, but not for more. */
-	assert_int_equal(memory_take(4096, 10 * MIB), 0);
-	assert_int_equal(memory_take(4096, 72 * MIB), 0);
-	assert_int_equal(memory_take(4096, 73 * MIB), -ENOSPC);
+	expect_taken(4096, 72 * MIB);
+	/* Granted for 72 MiB: that says nothing for another reserve. */
+	set_host(80 * MIB, 0, 0);
+	expect_refused(4096, 80 * MIB);
+	set_host(72 * MIB + 4096, 0, 0);
+	expect_refused(4097, 72 * MIB);
+	move_clock(0.02);
+	expect_taken(4096, 72 * MIB);
+	expect_refused(4096, 72 * MIB + 1);
 	/* The refusal ended the credit: the next one looks. */
-	assert_int_equal(memory_take(4096, 72 * MIB), -ENOSPC);
-	assert_int_equal(memory_take(4096, 71 * MIB), 0);
-	assert_int_equal(memory_take(4096, UINT64_MAX), -ENOSPC);
+	set_host(4096 + 72 * MIB - 1, 0, 0);
+	expect_refused(4096, 72 * MIB);
+	expect_taken(4096, 71 * MIB);
+}
+
+/* For a moment, of as much or more, with the same reserve. */
+static void test_refusal_stands(void **state)
+{
+	(void)state;
+	set_host(10 * MIB, 0, 0);
+	expect_refused(6 * MIB, 8 * MIB);
+	write_host(20 * MIB, 0, 0);
+	expect_refused(6 * MIB, 8 * MIB);
+	expect_refused(7 * MIB, 8 * MIB);
+	expect_taken(5 * MIB, 8 * MIB);
+	expect_taken(6 * MIB, 8 * MIB);
+}
+
+/* An eighth of each that can run short, and at most 72 MiB. */
+static void test_reserve_follows(void **state)
+{
+	static const struct {
+		unsigned total, available, limit, used, room; /* MiB */
+	} cases[] = {
+		{ 64, 20, 0, 0, 12 },	   { 64, 8, 0, 0, 0 },
+		{ 576, 100, 0, 0, 28 },	   { 8192, 100, 0, 0, 28 },
+		{ 8192, 4000, 48, 8, 34 }, { 8192, 4000, 48, 44, 0 },
+		{ 64, 20, 48, 40, 2 },	   { 64, 20, 4096, 1024, 12 },
+	};
+	const uint64_t before = total;
+	unsigned i;
+
+	(void)state;
+	test_file("proc/self/cgroup", "0::/a\n");
+	for (i = 0; i < COUNT(cases); i++) {
+		total = cases[i].total * MIB;
+		set_host(cases[i].available * MIB, 0, 0);
+		set_bytes("/a", "memory.current", cases[i].used * MIB);
+		if (cases[i].limit)
+			set_bytes("/a", "memory.max", cases[i].limit * MIB);
+		assert_int_equal(memory_room(MEMORY_RESERVE_AUTO),
+				 cases[i].room * MIB);
+	}
+	total = before;
 }
 
 static void test_large_take(void **state)
 {
 	(void)state;
 	set_host(100 * MIB, 0, 0);
-	assert_int_equal(memory_take(100 * MIB + 1, 0), -ENOSPC);
-	assert_int_equal(memory_take(100 * MIB, 1), -ENOSPC);
-	assert_int_equal(memory_take(100 * MIB, 0), 0);
+	expect_refused(100 * MIB + 1, 0);
+	expect_refused(100 * MIB, 1);
+	expect_taken(100 * MIB, 0);
 	/* All of it is taken, nothing left over. */
 	set_host(0, 0, 0);
-	assert_int_equal(memory_take(1, 0), -ENOSPC);
-	assert_int_equal(memory_take(UINT64_MAX, 0), -ENOSPC);
+	expect_refused(1, 0);
+	expect_refused(UINT64_MAX, 0);
 }
 
 int main(void)
@@ -268,7 +349,12 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_cgroup_file, start, stop),
 		cmocka_unit_test_setup_teardown(test_half_a_group, start, stop),
 		cmocka_unit_test_setup_teardown(test_steps, start, stop),
+		cmocka_unit_test_setup_teardown(test_small_steps, start, stop),
 		cmocka_unit_test_setup_teardown(test_reserve, start, stop),
+		cmocka_unit_test_setup_teardown(test_refusal_stands, start,
+						stop),
+		cmocka_unit_test_setup_teardown(test_reserve_follows, start,
+						stop),
 		cmocka_unit_test_setup_teardown(test_large_take, start, stop),
 	};
 

@@ -7,8 +7,9 @@
 #include "pool.h"
 #include "support.h"
 
-static uint64_t has; /* of the pool's bytes */
-static int no_pages; /* the errno of taking some */
+static uint64_t has;	  /* of the pool's bytes */
+static int no_pages;	  /* the errno of taking some */
+static unsigned unmapped; /* bytes */
 
 int __wrap_madvise(void *from, size_t length, int advice);
 int __real_madvise(void *from, size_t length, int advice);
@@ -21,10 +22,20 @@ int __wrap_madvise(void *from, size_t length, int advice)
 	return -1;
 }
 
+int __wrap_munmap(void *from, size_t length);
+int __real_munmap(void *from, size_t length);
+
+int __wrap_munmap(void *from, size_t length)
+{
+	unmapped += (unsigned)length;
+	return __real_munmap(from, length);
+}
+
 static int setup(void **state)
 {
 	(void)state;
 	no_pages = 0;
+	unmapped = 0;
 	has = 0;
 	test_loop_open();
 	pool_open(test_loop);
@@ -97,14 +108,34 @@ static void test_given_back(void **state)
 	}
 	assert_int_equal(pool_size(), 2 * 65536);
 	memset(used, 2, room);
+	assert_int_equal(unmapped, 65536);
 	pass_time(3 * POOL_PERIOD);
 	assert_int_equal(pool_size(), 65536);
+	assert_int_equal(unmapped, 2 * 65536);
 	memset(used, 3, room);
 	pool_put(&has, used, room);
 	pass_time(3 * POOL_PERIOD);
 	assert_int_equal(pool_size(), 0);
 	/* Nothing wakes up any more. */
 	assert_int_equal(ev_pending_count(test_loop), 0);
+	assert_false(timer_is_set());
+}
+
+/* With what is idle; then nothing wakes up any more. */
+static void test_close(void **state)
+{
+	uint32_t room;
+	void *buffer = pool_get(&has, 8192, &room);
+
+	(void)state;
+	pool_put(&has, buffer, room);
+	settle();
+	assert_true(timer_is_set());
+	pool_close();
+	assert_int_equal(unmapped, 8192);
+	settle();
+	assert_false(timer_is_set());
+	pool_close();
 }
 
 /* One who takes what he can get, and gives it back. */
@@ -154,6 +185,25 @@ static void test_limit(void **state)
 	take_all(&other, POOL_PIECE / 2);
 	assert_int_equal(other.has, POOL_MAX / 2);
 	give_all(&other);
+}
+
+/* Of the last bytes: nobody gets more than he leaves, and idle ones fit. */
+static void test_last_bytes(void **state)
+{
+	struct holder one = { 0 }, other = { 0 };
+	void *first;
+
+	(void)state;
+	take_all(&one, POOL_PIECE);
+	give_all(&one);
+	take_all(&other, POOL_PIECE / 2);
+	assert_int_equal(pool_size(), POOL_MAX);
+	give_all(&other);
+	first = pool_get(&other.has, POOL_PIECE, &other.room);
+	take_all(&one, POOL_PIECE);
+	assert_int_equal(one.has, POOL_MAX / 2 - POOL_PIECE);
+	pool_put(&other.has, first, other.room);
+	give_all(&one);
 }
 
 /* However many give nothing back: the next one has as much as the last one. */
@@ -206,6 +256,14 @@ static void test_no_pages(void **state)
 	assert_null(pool_get(&has, 65536, &room));
 	assert_null(pool_reserve(POOL_RESERVE));
 	assert_int_equal(pool_size(), 0);
+	assert_int_equal(has, 0);
+	assert_int_equal(unmapped, 65536 + POOL_RESERVE);
+	/* A kernel that cannot take them at once. */
+	no_pages = EINVAL;
+	one = pool_get(&has, 65536, &room);
+	assert_non_null(one);
+	pool_put(&has, one, room);
+	pass_time(3 * POOL_PERIOD);
 	no_pages = 0;
 	one = pool_get(&has, 65536, &room);
 	assert_non_null(one);
@@ -225,7 +283,8 @@ int main(void)
 		TEST(test_sizes),	  TEST(test_again),
 		TEST(test_given_back),	  TEST(test_limit),
 		TEST(test_reserve),	  TEST(test_no_pages),
-		TEST(test_many_who_keep),
+		TEST(test_many_who_keep), TEST(test_close),
+		TEST(test_last_bytes),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

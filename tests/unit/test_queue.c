@@ -8,6 +8,7 @@
 
 #include "fakering.h"
 #include "queue.h"
+#include "turns.h"
 
 #define DEPTH	 128
 #define QUEUE_ID 3
@@ -393,6 +394,8 @@ static void test_one_submit_a_turn(void **state)
 	assert_int_equal(queue.port.owned, 0);
 	assert_int_equal(queue.port.count[IO_READ], 50);
 	assert_int_equal(queue.port.bytes[IO_READ], 50 * 4096);
+	/* There is nothing to give back: nothing wakes up for it. */
+	assert_false(loop_timer_is_active(&queue.trim));
 }
 
 /* Those given later go at once. */
@@ -465,6 +468,53 @@ static void test_turn_is_bounded(void **state)
 	assert_int_equal(fake_ring.unclean, 0);
 }
 
+/* By requests, and by bytes: counted anew in each turn, looked at now and then. */
+static void test_what_bounds_a_turn(void **state)
+{
+	static const struct {
+		uint32_t sectors;
+		unsigned a_turn;
+	} cases[] = { { 8, 64 }, { 1024, 16 } };
+	unsigned i, before, turns;
+	uint16_t tag;
+
+	(void)state;
+	got.at_once = 1;
+	for (i = 0; i < COUNT(cases); i++) {
+		for (tag = 0; tag < DEPTH; tag++)
+			deliver(tag, UBLK_IO_OP_READ, 0, cases[i].sectors);
+		for (turns = 128 / cases[i].a_turn / 2; turns; turns--) {
+			before = fake_ring.reaped;
+			turn(1);
+			assert_in_range(fake_ring.reaped - before,
+					cases[i].a_turn, cases[i].a_turn + 15);
+			assert_int_equal(fake_ring.reaped - before,
+					 queue.wake.taken);
+		}
+		turn(20);
+	}
+}
+
+static unsigned busy;
+
+static void on_busy(void *of)
+{
+	(void)of;
+	busy++;
+}
+
+/* The keeper sees by them that the server goes on. */
+static void test_turns_are_counted(void **state)
+{
+	(void)state;
+	assert_int_equal(turns_open(device, on_busy, NULL), 0);
+	busy = 0;
+	got.at_once = 1;
+	deliver(1, UBLK_IO_OP_READ, 0, 8);
+	turn(2);
+	assert_int_equal(busy, 1);
+}
+
 static void test_retired(void **state)
 {
 	uint16_t tag;
@@ -486,6 +536,7 @@ static void test_retired(void **state)
 	assert_true(queue_is_retired(&queue));
 	assert_int_equal(told.retired, 1);
 	assert_int_equal(told.refused, 0);
+	ring_raise_event(queue.port.ring);
 	turn(5);
 	assert_int_equal(told.retired, 1);
 	/* A tag that was given up is not fetched again. */
@@ -856,8 +907,10 @@ static void test_trim(void **state)
 	assert_int_equal(open_queue(), 0);
 	deliver(0, UBLK_IO_OP_WRITE, 0, 8);
 	turn(2);
+	assert_true(timer_is_set());
 	queue_close(&queue);
-	pass_time(3);
+	turn(2);
+	assert_false(timer_is_set());
 }
 
 static void test_close_with_requests(void **state)
@@ -899,6 +952,8 @@ int main(void)
 		TEST(test_submit_fails),
 		TEST(test_late_submit_fails),
 		TEST(test_turn_is_bounded),
+		TEST(test_what_bounds_a_turn),
+		TEST(test_turns_are_counted),
 		TEST(test_retired),
 		TEST(test_close_when_retired),
 		TEST(test_refused),

@@ -26,7 +26,9 @@ static struct {
 	int map;			/* the map that fails, from 1 */
 	int maps;			/* that are there */
 	unsigned punched;
-	unsigned holes; /* how often one was looked for */
+	unsigned interrupts; /* of fallocate(), before it does it */
+	int seek;	     /* the errno of lseek() */
+	unsigned holes;	     /* how often one was looked for */
 } fake;
 
 int __real_memfd_create(const char *name, unsigned flags);
@@ -64,15 +66,27 @@ static int fails(int error)
 	return error ? -1 : 0;
 }
 
+static int allocation_error(void)
+{
+	if (!fake.interrupts)
+		return fake.fallocate;
+	fake.interrupts--;
+	return EINTR;
+}
+
 off_t __wrap_lseek(int fd, off_t offset, int whence)
 {
 	fake.holes += whence == SEEK_HOLE;
+	if (fails(fake.seek))
+		return -1;
 	return __real_lseek(fd, offset, whence);
 }
 
 int64_t __wrap_lseek64(int fd, int64_t offset, int whence)
 {
 	fake.holes += whence == SEEK_HOLE;
+	if (fails(fake.seek))
+		return -1;
 	return __real_lseek64(fd, offset, whence);
 }
 
@@ -94,7 +108,7 @@ int __wrap_ftruncate64(int fd, int64_t length)
 int __wrap_fallocate(int fd, int mode, off_t offset, off_t length)
 {
 	fake.punched++;
-	return fails(fake.fallocate)
+	return fails(allocation_error())
 		       ? -1
 		       : __real_fallocate(fd, mode, offset, length);
 }
@@ -102,7 +116,7 @@ int __wrap_fallocate(int fd, int mode, off_t offset, off_t length)
 int __wrap_fallocate64(int fd, int mode, int64_t offset, int64_t length)
 {
 	fake.punched++;
-	return fails(fake.fallocate)
+	return fails(allocation_error())
 		       ? -1
 		       : __real_fallocate64(fd, mode, offset, length);
 }
@@ -420,19 +434,37 @@ static void test_host_is_short(void **state)
 	(void)state;
 	write_bytes(0, PAGE, 1);
 	set_available(0);
-	assert_int_equal(store_grow(&store, PAGE, PAGE, 0), -ENOSPC);
-	assert_int_equal(store_grow(&store, 0, 2 * PAGE, 0), -ENOSPC);
+	assert_int_equal(store_grow(&store, PAGE, PAGE, 0), -ENOMEM);
+	assert_int_equal(store_grow(&store, 0, 2 * PAGE, 0), -ENOMEM);
 	assert_int_equal(store.used, PAGE);
 	expect_run(PAGE, PAGE, 0, PAGE);
 	/* The disk goes on with what it has. */
 	store.reserve = 72 << 20;
 	write_bytes(0, PAGE, 2);
 	expect_bytes(0, PAGE, 2);
-	set_available((72 << 20) + MEMORY_STEP - 1024);
-	assert_int_equal(store_grow(&store, PAGE, PAGE, 0), -ENOSPC);
-	set_available((72 << 20) + MEMORY_STEP);
+	set_available((72 << 20) + PAGE - 1024);
+	assert_int_equal(store_grow(&store, PAGE, PAGE, 0), -ENOMEM);
+	set_available((72 << 20) + PAGE);
 	assert_int_equal(store_grow(&store, PAGE, PAGE, 0), 0);
 	assert_int_equal(store.used, 2 * PAGE);
+}
+
+/* What it could hold: by its size, its limit, and memory. */
+static void test_room(void **state)
+{
+	(void)state;
+	assert_int_equal(store_room(&store), SIZE);
+	write_bytes(0, 3 * PAGE, 1);
+	store.limit = 10 * PAGE;
+	assert_int_equal(store_room(&store), 10 * PAGE);
+	store.limit = 2 * PAGE; /* less than it holds */
+	assert_int_equal(store_room(&store), 2 * PAGE);
+	store.limit = UINT64_MAX;
+	store.reserve = 1 << 20;
+	set_available((1 << 20) + 5 * PAGE);
+	assert_int_equal(store_room(&store), 8 * PAGE);
+	set_available(0);
+	assert_int_equal(store_room(&store), 3 * PAGE);
 }
 
 static void test_clear(void **state)
@@ -545,18 +577,16 @@ static void test_review(void **state)
 
 /* ---- in a file ---- */
 
-#define IN_MEMORY "/dev/shm"
-
 static void test_file_store(void **state)
 {
 	struct stat status;
 	struct store kept;
-	int error = store_open_in(&kept, IN_MEMORY, 1, SIZE, UINT64_MAX, 0);
 
 	(void)state;
-	if (error == -ENOENT || error == -EOPNOTSUPP)
+	if (!host_has_shm())
 		skip();
-	assert_int_equal(error, 0);
+	assert_int_equal(store_open_in(&kept, HOST_SHM, 1, SIZE, UINT64_MAX, 0),
+			 0);
 	assert_int_equal(fstat(kept.fd, &status), 0);
 	assert_int_equal(status.st_size, SIZE);
 	assert_int_equal(status.st_mode & 07777, 0600);
@@ -593,18 +623,57 @@ static void test_no_file(void **state)
 	(void)state;
 	check_no_file("/nowhere", SIZE, -ENOENT);
 	check_no_file("/dev/null", SIZE, -ENOTDIR);
-	if (statfs(IN_MEMORY, &status) < 0 || status.f_type != TMPFS_MAGIC)
+	if (statfs(test_folder(), &status) == 0 && status.f_type != TMPFS_MAGIC)
+		check_no_file(test_folder(), SIZE, -EOPNOTSUPP);
+	if (!host_has_shm())
 		skip();
+	assert_int_equal(statfs(HOST_SHM, &status), 0);
 	if (status.f_blocks)
-		check_no_file(IN_MEMORY, 1ULL << 60, -ENOSPC);
+		check_no_file(HOST_SHM, 1ULL << 60, -ENOSPC);
 	fake.truncate = EFBIG;
-	check_no_file(IN_MEMORY, SIZE, -EFBIG);
+	check_no_file(HOST_SHM, SIZE, -EFBIG);
 	fake.truncate = 0;
 	fake.map = 1;
-	check_no_file(IN_MEMORY, SIZE, -ENOMEM);
+	check_no_file(HOST_SHM, SIZE, -ENOMEM);
 }
 
 /* ---- the rest ---- */
+
+static void test_interrupted(void **state)
+{
+	(void)state;
+	fake.interrupts = 2;
+	assert_int_equal(store_grow(&store, 0, 2 * PAGE, 1), 0);
+	assert_int_equal(taken(), 2 * PAGE);
+	fake.seek = EIO;
+	assert_int_equal(store_resume(&store), -EIO);
+}
+
+/* What lies before its beginning counts as well when it grows. */
+static void test_shared_grows_behind_its_base(void **state)
+{
+	int fd = memfd_create("shared", MFD_CLOEXEC);
+	uint64_t length = PAGE, end = 10 * PAGE;
+	struct store shared;
+
+	(void)state;
+	assert_int_equal(ftruncate(fd, (off_t)end), 0);
+	assert_int_equal(
+		store_open_shared(&shared, fd, 0, 4 * PAGE, 4 * PAGE, PAGE), 0);
+	assert_int_equal(store_resize_shared(&shared, 6 * PAGE), 0);
+	assert_int_equal(shared.mapped, end);
+	assert_int_equal(shared.extent, end);
+	/* The host keeps its reserve, which is an eighth of all. */
+	test_file("proc/meminfo",
+		  "MemTotal: 65536 kB\nMemAvailable: 8195 kB\n");
+	assert_int_equal(store_grow(&shared, 0, PAGE, 0), -ENOMEM);
+	/* A hole may be one no more: clearing asks the file, not the bits. */
+	assert_int_equal(pwrite(fd, "x", 1, (off_t)(9 * PAGE)), 1);
+	assert_int_equal(store_clear(&shared, 5 * PAGE, PAGE), 0);
+	assert_int_equal(*store_at(&shared, 5 * PAGE, &length), 0);
+	store_close(&shared);
+	close(fd);
+}
 
 /* The parts of pages at both ends are zeroed, whole pages given back. */
 static void test_clear_parts(void **state)
@@ -1152,6 +1221,10 @@ int main(void)
 						start, stop),
 		cmocka_unit_test_setup_teardown(test_host_is_short, start,
 						stop),
+		cmocka_unit_test_setup_teardown(test_room, start, stop),
+		cmocka_unit_test_setup_teardown(test_interrupted, start, stop),
+		cmocka_unit_test_setup_teardown(
+			test_shared_grows_behind_its_base, start, stop),
 		cmocka_unit_test_setup_teardown(test_clear, start, stop),
 		cmocka_unit_test_setup_teardown(test_release, start, stop),
 		cmocka_unit_test_setup_teardown(test_release_fails, start,
