@@ -53,6 +53,8 @@ struct keeper {
 	int stopping;
 	int leaving;		/* and the devices stay, for the next keeper */
 	const char *config;	/* for the next server to run, or NULL */
+	int succeeds;		/* a living server, which has run that; until
+				   the next one is ready */
 	int adopted;		/* devices of an earlier ublkd go on */
 	int was_ready;		/* the configuration has been run */
 	int told;		/* who waits for the start has been told */

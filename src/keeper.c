@@ -191,7 +191,7 @@ static void on_failed(struct keeper *keeper, const struct message *message)
 	/* A server has told the log itself, and it may have run the file. */
 	if (message->result < 0) {
 		log_error("cannot start a server: %s", message->text);
-		if (!keeper->was_ready && !keeper->takeover.server.pid)
+		if (!keeper->was_ready && !keeper->succeeds)
 			keeper->config = keeper->options->config;
 	}
 	if (keeper->takeover.fd >= 0)
@@ -268,7 +268,7 @@ static void on_ready(struct keeper *keeper)
 {
 	log_notice("ready on %s", keeper->listener.path);
 	keeper->was_ready = keeper->serving = 1;
-	proc_close(&keeper->takeover.server);
+	keeper->succeeds = 0;
 	tell_ready(keeper, "");
 	tell_managers(keeper);
 	keeper_maybe_hand_over(keeper);
@@ -429,7 +429,7 @@ static void see_configuration(struct keeper *keeper)
 	const char *config = keeper->options->config;
 
 	if (keeper->adopted && !keeper->was_ready && !keeper->stopping &&
-	    config && !keeper->config && !keeper->takeover.server.pid)
+	    config && !keeper->config && !keeper->succeeds)
 		log_error("the server ended while it ran the configuration; "
 			  "the rest of %s is not run",
 			  config);
@@ -799,10 +799,10 @@ static void begin(struct keeper *keeper)
 {
 	double delay = 0;
 
-	if (!keeper->takeover.server.pid)
+	keeper->succeeds = keeper->takeover.fd >= 0;
+	if (!keeper->succeeds)
 		keeper->config = keeper->options->config;
-	keeper->adopted = keeper->takeover.fd >= 0 ||
-			  jobs_have_devices(&keeper->jobs);
+	keeper->adopted = keeper->succeeds || jobs_have_devices(&keeper->jobs);
 	if (keeper->takeover.fd < 0) {
 		takeover_drop_rest(&keeper->takeover, let_go, keeper);
 		jobs_clean_up(&keeper->jobs);
@@ -877,7 +877,6 @@ int keeper_run(const struct keeper_options *options)
 		state_close(&keeper.state);
 	}
 	takeover_close(&keeper.takeover);
-	proc_close(&keeper.takeover.server);
 	jobs_close(&keeper.jobs);
 	rings_drop(&keeper.rings);
 	if (keeper.loop)

@@ -61,6 +61,7 @@ int proc_look(pid_t pid, struct proc_look *look)
 	size_t length;
 	FILE *file;
 
+	*look = (struct proc_look){ .state = 'X' };
 	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
 	file = fopen(path, "re");
 	if (!file)

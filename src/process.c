@@ -83,14 +83,14 @@ void process_protect(enum log_level level)
 	lock_memory(level);
 }
 
-/* Whether process 1 has our mount namespace, and is not this one. */
-static int is_with_init(void)
+/* Whether this is process 1, or that is known to have other mounts. */
+static int is_apart(void)
 {
 	struct stat ours, theirs;
 
-	return getpid() != 1 && stat("/proc/self/ns/mnt", &ours) == 0 &&
-	       stat("/proc/1/ns/mnt", &theirs) == 0 &&
-	       ours.st_ino == theirs.st_ino;
+	return getpid() == 1 || (stat("/proc/self/ns/mnt", &ours) == 0 &&
+				 stat("/proc/1/ns/mnt", &theirs) == 0 &&
+				 ours.st_ino != theirs.st_ino);
 }
 
 /* Whether what others mount comes here as well, as in a service's sandbox. */
@@ -113,7 +113,7 @@ static int has_shared_root(void)
 
 void process_look_at_mounts(void)
 {
-	if (!is_with_init() && !has_shared_root())
+	if (is_apart() && !has_shared_root())
 		log_warning(
 			"this mount namespace is of its own: a disk that is "
 			"mounted in it alone hangs if both processes are "

@@ -378,6 +378,7 @@ void takeover_close(struct takeover *takeover)
 
 	close_server(takeover);
 	rings_drop(&takeover->rings);
+	proc_close(&takeover->server);
 	while ((held = takeover->held)) {
 		takeover->held = held->next;
 		channel_close_fds(held->fds, held->fd_count);

@@ -26,7 +26,7 @@ struct held {
 
 struct takeover {
 	int fd; /* to the server that is to leave, -1: there is none */
-	struct proc server; /* its process, closed by whoever has all this */
+	struct proc server; /* its process */
 	int listener;	    /* its admin socket, -1: taken or none */
 	int owned;	    /* the hand-over socket's path is ours to remove */
 	struct held *held;

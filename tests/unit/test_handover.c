@@ -14,6 +14,7 @@
 #include "support.h"
 
 #define DEVICES 3
+#define USER	1000 /* who serves */
 
 static struct handover handover;
 static struct command_host host;
@@ -34,6 +35,7 @@ int __real_getsockopt(int fd, int level, int name, void *value,
 		      socklen_t *length);
 int __wrap_getsockopt(int fd, int level, int name, void *value,
 		      socklen_t *length);
+uid_t __wrap_geteuid(void);
 int __wrap_device_send_tally(const struct device *device,
 			     struct channel *channel);
 int __wrap_device_send_rings(const struct device *device,
@@ -44,12 +46,14 @@ int __wrap_getsockopt(int fd, int level, int name, void *value,
 {
 	if (name != SO_PEERCRED)
 		return __real_getsockopt(fd, level, name, value, length);
-	if (fake.peer_error) {
-		errno = fake.peer_error;
-		return -1;
-	}
 	((struct ucred *)value)->uid = fake.peer;
-	return 0;
+	errno = fake.peer_error;
+	return fake.peer_error ? -1 : 0;
+}
+
+uid_t __wrap_geteuid(void)
+{
+	return USER;
 }
 
 static int hold(struct target *target, int *fds)
@@ -108,7 +112,7 @@ static int start(void **state)
 	memset(&handover, 0, sizeof(handover));
 	memset(&host, 0, sizeof(host));
 	fake.unheld = -1;
-	fake.peer = geteuid();
+	fake.peer = USER;
 	for (i = 0; i < DEVICES; i++) {
 		devices[i].spec.id = i + 10;
 		targets[i].ops = &target_fake;
@@ -247,7 +251,7 @@ static void test_whole_table(void **state)
 static void test_stranger(void **state)
 {
 	(void)state;
-	fake.peer = geteuid() + 1;
+	fake.peer = USER + 1;
 	expect_end(connect_keeper());
 	fake.peer = 0;
 	fake.peer_error = ENOPROTOOPT;

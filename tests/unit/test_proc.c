@@ -294,7 +294,7 @@ static int open_lock(void)
 /* Process 4711 has the lock, among others that have what looks like it. */
 static void hold_lock(void)
 {
-	char text[400], line[200] = "", *at;
+	char text[500], line[200] = "", *at;
 	struct stat status;
 	FILE *file;
 
@@ -318,9 +318,11 @@ static void hold_lock(void)
 	snprintf(text, sizeof(text),
 		 "1: POSIX  ADVISORY  WRITE 1%s"
 		 "2: FLOCK  ADVISORY  WRITE 2 00:01:%lu 0 EOF\n"
+		 "2: FLOCK  ADVISORY  WRITE 2%.*s:1 0 EOF\n"
 		 "3: -> FLOCK  ADVISORY  WRITE 3%s"
 		 "4: FLOCK  ADVISORY  WRITE 4711%s",
-		 at, (unsigned long)status.st_ino, at, at);
+		 at, (unsigned long)status.st_ino, (int)(strrchr(at, ':') - at),
+		 at, at, at);
 	test_file("locks", text);
 }
 

@@ -113,6 +113,7 @@ int __wrap_munmap(void *address, size_t length)
 
 static const char *mounts; /* /proc/self/mountinfo */
 static int is_elsewhere;   /* process 1 has another namespace */
+static int is_denied;	   /* that cannot be told */
 static pid_t number;
 
 FILE *__wrap_fopen(const char *path, const char *mode);
@@ -138,6 +139,8 @@ int __wrap_stat(const char *path, struct stat *status)
 
 	if (!is_init)
 		assert_string_equal(path, "/proc/self/ns/mnt");
+	if (is_init && is_denied)
+		return -1;
 	status->st_ino = (ino_t)(is_init && is_elsewhere ? 2 : 1);
 	return 0;
 }
@@ -158,7 +161,7 @@ static int start(void **state)
 	memset(&fake, 0, sizeof(fake));
 	fake.limit = 8 << 20;
 	mounts = NULL;
-	is_elsewhere = 0;
+	is_elsewhere = is_denied = 0;
 	number = 47;
 	log_forget();
 	return 0;
@@ -231,6 +234,9 @@ static void test_mounts(void **state)
 	check_mounts(0);
 	is_elsewhere = 1;
 	check_mounts(1);
+	is_denied = 1;
+	check_mounts(0);
+	is_denied = 0;
 	/* A container, whose first process it is. */
 	is_elsewhere = 0;
 	number = 1;

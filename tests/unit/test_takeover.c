@@ -139,7 +139,6 @@ static int stop(void **state)
 {
 	(void)state;
 	takeover_close(&takeover);
-	proc_close(&takeover.server);
 	if (handover >= 0)
 		close(handover);
 	if (fake.listener >= 0)
