@@ -1427,6 +1427,25 @@ static void test_deleted_while_reopened(void **state)
 	assert_int_equal(count_fds(), fds);
 }
 
+/* It is opened once, however long that takes. */
+static void test_set_before_reopened(void **state)
+{
+	struct client *client = greeted();
+
+	(void)state;
+	make_file();
+	fake.open_waits = 1;
+	adopt_file("");
+	ask(client, "set 3 error-rate=0.1", "OK id=3\n");
+	fake_pass_time(10);
+	assert_int_equal(fake.opened, 1);
+	ask(client, "list", "dev id=3 * state=quiesced *\nOK *\n");
+	fake.open_waits = 0;
+	fake_serve();
+	ask(client, "show 3", "dev id=3 * state=live *name=error*OK *\n");
+	assert_int_equal(fake.opened, 1);
+}
+
 /* Another command is at work on it when it is open: it is tried again then. */
 static void test_set_while_reopened(void **state)
 {
@@ -2146,6 +2165,7 @@ int main(void)
 		TEST(test_reopened_another),
 		TEST(test_reopened_but_not_served),
 		TEST(test_deleted_while_reopened),
+		TEST(test_set_before_reopened),
 		TEST(test_set_while_reopened),
 		TEST(test_add_fails_after_opening),
 		TEST(test_batch),
