@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "ask.h"
 #include "backing.h"
 #include "command.h"
 #include "layer-options.h"
@@ -329,7 +330,10 @@ static int answer_taken(struct request *request, const struct device *device,
 	if (!is_ours && strcmp(device_state(device), "live") != 0)
 		return request_refuse(request, SYMBOL_BUSY, arg,
 				      "device %u is %s just now",
-				      device->spec.id, device_state(device));
+				      device->spec.id,
+				      device_work(device)
+					      ? device_work(device)
+					      : device_state(device));
 	print_added(request, device, " existing=yes");
 	return 0;
 }
@@ -452,6 +456,8 @@ struct pending_add {
 	struct add_values values; /* their texts are the request's */
 	struct device_spec spec;
 	const char *path; /* the request's as well */
+	char lock;	  /* of struct opener_wish */
+	struct opener_result opened;
 	struct failure failure;
 	unsigned open_files; /* that are being closed */
 };
@@ -472,18 +478,6 @@ static void start_add(struct request *request, const struct target_ops *target,
 				   &failure);
 	if (error)
 		request_fail(request, &failure);
-}
-
-static void fail_opening(const struct pending_add *add, int error,
-			 struct failure *failure)
-{
-	char who[128];
-
-	snprintf(who, sizeof(who), "%s", strerror(-error));
-	if (error == -EBUSY)
-		backing_who(add->path, who, sizeof(who));
-	failure_set(failure, failure_symbol(error), error, "path",
-		    "cannot open %.200s: %s", add->path, who);
 }
 
 /* Its file is free again: now it is answered, if it was not before. */
@@ -515,6 +509,29 @@ static void undo_add(struct pending_add *add, struct ev_loop *loop, int fd)
 		end_add(add);
 }
 
+static void tell_opening(struct pending_add *add, int error, const char *why)
+{
+	failure_set(&add->failure, failure_symbol(error), error, "path",
+		    "cannot open %.200s: %s", add->path, why);
+	undo_add(add, add->request->host->devices.loop, -1);
+}
+
+/* A disk that somebody has for himself; perhaps the helper knows who. */
+static void on_user(void *context, const struct message *answer)
+{
+	tell_opening(context, -EBUSY,
+		     answer->result == -EBUSY && answer->text[0]
+			     ? answer->text
+			     : "somebody has it for himself");
+}
+
+static void fail_opening(struct pending_add *add, int error)
+{
+	if (error != -EBUSY ||
+	    ask(HELPER_NODE_USER, add->path, -1, on_user, add) < 0)
+		tell_opening(add, error, strerror(-error));
+}
+
 /* The world may have changed meanwhile. Returns 1 if it was answered. */
 static int is_too_late(struct request *request, const struct device_spec *spec)
 {
@@ -523,29 +540,60 @@ static int is_too_late(struct request *request, const struct device_spec *spec)
 	return is_taken(request, spec);
 }
 
-static void on_opened(void *context, const struct opener_result *result)
+/* What it needs is open, and locked if `lock` is 0; `who` may have the lock. */
+static void go_on(struct pending_add *add, int lock, const char *who)
 {
-	struct pending_add *add = context;
 	struct command_host *host = add->request->host;
 	struct device_spec *spec = &add->spec;
-	int fds[1] = { result->fd };
+	int fds[1] = { add->opened.fd };
 	struct target_args args = { .fds = fds,
 				    .fd_count = 1,
-				    .can_punch = result->can_punch };
+				    .can_punch = add->opened.can_punch,
+				    .lock = lock,
+				    .who = who };
 
-	if (result->fd >= 0 && result->is_new)
-		spec->new_file = strdup(add->path);
-	if (result->fd < 0) {
-		fail_opening(add, result->fd, &add->failure);
-	} else if (!is_too_late(add->request, spec) &&
-		   open_target(host, add->target, &args, &add->values, spec,
-			       &add->failure) == 0) {
+	if (!is_too_late(add->request, spec) &&
+	    open_target(host, add->target, &args, &add->values, spec,
+			&add->failure) == 0) {
 		device_add(&host->devices, spec, on_added, add->request,
 			   &add->failure);
 		memset(spec, 0, sizeof(*spec)); /* it is the device's */
 	}
 	/* The request may have been answered, and be gone. */
 	undo_add(add, host->devices.loop, fds[0]);
+}
+
+static void on_locked(void *context, const struct message *answer)
+{
+	go_on(context, answer->result, answer->text);
+}
+
+/* A lock on a network is given by a server, who may be silent. */
+static void lock_opened(struct pending_add *add)
+{
+	char how[] = { add->lock, '\0' };
+	int error = 0;
+
+	if (add->lock && !backing_is_disk(add->opened.fd))
+		error = ask(HELPER_LOCK, how, add->opened.fd, on_locked, add);
+	else
+		go_on(add, 0, "");
+	if (error)
+		go_on(add, error, "");
+}
+
+static void on_opened(void *context, const struct opener_result *result)
+{
+	struct pending_add *add = context;
+
+	add->opened = *result;
+	if (result->fd < 0) {
+		fail_opening(add, result->fd);
+		return;
+	}
+	if (result->is_new)
+		add->spec.new_file = strdup(add->path);
+	lock_opened(add);
 }
 
 /* Begin to open what the target needs. Takes the spec, also on failure. */
@@ -571,6 +619,7 @@ static int begin_opening(struct request *request,
 		add->values = *values;
 		add->spec = *spec;
 		add->path = wish.path;
+		add->lock = wish.lock;
 		error = opener_open(request->host->devices.loop, &wish,
 				    on_opened, add);
 	}

@@ -15,8 +15,6 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-#include "usage.h"
-
 /* Newer than the headers of the oldest supported system; the kernel's ABI. */
 #define WANT_DIOALIGN 0x2000u /* Linux 6.1 */
 #define AT_DIO_OFFSET 0x9c    /* uint32_t stx_dio_offset_align */
@@ -201,6 +199,13 @@ uint64_t backing_used(int fd)
 
 /* ---- who has it ---- */
 
+int backing_is_disk(int fd)
+{
+	struct statx status;
+
+	return look(fd, &status) == 0 && S_ISBLK(status.stx_mode);
+}
+
 int backing_lock(int fd, int read_only, char *who, size_t size)
 {
 	struct flock lock = { .l_type = read_only ? F_RDLCK : F_WRLCK,
@@ -234,17 +239,27 @@ static int read_link(dev_t device, char *link, size_t size)
 	return 0;
 }
 
-void backing_who(const char *path, char *who, size_t size)
+/*
+ * Asking which file system it is could wait for a server; of a local one on a
+ * disk the kernel tells in sysfs.
+ */
+int backing_keeps_locks(const struct backing *backing)
 {
-	char link[LINK_BYTES], *name;
-	struct stat status;
+	static const char *const kinds[] = { "ext4", "xfs", "f2fs" };
+	char link[LINK_BYTES], path[LINK_BYTES + 16], *name;
+	unsigned i;
 
-	snprintf(who, size, "somebody has it for himself");
-	if (stat(path, &status) < 0 ||
-	    read_link(status.st_rdev, link, sizeof(link)) < 0)
-		return;
+	if (backing->kind != BACKING_FILE)
+		return 1;
+	if (read_link(backing->device, link, sizeof(link)) < 0)
+		return 0;
 	name = strrchr(link, '/');
-	usage_find(name ? name + 1 : link, who, size);
+	for (i = 0; name && i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+		snprintf(path, sizeof(path), "/sys/fs/%s%s", kinds[i], name);
+		if (access(path, F_OK) == 0)
+			return 1;
+	}
+	return 0;
 }
 
 /* ---- is it one of our own? ---- */

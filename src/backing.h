@@ -49,15 +49,21 @@ int backing_read_cached(int fd, void *bytes, size_t length, uint64_t offset);
 /* Bytes of space that a file takes. */
 uint64_t backing_used(int fd);
 
+/* Whether it is a disk, which is locked by the way it is opened. */
+int backing_is_disk(int fd);
+
+/*
+ * Whether the kernel keeps the file's locks itself, and so asks no server for
+ * them. A file system of which that is not known does not.
+ */
+int backing_keeps_locks(const struct backing *backing);
+
 /*
  * Lock a file against other writers, or with read_only against any; what
  * belongs to the open file, so that every process that shares it has it. On
  * -EBUSY who gets a phrase that says who has it.
  */
 int backing_lock(int fd, int read_only, char *who, size_t size);
-
-/* A phrase that says who has a disk; `path` is its node's. */
-void backing_who(const char *path, char *who, size_t size);
 
 /*
  * Whether it is, or lies on, a ublk disk for which `is_own` says so. Returns

@@ -5,11 +5,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "feature.h"
 #include "log.h"
+#include "node.h"
 
+#define NUMBER_TRIES  64    /* of which a node cannot come, for one add */
 #define NODE_RETRY    0.010 /* s between looks for a node in /dev */
 #define NODE_PATIENCE 5.0   /* s until it is given up */
 #define DISK_TIMEOUT  1000  /* ms, where the kernel needs it */
@@ -166,17 +167,72 @@ static int check_flags(struct device *device)
 	return 0;
 }
 
+/* A number that was asked for. */
+static int check_number(struct device *device)
+{
+	return device->spec.id == DEVICE_ID_ANY
+		       ? 0
+		       : node_check_free(device->spec.id, &device->failure);
+}
+
+/*
+ * The driver does not look into /dev when it chooses a number. One whose nodes
+ * cannot come is given back: this device is deleted, and made with a later one.
+ */
+static int must_skip(struct device *device)
+{
+	if (!device->picks_number ||
+	    node_check_free(device->spec.id, &device->failure) == 0)
+		return 0;
+	log_warning("%s; the number %u is left out", device->failure.text,
+		    device->spec.id);
+	device->skips = 1;
+	return 1;
+}
+
+/* Returns 0, or -1 with the device's failure filled when it has tried enough. */
+static int find_number(struct device *device, uint32_t after)
+{
+	while (device->tries++ < NUMBER_TRIES) {
+		device->number = ++after;
+		if (!device_find(device->set, after) &&
+		    node_check_free(after, &device->failure) == 0)
+			return 0;
+	}
+	return failure_set(&device->failure, SYMBOL_EXISTS, EEXIST, "id",
+			   "no number is free up to %u: others have them, or "
+			   "something lies in the place of their nodes in "
+			   "/dev (ls -l /dev/ublk*); name one with id=",
+			   after);
+}
+
+void create_skip_number(struct device *device)
+{
+	uint32_t after = device->number;
+
+	if (device->skips)
+		after = device->spec.id;
+	device->skips = 0;
+	device_set_id(device, DEVICE_ID_ANY);
+	if (find_number(device, after) < 0) {
+		device_enter(device, DEVICE_RELEASE);
+		return;
+	}
+	device->failure = (struct failure){ .symbol = SYMBOL_NONE };
+	device_enter(device, DEVICE_ADD);
+}
+
 void create_enter_add(struct device *device)
 {
 	struct message message = device_message(device, MESSAGE_ADD);
 
 	if (device->spec.mode == IO_MODES)
 		device->spec.mode = best_mode(device);
-	if (check_flags(device) < 0) {
+	if (check_flags(device) < 0 || check_number(device) < 0) {
 		device_enter(device, DEVICE_RELEASE);
 		return;
 	}
-	message.info.dev_id = device->spec.id;
+	message.info.dev_id = device->number;
 	message.info.nr_hw_queues = device->spec.queues;
 	message.info.queue_depth = least_depth(device);
 	message.info.max_io_buf_bytes = device->spec.max_io;
@@ -197,6 +253,11 @@ static void accept_info(struct device *device, const struct ublk_dev_info *info)
 
 void create_answer_add(struct device *device, const struct message *message)
 {
+	if (message->result == -EEXIST && device->picks_number &&
+	    device->number != DEVICE_ID_ANY) {
+		create_skip_number(device);
+		return;
+	}
 	if (message->result == -EEXIST) {
 		failure_set(
 			&device->failure, SYMBOL_EXISTS, EEXIST, "id",
@@ -219,8 +280,9 @@ void create_answer_add(struct device *device, const struct message *message)
 		device_roll_back(device, DEVICE_DELETE, SYMBOL_UNSUPPORTED,
 				 EOPNOTSUPP, NULL);
 	else
-		device_enter(device,
-			     device->doomed ? DEVICE_DELETE : DEVICE_PARAMS);
+		device_enter(device, device->doomed || must_skip(device)
+					     ? DEVICE_DELETE
+					     : DEVICE_PARAMS);
 }
 
 /* ---- PARAMS ---- */
@@ -365,19 +427,37 @@ static int start_queues(struct device *device)
 	return error;
 }
 
-/* devtmpfs has the node at once; other kinds of /dev need a moment. */
+static int open_char(struct device *device)
+{
+	char path[NODE_PATH_BYTES];
+
+	node_path(NODE_CHAR, device->spec.id, path, sizeof(path));
+	device->fd = open(path, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
+	return device->fd < 0 ? -errno : 0;
+}
+
+/*
+ * devtmpfs has the node at once; other kinds of /dev need a moment, and some have
+ * an old one of that name until then.
+ */
+static int can_wait(int error)
+{
+	return error == -ENOENT || error == -ESTALE || error == -EACCES;
+}
+
 void create_try_open(struct device *device)
 {
-	char path[32];
-	int error;
+	struct failure failure;
+	int missing = node_look(NODE_CHAR, device->spec.id, &failure);
+	int error = missing ? missing : open_char(device);
 
-	snprintf(path, sizeof(path), "/dev/ublkc%u", device->spec.id);
-	device->fd = open(path, O_RDWR | O_CLOEXEC);
-	error = device->fd < 0 ? -errno : start_queues(device);
-	if (device->fd < 0 && (error == -ENOENT || error == -EACCES) &&
-	    device_retry(device, NODE_RETRY) == 0)
+	if (can_wait(error) && device_retry(device, NODE_RETRY) == 0)
 		return;
-	if (error)
+	if (!error)
+		error = start_queues(device);
+	if (missing)
+		device_give_up(device, DEVICE_STOP, &failure);
+	else if (error)
 		device_roll_back(device, DEVICE_STOP, failure_symbol(error),
 				 error, NULL);
 	else
@@ -442,15 +522,13 @@ void create_answer_timeout(struct device *device, const struct message *message)
 
 void create_try_node(struct device *device)
 {
-	struct stat status;
-	char path[32];
+	struct failure failure;
+	int error = node_look(NODE_BLOCK, device->spec.id, &failure);
 
-	snprintf(path, sizeof(path), "/dev/%s", device->disk);
-	if (stat(path, &status) == 0 && S_ISBLK(status.st_mode))
+	if (!error)
 		device_enter(device, DEVICE_LIVE);
-	else if (device_retry(device, NODE_RETRY) < 0)
-		device_roll_back(device, DEVICE_STOP, SYMBOL_TIMEOUT, ETIMEDOUT,
-				 NULL);
+	else if (!can_wait(error) || device_retry(device, NODE_RETRY) < 0)
+		device_give_up(device, DEVICE_STOP, &failure);
 }
 
 void create_enter_node(struct device *device)

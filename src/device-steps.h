@@ -10,7 +10,7 @@
 
 /* ---- the machine ---- */
 
-/* The number that the driver has given it. */
+/* The number that the driver has given it; DEVICE_ID_ANY: it has none again. */
 void device_set_id(struct device *device, uint32_t id);
 
 /* Begin a step. The device may be freed when this returns. */
@@ -24,6 +24,10 @@ void device_enter(struct device *device, enum device_step step);
 void device_roll_back(struct device *device, enum device_step to,
 		      enum symbol symbol, int error, const char *arg);
 
+/* The same with a sentence of its own. */
+void device_give_up(struct device *device, enum device_step to,
+		    const struct failure *failure);
+
 /*
  * It is gone from the kernel, and its files are closed: tell who waits, and free
  * it.
@@ -32,6 +36,13 @@ void device_forget(struct device *device);
 
 /* Tell who waits, if anybody does; failure is NULL on success. */
 void device_finish(struct device *device, const struct failure *failure);
+
+/*
+ * Tell who waits for what was under way; then the device is stopped, and who
+ * deletes it by force is told when it is gone.
+ */
+void device_finish_and_stop(struct device *device,
+			    const struct failure *failure);
 
 /*
  * Begin something that somebody asked of a live device. Returns 0, or -1 with
@@ -94,6 +105,10 @@ void create_answer_features(struct device *device,
 			    const struct message *message);
 void create_enter_add(struct device *device);
 void create_answer_add(struct device *device, const struct message *message);
+
+/* Its number is taken, or was given back: try a later one. */
+void create_skip_number(struct device *device);
+
 void create_enter_params(struct device *device);
 void create_answer_params(struct device *device, const struct message *message);
 void create_enter_note(struct device *device);

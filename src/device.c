@@ -14,6 +14,7 @@
 /* What a step does when it begins and when the keeper answers. */
 struct step {
 	const char *state; /* as users see it */
+	const char *work;  /* for whoever comes meanwhile: "it is ..." */
 	const char *what;  /* in messages: "the driver cannot ..." */
 	void (*enter)(struct device *device);
 	void (*answer)(struct device *device, const struct message *message);
@@ -46,7 +47,9 @@ void device_set_id(struct device *device, uint32_t id)
 {
 	set_remove(device);
 	device->spec.id = id;
-	snprintf(device->disk, sizeof(device->disk), "ublkb%u", id);
+	device->disk[0] = '\0';
+	if (id != DEVICE_ID_ANY)
+		snprintf(device->disk, sizeof(device->disk), "ublkb%u", id);
 	set_insert(device);
 }
 
@@ -92,6 +95,17 @@ const char *device_state(const struct device *device)
 	if (device->adopted && (device->step < DEVICE_LIVE || !is_served))
 		return "quiesced";
 	return steps[device->step].state;
+}
+
+const char *device_work(const struct device *device)
+{
+	if (device->doomed)
+		return "being deleted";
+	if (device->adopted && device->step < DEVICE_LIVE)
+		return steps[DEVICE_RECOVER].work;
+	if (device->step == DEVICE_NOTE_AGAIN && device->new_size)
+		return steps[DEVICE_RESIZE].work;
+	return steps[device->step].work;
 }
 
 unsigned device_owned(const struct device *device)
@@ -162,6 +176,19 @@ void device_finish(struct device *device, const struct failure *failure)
 		done(device->context, device, failure);
 	if (also_done)
 		also_done(device->also_context, device, failure);
+}
+
+void device_finish_and_stop(struct device *device,
+			    const struct failure *failure)
+{
+	device_done *deleted = device->also_done;
+
+	device->step = DEVICE_STOP; /* nothing else may begin */
+	device->also_done = NULL;
+	device_finish(device, failure);
+	device->done = deleted;
+	device->context = device->also_context;
+	device_enter(device, DEVICE_STOP);
 }
 
 int device_send_rings(const struct device *device, struct channel *channel)
@@ -273,20 +300,29 @@ void device_forget(struct device *device)
 		set->on_empty(set);
 }
 
-void device_roll_back(struct device *device, enum device_step to,
-		      enum symbol symbol, int error, const char *arg)
+void device_give_up(struct device *device, enum device_step to,
+		    const struct failure *failure)
 {
-	const char *reason = strerror(abs(error));
-
-	failure_set(&device->failure, symbol, error, arg, "cannot %s: %s",
-		    steps[device->step].what, reason);
+	/* Who deletes it gets what was asked for. */
+	if (!device->disowned)
+		device->failure = *failure;
 	if (device->adopted && !device->doomed) {
-		recover_lose(device, device->failure.text);
+		recover_lose(device, failure->text);
 		return;
 	}
 	log_error("%s: %s", device->disk[0] ? device->disk : "a new device",
-		  device->failure.text);
+		  failure->text);
 	device_enter(device, to);
+}
+
+void device_roll_back(struct device *device, enum device_step to,
+		      enum symbol symbol, int error, const char *arg)
+{
+	struct failure failure;
+
+	failure_set(&failure, symbol, error, arg, "cannot %s: %s",
+		    steps[device->step].what, strerror(abs(error)));
+	device_give_up(device, to, &failure);
 }
 
 /* ---- asking the keeper ---- */
@@ -436,7 +472,7 @@ static void take_new_words(struct device *device, int is_noted)
 static void answer_note_again(struct device *device,
 			      const struct message *message)
 {
-	int is_noted = message->result == 0, is_stopping = device->force;
+	int is_noted = message->result == 0;
 	struct failure failure;
 
 	if (!is_noted)
@@ -447,65 +483,73 @@ static void answer_note_again(struct device *device,
 	take_new_words(device, is_noted);
 	if (device->new_size) {
 		resize_noted(device, is_noted ? NULL : &failure);
-		return;
+	} else if (device->force) {
+		device_finish_and_stop(device, is_noted ? NULL : &failure);
+	} else {
+		device_back_to_work(device);
+		device_finish(device, is_noted ? NULL : &failure);
 	}
-	device_back_to_work(device);
-	device_finish(device, is_noted ? NULL : &failure);
-	if (is_stopping)
-		device_enter(device, DEVICE_STOP);
 }
 
 static const struct step steps[] = {
-	[DEVICE_FEATURES] = { "adding", "learn the driver's features",
+	[DEVICE_FEATURES] = { "adding", "being added",
+			      "learn the driver's features",
 			      create_enter_features, create_answer_features,
 			      NULL },
-	[DEVICE_ADD] = { "adding", "add a ublk device", create_enter_add,
-			 create_answer_add, NULL },
-	[DEVICE_PARAMS] = { "adding", "set the device's parameters",
-			    create_enter_params, create_answer_params, NULL },
-	[DEVICE_NOTE] = { "adding", "note the device", create_enter_note,
-			  create_answer_note, NULL },
-	[DEVICE_PREPARED] = { "quiesced", "wait for the word to go",
-			      recover_enter_prepared, NULL, NULL },
-	[DEVICE_GIVE] = { "quiesced", "give the keeper its file",
-			  recover_enter_give, recover_answer_give, NULL },
-	[DEVICE_RECOVER] = { "quiesced", "take the device over", recover_enter,
+	[DEVICE_ADD] = { "adding", "being added", "add a ublk device",
+			 create_enter_add, create_answer_add, NULL },
+	[DEVICE_PARAMS] = { "adding", "being added",
+			    "set the device's parameters", create_enter_params,
+			    create_answer_params, NULL },
+	[DEVICE_NOTE] = { "adding", "being added", "note the device",
+			  create_enter_note, create_answer_note, NULL },
+	[DEVICE_PREPARED] = { "quiesced", "being taken over",
+			      "wait for the word to go", recover_enter_prepared,
+			      NULL, NULL },
+	[DEVICE_GIVE] = { "quiesced", "being taken over",
+			  "give the keeper its file", recover_enter_give,
+			  recover_answer_give, NULL },
+	[DEVICE_RECOVER] = { "quiesced", "being taken over",
+			     "take the device over", recover_enter,
 			     recover_answer, recover_enter },
-	[DEVICE_END_RECOVER] = { "quiesced", "take the device over",
-				 recover_enter_end, create_answer_start, NULL },
-	[DEVICE_LOST] = { "quiesced", "serve", recover_enter_lost, NULL,
+	[DEVICE_END_RECOVER] = { "quiesced", "being taken over",
+				 "take the device over", recover_enter_end,
+				 create_answer_start, NULL },
+	[DEVICE_LOST] = { "quiesced", NULL, "serve", recover_enter_lost, NULL,
 			  recover_try_again },
-	[DEVICE_OPEN] = { "adding", "open the char device", create_enter_open,
-			  NULL, create_try_open },
-	[DEVICE_START] = { "adding", "start the device", create_enter_start,
-			   create_answer_start, NULL },
-	[DEVICE_TIMEOUT] = { "adding", "set the I/O timeout",
+	[DEVICE_OPEN] = { "adding", "being added", "open the char device",
+			  create_enter_open, NULL, create_try_open },
+	[DEVICE_START] = { "adding", "being added", "start the device",
+			   create_enter_start, create_answer_start, NULL },
+	[DEVICE_TIMEOUT] = { "adding", "being added", "set the I/O timeout",
 			     create_enter_timeout, create_answer_timeout,
 			     NULL },
-	[DEVICE_NODE] = { "adding", "find the block device's node in /dev",
+	[DEVICE_NODE] = { "adding", "being added",
+			  "find the block device's node in /dev",
 			  create_enter_node, NULL, create_try_node },
-	[DEVICE_LIVE] = { "live", "serve", enter_live, NULL, NULL },
-	[DEVICE_NOTE_AGAIN] = { "live", "note the change", enter_note_again,
-				answer_note_again, NULL },
-	[DEVICE_TRIM] = { "live", "give back what it had", resize_enter_trim,
-			  NULL, resize_enter_trim },
-	[DEVICE_RESIZE] = { "live", "change the size", resize_enter,
-			    resize_answer, NULL },
-	[DEVICE_BUSY] = { "live", "look who uses it", remove_enter_busy,
-			  remove_answer_busy, remove_enter_busy },
-	[DEVICE_TRY_STOP] = { "deleting", "stop the device",
+	[DEVICE_LIVE] = { "live", NULL, "serve", enter_live, NULL, NULL },
+	[DEVICE_NOTE_AGAIN] = { "live", "being changed", "note the change",
+				enter_note_again, answer_note_again, NULL },
+	[DEVICE_TRIM] = { "live", "being resized", "give back what it had",
+			  resize_enter_trim, NULL, resize_enter_trim },
+	[DEVICE_RESIZE] = { "live", "being resized", "change the size",
+			    resize_enter, resize_answer, NULL },
+	[DEVICE_BUSY] = { "live", "being checked", "look who uses it",
+			  remove_enter_busy, remove_answer_busy,
+			  remove_enter_busy },
+	[DEVICE_TRY_STOP] = { "deleting", "being deleted", "stop the device",
 			      remove_enter_try_stop, remove_answer_try_stop,
 			      NULL },
-	[DEVICE_STOP] = { "deleting", "stop the device", remove_enter_stop,
-			  remove_answer_stop, NULL },
-	[DEVICE_DRAIN] = { "deleting", "drain the queues", remove_enter_drain,
-			   NULL, remove_poll_drain },
-	[DEVICE_DELETE] = { "deleting", "delete the device",
+	[DEVICE_STOP] = { "deleting", "being deleted", "stop the device",
+			  remove_enter_stop, remove_answer_stop, NULL },
+	[DEVICE_DRAIN] = { "deleting", "being deleted", "drain the queues",
+			   remove_enter_drain, NULL, remove_poll_drain },
+	[DEVICE_DELETE] = { "deleting", "being deleted", "delete the device",
 			    remove_enter_delete, remove_answer_delete, NULL },
-	[DEVICE_RELEASE] = { "deleting", "release its memory",
+	[DEVICE_RELEASE] = { "deleting", "being deleted", "release its memory",
 			     remove_enter_release, NULL, remove_enter_release },
-	[DEVICE_CLOSE] = { "deleting", "close its files", remove_enter_close,
-			   NULL, NULL },
+	[DEVICE_CLOSE] = { "deleting", "being deleted", "close its files",
+			   remove_enter_close, NULL, NULL },
 };
 
 void device_enter(struct device *device, enum device_step step)
@@ -559,6 +603,8 @@ int device_add(struct device_set *set, const struct device_spec *spec,
 		return -1;
 	device->done = done;
 	device->context = context;
+	device->number = spec->id;
+	device->picks_number = spec->id == DEVICE_ID_ANY;
 	device_enter(device, DEVICE_FEATURES);
 	return 0;
 }
@@ -603,32 +649,15 @@ void device_recover_all(struct device_set *set)
 	}
 }
 
-/* What another command does with it, when it is not live. */
-static const char *at_work(const struct device *device)
-{
-	if (device->step < DEVICE_LIVE)
-		return "adding";
-	switch (device->step) {
-	case DEVICE_NOTE_AGAIN:
-		return device->new_size ? "resizing" : "changing";
-	case DEVICE_TRIM:
-	case DEVICE_RESIZE:
-		return "resizing";
-	case DEVICE_BUSY:
-		return "checking";
-	default:
-		return "deleting";
-	}
-}
-
 /* Only a live device can be asked for something. */
 static int check_live(const struct device *device, struct failure *failure)
 {
-	if (device->step == DEVICE_LIVE || device->step == DEVICE_LOST)
+	const char *work = device_work(device);
+
+	if (!work)
 		return 0;
 	return failure_set(failure, SYMBOL_BUSY, EBUSY, "id",
-			   "device %u is busy: another command is %s it",
-			   device->spec.id, at_work(device));
+			   "device %u is %s just now", device->spec.id, work);
 }
 
 int device_begin(struct device *device, device_done *done, void *context,
@@ -675,48 +704,74 @@ static void use_force(struct device *device)
 	layers_hurry(&device->spec.layers);
 }
 
-/* A delete is under way that waits for its users, or for their I/O. */
-static int can_hurry(const struct device *device)
+/*
+ * Wait for the device's end, perhaps beside whoever waits for that already or for
+ * what comes first. Returns 0, or -1 if two wait.
+ */
+static int join(struct device *device, device_done *done, void *context)
 {
-	if (device->force || device->also_done)
-		return 0;
-	return device->step > DEVICE_BUSY ||
-	       (device->step == DEVICE_BUSY && !device->check_only);
+	int is_first_changed = device->step > DEVICE_LOST &&
+			       device->step < DEVICE_BUSY;
+
+	if (device->also_done)
+		return -1;
+	if (device->done || is_first_changed) {
+		device->also_done = done;
+		device->also_context = context;
+	} else {
+		device->done = done;
+		device->context = context;
+	}
+	return 0;
 }
 
-/* The step's next answer, or look, goes on by force. */
-static void hurry_delete(struct device *device, device_done *done,
-			 void *context)
+/* It will not become live: delete it once that is possible. */
+static void doom(struct device *device)
 {
+	device->doomed = 1;
+	if (device->step == DEVICE_NODE)
+		device_enter(device, DEVICE_STOP);
+}
+
+/* It is not live yet, and whoever wants it to be is told now. */
+static void disown(struct device *device)
+{
+	struct failure failure;
+
+	failure_set(&failure, SYMBOL_STATE, ECANCELED, NULL,
+		    "device %u is deleted by force before it is live",
+		    device->spec.id);
+	device->disowned = 1;
+	device_finish(device, &failure);
+}
+
+/*
+ * By force, while something else is under way with it. The next answer, or look,
+ * of that goes on to delete it.
+ */
+static int delete_at_work(struct device *device, device_done *done,
+			  void *context, struct failure *failure)
+{
+	int is_new = device->step < DEVICE_LIVE && !device->doomed;
+
+	if (is_new)
+		disown(device);
+	if (join(device, done, context) < 0)
+		return check_live(device, failure);
 	use_force(device);
-	device->also_done = done;
-	device->also_context = context;
+	if (is_new)
+		doom(device);
 	/* It may wait for somebody who has the dead disk open. */
-	if (device->step == DEVICE_DELETE)
+	else if (device->step == DEVICE_DELETE)
 		device_cancel_command(device);
-}
-
-/* A resize that waits for its backing, perhaps for ever. */
-static int waits_to_resize(const struct device *device)
-{
-	return device->step == DEVICE_TRIM && device->new_size &&
-	       !device->force;
+	return 0;
 }
 
 int device_delete(struct device *device, int force, device_done *done,
 		  void *context, struct failure *failure)
 {
-	if (force && (can_hurry(device) || waits_to_resize(device))) {
-		hurry_delete(device, done, context);
-		return 0;
-	}
-	if (force && device->step == DEVICE_RECOVER && !device->doomed) {
-		/* The next answer ends the wait for the dead server. */
-		device->force = device->doomed = 1;
-		device->done = done;
-		device->context = context;
-		return 0;
-	}
+	if (force && device_work(device))
+		return delete_at_work(device, done, context, failure);
 	if (device_begin(device, done, context, failure) < 0)
 		return -1;
 	if (force)
@@ -736,14 +791,12 @@ int device_check(struct device *device, device_done *done, void *context,
 	return 0;
 }
 
-/* It will not become live: remember why, and delete it once that is possible. */
-static void doom(struct device *device)
+/* All of ublkd ends: whoever adds it hears that when it is gone. */
+static void doom_add(struct device *device)
 {
-	device->doomed = 1;
 	failure_set(&device->failure, SYMBOL_STATE, 0, NULL,
 		    "ublkd is stopping");
-	if (device->step == DEVICE_NODE)
-		device_enter(device, DEVICE_STOP);
+	doom(device);
 }
 
 void device_delete_all(struct device_set *set)
@@ -753,11 +806,10 @@ void device_delete_all(struct device_set *set)
 	for (device = set->first; device; device = next) {
 		next = device->next;
 		use_force(device);
-		if (device->step < DEVICE_LIVE)
-			doom(device);
-		else if (device->step == DEVICE_LIVE ||
-			 device->step == DEVICE_LOST)
+		if (!device_work(device))
 			device_enter(device, DEVICE_STOP);
+		else if (device->step < DEVICE_LIVE && !device->doomed)
+			doom_add(device);
 	}
 	if (set->count == 0 && set->on_empty)
 		set->on_empty(set);

@@ -120,12 +120,17 @@ struct device {
 	int fd;			 /* the char device, or -1 */
 	struct queue *queues;	 /* spec.queues of them, once open */
 	unsigned open_queues;
+	uint32_t number;     /* that the driver is asked for */
+	int picks_number;    /* and may choose another one */
+	int skips;	     /* the one that it has, which is given back */
+	unsigned tries;	     /* of other ones */
 	int force;	     /* delete it whoever uses it */
 	int adopted;	     /* taken over from another server */
 	int claimed;	     /* by the line of the configuration that made it */
 	int waited;	     /* for a dead server, and it was told */
 	int check_only;	     /* BUSY is all that was asked for */
 	int doomed;	     /* stop it as soon as it is started */
+	int disowned;	     /* then: nobody is to hear why it is not live */
 	int refusal;	     /* a FETCH's negative errno, or 0 */
 	unsigned open_files; /* that are being closed */
 	uint64_t told_tally; /* its target's, as the keeper was told it, */
@@ -143,8 +148,8 @@ struct device {
 	struct failure failure; /* why it is rolled back */
 	device_done *done;
 	void *context;
-	device_done *also_done; /* who has hurried another's delete, or ended
-				 * the wait of a resize by a delete */
+	device_done *also_done; /* who has hurried another's delete, or deletes
+				 * by force what another command works on */
 	void *also_context;
 };
 
@@ -245,10 +250,11 @@ int device_resize(struct device *device, uint64_t size, device_done *done,
 
 /*
  * Begin to delete a live device; without force it fails with SYMBOL_BUSY, and
- * the device goes on, if it is still in use after a second. With force a delete
- * that is under way without is forced from then on, and a resize that waits for
- * its backing ends. Returns 0 and calls done later, or returns -1 with *failure
- * filled.
+ * the device goes on, if it is still in use after a second. With force it is
+ * deleted whatever is under way with it: an add fails, a take-over ends in that,
+ * a delete without force is forced from then on, and a resize that waits for its
+ * backing ends. Returns 0 and calls done later, or returns -1 with *failure
+ * filled, also when two wait for the same.
  */
 int device_delete(struct device *device, int force, device_done *done,
 		  void *context, struct failure *failure);
@@ -284,6 +290,12 @@ const char *device_name(const struct device *device);
 
 /* adding, live, quiesced or deleting. */
 const char *device_state(const struct device *device);
+
+/*
+ * What is under way with it, for a sentence: "being added", "being taken over".
+ * NULL if it can be asked for something.
+ */
+const char *device_work(const struct device *device);
 
 /* The size of /dev/ublkbN in bytes, or 0 if that cannot be told. */
 uint64_t device_disk_size(uint32_t id);

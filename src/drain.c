@@ -15,11 +15,11 @@ static int find_command(const struct command_host *host,
 		return failure_set(failure, SYMBOL_BUSY, EBUSY, NULL,
 				   "every device is being deleted");
 	for (device = host->devices.first; device; device = device->next)
-		if (device->step != DEVICE_LIVE && device->step != DEVICE_LOST)
+		if (device_work(device))
 			return failure_set(failure, SYMBOL_BUSY, EBUSY, NULL,
-					   "another command is at work on "
-					   "device %u",
-					   device->spec.id);
+					   "device %u is %s just now",
+					   device->spec.id,
+					   device_work(device));
 	return 0;
 }
 

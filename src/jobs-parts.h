@@ -38,7 +38,7 @@ struct entry {
 /* One request of the server, or of the clean-up, until its answer. */
 struct job {
 	struct jobs *jobs;
-	struct entry *entry;	/* NULL for FEATURES */
+	struct entry *entry;	/* NULL for FEATURES and ASK */
 	unsigned generation;	/* of the server that asked; 0: the clean-up */
 	struct message message; /* arguments live here while it runs */
 	int stage;
@@ -48,7 +48,8 @@ struct job {
 	const int *fds; /* beside the message, only while the job begins */
 	int fd_count;
 	unsigned closing;  /* of what the device held, when it is deleted */
-	int result;	   /* then: of the command itself */
+	int result;	   /* then: of the command itself; of a BUSY: why a
+			      helper could not tell */
 	ev_timer patience; /* then */
 };
 
@@ -61,6 +62,9 @@ struct operation {
 
 /* That of a type of message, or NULL for one that is no request. */
 const struct operation *jobs_operation(uint32_t type);
+
+/* What a job waited for, not on the ring, has come: it goes on, or ends. */
+void jobs_go_on(struct job *job, int result);
 
 /* What the ring's completions for it bring. */
 static inline uint64_t job_data(struct job *job)

@@ -12,7 +12,6 @@
 #include "notify.h"
 #include "server.h"
 #include "takeover.h"
-#include "usage.h"
 
 #define RING_ENTRIES   256
 #define REAP_MAX       64
@@ -372,6 +371,24 @@ static struct job *job_new(struct jobs *jobs, struct entry *entry,
 	return job;
 }
 
+static void go_on(struct job *job, int result)
+{
+	const struct operation *operation = jobs_operation(job->message.type);
+
+	if (operation->end)
+		result = operation->end(job, result);
+	if (result <= 0)
+		job_end(job, result);
+}
+
+void jobs_go_on(struct job *job, int result)
+{
+	struct jobs *jobs = job->jobs;
+
+	go_on(job, result);
+	submit(jobs);
+}
+
 static void on_ring(struct ev_loop *loop, ev_io *watcher, int events)
 {
 	struct jobs *jobs = watcher->data;
@@ -385,20 +402,13 @@ static void on_ring(struct ev_loop *loop, ev_io *watcher, int events)
 	count = ring_reap(ring, done, REAP_MAX);
 	for (i = 0; i < count; i++) {
 		struct job *job = (struct job *)(uintptr_t)done[i].data;
-		const struct operation *operation;
-		int result = done[i].result;
 
 		if (!job)
 			continue; /* the answer to a cancel, for instance */
-		if (job->closing) {
+		if (job->closing)
 			on_closed(job);
-			continue;
-		}
-		operation = jobs_operation(job->message.type);
-		if (operation->end)
-			result = operation->end(job, result);
-		if (result <= 0)
-			job_end(job, result);
+		else
+			go_on(job, done[i].result);
 	}
 	submit(jobs);
 	if (count == REAP_MAX)
@@ -501,17 +511,37 @@ void jobs_server_gone(struct jobs *jobs, int replaced, unsigned *kept,
 	}
 }
 
-void jobs_log_users(struct jobs *jobs)
+int jobs_ask_users(struct jobs *jobs, helper_done *done, void *context)
 {
+	struct message question = { .magic = MESSAGE_MAGIC,
+				    .type = MESSAGE_ASK,
+				    .number = HELPER_DISK_USERS };
 	const struct entry *entry;
-	char disk[32], who[200];
+	size_t at = 0, room = sizeof(question.text) - 16;
 
-	for (entry = jobs->entries; entry; entry = entry->next) {
-		snprintf(disk, sizeof(disk), "ublkb%u", entry->id);
-		if (!entry->clean_up &&
-		    usage_find(disk, who, sizeof(who)) != USAGE_NONE)
-			log_warning("%s is stopped while it is in use: %s",
-				    disk, who);
+	/* Of many hundreds not all are looked at. */
+	for (entry = jobs->entries; entry && at < room; entry = entry->next)
+		if (!entry->clean_up)
+			at += (size_t)sprintf(question.text + at, "ublkb%u ",
+					      entry->id);
+	return at ? helper_ask(jobs->helpers, &question, NULL, 0, done, context)
+		  : -ENODEV;
+}
+
+void jobs_log_users(const struct message *answer)
+{
+	const char *line = answer->text, *disk_end, *end;
+
+	if (answer->result < 0)
+		log_warning("devices are stopped, and who uses them cannot be "
+			    "found out: %s",
+			    strerror(-answer->result));
+	for (; answer->result == 0 && (end = strchr(line, '\n'));
+	     line = end + 1) {
+		disk_end = strchr(line, ' ');
+		log_warning("%.*s is stopped while it is in use:%.*s",
+			    (int)(disk_end - line), line, (int)(end - disk_end),
+			    disk_end);
 	}
 }
 
@@ -610,7 +640,13 @@ int jobs_can_run(uint32_t type)
 	return type == MESSAGE_CANCEL || jobs_operation(type);
 }
 
-/* A request for a control command: find its device, make a job, run it. */
+static int needs_device(uint32_t type)
+{
+	return type != MESSAGE_ADD && type != MESSAGE_FEATURES &&
+	       type != MESSAGE_ASK;
+}
+
+/* A request: find its device, make a job, run it. */
 void jobs_run(struct jobs *jobs, const struct message *message, const int *fds,
 	      int fd_count)
 {
@@ -624,10 +660,10 @@ void jobs_run(struct jobs *jobs, const struct message *message, const int *fds,
 	}
 	if (message->type == MESSAGE_ADD)
 		entry = entry_new(jobs, UINT32_MAX);
-	else if (message->type != MESSAGE_FEATURES)
+	else if (needs_device(message->type))
 		entry = entry_find(jobs, message->id);
 	answer.result = -ENODEV;
-	if (!entry && message->type != MESSAGE_FEATURES)
+	if (!entry && needs_device(message->type))
 		goto refuse;
 	answer.result = -EBUSY;
 	if (entry && (entry->job || entry->clean_up))
@@ -771,8 +807,8 @@ void jobs_set_server(struct jobs *jobs, pid_t server)
 }
 
 int jobs_open(struct jobs *jobs, struct ev_loop *loop, const char *path,
-	      struct state *state, jobs_answer *answer, jobs_idle *idle,
-	      void *owner)
+	      struct state *state, struct helpers *helpers, jobs_answer *answer,
+	      jobs_idle *idle, void *owner)
 {
 	struct ring *ring;
 	int error;
@@ -782,6 +818,7 @@ int jobs_open(struct jobs *jobs, struct ev_loop *loop, const char *path,
 	jobs->loop = loop;
 	jobs->mark = path_mark(path);
 	jobs->state = state;
+	jobs->helpers = helpers;
 	jobs->answer = answer;
 	jobs->idle = idle;
 	jobs->owner = owner;

@@ -10,6 +10,7 @@
 
 #include "channel.h"
 #include "control.h"
+#include "helper.h"
 #include "message.h"
 #include "state.h"
 
@@ -27,7 +28,8 @@ struct jobs {
 	struct control control;
 	ev_io watcher;
 	struct state *state; /* where devices are noted */
-	uint64_t mark;	     /* our devices carry it, see jobs_open() */
+	struct helpers *helpers;
+	uint64_t mark; /* our devices carry it, see jobs_open() */
 	struct entry *entries;
 	uint64_t features;   /* of the driver, once somebody has asked */
 	pid_t server;	     /* who serves what is started now */
@@ -44,8 +46,8 @@ struct jobs {
  * a negative errno.
  */
 int jobs_open(struct jobs *jobs, struct ev_loop *loop, const char *path,
-	      struct state *state, jobs_answer *answer, jobs_idle *idle,
-	      void *owner);
+	      struct state *state, struct helpers *helpers, jobs_answer *answer,
+	      jobs_idle *idle, void *owner);
 
 /* Let go of everything; devices that are left stay as they are. */
 void jobs_close(struct jobs *jobs);
@@ -67,8 +69,12 @@ void jobs_run(struct jobs *jobs, const struct message *message, const int *fds,
 void jobs_server_gone(struct jobs *jobs, int replaced, unsigned *kept,
 		      unsigned *deleted);
 
-/* Tell the log who uses the devices, before they are stopped all the same. */
-void jobs_log_users(struct jobs *jobs);
+/*
+ * Before the devices are stopped all the same: ask a helper who uses them, and
+ * tell the log. Returns 0, and done will be called; or a negative errno.
+ */
+int jobs_ask_users(struct jobs *jobs, helper_done *done, void *context);
+void jobs_log_users(const struct message *answer);
 
 /* Nobody waits for the users of dead disks any more: their ids come later. */
 void jobs_hurry(struct jobs *jobs);

@@ -10,6 +10,7 @@
 #include <sys/types.h>
 
 #include "channel.h"
+#include "helper.h"
 #include "jobs.h"
 #include "keeper.h"
 #include "listener.h"
@@ -37,6 +38,7 @@ struct keeper {
 	struct state state;
 	int handover; /* what a server without a keeper answers on */
 	struct takeover takeover; /* a server that is to leave */
+	struct helpers helpers;
 	struct jobs jobs;
 	struct rings rings; /* of the server */
 	struct channel channel;

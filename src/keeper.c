@@ -131,29 +131,41 @@ static void on_stop_limit(struct ev_loop *loop, ev_timer *timer, int events)
 	proc_kill(&keeper->server);
 }
 
-/* Stop and delete every device, then end. In seconds; 0: as usual. */
-static void stop_all(struct keeper *keeper, double limit)
+static void stop_devices(struct keeper *keeper)
 {
 	struct message message = { .magic = MESSAGE_MAGIC,
 				   .type = MESSAGE_STOP_ALL };
 	unsigned kept, deleted;
 
-	if (keeper->stopping)
-		return;
-	keeper->stopping = 1;
-	jobs_log_users(&keeper->jobs);
-	ev_timer_init(&keeper->stop_limit, on_stop_limit,
-		      limit > 0 ? limit : keeper->options->stop_timeout, 0);
-	keeper->stop_limit.data = keeper;
 	ev_timer_start(keeper->loop, &keeper->stop_limit);
-	notify_send("STOPPING=1\nSTATUS=deleting every device");
-	ev_timer_stop(keeper->loop, &keeper->restart);
 	jobs_hurry(&keeper->jobs);
 	watchdog_look(&keeper->watchdog);
 	if (channel_send(&keeper->channel, &message, NULL, 0) < 0 &&
 	    !keeper->server.pid)
 		jobs_server_gone(&keeper->jobs, 0, &kept, &deleted);
 	maybe_leave(keeper);
+}
+
+/* Who is about to lose a disk has been found out, or that took too long. */
+static void on_users(void *context, const struct message *answer)
+{
+	jobs_log_users(answer);
+	stop_devices(context);
+}
+
+/* Stop and delete every device, then end. In seconds; 0: as usual. */
+static void stop_all(struct keeper *keeper, double limit)
+{
+	if (keeper->stopping)
+		return;
+	keeper->stopping = 1;
+	ev_timer_init(&keeper->stop_limit, on_stop_limit,
+		      limit > 0 ? limit : keeper->options->stop_timeout, 0);
+	keeper->stop_limit.data = keeper;
+	notify_send("STOPPING=1\nSTATUS=deleting every device");
+	ev_timer_stop(keeper->loop, &keeper->restart);
+	if (jobs_ask_users(&keeper->jobs, on_users, keeper) < 0)
+		stop_devices(keeper);
 }
 
 /* Undo everything and end; whoever waits for the start is told then. */
@@ -279,7 +291,7 @@ static void run_job(struct keeper *keeper, const struct message *message,
 		    const int *fds, int fd_count)
 {
 	watchdog_look(&keeper->watchdog);
-	if (message->type != MESSAGE_FEATURES)
+	if (message->type != MESSAGE_FEATURES && message->type != MESSAGE_ASK)
 		rings_release(&keeper->rings, message->id);
 	jobs_run(&keeper->jobs, message, fds, fd_count);
 }
@@ -356,7 +368,9 @@ static void on_message(struct channel *channel, const struct message *message,
 		else
 			run_job(keeper, message, fds, fd_count);
 	}
-	channel_close_fds(fds, fd_count);
+	/* On a network every close can wait. */
+	while (fd_count)
+		let_go(keeper, fds[--fd_count]);
 }
 
 /* Start a server in so many seconds. */
@@ -832,8 +846,10 @@ static int open_all(struct keeper *keeper, struct failure *failure)
 				   strerror(-error));
 	if (open_places(keeper, failure) < 0)
 		return -1;
+	helpers_open(&keeper->helpers, keeper->loop, &keeper->old_signals);
 	error = jobs_open(&keeper->jobs, keeper->loop, keeper->listener.path,
-			  &keeper->state, on_answer, on_idle, keeper);
+			  &keeper->state, &keeper->helpers, on_answer, on_idle,
+			  keeper);
 	if (error)
 		return failure_set(failure, SYMBOL_UNSUPPORTED, error, NULL,
 				   "cannot make an io_uring (is sysctl "
@@ -877,6 +893,7 @@ int keeper_run(const struct keeper_options *options)
 		state_close(&keeper.state);
 	}
 	takeover_close(&keeper.takeover);
+	helpers_close(&keeper.helpers);
 	jobs_close(&keeper.jobs);
 	rings_drop(&keeper.rings);
 	if (keeper.loop)

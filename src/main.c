@@ -9,6 +9,7 @@
 #include <sys/auxv.h>
 #include <unistd.h>
 
+#include "helper.h"
 #include "keeper.h"
 #include "log.h"
 #include "process.h"
@@ -43,6 +44,7 @@ static const char usage[] =
 enum {
 	OPTION_READY_FD = 256,
 	OPTION_SERVER,
+	OPTION_HELPER,
 	OPTION_SYSLOG,
 	OPTION_CONTINUE,
 	OPTION_BORROWED_SOCKET,
@@ -64,9 +66,10 @@ static const struct option long_options[] = {
 	{ "ready-fd", required_argument, NULL, OPTION_READY_FD },
 	{ "version", no_argument, NULL, 'V' },
 	{ "help", no_argument, NULL, 'h' },
-	/* For the keeper, when it starts a server. */
+	/* For the keeper, when it starts a server or a helper. */
 	{ "server", no_argument, NULL, OPTION_SERVER },
 	{ "syslog", no_argument, NULL, OPTION_SYSLOG },
+	{ "helper", no_argument, NULL, OPTION_HELPER },
 	/* For a keeper that becomes another program. */
 	{ "continue", no_argument, NULL, OPTION_CONTINUE },
 	{ "borrowed-socket", no_argument, NULL, OPTION_BORROWED_SOCKET },
@@ -75,7 +78,8 @@ static const struct option long_options[] = {
 
 struct choice {
 	const char *socket, *config, *state;
-	int foreground, server, level, continues, delete_leftovers, ready_fd;
+	int foreground, server, helper, level, continues, delete_leftovers,
+		ready_fd;
 	int borrowed_socket, stop_timeout, is_plain;
 };
 
@@ -155,6 +159,9 @@ static void read_options(struct choice *choice, int argc, char **argv)
 			exit(0);
 		case OPTION_SERVER:
 			choice->server = 1;
+			break;
+		case OPTION_HELPER:
+			choice->helper = 1;
 			break;
 		case OPTION_STOP_TIMEOUT:
 			read_stop_timeout(choice, optarg);
@@ -299,6 +306,10 @@ int main(int argc, char **argv)
 
 	fill_standard_descriptors();
 	read_options(&choice, argc, argv);
+	if (choice.helper) {
+		process_set_name(HELPER_NAME);
+		return helper_run();
+	}
 	if (choice.server) {
 		process_set_name(SERVER_NAME);
 		log_open(SERVER_NAME, (enum log_level)choice.level,

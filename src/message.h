@@ -40,7 +40,8 @@ enum message_type {
 	MESSAGE_END_RECOVER, /* every tag is fetched: it goes on */
 	MESSAGE_TIMEOUT,     /* number: the disk's I/O timeout in ms */
 	MESSAGE_BUSY,	     /* -> result -EBUSY, text: who uses it, number 1:
-				a use that lasts, such as a mount */
+				a use that lasts, such as a mount; another
+				error: it is not known who does */
 	MESSAGE_TRY_STOP,
 	MESSAGE_STOP,
 	MESSAGE_DELETE, /* number 1: whoever still has the dead disk open */
@@ -91,6 +92,12 @@ enum message_type {
 	 * with a result; and from a server that leaves to the next keeper.
 	 */
 	MESSAGE_TALLY, /* id; number: the tally of its target (target.h) */
+
+	/*
+	 * Server to keeper, and keeper to a helper; answered with a result.
+	 * number: a job of helper.h, which says what the rest is.
+	 */
+	MESSAGE_ASK,
 };
 
 /* On the wire without the zero bytes at its end. */

@@ -17,6 +17,7 @@ struct opener_wish {
 	int flags;	 /* of open(2) */
 	int create;	 /* make a file where there is none, */
 	uint64_t length; /* of so many bytes */
+	char lock;	 /* 'r' or 'w': the receiver is to lock it; 0: no */
 	int punch;	 /* find out whether holes can be made in it */
 	int patient;	 /* wait for as long as it takes, not OPENER_PATIENCE */
 };

@@ -13,12 +13,14 @@
 
 #include "feature.h"
 #include "log.h"
-#include "usage.h"
 
 #define QUIESCED_MOMENT 20 /* ms */
 
 /* The stages of a RECOVER. */
 enum { RECOVER_LOOK, RECOVER_MOMENT, RECOVER_ASKED };
+
+/* And of a BUSY. */
+enum { BUSY_USERS, BUSY_OPEN, BUSY_CLOSE };
 
 static int begin_features(struct job *job)
 {
@@ -196,50 +198,85 @@ static int end_timeout(struct job *job, int result)
 	return result < 0 ? result : 0;
 }
 
-/*
- * Is the disk in use? /proc and /sys name most users; the exclusive open sees
- * those that hold it in other ways, such as a mount in another namespace. It
- * runs on the ring, because opening a disk can wait for its I/O.
- */
-static int begin_busy(struct job *job)
+static void on_helped(void *context, const struct message *answer)
 {
-	char disk[32];
+	struct job *job = context;
 
-	snprintf(disk, sizeof(disk), "ublkb%u", job->message.id);
-	job->message.text[0] = '\0';
-	job->message.number = 0;
-	switch (usage_find(disk, job->message.text,
-			   sizeof(job->message.text))) {
-	case USAGE_LASTING:
-		job->message.number = 1;
-		return -EBUSY;
-	case USAGE_OPEN:
-		return -EBUSY;
-	default:
-		break;
-	}
-	snprintf(job->path, sizeof(job->path), "/dev/%s", disk);
+	job->message.number = answer->number;
+	memcpy(job->message.text, answer->text, sizeof(answer->text));
+	jobs_go_on(job, answer->result);
+}
+
+static int ask_helper(struct job *job, const struct message *question)
+{
+	return helper_ask(job->jobs->helpers, question, job->fds, job->fd_count,
+			  on_helped, job);
+}
+
+/* What the server wants to know from a helper. */
+static int begin_ask(struct job *job)
+{
+	return ask_helper(job, &job->message);
+}
+
+/* On the ring, because opening a disk can wait for its I/O. */
+static int open_disk(struct job *job)
+{
+	job->stage = BUSY_OPEN;
+	snprintf(job->path, sizeof(job->path), "/dev/ublkb%u", job->message.id);
 	return ring_put_open(job->jobs->control.ring, job->path,
 			     O_RDONLY | O_EXCL | O_CLOEXEC, 0, job_data(job));
 }
 
+/*
+ * Is the disk in use? A helper finds most users and their names; the exclusive
+ * open sees those that hold the disk in other ways, such as a mount in another
+ * namespace. If no helper can tell, that open is all, and sees no plain opener.
+ */
+static int begin_busy(struct job *job)
+{
+	struct message question = { .magic = MESSAGE_MAGIC,
+				    .type = MESSAGE_ASK,
+				    .number = HELPER_DISK_USER };
+
+	job->stage = BUSY_USERS;
+	snprintf(question.text, sizeof(question.text), "ublkb%u",
+		 job->message.id);
+	job->result = ask_helper(job, &question);
+	return job->result ? open_disk(job) : 0;
+}
+
+/* The last close can wait for I/O as well. */
+static int close_disk(struct job *job, int fd)
+{
+	job->stage = BUSY_CLOSE;
+	if (ring_put_close(job->jobs->control.ring, fd, job_data(job)) == 0)
+		return 1;
+	close(fd);
+	return job->result;
+}
+
+static int end_users(struct job *job, int result)
+{
+	if (result == -EBUSY)
+		return result;
+	job->result = result;
+	result = open_disk(job);
+	return result ? result : 1;
+}
+
 static int end_busy(struct job *job, int result)
 {
-	if (job->stage == 1)
-		return 0;
+	if (job->stage == BUSY_USERS)
+		return end_users(job, result);
+	if (job->stage == BUSY_CLOSE)
+		return job->result;
 	if (result == -EBUSY)
 		snprintf(job->message.text, sizeof(job->message.text),
 			 "held exclusively");
-	if (result < 0)
-		return result == -ENOENT || result == -ENXIO ? 0 : result;
-	job->stage = 1;
-	/* The last close can wait for I/O as well. */
-	if (ring_put_close(job->jobs->control.ring, result, job_data(job)) <
-	    0) {
-		close(result);
+	if (result == -ENOENT || result == -ENXIO)
 		return 0;
-	}
-	return 1;
+	return result < 0 ? result : close_disk(job, result);
 }
 
 static int begin_try_stop(struct job *job)
@@ -317,6 +354,7 @@ static const struct operation operations[] = {
 	[MESSAGE_STOP] = { begin_stop, NULL },
 	[MESSAGE_DELETE] = { begin_delete, end_delete },
 	[MESSAGE_RESIZE] = { begin_resize, NULL },
+	[MESSAGE_ASK] = { begin_ask, NULL },
 };
 
 const struct operation *jobs_operation(uint32_t type)

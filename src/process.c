@@ -17,12 +17,13 @@
 #define PR_GET_IO_FLUSHER 58
 #endif
 
-static void avoid_oom_killer(enum log_level level)
+static void set_oom_score(enum log_level level, const char *score)
 {
 	int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+	ssize_t length = (ssize_t)strlen(score);
 
-	if (fd < 0 || write(fd, "-1000", 5) != 5)
-		log_line(level, "cannot set oom_score_adj to -1000: %s",
+	if (fd < 0 || write(fd, score, (size_t)length) != length)
+		log_line(level, "cannot set oom_score_adj to %s: %s", score,
 			 strerror(errno));
 	if (fd >= 0)
 		close(fd);
@@ -78,7 +79,7 @@ static void lock_memory(enum log_level level)
 
 void process_protect(enum log_level level)
 {
-	avoid_oom_killer(level);
+	set_oom_score(level, "-1000");
 	become_io_flusher(level);
 	lock_memory(level);
 }
@@ -118,6 +119,11 @@ void process_look_at_mounts(void)
 			"this mount namespace is of its own: a disk that is "
 			"mounted in it alone hangs if both processes are "
 			"killed; see CAVEATS in ublkd(8)");
+}
+
+void process_be_ordinary(void)
+{
+	set_oom_score(LOG_LEVEL_WARNING, "0");
 }
 
 void process_allow_files(unsigned long wanted)

@@ -23,6 +23,9 @@ void process_protect(enum log_level level);
  */
 void process_look_at_mounts(void);
 
+/* A child of a protected process is none: the OOM killer may have it. */
+void process_be_ordinary(void);
+
 /* Raise RLIMIT_NOFILE as far as `wanted`, or as far as it goes. */
 void process_allow_files(unsigned long wanted);
 

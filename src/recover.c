@@ -188,6 +188,10 @@ void recover_enter_lost(struct device *device)
 {
 	double pause = device->pause;
 
+	if (device->doomed) {
+		device_enter(device, DEVICE_STOP);
+		return;
+	}
 	device_close_queues(device);
 	resize_forget(device);
 	device->set->seq++;

@@ -20,6 +20,27 @@ static void refuse_busy(struct device *device, const char *who)
 	device_finish(device, &failure);
 }
 
+/*
+ * Nobody can tell: a host without room for a process, or one where what tells of
+ * users stands still. A kernel with TRY_STOP knows all the same.
+ */
+static void go_on_unknown(struct device *device, int error)
+{
+	struct failure failure;
+
+	if (!device->check_only &&
+	    device->set->features & UBLK_F_SAFE_STOP_DEV) {
+		device_enter(device, DEVICE_TRY_STOP);
+		return;
+	}
+	failure_set(&failure, SYMBOL_BUSY, error, NULL,
+		    "%s may be in use: who uses it cannot be found out (%s); "
+		    "force=yes does not ask",
+		    device->disk, strerror(-error));
+	device_back_to_work(device);
+	device_finish(device, &failure);
+}
+
 void remove_enter_busy(struct device *device)
 {
 	device_ask_simple(device, MESSAGE_BUSY);
@@ -41,7 +62,7 @@ void remove_answer_busy(struct device *device, const struct message *message)
 		if (message->number || device_retry(device, BUSY_RETRY) < 0)
 			refuse_busy(device, message->text);
 	} else if (message->result < 0) {
-		refuse_busy(device, "it cannot be told who uses it");
+		go_on_unknown(device, message->result);
 	} else if (device->check_only) {
 		device_back_to_work(device);
 		device_finish(device, NULL);
@@ -141,7 +162,10 @@ void remove_answer_delete(struct device *device, const struct message *message)
 		failure_set(&device->failure, SYMBOL_IO, message->result, NULL,
 			    "%s is stopped but cannot be deleted: %s",
 			    device->disk, strerror(-message->result));
-	device_enter(device, DEVICE_RELEASE);
+	if (device->skips && !device->force)
+		create_skip_number(device);
+	else
+		device_enter(device, DEVICE_RELEASE);
 }
 
 /* ---- RELEASE ---- */

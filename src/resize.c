@@ -35,19 +35,6 @@ void resize_forget(struct device *device)
 	device->new_words = NULL;
 }
 
-/* Who has asked for the resize is told now, and who deletes it in the end. */
-static void end_and_stop(struct device *device, const struct failure *failure)
-{
-	device_done *deleted = device->also_done;
-
-	device->step = DEVICE_STOP; /* nothing else may begin */
-	device->also_done = NULL;
-	device_finish(device, failure);
-	device->done = deleted;
-	device->context = device->also_context;
-	device_enter(device, DEVICE_STOP);
-}
-
 /* Back to what it was, or to its end. */
 static void end(struct device *device, const struct failure *failure)
 {
@@ -59,7 +46,7 @@ static void end(struct device *device, const struct failure *failure)
 	/* It would be taken for the device's own. */
 	device->failure = (struct failure){ .symbol = SYMBOL_NONE };
 	if (device->force) {
-		end_and_stop(device, failure ? &why : NULL);
+		device_finish_and_stop(device, failure ? &why : NULL);
 	} else {
 		device_back_to_work(device);
 		device_finish(device, failure ? &why : NULL);

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "admin.h"
+#include "ask.h"
 #include "channel.h"
 #include "command.h"
 #include "drain.h"
@@ -296,6 +297,9 @@ static void on_message(struct channel *channel, const struct message *message,
 	case MESSAGE_FEATURES:
 		take_features(server, message);
 		break;
+	case MESSAGE_ASK:
+		ask_answer(message);
+		break;
 	case MESSAGE_UPGRADE:
 		fail_upgrade(server, message);
 		break;
@@ -389,6 +393,7 @@ int server_run(const char *config, int is_hot)
 	server.host.devices.on_empty = on_empty;
 	channel_open(&server.channel, server.loop, SERVER_FD, on_message,
 		     on_keeper_gone, &server);
+	ask_open(&server.channel);
 	loop_run(server.loop);
 	admin_close(server.admin);
 	handover_close(&server.handover);

@@ -109,7 +109,8 @@ static void on_candidate_message(struct channel *channel,
 	struct keeper *keeper = channel->owner;
 	const char *why;
 
-	channel_close_fds(fds, fd_count);
+	while (fd_count)
+		jobs_close_file(&keeper->jobs, fds[--fd_count]);
 	if (message->type == MESSAGE_FAILED || message->result < 0) {
 		upgrade_fail(keeper, -EINVAL, message->text);
 	} else if (message->type == MESSAGE_PREPARED) {

@@ -2,26 +2,34 @@
 
 #include <ctype.h>
 #include <dirent.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#define PATH_BYTES 300 /* of names below /proc and /sys */
+#define PATH_BYTES 600 /* of names below /proc and /sys */
 
-/* Whether name is the disk itself or a partition of it: ublkb1, ublkb1p2. */
+/* What is looked for, and where. */
+struct search {
+	const char *root;
+	struct usage *usages;
+	unsigned count;
+};
+
+/* Whether name is the disk or a partition of it: ublkb1, ublkb1p2, sda, sda1. */
 static int is_part_of(const char *name, const char *disk)
 {
 	size_t length = strlen(disk);
 
-	if (strncmp(name, disk, length) != 0)
+	if (length == 0 || strncmp(name, disk, length) != 0)
 		return 0;
 	name += length;
 	if (*name == '\0')
 		return 1;
-	if (*name++ != 'p' || !isdigit((unsigned char)*name))
+	if (isdigit((unsigned char)disk[length - 1]) && *name++ != 'p')
 		return 0;
-	return name[strspn(name, "0123456789")] == '\0';
+	return *name && name[strspn(name, "0123456789")] == '\0';
 }
 
 static int is_node_of(const char *path, const char *disk)
@@ -29,164 +37,171 @@ static int is_node_of(const char *path, const char *disk)
 	return strncmp(path, "/dev/", 5) == 0 && is_part_of(path + 5, disk);
 }
 
+/* Of a disk the first user that is found is the one that is told. */
+static void note(struct usage *usage, enum usage_kind kind, const char *format,
+		 ...) __attribute__((format(printf, 3, 4)));
+static void note(struct usage *usage, enum usage_kind kind, const char *format,
+		 ...)
+{
+	va_list arguments;
+
+	if (usage->kind != USAGE_NONE)
+		return;
+	usage->kind = kind;
+	va_start(arguments, format);
+	vsnprintf(usage->who, sizeof(usage->who), format, arguments);
+	va_end(arguments);
+}
+
+/* The disk of which path is a node, and that has no user yet; or NULL. */
+static struct usage *find_node(const struct search *search, const char *path)
+{
+	unsigned i;
+
+	for (i = 0; i < search->count; i++)
+		if (search->usages[i].kind == USAGE_NONE &&
+		    is_node_of(path, search->usages[i].disk))
+			return &search->usages[i];
+	return NULL;
+}
+
+static FILE *open_file(const struct search *search, const char *path)
+{
+	char full[PATH_BYTES];
+
+	snprintf(full, sizeof(full), "%s%s", search->root, path);
+	return fopen(full, "re");
+}
+
+static DIR *open_folder(const struct search *search, const char *path)
+{
+	char full[PATH_BYTES];
+
+	snprintf(full, sizeof(full), "%s%s", search->root, path);
+	return opendir(full);
+}
+
 /*
  * mountinfo: id parent major:minor root mount-point options ... - type source
  * options. Spaces in names are written as \040, so words are words.
  */
-static int find_mount(const char *disk, char *who, size_t size)
+static void find_mounts(const struct search *search)
 {
-	FILE *file = fopen("/proc/self/mountinfo", "re");
+	FILE *file = open_file(search, "/proc/self/mountinfo");
 	char *line = NULL, source[256], point[256];
+	struct usage *usage;
 	size_t room = 0;
-	int found = 0;
 
-	while (file && !found && getline(&line, &room, file) > 0) {
+	while (file && getline(&line, &room, file) > 0) {
 		char *rest = strstr(line, " - ");
 
 		if (!rest || sscanf(rest, " - %*s %255s", source) != 1 ||
 		    sscanf(line, "%*s %*s %*s %*s %255s", point) != 1)
 			continue;
-		found = is_node_of(source, disk);
+		usage = find_node(search, source);
+		if (usage)
+			note(usage, USAGE_LASTING, "mounted on %s", point);
 	}
-	if (found)
-		snprintf(who, size, "mounted on %s", point);
 	free(line);
 	if (file)
 		fclose(file);
-	return found;
 }
 
-static int find_swap(const char *disk, char *who, size_t size)
+static void find_swap(const struct search *search)
 {
-	FILE *file = fopen("/proc/swaps", "re");
+	FILE *file = open_file(search, "/proc/swaps");
 	char *line = NULL, name[256];
+	struct usage *usage;
 	size_t room = 0;
-	int found = 0;
 
-	while (file && !found && getline(&line, &room, file) > 0)
-		found = sscanf(line, "%255s", name) == 1 &&
-			is_node_of(name, disk);
-	if (found)
-		snprintf(who, size, "in use as swap");
+	while (file && getline(&line, &room, file) > 0) {
+		usage = sscanf(line, "%255s", name) == 1
+				? find_node(search, name)
+				: NULL;
+		if (usage)
+			note(usage, USAGE_LASTING, "in use as swap");
+	}
 	free(line);
 	if (file)
 		fclose(file);
-	return found;
 }
 
 /* Devices stacked on a disk or on a partition: dm, md, bcache. */
-static int find_holder_in(const char *path, char *who, size_t size)
+static void find_holder_in(const struct search *search, const char *path,
+			   struct usage *usage)
 {
-	DIR *folder = opendir(path);
+	DIR *folder = open_folder(search, path);
 	struct dirent *entry;
-	int found = 0;
 
-	while (folder && !found && (entry = readdir(folder))) {
-		if (entry->d_name[0] == '.')
-			continue;
-		snprintf(who, size, "held by %.64s", entry->d_name);
-		found = 1;
-	}
+	while (folder && (entry = readdir(folder)))
+		if (entry->d_name[0] != '.')
+			note(usage, USAGE_LASTING, "held by %.64s",
+			     entry->d_name);
 	if (folder)
 		closedir(folder);
-	return found;
 }
 
-static int find_holder(const char *disk, char *who, size_t size)
+static void find_holders(const struct search *search, struct usage *usage)
 {
-	char path[PATH_BYTES], part[2 * PATH_BYTES];
+	char path[PATH_BYTES / 2];
 	struct dirent *entry;
 	DIR *folder;
-	int found;
 
-	snprintf(path, sizeof(path), "/sys/block/%s/holders", disk);
-	found = find_holder_in(path, who, size);
-	snprintf(path, sizeof(path), "/sys/block/%s", disk);
-	folder = opendir(path);
-	while (folder && !found && (entry = readdir(folder))) {
-		if (strcmp(entry->d_name, disk) == 0 ||
-		    !is_part_of(entry->d_name, disk))
+	snprintf(path, sizeof(path), "/sys/class/block/%s/holders",
+		 usage->disk);
+	find_holder_in(search, path, usage);
+	snprintf(path, sizeof(path), "/sys/class/block/%s", usage->disk);
+	folder = open_folder(search, path);
+	while (folder && (entry = readdir(folder))) {
+		if (!is_part_of(entry->d_name, usage->disk))
 			continue;
-		snprintf(part, sizeof(part), "%.40s/%.200s/holders", path,
+		snprintf(path, sizeof(path), "/sys/class/block/%.200s/holders",
 			 entry->d_name);
-		found = find_holder_in(part, who, size);
+		find_holder_in(search, path, usage);
 	}
 	if (folder)
 		closedir(folder);
-	return found;
 }
 
-static int loop_is_on(const char *loop, const char *disk)
+static void look_behind_loop(const struct search *search, const char *loop)
 {
-	char path[2 * PATH_BYTES], backing[256] = "";
+	char path[PATH_BYTES / 2], backing[256];
+	struct usage *usage;
 	FILE *file;
 
 	snprintf(path, sizeof(path), "/sys/block/%.200s/loop/backing_file",
 		 loop);
-	file = fopen(path, "re");
+	file = open_file(search, path);
 	if (!file)
-		return 0;
-	if (fscanf(file, "%255s", backing) != 1)
-		backing[0] = '\0';
+		return;
+	usage = fscanf(file, "%255s", backing) == 1 ? find_node(search, backing)
+						    : NULL;
+	if (usage)
+		note(usage, USAGE_LASTING, "behind /dev/%.64s", loop);
 	fclose(file);
-	return is_node_of(backing, disk);
 }
 
-static int find_loop(const char *disk, char *who, size_t size)
+static void find_loops(const struct search *search)
 {
-	DIR *folder = opendir("/sys/block");
+	DIR *folder = open_folder(search, "/sys/block");
 	struct dirent *entry;
-	int found = 0;
 
-	while (folder && !found && (entry = readdir(folder))) {
-		if (strncmp(entry->d_name, "loop", 4) != 0 ||
-		    !loop_is_on(entry->d_name, disk))
-			continue;
-		snprintf(who, size, "behind /dev/%.64s", entry->d_name);
-		found = 1;
-	}
+	while (folder && (entry = readdir(folder)))
+		if (strncmp(entry->d_name, "loop", 4) == 0)
+			look_behind_loop(search, entry->d_name);
 	if (folder)
 		closedir(folder);
-	return found;
 }
 
-/*
- * Whether a process has a node of the disk open. Only links are read: a stat
- * of somebody's open file could wait for a dead network file system.
- */
-static int process_has_open(const char *pid, const char *disk)
+static void read_comm(const struct search *search, const char *pid, char *comm,
+		      size_t size)
 {
-	char path[PATH_BYTES], link[2 * PATH_BYTES], target[PATH_BYTES];
-	struct dirent *entry;
-	DIR *folder;
-	int found = 0;
-
-	snprintf(path, sizeof(path), "/proc/%.20s/fd", pid);
-	folder = opendir(path);
-	while (folder && !found && (entry = readdir(folder))) {
-		ssize_t length;
-
-		snprintf(link, sizeof(link), "%.40s/%.20s", path,
-			 entry->d_name);
-		length = readlink(link, target, sizeof(target) - 1);
-		if (length <= 0)
-			continue;
-		target[length] = '\0';
-		found = is_node_of(target, disk);
-	}
-	if (folder)
-		closedir(folder);
-	return found;
-}
-
-static void read_comm(const char *pid, char *comm, size_t size)
-{
-	char path[PATH_BYTES];
+	char path[64];
 	FILE *file;
 
 	snprintf(comm, size, "a process");
 	snprintf(path, sizeof(path), "/proc/%.20s/comm", pid);
-	file = fopen(path, "re");
+	file = open_file(search, path);
 	if (!file)
 		return;
 	if (fgets(comm, (int)size, file))
@@ -194,32 +209,89 @@ static void read_comm(const char *pid, char *comm, size_t size)
 	fclose(file);
 }
 
-static int find_process(const char *disk, char *who, size_t size)
+static void note_opener(const struct search *search, struct usage *usage,
+			const char *pid)
 {
-	DIR *folder = opendir("/proc");
-	struct dirent *entry;
 	char comm[32];
-	int found = 0;
 
-	while (folder && !found && (entry = readdir(folder))) {
-		if (!isdigit((unsigned char)entry->d_name[0]) ||
-		    atol(entry->d_name) == getpid() ||
-		    !process_has_open(entry->d_name, disk))
-			continue;
-		read_comm(entry->d_name, comm, sizeof(comm));
-		snprintf(who, size, "opened by %s, process %.20s", comm,
+	read_comm(search, pid, comm, sizeof(comm));
+	note(usage, USAGE_OPEN, "opened by %s, process %.20s", comm, pid);
+}
+
+/*
+ * What a process has open. Only links are read: a stat of somebody's open file
+ * could wait for a dead network file system.
+ */
+static void look_at_process(const struct search *search, const char *pid)
+{
+	char path[64], link[PATH_BYTES], target[256];
+	struct usage *usage;
+	struct dirent *entry;
+	DIR *folder;
+
+	snprintf(path, sizeof(path), "/proc/%.20s/fd", pid);
+	folder = open_folder(search, path);
+	while (folder && (entry = readdir(folder))) {
+		ssize_t length;
+
+		snprintf(link, sizeof(link), "%s%s/%.20s", search->root, path,
 			 entry->d_name);
-		found = 1;
+		length = readlink(link, target, sizeof(target) - 1);
+		if (length <= 0)
+			continue;
+		target[length] = '\0';
+		usage = find_node(search, target);
+		if (usage)
+			note_opener(search, usage, pid);
 	}
 	if (folder)
 		closedir(folder);
-	return found;
 }
 
-enum usage usage_find(const char *disk, char *who, size_t size)
+/* The parent of a helper is the keeper, which opens disks to look at them. */
+static int is_ourselves(const char *pid)
 {
-	if (find_mount(disk, who, size) || find_swap(disk, who, size) ||
-	    find_holder(disk, who, size) || find_loop(disk, who, size))
-		return USAGE_LASTING;
-	return find_process(disk, who, size) ? USAGE_OPEN : USAGE_NONE;
+	return atol(pid) == getpid() || atol(pid) == getppid();
+}
+
+static void find_openers(const struct search *search)
+{
+	DIR *folder = open_folder(search, "/proc");
+	struct dirent *entry;
+
+	while (folder && (entry = readdir(folder)))
+		if (isdigit((unsigned char)entry->d_name[0]) &&
+		    !is_ourselves(entry->d_name))
+			look_at_process(search, entry->d_name);
+	if (folder)
+		closedir(folder);
+}
+
+static int all_have_users(const struct search *search)
+{
+	unsigned i;
+
+	for (i = 0; i < search->count; i++)
+		if (search->usages[i].kind == USAGE_NONE)
+			return 0;
+	return 1;
+}
+
+void usage_find(const char *root, struct usage *usages, unsigned count)
+{
+	const struct search search = { root, usages, count };
+	unsigned i;
+
+	for (i = 0; i < count; i++) {
+		usages[i].kind = USAGE_NONE;
+		usages[i].who[0] = '\0';
+	}
+	find_mounts(&search);
+	find_swap(&search);
+	for (i = 0; i < count; i++)
+		find_holders(&search, &usages[i]);
+	find_loops(&search);
+	/* What lasts is worth more to know, and is found sooner. */
+	if (!all_have_users(&search))
+		find_openers(&search);
 }

@@ -1,26 +1,33 @@
 /*
  * Who uses a disk: what the kernel does not say in one place.
  *
- * Read from /proc and /sys only, never from the disk or its node, so that a
- * look cannot block on I/O. Used by the keeper; a look at all of /proc takes
- * milliseconds.
+ * Read from /proc and /sys only, never from the disk or its node. A look takes
+ * a time that grows with the processes of the host and the files that they have
+ * open, and some of what is read can hang: it is a helper's job (helper.h).
  */
 #ifndef UBLKD_USAGE_H
 #define UBLKD_USAGE_H
 
 #include <stddef.h>
 
-enum usage {
+enum usage_kind {
 	USAGE_NONE,
 	USAGE_OPEN,    /* a program has it open: that may pass */
 	USAGE_LASTING, /* a mount, swap, a device stacked on it */
 };
 
+/* A disk, and the first user that was found of it or of its partitions. */
+struct usage {
+	char disk[32]; /* "ublkb0" */
+	enum usage_kind kind;
+	char who[300]; /* a phrase such as "mounted on /mnt", or "" */
+};
+
 /*
- * Look for a user of the disk named `disk` ("ublkb0") or of its partitions;
- * this process does not count. Where there is one, *who gets a phrase such as
- * "mounted on /mnt".
+ * Look for a user of each of `count` disks, whose names are given, in one go.
+ * This process and its parent do not count. `root` goes before /proc and /sys:
+ * "", but in tests.
  */
-enum usage usage_find(const char *disk, char *who, size_t size);
+void usage_find(const char *root, struct usage *usages, unsigned count);
 
 #endif

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "ask.h"
 #include "command.h"
 #include "feature.h"
 #include "server.h"
@@ -250,6 +251,7 @@ int verb_resize(struct request *request)
 
 /* ---- shutdown ---- */
 
+/* The keeper looks who uses the devices, and says STOP_ALL then. */
 static void begin_shutdown(struct request *request)
 {
 	struct message message = {
@@ -261,8 +263,8 @@ static void begin_shutdown(struct request *request)
 
 	request->next = host->leaving;
 	host->leaving = request;
+	host->stopping = 1;
 	channel_send(host->devices.channel, &message, NULL, 0);
-	command_stop_all(host);
 }
 
 /* Ask one device after the other whether it is in use; all are told of. */
@@ -327,8 +329,6 @@ int verb_shutdown(struct request *request)
 
 void command_stop_all(struct command_host *host)
 {
-	if (host->stopping)
-		return;
 	host->stopping = 1;
 	device_delete_all(&host->devices);
 }
@@ -349,10 +349,10 @@ void command_answer_leaving(struct command_host *host)
 static int can_upgrade(const struct device *device, int force,
 		       struct failure *failure)
 {
-	if (device->step != DEVICE_LIVE && device->step != DEVICE_LOST)
+	if (device_work(device))
 		return failure_set(failure, SYMBOL_BUSY, EBUSY, NULL,
-				   "another command is at work on device %u",
-				   device->spec.id);
+				   "device %u is %s just now", device->spec.id,
+				   device_work(device));
 	if (!force && device->spec.recovery != RECOVERY_REISSUE)
 		return failure_set(failure, SYMBOL_BUSY, EBUSY, NULL,
 				   "device %u has another recovery than "
@@ -505,6 +505,7 @@ void command_keeper_gone(struct command_host *host)
 	host->keeper_gone = 1;
 	if (host->upgrade)
 		await_upgrade(host);
+	ask_keeper_gone();
 	device_keeper_gone(&host->devices);
 	while ((request = host->waiting)) {
 		host->waiting = request->next;

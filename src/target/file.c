@@ -11,6 +11,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "../ask.h"
+#include "../log.h"
 #include "../pool.h"
 #include "../syntax.h"
 #include "../workers.h"
@@ -92,8 +94,10 @@ static int file_opens(const struct target_args *args, struct opener_wish *wish,
 	wish->flags = O_CLOEXEC | O_NOCTTY |
 		      (args->read_only ? O_RDONLY : O_RDWR);
 	/* Of disks alone: nobody else may want it for himself. */
-	if (values[LOCK].number)
+	if (values[LOCK].number) {
 		wish->flags |= O_EXCL;
+		wish->lock = args->read_only ? 'r' : 'w';
+	}
 	wish->create = create;
 	wish->length = values[OFFSET].number + values[SIZE].number;
 	wish->punch = values[DISCARD].number && !args->read_only;
@@ -111,14 +115,47 @@ static const struct file *find_open(const struct file *file)
 	return NULL;
 }
 
-static int lock(const struct file *file, struct failure *failure)
+static void on_locked_again(void *context, const struct message *answer)
+{
+	char *path = context;
+
+	if (answer->result < 0)
+		log_error("%s is served, but is not locked again: %s", path,
+			  answer->text[0] ? answer->text
+					  : strerror(-answer->result));
+	free(path);
+}
+
+/*
+ * The device is taken over, and mostly its file is still open and locked; only
+ * one that had to be opened again is not. A file server that is silent holds up
+ * nobody, so its answer comes when the device is served.
+ */
+static int lock_again(const struct file *file, char *who, size_t size)
+{
+	char *path;
+
+	if (backing_keeps_locks(&file->backing))
+		return backing_lock(file->fd, file->read_only, who, size);
+	path = strdup(file->path);
+	if (path && ask(HELPER_LOCK, file->read_only ? "r" : "w", file->fd,
+			on_locked_again, path) < 0)
+		free(path);
+	return 0;
+}
+
+static int lock(const struct file *file, const struct target_args *args,
+		struct failure *failure)
 {
 	char who[128] = "";
-	int error;
+	int error = args->lock;
 
 	if (file->backing.kind == BACKING_DISK)
 		return 0; /* by the way it was opened */
-	error = backing_lock(file->fd, file->read_only, who, sizeof(who));
+	if (args->who)
+		snprintf(who, sizeof(who), "%.127s", args->who);
+	if (args->adopted)
+		error = lock_again(file, who, sizeof(who));
 	if (!error)
 		return 0;
 	if (error == -EBUSY && find_open(file))
@@ -126,7 +163,10 @@ static int lock(const struct file *file, struct failure *failure)
 	return failure_set(failure, failure_symbol(error), error, "path",
 			   "%.200s cannot be locked: %s; lock=no does without",
 			   file->path,
-			   error == -EBUSY ? who : strerror(-error));
+			   error == -EBUSY	 ? who
+			   : error == -ETIMEDOUT ? "its file server does not "
+						   "answer"
+						 : strerror(-error));
 }
 
 static int check_own(const struct file *file, const struct target_args *args,
@@ -162,7 +202,7 @@ static int look(struct file *file, const struct target_args *args,
 		file->backing.can_punch = args->can_punch || args->adopted;
 	if (check_own(file, args, failure) < 0)
 		return -1;
-	return args->values[LOCK].number ? lock(file, failure) : 0;
+	return args->values[LOCK].number ? lock(file, args, failure) : 0;
 }
 
 static int fail_direct(const struct file *file, struct failure *failure)

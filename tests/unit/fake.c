@@ -6,8 +6,10 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include "ask.h"
 #include "device.h"
 #include "queue.h"
 
@@ -82,6 +84,7 @@ static const char *type_name(uint32_t type)
 		[MESSAGE_RESIZE] = "RESIZE",
 		[MESSAGE_RING] = "RING",
 		[MESSAGE_TALLY] = "TALLY",
+		[MESSAGE_ASK] = "ASK",
 	};
 
 	assert_true(type < FAKE_TYPES);
@@ -111,8 +114,9 @@ FILE *__wrap_fopen(const char *path, const char *mode);
 FILE *__wrap_fopen64(const char *path, const char *mode);
 int __real_close(int fd);
 int __wrap_close(int fd);
-int __wrap_stat(const char *path, struct stat *status);
-int __wrap_stat64(const char *path, struct stat *status);
+int __real_lstat(const char *path, struct stat *status);
+int __wrap_lstat(const char *path, struct stat *status);
+int __wrap_lstat64(const char *path, struct stat *status);
 int __wrap_queue_open(struct queue *queue, uint16_t id,
 		      const struct queue_shape *shape, struct target *target,
 		      queue_event *event, void *owner);
@@ -178,6 +182,9 @@ FILE *__wrap_fopen(const char *path, const char *mode)
 {
 	static char text[32];
 
+	if (strncmp(path, "/sys/class/", 11) == 0 && fake.node_number)
+		return fmemopen((void *)fake.node_number,
+				strlen(fake.node_number), "r");
 	if (strncmp(path, "/sys/block/ublkb", 16) != 0)
 		return __real_fopen(path, mode);
 	if (!fake.disk_size) {
@@ -194,21 +201,32 @@ FILE *__wrap_fopen64(const char *path, const char *mode)
 	return __wrap_fopen(path, mode);
 }
 
-/* Only nodes in /dev are looked at in the programs with this. */
-int __wrap_stat(const char *path, struct stat *status)
+/* Only nodes in /dev are faked; the others are what they are. */
+int __wrap_lstat(const char *path, struct stat *status)
 {
-	assert_memory_equal(path, "/dev/ublkb", 10);
+	if (strncmp(path, "/dev/ublk", 9) != 0)
+		return __real_lstat(path, status);
 	memset(status, 0, sizeof(*status));
+	if (fake.in_the_way && strstr(path, fake.in_the_way)) {
+		status->st_mode = fake.way_mode;
+		status->st_rdev = makedev(8, 1);
+		return 0;
+	}
+	if (path[9] == 'c') {
+		status->st_mode = S_IFCHR | 0600;
+		return 0;
+	}
 	status->st_mode = S_IFBLK | 0660;
-	if (fake.looks++ >= fake.node_after)
+	/* Those that are there before a START are another device's. */
+	if (fake.count[MESSAGE_START] && fake.looks++ >= fake.node_after)
 		return 0;
 	errno = ENOENT;
 	return -1;
 }
 
-int __wrap_stat64(const char *path, struct stat *status)
+int __wrap_lstat64(const char *path, struct stat *status)
 {
-	return __wrap_stat(path, status);
+	return __wrap_lstat(path, status);
 }
 
 int __wrap_queue_open(struct queue *queue, uint16_t id,
@@ -341,8 +359,9 @@ static void end_opening(void)
 	opener_done *done = opening.done;
 	struct opener_result result = { .fd = -1 };
 
-	result.fd = __real_open(opening.path, opening.flags);
-	if (result.fd < 0)
+	result.fd = fake.disk_error ? fake.disk_error
+				    : __real_open(opening.path, opening.flags);
+	if (result.fd == -1)
 		result.fd = -errno;
 	opening.done = NULL;
 	done(opening.context, &result);
@@ -389,6 +408,10 @@ static void on_message(struct channel *at, const struct message *message,
 	/* As the server sorts them. */
 	if (message->type == MESSAGE_FEATURES && message->serial == 0)
 		command_features_answer(&fake_host, message);
+	else if (message->type == MESSAGE_STOP_ALL)
+		command_stop_all(&fake_host);
+	else if (message->type == MESSAGE_ASK)
+		ask_answer(message);
 	else
 		device_answer(&fake_host.devices, message);
 }
@@ -417,7 +440,7 @@ static void answer(const struct message *asked)
 		message.number = fake.features;
 	if (message.result == 0 && asked->type == MESSAGE_ADD)
 		fill_info(&message.info);
-	if (asked->type == MESSAGE_BUSY) {
+	if (asked->type == MESSAGE_BUSY || asked->type == MESSAGE_ASK) {
 		snprintf(message.text, sizeof(message.text), "%s",
 			 message.result ? "mounted on /mnt" : "");
 		message.number = message.result && fake.use_lasts;
@@ -426,6 +449,8 @@ static void answer(const struct message *asked)
 	    (asked->type == MESSAGE_STOP ||
 	     (asked->type == MESSAGE_TRY_STOP && message.result == 0)))
 		fake_retire(asked->id);
+	if (asked->type == MESSAGE_SHUTDOWN)
+		message.type = MESSAGE_STOP_ALL;
 	length = message_length(&message);
 	assert_int_equal(send(other, &message, length, 0), length);
 }
@@ -438,8 +463,7 @@ static void take(const struct message *message)
 	assert_true(type < FAKE_TYPES);
 	fake.last[type] = *message;
 	fake.count[type]++;
-	if (type == MESSAGE_CANCEL || type == MESSAGE_SHUTDOWN ||
-	    type == MESSAGE_RING)
+	if (type == MESSAGE_CANCEL || type == MESSAGE_RING)
 		return; /* these are not answered */
 	if (!fake.hold[type]) {
 		answer(message);
@@ -533,6 +557,7 @@ void fake_start(void)
 			 0);
 	other = pair[1];
 	channel_open(&channel, test_loop, pair[0], on_message, on_gone, NULL);
+	ask_open(&channel);
 	fake_host.devices.loop = test_loop;
 	fake_host.devices.channel = &channel;
 	held_count = queue_count = device_fd_count = 0;

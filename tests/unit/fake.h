@@ -12,7 +12,7 @@
 #include "message.h"
 #include "support.h"
 
-#define FAKE_TYPES 32 /* more than there are types of messages */
+#define FAKE_TYPES 40 /* more than there are types of messages */
 
 #define FAKE_RING 1000 /* the descriptor of queue 0's ring, and so on */
 
@@ -43,13 +43,17 @@ struct fake {
 	int silent;	     /* it gives up no tag at a STOP */
 	unsigned node_after; /* that many looks find no node */
 	unsigned looks;
-	uint64_t disk_size; /* bytes, in sysfs; 0: there is no such file */
+	const char *in_the_way;	 /* lies in /dev in the place of a node */
+	unsigned way_mode;	 /* its type */
+	const char *node_number; /* "259:3", in sysfs */
+	uint64_t disk_size;	 /* bytes, in sysfs; 0: there is no such file */
 
 	/*
 	 * The opener: it opens when the keeper serves, and closes at once unless
 	 * it is to wait.
 	 */
 	int close_waits;
+	int disk_error; /* that it opens nothing with */
 	unsigned closing;
 	unsigned opened; /* files that it was asked to open; the last one: */
 	struct opener_wish wish; /* but for its path */

@@ -11,6 +11,8 @@
 
 #include "admin.h"
 #include "fake.h"
+#include "helper.h"
+#include "workers.h"
 #include "memory.h"
 
 #define CLIENTS 200
@@ -1501,6 +1503,125 @@ static void test_add_fails_after_opening(void **state)
 	assert_int_equal(count_fds(), fds);
 }
 
+/* The lock of an open file is a helper's to get; others are served meanwhile. */
+static void test_add_waits_for_lock(void **state)
+{
+	struct client *client = greeted(), *other = greeted();
+	char line[600], blocks[8193];
+	unsigned fds = count_fds();
+
+	(void)state;
+	memset(blocks, 'b', 8192);
+	blocks[8192] = '\0';
+	test_file("disk", blocks);
+	snprintf(line, sizeof(line), "add file path=%s id=3",
+		 test_path("disk"));
+	fake.hold[MESSAGE_ASK] = 1;
+	ask(client, line, "");
+	ask(other, "list", "OK seq=*\n");
+	assert_int_equal(fake.last[MESSAGE_ASK].number, HELPER_LOCK);
+	assert_string_equal(fake.last[MESSAGE_ASK].text, "w");
+	fake.result[MESSAGE_ASK] = -EBUSY;
+	fake_release(MESSAGE_ASK);
+	expect(client,
+	       "ERR busy text=\"*cannot be locked: mounted on /mnt*\"*\n");
+	fake.result[MESSAGE_ASK] = -ETIMEDOUT;
+	ask(client, line,
+	    "ERR timeout text=\"*disk cannot be locked: its file server does "
+	    "not answer*\"*\n");
+	assert_int_equal(fake_host.devices.count, 0);
+	assert_int_equal(fake.count[MESSAGE_ADD], 0);
+	assert_int_equal(count_fds(), fds);
+	fake.result[MESSAGE_ASK] = 0;
+	ask(client, line, "OK id=3 *\n");
+	ask(client, "del 3", "OK *\n");
+	snprintf(line, sizeof(line), "add file path=%s id=3 ro=yes",
+		 test_path("disk"));
+	ask(client, line, "OK id=3 *\n");
+	assert_string_equal(fake.last[MESSAGE_ASK].text, "r");
+	ask(client, "del 3", "OK *\n");
+	fake.count[MESSAGE_ASK] = 0;
+	snprintf(line, sizeof(line), "add file path=%s lock=no",
+		 test_path("disk"));
+	ask(client, line, "OK *\n");
+	assert_int_equal(fake.count[MESSAGE_ASK], 0);
+}
+
+/* The world has changed when the lock comes. */
+static void test_lock_comes_too_late(void **state)
+{
+	struct client *client = greeted(), *other = greeted();
+	char line[600], blocks[8193];
+	unsigned fds = count_fds();
+
+	(void)state;
+	memset(blocks, 'b', 8192);
+	blocks[8192] = '\0';
+	test_file("disk", blocks);
+	snprintf(line, sizeof(line), "add file path=%s name=x",
+		 test_path("disk"));
+	fake.hold[MESSAGE_ASK] = 1;
+	ask(client, line, "");
+	ask(other, "add null name=x", "OK *\n");
+	fake_release(MESSAGE_ASK);
+	expect(client, "ERR exists *\n");
+	ask(other, "del x", "OK *\n");
+	assert_int_equal(count_fds(), fds);
+	/* Nobody will answer any more. */
+	fake.hold[MESSAGE_ASK] = 1;
+	ask(client, line, "");
+	fake_end_keeper();
+	command_keeper_gone(&fake_host);
+	fake_serve();
+	expect(client, "ERR state text=\"*keeper*\"*\n");
+}
+
+/* Each answer goes to its question, and the server does not leave before it. */
+static void test_two_locks(void **state)
+{
+	struct client *one = greeted(), *other = greeted();
+	char line[600], blocks[8193];
+
+	(void)state;
+	memset(blocks, 'b', 8192);
+	blocks[8192] = '\0';
+	test_file("disk", blocks);
+	fake.hold[MESSAGE_ASK] = 1;
+	snprintf(line, sizeof(line), "add file path=%s id=1",
+		 test_path("disk"));
+	ask(one, line, "");
+	snprintf(line, sizeof(line), "add file path=%s id=2",
+		 test_path("disk"));
+	ask(other, line, "");
+	assert_int_equal(workers_drain(), 0);
+	fake_release(MESSAGE_ASK);
+	expect(one, "OK id=1 *\n");
+	expect(other, "OK id=2 *\n");
+	assert_int_equal(workers_drain(), 1);
+	workers_resume();
+}
+
+/* A helper tells who has a disk; what is busy in other ways is told as that. */
+static void test_add_of_a_busy_disk(void **state)
+{
+	struct client *client = greeted();
+
+	(void)state;
+	fake.disk_error = -EBUSY;
+	fake.result[MESSAGE_ASK] = -EBUSY;
+	ask(client, "add file path=/dev/sdz",
+	    "ERR busy text=\"cannot open /dev/sdz: mounted on /mnt\"*\n");
+	assert_int_equal(fake.last[MESSAGE_ASK].number, HELPER_NODE_USER);
+	assert_string_equal(fake.last[MESSAGE_ASK].text, "/dev/sdz");
+	fake.result[MESSAGE_ASK] = -ETIMEDOUT;
+	ask(client, "add file path=/dev/sdz",
+	    "ERR busy text=\"*somebody has it for himself\"*\n");
+	fake.count[MESSAGE_ASK] = 0;
+	fake.disk_error = -EACCES;
+	ask(client, "add file path=/dev/sdz", "ERR denied *\n");
+	assert_int_equal(fake.count[MESSAGE_ASK], 0);
+}
+
 static void test_adopted_mode(void **state)
 {
 	(void)state;
@@ -2168,6 +2289,10 @@ int main(void)
 		TEST(test_set_before_reopened),
 		TEST(test_set_while_reopened),
 		TEST(test_add_fails_after_opening),
+		TEST(test_add_waits_for_lock),
+		TEST(test_lock_comes_too_late),
+		TEST(test_two_locks),
+		TEST(test_add_of_a_busy_disk),
 		TEST(test_batch),
 		TEST(test_adopted_mode),
 		TEST(test_existing),

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "device.h"
@@ -842,9 +843,141 @@ static void test_node_never_comes(void **state)
 {
 	(void)state;
 	fake.node_after = 1 << 20;
-	check_failed_add(ADDED " " DELETED, SYMBOL_TIMEOUT, "/dev");
+	check_failed_add(ADDED " " DELETED, SYMBOL_TIMEOUT,
+			 "/dev/ublkb0 does not appear: is devtmpfs mounted");
 	/* It looked more than now and then, and less than all the time. */
 	assert_true(fake.looks > 50 && fake.looks < 2000);
+}
+
+/* What is no node stays one: the answer comes at once, and says what it is. */
+static void test_in_the_way(void **state)
+{
+	static const struct {
+		const char *path;
+		unsigned mode;
+		const char *what;
+	} things[] = {
+		{ "/dev/ublkb5", S_IFREG | 0644, "ublkb5 is a regular file" },
+		{ "/dev/ublkb5", S_IFDIR | 0755, "ublkb5 is a folder" },
+		{ "/dev/ublkb5", S_IFLNK | 0777, "ublkb5 is a symbolic link" },
+		{ "/dev/ublkb5", S_IFIFO | 0644, "pipe" },
+		{ "/dev/ublkb5", S_IFCHR | 0644, "another device" },
+		{ "/dev/ublkc5", S_IFREG | 0644, "ublkc5 is a regular file" },
+		{ "/dev/ublkc5", S_IFBLK | 0644, "ublkc5 is another device" },
+	};
+	unsigned i;
+
+	(void)state;
+	for (i = 0; i < COUNT(things); i++) {
+		fake.in_the_way = things[i].path;
+		fake.way_mode = things[i].mode;
+		begin_add(5);
+		fake_serve();
+		expect_told(&added, SYMBOL_EXISTS, things[i].what);
+		assert_null(strstr(fake_trace(), "ADD"));
+		fake_forget();
+		expect_gone();
+	}
+	begin_add(6);
+	fake_serve();
+	expect_told(&added, SYMBOL_NONE, NULL);
+}
+
+/* It came only after the look: still the answer does not take seconds. */
+static void test_in_the_way_late(void **state)
+{
+	(void)state;
+	fake.hold[MESSAGE_START] = 1;
+	begin_add(5);
+	fake_serve();
+	fake.in_the_way = "/dev/ublkb5";
+	fake.way_mode = S_IFREG | 0644;
+	fake_release(MESSAGE_START);
+	fake_serve();
+	fake_expect(ADDED " " DELETED);
+	expect_told(&added, SYMBOL_EXISTS, "regular file");
+	expect_gone();
+}
+
+/* An old node of that name may still be replaced by the right one. */
+static void test_old_node(void **state)
+{
+	(void)state;
+	fake.node_number = "259:3\n";
+	fake.in_the_way = "/dev/ublkb5";
+	fake.way_mode = S_IFBLK | 0644; /* 8:1 */
+	begin_add(5);
+	fake_serve();
+	assert_int_equal(added.count, 0);
+	fake_pass_time(1);
+	assert_int_equal(added.count, 0);
+	fake.node_number = "8:1\n";
+	fake_pass_time(0.1);
+	assert_int_equal(added.count, 0); /* that of the char device is not */
+	fake.node_number = NULL;
+	fake_pass_time(0.1);
+	expect_told(&added, SYMBOL_NONE, NULL);
+	fake.in_the_way = "/dev/ublkb6";
+	fake.node_number = "0:0\n"; /* as the char device's */
+	begin_add(6);
+	fake_pass_time(6);
+	expect_told(&added, SYMBOL_EXISTS, "ublkb6 is another device");
+}
+
+/* Without id= there is a later number; the driver's own choice goes again. */
+static void test_skip_number(void **state)
+{
+	(void)state;
+	fake.next_id = 4;
+	fake.in_the_way = "/dev/ublkb4";
+	fake.way_mode = S_IFREG | 0644;
+	begin_add(DEVICE_ID_ANY);
+	fake_serve();
+	expect_told(&added, SYMBOL_NONE, NULL);
+	assert_int_equal(added.id, 5);
+	assert_string_equal(device_find(set, 5)->disk, "ublkb5");
+	fake_expect("FEATURES ADD DELETE ADD PARAMS NOTE open q0+ q1+ START");
+	assert_int_equal(fake.last[MESSAGE_DELETE].id, 4);
+	assert_int_equal(fake.last[MESSAGE_ADD].info.dev_id, 5);
+	assert_true(log_has("ublkb4 is a regular file"));
+	/* The next one is ours: it is not asked for. */
+	fake.next_id = 4;
+	begin_add(DEVICE_ID_ANY);
+	fake_serve();
+	expect_told(&added, SYMBOL_NONE, NULL);
+	assert_int_equal(added.id, 6);
+}
+
+/* Others have all of them, or /dev is full of files: that ends. */
+static void test_skip_in_vain(void **state)
+{
+	(void)state;
+	fake.in_the_way = "/dev/ublkb";
+	fake.way_mode = S_IFREG | 0644;
+	begin_add(DEVICE_ID_ANY);
+	fake_serve();
+	expect_told(&added, SYMBOL_EXISTS, "no number is free up to 64");
+	assert_int_equal(fake.count[MESSAGE_ADD], 1);
+	expect_gone();
+}
+
+/* Another program has the number meanwhile. */
+static void test_skip_taken(void **state)
+{
+	(void)state;
+	fake.in_the_way = "/dev/ublkc0";
+	fake.way_mode = S_IFREG | 0644;
+	fake.hold[MESSAGE_DELETE] = 1;
+	begin_add(DEVICE_ID_ANY);
+	fake_serve();
+	assert_string_equal(device_state(set->first), "deleting");
+	fake.hold[MESSAGE_ADD] = 1;
+	fake_release(MESSAGE_DELETE);
+	fake.result[MESSAGE_ADD] = -EEXIST;
+	fake_release(MESSAGE_ADD);
+	expect_told(&added, SYMBOL_EXISTS, "no number is free");
+	assert_int_equal(fake.count[MESSAGE_ADD], 65);
+	expect_gone();
 }
 
 /* The first failure is the one to tell; that of the undoing is not. */
@@ -1287,8 +1420,63 @@ static void test_delete_while_it_waits(void **state)
 	assert_int_equal(device_delete(device, 0, on_done, &deleted, &failure),
 			 -1);
 	assert_int_equal(failure.symbol, SYMBOL_BUSY);
+	assert_non_null(strstr(failure.text, "being taken over"));
 	begin_delete(device, 1);
 	fake_pass_time(0.1);
+	expect_told(&deleted, SYMBOL_NONE, NULL);
+	expect_gone();
+}
+
+/* By force in each step of a take-over: two may want it, and both are told. */
+static void delete_in_take_over(uint32_t type, const char *after)
+{
+	struct device *device = adopt(5);
+	struct failure failure;
+
+	fake.hold[type] = 1;
+	if (type == MESSAGE_TIMEOUT)
+		set->features = FAKE_FEATURES_OLD;
+	device_recover_all(set);
+	fake_serve();
+	fake_forget();
+	begin_delete(device, 1);
+	assert_int_equal(device_delete(device, 1, on_done, &added, &failure),
+			 0);
+	assert_int_equal(device_delete(device, 1, on_done, &added, &failure),
+			 -1);
+	assert_non_null(strstr(failure.text, "being deleted"));
+	fake_serve();
+	fake_expect("");
+	fake_release(type);
+	fake_expect(after);
+	expect_told(&deleted, SYMBOL_NONE, NULL);
+	expect_told(&added, SYMBOL_NONE, NULL);
+	expect_gone();
+}
+
+static void test_delete_in_take_over(void **state)
+{
+	(void)state;
+	delete_in_take_over(MESSAGE_RECOVER, "STOP q1- q0- DELETE");
+	delete_in_take_over(MESSAGE_END_RECOVER, "STOP q1- q0- close DELETE");
+	fake.result[MESSAGE_END_RECOVER] = -EINVAL;
+	delete_in_take_over(MESSAGE_END_RECOVER, "STOP q1- q0- close DELETE");
+	fake.result[MESSAGE_END_RECOVER] = 0;
+	delete_in_take_over(MESSAGE_TIMEOUT, "STOP q1- q0- close DELETE");
+}
+
+/* The char device does not come: nor is that a reason to keep it then. */
+static void test_delete_before_the_node(void **state)
+{
+	struct device *device = adopt(5);
+
+	(void)state;
+	fake.open_error = ENOENT;
+	fake.open_failures = 1000;
+	device_recover_all(set);
+	fake_serve();
+	begin_delete(device, 1);
+	fake_pass_time(6);
 	expect_told(&deleted, SYMBOL_NONE, NULL);
 	expect_gone();
 }
@@ -1563,6 +1751,41 @@ static void test_delete_fails(void **state)
 	expect_gone();
 }
 
+/* Nobody can tell who uses it: the kernel does, or it is not deleted. */
+static void test_delete_unknown(void **state)
+{
+	struct device *device;
+
+	(void)state;
+	fake.result[MESSAGE_BUSY] = -ETIMEDOUT;
+	device = add_quietly();
+	begin_delete(device, 0);
+	fake_serve();
+	expect_told(&deleted, SYMBOL_BUSY, "cannot be found out");
+	assert_string_equal(device_state(device), "live");
+	begin_delete(device, 1);
+	fake_serve();
+	expect_told(&deleted, SYMBOL_NONE, NULL);
+	expect_gone();
+	fake.features = FAKE_FEATURES_NEW;
+	set->features = 0;
+	device = add_quietly();
+	assert_int_equal(
+		device_check(device, on_done, &deleted, &device->failure), 0);
+	fake_serve();
+	expect_told(&deleted, SYMBOL_BUSY, "cannot be found out");
+	assert_int_equal(fake.count[MESSAGE_TRY_STOP], 0);
+	fake.result[MESSAGE_TRY_STOP] = -EBUSY;
+	begin_delete(device, 0);
+	fake_pass_time(2);
+	expect_told(&deleted, SYMBOL_BUSY, "in use");
+	fake.result[MESSAGE_TRY_STOP] = 0;
+	begin_delete(device, 0);
+	fake_serve();
+	expect_told(&deleted, SYMBOL_NONE, NULL);
+	expect_gone();
+}
+
 /* One command a device: the second is told what the first is doing. */
 static void test_delete_twice(void **state)
 {
@@ -1576,12 +1799,12 @@ static void test_delete_twice(void **state)
 	assert_int_equal(device_delete(device, 0, on_done, &added, &failure),
 			 -1);
 	assert_int_equal(failure.symbol, SYMBOL_BUSY);
-	assert_non_null(strstr(failure.text, "checking"));
+	assert_non_null(strstr(failure.text, "device 0 is being checked"));
 	fake_release(MESSAGE_BUSY);
 	assert_int_equal(device_delete(device, 0, on_done, &added, &failure),
 			 -1);
 	assert_int_equal(failure.symbol, SYMBOL_BUSY);
-	assert_non_null(strstr(failure.text, "deleting"));
+	assert_non_null(strstr(failure.text, "being deleted"));
 	assert_int_equal(device_check(device, on_done, &added, &failure), -1);
 	fake_release(MESSAGE_STOP);
 	expect_told(&deleted, SYMBOL_NONE, NULL);
@@ -1589,21 +1812,56 @@ static void test_delete_twice(void **state)
 	expect_gone();
 }
 
-static void test_delete_while_adding(void **state)
+/* Who adds it hears of that at once, and who deletes it when it is gone. */
+static void delete_in_add(uint32_t type, const char *after)
 {
 	struct failure failure;
+	struct device *device;
 
+	fake.hold[type] = 1;
+	begin_add(0);
+	fake_serve();
+	device = set->first;
+	fake_forget();
+	assert_int_equal(device_delete(device, 0, on_done, &deleted, &failure),
+			 -1);
+	assert_int_equal(failure.symbol, SYMBOL_BUSY);
+	assert_non_null(strstr(failure.text, "being added"));
+	begin_delete(device, 1);
+	expect_told(&added, SYMBOL_STATE, "deleted by force");
+	assert_int_equal(deleted.count, 0);
+	assert_int_equal(device_delete(device, 0, on_done, &added, &failure),
+			 -1);
+	assert_non_null(strstr(failure.text, "being deleted"));
+	fake_serve();
+	fake_expect("");
+	fake_release(type);
+	fake_expect(after);
+	expect_told(&deleted, SYMBOL_NONE, NULL);
+	assert_int_equal(added.count, 0);
+	expect_gone();
+}
+
+static void test_delete_while_adding(void **state)
+{
 	(void)state;
+	delete_in_add(MESSAGE_ADD, "DELETE");
+	delete_in_add(MESSAGE_NOTE, "DELETE");
+	delete_in_add(MESSAGE_START, "STOP q1- q0- close DELETE");
+	/* That it could not start either is nobody's failure. */
+	fake.result[MESSAGE_START] = -EINTR;
+	delete_in_add(MESSAGE_START, "STOP q1- q0- close DELETE");
+	fake.result[MESSAGE_START] = 0;
+	/* The end of all of ublkd has no other one to wait for. */
 	fake.hold[MESSAGE_START] = 1;
 	begin_add(0);
 	fake_serve();
-	assert_int_equal(
-		device_delete(set->first, 1, on_done, &deleted, &failure), -1);
-	assert_int_equal(failure.symbol, SYMBOL_BUSY);
-	assert_non_null(strstr(failure.text, "adding"));
+	begin_delete(set->first, 1);
+	expect_told(&added, SYMBOL_STATE, "deleted by force");
+	device_delete_all(set);
 	fake_release(MESSAGE_START);
-	expect_told(&added, SYMBOL_NONE, NULL);
-	assert_int_equal(deleted.count, 0);
+	expect_told(&deleted, SYMBOL_NONE, NULL);
+	expect_gone();
 }
 
 /* ---- draining ---- */
@@ -2464,8 +2722,8 @@ static void test_note_while_busy(void **state)
 				     &deleted, &failure),
 			 -1);
 	assert_int_equal(failure.symbol, SYMBOL_BUSY);
-	assert_non_null(strstr(failure.text, "changing"));
-	assert_int_equal(device_delete(device, 1, on_done, &deleted, &failure),
+	assert_non_null(strstr(failure.text, "being changed"));
+	assert_int_equal(device_delete(device, 0, on_done, &deleted, &failure),
 			 -1);
 	assert_int_equal(failure.symbol, SYMBOL_BUSY);
 	fake_serve();
@@ -2748,18 +3006,59 @@ static void test_resize_while_busy(void **state)
 	fake.hold[MESSAGE_RESIZE] = fake.hold[MESSAGE_NOTE] = 1;
 	begin_resize(device, NEW_SIZE);
 	fake_serve();
-	assert_int_equal(device_delete(device, 1, on_done, &deleted, &failure),
+	assert_int_equal(device_delete(device, 0, on_done, &deleted, &failure),
 			 -1);
 	assert_int_equal(failure.symbol, SYMBOL_BUSY);
-	assert_non_null(strstr(failure.text, "resizing"));
+	assert_non_null(strstr(failure.text, "being resized"));
 	fake_release(MESSAGE_RESIZE);
 	assert_int_equal(device_resize(device, OLD_SIZE, on_done, &deleted,
 				       &failure),
 			 -1);
-	assert_non_null(strstr(failure.text, "resizing"));
+	assert_non_null(strstr(failure.text, "being resized"));
 	fake_release(MESSAGE_NOTE);
 	expect_told(&added, SYMBOL_NONE, NULL);
 	expect_size(device, NEW_SIZE, "add test size=128M");
+}
+
+/* By force: what is under way is finished, and then it goes. */
+static void delete_in_change(struct device *device, uint32_t type)
+{
+	fake_serve();
+	begin_delete(device, 1);
+	fake_serve();
+	assert_int_equal(added.count, 0);
+	assert_int_equal(fake.count[MESSAGE_STOP], 0);
+	fake_release(type);
+	expect_told(&added, SYMBOL_NONE, NULL);
+	expect_told(&deleted, SYMBOL_NONE, NULL);
+	assert_int_equal(fake.count[MESSAGE_STOP], 1);
+	fake.count[MESSAGE_STOP] = 0;
+	expect_gone();
+}
+
+static void test_delete_in_change(void **state)
+{
+	struct device *device = add_resizable();
+	struct failure failure;
+
+	(void)state;
+	fake.hold[MESSAGE_RESIZE] = 1;
+	begin_resize(device, NEW_SIZE);
+	delete_in_change(device, MESSAGE_RESIZE);
+	device = add_resizable();
+	fake.hold[MESSAGE_NOTE] = 1;
+	begin_resize(device, 4096);
+	delete_in_change(device, MESSAGE_NOTE);
+	device = add_quietly();
+	fake.hold[MESSAGE_NOTE] = 1;
+	begin_note(device, "add test 1");
+	delete_in_change(device, MESSAGE_NOTE);
+	/* A look for a shutdown learns that it is gone. */
+	device = add_quietly();
+	fake.hold[MESSAGE_BUSY] = 1;
+	fake.result[MESSAGE_BUSY] = -EBUSY;
+	assert_int_equal(device_check(device, on_done, &added, &failure), 0);
+	delete_in_change(device, MESSAGE_BUSY);
 }
 
 /* Its backing may let it wait for ever: who deletes it by force does not. */
@@ -2983,6 +3282,12 @@ int main(void)
 		TEST(test_fetch_is_refused_later),
 		TEST(test_node_comes_late),
 		TEST(test_node_never_comes),
+		TEST(test_in_the_way),
+		TEST(test_in_the_way_late),
+		TEST(test_old_node),
+		TEST(test_skip_number),
+		TEST(test_skip_in_vain),
+		TEST(test_skip_taken),
 		TEST(test_undoing_fails),
 		TEST(test_messages_name_the_device),
 		TEST(test_strange_answers),
@@ -3003,6 +3308,8 @@ int main(void)
 		TEST(test_lost_without_a_keeper),
 		TEST(test_take_over_a_second_time),
 		TEST(test_delete_while_it_waits),
+		TEST(test_delete_in_take_over),
+		TEST(test_delete_before_the_node),
 		TEST(test_stop_while_it_waits),
 		TEST(test_delete),
 		TEST(test_delete_releases),
@@ -3018,6 +3325,7 @@ int main(void)
 		TEST(test_check),
 		TEST(test_stop_fails),
 		TEST(test_delete_fails),
+		TEST(test_delete_unknown),
 		TEST(test_delete_twice),
 		TEST(test_delete_while_adding),
 		TEST(test_drain),
@@ -3083,6 +3391,7 @@ int main(void)
 		TEST(test_resize_auto),
 		TEST(test_resize_cannot_be_noted),
 		TEST(test_resize_while_busy),
+		TEST(test_delete_in_change),
 		TEST(test_delete_in_growth),
 		TEST(test_delete_all_in_resize),
 		TEST(test_delete_all_in_trim),

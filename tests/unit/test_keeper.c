@@ -126,9 +126,32 @@ void __wrap_carry_undo(void)
 	carried--;
 }
 
+static struct message question; /* to a helper */
+static helper_done *helped;	/* NULL: nobody has asked one */
+static int help_error;
+
+int __wrap_helper_ask(struct helpers *helpers, const struct message *asked,
+		      const int *fds, int fd_count, helper_done *done,
+		      void *context);
+
+int __wrap_helper_ask(struct helpers *helpers, const struct message *asked,
+		      const int *fds, int fd_count, helper_done *done,
+		      void *context)
+{
+	assert_ptr_equal(helpers, &keeper.helpers);
+	assert_ptr_equal(context, &keeper);
+	assert_null(fds);
+	assert_int_equal(fd_count, 0);
+	question = *asked;
+	helped = help_error ? NULL : done;
+	return help_error;
+}
+
 static int setup(void **state)
 {
 	(void)state;
+	helped = NULL;
+	help_error = 0;
 	test_loop_open();
 	test_process = getpid();
 	alarm(60); /* what waits for ever is a failure */
@@ -148,6 +171,7 @@ static int setup(void **state)
 	keeper.takeover.fd = -1;
 	keeper.jobs.owner = &keeper;
 	hold(&keeper.server, SERVER);
+	keeper.jobs.helpers = &keeper.helpers;
 	keeper.serving = 1;
 	assert_int_equal(open_signals(&keeper), 0);
 	return 0;
@@ -318,6 +342,80 @@ static void test_tally(void **state)
 	state_remove(&state_folder, 3);
 	state_close(&state_folder);
 	test_folder_remove();
+}
+
+/* ---- the end of all: users are named before they lose their disks ---- */
+
+static void answer_users(int result, const char *text)
+{
+	struct message answer = { .result = result };
+
+	snprintf(answer.text, sizeof(answer.text), "%s", text);
+	helped(&keeper, &answer);
+}
+
+static void test_stop_names_users(void **state)
+{
+	(void)state;
+	options.stop_timeout = 60;
+	restore_device();
+	stop_all(&keeper, 0);
+	assert_non_null(helped);
+	assert_int_equal(question.type, MESSAGE_ASK);
+	assert_int_equal(question.number, HELPER_DISK_USERS);
+	assert_string_equal(question.text, "ublkb3 ");
+	assert_int_equal(sent_count, 0);
+	assert_false(ev_is_active(&keeper.stop_limit));
+	/* It is asked once. */
+	helped = NULL;
+	stop_all(&keeper, 0);
+	assert_null(helped);
+	helped = on_users;
+	answer_users(0, "ublkb3 opened by a b, process 7\nublkb4 in use\n");
+	assert_true(log_has("ublkb3 is stopped while it is in use: opened by a "
+			    "b, process 7"));
+	assert_true(log_has("ublkb4 is stopped while it is in use: in use"));
+	assert_int_equal(sent_count, 1);
+	assert_int_equal(sent.type, MESSAGE_STOP_ALL);
+	assert_true(ev_is_active(&keeper.stop_limit));
+	ev_timer_stop(test_loop, &keeper.stop_limit);
+	forget_device();
+}
+
+/* The end does not depend on it. */
+static void test_stop_unknown_users(void **state)
+{
+	(void)state;
+	restore_device();
+	stop_all(&keeper, 0);
+	answer_users(-ETIMEDOUT, "");
+	assert_true(log_has("cannot be found out"));
+	assert_int_equal(sent.type, MESSAGE_STOP_ALL);
+	ev_timer_stop(test_loop, &keeper.stop_limit);
+	keeper.stopping = 0;
+	sent_count = 0;
+	help_error = -EAGAIN;
+	stop_all(&keeper, 0);
+	assert_int_equal(sent_count, 1);
+	ev_timer_stop(test_loop, &keeper.stop_limit);
+	forget_device();
+}
+
+/* Nobody uses what is not there, or is being deleted anyway. */
+static void test_stop_of_nothing(void **state)
+{
+	(void)state;
+	stop_all(&keeper, 0);
+	assert_null(helped);
+	assert_int_equal(sent.type, MESSAGE_STOP_ALL);
+	ev_timer_stop(test_loop, &keeper.stop_limit);
+	keeper.stopping = 0;
+	restore_device();
+	keeper.jobs.entries->clean_up = CLEAN_UP_STOP;
+	stop_all(&keeper, 0);
+	assert_null(helped);
+	ev_timer_stop(test_loop, &keeper.stop_limit);
+	forget_device();
 }
 
 /* ---- the question whether the server may leave ---- */
@@ -691,6 +789,9 @@ int main(void)
 		TEST(test_orderly_end),
 		TEST(test_answer_is_lost),
 		TEST(test_tally),
+		TEST(test_stop_names_users),
+		TEST(test_stop_unknown_users),
+		TEST(test_stop_of_nothing),
 		TEST(test_upgrade_asks),
 		TEST(test_upgrade_denied),
 		TEST(test_upgrade_without_server),

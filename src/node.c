@@ -1,0 +1,99 @@
+#include "node.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+
+/* Where things are, and of which type. */
+static const struct {
+	const char *path;
+	const char *number; /* in sysfs: "259:3" */
+	mode_t type;
+} nodes[] = {
+	[NODE_CHAR] = { "/dev/ublkc%u", "/sys/class/ublk-char/ublkc%u/dev",
+			S_IFCHR },
+	[NODE_BLOCK] = { "/dev/ublkb%u", "/sys/class/block/ublkb%u/dev",
+			 S_IFBLK },
+};
+
+void node_path(enum node node, uint32_t id, char *path, size_t size)
+{
+	snprintf(path, size, nodes[node].path, id);
+}
+
+/* Whether it is the number that the kernel has for the device, if that is known. */
+static int is_number(enum node node, uint32_t id, dev_t number)
+{
+	unsigned first = 0, second = 0;
+	char path[64];
+	FILE *file;
+	int is_known;
+
+	snprintf(path, sizeof(path), nodes[node].number, id);
+	file = fopen(path, "re");
+	is_known = file && fscanf(file, "%u:%u", &first, &second) == 2;
+	if (file)
+		fclose(file);
+	return !is_known || makedev(first, second) == number;
+}
+
+static int fail_absent(const char *path, struct failure *failure)
+{
+	failure_set(failure, SYMBOL_TIMEOUT, ETIMEDOUT, NULL,
+		    "%s does not appear: is devtmpfs mounted on /dev, or does "
+		    "udev or mdev run there?",
+		    path);
+	return -ENOENT;
+}
+
+static const char *name_type(mode_t mode)
+{
+	switch (mode & S_IFMT) {
+	case S_IFREG:
+		return "a regular file";
+	case S_IFDIR:
+		return "a folder";
+	case S_IFLNK:
+		return "a symbolic link";
+	default:
+		return "another device's node, or a pipe or socket";
+	}
+}
+
+static int fail_taken(int error, const char *path, mode_t mode,
+		      struct failure *failure)
+{
+	failure_set(failure, SYMBOL_EXISTS, EEXIST, "id",
+		    "%s is %s, so the device's node cannot come there: remove "
+		    "it, or choose another id",
+		    path, name_type(mode));
+	return error;
+}
+
+/* What lies there is looked at, and not what it leads to. */
+int node_look(enum node node, uint32_t id, struct failure *failure)
+{
+	char path[NODE_PATH_BYTES];
+	struct stat status;
+
+	node_path(node, id, path, sizeof(path));
+	if (lstat(path, &status) < 0)
+		return fail_absent(path, failure);
+	if ((status.st_mode & S_IFMT) != nodes[node].type)
+		return fail_taken(-EEXIST, path, status.st_mode, failure);
+	if (!is_number(node, id, status.st_rdev))
+		return fail_taken(-ESTALE, path, status.st_mode, failure);
+	return 0;
+}
+
+int node_check_free(uint32_t id, struct failure *failure)
+{
+	struct failure why;
+
+	if (node_look(NODE_CHAR, id, &why) != -EEXIST &&
+	    node_look(NODE_BLOCK, id, &why) != -EEXIST)
+		return 0;
+	*failure = why;
+	return -1;
+}

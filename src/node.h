@@ -1,0 +1,36 @@
+/*
+ * The nodes in /dev that the kernel, udev or mdev makes for a ublk device, and
+ * what may lie in their place: a "dd of=/dev/ublkbN" after a del, for instance,
+ * makes a file there, and no node comes to it any more.
+ */
+#ifndef UBLKD_NODE_H
+#define UBLKD_NODE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "failure.h"
+
+enum node {
+	NODE_CHAR,  /* /dev/ublkcN */
+	NODE_BLOCK, /* /dev/ublkbN */
+};
+
+#define NODE_PATH_BYTES 32
+
+void node_path(enum node node, uint32_t id, char *path, size_t size);
+
+/*
+ * Look for a device's node. Returns 0 when it is there, or with *failure filled:
+ * -ENOENT while there is nothing, -ESTALE for another device's node, which may
+ * still be replaced, -EEXIST for anything else.
+ */
+int node_look(enum node node, uint32_t id, struct failure *failure);
+
+/*
+ * Whether the nodes of a device that does not exist yet can come. Returns 0, or
+ * -1 with *failure filled.
+ */
+int node_check_free(uint32_t id, struct failure *failure);
+
+#endif

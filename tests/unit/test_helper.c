@@ -1,0 +1,428 @@
+/*
+ * Helpers: the keeper's side against real processes, which play what a test
+ * wants or do their job with a faked search; and what they answer.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "channel.h"
+#include "helper.h"
+#include "server.h"
+#include "support.h"
+#include "usage.h"
+
+static struct helpers helpers;
+static sigset_t signals;
+static struct message answer, question;
+static unsigned answers;
+
+/* What the process does in place of the program. */
+static enum {
+	DO_JOB,
+	HANG,
+	DIE,
+	DIE_UNREAD,
+	SAY_TWICE,
+	LINGER,
+	NO_PROGRAM
+} play;
+static int fork_error;
+static pid_t last_pid;
+
+int __wrap_execv(const char *path, char *const *arguments);
+pid_t __real_fork(void);
+pid_t __wrap_fork(void);
+
+static void say_twice(void)
+{
+	struct message message;
+	int fds[MESSAGE_MAX_FDS], count;
+
+	channel_receive_now(SERVER_FD, &message, fds, &count);
+	channel_send_now(SERVER_FD, &message, NULL, 0);
+	message.number = 99;
+	channel_send_now(SERVER_FD, &message, NULL, 0);
+}
+
+int __wrap_execv(const char *path, char *const *arguments)
+{
+	struct message message;
+	int fds[MESSAGE_MAX_FDS], count;
+
+	if (strcmp(path, "/proc/self/exe") != 0 ||
+	    strcmp(arguments[0], HELPER_NAME) != 0 ||
+	    strcmp(arguments[1], "--helper") != 0 || arguments[2] ||
+	    fcntl(SERVER_FD, F_GETFD) != 0)
+		_exit(98);
+	switch (play) {
+	case DO_JOB:
+		_exit(helper_run());
+	case HANG:
+		pause();
+		_exit(1);
+	case DIE:
+		channel_receive_now(SERVER_FD, &message, fds, &count);
+		_exit(3);
+	case DIE_UNREAD:
+		_exit(3);
+	case SAY_TWICE:
+		say_twice();
+		_exit(0);
+	case LINGER:
+		say_twice();
+		pause();
+		_exit(1);
+	case NO_PROGRAM:
+		break;
+	}
+	errno = ENOEXEC;
+	return -1;
+}
+
+pid_t __wrap_fork(void)
+{
+	if (fork_error) {
+		errno = fork_error;
+		return -1;
+	}
+	return last_pid = __real_fork();
+}
+
+/* ---- the search, in the process ---- */
+
+void __wrap_usage_find(const char *root, struct usage *usages, unsigned count);
+int __wrap_stat(const char *path, struct stat *status);
+int __wrap_stat64(const char *path, struct stat *status);
+ssize_t __wrap_readlink(const char *path, char *link, size_t size);
+
+/* A disk's user is in its name. */
+void __wrap_usage_find(const char *root, struct usage *usages, unsigned count)
+{
+	unsigned i;
+
+	if (root[0])
+		_exit(97);
+	for (i = 0; i < count; i++) {
+		usages[i].kind = strstr(usages[i].disk, "open") ? USAGE_OPEN
+				 : strstr(usages[i].disk, "mount")
+					 ? USAGE_LASTING
+					 : USAGE_NONE;
+		snprintf(usages[i].who, sizeof(usages[i].who), "%s",
+			 usages[i].kind ? "somebody, process 9" : "");
+	}
+}
+
+int __wrap_stat(const char *path, struct stat *status)
+{
+	memset(status, 0, sizeof(*status));
+	status->st_rdev = makedev(8, 3);
+	if (strcmp(path, "/dev/disk") == 0)
+		return 0;
+	errno = ENOENT;
+	return -1;
+}
+
+int __wrap_stat64(const char *path, struct stat *status)
+{
+	return __wrap_stat(path, status);
+}
+
+ssize_t __wrap_readlink(const char *path, char *link, size_t size)
+{
+	static const char text[] = "../../devices/block/sda/mounted3";
+
+	if (strcmp(path, "/sys/dev/block/8:3") != 0 || size < sizeof(text))
+		_exit(96);
+	memcpy(link, text, sizeof(text) - 1);
+	return sizeof(text) - 1;
+}
+
+/* ---- */
+
+static int setup(void **state)
+{
+	(void)state;
+	test_loop_open();
+	sigemptyset(&signals);
+	helpers_open(&helpers, test_loop, &signals);
+	memset(&answer, 0, sizeof(answer));
+	memset(&question, 0, sizeof(question));
+	question.magic = MESSAGE_MAGIC;
+	question.type = MESSAGE_ASK;
+	answers = 0;
+	play = DO_JOB;
+	fork_error = 0;
+	log_forget();
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	helpers_close(&helpers);
+	test_loop_close();
+	while (waitpid(-1, NULL, 0) > 0)
+		;
+	return 0;
+}
+
+static void on_done(void *context, const struct message *message)
+{
+	assert_ptr_equal(context, &answers);
+	answer = *message;
+	answers++;
+}
+
+static int ask(enum helper_job job, const char *text)
+{
+	question.number = job;
+	question.serial = 5;
+	snprintf(question.text, sizeof(question.text), "%s", text);
+	return helper_ask(&helpers, &question, NULL, 0, on_done, &answers);
+}
+
+/* Until no process is left; each is one that will end. */
+static void until_gone(void)
+{
+	unsigned tries = 20000;
+
+	while (helpers.count && tries--) {
+		turn(1);
+		usleep(1000);
+	}
+	assert_int_equal(helpers.count, 0);
+}
+
+static void expect(int result, uint64_t number, const char *text)
+{
+	until_gone();
+	assert_int_equal(answers, 1);
+	assert_int_equal(answer.result, result);
+	assert_int_equal(answer.number, number);
+	assert_string_equal(answer.text, text);
+	answers = 0;
+}
+
+static void test_disk_user(void **state)
+{
+	(void)state;
+	assert_int_equal(ask(HELPER_DISK_USER, "ublkb0"), 0);
+	expect(0, 0, "");
+	assert_int_equal(answer.serial, 5);
+	assert_int_equal(ask(HELPER_DISK_USER, "opened"), 0);
+	expect(-EBUSY, 0, "somebody, process 9");
+	assert_int_equal(ask(HELPER_DISK_USER, "mounted"), 0);
+	expect(-EBUSY, 1, "somebody, process 9");
+	assert_int_equal(ask((enum helper_job)77, ""), 0);
+	expect(-EINVAL, 77, "");
+}
+
+/* By the link in sysfs, whatever the node is called. */
+static void test_node_user(void **state)
+{
+	(void)state;
+	assert_int_equal(ask(HELPER_NODE_USER, "/dev/disk"), 0);
+	expect(-EBUSY, 1, "somebody, process 9");
+	assert_int_equal(ask(HELPER_NODE_USER, "/dev/none"), 0);
+	until_gone();
+	assert_int_equal(answer.result, -ENOENT);
+}
+
+static void test_disk_users(void **state)
+{
+	char text[sizeof(question.text)] = "", *end;
+	unsigned i;
+
+	(void)state;
+	assert_int_equal(ask(HELPER_DISK_USERS, "ublkb0 open1 ublkb2 mount3 "),
+			 0);
+	expect(0, 2, "open1 somebody, process 9\nmount3 somebody, process 9\n");
+	assert_int_equal(ask(HELPER_DISK_USERS, ""), 0);
+	expect(0, 0, "");
+	/* More than an answer has room for: whole lines, and the number. */
+	for (i = 0; i < 400; i++)
+		add_text(text, sizeof(text), "openopen1 ");
+	assert_int_equal(ask(HELPER_DISK_USERS, text), 0);
+	until_gone();
+	assert_int_equal(answer.number, 400);
+	assert_true(strlen(answer.text) > sizeof(answer.text) - 40);
+	end = answer.text + strlen(answer.text);
+	assert_memory_equal(end - 10, "process 9\n", 10);
+}
+
+static int open_file(void)
+{
+	int fd = open(test_path("file"), O_RDWR | O_CLOEXEC);
+
+	assert_true(fd >= 0);
+	return fd;
+}
+
+static int ask_lock(const char *how, int fd)
+{
+	question.number = HELPER_LOCK;
+	snprintf(question.text, sizeof(question.text), "%s", how);
+	return helper_ask(&helpers, &question, &fd, 1, on_done, &answers);
+}
+
+/* The lock is the open file's: it stays when the helper has gone. */
+static void test_lock(void **state)
+{
+	int one, other;
+
+	(void)state;
+	test_file("file", "data");
+	one = open_file();
+	other = open_file();
+	assert_int_equal(ask_lock("r", one), 0);
+	expect(0, HELPER_LOCK, "");
+	assert_int_equal(ask_lock("r", other), 0);
+	expect(0, HELPER_LOCK, "");
+	assert_int_equal(ask_lock("w", other), 0);
+	expect(-EBUSY, HELPER_LOCK, "it is locked by another program");
+	close(one);
+	assert_int_equal(ask_lock("w", other), 0);
+	expect(0, HELPER_LOCK, "");
+	one = open_file();
+	assert_int_equal(ask_lock("r", one), 0);
+	expect(-EBUSY, HELPER_LOCK, "it is locked by another program");
+	close(other);
+	/* A helper that came too late has it no longer than the asker. */
+	play = HANG;
+	assert_int_equal(ask_lock("w", one), 0);
+	pass_time(HELPER_PATIENCE + 1);
+	expect(-ETIMEDOUT, 0, "");
+	close(one);
+	play = DO_JOB;
+	one = open_file();
+	assert_int_equal(ask_lock("w", one), 0);
+	expect(0, HELPER_LOCK, "");
+	close(one);
+	test_folder_remove();
+}
+
+/* Neither its channel nor its process stays. */
+static void test_no_leak(void **state)
+{
+	unsigned fds = count_fds();
+
+	(void)state;
+	assert_int_equal(ask(HELPER_DISK_USER, "ublkb0"), 0);
+	expect(0, 0, "");
+	assert_int_equal(count_fds(), fds);
+	assert_int_equal(waitpid(-1, NULL, WNOHANG), -1);
+	assert_int_equal(errno, ECHILD);
+}
+
+/* It is answered by then, and its process is gone when it can be. */
+static void test_deadline(void **state)
+{
+	(void)state;
+	play = HANG;
+	assert_int_equal(ask(HELPER_DISK_USER, "ublkb0"), 0);
+	pass_time(HELPER_PATIENCE - 0.5);
+	assert_int_equal(answers, 0);
+	/* It cannot be ended by a signal that it does not see. */
+	kill(last_pid, SIGSTOP);
+	pass_time(1);
+	assert_int_equal(answers, 1);
+	assert_int_equal(answer.result, -ETIMEDOUT);
+	assert_true(log_has("no answer"));
+	expect(-ETIMEDOUT, 0, "");
+	assert_int_equal(waitpid(-1, NULL, WNOHANG), -1);
+}
+
+/* One that answers is not killed after that. */
+static void test_no_second_answer(void **state)
+{
+	(void)state;
+	play = SAY_TWICE;
+	assert_int_equal(ask(HELPER_DISK_USER, "ublkb0"), 0);
+	expect(0, 0, "ublkb0");
+	pass_time(HELPER_PATIENCE * 2);
+	assert_int_equal(answers, 0);
+	assert_false(log_has("no answer"));
+}
+
+/* It has answered, and does not end by itself. */
+static void test_lingers(void **state)
+{
+	(void)state;
+	play = LINGER;
+	assert_int_equal(ask(HELPER_DISK_USER, "ublkb0"), 0);
+	while (!answers)
+		turn(1);
+	assert_int_equal(answer.result, 0);
+	assert_int_equal(helpers.count, 1);
+	pass_time(HELPER_PATIENCE + 1);
+	until_gone();
+	assert_int_equal(answers, 1);
+	assert_false(log_has("no answer"));
+}
+
+/* The program may be gone, or crash: that is an answer, too. */
+static void test_no_answer(void **state)
+{
+	(void)state;
+	play = DIE;
+	assert_int_equal(ask(HELPER_DISK_USER, "ublkb0"), 0);
+	expect(-ECHILD, 0, "");
+	play = DIE_UNREAD;
+	assert_int_equal(ask(HELPER_DISK_USER, "ublkb0"), 0);
+	expect(-ECHILD, 0, "");
+	play = NO_PROGRAM;
+	assert_int_equal(ask(HELPER_DISK_USER, "ublkb0"), 0);
+	expect(-ECHILD, 0, "");
+}
+
+static void test_no_process(void **state)
+{
+	unsigned fds = count_fds();
+
+	(void)state;
+	fork_error = EAGAIN;
+	assert_int_equal(ask(HELPER_DISK_USER, "ublkb0"), -EAGAIN);
+	assert_int_equal(helpers.count, 0);
+	assert_int_equal(count_fds(), fds);
+	turn(3);
+	assert_int_equal(answers, 0);
+}
+
+/* Those that cannot die count: they take memory. */
+static void test_limit(void **state)
+{
+	unsigned i;
+
+	(void)state;
+	play = HANG;
+	for (i = 0; i < HELPERS_MAX; i++)
+		assert_int_equal(ask(HELPER_DISK_USER, "ublkb0"), 0);
+	assert_int_equal(ask(HELPER_DISK_USER, "ublkb0"), -EAGAIN);
+	helpers_close(&helpers);
+	assert_int_equal(helpers.count, 0);
+	assert_int_equal(answers, HELPERS_MAX);
+	assert_int_equal(answer.result, -ECANCELED);
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+	static const struct CMUnitTest tests[] = {
+		TEST(test_disk_user),	     TEST(test_node_user),
+		TEST(test_disk_users),	     TEST(test_lock),
+		TEST(test_no_leak),	     TEST(test_deadline),
+		TEST(test_no_second_answer), TEST(test_no_answer),
+		TEST(test_no_process),	     TEST(test_limit),
+		TEST(test_lingers),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

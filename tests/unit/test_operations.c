@@ -1,0 +1,650 @@
+/*
+ * What the keeper runs: one operation for each type of message, in stages. The
+ * driver, the ring and the helpers are faked, and note what they are asked.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "jobs-parts.h"
+#include "support.h"
+
+#define ID     7
+#define SERVER 4711
+
+static struct jobs jobs;
+static struct entry entry;
+static struct job job;
+static int put_error;	/* of whatever is asked */
+static int help_error;	/* of asking for a helper */
+static int opened = -1; /* what open() gives; -1: an errno */
+static helper_done *helped;
+static struct message question;
+static struct {
+	unsigned count;
+	int result;
+} gone_on;
+
+/* ---- what happened, a word each ---- */
+
+static char trace[400];
+
+static int note(const char *format, ...) __attribute__((format(printf, 1, 2)));
+static int note(const char *format, ...)
+{
+	size_t at = strlen(trace);
+	va_list args;
+
+	if (at)
+		trace[at++] = ' ';
+	va_start(args, format);
+	vsnprintf(trace + at, sizeof(trace) - at, format, args);
+	va_end(args);
+	return put_error;
+}
+
+static void expect(const char *expected)
+{
+	assert_string_equal(trace, expected);
+	trace[0] = '\0';
+}
+
+/* ---- fakes ---- */
+
+static void check(const struct control *control, uint64_t data)
+{
+	assert_ptr_equal(control, &jobs.control);
+	assert_int_equal(data, job_data(&job));
+}
+
+#define FAKE(name, parameters, ...)       \
+	int __wrap_##name parameters;     \
+	int __wrap_##name parameters      \
+	{                                 \
+		check(control, data);     \
+		return note(__VA_ARGS__); \
+	}
+
+FAKE(control_get_features,
+     (struct control * control, uint64_t *features, uint64_t data),
+     "features%s", features == &job.message.number ? "" : "?")
+FAKE(control_add,
+     (struct control * control, struct ublk_dev_info *info, uint64_t data),
+     "add%llx", (unsigned long long)info->server_flags)
+FAKE(control_set_params,
+     (struct control * control, uint32_t id, struct ublk_params *params,
+      uint64_t data),
+     "params%u%s", id, params == &job.message.params ? "" : "?")
+FAKE(control_start,
+     (struct control * control, uint32_t id, int server, uint64_t data),
+     "start%u/%d", id, server)
+FAKE(control_get_info,
+     (struct control * control, uint32_t id, struct ublk_dev_info *info,
+      uint64_t data),
+     "info%u%s", id, info == &job.message.info ? "" : "?")
+FAKE(control_start_recovery,
+     (struct control * control, uint32_t id, uint64_t data), "recover%u", id)
+FAKE(control_end_recovery,
+     (struct control * control, uint32_t id, int server, uint64_t data),
+     "end%u/%d", id, server)
+FAKE(control_try_stop, (struct control * control, uint32_t id, uint64_t data),
+     "try-stop%u", id)
+FAKE(control_stop, (struct control * control, uint32_t id, uint64_t data),
+     "stop%u", id)
+FAKE(control_update_size,
+     (struct control * control, uint32_t id, uint64_t sectors, uint64_t data),
+     "size%u=%llu", id, (unsigned long long)sectors)
+FAKE(control_delete, (struct control * control, uint32_t id, uint64_t data),
+     "delete%u", id)
+FAKE(control_delete_async,
+     (struct control * control, uint32_t id, uint64_t data), "async%u", id)
+
+int __wrap_control_open(struct control *control);
+int __wrap_control_open(struct control *control)
+{
+	assert_ptr_equal(control, &jobs.control);
+	return note("control");
+}
+
+int __wrap_ring_put_open(struct ring *ring, const char *path, int flags,
+			 mode_t mode, uint64_t data);
+int __wrap_ring_put_open(struct ring *ring, const char *path, int flags,
+			 mode_t mode, uint64_t data)
+{
+	(void)ring;
+	(void)mode;
+	assert_int_equal(flags, O_RDONLY | O_EXCL | O_CLOEXEC);
+	assert_ptr_equal(path, job.path);
+	check(&jobs.control, data);
+	return note("open%s", path);
+}
+
+int __wrap_ring_put_close(struct ring *ring, int fd, uint64_t data);
+int __wrap_ring_put_close(struct ring *ring, int fd, uint64_t data)
+{
+	(void)ring;
+	check(&jobs.control, data);
+	return note("close%d", fd);
+}
+
+int __wrap_ring_put_read(struct ring *ring, int fd, void *bytes, size_t size,
+			 uint64_t data);
+int __wrap_ring_put_read(struct ring *ring, int fd, void *bytes, size_t size,
+			 uint64_t data)
+{
+	(void)ring;
+	assert_int_equal(fd, job.fd);
+	assert_ptr_equal(bytes, job.bytes);
+	assert_int_equal(size, sizeof(job.bytes) - 1);
+	check(&jobs.control, data);
+	return note("read");
+}
+
+int __wrap_ring_put_write(struct ring *ring, int fd, const void *bytes,
+			  size_t size, uint64_t data);
+int __wrap_ring_put_write(struct ring *ring, int fd, const void *bytes,
+			  size_t size, uint64_t data)
+{
+	(void)ring;
+	assert_int_equal(fd, job.fd);
+	check(&jobs.control, data);
+	return note("write%.*s", (int)size, (const char *)bytes);
+}
+
+int __wrap_ring_put_timeout(struct ring *ring, unsigned ms, uint64_t data);
+int __wrap_ring_put_timeout(struct ring *ring, unsigned ms, uint64_t data)
+{
+	(void)ring;
+	assert_true(ms >= 10 && ms <= 100);
+	check(&jobs.control, data);
+	return note("moment");
+}
+
+int __wrap_helper_ask(struct helpers *helpers, const struct message *asked,
+		      const int *fds, int fd_count, helper_done *done,
+		      void *context);
+int __wrap_helper_ask(struct helpers *helpers, const struct message *asked,
+		      const int *fds, int fd_count, helper_done *done,
+		      void *context)
+{
+	assert_ptr_equal(helpers, jobs.helpers);
+	assert_ptr_equal(context, &job);
+	assert_int_equal(fd_count, job.fd_count);
+	assert_ptr_equal(fds, job.fds);
+	question = *asked;
+	helped = done;
+	note("help");
+	return help_error;
+}
+
+void __wrap_jobs_go_on(struct job *of, int result);
+void __wrap_jobs_go_on(struct job *of, int result)
+{
+	assert_ptr_equal(of, &job);
+	gone_on.count++;
+	gone_on.result = result;
+}
+
+int __wrap_state_doom(const struct state *state, uint32_t id);
+int __wrap_state_doom(const struct state *state, uint32_t id)
+{
+	assert_ptr_equal(state, jobs.state);
+	note("doom%u", id);
+	return 0;
+}
+
+int __wrap_state_spare(const struct state *state, uint32_t id);
+int __wrap_state_spare(const struct state *state, uint32_t id)
+{
+	assert_ptr_equal(state, jobs.state);
+	note("spare%u", id);
+	return 0;
+}
+
+int __real_open(const char *path, int flags, ...);
+int __wrap_open(const char *path, int flags, ...);
+int __wrap_open64(const char *path, int flags, ...);
+int __wrap_open(const char *path, int flags, ...)
+{
+	assert_string_equal(path, "/sys/block/ublkb7/queue/io_timeout");
+	assert_true(flags & O_CLOEXEC);
+	if (opened < 0) {
+		errno = ENOENT;
+		return -1;
+	}
+	return opened;
+}
+
+int __wrap_open64(const char *path, int flags, ...)
+{
+	return __wrap_open(path, flags | O_LARGEFILE);
+}
+
+/* ---- */
+
+static int setup(void **state)
+{
+	static struct helpers helpers;
+	static struct state folder;
+
+	(void)state;
+	memset(&job, 0, sizeof(job));
+	memset(&entry, 0, sizeof(entry));
+	memset(&gone_on, 0, sizeof(gone_on));
+	jobs = (struct jobs){ .server = SERVER,
+			      .generation = 3,
+			      .mark = 0xabc,
+			      .state = &folder,
+			      .helpers = &helpers };
+	entry.id = job.message.id = ID;
+	entry.job = &job;
+	job.jobs = &jobs;
+	job.entry = &entry;
+	job.generation = 3;
+	put_error = help_error = 0;
+	opened = -1;
+	trace[0] = '\0';
+	return 0;
+}
+
+static int begin(uint32_t type)
+{
+	job.message.type = type;
+	return jobs_operation(type)->begin(&job);
+}
+
+static int end(int result)
+{
+	const struct operation *operation = jobs_operation(job.message.type);
+
+	return operation->end ? operation->end(&job, result) : result;
+}
+
+static void test_table(void **state)
+{
+	uint32_t type;
+	unsigned count = 0;
+
+	(void)state;
+	for (type = 0; type < 200; type++)
+		count += jobs_operation(type) != NULL;
+	assert_int_equal(count, 14);
+	assert_null(jobs_operation(MESSAGE_CANCEL));
+	assert_null(jobs_operation(MESSAGE_SHUTDOWN));
+	assert_null(jobs_operation(UINT32_MAX));
+}
+
+static void test_features(void **state)
+{
+	(void)state;
+	assert_int_equal(begin(MESSAGE_FEATURES), 0);
+	expect("control features");
+	job.message.number = 0x1fe;
+	assert_int_equal(end(-EIO), -EIO);
+	assert_int_equal(jobs.features, 0);
+	assert_int_equal(end(0), 0);
+	assert_int_equal(jobs.features, 0x1fe);
+	put_error = -ENOENT;
+	assert_int_equal(begin(MESSAGE_FEATURES), -ENOENT);
+	expect("control");
+}
+
+/* The device has the mark of this keeper, and what the driver made of it. */
+static void test_add(void **state)
+{
+	(void)state;
+	entry.id = UINT32_MAX;
+	assert_int_equal(begin(MESSAGE_ADD), 0);
+	expect("addabc");
+	job.message.info.dev_id = 9;
+	job.message.info.queue_depth = 64;
+	assert_int_equal(end(-EEXIST), -EEXIST);
+	assert_int_equal(entry.id, UINT32_MAX);
+	assert_int_equal(end(0), 0);
+	assert_int_equal(entry.id, 9);
+	assert_int_equal(job.message.id, 9);
+	assert_int_equal(entry.info.queue_depth, 64);
+}
+
+static void test_start(void **state)
+{
+	(void)state;
+	assert_int_equal(begin(MESSAGE_PARAMS), 0);
+	assert_int_equal(begin(MESSAGE_START), 0);
+	expect("params7 start7/4711");
+	assert_int_equal(end(-EINTR), -EINTR);
+	assert_false(entry.live);
+	assert_int_equal(end(0), 0);
+	assert_true(entry.live);
+	/* Its server has died meanwhile. */
+	entry.clean_up = CLEAN_UP_STOP;
+	assert_int_equal(end(0), 0);
+	assert_false(entry.live);
+	begin(MESSAGE_RESIZE);
+	job.message.number = 2048;
+	begin(MESSAGE_RESIZE);
+	expect("size7=0 size7=2048");
+}
+
+/* ---- a take-over ---- */
+
+static void test_recover(void **state)
+{
+	(void)state;
+	jobs.features = UBLK_F_UPDATE_SIZE;
+	assert_int_equal(begin(MESSAGE_RECOVER), 0);
+	expect("recover7");
+	assert_int_equal(end(-EBUSY), -EBUSY);
+	assert_int_equal(end(0), 0);
+	assert_false(entry.taking);
+	begin(MESSAGE_END_RECOVER);
+	expect("end7/4711");
+}
+
+/* An old driver is not asked before the device is quiesced, and a moment. */
+static void test_recover_old(void **state)
+{
+	(void)state;
+	assert_int_equal(begin(MESSAGE_RECOVER), 0);
+	expect("info7");
+	job.message.info.state = UBLK_S_DEV_LIVE;
+	assert_int_equal(end(0), -EBUSY);
+	assert_int_equal(end(-ENODEV), -ENODEV);
+	job.message.info.state = UBLK_S_DEV_QUIESCED;
+	assert_int_equal(end(0), 1);
+	expect("moment");
+	assert_int_equal(end(-ETIME), 1);
+	expect("recover7");
+	assert_int_equal(end(-EBUSY), -EBUSY);
+	assert_false(entry.taking);
+	expect("");
+	/* From here on another server could not take it over again. */
+	assert_int_equal(end(0), 0);
+	assert_true(entry.taking);
+	expect("doom7");
+	begin(MESSAGE_END_RECOVER);
+	assert_false(entry.taking);
+	expect("spare7 end7/4711");
+}
+
+/* The server that asked has died: there would be no way back. */
+static void test_recover_for_nobody(void **state)
+{
+	(void)state;
+	begin(MESSAGE_RECOVER);
+	job.message.info.state = UBLK_S_DEV_QUIESCED;
+	jobs.generation++;
+	assert_int_equal(end(0), -ECANCELED);
+	expect("info7");
+}
+
+/* ---- the I/O timeout ---- */
+
+static void begin_timeout(const char *there)
+{
+	opened = __real_open("/dev/null", O_RDWR | O_CLOEXEC);
+	job.message.number = 1000;
+	assert_int_equal(begin(MESSAGE_TIMEOUT), 0);
+	expect("read");
+	memcpy(job.bytes, there, strlen(there));
+}
+
+static void expect_closed(void)
+{
+	assert_int_equal(fcntl(opened, F_GETFD), -1);
+}
+
+static void test_timeout(void **state)
+{
+	(void)state;
+	begin_timeout("30000\n");
+	assert_int_equal(end(6), 1);
+	expect("write1000");
+	assert_int_equal(end(4), 0);
+	expect_closed();
+}
+
+/* Writing waits for I/O, so what is there already is not written. */
+static void test_timeout_is_set(void **state)
+{
+	(void)state;
+	begin_timeout("1000\n");
+	assert_int_equal(end(5), 0);
+	expect("");
+	expect_closed();
+}
+
+static void test_timeout_fails(void **state)
+{
+	(void)state;
+	assert_int_equal(begin(MESSAGE_TIMEOUT), -ENOENT);
+	begin_timeout("");
+	assert_int_equal(end(-EIO), -EIO);
+	expect_closed();
+	memset(&job.bytes, 0, sizeof(job.bytes));
+	job.stage = 0;
+	begin_timeout("30000\n");
+	put_error = -EBUSY;
+	end(6);
+	expect("write1000");
+	put_error = 0;
+	close(opened);
+	opened = __real_open("/dev/null", O_RDWR | O_CLOEXEC);
+	put_error = -EBUSY;
+	assert_int_equal(begin(MESSAGE_TIMEOUT), -EBUSY);
+	expect_closed();
+}
+
+/* ---- is it in use? ---- */
+
+static void help(int result, uint64_t number, const char *text)
+{
+	struct message answer = { .result = result, .number = number };
+
+	snprintf(answer.text, sizeof(answer.text), "%s", text);
+	helped(&job, &answer);
+	assert_int_equal(gone_on.count, 1);
+	assert_int_equal(gone_on.result, result);
+	gone_on.count = 0;
+}
+
+static void begin_busy(void)
+{
+	assert_int_equal(begin(MESSAGE_BUSY), 0);
+	expect("help");
+	assert_int_equal(question.type, MESSAGE_ASK);
+	assert_int_equal(question.number, HELPER_DISK_USER);
+	assert_string_equal(question.text, "ublkb7");
+}
+
+static void test_busy(void **state)
+{
+	(void)state;
+	begin_busy();
+	help(-EBUSY, 1, "mounted on /mnt");
+	assert_int_equal(end(-EBUSY), -EBUSY);
+	assert_int_equal(job.message.number, 1);
+	assert_string_equal(job.message.text, "mounted on /mnt");
+	expect("");
+}
+
+/* A user that no helper sees has opened it exclusively, perhaps. */
+static void test_busy_exclusively(void **state)
+{
+	(void)state;
+	begin_busy();
+	help(0, 0, "");
+	assert_int_equal(end(0), 1);
+	expect("open/dev/ublkb7");
+	assert_int_equal(end(-EBUSY), -EBUSY);
+	assert_string_equal(job.message.text, "held exclusively");
+}
+
+static void test_not_busy(void **state)
+{
+	(void)state;
+	begin_busy();
+	help(0, 0, "");
+	assert_int_equal(end(0), 1);
+	expect("open/dev/ublkb7");
+	assert_int_equal(end(55), 1);
+	expect("close55");
+	assert_int_equal(end(0), 0);
+}
+
+/* What cannot be opened for another reason is not known to be free. */
+static void test_busy_unopened(void **state)
+{
+	(void)state;
+	begin_busy();
+	assert_int_equal(end(0), 1);
+	assert_int_equal(end(-ENOENT), 0);
+	assert_int_equal(end(-ENXIO), 0);
+	assert_int_equal(end(-EMFILE), -EMFILE);
+	put_error = -EBUSY;
+	job.stage = 0;
+	assert_int_equal(end(0), -EBUSY);
+}
+
+/* The ring is full: then the close is done here. */
+static void test_busy_close_now(void **state)
+{
+	int fd = __real_open("/dev/null", O_RDONLY | O_CLOEXEC);
+
+	(void)state;
+	begin_busy();
+	assert_int_equal(end(0), 1);
+	put_error = -EBUSY;
+	assert_int_equal(end(fd), 0);
+	assert_int_equal(fcntl(fd, F_GETFD), -1);
+}
+
+/* No helper can tell: who holds it exclusively is seen all the same. */
+static void test_busy_unknown(void **state)
+{
+	(void)state;
+	begin_busy();
+	help(-ETIMEDOUT, 0, "");
+	assert_int_equal(end(-ETIMEDOUT), 1);
+	expect("open/dev/ublkb7");
+	assert_int_equal(end(-EBUSY), -EBUSY);
+	assert_int_equal(end(55), 1);
+	assert_int_equal(end(0), -ETIMEDOUT);
+	setup(NULL);
+	help_error = -EAGAIN;
+	assert_int_equal(begin(MESSAGE_BUSY), 0);
+	expect("help open/dev/ublkb7");
+	assert_int_equal(end(55), 1);
+	assert_int_equal(end(0), -EAGAIN);
+}
+
+/* The server's own questions go to a helper as they are. */
+static void test_ask(void **state)
+{
+	static const int fds[] = { 12 };
+
+	(void)state;
+	job.entry = NULL;
+	job.message.number = HELPER_NODE_USER;
+	job.fds = fds;
+	job.fd_count = 1;
+	snprintf(job.message.text, sizeof(job.message.text), "/dev/sda");
+	assert_int_equal(begin(MESSAGE_ASK), 0);
+	expect("help");
+	assert_int_equal(question.number, HELPER_NODE_USER);
+	assert_string_equal(question.text, "/dev/sda");
+	help(-EBUSY, 0, "in use as swap");
+	assert_int_equal(end(-EBUSY), -EBUSY);
+	assert_string_equal(job.message.text, "in use as swap");
+	help_error = -EAGAIN;
+	assert_int_equal(begin(MESSAGE_ASK), -EAGAIN);
+}
+
+/* ---- the end of a device ---- */
+
+/* What has begun is finished by the next keeper: it is noted first. */
+static void test_stop(void **state)
+{
+	(void)state;
+	assert_int_equal(begin(MESSAGE_STOP), 0);
+	assert_true(entry.deleting);
+	expect("doom7 stop7");
+}
+
+static void test_try_stop(void **state)
+{
+	(void)state;
+	assert_int_equal(begin(MESSAGE_TRY_STOP), 0);
+	assert_false(entry.deleting);
+	assert_int_equal(end(-EBUSY), -EBUSY);
+	assert_false(entry.deleting);
+	expect("try-stop7");
+	assert_int_equal(end(0), 0);
+	assert_true(entry.deleting);
+	expect("doom7");
+	/* Nobody knows how far it came: it is finished. */
+	entry.deleting = 0;
+	assert_int_equal(end(-EIO), -EIO);
+	assert_true(entry.deleting);
+}
+
+static void test_delete(void **state)
+{
+	(void)state;
+	assert_int_equal(begin(MESSAGE_DELETE), 0);
+	expect("delete7");
+	assert_int_equal(end(-EBUSY), -EBUSY);
+	assert_int_equal(end(0), 0);
+	/* Interrupted, all is done but the wait for the number. */
+	assert_int_equal(end(-EINTR), 0);
+	/* Cancelled before it had begun, it does not wait again. */
+	assert_int_equal(end(-ECANCELED), 1);
+	expect("async7");
+}
+
+static void test_delete_by_force(void **state)
+{
+	(void)state;
+	job.message.number = 1;
+	assert_int_equal(begin(MESSAGE_DELETE), 0);
+	expect("async7");
+	assert_int_equal(end(-ENODEV), -ENODEV);
+	/* Before Linux 6.7. */
+	assert_int_equal(end(-EOPNOTSUPP), 1);
+	expect("delete7");
+	assert_int_equal(end(-EOPNOTSUPP), -EOPNOTSUPP);
+	expect("");
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup(name, setup)
+	static const struct CMUnitTest tests[] = {
+		TEST(test_table),
+		TEST(test_features),
+		TEST(test_add),
+		TEST(test_start),
+		TEST(test_recover),
+		TEST(test_recover_old),
+		TEST(test_recover_for_nobody),
+		TEST(test_timeout),
+		TEST(test_timeout_is_set),
+		TEST(test_timeout_fails),
+		TEST(test_busy),
+		TEST(test_busy_exclusively),
+		TEST(test_not_busy),
+		TEST(test_busy_unopened),
+		TEST(test_busy_close_now),
+		TEST(test_busy_unknown),
+		TEST(test_ask),
+		TEST(test_stop),
+		TEST(test_try_stop),
+		TEST(test_delete),
+		TEST(test_delete_by_force),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
