@@ -482,6 +482,7 @@ kill_at()
 	CASE="$1, the $2 is killed at $3 $4"
 	"prepare_$1"
 	"begin_$1" "$2" -e "trace=$3" -e "inject=$3:signal=SIGKILL:when=$4"
+	expect_kill "$VICTIM"
 	wait_for 30 "! alive $VICTIM || is_over $1" ||
 		fail "$CASE: nothing happens"
 	wait_for 1 "! alive $VICTIM" || true
