@@ -253,6 +253,9 @@ static void test_sends_descriptors(void **state)
 	assert_int_equal(close(fds[0]) | close(fds[1]), 0);
 }
 
+/* More than a message has room for, whatever that is rounded up to. */
+#define TOO_MANY_FDS (MESSAGE_MAX_FDS + 4)
+
 /* A message with descriptors, from the other end. */
 static void give_fds(const struct message *message, size_t length,
 		     const int *fds, int count)
@@ -260,7 +263,7 @@ static void give_fds(const struct message *message, size_t length,
 	struct iovec vector = { (void *)message, length };
 	union {
 		struct cmsghdr header;
-		char space[CMSG_SPACE(sizeof(int) * MESSAGE_MAX_FDS)];
+		char space[CMSG_SPACE(sizeof(int) * TOO_MANY_FDS)];
 	} control;
 	size_t bytes = sizeof(int) * (size_t)count;
 	struct msghdr header = { .msg_iov = &vector,
@@ -297,6 +300,23 @@ static void test_receives_descriptors(void **state)
 	give(1);
 	turn(2);
 	assert_int_equal(seen.fd_count, 0);
+}
+
+/* What was cut off of it would be missed later. */
+static void test_too_many_descriptors(void **state)
+{
+	struct message message = numbered(0);
+	unsigned open_fds = count_fds();
+	int fds[TOO_MANY_FDS], i;
+
+	(void)state;
+	for (i = 0; i < TOO_MANY_FDS; i++)
+		fds[i] = other;
+	give_fds(&message, sizeof(message), fds, TOO_MANY_FDS);
+	turn(2);
+	assert_int_equal(seen.received, 0);
+	assert_int_equal(seen.gone, 1);
+	assert_int_equal(count_fds(), open_fds - 1);
 }
 
 static void test_end_of_peer(void **state)
@@ -439,6 +459,7 @@ int main(void)
 		TEST(test_out_of_memory),
 		TEST(test_sends_descriptors),
 		TEST(test_receives_descriptors),
+		TEST(test_too_many_descriptors),
 		TEST(test_end_of_peer),
 		TEST(test_send_to_nobody),
 		TEST(test_send_to_one_that_left),
