@@ -368,6 +368,25 @@ static void test_end_while_full(void **state)
 	assert_null(channel.first);
 }
 
+/* Those of messages that could not be sent yet are the channel's. */
+static void test_close_with_descriptors(void **state)
+{
+	struct message message = numbered(0);
+	unsigned open_fds = count_fds();
+	uint64_t serial = 0;
+	int i;
+
+	(void)state;
+	while (!channel.first)
+		assert_int_equal(send_numbered(serial++), 0);
+	for (i = 0; i < 3; i++)
+		assert_int_equal(channel_send(&channel, &message, &other, 1),
+				 0);
+	assert_int_equal(count_fds(), open_fds + 3);
+	channel_close(&channel);
+	assert_int_equal(count_fds(), open_fds - 1);
+}
+
 static void test_wrong_magic(void **state)
 {
 	struct message message = numbered(0);
@@ -464,6 +483,7 @@ int main(void)
 		TEST(test_send_to_nobody),
 		TEST(test_send_to_one_that_left),
 		TEST(test_end_while_full),
+		TEST(test_close_with_descriptors),
 		TEST(test_wrong_magic),
 		TEST(test_wrong_length),
 		TEST(test_too_long),
