@@ -792,8 +792,8 @@ static unsigned flood(struct client *client, const char *line)
 	unsigned sent = 0, idle = 0;
 
 	while (idle < 20) {
-		ssize_t n = send(client->fd, line, (size_t)length,
-				 MSG_NOSIGNAL);
+		ssize_t n =
+			send(client->fd, line, (size_t)length, MSG_NOSIGNAL);
 
 		assert_true(n == length || (n < 0 && errno == EAGAIN));
 		sent += n == length;
