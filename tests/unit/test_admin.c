@@ -20,6 +20,7 @@
 /* ---- who connects, and whether a connection can be taken ---- */
 
 static uid_t next_uid;
+static int peer_error; /* the errno of who asks for it */
 static int accept_error;
 static unsigned accepts;
 
@@ -35,8 +36,13 @@ int __wrap_accept4(int fd, struct sockaddr *address, socklen_t *length,
 int __wrap_getsockopt(int fd, int level, int name, void *value,
 		      socklen_t *length)
 {
-	int result = __real_getsockopt(fd, level, name, value, length);
+	int result;
 
+	if (level == SOL_SOCKET && name == SO_PEERCRED && peer_error) {
+		errno = peer_error;
+		return -1;
+	}
+	result = __real_getsockopt(fd, level, name, value, length);
 	if (level == SOL_SOCKET && name == SO_PEERCRED)
 		((struct ucred *)value)->uid = next_uid;
 	return result;
@@ -781,17 +787,19 @@ static void test_vanish_any_time(void **state)
 
 /* ---- replies that are not read ---- */
 
-/* Ask for help until the server stops reading. */
-static unsigned flood(struct client *client)
+/* Ask for it until the server stops reading. */
+static unsigned flood(struct client *client, const char *line)
 {
+	const ssize_t length = (ssize_t)strlen(line);
 	unsigned sent = 0, idle = 0;
 
 	while (idle < 20) {
-		ssize_t n = send(client->fd, "help\n", 5, MSG_NOSIGNAL);
+		ssize_t n =
+			send(client->fd, line, (size_t)length, MSG_NOSIGNAL);
 
-		assert_true(n == 5 || (n < 0 && errno == EAGAIN));
-		sent += n == 5;
-		idle = n == 5 ? 0 : idle + 1;
+		assert_true(n == length || (n < 0 && errno == EAGAIN));
+		sent += n == length;
+		idle = n == length ? 0 : idle + 1;
 		if (n < 0)
 			fake_serve();
 	}
@@ -805,7 +813,7 @@ static void test_never_reads(void **state)
 	unsigned fds = count_fds();
 
 	(void)state;
-	assert_true(flood(client) > 0);
+	assert_true(flood(client, "help\n") > 0);
 	ask(other, "ping", "OK\n");
 	fake_pass_time(ADMIN_DRAIN_TIME - 1);
 	assert_int_equal(count_fds(), fds);
@@ -814,6 +822,30 @@ static void test_never_reads(void **state)
 	assert_int_equal(count_fds(), fds - 1);
 	assert_true(log_has("does not read"));
 	ask(other, "ping", "OK\n");
+}
+
+/* Most of it has not been made yet, and nobody will take it. */
+static void test_leaves_in_a_listing(void **state)
+{
+	struct client *client = greeted(), *leaves;
+	unsigned fds;
+	int i, by_itself;
+
+	(void)state;
+	for (i = 0; i < 60; i++)
+		ask(client, "add null", "OK *\n");
+	for (by_itself = 0; by_itself < 2; by_itself++) {
+		fds = count_fds();
+		leaves = greeted();
+		assert_true(flood(leaves, "list\n") > 0);
+		if (by_itself)
+			close_client(leaves);
+		fake_pass_time(by_itself ? 1 : ADMIN_DRAIN_TIME + 1);
+		if (!by_itself)
+			close_client(leaves);
+		assert_int_equal(count_fds(), fds);
+	}
+	ask(client, "ping", "OK\n");
 }
 
 /* So many replies, each like the first. */
@@ -835,7 +867,7 @@ static void expect_replies(struct client *client, unsigned count)
 static void check_slow_reader(size_t piece, int turns)
 {
 	struct client *client = greeted();
-	unsigned sent = flood(client), i;
+	unsigned sent = flood(client, "help\n"), i;
 	char *buffer = malloc(piece);
 
 	assert_non_null(buffer);
@@ -927,7 +959,7 @@ static void test_output_is_bounded(void **state)
 	largest = 0;
 	ask_for_help(client);
 	fake_serve();
-	flood(client);
+	flood(client, "help\n");
 	assert_true(largest > ADMIN_OUTPUT_MAX / 2);
 	assert_true(largest <= 4ul * ADMIN_OUTPUT_MAX);
 }
@@ -968,6 +1000,20 @@ static void test_limit_of_a_user(void **state)
 	fake_serve();
 	mine[3] = greeted();
 	refused();
+}
+
+/* Nobody may take it for root. */
+static void test_unknown_peer(void **state)
+{
+	struct client *client;
+
+	(void)state;
+	peer_error = ENOPROTOOPT;
+	client = greeted();
+	peer_error = 0;
+	ask(client, "ping", "OK\n");
+	ask(client, "upgrade", "ERR denied *\n");
+	assert_true(log_has("cannot tell who connects"));
 }
 
 static void test_limit_of_users(void **state)
@@ -2263,6 +2309,7 @@ int main(void)
 		TEST(test_vanish_in_a_line),
 		TEST(test_vanish_any_time),
 		TEST(test_never_reads),
+		TEST(test_leaves_in_a_listing),
 		TEST(test_slow_reader),
 		TEST(test_drained_at_once),
 		TEST(test_output_is_bounded),
@@ -2270,6 +2317,7 @@ int main(void)
 		TEST(test_limit_of_users),
 		TEST(test_limit_of_root),
 		TEST(test_refused_are_bounded),
+		TEST(test_unknown_peer),
 		TEST(test_accept_fails),
 		TEST(test_many_at_once),
 		TEST(test_on_error),

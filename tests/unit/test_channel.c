@@ -20,6 +20,21 @@ void *__wrap_malloc(size_t size)
 	return malloc_fails ? NULL : __real_malloc(size);
 }
 
+/* There were more descriptors than the receiver has room for. */
+static int is_cut_off;
+
+ssize_t __real_recvmsg(int fd, struct msghdr *header, int flags);
+ssize_t __wrap_recvmsg(int fd, struct msghdr *header, int flags);
+
+ssize_t __wrap_recvmsg(int fd, struct msghdr *header, int flags)
+{
+	ssize_t got = __real_recvmsg(fd, header, flags);
+
+	if (is_cut_off)
+		header->msg_flags |= MSG_CTRUNC;
+	return got;
+}
+
 /* The channel under test, and the bare other end. */
 static struct channel channel;
 static int other;
@@ -82,7 +97,7 @@ static void close_other(void)
 static int stop(void **state)
 {
 	(void)state;
-	malloc_fails = 0;
+	malloc_fails = is_cut_off = 0;
 	channel_close(&channel);
 	close_other();
 	test_loop_close();
@@ -299,6 +314,21 @@ static void test_receives_descriptors(void **state)
 	assert_int_equal(seen.fd_count, 0);
 }
 
+/* What was cut off of it would be missed later. */
+static void test_too_many_descriptors(void **state)
+{
+	struct message message = numbered(0);
+	unsigned open_fds = count_fds();
+
+	(void)state;
+	is_cut_off = 1;
+	give_fds(&message, sizeof(message), &other, 1);
+	turn(2);
+	assert_int_equal(seen.received, 0);
+	assert_int_equal(seen.gone, 1);
+	assert_int_equal(count_fds(), open_fds - 1);
+}
+
 static void test_end_of_peer(void **state)
 {
 	(void)state;
@@ -346,6 +376,25 @@ static void test_end_while_full(void **state)
 	turn(3);
 	assert_int_equal(seen.gone, 1);
 	assert_null(channel.first);
+}
+
+/* Those of messages that could not be sent yet are the channel's. */
+static void test_close_with_descriptors(void **state)
+{
+	struct message message = numbered(0);
+	unsigned open_fds = count_fds();
+	uint64_t serial = 0;
+	int i;
+
+	(void)state;
+	while (!channel.first)
+		assert_int_equal(send_numbered(serial++), 0);
+	for (i = 0; i < 3; i++)
+		assert_int_equal(channel_send(&channel, &message, &other, 1),
+				 0);
+	assert_int_equal(count_fds(), open_fds + 3);
+	channel_close(&channel);
+	assert_int_equal(count_fds(), open_fds - 1);
 }
 
 static void test_wrong_magic(void **state)
@@ -439,10 +488,12 @@ int main(void)
 		TEST(test_out_of_memory),
 		TEST(test_sends_descriptors),
 		TEST(test_receives_descriptors),
+		TEST(test_too_many_descriptors),
 		TEST(test_end_of_peer),
 		TEST(test_send_to_nobody),
 		TEST(test_send_to_one_that_left),
 		TEST(test_end_while_full),
+		TEST(test_close_with_descriptors),
 		TEST(test_wrong_magic),
 		TEST(test_wrong_length),
 		TEST(test_too_long),

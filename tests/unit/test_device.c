@@ -679,10 +679,12 @@ static void test_add_fails(void **state)
 /* The file that is made for a device goes if that never becomes live. */
 static void test_new_file(void **state)
 {
-	char made[] = "/tmp/test_device.XXXXXX";
-	int i, fd = mkstemp(made);
+	char made[512];
+	int i, fd;
 
 	(void)state;
+	snprintf(made, sizeof(made), "%s", test_path("made.XXXXXX"));
+	fd = mkstemp(made);
 	assert_true(fd >= 0);
 	close(fd);
 	for (i = 0; i < 2; i++) {
@@ -702,6 +704,7 @@ static void test_new_file(void **state)
 		}
 		assert_int_equal(access(made, F_OK), i == 0 ? 0 : -1);
 	}
+	test_folder_remove();
 }
 
 static void test_params_fail(void **state)

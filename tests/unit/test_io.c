@@ -628,7 +628,7 @@ static void test_trim_need_get_data(void **state)
 
 	(void)state;
 	if (!memory_goes_back())
-		skip();
+		skip_without("memory that goes back at once");
 	open_in(IO_NEED_GET_DATA);
 	read = begin(1, IO_READ, 4096);
 	put_pieces(read);
@@ -882,7 +882,7 @@ static void test_trim_buffers(void **state)
 
 	(void)state;
 	if (!memory_goes_back())
-		skip();
+		skip_without("memory that goes back at once");
 	open_in(IO_COPY);
 	buffer = fetch(6);
 	of = deliver(6, buffer, pattern);
@@ -918,7 +918,7 @@ static void test_trim_among_requests(void **state)
 
 	(void)state;
 	if (!memory_goes_back())
-		skip();
+		skip_without("memory that goes back at once");
 	open_in(IO_COPY);
 	before = fetch(6);
 	after = fetch(7);
@@ -956,7 +956,7 @@ static void test_trim_in_pieces(void **state)
 
 	(void)state;
 	if (!memory_goes_back())
-		skip();
+		skip_without("memory that goes back at once");
 	open_in(IO_COPY);
 	io_close(&port);
 	assert_int_equal(io_open(&port, ios, DEPTH, 512 << 10), 0);

@@ -8,10 +8,12 @@ BEGIN {
 		pattern[++patterns] = part[1]
 	}
 	fault = "WARNING: |BUG: |BUG at |Oops|KASAN|UBSAN|KCSAN|" \
-		"blocked for more than|soft lockup|hard LOCKUP|" \
+		"blocked (in I.O wait )?for more than|soft lockup|hard LOCKUP|" \
 		"detected (expedited )?stall|general protection|" \
 		"unable to handle|Kernel panic|refcount_t: |corruption|" \
 		"possible (circular|recursive) locking|segfault at|" \
+		"trap invalid opcode|EXT4-fs error|Buffer I.O error|" \
+		"XFS .*Corruption|" \
 		"invoked oom-killer|Out of memory"
 }
 

@@ -115,6 +115,8 @@ kill_server()
 	server=$(server_pid)
 	kill -9 "$server"
 	wait_for 30 has_next || fail "there is no next server, or no device"
+	grep -q "process $server, was killed by signal 9 " "$LOG" ||
+		fail "the log does not say that the server was killed"
 }
 
 # both_killed [ARG...]: keeper and server, and the next ublkd is started.
@@ -133,6 +135,7 @@ kill_under_load()
 	shift
 	sleep 1.1
 	server=$(server_pid)
+	expect_kill "$server"
 	# shellcheck disable=SC2068 # the words
 	kill-probe $@ "$server" "$disk" >>/tmp/t/kills || {
 		dump_state

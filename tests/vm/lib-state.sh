@@ -1,6 +1,8 @@
 # Functions that look at the guest's state; for lib.sh and guest-runner.
 # shellcheck shell=sh
 
+EXPECTED=/tmp/t/expected # patterns, see expect_log
+
 # d_tasks: the tasks that are in uninterruptible sleep now: /proc/PID/task/TID.
 d_tasks()
 {
@@ -62,6 +64,30 @@ klog()
 {
 	dmesg | awk '/ublkd-test: begin / { s = "" } { s = s $0 "\n" }
 		END { printf "%s", s }'
+}
+
+# expect_log PATTERN...: ublkd's log may have such a line (grep -E) of the end of a
+# server, because of what the test does.
+expect_log()
+{
+	printf '%s\n' "$@" >>"$EXPECTED"
+}
+
+# expect_kill PID...: the test has these processes killed with -9.
+expect_kill()
+{
+	printf 'process %s, was killed by signal 9 \n' "$@" >>"$EXPECTED"
+}
+
+# unexpected_ends LOG: what this log of ublkd's has of servers that crashed, ended
+# by themselves or hung, and no test has announced.
+unexpected_ends()
+{
+	[ -e "$1" ] || return 0
+	# A pattern at least; no line is empty.
+	expected=$(echo '^$' && cat "$EXPECTED" 2>/dev/null) || true
+	grep -E ', (was killed by signal|exited with status|hangs:) ' "$1" |
+		grep -vE "$expected" || true
 }
 
 # dump_state: what somebody needs to know who asks why it hangs.

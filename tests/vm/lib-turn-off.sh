@@ -56,6 +56,7 @@ while read -r what; do
 done </run/before
 grep ublk /run/used-at-stop && complain "in use when ublkd stops"
 grep -q 'Terminated: stopping' /run/ublkd.log || complain "no SIGTERM"
+[ -z "$(unexpected_ends /run/ublkd.log)" ] || complain "a server has crashed"
 [ -z "$(pidof ublkd ublkd-server)" ] || complain "a process is left"
 ls -d /dev/ublk[bc]* 2>/dev/null && complain "a device is left"
 for n in $(cat /run/disks); do

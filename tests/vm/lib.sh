@@ -1,7 +1,9 @@
 # The tests' helpers; a test begins with ". /t/lib.sh" and runs with -eu.
 # When it exits, the daemon that it started is stopped and must have left
 # nothing: exit status 0, no socket, no device, no stuck task, no sanitizer's
-# report.
+# report. A server that ends in the midst of it, by itself or killed, is a failure,
+# but for those that the test kills with "kill -9" or announces with expect_kill or
+# expect_log, see lib-state.sh.
 #
 # shellcheck shell=sh
 set -eu
@@ -80,6 +82,15 @@ alive()
 	[ -d "/proc/$1" ] && ! grep -q ') Z ' "/proc/$1/stat" 2>/dev/null
 }
 
+# kill ARG...: the shell's own. Whom a test kills with -9 has not crashed.
+kill()
+{
+	case $1 in
+	-9 | -KILL) (shift; expect_kill "$@") ;;
+	esac
+	command kill "$@"
+}
+
 # as_user NAME COMMAND: `user`, or `member` of group ublk.
 as_user()
 {
@@ -152,6 +163,10 @@ forget_ublkd()
 		dump_state
 		fail "ublkd does not end"
 	}
+	case $(cat /tmp/t/status) in
+	# 128 and SIGILL, SIGTRAP, SIGABRT, SIGBUS, SIGFPE, SIGSEGV, SIGXFSZ, SIGSYS
+	13[2-6] | 139 | 153 | 159) fail "ublkd crashed: $(cat /tmp/t/status)" ;;
+	esac
 	KEEPER=''
 }
 
@@ -252,6 +267,13 @@ no_sanitizer_report()
 		"$LOG" || fail "a sanitizer has complained"
 }
 
+# no_crash: each server that ended in the midst of it did so because of the test.
+no_crash()
+{
+	ends=$(unexpected_ends "$LOG")
+	[ -z "$ends" ] || fail "not announced (see expect_log): $ends"
+}
+
 # ---- figures
 
 # fds PID: how many descriptors it has open.
@@ -343,6 +365,7 @@ end_test()
 	) || ended=1
 	(no_d_state 5) || ended=1
 	(no_sanitizer_report) || ended=1
+	(no_crash) || ended=1
 	if [ $ended != 0 ] && [ $ended != 77 ] && [ -e "$LOG" ]; then
 		echo "ublkd's log ends:"
 		tail -n 40 "$LOG" | sed 's/^/    /'

@@ -130,10 +130,12 @@ bad_clients()
 # 8 connections of a user are served, the 9th is refused; root is not affected.
 too_many()
 {
-	for _ in $(seq 8); do
-		as_user member "sleep 5 | socat - UNIX:$SOCK" >/dev/null 2>&1 &
+	for n in $(seq 8); do
+		as_user member "sleep 60 | socat - UNIX:$SOCK" \
+			>"/tmp/t/member.$n" 2>&1 &
 	done
-	sleep 2
+	wait_for 10 '[ "$(cat /tmp/t/member.* | grep -c ^HELLO)" = 8 ]' ||
+		fail "8 connections are not served"
 	as_user member "echo ping | socat -t 5 - UNIX:$SOCK" >/tmp/t/ninth || true
 	grep -q '^ERR limit ' /tmp/t/ninth || fail "$(cat /tmp/t/ninth)"
 	expect_ok ping

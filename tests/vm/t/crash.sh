@@ -63,6 +63,14 @@ kill_later()
 	kill -KILL "$(cat "$work/pid")"
 }
 
+# no_kernel_fault: in what the machine's kernel has said.
+no_kernel_fault()
+{
+	tr -d '\r' <"$work/serial" | awk -v mark="ublkd-test: begin" \
+		-v known=/dev/null -f "$here/kernel-log.awk" ||
+		fail "kernel log of this life"
+}
+
 # live LIFE ROUND: until it is killed; $2 is what the life before had synced. Sets
 # $synced, in this one.
 live()
@@ -87,6 +95,7 @@ live()
 		tail -n 40 "$work/serial"
 		fail "life $1 has not come to its first sync"
 	}
+	no_kernel_fault
 	rounds=$((rounds + synced))
 	echo "life $1, ${options[$1 % ${#options[@]}]:-auto}: killed after" \
 		"$synced syncs"
@@ -103,5 +112,6 @@ done
 begin $((KILLS + 1)) "BEFORE=$synced" "OPTIONS=" LAST=yes
 cat <&"$from"
 wait "$vm" || fail "what the last one found"
+no_kernel_fault
 e2fsck -fn "$work/disk" || fail "the file system"
 echo "$KILLS kills, $rounds acknowledged syncs, 0 lost"

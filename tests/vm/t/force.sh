@@ -4,6 +4,7 @@
 #
 # sanitizers: long
 # needs: binaries fio
+# expect-kernel: Buffer I/O error on dev ublkb0,
 # needs: files tests/vm/lib-watch.sh:/t/lib-watch.sh
 # time: 240
 . /t/lib.sh

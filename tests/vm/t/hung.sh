@@ -55,6 +55,8 @@ under_load()
 	load ublkb0 --rw=randwrite --bs=4k --verify=crc32c --verify_backlog=64
 	hang
 	begun=$(now)
+	expect_kill "$server"
+	expect_log "process $server, hangs: "
 	killed 1
 	echo "a hung server is killed after $(($(now) - begun)) ms"
 	wait_for 20 '[ "$(ask list | grep -c state=live)" = 1 ]' ||
@@ -89,6 +91,8 @@ at_the_end()
 	echo "- at the end"
 	load ublkb0 --rw=randread --bs=4k
 	hang
+	expect_kill "$server"
+	expect_log "process $server, hangs: "
 	kill -TERM "$KEEPER"
 	forget_ublkd
 	[ "$(cat /tmp/t/status)" = 0 ] || fail "status $(cat /tmp/t/status)"

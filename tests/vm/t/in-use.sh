@@ -116,6 +116,7 @@ ended_within()
 hung_server_is_ended()
 {
 	start_ublkd --stop-timeout 3
+	expect_kill "$(server_pid)"
 	expect_ok "add null size=64M queues=1 depth=8"
 	hold_every_tag ublkb0 8
 	kill -TERM "$KEEPER"
@@ -132,6 +133,7 @@ shutdown_has_a_limit()
 	start_ublkd
 	expect_ok "add null size=64M queues=1 depth=8"
 	client_at_work ublkb0 8
+	expect_kill "$(server_pid)"
 	stop_server_at sendmsg:when=1 "shutdown force=yes timeout=2"
 	# The keeper has been told; the server stands still after that.
 	ended_within 15

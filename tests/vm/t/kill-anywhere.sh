@@ -130,8 +130,8 @@ trace_victim()
 	trace "$VICTIM" "$@"
 }
 
-# command TEXT: when it has ended, /tmp/t/answered has the answer.
-command()
+# ask_beside TEXT: when it has ended, /tmp/t/answered has the answer.
+ask_beside()
 {
 	rm -f /tmp/t/answered
 	(
@@ -167,7 +167,7 @@ prepare_add()
 begin_add()
 {
 	trace_victim "$@"
-	command "add ram id=5 size=4M queues=2 keep=yes $RECOVERY"
+	ask_beside "add ram id=5 size=4M queues=2 keep=yes $RECOVERY"
 }
 
 prepare_del()
@@ -180,14 +180,14 @@ prepare_del()
 begin_del()
 {
 	trace_victim "$@"
-	command "del id=5 force=yes"
+	ask_beside "del id=5 force=yes"
 }
 
 prepare_shutdown() { world; }
 begin_shutdown()
 {
 	trace_victim "$@"
-	command "shutdown force=yes"
+	ask_beside "shutdown force=yes"
 }
 
 prepare_term() { world; }
@@ -482,6 +482,7 @@ kill_at()
 	CASE="$1, the $2 is killed at $3 $4"
 	"prepare_$1"
 	"begin_$1" "$2" -e "trace=$3" -e "inject=$3:signal=SIGKILL:when=$4"
+	expect_kill "$VICTIM"
 	wait_for 30 "! alive $VICTIM || is_over $1" ||
 		fail "$CASE: nothing happens"
 	wait_for 1 "! alive $VICTIM" || true

@@ -38,7 +38,7 @@ make_tree
 cat >"$work/script" <<'END'
 [ "$(uname -m)" = aarch64 ] || exit 1
 sh /job/quickstart-job ublkd /tree || exit 1
-! dmesg | grep -E 'WARNING|BUG|Oops|blocked for more than'
+! dmesg | grep -E 'WARNING|BUG|Oops|blocked .*for more than'
 END
 "$here/vm" -k "$folder" -A "$programs" -m 2048 -t 800 -M ext4 -b "$ublkd" \
 	-f "$top/contrib/quickstart-job:/job/quickstart-job" \

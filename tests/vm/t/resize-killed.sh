@@ -23,6 +23,7 @@ esac
 # killed_at PROCESS INJECTION COMMAND: the process is killed at that call.
 killed_at()
 {
+	expect_kill "$1"
 	strace -qq -f -o /tmp/t/strace -e "inject=$2:signal=SIGKILL" -p "$1" &
 	tracer=$!
 	wait_for 5 "grep -q 'TracerPid:.*[1-9]' /proc/$1/status" ||

@@ -30,7 +30,9 @@ kills()
 {
 	for _ in $(seq "$KILLS"); do
 		sleep 1.1
-		kill-probe "$@" "$(server_pid)" ublkb0 >/tmp/t/kill || {
+		server=$(server_pid)
+		expect_kill "$server"
+		kill-probe "$@" "$server" ublkb0 >/tmp/t/kill || {
 			dump_state
 			fail "the disk cannot be read after the kill"
 		}

@@ -68,6 +68,7 @@ fails_to_start()
 	install_service Restart=no
 	echo "add ram size=nonsense" >/run/conf
 	options --config=/run/conf
+	expect_log "exited with status 1; 0 of its devices"
 	begun=$(now)
 	! systemctl start ublkd 2>/dev/null || fail "it starts with nonsense"
 	# Its time limit is 90 s.

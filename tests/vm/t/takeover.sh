@@ -118,6 +118,7 @@ server_dies_in_upgrade()
 	dd if=/dev/urandom of=/tmp/t/data bs=64k count=1 2>/dev/null
 	dd if=/tmp/t/data of=/dev/ublkb9 bs=64k oflag=direct 2>/dev/null
 	server=$(server_pid)
+	expect_kill "$server"
 	ask "upgrade program=/tmp/t/kills" || true
 	wait_for 10 "! alive $server" || fail "the old server stays"
 	wait_for 10 ublkd_answers || fail "the new one does not answer"

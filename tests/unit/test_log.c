@@ -1,0 +1,124 @@
+/* The log: what is told, how a line looks, and lines that nobody took. */
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "log.h"
+#include "support.h"
+
+static int own_stderr, ends[2]; /* of the pipe in place of stderr */
+static char text[1 << 17];
+
+static int start(void **state)
+{
+	(void)state;
+	own_stderr = dup(STDERR_FILENO);
+	if (pipe2(ends, O_NONBLOCK) < 0)
+		return -1;
+	dup2(ends[1], STDERR_FILENO);
+	log_open("me", LOG_LEVEL_NOTICE, 0);
+	return 0;
+}
+
+static int stop(void **state)
+{
+	(void)state;
+	dup2(own_stderr, STDERR_FILENO);
+	close(own_stderr);
+	close(ends[0]);
+	close(ends[1]);
+	return 0;
+}
+
+/* What came, and whether that is the end of it. */
+static const char *take(void)
+{
+	ssize_t got = read(ends[0], text, sizeof(text) - 1);
+
+	text[got > 0 ? got : 0] = '\0';
+	return text;
+}
+
+static void test_levels(void **state)
+{
+	char line[64];
+
+	(void)state;
+	log_info("not told");
+	log_notice("n %d", 1);
+	log_error("e");
+	snprintf(line, sizeof(line), "me[%d]: notice: n 1\nme[%d]: error: e\n",
+		 (int)getpid(), (int)getpid());
+	assert_string_equal(take(), line);
+	log_open("me", LOG_LEVEL_DEBUG, 0);
+	log_debug("d");
+	assert_non_null(strstr(take(), "]: debug: d\n"));
+}
+
+static void test_names(void **state)
+{
+	enum log_level level;
+
+	(void)state;
+	for (level = LOG_LEVEL_ERROR; level <= LOG_LEVEL_DEBUG; level++)
+		assert_int_equal(log_level_parse(log_level_name(level)), level);
+	assert_int_equal(log_level_parse("loud"), -1);
+}
+
+/* Nobody can make two lines of one. */
+static void test_controls(void **state)
+{
+	(void)state;
+	log_error("a\nb\033c\177d\xc3\xbc");
+	assert_non_null(strstr(take(), "]: error: a?b?c?d\xc3\xbc\n"));
+}
+
+static void test_long_line(void **state)
+{
+	char word[3000];
+
+	(void)state;
+	memset(word, 'x', sizeof(word) - 1);
+	word[sizeof(word) - 1] = '\0';
+	log_error("%s", word);
+	assert_true(strlen(take()) < 1200);
+	assert_int_equal(text[strlen(text) - 1], '\n');
+}
+
+/* A reader that stands still: nothing waits for it, and it is told later. */
+static void test_lost_lines(void **state)
+{
+	char block[4096] = "";
+	unsigned lost = 0;
+
+	(void)state;
+	while (write(ends[1], block, sizeof(block)) > 0)
+		;
+	for (; lost < 3; lost++)
+		log_error("lost");
+	while (read(ends[0], text, sizeof(text)) > 0)
+		;
+	log_error("told");
+	take();
+	assert_null(strstr(text, "error: lost"));
+	assert_non_null(strstr(text, "]: warning: 3 lines of this log were "
+				     "lost\n"));
+	assert_non_null(strstr(text, "]: error: told\n"));
+	/* Once. */
+	log_error("again");
+	assert_null(strstr(take(), "lost"));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+#define TEST(name) cmocka_unit_test_setup_teardown(name, start, stop)
+		TEST(test_levels),     TEST(test_names),
+		TEST(test_controls),   TEST(test_long_line),
+		TEST(test_lost_lines),
+#undef TEST
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
