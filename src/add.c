@@ -118,6 +118,7 @@ struct add_values {
 static int read_pair(const struct target_ops *target, const char *word,
 		     struct add_values *values, struct failure *failure)
 {
+	struct hint hint;
 	char topic[64];
 	const char *value;
 	size_t length;
@@ -137,8 +138,11 @@ static int read_pair(const struct target_ops *target, const char *word,
 	if (i >= 0)
 		return option_read(&target->options[i], &values->target[i],
 				   value, failure);
+	hint_begin(&hint, word, length);
+	option_offer(target->options, &hint);
+	option_offer(verb_add_options, &hint);
 	snprintf(topic, sizeof(topic), "add %s", target->name);
-	return option_fail_unknown(target->name, topic, word, length, failure);
+	return option_fail_unknown(target->name, topic, &hint, failure);
 }
 
 static int read_pairs(const struct syntax_line *line,
@@ -233,8 +237,7 @@ static const struct target_ops *read_add(const struct syntax_line *line,
 	}
 	target = target_find(line->words[1]);
 	if (!target) {
-		failure_set(failure, SYMBOL_UNKNOWN, 0, line->words[1],
-			    "there is no such target; 'targets' lists them");
+		target_fail_unknown(line->words[1], failure);
 		return NULL;
 	}
 	if (!target->open) {
@@ -270,9 +273,15 @@ int verb_read_layers(const char *words, struct option_value *layers,
 static void print_added(struct request *request, const struct device *device,
 			const char *more)
 {
-	request_ok(request, " id=%u dev=/dev/%s name=%s queues=%u depth=%u%s",
-		   device->spec.id, device->disk, device_name(device),
-		   device->spec.queues, device->spec.depth, more);
+	char unserved[32];
+
+	verb_tell_unserved(device, unserved, sizeof(unserved));
+	request_ok(
+		request,
+		" id=%u dev=/dev/%s name=%s queues=%u depth=%u size=%llu%s%s",
+		device->spec.id, device->disk, device_name(device),
+		device->spec.queues, device->spec.depth,
+		(unsigned long long)device->spec.geometry.size, unserved, more);
 }
 
 static void on_added(void *context, struct device *device,
