@@ -59,8 +59,8 @@ starts()
 keys_are_known()
 {
 	echo "- keys"
-	dmesg | sed -n "s/.*ublkd\.\(service\|socket\):.*Unknown key name \
-'\([^']*\)' in section '\([^']*\)'.*/\3 \2/p" | sort -u >/tmp/t/unknown
+	dmesg | sed -n "s/.*ublkd\.[a-z]*:.*Unknown key '\(.*\)' in section \
+\[\(.*\)\].*/\2 \1/p" | sort -u >/tmp/t/unknown
 	cat /tmp/t/unknown
 	[ "$(cat /tmp/t/unknown)" = "Service FileDescriptorStorePreserve
 Unit SurviveFinalKillSignal" ] || fail "a key of the unit is unknown"
@@ -155,9 +155,9 @@ ready_fd()
 }
 
 install_service
-keys_are_known
 starts
 stops
 fails_to_start
 socket_activation
+keys_are_known
 ready_fd
