@@ -119,6 +119,7 @@ struct add_values {
 static int read_pair(const struct target_ops *target, const char *word,
 		     struct add_values *values, struct failure *failure)
 {
+	struct hint hint;
 	char topic[64];
 	const char *value;
 	size_t length;
@@ -138,8 +139,11 @@ static int read_pair(const struct target_ops *target, const char *word,
 	if (i >= 0)
 		return option_read(&target->options[i], &values->target[i],
 				   value, failure);
+	hint_begin(&hint, word, length);
+	option_offer(target->options, &hint);
+	option_offer(verb_add_options, &hint);
 	snprintf(topic, sizeof(topic), "add %s", target->name);
-	return option_fail_unknown(target->name, topic, word, length, failure);
+	return option_fail_unknown(target->name, topic, &hint, failure);
 }
 
 static int read_pairs(const struct syntax_line *line,
@@ -234,8 +238,7 @@ static const struct target_ops *read_add(const struct syntax_line *line,
 	}
 	target = target_find(line->words[1]);
 	if (!target) {
-		failure_set(failure, SYMBOL_UNKNOWN, 0, line->words[1],
-			    "there is no such target; 'targets' lists them");
+		target_fail_unknown(line->words[1], failure);
 		return NULL;
 	}
 	if (!target->open) {
@@ -278,15 +281,20 @@ static int is_short_of_room(const struct device *device, uint64_t *room)
 static void print_added(struct request *request, const struct device *device,
 			const char *more)
 {
-	char fits[32] = "";
+	char fits[32] = "", unserved[32];
 	uint64_t room;
 
 	if (is_short_of_room(device, &room))
 		snprintf(fits, sizeof(fits), " fits=%llu",
 			 (unsigned long long)room);
-	request_ok(request, " id=%u dev=/dev/%s name=%s queues=%u depth=%u%s%s",
-		   device->spec.id, device->disk, device_name(device),
-		   device->spec.queues, device->spec.depth, fits, more);
+	verb_tell_unserved(device, unserved, sizeof(unserved));
+	request_ok(
+		request,
+		" id=%u dev=/dev/%s name=%s queues=%u depth=%u size=%llu%s%s%s",
+		device->spec.id, device->disk, device_name(device),
+		device->spec.queues, device->spec.depth,
+		(unsigned long long)device->spec.geometry.size, fits, unserved,
+		more);
 }
 
 static void warn_of_room(const struct device *device)

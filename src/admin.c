@@ -262,6 +262,10 @@ static int next_line(struct client *client)
 		return 0;
 	run_line(client, client->input, length);
 	consume(client, length + (end ? 1 : 0));
+	if (client->session.quits) {
+		client->ended = 1;
+		client->input_length = 0;
+	}
 	return 1;
 }
 

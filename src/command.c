@@ -99,10 +99,13 @@ const struct command command_table[] = {
 	  "whether an error ends this connection's later commands",
 	  verb_on_error },
 	{ "ping", ACCESS_READ, "", 0, no_options, "answers OK", verb_ping },
+	{ "quit", ACCESS_READ, "", 0, no_options, "end this connection",
+	  verb_quit },
 	{ "resize", ACCESS_WRITE, "DEVICE size=SIZE|auto", 1, resize_options,
 	  "change the size of a live device", verb_resize },
-	{ "set", ACCESS_WRITE, "DEVICE key=value...", 1, set_options,
-	  "change the faults and limits that a live device has", verb_set },
+	{ "set", ACCESS_WRITE, "DEVICE [key=value...]", 1, set_options,
+	  "change the faults and limits that a live device has, or show them",
+	  verb_set },
 	{ "show", ACCESS_READ, "DEVICE", 1, show_options,
 	  "one device in detail", verb_show },
 	{ "shutdown", ACCESS_WRITE, "", 0, shutdown_options,
@@ -207,7 +210,37 @@ int request_refuse(struct request *request, enum symbol symbol, const char *arg,
 	return 0;
 }
 
+int command_refuse_unknown(struct request *request, const char *verb)
+{
+	const struct command *command;
+	struct hint hint;
+
+	hint_begin(&hint, verb, strlen(verb));
+	for (command = command_table; command->verb; command++)
+		hint_offer(&hint, command->verb);
+	return request_refuse(request, SYMBOL_UNKNOWN, verb,
+			      "there is no such command; %s'help' lists them",
+			      hint_text(&hint));
+}
+
 /* ---- running ---- */
+
+/* The one that is tried with `set` all the same has a command of its own. */
+static int fail_key(const struct command *command, const char *key,
+		    size_t length, struct failure *failure)
+{
+	struct hint hint;
+
+	if (command->run == verb_set && length == 4 &&
+	    memcmp(key, "size", length) == 0)
+		return failure_set(failure, SYMBOL_UNKNOWN, 0, "size",
+				   "set does not change the size: 'resize "
+				   "DEVICE size=SIZE' does");
+	hint_begin(&hint, key, length);
+	option_offer(command->options, &hint);
+	return option_fail_unknown(command->verb, command->verb, &hint,
+				   failure);
+}
 
 static int read_pair(struct request *request, const char *key, size_t length,
 		     const char *value, struct failure *failure)
@@ -216,8 +249,7 @@ static int read_pair(struct request *request, const char *key, size_t length,
 	int which = option_find(command->options, key, length);
 
 	if (which < 0)
-		return option_fail_unknown(command->verb, command->verb, key,
-					   length, failure);
+		return fail_key(command, key, length, failure);
 	return option_read(&command->options[which], &request->values[which],
 			   value, failure);
 }
@@ -296,7 +328,7 @@ int command_run(struct request *request)
 	struct failure failure;
 
 	if (request->session->stop_on_error && request->session->failed &&
-	    strcmp(verb, "on-error") != 0)
+	    strcmp(verb, "on-error") != 0 && strcmp(verb, "quit") != 0)
 		return request_refuse(request, SYMBOL_SKIPPED, NULL,
 				      "an earlier command failed, and on-error "
 				      "is stop");
@@ -304,9 +336,7 @@ int command_run(struct request *request)
 	request->busy = 0;
 	request->command = command_find(verb);
 	if (!request->command)
-		return request_refuse(request, SYMBOL_UNKNOWN, verb,
-				      "there is no such command; 'help' lists "
-				      "them");
+		return command_refuse_unknown(request, verb);
 	log_change(request);
 	if (check_access(request, &failure) < 0 ||
 	    (request->command->options &&

@@ -31,6 +31,7 @@ struct command_host {
 struct session {
 	int stop_on_error;
 	int failed; /* a command has, since on-error stop */
+	int quits;  /* nothing more is to be read from it */
 };
 
 struct request {
@@ -77,6 +78,9 @@ struct command {
 extern const struct command command_table[];
 
 const struct command *command_find(const char *verb);
+
+/* There is no command of that name. Returns 0, for a command's run. */
+int command_refuse_unknown(struct request *request, const char *verb);
 
 /*
  * Run the request's line, which has at least one word. done is called now or

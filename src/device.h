@@ -145,6 +145,7 @@ struct device {
 	double deadline;	/* as loop_now() */
 	char *new_words;	/* that the keeper is to note */
 	uint64_t new_size;	/* bytes, while it is resized; else 0 */
+	uint32_t new_unserved;	/* its geometry's, then */
 	struct failure failure; /* why it is rolled back */
 	device_done *done;
 	void *context;

@@ -36,7 +36,8 @@ static void format_range(const struct option *option, char *text, size_t size)
 	snprintf(text, size, " min=%s max=%s", min, max);
 }
 
-static void print_option(struct request *request, const struct option *option)
+void verb_print_option(struct request *request, const struct option *option,
+		       const char *value)
 {
 	char help[512], range[80], type[100];
 
@@ -44,9 +45,10 @@ static void print_option(struct request *request, const struct option *option)
 	format_range(option, range, sizeof(range));
 	option_format_type(option, type, sizeof(type));
 	request_print(request,
-		      "option name=%s type=%s required=%s%s%s%s "
+		      "option name=%s%s%s type=%s required=%s%s%s%s "
 		      "help=%s",
-		      option->name, type, option->required ? "yes" : "no",
+		      option->name, value ? " value=" : "", value ? value : "",
+		      type, option->required ? "yes" : "no",
 		      option->fallback ? " default=" : "",
 		      option->fallback ? option->fallback : "", range, help);
 }
@@ -54,7 +56,7 @@ static void print_option(struct request *request, const struct option *option)
 static void print_options(struct request *request, const struct option *options)
 {
 	for (; options && options->name; options++)
-		print_option(request, options);
+		verb_print_option(request, options, NULL);
 }
 
 static void print_target(struct request *request,
@@ -87,6 +89,7 @@ static int help_add(struct request *request)
 	const char *name = request->line.count > 2 ? request->line.words[2]
 						   : NULL;
 	const struct target_ops *target;
+	struct failure failure;
 
 	if (!name) {
 		print_command(request, command_find("add"));
@@ -96,10 +99,11 @@ static int help_add(struct request *request)
 		return 0;
 	}
 	target = target_find(name);
-	if (!target)
-		return request_refuse(request, SYMBOL_UNKNOWN, name,
-				      "there is no such target; 'targets' "
-				      "lists them");
+	if (!target) {
+		target_fail_unknown(name, &failure);
+		request_fail(request, &failure);
+		return 0;
+	}
 	print_target(request, target);
 	print_options(request, target->options);
 	print_options(request, verb_add_options);
@@ -120,9 +124,11 @@ int verb_help(struct request *request)
 	if (strcmp(request->line.words[1], "add") == 0)
 		return help_add(request);
 	command = command_find(request->line.words[1]);
-	if (!command || request->line.count > 2)
+	if (!command)
+		return command_refuse_unknown(request, request->line.words[1]);
+	if (request->line.count > 2)
 		return request_refuse(request, SYMBOL_UNKNOWN,
-				      request->line.words[command ? 2 : 1],
+				      request->line.words[2],
 				      "there is no help on this; 'help' lists "
 				      "the commands");
 	print_command(request, command);

@@ -539,9 +539,9 @@ void jobs_log_users(const struct message *answer)
 	for (; answer->result == 0 && (end = strchr(line, '\n'));
 	     line = end + 1) {
 		disk_end = strchr(line, ' ');
-		log_warning("%.*s is stopped while it is in use:%.*s",
-			    (int)(disk_end - line), line, (int)(end - disk_end),
-			    disk_end);
+		log_warning("%.*s is stopped while it is in use: %.*s",
+			    (int)(disk_end - line), line,
+			    (int)(end - disk_end - 1), disk_end + 1);
 	}
 }
 

@@ -47,15 +47,21 @@ int option_find(const struct option *table, const char *name, size_t length)
 	return -1;
 }
 
-int option_fail_unknown(const char *owner, const char *topic, const char *name,
-			size_t length, struct failure *failure)
+void option_offer(const struct option *table, struct hint *hint)
+{
+	for (; table->name; table++)
+		hint_offer(hint, table->name);
+}
+
+int option_fail_unknown(const char *owner, const char *topic, struct hint *hint,
+			struct failure *failure)
 {
 	char key[sizeof(failure->arg)];
 
-	snprintf(key, sizeof(key), "%.*s", (int)length, name);
+	snprintf(key, sizeof(key), "%.*s", (int)hint->length, hint->word);
 	return failure_set(failure, SYMBOL_UNKNOWN, 0, key,
-			   "%s has no option %s; 'help %s' lists them", owner,
-			   key, topic);
+			   "%s has no option %s; %s'help %s' lists them", owner,
+			   key, hint_text(hint), topic);
 }
 
 static int read_name(const char *text)
@@ -164,11 +170,50 @@ static int parse(const struct option *option, const char *text,
 	return -EINVAL;
 }
 
-static int fail_value(const struct option *option, const char *text,
+/*
+ * KB has meant 1000 bytes as well as 1024, so it is none of the units here.
+ * Returns -1, or 0 if that is not the mistake.
+ */
+static int fail_decimal(const struct option *option, const char *text,
+			struct failure *failure)
+{
+	size_t length = strlen(text);
+	char number[32];
+	uint64_t bytes;
+
+	if (length < 2 || length >= sizeof(number) ||
+	    isdigit((unsigned char)text[length - 2]) ||
+	    toupper((unsigned char)text[length - 1]) != 'B')
+		return 0;
+	snprintf(number, sizeof(number), "%.*s", (int)length - 1, text);
+	if (syntax_size(number, &bytes) == -EINVAL)
+		return 0;
+	return failure_set(failure, SYMBOL_ARG, 0, option->name,
+			   "%s=%s: write %s or %siB, which are powers of 1024",
+			   option->name, text, number, number);
+}
+
+static int fail_size(const struct option *option, const char *text, int error,
+		     struct failure *failure)
+{
+	if (error == -EDOM)
+		return failure_set(failure, SYMBOL_ARG, 0, option->name,
+				   "%s=%s is not a whole number of bytes",
+				   option->name, text);
+	if (fail_decimal(option, text, failure) < 0)
+		return -1;
+	return failure_set(failure, SYMBOL_ARG, 0, option->name,
+			   "%s=%s is not %s%sa size, such as 1048576, 64M, "
+			   "1.5G or 3TiB",
+			   option->name, text,
+			   option->choices ? option->choices[0] : "",
+			   option->choices ? " or " : "");
+}
+
+static int fail_value(const struct option *option, const char *text, int error,
 		      struct failure *failure)
 {
 	static const char *const words[] = {
-		[OPTION_SIZE] = "a size: digits, then K M G T P or E if wanted",
 		[OPTION_NUMBER] = "a number",
 		[OPTION_TIME] = "a time: digits, then us, ms or s",
 		[OPTION_RATE] = "a probability, such as 0.01 or 1%",
@@ -177,12 +222,9 @@ static int fail_value(const struct option *option, const char *text,
 	};
 	char choices[100];
 
+	if (option->type == OPTION_SIZE)
+		return fail_size(option, text, error, failure);
 	option_format_type(option, choices, sizeof(choices));
-	if (option->type == OPTION_SIZE && option->choices)
-		return failure_set(failure, SYMBOL_ARG, 0, option->name,
-				   "%s=%s is not %s, a size being digits, then "
-				   "K M G T P or E if wanted",
-				   option->name, text, choices);
 	if (option->type == OPTION_PATH)
 		return failure_set(failure, SYMBOL_ARG, 0, option->name,
 				   "%s=%.200s is not %s: a path begins with / "
@@ -248,7 +290,7 @@ int option_read(const struct option *option, struct option_value *value,
 	if (error == -ERANGE)
 		return fail_range(option, text, failure);
 	if (error)
-		return fail_value(option, text, failure);
+		return fail_value(option, text, error, failure);
 	if (option_has_range(option) && !is_word(option, text) &&
 	    (number < option->min || number > option->max))
 		return fail_range(option, text, failure);

@@ -10,9 +10,10 @@
 #include <stdint.h>
 
 #include "failure.h"
+#include "hint.h"
 
 enum option_type {
-	OPTION_SIZE, /* bytes, with a K M G T P E suffix; its one choice is 0 */
+	OPTION_SIZE, /* bytes, see syntax_size(); its one choice is 0 */
 	OPTION_NUMBER,
 	OPTION_TIME,   /* microseconds, with us, ms or s */
 	OPTION_RATE,   /* a probability in billionths: 0.01 or 1% */
@@ -52,12 +53,15 @@ void option_defaults(const struct option *table, struct option_value *values);
 /* The index of an option named by length bytes at name, or -1. */
 int option_find(const struct option *table, const char *name, size_t length);
 
+/* Offer the names of a table's options. */
+void option_offer(const struct option *table, struct hint *hint);
+
 /*
- * Say that `owner` has no option of that name and that 'help TOPIC' lists
- * those it has. Returns -1.
+ * Say that `owner` has no option of the name that the hint is about, what may
+ * have been meant, and that 'help TOPIC' lists those it has. Returns -1.
  */
-int option_fail_unknown(const char *owner, const char *topic, const char *name,
-			size_t length, struct failure *failure);
+int option_fail_unknown(const char *owner, const char *topic, struct hint *hint,
+			struct failure *failure);
 
 /*
  * Read text as the value of *option. A second value for the same option is a

@@ -188,6 +188,7 @@ void resize_answer(struct device *device, const struct message *message)
 		device->spec.geometry.size = device->new_size;
 	else
 		accept_size(device, device->new_size);
+	device->spec.geometry.unserved = device->new_unserved;
 	device->set->seq++;
 	log_info("device %u (%s): %llu bytes from now on", device->spec.id,
 		 device_name(device), (unsigned long long)device->new_size);
@@ -256,8 +257,21 @@ void resize_keeper_gone(struct device *device)
 
 /* ---- from outside ---- */
 
+/* The whole blocks that are behind a device now, and the rest in bytes. */
+static int measure(const struct device *device, uint64_t *size, uint32_t *rest,
+		   struct failure *failure)
+{
+	struct target *target = device->spec.target;
+
+	if (target->ops->measure(target, size, failure) < 0)
+		return -1;
+	*rest = (uint32_t)(*size % device->spec.geometry.block_size);
+	*size -= *rest;
+	return 0;
+}
+
 /* What can be said before anything is done. */
-static int check(const struct device *device, uint64_t *size,
+static int check(const struct device *device, uint64_t *size, uint32_t *rest,
 		 struct failure *failure)
 {
 	struct target *target = device->spec.target;
@@ -282,7 +296,7 @@ static int check(const struct device *device, uint64_t *size,
 				   "no size but the one that it is given",
 				   target->ops->name);
 	if (*size == DEVICE_SIZE_AUTO &&
-	    target->ops->measure(target, size, failure) < 0)
+	    measure(device, size, rest, failure) < 0)
 		return -1;
 	return target_check_size(*size, device->spec.geometry.block_size,
 				 failure);
@@ -292,9 +306,10 @@ int device_resize(struct device *device, uint64_t size, device_done *done,
 		  void *context, struct failure *failure)
 {
 	int must = size != DEVICE_SIZE_AUTO;
+	uint32_t rest = 0;
 	char *words;
 
-	if (check(device, &size, failure) < 0)
+	if (check(device, &size, &rest, failure) < 0)
 		return -1;
 	words = words_set_size(device->spec.words, size, must);
 	if (!words)
@@ -306,6 +321,7 @@ int device_resize(struct device *device, uint64_t size, device_done *done,
 		return -1;
 	}
 	device->new_size = size;
+	device->new_unserved = rest;
 	device->new_words = words;
 	device_enter(device, DEVICE_TRIM);
 	return 0;

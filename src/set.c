@@ -1,6 +1,6 @@
 /*
  * set: change the faults and the limits of a live device, also for the next
- * server.
+ * server, or show them.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -98,15 +98,36 @@ static void on_noted(void *context, struct device *device,
 	request_ok(request, " id=%u", device->spec.id);
 }
 
-static int check_given(const struct request *request, struct failure *failure)
+static int is_any_given(const struct request *request)
 {
 	int i;
 
 	for (i = 0; i < LAYER_OPTIONS; i++)
 		if (request->values[VERB_SET_LAYERS + i].given)
-			return 0;
-	return failure_set(failure, SYMBOL_ARG, 0, NULL,
-			   "set what? 'help set' lists what can be changed");
+			return 1;
+	return 0;
+}
+
+/* What can be set, and the values that a device has. */
+static void print_values(struct request *request, const struct device *device)
+{
+	struct option_value values[LAYER_OPTIONS];
+	struct syntax_line line;
+	const char *why;
+	int i, which;
+
+	option_defaults(layer_options, values);
+	if (syntax_split(&line, device->spec.words, strlen(device->spec.words),
+			 &why) < 0)
+		line.count = 0;
+	for (i = 0; i < line.count; i++) {
+		which = layer_option(line.words[i]);
+		if (which >= 0)
+			values[which].text = strchr(line.words[i], '=') + 1;
+	}
+	for (i = 0; i < LAYER_OPTIONS; i++)
+		verb_print_option(request, &layer_options[i], values[i].text);
+	request_ok(request, " id=%u", device->spec.id);
 }
 
 static int begin_set(struct request *request, struct device *device,
@@ -115,8 +136,6 @@ static int begin_set(struct request *request, struct device *device,
 	struct option_value values[LAYER_OPTIONS];
 	char *words;
 
-	if (check_given(request, failure) < 0)
-		return -1;
 	words = new_words(request, device, failure);
 	if (!words)
 		return -1;
@@ -137,7 +156,11 @@ int verb_set(struct request *request)
 	struct device *device = verb_find_device(request);
 	struct failure failure;
 
-	if (device && begin_set(request, device, &failure) < 0)
+	if (!device)
+		return 0;
+	if (!is_any_given(request))
+		print_values(request, device);
+	else if (begin_set(request, device, &failure) < 0)
 		request_fail(request, &failure);
 	return 0;
 }

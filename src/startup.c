@@ -95,8 +95,10 @@ static void advance(struct startup *startup)
 			fail(startup);
 			return;
 		}
-		length = getline(&startup->line, &startup->line_size,
-				 startup->file);
+		length = -1;
+		if (!startup->session.quits)
+			length = getline(&startup->line, &startup->line_size,
+					 startup->file);
 		if (length < 0) {
 			end_of_file(startup);
 			return;

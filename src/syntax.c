@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 /* Where the splitter reads and writes. Output is never longer than input. */
 struct cursor {
@@ -215,18 +216,12 @@ int syntax_split(struct syntax_line *line, const char *text, size_t length,
 
 const char *syntax_value(const char *word, size_t *key_length)
 {
-	size_t i;
+	const char *equals = strchr(word, '=');
 
-	if (!islower((unsigned char)word[0]))
+	if (!equals || equals == word)
 		return NULL;
-	for (i = 1; word[i] && word[i] != '='; i++)
-		if (!islower((unsigned char)word[i]) &&
-		    !isdigit((unsigned char)word[i]) && word[i] != '-')
-			return NULL;
-	if (word[i] != '=')
-		return NULL;
-	*key_length = i;
-	return word + i + 1;
+	*key_length = (size_t)(equals - word);
+	return equals + 1;
 }
 
 /* Digits only. *end is behind the last one. */
@@ -252,26 +247,82 @@ static int read_digits(const char *text, uint64_t *value, const char **end)
 
 static const char units[] = "KMGTPE";
 
+/* Powers of two to which a size's unit stands, -1 for none. "": 0. */
+static int read_unit(const char *text)
+{
+	const char *unit;
+
+	if (!*text)
+		return 0;
+	unit = strchr(units, toupper((unsigned char)*text));
+	if (!unit || (text[1] && strcasecmp(text + 1, "ib") != 0))
+		return -1;
+	return 10 * (int)(unit - units + 1);
+}
+
+/* Twice a fraction of decimal digits. Returns what is carried out of it. */
+static unsigned double_fraction(unsigned char *digits, size_t length)
+{
+	unsigned carry = 0, digit;
+
+	while (length--) {
+		digit = 2U * digits[length] + carry;
+		digits[length] = (unsigned char)(digit % 10);
+		carry = digit / 10;
+	}
+	return carry;
+}
+
+/*
+ * A fraction of decimal digits times 2^shift, bit by bit. Each doubling takes
+ * one digit off at most, so that more digits than `shift` leave a rest.
+ */
+static int scale_fraction(const char *text, size_t length, int shift,
+			  uint64_t *value)
+{
+	unsigned char digits[60];
+	size_t i;
+
+	*value = 0;
+	while (length && text[length - 1] == '0')
+		length--;
+	if (length > (size_t)shift)
+		return -EDOM;
+	for (i = 0; i < length; i++)
+		digits[i] = (unsigned char)(text[i] - '0');
+	while (shift--)
+		*value = 2 * *value + double_fraction(digits, length);
+	for (i = 0; i < length; i++)
+		if (digits[i])
+			return -EDOM;
+	return 0;
+}
+
 int syntax_size(const char *text, uint64_t *value)
 {
-	const char *end, *unit;
-	uint64_t number;
+	uint64_t number, fraction = 0;
+	const char *end, *point;
+	size_t digits = 0;
 	int error, shift;
 
 	error = read_digits(text, &number, &end);
 	if (error)
 		return error;
-	if (*end == '\0') {
-		*value = number;
-		return 0;
+	point = end;
+	if (*point == '.') {
+		digits = strspn(point + 1, "0123456789");
+		end += digits + 1;
 	}
-	unit = strchr(units, toupper((unsigned char)*end));
-	if (!unit || end[1] != '\0')
+	shift = read_unit(end);
+	if (shift < 0 || (*point == '.' && digits == 0))
 		return -EINVAL;
-	shift = 10 * (int)(unit - units + 1);
+	if (digits)
+		error = scale_fraction(point + 1, digits, shift, &fraction);
+	if (error)
+		return error;
 	if (number > UINT64_MAX >> shift)
 		return -ERANGE;
-	*value = number << shift;
+	*value = (number << shift) + fraction;
 	return 0;
 }
 

@@ -32,15 +32,16 @@ int syntax_split(struct syntax_line *line, const char *text, size_t length,
 		 const char **why);
 
 /*
- * If word is key=value with a key of [a-z][a-z0-9-]*, return its value and
- * set *key_length; else NULL.
+ * If word is key=value, return its value and set *key_length; else NULL. Any
+ * key will do, but an empty one: one that is misspelt is still a key.
  */
 const char *syntax_value(const char *word, size_t *key_length);
 
 /*
- * A size in bytes: digits, then at most one of K M G T P E (either case),
- * powers of 1024. Returns 0, -EINVAL for a malformed one, or -ERANGE for one
- * that is negative or does not fit.
+ * A size in bytes: a decimal number, then at most one of K M G T P E (either
+ * case) or of KiB MiB GiB TiB PiB EiB, powers of 1024. Returns 0, -EINVAL for a
+ * malformed one, -EDOM for one that is no whole number of bytes, or -ERANGE for
+ * one that is negative or does not fit.
  */
 int syntax_size(const char *text, uint64_t *value);
 

@@ -40,6 +40,19 @@ int target_refuse_write(struct target *target, uint64_t used)
 	return -ENOSPC;
 }
 
+int target_fail_unknown(const char *name, struct failure *failure)
+{
+	struct hint hint;
+	int i;
+
+	hint_begin(&hint, name, strlen(name));
+	for (i = 0; target_table[i]; i++)
+		hint_offer(&hint, target_table[i]->name);
+	return failure_set(failure, SYMBOL_UNKNOWN, 0, name,
+			   "there is no such target; %s'targets' lists them",
+			   hint_text(&hint));
+}
+
 int target_check_size(uint64_t size, uint32_t block_size,
 		      struct failure *failure)
 {

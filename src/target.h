@@ -14,8 +14,9 @@
 
 /* What a device on this target looks like to the kernel. */
 struct geometry {
-	uint64_t size;		      /* bytes, a multiple of block_size */
-	uint32_t block_size;	      /* logical; set by the caller */
+	uint64_t size;	     /* bytes, a multiple of block_size */
+	uint32_t unserved;   /* bytes behind that which are no whole block */
+	uint32_t block_size; /* logical; set by the caller */
 	uint32_t physical_block_size; /* 0: as block_size */
 	uint32_t discard_granularity; /* bytes; 0: cannot discard */
 	uint32_t max_discard;	      /* bytes in one request */
@@ -135,7 +136,7 @@ struct target_ops {
 		      struct failure *failure);
 
 	/*
-	 * The size that its backing has now, for size=auto. Returns 0, or -1
+	 * The bytes that its backing has now, for size=auto. Returns 0, or -1
 	 * with *failure filled. NULL: it has none of its own.
 	 */
 	int (*measure)(struct target *target, uint64_t *size,
@@ -202,6 +203,9 @@ extern const struct target_ops *const target_table[];
 
 /* The target of that name or NULL. */
 const struct target_ops *target_find(const char *name);
+
+/* Say that there is no target of that name. Returns -1. */
+int target_fail_unknown(const char *name, struct failure *failure);
 
 /* As the target's hold(), or 0 for one that has none. */
 static inline int target_hold(struct target *target, int *fds)

@@ -32,6 +32,8 @@
 #define UBLK_F_INTEGRITY	      (1ULL << 16)
 #define UBLK_F_SAFE_STOP_DEV	      (1ULL << 17)
 #define UBLK_F_NO_AUTO_PART_SCAN      (1ULL << 18)
+#define UBLK_F_SHMEM_ZC		      (1ULL << 19)
+#define UBLK_F_IO_DESC_SIZE	      (1ULL << 20)
 
 /* Limits of the driver. */
 #define UBLK_MAX_QUEUE_DEPTH 4096

@@ -8,6 +8,7 @@
 #include "ask.h"
 #include "command.h"
 #include "feature.h"
+#include "log.h"
 #include "server.h"
 
 #define LIST_TURN	 16   /* devices listed before others get a turn */
@@ -37,6 +38,21 @@ static const char *first_word(const struct request *request)
 	return NULL;
 }
 
+/* A disk's own name has a number, which no other one is meant for. */
+static void refuse_unknown(struct request *request, const char *which)
+{
+	const struct device *device = request->host->devices.first;
+	struct hint hint;
+
+	hint_begin(&hint, which, strlen(which));
+	for (; device; device = device->next)
+		if (device->spec.name[0])
+			hint_offer(&hint, device->spec.name);
+	request_refuse(request, SYMBOL_NOTFOUND, which,
+		       "there is no such device; %s'list' shows all",
+		       hint_text(&hint));
+}
+
 struct device *verb_find_device(struct request *request)
 {
 	const struct option_value *id = &request->values[VERB_DEVICE_ID];
@@ -60,8 +76,7 @@ struct device *verb_find_device(struct request *request)
 		device = find_word(set, word);
 	}
 	if (!device)
-		request_refuse(request, SYMBOL_NOTFOUND, which,
-			       "there is no such device; 'list' shows all");
+		refuse_unknown(request, which);
 	return device;
 }
 
@@ -223,16 +238,32 @@ int verb_del(struct request *request)
 
 /* ---- resize ---- */
 
+void verb_tell_unserved(const struct device *device, char *text, size_t size)
+{
+	const struct geometry *geometry = &device->spec.geometry;
+
+	text[0] = '\0';
+	if (!geometry->unserved)
+		return;
+	snprintf(text, size, " unserved=%u", geometry->unserved);
+	log_warning("%s: the last %u bytes of its file are not served: they "
+		    "are no whole block of %u",
+		    device->disk, geometry->unserved, geometry->block_size);
+}
+
 static void on_resized(void *context, struct device *device,
 		       const struct failure *failure)
 {
 	struct request *request = context;
+	char unserved[32];
 
-	if (failure)
+	if (failure) {
 		request_fail(request, failure);
-	else
-		request_ok(request, " id=%u size=%llu", device->spec.id,
-			   (unsigned long long)device->spec.geometry.size);
+		return;
+	}
+	verb_tell_unserved(device, unserved, sizeof(unserved));
+	request_ok(request, " id=%u size=%llu%s", device->spec.id,
+		   (unsigned long long)device->spec.geometry.size, unserved);
 }
 
 int verb_resize(struct request *request)
@@ -437,6 +468,14 @@ int verb_ping(struct request *request)
 	return 0;
 }
 
+/* Whoever has the session reads nothing more from it. */
+int verb_quit(struct request *request)
+{
+	request->session->quits = 1;
+	request_ok(request, "%s", "");
+	return 0;
+}
+
 int verb_version(struct request *request)
 {
 	int keeper = request->host->keeper_gone ? 0 : (int)getppid();
@@ -466,14 +505,21 @@ int verb_on_error(struct request *request)
 static void answer_features(struct request *request, uint64_t have)
 {
 	const struct feature *feature;
+	uint64_t unknown = have;
+	char more[40] = "";
 
-	for (feature = feature_table; feature->name; feature++)
+	for (feature = feature_table; feature->name; feature++) {
 		request_print(request, "feature name=%s have=%s required=%s",
 			      feature->name, have & feature->bit ? "yes" : "no",
 			      feature->required ? "yes" : "no");
+		unknown &= ~feature->bit;
+	}
 	if (BUILD_WITHOUT[0])
 		request_print(request, "build without=%s", BUILD_WITHOUT);
-	request_ok(request, " bits=0x%llx", (unsigned long long)have);
+	if (unknown)
+		snprintf(more, sizeof(more), " unknown=0x%llx",
+			 (unsigned long long)unknown);
+	request_ok(request, " bits=0x%llx%s", (unsigned long long)have, more);
 }
 
 static void fail_features(struct request *request, int error)

@@ -21,6 +21,7 @@ int verb_help(struct request *request);
 int verb_list(struct request *request);
 int verb_on_error(struct request *request);
 int verb_ping(struct request *request);
+int verb_quit(struct request *request);
 int verb_resize(struct request *request);
 int verb_set(struct request *request);
 int verb_show(struct request *request);
@@ -31,6 +32,16 @@ int verb_version(struct request *request);
 
 /* The options that `add` takes for every target. */
 extern const struct option verb_add_options[];
+
+/* An option's line, as of `help`; value is the present one, or NULL. */
+void verb_print_option(struct request *request, const struct option *option,
+		       const char *value);
+
+/*
+ * Tell the log that the end of a device's file is not served, if that is so;
+ * text becomes " unserved=N", for the reply, or "". At least 24 bytes.
+ */
+void verb_tell_unserved(const struct device *device, char *text, size_t size);
 
 /*
  * The device that a request names by id=, name= or a bare word. Returns NULL

@@ -61,12 +61,7 @@ static int measure(const struct file *file, uint64_t *there,
 
 int file_measure(struct target *target, uint64_t *size, struct failure *failure)
 {
-	struct file *file = (struct file *)target;
-
-	if (measure(file, size, failure) < 0)
-		return -1;
-	*size -= *size % file->block_size;
-	return 0;
+	return measure((struct file *)target, size, failure);
 }
 
 /* ---- longer ---- */

@@ -273,9 +273,10 @@ static int check_offset(const struct file *file, uint32_t block_size,
 
 /* All of the file, or the part that was asked for. */
 static int set_place(struct file *file, const struct target_args *args,
-		     uint32_t block_size, struct failure *failure)
+		     struct geometry *geometry, struct failure *failure)
 {
 	const struct option_value *values = args->values;
+	uint32_t block_size = geometry->block_size;
 	uint64_t there;
 
 	/* A file that was cut short is no reason to let the device go. */
@@ -288,9 +289,12 @@ static int set_place(struct file *file, const struct target_args *args,
 		return -1;
 	file->base = values[OFFSET].number;
 	there = file->backing.size - file->base;
-	file->size = there / block_size * block_size;
-	if (values[SIZE].given)
+	if (values[SIZE].given) {
 		file->size = values[SIZE].number;
+	} else {
+		geometry->unserved = (uint32_t)(there % block_size);
+		file->size = there - geometry->unserved;
+	}
 	if (file->size > there)
 		return failure_set(failure, SYMBOL_RANGE, 0, "size",
 				   "size=%s: %.200s has only %llu bytes "
@@ -393,10 +397,9 @@ static int set_up(struct file *file, const struct target_args *args,
 	    check_mode(file, args, failure) < 0 ||
 	    set_direct(file, &args->values[DIRECT], failure) < 0 ||
 	    set_block_size(file, geometry, failure) < 0 ||
-	    set_place(file, args, geometry->block_size, failure) < 0 ||
+	    set_place(file, args, geometry, failure) < 0 ||
 	    prepare(file, args, failure) < 0)
 		return -1;
-	file->block_size = geometry->block_size;
 	set_geometry(file, args, geometry);
 	return 0;
 }

@@ -21,7 +21,6 @@ struct file {
 	char *path;
 	struct backing backing;
 	uint64_t base, size; /* of the device, in bytes of the file */
-	uint32_t block_size;
 	int direct, read_only;
 
 	/* I/O by the ring; see file-io.c. */

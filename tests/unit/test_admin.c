@@ -20,7 +20,7 @@
 /* ---- who connects, and whether a connection can be taken ---- */
 
 static uid_t next_uid;
-static int peer_error; /* the errno of who asks for it */
+static int peer_error;
 static int accept_error;
 static unsigned accepts;
 
@@ -36,16 +36,14 @@ int __wrap_accept4(int fd, struct sockaddr *address, socklen_t *length,
 int __wrap_getsockopt(int fd, int level, int name, void *value,
 		      socklen_t *length)
 {
-	int result;
-
-	if (level == SOL_SOCKET && name == SO_PEERCRED && peer_error) {
+	if (level != SOL_SOCKET || name != SO_PEERCRED)
+		return __real_getsockopt(fd, level, name, value, length);
+	if (peer_error) {
 		errno = peer_error;
 		return -1;
 	}
-	result = __real_getsockopt(fd, level, name, value, length);
-	if (level == SOL_SOCKET && name == SO_PEERCRED)
-		((struct ucred *)value)->uid = next_uid;
-	return result;
+	*(struct ucred *)value = (struct ucred){ getpid(), next_uid, 0 };
+	return 0;
 }
 
 int __wrap_accept4(int fd, struct sockaddr *address, socklen_t *length,
@@ -259,6 +257,7 @@ static int start(void **state)
 	test_file("proc/meminfo", "MemAvailable: 1048576 kB\n");
 	memory_set_root(test_folder());
 	next_uid = 0;
+	peer_error = 0;
 	accept_error = 0;
 	accepts = 0;
 	for (i = 0; i < CLIENTS; i++)
@@ -785,6 +784,47 @@ static void test_vanish_any_time(void **state)
 	ask(greeted(), "ping", "OK\n");
 }
 
+static void add_many(struct client *client, int count)
+{
+	char text[32];
+	int i;
+
+	for (i = 0; i < count; i++) {
+		snprintf(text, sizeof(text), "add null id=%d", i);
+		ask(client, text, "OK *\n");
+	}
+}
+
+/* Nobody is left to take the rest of a listing: its memory is given back. */
+static void test_vanish_in_a_listing(void **state)
+{
+	struct client *client, *other = greeted();
+	unsigned fds, pieces, i;
+
+	(void)state;
+	add_many(other, 60);
+	fds = count_fds();
+	for (pieces = 1; pieces <= 5; pieces++) {
+		client = greeted();
+		send(client->fd, "list\n", 5, MSG_NOSIGNAL);
+		turn((int)pieces);
+		hear(client);
+		assert_true(count_text(client, "dev id=") < 60);
+		close_client(client);
+		settle();
+		assert_int_equal(count_fds(), fds);
+	}
+	/* And in one that has come to a halt because nobody reads it. */
+	client = greeted();
+	for (i = 0; i < 100; i++)
+		say(client, "list\n");
+	send(client->fd, "list\nlist\nlist\n", 15, MSG_NOSIGNAL);
+	close_client(client);
+	settle();
+	assert_int_equal(count_fds(), fds);
+	ask(other, "ping", "OK\n");
+}
+
 /* ---- replies that are not read ---- */
 
 /* Ask for it until the server stops reading. */
@@ -1002,18 +1042,23 @@ static void test_limit_of_a_user(void **state)
 	refused();
 }
 
-/* Nobody may take it for root. */
-static void test_unknown_peer(void **state)
+/* Nobody in particular: with the rights and the limits of a user, not root's. */
+static void test_peer_cannot_be_told(void **state)
 {
-	struct client *client;
+	struct client *first = NULL;
+	int i;
 
 	(void)state;
-	peer_error = ENOPROTOOPT;
-	client = greeted();
+	peer_error = ENOBUFS;
+	for (i = 0; i < ADMIN_UID_MAX; i++)
+		first = greeted();
+	assert_true(log_has("cannot tell who connects: "));
+	refused();
+	ask(first, "upgrade", "ERR denied *\n");
+	ask(first, "add ram size=1M keep=/dev/shm", "ERR denied *arg=keep*\n");
+	ask(first, "ping", "OK\n");
 	peer_error = 0;
-	ask(client, "ping", "OK\n");
-	ask(client, "upgrade", "ERR denied *\n");
-	assert_true(log_has("cannot tell who connects"));
+	greeted();
 }
 
 static void test_limit_of_users(void **state)
@@ -1159,6 +1204,99 @@ static void test_on_error_of_a_late_one(void **state)
 	expect(client, "ERR @1 io *\nERR @2 skipped *\n");
 }
 
+/* ---- quit ---- */
+
+static void test_quit(void **state)
+{
+	struct client *client = greeted(), *other = greeted();
+	unsigned fds = count_fds();
+
+	(void)state;
+	ask(client, "@q quit", "OK @q\n");
+	expect_closed(client);
+	close_client(client);
+	/* What came before is answered, and what comes behind is not run. */
+	client = greeted();
+	say(client, "list\n@1 ping\nquit\nadd null\nping\n");
+	expect(client, "OK seq=*\nOK @1\nOK\n");
+	expect_closed(client);
+	close_client(client);
+	fake_serve();
+	assert_int_equal(count_fds(), fds - 2);
+	assert_int_equal(fake_host.devices.count, 0);
+	ask(other, "quit now", "ERR arg * arg=now\n");
+	/* An earlier mistake keeps nobody there. */
+	ask(other, "on-error stop", "OK\n");
+	ask(other, "nonsense", "ERR unknown *\n");
+	ask(other, "@z quit", "OK @z\n");
+	expect_closed(other);
+}
+
+/* Not before the one that is under way has been answered. */
+static void test_quit_after_a_late_one(void **state)
+{
+	struct client *client = greeted();
+
+	(void)state;
+	fake.hold[MESSAGE_START] = 1;
+	say(client, "@1 add null\n@2 quit\n");
+	expect(client, "");
+	fake_release(MESSAGE_START);
+	expect(client, "OK @1 id=0 *\nOK @2\n");
+	expect_closed(client);
+	assert_int_equal(fake_host.devices.count, 1);
+}
+
+/* ---- what somebody may have meant ---- */
+
+static void test_hints(void **state)
+{
+	static const char *const cases[][2] = {
+		{ "lsit", "ERR unknown *did you mean 'list'*arg=lsit\n" },
+		{ "ADD null", "ERR unknown *did you mean 'add'*arg=ADD\n" },
+		{ "delete scratch", "ERR unknown *did you mean 'del'*\n" },
+		{ "frobnicate", "ERR unknown text=\"there is no such command; "
+				"'help' lists them\" *\n" },
+		{ "help lst", "ERR unknown *did you mean 'list'*arg=lst\n" },
+		{ "add rma size=1M",
+		  "ERR unknown *did you mean 'ram'*arg=rma\n" },
+		{ "help add nul", "ERR unknown *did you mean 'null'*\n" },
+		{ "add null sise=1M",
+		  "ERR unknown *did you mean 'size'* arg=sise\n" },
+		{ "add null Queues=1",
+		  "ERR unknown *did you mean 'queues'* arg=Queues\n" },
+		{ "add ram size=1M fil=no",
+		  "ERR unknown *no option fil; 'help add ram'*\n" },
+		{ "set scratch error_rate=1",
+		  "ERR unknown *did you mean 'error-rate'*arg=error_rate\n" },
+		{ "set name=scratch error_rate=1",
+		  "ERR unknown *did you mean 'error-rate'*arg=error_rate\n" },
+		{ "set scratch size=1G", "ERR unknown *'resize *arg=size\n" },
+		{ "set scratch colour=red",
+		  "ERR unknown *set has no option colour; 'help set'*\n" },
+		{ "set scrtach error-rate=1",
+		  "ERR notfound *did you mean 'scratch'*arg=scrtach\n" },
+		{ "show name=Scratch",
+		  "ERR notfound *did you mean 'scratch'*arg=Scratch\n" },
+		{ "del ublkb7", "ERR notfound text=\"there is no such device; "
+				"'list' shows all\" arg=ublkb7\n" },
+		{ "del 5", "ERR notfound text=\"there is no such device; "
+			   "'list' shows all\" arg=5\n" },
+		{ "resize scratch sze=1M",
+		  "ERR unknown *did you mean 'size'*arg=sze\n" },
+	};
+	struct client *client = greeted();
+	size_t i;
+
+	(void)state;
+	ask(client, "add null name=scratch", "OK id=0 *\n");
+	ask(client, "add null id=7", "OK id=7 *\n");
+	ask(client, "del 7", "OK id=7\n");
+	for (i = 0; i < COUNT(cases); i++)
+		ask(client, cases[i][0], cases[i][1]);
+	ask(client, "list", "dev id=0 name=scratch *\nOK seq=*\n");
+}
+
 /* ---- commands ---- */
 
 static void test_add(void **state)
@@ -1166,8 +1304,9 @@ static void test_add(void **state)
 	struct client *client = greeted();
 
 	(void)state;
-	ask(client, "@a add ram size=1M name=scratch",
-	    "OK @a id=0 dev=/dev/ublkb0 *\n");
+	ask(client, "@a add ram size=1.5MiB name=scratch",
+	    "OK @a id=0 dev=/dev/ublkb0 name=scratch queues=* depth=128 "
+	    "size=1572864\n");
 	fake_forget();
 	/* It answers when the disk can be opened, not before. */
 	fake.node_after = 1000;
@@ -1194,8 +1333,8 @@ static void test_fits(void **state)
 			 1);
 	ask(client, "add ram size=4M name=big",
 	    "OK id=0 * fits=2097152 existing=yes\n");
-	ask(client, "add ram size=2M", "OK id=1 * depth=128\n");
-	ask(client, "add null size=1P", "OK id=2 * depth=128\n");
+	ask(client, "add ram size=2M", "OK id=1 * size=*\n");
+	ask(client, "add null size=1P", "OK id=2 * size=*\n");
 	assert_int_equal(log_count("as things stand"), 1);
 }
 
@@ -1668,6 +1807,33 @@ static void test_add_of_a_busy_disk(void **state)
 	assert_int_equal(fake.count[MESSAGE_ASK], 0);
 }
 
+/* The end of a file that makes no whole block is not passed over in silence. */
+static void test_unserved(void **state)
+{
+	struct client *client = greeted();
+	char blocks[8293], line[600];
+
+	(void)state;
+	memset(blocks, 'b', 8292);
+	blocks[8292] = '\0';
+	test_file("disk", blocks);
+	snprintf(line, sizeof(line), "add file lock=no id=1 path=%s",
+		 test_path("disk"));
+	ask(client, line, "OK id=1 * size=8192 unserved=100\n");
+	assert_true(log_has("ublkb1: the last 100 bytes of its file are not "
+			    "served: they are no whole block of 512"));
+	ask(client, line, "OK id=1 * size=8192 unserved=100 existing=yes\n");
+	/* Whoever says how much is served knows. */
+	snprintf(line, sizeof(line), "add file lock=no id=2 path=%s size=4K",
+		 test_path("disk"));
+	ask(client, line, "OK id=2 * size=4096\n");
+	ask(client, "resize 2 size=auto", "OK id=2 size=8192 unserved=100\n");
+	assert_true(log_has("ublkb2: the last 100 bytes"));
+	log_forget();
+	ask(client, "resize 2 size=2K", "OK id=2 size=2048\n");
+	assert_false(log_has("are not served"));
+}
+
 static void test_adopted_mode(void **state)
 {
 	(void)state;
@@ -1872,11 +2038,40 @@ static void test_set(void **state)
 	    "dev *\nconfig text=\"add null name=n size=1M ro=yes\"\n*OK *\n");
 }
 
+/* Without values it tells what there is to be set, and changes nothing. */
+static void test_set_shows(void **state)
+{
+	struct client *client = greeted();
+	int i;
+
+	(void)state;
+	ask(client, "add null name=n error-rate=1% delay-op=read,write",
+	    "OK *\n");
+	say(client, "@s set n\n");
+	hear(client);
+	for (i = 0; i < LAYER_OPTIONS; i++) {
+		char text[64];
+
+		snprintf(text, sizeof(text),
+			 "option name=%s value=", layer_options[i].name);
+		assert_int_equal(count_text(client, text), 1);
+	}
+	assert_int_equal(count_text(client, "\n"), LAYER_OPTIONS + 1);
+	assert_int_equal(count_text(client, "name=error-rate value=1% "), 1);
+	assert_int_equal(count_text(client, "name=delay-op value=read,write "),
+			 1);
+	assert_int_equal(count_text(client, "name=limit-iops value=0 "), 1);
+	assert_int_equal(count_text(client, "\nOK @s id=0\n"), 1);
+	forget(client);
+	ask(client, "set n error-rate=0.25", "OK id=0\n");
+	ask(client, "set id=0", "option name=error-rate value=0.25 *OK id=0\n");
+	assert_int_equal(fake.count[MESSAGE_NOTE], 2);
+}
+
 static void test_set_mistakes(void **state)
 {
 	static const char *const wrong[][2] = {
 		{ "set", "ERR arg *\n" },
-		{ "set 0", "ERR arg *help set*\n" },
 		{ "set 9 error-every=1", "ERR notfound *\n" },
 		{ "set error-every=1", "ERR arg *\n" },
 		{ "set 0 1 error-every=1", "ERR arg *\n" },
@@ -1995,8 +2190,9 @@ static void test_resize_mistakes(void **state)
 		{ "resize 0", "ERR arg *size= is missing*\n" },
 		{ "resize 9 size=1M", "ERR notfound *\n" },
 		{ "resize size=1M", "ERR arg *name one device*\n" },
-		{ "resize 0 size=", "ERR arg *auto|SIZE*arg=size*\n" },
-		{ "resize 0 size=automatic", "ERR arg *auto|SIZE*arg=size*\n" },
+		{ "resize 0 size=", "ERR arg *auto or a size*arg=size*\n" },
+		{ "resize 0 size=automatic",
+		  "ERR arg *auto or a size*arg=size*\n" },
 		{ "resize 0 size=0", "ERR range *arg=size*\n" },
 		{ "resize 0 size=8E", "ERR range *arg=size*\n" },
 		{ "resize 0 size=1023", "ERR range *multiple*arg=size*\n" },
@@ -2056,6 +2252,31 @@ static void test_features(void **state)
 	expect(three, "*OK @3 bits=0x1fe*\n");
 	fake.result[MESSAGE_FEATURES] = -ENOENT;
 	ask(one, "features", "ERR unsupported text=\"*modprobe*\" *\n");
+}
+
+/* Every bit has a name, up to the newest that is known; others are told of. */
+static void test_every_feature(void **state)
+{
+	struct client *client = greeted();
+
+	(void)state;
+	fake.features = 0x1fffff; /* Linux 7.3 */
+	say(client, "features\n");
+	hear(client);
+	assert_int_equal(count_text(client, "feature name="), 21);
+	assert_int_equal(count_text(client, " have=yes "), 21);
+	assert_int_equal(count_text(client, "unknown"), 0);
+	assert_int_equal(count_text(client, "\nOK bits=0x1fffff\n"), 1);
+	forget(client);
+	fake.features |= 5ULL << 40 | 1ULL << 21;
+	ask(client, "features",
+	    "*name=io-desc-size have=yes *OK bits=0x500003fffff "
+	    "unknown=0x50000200000\n");
+	fake.features = 0;
+	say(client, "features\n");
+	hear(client);
+	assert_int_equal(count_text(client, " have=no "), 21);
+	assert_int_equal(count_text(client, "OK bits=0x0\n"), 1);
 }
 
 /* Every line is either a frame or data, and each word has its place. */
@@ -2308,21 +2529,25 @@ int main(void)
 		TEST(test_vanish_while_pending),
 		TEST(test_vanish_in_a_line),
 		TEST(test_vanish_any_time),
+		TEST(test_vanish_in_a_listing),
 		TEST(test_never_reads),
 		TEST(test_leaves_in_a_listing),
 		TEST(test_slow_reader),
 		TEST(test_drained_at_once),
 		TEST(test_output_is_bounded),
 		TEST(test_limit_of_a_user),
+		TEST(test_peer_cannot_be_told),
 		TEST(test_limit_of_users),
 		TEST(test_limit_of_root),
 		TEST(test_refused_are_bounded),
-		TEST(test_unknown_peer),
 		TEST(test_accept_fails),
 		TEST(test_many_at_once),
 		TEST(test_on_error),
 		TEST(test_on_error_continue),
 		TEST(test_on_error_of_a_late_one),
+		TEST(test_hints),
+		TEST(test_quit_after_a_late_one),
+		TEST(test_quit),
 		TEST(test_add),
 		TEST(test_fits),
 		TEST(test_mode),
@@ -2341,6 +2566,7 @@ int main(void)
 		TEST(test_lock_comes_too_late),
 		TEST(test_two_locks),
 		TEST(test_add_of_a_busy_disk),
+		TEST(test_unserved),
 		TEST(test_batch),
 		TEST(test_adopted_mode),
 		TEST(test_existing),
@@ -2353,6 +2579,7 @@ int main(void)
 		TEST(test_many_queues),
 		TEST(test_set),
 		TEST(test_set_mistakes),
+		TEST(test_set_shows),
 		TEST(test_set_is_noted),
 		TEST(test_set_too_long),
 		TEST(test_resize),
@@ -2360,6 +2587,7 @@ int main(void)
 		TEST(test_resize_mistakes),
 		TEST(test_del),
 		TEST(test_features),
+		TEST(test_every_feature),
 		TEST(test_help),
 		TEST(test_shutdown),
 		TEST(test_shutdown_of_nothing),

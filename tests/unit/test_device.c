@@ -2957,17 +2957,21 @@ static void test_resize_auto(void **state)
 	new_ops = &auto_ops;
 	device = add_quietly();
 	refuse(device, DEVICE_SIZE_AUTO, SYMBOL_IO, "cannot be told");
-	resizes.backing = 1000;
-	refuse(device, DEVICE_SIZE_AUTO, SYMBOL_RANGE, "multiple");
-	resizes.backing = NEW_SIZE;
+	resizes.backing = 500;
+	refuse(device, DEVICE_SIZE_AUTO, SYMBOL_RANGE, "at least one block");
+	/* In whole blocks; the rest can be told. */
+	resizes.backing = NEW_SIZE + 500;
 	begin_resize(device, DEVICE_SIZE_AUTO);
 	fake_serve();
 	fake_expect("RESIZE NOTE");
 	expect_told(&added, SYMBOL_NONE, NULL);
 	expect_size(device, NEW_SIZE, "add test");
+	assert_int_equal(device->spec.geometry.unserved, 500);
+	resizes.backing = NEW_SIZE;
 	begin_resize(device, OLD_SIZE);
 	fake_serve();
 	expect_told(&added, SYMBOL_NONE, NULL);
+	assert_int_equal(device->spec.geometry.unserved, 0);
 	expect_size(device, OLD_SIZE, "add test size=64M");
 	begin_resize(device, DEVICE_SIZE_AUTO);
 	fake_serve();

@@ -177,7 +177,7 @@ static void test_malformed(void **state)
 {
 	(void)state;
 	refuses(SIZE, "lots", SYMBOL_ARG);
-	refuses(SIZE, "4KiB", SYMBOL_ARG);
+	refuses(SIZE, "4Kib/s", SYMBOL_ARG);
 	refuses(DEPTH, "4K", SYMBOL_ARG);
 	refuses(DEPTH, "0x10", SYMBOL_ARG);
 	refuses(RO, "maybe", SYMBOL_ARG);
@@ -187,6 +187,36 @@ static void test_malformed(void **state)
 	assert_int_equal(failure.symbol, SYMBOL_ARG);
 	assert_int_equal(option_read(&table[RO], &values[RO], "", &failure),
 			 -1);
+}
+
+/* What somebody types who has the units of a shop, or half a byte, in mind. */
+static void test_sizes(void **state)
+{
+	static const char *const cases[][2] = {
+		{ "64MB", "write 64M or 64MiB, which are powers of 1024" },
+		{ "64mb", "write 64m or 64miB, " },
+		{ "4kB", "write 4k or 4kiB, " },
+		{ "1.5KB", "write 1.5K or 1.5KiB, " },
+		{ "64B", "is not a size, such as 1048576, 64M, 1.5G" },
+		{ "B", "is not a size" },
+		{ "XB", "is not a size" },
+		{ "64QB", "is not a size" },
+		{ "1.0001K", "is not a whole number of bytes" },
+		{ "4096.5", "is not a whole number of bytes" },
+		{ "5.K", "is not a size" },
+	};
+	size_t i;
+
+	(void)state;
+	takes(SIZE, "1.5M", 3 << 19);
+	takes(SIZE, "64MiB", 64 << 20);
+	refuses(SIZE, "1.5G", SYMBOL_RANGE);
+	for (i = 0; i < COUNT(cases); i++) {
+		refuses(SIZE, cases[i][0], SYMBOL_ARG);
+		if (!strstr(failure.text, cases[i][1]))
+			fail_msg("'%s' does not tell '%s'", failure.text,
+				 cases[i][1]);
+	}
 }
 
 static void test_flag(void **state)
@@ -367,6 +397,7 @@ int main(void)
 		cmocka_unit_test_setup(test_ranges, start),
 		cmocka_unit_test_setup(test_size_or_word, start),
 		cmocka_unit_test_setup(test_malformed, start),
+		cmocka_unit_test_setup(test_sizes, start),
 		cmocka_unit_test_setup(test_flag, start),
 		cmocka_unit_test_setup(test_name, start),
 		cmocka_unit_test_setup(test_time_and_rate, start),

@@ -202,6 +202,14 @@ static void test_on_error_is_no_way_out(void **state)
 	assert_int_equal(fake_host.devices.count, 0);
 }
 
+/* The rest of the file is for later, or for nobody. */
+static void test_quit(void **state)
+{
+	(void)state;
+	run("add null\nquit\nadd null\nnonsense\n");
+	expect_ready(1);
+}
+
 static void test_long_line(void **state)
 {
 	char *text = malloc(100001);
@@ -296,6 +304,7 @@ int main(void)
 		TEST(test_mistakes),
 		TEST(test_late_failure),
 		TEST(test_on_error_is_no_way_out),
+		TEST(test_quit),
 		TEST(test_long_line),
 		TEST(test_nul),
 		TEST(test_long_listing),

@@ -456,20 +456,31 @@ static void test_utf8_against_table(void **state)
 
 static void test_value(void **state)
 {
-	static const char *const none[] = { "",	     "=",	   "=a",
-					    "a",     "A=b",	   "1=b",
-					    "-a=b",  "aB=c",	   "a b=c",
-					    "a_b=c", "\xc3\xa9=a", "a.b=c",
-					    "/dev=x" };
-	size_t i, length = 0;
+	static const struct {
+		const char *word, *value;
+		size_t key_length;
+	} pairs[] = {
+		{ "size=1G", "1G", 4 },
+		{ "a=", "", 1 },
+		{ "max-io2=a=b", "a=b", 7 },
+		/* No option has such a name, but it was meant for one. */
+		{ "Size=1G", "1G", 4 },
+		{ "error_rate=1", "1", 10 },
+		{ "-a=b", "b", 2 },
+		{ "a b=c", "c", 3 },
+		{ "/dev=x", "x", 4 },
+		{ "\xc3\xa9=a", "a", 2 },
+	};
+	static const char *const none[] = { "", "=", "=a", "==", "a", "/dev" };
+	size_t i, length;
 
 	(void)state;
-	assert_string_equal(syntax_value("size=1G", &length), "1G");
-	assert_int_equal(length, 4);
-	assert_string_equal(syntax_value("a=", &length), "");
-	assert_int_equal(length, 1);
-	assert_string_equal(syntax_value("max-io2=a=b", &length), "a=b");
-	assert_int_equal(length, 7);
+	for (i = 0; i < COUNT(pairs); i++) {
+		length = 77;
+		assert_string_equal(syntax_value(pairs[i].word, &length),
+				    pairs[i].value);
+		assert_int_equal(length, pairs[i].key_length);
+	}
 	for (i = 0; i < COUNT(none); i++)
 		if (syntax_value(none[i], &length))
 			fail_msg("'%s' passes for key=value", none[i]);
@@ -517,12 +528,68 @@ static void test_sizes(void **state)
 		{ " 1", -EINVAL, 0 },
 		{ "1 ", -EINVAL, 0 },
 		{ "1 K", -EINVAL, 0 },
+		{ "1KiB", 0, 1024 },
+		{ "1kib", 0, 1024 },
+		{ "64MiB", 0, 64ULL << 20 },
+		{ "3GiB", 0, 3ULL << 30 },
+		{ "3TiB", 0, 3ULL << 40 },
+		{ "3PiB", 0, 3ULL << 50 },
+		{ "15EiB", 0, 15ULL << 60 },
+		{ "16EiB", -ERANGE, 0 },
+		{ "1.5G", 0, 3ULL << 29 },
+		{ "1.5GiB", 0, 3ULL << 29 },
+		{ "0.5k", 0, 512 },
+		{ "00.50K", 0, 512 },
+		{ "0.125M", 0, 128 << 10 },
+		{ "2.0009765625K", 0, 2049 },
+		{ "1.0", 0, 1 },
+		{ "7.000", 0, 7 },
+		{ "1.0E", 0, 1ULL << 60 },
+		{ "15.5E", 0, 31ULL << 59 },
+		{ "15.9375E", 0, 255ULL << 56 },
+		{ "16.0E", -ERANGE, 0 },
+		/* 2^-60, and the largest number that has 64 bits */
+		{ "0.00000000000000000086736173798840354720596224069595336914"
+		  "0625E",
+		  0, 1 },
+		{ "15.99999999999999999913263826201159645279403775930404663085"
+		  "9375E",
+		  0, UINT64_MAX },
+		{ "0.00000000000000000043368086899420177360298112034797668457"
+		  "03125E",
+		  -EDOM, 0 },
+		{ "0.5000000000000000000000000000000000000000000000000000000000"
+		  "000000000000000000000000000000000000000000K",
+		  0, 512 },
+		{ "0.5000000000000000000000000000000000000000000000000000000000"
+		  "000000000000000000000000000000000000000001K",
+		  -EDOM, 0 },
+		{ "1.5", -EDOM, 0 },
+		{ "0.1", -EDOM, 0 },
+		{ "1.0001K", -EDOM, 0 },
+		{ "0.0001K", -EDOM, 0 },
+		{ "0.3G", -EDOM, 0 },
+		{ "1.", -EINVAL, 0 },
+		{ "1.K", -EINVAL, 0 },
+		{ ".5K", -EINVAL, 0 },
+		{ ".", -EINVAL, 0 },
+		{ "1.5.5K", -EINVAL, 0 },
+		{ "1.-5K", -EINVAL, 0 },
+		{ "-1.5G", -ERANGE, 0 },
+		{ "1.5Q", -EINVAL, 0 },
+		{ "1.5 G", -EINVAL, 0 },
+		{ "99999999999999999999.5G", -ERANGE, 0 },
 		{ "1KB", -EINVAL, 0 },
-		{ "1KiB", -EINVAL, 0 },
+		{ "1kB", -EINVAL, 0 },
+		{ "1.5GB", -EINVAL, 0 },
+		{ "1Ki", -EINVAL, 0 },
+		{ "1KiBs", -EINVAL, 0 },
+		{ "1iB", -EINVAL, 0 },
 		{ "1KK", -EINVAL, 0 },
+		{ "1KMiB", -EINVAL, 0 },
 		{ "1Z", -EINVAL, 0 },
+		{ "1ZiB", -EINVAL, 0 },
 		{ "1B", -EINVAL, 0 },
-		{ "1.5G", -EINVAL, 0 },
 		{ "1,5G", -EINVAL, 0 },
 		{ "0x10", -EINVAL, 0 },
 		{ "1e3", -EINVAL, 0 },
@@ -541,6 +608,41 @@ static void test_sizes(void **state)
 		if (cases[i].error == 0 && value != cases[i].value)
 			fail_msg("'%s' becomes %llu", cases[i].text,
 				 (unsigned long long)value);
+	}
+}
+
+/* Any number of bytes, written in any unit, in full; and a little more. */
+static void test_sizes_of_fractions(void **state)
+{
+	static const char units[] = "KMGTPE";
+	uint64_t bytes, rest, value, below;
+	char text[100];
+	int i, unit, at;
+
+	(void)state;
+	random_seed(6);
+	for (i = 0; i < 20000; i++) {
+		bytes = random_number(UINT64_MAX) >> random_number(64);
+		unit = (int)random_number(6);
+		below = (1ULL << 10 * (unit + 1)) - 1;
+		at = snprintf(text, sizeof(text), "%llu.",
+			      (unsigned long long)(bytes & ~below) >>
+				      10 * (unit + 1));
+		rest = bytes & below;
+		do {
+			rest *= 10;
+			text[at++] = (char)('0' + (rest >> 10 * (unit + 1)));
+			rest &= below;
+		} while (rest);
+		snprintf(text + at, sizeof(text) - (size_t)at, "%c",
+			 units[unit]);
+		if (syntax_size(text, &value) != 0 || value != bytes)
+			fail_msg("%s is not %llu", text,
+				 (unsigned long long)bytes);
+		snprintf(text + at, sizeof(text) - (size_t)at, "1%ciB",
+			 units[unit]);
+		if (syntax_size(text, &value) != -EDOM)
+			fail_msg("%s is whole", text);
 	}
 }
 
@@ -930,6 +1032,7 @@ int main(void)
 		cmocka_unit_test(test_utf8_against_table),
 		cmocka_unit_test(test_value),
 		cmocka_unit_test(test_sizes),
+		cmocka_unit_test(test_sizes_of_fractions),
 		cmocka_unit_test(test_numbers),
 		cmocka_unit_test(test_times),
 		cmocka_unit_test(test_rates),

@@ -16,7 +16,8 @@ plain_socat()
 	cat /tmp/t/plain
 	grep -q '^HELLO ublkd proto=1 version=[0-9.]* pid=[0-9]*$' /tmp/t/plain ||
 		fail "no greeting"
-	grep -q '^OK id=0 dev=/dev/ublkb0 ' /tmp/t/plain || fail "no OK"
+	grep -q '^OK id=0 dev=/dev/ublkb0 .* size=67108864$' /tmp/t/plain ||
+		fail "no OK"
 	[ -b /dev/ublkb0 ] || fail "no block device"
 	expect_ok "del id=0"
 	[ ! -e /dev/ublkb0 ] || fail "the block device is still there"
@@ -101,6 +102,56 @@ again()
 	expect_ok "del id=3"
 }
 
+# Sizes as people write them; and what of a file no disk can have is told.
+sizes()
+{
+	expect_ok "add ram size=1.5MiB id=6"
+	[ "$(field size)" = 1572864 ] || fail "$STATUS"
+	[ "$(cat /sys/block/ublkb6/size)" = 3072 ] || fail "the size"
+	expect_ok "del 6"
+	head -c 1000100 /dev/zero >/tmp/t/odd
+	expect_ok "add file path=/tmp/t/odd id=6"
+	[ "$(field size) $(field unserved)" = "999936 164" ] || fail "$STATUS"
+	[ "$(cat /sys/block/ublkb6/size)" = 1953 ] || fail "the size"
+	grep -q 'ublkb6: the last 164 bytes of its file are not served' "$LOG" ||
+		fail "the log does not tell of the rest"
+	expect_ok "del 6"
+}
+
+# What can be set, and what it is now.
+settings()
+{
+	expect_ok "add null id=8 error-rate=1%"
+	expect_ok "set 8"
+	echo "$REPLY" | grep -q '^option name=error-rate value=1% ' ||
+		fail "$REPLY"
+	echo "$REPLY" | grep -q '^option name=limit-iops value=0 ' ||
+		fail "$REPLY"
+	expect_ok "del 8"
+}
+
+# A conversation ends when it is told to, though the client could say more.
+quits()
+{
+	mkfifo /tmp/t/input
+	exec 9<>/tmp/t/input
+	printf 'ping\n@q quit\nlist\n' >&9
+	timeout 20 socat - "UNIX:$SOCK" </tmp/t/input >/tmp/t/quit ||
+		fail "the connection stays"
+	exec 9<&-
+	[ "$(grep -v '^HELLO' /tmp/t/quit)" = "OK
+OK @q" ] || fail "$(cat /tmp/t/quit)"
+}
+
+# Of this kernel's driver nothing is without a name.
+features()
+{
+	expect_ok features
+	[ "$(echo "$REPLY" | grep -c '^feature name=')" -ge 21 ] ||
+		fail "$REPLY"
+	[ -z "$(field unknown)" ] || fail "$STATUS"
+}
+
 # What null gives: zeroes, whatever was written.
 null_reads_zeroes()
 {
@@ -118,4 +169,8 @@ slow_reply
 busy
 listing
 again
+sizes
+settings
+quits
+features
 null_reads_zeroes

@@ -17,6 +17,16 @@ refuse()
 	esac
 }
 
+# refuse_with TEXT SYMBOL COMMAND: and the reply says so.
+refuse_with()
+{
+	refuse "$2" "$3"
+	case $STATUS in
+	*"$1"*) ;;
+	*) fail "no '$1': $STATUS" ;;
+	esac
+}
+
 # raw SYMBOL BYTES: printf's format, sent as they are.
 raw()
 {
@@ -39,7 +49,12 @@ options()
 	refuse range "add ram size=-5"
 	refuse range "add ram size=1000"
 	refuse arg "add ram size=1X"
-	refuse arg "add ram size=1.5G"
+	refuse arg "add ram size=1.5"
+	refuse arg "add ram size=1.0001K"
+	refuse arg "add ram size=1.G"
+	refuse arg "add ram size=1,5G"
+	refuse_with "write 64M or 64MiB" arg "add ram size=64MB"
+	refuse range "add ram size=16.5E"
 	refuse arg "add ram size="
 	refuse arg "add ram 64M"
 	refuse arg "add ram size=1M size=2M"
@@ -48,6 +63,7 @@ options()
 	refuse range "add ram size=99999999999999999999"
 	refuse range "add ram size=16E"
 	refuse unknown "add ram size=1M colour=red"
+	refuse unknown "add ram Size=1M"
 	refuse range "add ram size=1M queues=5000"
 	refuse range "add ram size=1M queues=0"
 	refuse range "add ram size=1M depth=0"
@@ -72,6 +88,20 @@ options()
 	refuse arg "on-error maybe"
 	refuse arg "list all"
 	refuse arg "ping now please"
+}
+
+# What was meant is told, and who is not there is not what is wrong with a key.
+hints()
+{
+	expect_ok "add ram size=1M name=scratch"
+	refuse_with "did you mean 'list'" unknown "lsit"
+	refuse_with "did you mean 'ram'" unknown "add rma size=1M"
+	refuse_with "did you mean 'size'" unknown "add ram sise=1M"
+	refuse_with "did you mean 'error-rate'" unknown "set scratch error_rate=1"
+	refuse_with "no option colour" unknown "set scratch colour=red"
+	refuse_with "'resize" unknown "set scratch size=1G"
+	refuse_with "did you mean 'scratch'" notfound "del scrtach"
+	expect_ok "del scratch"
 }
 
 grammar()
@@ -154,6 +184,7 @@ access()
 
 start_ublkd
 options
+hints
 [ "$(ls /dev/ublkb* /dev/ublkc* 2>/dev/null)" = '' ] || fail "left a device"
 grammar
 long_line

@@ -54,6 +54,18 @@ starts()
 		fail "the disk cannot be written"
 }
 
+# What this systemd, 252, has not heard of yet: the manual says since when. Any
+# other key that is unknown is misspelt, or in the wrong section.
+keys_are_known()
+{
+	echo "- keys"
+	dmesg | sed -n "s/.*ublkd\.[a-z]*:.*Unknown key '\(.*\)' in section \
+\[\(.*\)\].*/\2 \1/p" | sort -u >/tmp/t/unknown
+	cat /tmp/t/unknown
+	[ "$(cat /tmp/t/unknown)" = "Service FileDescriptorStorePreserve
+Unit SurviveFinalKillSignal" ] || fail "a key of the unit is unknown"
+}
+
 stops()
 {
 	echo "- stop"
@@ -148,4 +160,5 @@ starts
 stops
 fails_to_start
 socket_activation
+keys_are_known
 ready_fd

@@ -1,0 +1,171 @@
+#!/bin/sh
+# What the program prints and what DIAGNOSTICS in ublkd(8) explains are the same:
+#
+#   - every text there is one that a string in src/ makes;
+#   - every log_error() and log_warning() in src/ is there;
+#   - so is every failure_set() in the files whose failures end a start.
+#
+# Both are compared without what varies: conversions in the one, the words of
+# `varies` below in the other, and numbers in both.
+set -eu
+export LC_ALL=C
+
+top=${srcdir:-.}
+manual=$top/src/man/ublkd.8
+of_start='/(keeper|listener|notify|state|takeover)[.]c:'
+varies='[0-9]+|ublkbN|[NS]|ADDRESS|FILE|FOLDER|GROUP|HOW|LINE|NAME|PATH'
+varies=$varies'|PROCESS|PROGRAM|REASON|WHAT'
+work=$(mktemp -d "${TMPDIR:-/tmp}/test_manual.XXXXXX")
+trap 'rm -rf "$work"' EXIT
+
+# strings FILE.c...: of each string that has words, whether it is the "first"
+# argument of its call or a "later" one, the function called ("-" for none), its
+# place and the text, with tabs between them.
+strings()
+{
+	awk '
+	FNR == 1 { end_file(); file = FILENAME }
+	{ whole = whole $0 "\n" }
+	END { end_file() }
+
+	function end_file()
+	{
+		if (whole != "")
+			scan(whole)
+		whole = ""
+	}
+
+	# Calls lie in each other: a stack of them, each with the commas that it
+	# has had, and the line where it begins. What stands between two strings
+	# is a macro, which is taken for one that varies.
+	function scan(text,  i, c, depth, word, piece, line)
+	{
+		depth = 0; word = ""; line = 1
+		for (i = 1; i <= length(text); i++) {
+			c = substr(text, i, 1)
+			if (c == "\n")
+				line++
+			if (c == "/" && substr(text, i, 2) == "/*") {
+				piece = substr(text, i)
+				piece = substr(piece, 1, index(piece, "*/") + 1)
+				i += length(piece) - 1
+				line += gsub(/\n/, "", piece)
+			} else if (c == "\047") {
+				i += substr(text, i + 1, 1) == "\\" ? 3 : 2
+				while (substr(text, i, 1) != "\047")
+					i++
+			} else if (c == "\"") {
+				have = 1
+				word = ""
+				for (i++; (c = substr(text, i, 1)) != "\""; i++) {
+					if (c == "\\")
+						c = substr(text, ++i, 1) == "n" ? " " : substr(text, i, 1)
+					str = str c
+				}
+			} else if (c ~ /[A-Za-z0-9_]/) {
+				if (have && word == "")
+					str = str "%s"
+				word = word c
+			} else if (c !~ /[ \t\n]/) {
+				tell(name[depth], args[depth], start[depth])
+				if (c == "(") {
+					name[++depth] = word
+					args[depth] = 0
+					start[depth] = line
+				}
+				if (c == ")" && depth)
+					depth--
+				if (c == ",")
+					args[depth]++
+				word = ""
+			} else if (!have)
+				word = ""
+		}
+	}
+
+	function tell(call, arg, line)
+	{
+		if (have && str ~ /[a-z][a-z]|%s:%u/)
+			print (arg ? "later" : "first") "\t" \
+				(call == "" ? "-" : call) "\t" \
+				file ":" line "\t" str
+		have = 0
+		str = ""
+	}' "$@"
+}
+
+# items MANUAL: place and text of each item in its DIAGNOSTICS.
+items()
+{
+	awk '
+	/^\.Sh / { inside = /DIAGNOSTICS/ }
+	inside && /^\.It / {
+		place = FILENAME ":" FNR
+		text = substr($0, 5)
+		while (text ~ /\\$/) {
+			sub(/ *\\$/, " ", text)
+			getline
+			text = text $0
+		}
+		gsub(/\\&/, "", text)
+		gsub(/\\-/, "-", text)
+		print place "\t" text
+	}' "$1"
+}
+
+# bare: lines whose last field has @ in place of what varies, the original
+# behind it.
+bare()
+{
+	awk -F '\t' -v OFS='\t' -v varies="$varies" '
+	{
+		text = $NF
+		gsub(/%[-0-9.*]*(ll|l|z|h)?[a-z]/, "@", text)
+		gsub(/%%/, "%", text)
+		rest = text
+		text = ""
+		while (match(rest, /[A-Za-z0-9_]+/)) {
+			word = substr(rest, RSTART, RLENGTH)
+			text = text substr(rest, 1, RSTART - 1) \
+				(word ~ ("^(" varies ")$") ? "@" : word)
+			rest = substr(rest, RSTART + RLENGTH)
+		}
+		text = text rest
+		sub(/ +$/, "", text)
+		kept = $NF
+		$NF = text
+		print $0, kept
+	}'
+}
+
+strings "$top"/src/*.c "$top"/src/*/*.c | bare >"$work/strings"
+items "$manual" | bare >"$work/items"
+[ "$(wc -l <"$work/items")" -gt 20 ] || {
+	echo "$manual: no DIAGNOSTICS"
+	exit 1
+}
+
+awk -F '\t' -v of_start="$of_start" '
+FNR == 1 { files++ }
+files == 1 { items[$2] = $1; kept[$2] = $3; next }
+{ printed[$4] = 1 }
+$1 == "first" && $2 ~ /^log_(error|warning)$/ ||
+$2 == "failure_set" && $4 ~ / / && $3 ~ of_start {
+	if ($4 in items || $4 in told)
+		next
+	told[$4] = 1
+	gsub(/%[-0-9.*]*s/, "REASON", $5)
+	gsub(/%[-0-9.*]*(ll|l|z|h)?[a-z]/, "N", $5)
+	print $3 ": is not in DIAGNOSTICS of src/man/ublkd.8. Add, with what" \
+		" an administrator is to do:\n.It " $5
+	bad = 1
+}
+END {
+	for (text in items)
+		if (!(text in printed)) {
+			print items[text] ": nothing in src/ prints this" \
+				" (any more):\n" kept[text]
+			bad = 1
+		}
+	exit bad
+}' "$work/items" "$work/strings"
