@@ -111,32 +111,32 @@ static int is_huge(int fd)
 	       (unsigned)status.f_type == HUGETLBFS_MAGIC;
 }
 
-/* ext4 and btrfs read through the page cache without it; xfs does not. */
-static int locks_reads(int fd)
+static int read_link(dev_t device, char *link, size_t size);
+
+/*
+ * ext4 reads through the page cache without the file's lock, xfs does not, and
+ * of others it is not known. fstatfs() would tell which it is, but of a network
+ * file system or FUSE it asks the server, perhaps for ever.
+ */
+static int locks_reads(dev_t device)
 {
-	struct statfs status;
+	char link[LINK_BYTES], path[LINK_BYTES + 16], *name;
 
-	return fstatfs(fd, &status) < 0 ||
-	       ((unsigned)status.f_type != EXT4_SUPER_MAGIC &&
-		(unsigned)status.f_type != BTRFS_SUPER_MAGIC);
-}
-
-/* At its end, where there is nothing to read. */
-static int must_wait(const struct backing *backing, int fd)
-{
-	char byte;
-	struct iovec iov = { &byte, 1 };
-
-	return preadv2(fd, &iov, 1, (off_t)backing->size, RWF_NOWAIT) < 0 &&
-	       errno == EOPNOTSUPP;
+	if (read_link(device, link, sizeof(link)) < 0)
+		return 1;
+	name = strrchr(link, '/');
+	snprintf(path, sizeof(path), "/sys/fs/ext4/%s", name ? name + 1 : link);
+	return access(path, F_OK) < 0;
 }
 
 int backing_read_cached(int fd, void *bytes, size_t length, uint64_t offset)
 {
 	struct iovec iov = { bytes, length };
+	ssize_t n = preadv2(fd, &iov, 1, (off_t)offset, RWF_NOWAIT);
 
-	return preadv2(fd, &iov, 1, (off_t)offset, RWF_NOWAIT) ==
-	       (ssize_t)length;
+	if (n < 0 && errno == EOPNOTSUPP)
+		return -EOPNOTSUPP;
+	return n == (ssize_t)length;
 }
 
 static void look_at_file(struct backing *backing, int fd,
@@ -154,8 +154,8 @@ static void look_at_file(struct backing *backing, int fd,
 	backing->direct = 4096;
 	if (status->stx_mask & WANT_DIOALIGN)
 		backing->direct = field(status, AT_DIO_OFFSET);
-	backing->waits = must_wait(backing, fd);
-	backing->locks_reads = locks_reads(fd);
+	backing->locks_reads = locks_reads(backing->device);
+	backing->can_punch = 1;
 }
 
 int backing_look(struct backing *backing, int fd)
