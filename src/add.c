@@ -432,6 +432,7 @@ static int open_target(struct command_host *host,
 	args->max_io = spec->max_io;
 	args->is_own = is_own_disk;
 	args->context = &host->devices;
+	args->loop = host->devices.loop;
 	if (!spec->geometry.block_size && !target->picks_block_size)
 		spec->geometry.block_size = 512;
 	spec->target = target->open(args, &spec->geometry, failure);
@@ -529,9 +530,7 @@ static void on_opened(void *context, const struct opener_result *result)
 	struct command_host *host = add->request->host;
 	struct device_spec *spec = &add->spec;
 	int fds[1] = { result->fd };
-	struct target_args args = { .fds = fds,
-				    .fd_count = 1,
-				    .can_punch = result->can_punch };
+	struct target_args args = { .fds = fds, .fd_count = 1 };
 
 	if (result->fd >= 0 && result->is_new)
 		spec->new_file = strdup(add->path);
@@ -741,7 +740,7 @@ static int begin_reopening(struct command_host *host,
 
 	if (target->opens(&args, &wish, failure) < 0)
 		return -1;
-	wish.create = wish.punch = 0;
+	wish.create = 0;
 	wish.patient = 1;
 	reopening = malloc(sizeof(*reopening) + strlen(wish.path) + 1);
 	if (reopening) {

@@ -43,8 +43,8 @@ static int find_request(const struct command_host *host,
 				device->spec.id, device_name(device), count);
 	}
 	return failure_set(failure, SYMBOL_BUSY, EBUSY, NULL,
-			   "a file is being opened or closed, and that takes "
-			   "long");
+			   "a file is being opened, made longer or closed, and "
+			   "that takes long");
 }
 
 /* What was held goes on. */

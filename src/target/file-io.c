@@ -248,7 +248,7 @@ static int may_be_locked(const struct file *file)
 	const struct io *next = file->for_turn[0].first;
 
 	return file->backing.locks_reads &&
-	       (file->lock_takers || file->growing ||
+	       (file->lock_takers || file->growth ||
 		(next && takes_lock(next)));
 }
 

@@ -130,6 +130,48 @@ echo "$STATUS"
 has 20971520
 expect_ok "del 0"
 
+# Two devices on one file, each of which finds it too short: it has the size of the
+# larger one then, in whatever order they come.
+rm $MNT/disk
+expect_ok "add file id=0 path=$MNT/disk lock=no size=8M create=yes"
+expect_ok "add file id=2 path=$MNT/disk lock=no"
+fsfreeze --freeze $MNT
+ask "resize 2 size=56M" >/tmp/t/larger &
+larger=$!
+sleep 0.5
+ask "resize 0 size=24M" >/tmp/t/smaller &
+smaller=$!
+sleep 0.5
+fsfreeze --unfreeze $MNT
+wait $larger $smaller
+cat /tmp/t/larger /tmp/t/smaller
+[ "$(grep -c '^OK' /tmp/t/larger /tmp/t/smaller | grep -c ':1$')" = 2 ] ||
+	fail "not both were made larger"
+has 25165824
+has 58720256 2
+[ "$(stat -c %s $MNT/disk)" = 58720256 ] || fail "the file was cut short"
+expect_ok "del 2"
+expect_ok "del 0"
+
+# Deleted by force while the file is being made longer: what is left of that is
+# in the way of an upgrade as long as it lasts, and no longer.
+expect_ok "add file id=0 path=$MNT/disk size=8M"
+fsfreeze --freeze $MNT
+ask "resize 0 size=80M" >/tmp/t/answer &
+asker=$!
+wait_for 10 'ask list | grep -q "id=0 .*waiting="' || fail "$(ask list)"
+sleep 1
+[ ! -s /tmp/t/answer ] || fail "it has an answer: $(cat /tmp/t/answer)"
+expect_ok "del 0 force=yes"
+wait $asker
+grep -q '^ERR state' /tmp/t/answer || fail "$(cat /tmp/t/answer)"
+expect_err busy upgrade
+echo "$STATUS" | grep -q "made longer" || fail "$STATUS"
+fsfreeze --unfreeze $MNT
+wait_for 10 'ask upgrade | grep -q "^OK"' || fail "$(ask upgrade)"
+wait_for 10 ublkd_answers || fail "the next server does not answer"
+expect_ok "del 1"
+
 # A disk has the size that it has.
 losetup /dev/loop0 $MNT/disk
 expect_ok "add file id=0 path=/dev/loop0"
