@@ -1,7 +1,8 @@
 /*
- * fuse-file FOLDER MIB: a file system in user space (FUSE) mounted on FOLDER,
- * with one file, "disk", of that many MiB, in memory. It serves until it is
- * unmounted; stopped by SIGSTOP, it is a file server that is gone.
+ * fuse-file FOLDER MIB [flush]: a file system in user space (FUSE) mounted on
+ * FOLDER, with one file, "disk", of that many MiB, in memory. It serves until it
+ * is unmounted; stopped by SIGSTOP, it is a file server that is gone. With flush
+ * the kernel asks it at each close(2), and waits, else only at the first one.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -22,6 +23,7 @@
 static int device; /* /dev/fuse */
 static uint8_t *bytes;
 static uint64_t size;
+static int wants_flush;
 
 static void die(const char *what)
 {
@@ -140,6 +142,9 @@ static void answer(const struct fuse_in_header *in, const void *argument)
 	case FUSE_STATFS:
 		answer_statfs(in);
 		break;
+	case FUSE_FLUSH:
+		reply(in, wants_flush ? 0 : -ENOSYS, NULL, 0);
+		break;
 	case FUSE_FSYNC:
 	case FUSE_RELEASE:
 	case FUSE_RELEASEDIR:
@@ -176,8 +181,9 @@ int main(int argc, char **argv)
 {
 	char options[80];
 
-	if (argc != 3)
+	if (argc != 3 && argc != 4)
 		return 2;
+	wants_flush = argc == 4 && strcmp(argv[3], "flush") == 0;
 	size = (uint64_t)atoi(argv[2]) << 20;
 	bytes = mmap(NULL, size, PROT_READ | PROT_WRITE,
 		     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);

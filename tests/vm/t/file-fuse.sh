@@ -3,7 +3,7 @@
 # the server that takes all of them over, and not an upgrade's new program.
 #
 # needs: binaries fuse-file
-# time: 180
+# time: 240
 . /t/lib.sh
 
 FOLDER=/tmp/t/fuse
@@ -30,11 +30,25 @@ reads()
 		cmp - /tmp/t/random || fail "ublkb$1 has other data"
 }
 
+# begin_server [flush]: of a file system with one file; sets $files
+begin_server()
+{
+	mkdir -p $FOLDER
+	fuse-file $FOLDER 16 "$@" &
+	files=$!
+	wait_for 10 "[ -e $FOLDER/disk ]" || fail "no file system"
+	# The first close.
+	dd if=$FOLDER/disk of=/dev/null count=0 2>/dev/null
+}
+
+end_server()
+{
+	umount $FOLDER
+	wait $files || fail "the file system's server has failed"
+}
+
 umount $FOLDER 2>/dev/null || true
-mkdir -p $FOLDER
-fuse-file $FOLDER 16 &
-files=$!
-wait_for 10 "[ -e $FOLDER/disk ]" || fail "no file system"
+begin_server
 head -c 4096 /dev/urandom >/tmp/t/random
 start_ublkd
 expect_ok "add file id=0 path=$FOLDER/disk"
@@ -81,7 +95,23 @@ expect_ok upgrade
 wait_for 20 'live 0 1' || fail "$(ask list)"
 reads 0
 expect_ok "del 0"
+end_server
+
+echo "- an upgrade, where the end of a process asks the file's server"
+begin_server flush
+expect_ok "add file id=0 path=$FOLDER/disk"
+expect_ok upgrade
+wait_for 20 'live 0 1' || fail "$(ask list)"
+server=$(server_pid)
+kill -STOP $files
+expect_err busy upgrade
+echo "$STATUS"
+[ "$(server_pid)" = "$server" ] || fail "the server is another one"
+reads 1
+kill -CONT $files
+wait_for 20 'ask upgrade | grep -q "^OK"' || fail "$(ask upgrade)"
+wait_for 20 'replaced && live 0 1' || fail "$(ask list)"
+expect_ok "del 0"
 expect_ok "del 1"
 stop_ublkd
-umount $FOLDER
-wait $files || fail "the file system's server has failed"
+end_server
