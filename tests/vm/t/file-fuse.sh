@@ -100,8 +100,9 @@ end_server
 echo "- an upgrade, where the end of a process asks the file's server"
 begin_server flush
 expect_ok "add file id=0 path=$FOLDER/disk"
+server=$(server_pid)
 expect_ok upgrade
-wait_for 20 'live 0 1' || fail "$(ask list)"
+wait_for 20 'replaced && live 0 1' || fail "$(ask list)"
 server=$(server_pid)
 kill -STOP $files
 expect_err busy upgrade

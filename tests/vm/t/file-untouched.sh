@@ -32,25 +32,25 @@ beside()
 	rm -f "$2"
 	dd if=/tmp/t/random of="$2" bs=1M 2>/dev/null &
 	writer=$!
+	wait_for 10 "[ -e $2 ]" || fail "no $2"
 	while alive $writer; do
-		if [ -e "$2" ]; then
-			expect_err range "add file path=$2 size=1T $1"
-			asked=$((asked + 1))
-		fi
+		expect_err range "add file path=$2 size=1T $1"
+		asked=$((asked + 1))
 	done
 	wait $writer || fail "cannot write $2"
 	cmp /tmp/t/random "$2" || fail "$2 is damaged ($1)"
 }
 
-# kept FILE: its bytes, size, blocks and times are those before
+# state_of FILE: its bytes, size, blocks and times; a read comes first, because it
+# may change the time of the last one
 state_of()
 {
-	stat -c '%s %b %X %Y %Z' "$1"
 	md5sum <"$1"
+	stat -c '%s %b %X %Y %Z' "$1"
 }
 
 head -c 33554432 /dev/urandom >/tmp/t/random
-umount /tmp/t/ext4 /tmp/t/xfs /tmp/t/vfat 2>/dev/null || true
+umount /tmp/t/ext4 /tmp/t/xfs /tmp/t/vfat /tmp/t/mnt 2>/dev/null || true
 rmmod brd 2>/dev/null || true
 modprobe brd rd_nr=3 rd_size=524288
 file_system ext4 /dev/ram0
@@ -73,7 +73,7 @@ for kind in ext4 xfs vfat; do
 	state_of "$file" >/tmp/t/before
 	sleep 1.1
 	for options in '' lock=no create=yes; do
-		expect_ok "add file id=0 path=$file size=16M partscan=no $options"
+		expect_ok "add file id=0 path=$file size=16M $options"
 		expect_ok "del 0"
 	done
 	state_of "$file" >/tmp/t/after
