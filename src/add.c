@@ -444,6 +444,7 @@ static int open_target(struct command_host *host,
 	args->max_io = spec->max_io;
 	args->is_own = is_own_disk;
 	args->context = &host->devices;
+	args->loop = host->devices.loop;
 	if (!spec->geometry.block_size && !target->picks_block_size)
 		spec->geometry.block_size = 512;
 	spec->target = target->open(args, &spec->geometry, failure);
@@ -554,11 +555,9 @@ static void go_on(struct pending_add *add, int lock, const char *who)
 	struct command_host *host = add->request->host;
 	struct device_spec *spec = &add->spec;
 	int fds[1] = { add->opened.fd };
-	struct target_args args = { .fds = fds,
-				    .fd_count = 1,
-				    .can_punch = add->opened.can_punch,
-				    .lock = lock,
-				    .who = who };
+	struct target_args args = {
+		.fds = fds, .fd_count = 1, .lock = lock, .who = who
+	};
 
 	if (!is_too_late(add->request, spec) &&
 	    open_target(host, add->target, &args, &add->values, spec,
@@ -798,7 +797,7 @@ static int begin_reopening(struct command_host *host,
 
 	if (target->opens(&args, &wish, failure) < 0)
 		return -1;
-	wish.create = wish.punch = 0;
+	wish.create = 0;
 	wish.patient = 1;
 	reopening = malloc(sizeof(*reopening) + strlen(wish.path) + 1);
 	if (reopening) {

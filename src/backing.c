@@ -109,32 +109,33 @@ static int is_huge(int fd)
 	       (unsigned)status.f_type == HUGETLBFS_MAGIC;
 }
 
-/* ext4 and btrfs read through the page cache without it; xfs does not. */
-static int locks_reads(int fd)
+static int read_link(dev_t device, char *link, size_t size);
+
+/*
+ * Whether a file system on that device is of this kind. The kernel tells it in
+ * sysfs of a local one; fstatfs() would ask the server of a network file system,
+ * or of FUSE, perhaps for ever.
+ */
+static int is_kind(dev_t device, const char *kind)
 {
-	struct statfs status;
+	char link[LINK_BYTES], path[LINK_BYTES + 16], *name;
 
-	return fstatfs(fd, &status) < 0 ||
-	       ((unsigned)status.f_type != EXT4_SUPER_MAGIC &&
-		(unsigned)status.f_type != BTRFS_SUPER_MAGIC);
-}
-
-/* At its end, where there is nothing to read. */
-static int must_wait(const struct backing *backing, int fd)
-{
-	char byte;
-	struct iovec iov = { &byte, 1 };
-
-	return preadv2(fd, &iov, 1, (off_t)backing->size, RWF_NOWAIT) < 0 &&
-	       errno == EOPNOTSUPP;
+	if (read_link(device, link, sizeof(link)) < 0)
+		return 0;
+	name = strrchr(link, '/');
+	snprintf(path, sizeof(path), "/sys/fs/%s/%s", kind,
+		 name ? name + 1 : link);
+	return access(path, F_OK) == 0;
 }
 
 int backing_read_cached(int fd, void *bytes, size_t length, uint64_t offset)
 {
 	struct iovec iov = { bytes, length };
+	ssize_t n = preadv2(fd, &iov, 1, (off_t)offset, RWF_NOWAIT);
 
-	return preadv2(fd, &iov, 1, (off_t)offset, RWF_NOWAIT) ==
-	       (ssize_t)length;
+	if (n < 0 && errno == EOPNOTSUPP)
+		return -EOPNOTSUPP;
+	return n == (ssize_t)length;
 }
 
 static void look_at_file(struct backing *backing, int fd,
@@ -152,8 +153,9 @@ static void look_at_file(struct backing *backing, int fd,
 	backing->direct = 4096;
 	if (status->stx_mask & WANT_DIOALIGN)
 		backing->direct = field(status, AT_DIO_OFFSET);
-	backing->waits = must_wait(backing, fd);
-	backing->locks_reads = locks_reads(fd);
+	/* A read through the page cache of ext4 does not; others may. */
+	backing->locks_reads = !is_kind(backing->device, "ext4");
+	backing->can_punch = 1;
 }
 
 int backing_look(struct backing *backing, int fd)
@@ -239,27 +241,12 @@ static int read_link(dev_t device, char *link, size_t size)
 	return 0;
 }
 
-/*
- * Asking which file system it is could wait for a server; of a local one on a
- * disk the kernel tells in sysfs.
- */
 int backing_keeps_locks(const struct backing *backing)
 {
-	static const char *const kinds[] = { "ext4", "xfs", "f2fs" };
-	char link[LINK_BYTES], path[LINK_BYTES + 16], *name;
-	unsigned i;
-
-	if (backing->kind != BACKING_FILE)
-		return 1;
-	if (read_link(backing->device, link, sizeof(link)) < 0)
-		return 0;
-	name = strrchr(link, '/');
-	for (i = 0; name && i < sizeof(kinds) / sizeof(kinds[0]); i++) {
-		snprintf(path, sizeof(path), "/sys/fs/%s%s", kinds[i], name);
-		if (access(path, F_OK) == 0)
-			return 1;
-	}
-	return 0;
+	return backing->kind != BACKING_FILE ||
+	       is_kind(backing->device, "ext4") ||
+	       is_kind(backing->device, "xfs") ||
+	       is_kind(backing->device, "f2fs");
 }
 
 /* ---- is it one of our own? ---- */

@@ -26,9 +26,9 @@ struct backing {
 	uint32_t least;	 /* bytes of a disk's block; 512 for files */
 	uint32_t unit;	 /* bytes in which space is taken, a power of 2 */
 	uint32_t direct; /* direct I/O's units in bytes; 0: it has none */
-	int waits;	 /* it cannot even try to read without waiting */
+	int waits; /* none can be tried without waiting, as one has shown */
 	int locks_reads; /* a read may wait for the file's lock */
-	int can_punch;	 /* a disk that can zero without writing */
+	int can_punch;	 /* space can be given back; of files a try tells */
 };
 
 /*
@@ -42,7 +42,8 @@ int backing_size(const struct backing *backing, int fd, uint64_t *size);
 
 /*
  * Read what the page cache has, without waiting for anything. Returns 1 if that
- * was all of it, or 0 for whatever reason: the ring will find out.
+ * was all of it, -EOPNOTSUPP if that cannot be tried with this file, or 0 for any
+ * other reason: the ring will find out.
  */
 int backing_read_cached(int fd, void *bytes, size_t length, uint64_t offset);
 

@@ -133,7 +133,7 @@ int device_set_features(struct device_set *set, uint64_t features,
 }
 
 unsigned device_close_files(struct device_spec *spec, struct ev_loop *loop,
-			    opener_closed *closed, void *context)
+			    opener_ended *closed, void *context)
 {
 	int fds[MESSAGE_MAX_FDS], count = 0;
 	unsigned begun = 0;
@@ -153,7 +153,7 @@ unsigned device_close_files(struct device_spec *spec, struct ev_loop *loop,
 }
 
 unsigned device_close_spec(struct device_spec *spec, struct ev_loop *loop,
-			   opener_closed *closed, void *context)
+			   opener_ended *closed, void *context)
 {
 	unsigned begun = device_close_files(spec, loop, closed, context);
 

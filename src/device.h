@@ -82,11 +82,11 @@ struct device_set;
  * made for it. Returns how many calls of closed will follow.
  */
 unsigned device_close_files(struct device_spec *spec, struct ev_loop *loop,
-			    opener_closed *closed, void *context);
+			    opener_ended *closed, void *context);
 
 /* Close and free what the spec holds; its files likewise. */
 unsigned device_close_spec(struct device_spec *spec, struct ev_loop *loop,
-			   opener_closed *closed, void *context);
+			   opener_ended *closed, void *context);
 
 /*
  * An add or a delete has ended; failure is NULL on success. After a failed add

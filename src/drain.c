@@ -1,7 +1,9 @@
 #include "drain.h"
 
 #include <errno.h>
+#include <fcntl.h>
 
+#include "opener.h"
 #include "workers.h"
 
 #define LOOK_AGAIN 0.01 /* s between two looks */
@@ -23,12 +25,12 @@ static int find_command(const struct command_host *host,
 	return 0;
 }
 
-static int find_request(const struct command_host *host,
-			struct failure *failure)
+static int find_request(const struct drain *drain, struct failure *failure)
 {
 	const struct device *device;
 
-	for (device = host->devices.first; device; device = device->next) {
+	for (device = drain->host->devices.first; device;
+	     device = device->next) {
 		struct target *target = device->spec.target;
 		unsigned count = target->ops->in_workers
 					 ? target->ops->in_workers(target)
@@ -42,9 +44,47 @@ static int find_request(const struct command_host *host,
 				"stands still",
 				device->spec.id, device_name(device), count);
 	}
+	if (drain->asked)
+		return failure_set(failure, SYMBOL_BUSY, EBUSY, NULL,
+				   "the server of a device's file does not "
+				   "answer, and this one cannot end before");
 	return failure_set(failure, SYMBOL_BUSY, EBUSY, NULL,
-			   "a file is being opened or closed, and that takes "
-			   "long");
+			   "a file is being opened, made longer or closed, and "
+			   "that takes long");
+}
+
+/* One that was waited for in vain is still being closed. */
+static void on_closed(void *context, int error)
+{
+	struct drain *drain = context;
+
+	if (!error)
+		drain->asked--;
+}
+
+/*
+ * What a process has open it closes when it ends, and before all of that is done
+ * none of its devices is free. So another descriptor of each file is closed now,
+ * in a worker, for which the drain waits.
+ */
+static void ask_file_servers(struct drain *drain)
+{
+	struct device_set *set = &drain->host->devices;
+	struct device *device;
+	int fds[MESSAGE_MAX_FDS], count;
+
+	for (device = set->first; device; device = device->next) {
+		struct target *target = device->spec.target;
+
+		count = target->ops->give_up ? target_hold(target, fds) : 0;
+		while (count-- > 0) {
+			int fd = fcntl(fds[count], F_DUPFD_CLOEXEC, 0);
+
+			if (fd >= 0)
+				drain->asked += opener_close(
+					set->loop, fd, NULL, on_closed, drain);
+		}
+	}
 }
 
 /* What was held goes on. */
@@ -90,7 +130,7 @@ static void look(struct drain *drain)
 		look_again(drain);
 	} else {
 		if (is_clear)
-			find_request(drain->host, &failure);
+			find_request(drain, &failure);
 		drain_end(drain);
 		drain->done(drain, &failure);
 	}
@@ -117,6 +157,9 @@ void drain_begin(struct drain *drain, struct command_host *host,
 	loop_timer_init(&drain->timer, on_timer, drain);
 	drain->active = 1;
 	drain->deadline = loop_now() + DRAIN_PATIENCE;
+	/* Those that have not answered the last time are not asked again. */
+	if (!drain->asked)
+		ask_file_servers(drain);
 	look(drain);
 }
 

@@ -3,6 +3,9 @@
  * cannot end before those have, and until it has ended nobody serves its
  * devices. Nor may a command be half done.
  *
+ * The end of a process also closes its files, and of some (NFS, FUSE) that asks
+ * their server: one that does not answer is found out before.
+ *
  * Only once the requests that were in workers at the beginning have ended are
  * new ones held back: a file system that stands still makes the others wait for
  * nothing.
@@ -26,6 +29,7 @@ struct drain {
 	drain_done *done;
 	struct loop_timer timer;
 	int active;	 /* the answer is not known yet */
+	unsigned asked;	 /* closes that have not ended */
 	double deadline; /* as loop_now(): of the answer, or of the hold */
 	double hold_deadline;
 };

@@ -61,6 +61,7 @@ enum symbol failure_symbol(int error)
 	case EMFILE:
 	case ENFILE:
 	case ENOSPC:
+	case EFBIG:
 		return SYMBOL_LIMIT;
 	case EOPNOTSUPP:
 	case ENOSYS:

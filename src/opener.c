@@ -15,17 +15,17 @@
 
 #define RING_ENTRIES 64
 #define REAP_MAX     16
-#define PROBE_STEP   (1ull << 20)
 
-/* Something to open, or to close: then it is in vain from the beginning. */
+/* A file to open, to make longer, or to close. */
 struct opening {
 	struct opener_wish wish;
 	char *path; /* NULL: of a file to close, nobody knows it */
 	struct opener_result result;
-	int error; /* why it is in vain */
+	int error; /* why nothing is to be left open, and what was made goes */
+	int outcome; /* for `ended`: 0, or a negative errno */
 	int (*next)(struct opening *opening, int32_t result);
 	opener_done *done; /* NULL: nobody waits any more */
-	opener_closed *closed;
+	opener_ended *ended;
 	void *context;
 	struct loop_timer patience;
 	uint8_t mark; /* in a worker */
@@ -53,67 +53,58 @@ static void close_ring(void)
 
 /* Each step begins a request, or returns what ends it: 1, or a negative errno. */
 
-static int end_probe(struct opening *opening, int32_t result)
+/*
+ * Make a file at least so long. Unlike ftruncate() this can never cut off what
+ * somebody else has written meanwhile, and it changes no byte.
+ */
+static int put_extend(struct opening *opening, uint64_t length)
 {
-	opening->result.can_punch = result == 0;
-	return 1;
+	struct ring_transfer extend = { .op = RING_FALLOCATE,
+					.fd = opening->result.fd,
+					.wait = 1,
+					.offset = length - 1,
+					.length = 1 };
+
+	return ring_put_transfer(opener.ring, &extend, data_of(opening));
 }
 
-/* A hole behind the end of the file changes nothing. */
-static int begin_probe(struct opening *opening)
+static int end_last_byte(struct opening *opening, int32_t result)
 {
-	struct ring_transfer probe = { .op = RING_FALLOCATE,
-				       .fd = opening->result.fd,
-				       .wait = 1,
-				       .flags = FALLOC_FL_PUNCH_HOLE |
-						FALLOC_FL_KEEP_SIZE,
-				       .length = 4096 };
-	struct statx status;
-
-	/* What the kernel knows already: asking a server could block. */
-	if (!opening->wish.punch ||
-	    statx(opening->result.fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC,
-		  STATX_BASIC_STATS, &status) < 0 ||
-	    !S_ISREG(status.stx_mode))
-		return 1;
-	probe.offset = (status.stx_size / PROBE_STEP + 2) * PROBE_STEP;
-	opening->next = end_probe;
-	return ring_put_transfer(opener.ring, &probe, data_of(opening));
+	(void)opening;
+	return result == 0 ? -EIO : result;
 }
 
-/* Before Linux 6.9 no worker can do it, and the kernel says no more than that. */
+/* Not every file system has fallocate(). Of a new file no byte is anybody's. */
 static int end_length(struct opening *opening, int32_t result)
 {
-	const struct opener_result *mine = &opening->result;
+	struct ring_transfer last_byte = { .op = RING_WRITE,
+					   .fd = opening->result.fd,
+					   .wait = 1,
+					   .bytes = (void *)"",
+					   .offset = opening->wish.length - 1,
+					   .length = 1 };
 
-	if (result == -EINVAL &&
-	    ftruncate(mine->fd, (off_t)opening->wish.length) < 0)
-		return -errno;
-	if (result < 0 && result != -EINVAL)
-		return result;
-	return begin_probe(opening);
+	if (result != -EOPNOTSUPP)
+		return result < 0 ? result : 1;
+	opening->next = end_last_byte;
+	return ring_put_transfer(opener.ring, &last_byte, data_of(opening));
 }
 
 static int end_create(struct opening *opening, int32_t result)
 {
-	struct ring_transfer length = { .op = RING_TRUNCATE,
-					.fd = result,
-					.wait = 1,
-					.length = opening->wish.length };
-
 	if (result < 0)
 		return result;
 	opening->result.fd = result;
 	opening->result.is_new = 1;
 	opening->next = end_length;
-	return ring_put_transfer(opener.ring, &length, data_of(opening));
+	return put_extend(opening, opening->wish.length);
 }
 
 static int end_open(struct opening *opening, int32_t result)
 {
 	if (result >= 0) {
 		opening->result.fd = result;
-		return begin_probe(opening);
+		return 1;
 	}
 	if (result != -ENOENT || !opening->wish.create)
 		return result;
@@ -123,7 +114,7 @@ static int end_open(struct opening *opening, int32_t result)
 			     data_of(opening));
 }
 
-/* ---- in vain: what was made goes again, and what was opened is closed ---- */
+/* ---- what was made goes again, and what is open is closed ---- */
 
 static int undo(struct opening *opening, int32_t result)
 {
@@ -151,15 +142,15 @@ static int undo(struct opening *opening, int32_t result)
 static void tell(struct opening *opening, const struct opener_result *result)
 {
 	opener_done *done = opening->done;
-	opener_closed *closed = opening->closed;
+	opener_ended *ended = opening->ended;
 
 	opening->done = NULL;
-	opening->closed = NULL;
+	opening->ended = NULL;
 	loop_timer_stop(opener.loop, &opening->patience);
 	if (done)
 		done(opening->context, result);
-	if (closed)
-		closed(opening->context, result->fd);
+	if (ended)
+		ended(opening->context, opening->outcome);
 }
 
 static void free_opening(struct opening *opening)
@@ -180,9 +171,6 @@ static void end(struct opening *opening, int error)
 			return;
 		opening->result.fd = opening->error;
 	}
-	/* That is no error of a file that was to be closed. */
-	if (opening->closed)
-		opening->result.fd = 0;
 	tell(opening, &opening->result);
 	free_opening(opening);
 	workers_expect(opener.ring, -1);
@@ -233,16 +221,17 @@ static void on_patience(struct loop_timer *timer)
 	struct opening *opening = timer->data;
 	struct opener_result late = { .fd = -ETIMEDOUT };
 
-	if (opening->closed) {
-		log_warning("%s is not closed within %g s: its file system or "
-			    "disk stands still, and until then it is in use",
-			    opening->path ? opening->path : "a file",
-			    OPENER_PATIENCE);
-	} else {
+	if (opening->done) {
 		log_warning("%s cannot be opened within %g s", opening->path,
 			    OPENER_PATIENCE);
 		ring_put_cancel(opener.ring, data_of(opening), 0);
 		submit();
+	} else {
+		opening->outcome = -ETIMEDOUT;
+		log_warning("%s is not closed within %g s: its file system or "
+			    "disk stands still, and until then it is in use",
+			    opening->path ? opening->path : "a file",
+			    OPENER_PATIENCE);
 	}
 	tell(opening, &late);
 }
@@ -320,6 +309,60 @@ int opener_open(struct ev_loop *loop, const struct opener_wish *wish,
 	return error;
 }
 
+/* ---- making a file longer ---- */
+
+/* The close of our descriptor may wait; who asked need not. */
+static int end_growth(struct opening *opening, int32_t result)
+{
+	opening->outcome = result;
+	tell(opening, &opening->result);
+	return undo(opening, 0);
+}
+
+/*
+ * By a descriptor of its own: a worker may look at the number only when the
+ * caller's is closed already, and names another file.
+ */
+static int start_growth(struct opening *opening, int fd, uint64_t size)
+{
+	opening->result.fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	if (opening->result.fd < 0)
+		return -errno;
+	opening->next = end_growth;
+	return put_extend(opening, size);
+}
+
+struct opening *opener_grow(struct ev_loop *loop, int fd, uint64_t size,
+			    opener_ended *ended, void *context, int *error)
+{
+	struct opening *opening = new_opening(NULL, context);
+
+	*error = opening ? open_ring(loop) : -ENOMEM;
+	if (!*error)
+		*error = start_growth(opening, fd, size);
+	if (!*error) {
+		opening->error = -ECANCELED; /* nothing is left open */
+		opening->ended = ended;
+		opening->wish.patient = 1;
+		begin(opening);
+		return opening;
+	}
+	end_ring_if_idle();
+	if (opening && opening->result.fd >= 0)
+		close(opening->result.fd);
+	if (opening)
+		free_opening(opening);
+	return NULL;
+}
+
+void opener_forget(struct opening *opening)
+{
+	if (opening)
+		opening->ended = NULL;
+}
+
+/* ---- closing ---- */
+
 /* What it is called, for the log. */
 static const char *name_of(int fd, char *name, size_t size)
 {
@@ -342,7 +385,7 @@ static void close_now(int fd, const char *path)
 }
 
 unsigned opener_close(struct ev_loop *loop, int fd, const char *path,
-		      opener_closed *closed, void *context)
+		      opener_ended *ended, void *context)
 {
 	char name[512];
 	struct opening *opening = new_opening(
@@ -357,7 +400,7 @@ unsigned opener_close(struct ev_loop *loop, int fd, const char *path,
 	opening->error = -ECANCELED;
 	opening->result.fd = fd;
 	opening->result.is_new = path != NULL;
-	opening->closed = closed;
+	opening->ended = ended;
 	if (undo(opening, 0) == 0) {
 		begin(opening);
 		return 1;

@@ -1,8 +1,9 @@
 /*
- * Opens files, makes, closes and removes them without waiting: on a dead
- * network file system, or a frozen one, each of that can block for ever, and
- * the last close of a disk writes back what is dirty. A ring of its own does
- * it, which exists while there is anything to do.
+ * Opens files, makes, lengthens, closes and removes them without waiting: on a
+ * dead network file system, or a frozen one, each of that can block for ever,
+ * and the last close of a disk writes back what is dirty. A ring of its own does
+ * it, which exists while there is anything to do, whatever becomes of the device
+ * that it is for.
  */
 #ifndef UBLKD_OPENER_H
 #define UBLKD_OPENER_H
@@ -16,20 +17,19 @@ struct opener_wish {
 	const char *path;
 	int flags;	 /* of open(2) */
 	int create;	 /* make a file where there is none, */
-	uint64_t length; /* of so many bytes */
+	uint64_t length; /* of so many bytes, at least 1 */
 	char lock;	 /* 'r' or 'w': the receiver is to lock it; 0: no */
-	int punch;	 /* find out whether holes can be made in it */
 	int patient;	 /* wait for as long as it takes, not OPENER_PATIENCE */
 };
 
 struct opener_result {
 	int fd; /* or a negative errno */
 	int is_new;
-	int can_punch;
 };
 
 /*
- * The descriptor is the receiver's. A file that was made is there, whatever
+ * Opening a file that is there changes nothing about it. The descriptor is the
+ * receiver's. A file that was made is there, whatever
  * becomes of it; if it was made in vain it is gone again.
  */
 typedef void opener_done(void *context, const struct opener_result *result);
@@ -41,16 +41,35 @@ typedef void opener_done(void *context, const struct opener_result *result);
 int opener_open(struct ev_loop *loop, const struct opener_wish *wish,
 		opener_done *done, void *context);
 
-/* Files are free, or error is -ETIMEDOUT: they will be, nobody knows when. */
-typedef void opener_closed(void *context, int error);
+/*
+ * The end of something else. error is 0, or negative; -ETIMEDOUT of a close: the
+ * file will be free, nobody knows when.
+ */
+typedef void opener_ended(void *context, int error);
 
 /*
  * Remove the file at path (NULL: none), and close fd (-1: none), which is the
- * opener's from now on. Returns 1 if that is under way, and closed, which may be
+ * opener's from now on. Returns 1 if that is under way, and ended, which may be
  * NULL, is called later, once; or 0 if it is done already: by a close that may
  * wait, where there is no memory for anything else.
  */
 unsigned opener_close(struct ev_loop *loop, int fd, const char *path,
-		      opener_closed *closed, void *context);
+		      opener_ended *ended, void *context);
+
+struct opening;
+
+/*
+ * Make a file at least `size` bytes long. It never becomes shorter, and no byte
+ * of it changes, whatever others do to it meanwhile; -EOPNOTSUPP where the file
+ * system has no fallocate(). fd stays the caller's, who may close it at any
+ * time. ended is called later, once, however long that takes. Returns what
+ * opener_forget() needs, which is good until then, or NULL with *error a
+ * negative errno.
+ */
+struct opening *opener_grow(struct ev_loop *loop, int fd, uint64_t size,
+			    opener_ended *ended, void *context, int *error);
+
+/* Do not call ended for it any more. NULL: nothing. */
+void opener_forget(struct opening *opening);
 
 #endif

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
@@ -124,6 +125,40 @@ void process_look_at_mounts(void)
 void process_be_ordinary(void)
 {
 	set_oom_score(LOG_LEVEL_WARNING, "0");
+}
+
+/* SIGXCPU could be ignored, but not the SIGKILL at the hard limit. */
+static void lift_cpu_limit(void)
+{
+	static const struct rlimit none = { RLIM_INFINITY, RLIM_INFINITY };
+
+	if (setrlimit(RLIMIT_CPU, &none) < 0)
+		log_warning("cannot lift the limit of CPU time: %s",
+			    strerror(errno));
+}
+
+static void tell_file_limit(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_FSIZE, &limit) == 0 &&
+	    limit.rlim_cur != RLIM_INFINITY)
+		log_warning("no file or RAM disk can be larger than %llu bytes "
+			    "(RLIMIT_FSIZE)",
+			    (unsigned long long)limit.rlim_cur);
+}
+
+void process_survive_limits(void)
+{
+	static const int signals[] = { SIGPIPE, SIGXFSZ,   SIGXCPU,
+				       SIGALRM, SIGVTALRM, SIGPROF };
+	unsigned i;
+
+	for (i = 0; i < sizeof(signals) / sizeof(signals[0]); i++)
+		signal(signals[i], SIG_IGN);
+	signal(SIGCHLD, SIG_DFL); /* ignored, it would never come */
+	lift_cpu_limit();
+	tell_file_limit();
 }
 
 void process_allow_files(unsigned long wanted)

@@ -26,6 +26,13 @@ void process_look_at_mounts(void);
 /* A child of a protected process is none: the OOM killer may have it. */
 void process_be_ordinary(void);
 
+/*
+ * Whoever started this process may have left it limits and timers: none of them
+ * kills it. What goes beyond RLIMIT_FSIZE is EFBIG to the one request or command
+ * that does, and the limit is told to the log.
+ */
+void process_survive_limits(void);
+
 /* Raise RLIMIT_NOFILE as far as `wanted`, or as far as it goes. */
 void process_allow_files(unsigned long wanted);
 

@@ -13,7 +13,6 @@
 #ifndef IORING_FEAT_NO_IOWAIT
 #define IORING_FEAT_NO_IOWAIT (1U << 17)
 #endif
-#define OP_FTRUNCATE 55
 #ifndef IORING_ENTER_NO_IOWAIT
 #define IORING_ENTER_NO_IOWAIT (1U << 7)
 #endif
@@ -405,11 +404,6 @@ static void prepare(struct io_uring_sqe *sqe,
 		io_uring_prep_fallocate(sqe, fd, transfer->flags,
 					(off_t)transfer->offset,
 					(off_t)transfer->length);
-		return;
-	case RING_TRUNCATE:
-		sqe->opcode = OP_FTRUNCATE;
-		sqe->fd = fd;
-		sqe->off = transfer->length;
 		return;
 	}
 	sqe->rw_flags = transfer->flags;

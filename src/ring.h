@@ -223,7 +223,6 @@ enum ring_file_op {
 	RING_WRITE,
 	RING_FDATASYNC,
 	RING_FALLOCATE,
-	RING_TRUNCATE, /* to length; Linux 6.9 */
 };
 
 /* A request on a file: a fixed one, or any descriptor. */

@@ -57,13 +57,13 @@ struct target_args {
 	uint64_t size; /* then: the disk's, in bytes; 0: not known */
 	int *fds;
 	int fd_count;
-	int can_punch;	   /* holes can be made in fds[0], of opens() */
 	int lock;	   /* 0, or why fds[0] is not locked as it wants, */
 	const char *who;   /* and who has it then, or "" */
 	enum io_mode mode; /* that was asked for, or IO_MODES */
 	uint32_t max_io;   /* bytes of the largest request */
 	int (*is_own)(void *context, uint32_t id); /* a disk served here? */
 	void *context;
+	struct ev_loop *loop; /* for what has to wait */
 };
 
 #define TARGET_LATER 1

@@ -248,7 +248,7 @@ static int may_be_locked(const struct file *file)
 	const struct io *next = file->for_turn[0].first;
 
 	return file->backing.locks_reads &&
-	       (file->lock_takers || file->growing ||
+	       (file->lock_takers || file->growth ||
 		(next && takes_lock(next)));
 }
 
@@ -571,6 +571,7 @@ void file_forget(struct target *target, struct io *io)
 static int read_cached(struct file *file, struct io *io)
 {
 	void *bytes;
+	int is_there;
 
 	if (file->direct || file->backing.waits || uses_pages(io) ||
 	    !get_buffer(file, io))
@@ -578,8 +579,10 @@ static int read_cached(struct file *file, struct io *io)
 	if (io->buffer && io->room < io->length)
 		return 0;
 	bytes = is_in_place(io) ? io_place(io) : io->buffer;
-	if (!backing_read_cached(file->fd, bytes, io->length,
-				 file->base + io->offset)) {
+	is_there = backing_read_cached(file->fd, bytes, io->length,
+				       file->base + io->offset);
+	if (is_there <= 0) {
+		file->backing.waits = is_there == -EOPNOTSUPP;
 		io->has_missed = 1;
 		return 0;
 	}

@@ -3,24 +3,25 @@
  * and never shorter: what lies behind the device's end is not the device's.
  */
 #include <errno.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "../syntax.h"
-#include "../workers.h"
 #include "file.h"
 
 static int fail_size(const struct file *file, uint64_t size, int error,
 		     struct failure *failure)
 {
+	const char *why = strerror(-error);
 	char text[32];
 
 	syntax_format_size(text, sizeof(text), size);
+	if (error == -EOPNOTSUPP)
+		why = "its file system has no fallocate(); make it longer "
+		      "yourself, and use size=auto";
 	return failure_set(failure, failure_symbol(error), error, "size",
 			   "size=%s: %.200s cannot be made so long: %s", text,
-			   file->path, strerror(-error));
+			   file->path, why);
 }
 
 /* What can never be made longer. */
@@ -66,55 +67,32 @@ int file_measure(struct target *target, uint64_t *size, struct failure *failure)
 
 /* ---- longer ---- */
 
-static void on_grown(struct ring_op *op, int32_t result)
+static void on_grown(void *context, int error)
 {
-	struct file *file =
-		(struct file *)((char *)op - offsetof(struct file, growth));
+	struct file *file = context;
 
-	file->growing = 0;
-	workers_leave(file->growth_mark);
-	file->growth_error = result == -EINTR || result == -EAGAIN ? 0 : result;
+	file->growth = NULL;
+	file->growth_error = error == -EINTR || error == -EAGAIN ? 0 : error;
 }
 
-/* By a worker: whoever writes to the file may make it wait. */
-static int begin_growth(struct file *file, uint64_t size)
-{
-	struct ring_transfer transfer = { .op = RING_TRUNCATE,
-					  .fd = -1,
-					  .slot = FILE_SLOT,
-					  .length = file->base + size };
-	int error;
-
-	file->growth.done = on_grown;
-	error = ring_put_transfer(file->ring, &transfer,
-				  (uint64_t)(uintptr_t)&file->growth);
-	if (!error)
-		error = ring_submit(file->ring);
-	if (!error) {
-		file->growing = 1;
-		file->growth_mark = workers_enter();
-	}
-	return error;
-}
-
-/* Returns 0 once it is long enough, or TARGET_LATER, or a negative errno. */
+/*
+ * Returns 0 once it is long enough, or TARGET_LATER, or a negative errno. Others
+ * may have changed its length in the meantime.
+ */
 static int grow(struct file *file, uint64_t size, uint64_t there)
 {
 	int error = file->growth_error;
 
-	if (file->growing)
+	if (file->growth)
 		return TARGET_LATER;
 	file->growth_error = 0;
 	if (error)
 		return error;
 	if (size <= there)
 		return 0;
-	if (file_is_memory(file))
-		return ftruncate(file->fd, (off_t)(file->base + size)) < 0
-			       ? -errno
-			       : 0;
-	error = begin_growth(file, size);
-	return error ? error : TARGET_LATER;
+	file->growth = opener_grow(file->loop, file->fd, file->base + size,
+				   on_grown, file, &error);
+	return file->growth ? TARGET_LATER : error;
 }
 
 int file_resize(struct target *target, uint64_t size, struct failure *failure)

@@ -100,7 +100,6 @@ static int file_opens(const struct target_args *args, struct opener_wish *wish,
 	}
 	wish->create = create;
 	wish->length = values[OFFSET].number + values[SIZE].number;
-	wish->punch = values[DISCARD].number && !args->read_only;
 	return 0;
 }
 
@@ -198,8 +197,6 @@ static int look(struct file *file, const struct target_args *args,
 		return failure_set(failure, failure_symbol(error), error,
 				   "path", "cannot look at %.200s: %s",
 				   file->path, strerror(-error));
-	if (file->backing.kind == BACKING_FILE)
-		file->backing.can_punch = args->can_punch || args->adopted;
 	if (check_own(file, args, failure) < 0)
 		return -1;
 	return args->values[LOCK].number ? lock(file, args, failure) : 0;
@@ -423,6 +420,7 @@ static struct file *new_file(const struct target_args *args,
 	file->target.ops = &target_file;
 	file->fd = args->fds[0];
 	file->read_only = args->read_only;
+	file->loop = args->loop;
 	file->store.fd = -1;
 	return file;
 }
@@ -462,7 +460,6 @@ static int file_start(struct target *target, struct ring *ring)
 
 	if (file_is_memory(file))
 		return 0;
-	file->ring = ring;
 	error = ring_set_file(ring, FILE_SLOT, file->fd);
 	return error ? error : workers_expect(ring, 0);
 }
@@ -495,7 +492,7 @@ static unsigned file_in_workers(const struct target *target)
 {
 	const struct file *file = (const struct file *)target;
 
-	return waiting(file) + (file->growing != 0);
+	return waiting(file) + (file->growth != NULL);
 }
 
 static void file_continue(struct target *target)
@@ -547,6 +544,7 @@ static void file_close(struct target *target)
 	while (*at != file)
 		at = &(*at)->next;
 	*at = file->next;
+	opener_forget(file->growth);
 	workers_expect(NULL, -(int)FILE_WORKERS);
 	pool_unreserve(file->reserve, file->reserve_size);
 	free(file->path);

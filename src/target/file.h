@@ -39,10 +39,9 @@ struct file {
 	struct store store;
 
 	/* Becoming longer; see file-size.c. */
-	struct ring *ring; /* one that has it as FILE_SLOT */
-	struct ring_op growth;
-	int growing, growth_error;
-	uint8_t growth_mark; /* in a worker */
+	struct ev_loop *loop;
+	struct opening *growth; /* under way, or NULL */
+	int growth_error;	/* of the last one: negative, or 0 */
 };
 
 /*

@@ -322,7 +322,7 @@ void fake_refuse_fetch(uint32_t id, int error)
 
 static struct {
 	int fd;
-	opener_closed *closed;
+	opener_ended *closed;
 	void *context;
 } closing[HELD_MAX];
 
@@ -336,7 +336,7 @@ static struct {
 int __wrap_opener_open(struct ev_loop *loop, const struct opener_wish *wish,
 		       opener_done *done, void *context);
 unsigned __wrap_opener_close(struct ev_loop *loop, int fd, const char *path,
-			     opener_closed *closed, void *context);
+			     opener_ended *closed, void *context);
 
 int __wrap_opener_open(struct ev_loop *loop, const struct opener_wish *wish,
 		       opener_done *done, void *context)
@@ -368,7 +368,7 @@ static void end_opening(void)
 }
 
 unsigned __wrap_opener_close(struct ev_loop *loop, int fd, const char *path,
-			     opener_closed *closed, void *context)
+			     opener_ended *closed, void *context)
 {
 	assert_ptr_equal(loop, test_loop);
 	if (path)

@@ -1480,7 +1480,7 @@ static void test_reopened(void **state)
 	fake_expect("NOTE q0+ RECOVER open END_RECOVER");
 	assert_int_equal(fake.opened, 1);
 	assert_int_equal(fake.wish.flags, O_CLOEXEC | O_NOCTTY | O_RDWR);
-	assert_false(fake.wish.create || fake.wish.punch);
+	assert_false(fake.wish.create);
 	assert_true(fake.wish.patient);
 	ask(client, "show 3",
 	    "dev id=3 * state=live target=file size=8192 *"

@@ -2,8 +2,11 @@
  * Whether a server may leave: requests in workers, new ones that are held back,
  * commands under way. The loop's clock is only moved by hand.
  */
+#include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "drain.h"
 #include "loop.h"
@@ -19,6 +22,59 @@ static unsigned in_workers; /* of the device's requests */
 static unsigned went_on;    /* the device was told to */
 static int answers, yes;
 static char why[200];
+
+/* The device's file, and the close of another descriptor of it. */
+static struct {
+	int held, fd; /* -1: none */
+	unsigned count;
+	uint8_t mark;
+	opener_ended *ended;
+	void *context;
+} file;
+
+unsigned __wrap_opener_close(struct ev_loop *loop, int fd, const char *path,
+			     opener_ended *ended, void *context);
+
+unsigned __wrap_opener_close(struct ev_loop *loop, int fd, const char *path,
+			     opener_ended *ended, void *context)
+{
+	assert_ptr_equal(loop, test_loop);
+	assert_null(path);
+	assert_int_equal(file.fd, -1);
+	file.count++;
+	file.fd = fd;
+	file.mark = workers_enter();
+	file.ended = ended;
+	file.context = context;
+	return 1;
+}
+
+static void end_close(int error)
+{
+	if (error == -ETIMEDOUT) {
+		file.ended(file.context, error);
+		return;
+	}
+	assert_int_equal(close(file.fd), 0);
+	file.fd = -1;
+	workers_leave(file.mark);
+	if (file.ended)
+		file.ended(file.context, error);
+}
+
+static int hold(struct target *asked, int *fds)
+{
+	assert_ptr_equal(asked, &target);
+	fds[0] = file.held;
+	return 1;
+}
+
+static int give_up(struct target *asked, int *fds)
+{
+	(void)asked;
+	(void)fds;
+	return 0;
+}
 
 static unsigned count(const struct target *asked)
 {
@@ -69,6 +125,9 @@ static int setup(void **state)
 	memset(&host, 0, sizeof(host));
 	memset(&device, 0, sizeof(device));
 	memset(&drain, 0, sizeof(drain));
+	memset(&ops, 0, sizeof(ops));
+	memset(&file, 0, sizeof(file));
+	file.held = file.fd = -1;
 	ops.in_workers = count;
 	ops.go_on = go_on;
 	target.ops = &ops;
@@ -236,6 +295,78 @@ static void test_stop(void **state)
 	assert_false(yes);
 }
 
+/* ---- what the end of the process would ask ---- */
+
+static void have_file(void)
+{
+	file.held = open("/dev/null", O_RDWR | O_CLOEXEC);
+	assert_true(file.held >= 0);
+	ops.hold = hold;
+	ops.give_up = give_up;
+}
+
+/* A descriptor is closed that is nobody else's, and then it may leave. */
+static void test_file_server_answers(void **state)
+{
+	(void)state;
+	have_file();
+	ask();
+	assert_int_equal(file.count, 1);
+	assert_int_not_equal(file.fd, file.held);
+	pass_time(1);
+	assert_int_equal(answers, 0);
+	end_close(0);
+	pass_time(0.1);
+	assert_int_equal(answers, 1);
+	assert_true(yes);
+	drain_end(&drain);
+	/* It is asked anew each time. */
+	ask();
+	assert_int_equal(file.count, 2);
+	end_close(0);
+	pass_time(0.1);
+	assert_int_equal(answers, 2);
+	assert_true(yes);
+	close(file.held);
+}
+
+/* It stays, and asks no second time before the first answer. */
+static void test_file_server_is_silent(void **state)
+{
+	(void)state;
+	have_file();
+	ask();
+	pass_time(DRAIN_PATIENCE + 0.1);
+	assert_int_equal(answers, 1);
+	assert_false(yes);
+	assert_non_null(strstr(why, "does not answer"));
+	end_close(-ETIMEDOUT);
+	ask();
+	pass_time(DRAIN_PATIENCE + 0.1);
+	assert_int_equal(answers, 2);
+	assert_false(yes);
+	assert_int_equal(file.count, 1);
+	file.ended = NULL;
+	end_close(0);
+	ask();
+	pass_time(0.1);
+	assert_int_equal(answers, 3);
+	assert_true(yes);
+	close(file.held);
+}
+
+/* What no close can wait for is not closed. */
+static void test_no_file_server(void **state)
+{
+	(void)state;
+	have_file();
+	ops.give_up = NULL;
+	ask();
+	assert_int_equal(file.count, 0);
+	assert_true(yes);
+	close(file.held);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -248,6 +379,9 @@ int main(void)
 		TEST(test_opening),
 		TEST(test_command),
 		TEST(test_stop),
+		TEST(test_file_server_answers),
+		TEST(test_file_server_is_silent),
+		TEST(test_no_file_server),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -45,12 +45,24 @@ static struct {
 	const void *given_from;
 	void *taken_to;
 	int is_cached;	    /* all of the file */
+	int cache_error;    /* the kernel cannot look there */
 	unsigned looks;	    /* into the page cache */
 	void *cached_to;    /* the last one's place ... */
 	uint64_t cached_at; /* ... and offset in the file */
 } seen;
 
+/* The opener, which makes the file longer. */
+static struct {
+	unsigned count, forgotten;
+	int is_under_way, error;
+	int fd;
+	uint64_t size;
+	opener_ended *ended;
+	void *context;
+} growth;
+
 static struct backing looks_like;
+static int size_error; /* it cannot be told how large it is */
 
 int __wrap_ring_put_transfer(struct ring *ring,
 			     const struct ring_transfer *transfer,
@@ -67,7 +79,10 @@ int __wrap_backing_look(struct backing *backing, int fd);
 int __wrap_backing_size(const struct backing *backing, int fd, uint64_t *size);
 int __wrap_backing_read_cached(int fd, void *bytes, size_t length,
 			       uint64_t offset);
-int __wrap_ring_submit(struct ring *ring);
+struct opening *__wrap_opener_grow(struct ev_loop *loop, int fd, uint64_t size,
+				   opener_ended *ended, void *context,
+				   int *error);
+void __wrap_opener_forget(struct opening *opening);
 void *__wrap_pool_get(uint64_t *has, uint32_t size, uint32_t *room);
 void *__real_pool_get(uint64_t *has, uint32_t size, uint32_t *room);
 
@@ -163,7 +178,7 @@ int __wrap_backing_size(const struct backing *backing, int fd, uint64_t *size)
 	(void)backing;
 	(void)fd;
 	*size = looks_like.size;
-	return 0;
+	return size_error;
 }
 
 int __wrap_backing_read_cached(int fd, void *bytes, size_t length,
@@ -174,14 +189,44 @@ int __wrap_backing_read_cached(int fd, void *bytes, size_t length,
 	seen.cached_to = bytes;
 	seen.cached_at = offset;
 	seen.looks++;
-	return seen.is_cached;
+	return seen.cache_error ? seen.cache_error : seen.is_cached;
 }
 
-int __wrap_ring_submit(struct ring *ring)
+struct opening *__wrap_opener_grow(struct ev_loop *loop, int fd, uint64_t size,
+				   opener_ended *ended, void *context,
+				   int *error)
 {
-	(void)ring;
-	seen.submits++;
-	return 0;
+	assert_ptr_equal(loop, test_loop);
+	assert_false(growth.is_under_way);
+	*error = growth.error;
+	if (growth.error)
+		return NULL;
+	growth.count++;
+	growth.is_under_way = 1;
+	growth.fd = fd;
+	growth.size = size;
+	growth.ended = ended;
+	growth.context = context;
+	return (struct opening *)&growth;
+}
+
+void __wrap_opener_forget(struct opening *opening)
+{
+	if (!opening)
+		return;
+	assert_ptr_equal(opening, &growth);
+	assert_true(growth.is_under_way);
+	growth.is_under_way = 0;
+	growth.forgotten++;
+}
+
+/* It has ended, and the file has that size. */
+static void end_growth(int error, uint64_t size)
+{
+	assert_true(growth.is_under_way);
+	growth.is_under_way = 0;
+	looks_like.size = size;
+	growth.ended(growth.context, error);
 }
 
 /* So many buffers are to be had. */
@@ -230,7 +275,7 @@ static void open_target(const char *more, uint32_t block_size, int read_only)
 				    .read_only = read_only,
 				    .mode = wanted,
 				    .max_io = max_io,
-				    .can_punch = 1 };
+				    .loop = test_loop };
 	int fd;
 
 	test_file("disk", "");
@@ -338,17 +383,19 @@ static int setup(void **state)
 	test_loop_open();
 	pool_open(test_loop);
 	memset(&seen, 0, sizeof(seen));
+	memset(&growth, 0, sizeof(growth));
 	memset(&port, 0, sizeof(port));
 	seen.pool_left = UINT64_MAX;
 	put_count = taken = 0;
-	put_error = 0;
+	put_error = size_error = 0;
 	wanted = IO_MODES;
 	max_io = POOL_PIECE;
 	looks_like = (struct backing){ .kind = BACKING_FILE,
 				       .size = 64 << 20,
 				       .least = 512,
 				       .unit = 4096,
-				       .direct = 4096 };
+				       .direct = 4096,
+				       .can_punch = 1 };
 	open_target("", 0, 0);
 	assert_non_null(target);
 	return 0;
@@ -417,6 +464,21 @@ static void answer_all(void)
 		next();
 		answer(4096);
 	}
+}
+
+/* On a file system that cannot look there, one read in vain is enough. */
+static void test_no_look_into_the_cache(void **state)
+{
+	(void)state;
+	seen.cache_error = -EOPNOTSUPP;
+	submit(0, IO_READ, 0, 4096, 0);
+	expect_transfer(RING_READ, 0, 4096, 0, 1);
+	answer(4096);
+	expect_done(0, 0);
+	submit(0, IO_READ, 0, 4096, 0);
+	expect_transfer(RING_READ, 0, 4096, 0, 1);
+	answer(4096);
+	assert_int_equal(seen.looks, 1);
 }
 
 /* Nor is the cache asked where that is of no use. */
@@ -1522,59 +1584,185 @@ static int resize(uint64_t size)
 	return target_file.resize(target, size, &failure);
 }
 
-/* A worker makes the file longer, and the target is asked until it has. */
+/* The opener makes the file longer, and the target is asked until it has. */
 static void test_grow(void **state)
 {
+	const struct target_ops *ops = &target_file;
+	int fd;
+
 	(void)state;
+	assert_int_equal(ops->hold(target, &fd), 1);
 	assert_int_equal(resize(128 << 20), TARGET_LATER);
-	expect_transfer(RING_TRUNCATE, 0, 128 << 20, 0, 0);
+	assert_int_equal(growth.fd, fd);
+	assert_int_equal(growth.size, 128 << 20);
+	assert_int_equal(ops->in_workers(target), 1);
 	assert_int_equal(resize(128 << 20), TARGET_LATER);
-	assert_int_equal(put_count, 1);
+	assert_int_equal(growth.count, 1);
 	submit(0, IO_READ, 100 << 20, 4096, 0);
 	expect_done(0, -EIO);
-	looks_like.size = 128 << 20;
-	answer(0);
+	end_growth(0, 128 << 20);
+	assert_int_equal(ops->in_workers(target), 0);
 	assert_int_equal(resize(128 << 20), 0);
-	submit(0, IO_READ, 100 << 20, 4096, 0);
-	expect_transfer(RING_READ, 100 << 20, 4096, 0, 0);
+	submit(0, IO_READ, (128 << 20) - 4096, 4096, 0);
+	expect_transfer(RING_READ, (128 << 20) - 4096, 4096, 0, 0);
 	answer(4096);
 	expect_done(0, 0);
+	submit(0, IO_READ, 128 << 20, 4096, 0);
+	expect_done(0, -EIO);
+}
+
+/* Sizes are the device's, lengths the file's. */
+static void test_grow_behind_an_offset(void **state)
+{
+	(void)state;
+	close_target();
+	open_target("offset=1M size=1M", 0, 0);
+	assert_int_equal(resize(63 << 20), 0);
+	assert_int_equal(resize((63 << 20) + 512), TARGET_LATER);
+	assert_int_equal(growth.size, (64 << 20) + 512);
+	/* Somebody else has made it longer still, and it stays so. */
+	end_growth(0, 80 << 20);
+	assert_int_equal(resize((63 << 20) + 512), 0);
+	assert_int_equal(resize(79 << 20), 0);
+	assert_int_equal(growth.count, 1);
+	/* ... or shorter again: what is there counts, once more. */
+	assert_int_equal(resize(100 << 20), TARGET_LATER);
+	end_growth(0, 90 << 20);
+	assert_int_equal(resize(100 << 20), TARGET_LATER);
+	assert_int_equal(growth.count, 3);
+	end_growth(0, 101 << 20);
+	assert_int_equal(resize(100 << 20), 0);
+}
+
+/* A file in memory as any other; its mapping follows. */
+static void test_grow_in_memory(void **state)
+{
+	const uint64_t half = 1 << 20;
+
+	(void)state;
+	close_target();
+	looks_like.kind = BACKING_MEMORY;
+	looks_like.size = half;
+	open_target("", 0, 0);
+	assert_int_equal(truncate(test_path("disk"), (off_t)half), 0);
+	assert_int_equal(resize(2 * half), TARGET_LATER);
+	assert_int_equal(growth.size, 2 * half);
+	submit(1, IO_WRITE, half, 8192, 0);
+	expect_done(1, -EIO);
+	assert_int_equal(truncate(test_path("disk"), (off_t)(2 * half)), 0);
+	end_growth(0, 2 * half);
+	assert_int_equal(resize(2 * half), 0);
+	submit(1, IO_WRITE, 2 * half - 8192, 8192, 0);
+	expect_done(1, 0);
+	check_file(2 * half - 8192, 0x5a);
+	assert_int_equal(resize(half), 0);
+	submit(1, IO_WRITE, half, 4096, 0);
+	expect_done(1, -EIO);
+	submit(1, IO_WRITE, half - 4096, 8192, 0);
+	expect_done(1, -EIO);
+	submit(1, IO_WRITE, half - 4096, 4096, 0);
+	expect_done(1, 0);
 }
 
 static void test_growing_fails(void **state)
 {
 	(void)state;
+	growth.error = -ENOMEM;
+	assert_int_equal(resize(128 << 20), -1);
+	assert_int_equal(failure.error, ENOMEM);
+	growth.error = 0;
 	assert_int_equal(resize(128 << 20), TARGET_LATER);
-	next();
-	answer(-EFBIG);
+	end_growth(-EFBIG, 64 << 20);
 	assert_int_equal(resize(128 << 20), -1);
 	assert_int_equal(failure.error, EFBIG);
+	submit(0, IO_READ, 64 << 20, 4096, 0);
+	expect_done(0, -EIO);
 	/* That is forgotten: the next one begins anew. */
 	assert_int_equal(resize(128 << 20), TARGET_LATER);
-	next();
-	answer(-EINTR);
+	end_growth(-EINTR, 64 << 20);
 	assert_int_equal(resize(128 << 20), TARGET_LATER);
-	next();
-	looks_like.size = 128 << 20;
-	answer(0);
+	end_growth(-EAGAIN, 64 << 20);
+	assert_int_equal(resize(128 << 20), TARGET_LATER);
+	end_growth(0, 128 << 20);
 	assert_int_equal(resize(128 << 20), 0);
+	assert_int_equal(growth.count, 4);
+}
+
+/* It says what can be done about it. */
+static void test_grow_without_fallocate(void **state)
+{
+	(void)state;
+	assert_int_equal(resize(128 << 20), TARGET_LATER);
+	end_growth(-EOPNOTSUPP, 64 << 20);
+	assert_int_equal(resize(128 << 20), -1);
+	assert_int_equal(failure.symbol, SYMBOL_UNSUPPORTED);
+	assert_non_null(strstr(failure.text, "size=128M"));
+	assert_non_null(strstr(failure.text, "size=auto"));
+}
+
+/* A device that is deleted by force meanwhile does not hear of the end. */
+static void test_closed_while_growing(void **state)
+{
+	(void)state;
+	assert_int_equal(resize(128 << 20), TARGET_LATER);
+	close_target();
+	assert_int_equal(growth.forgotten, 1);
+	open_target("", 0, 0);
+	assert_int_equal(waiting(), 0);
+	close_target();
+	assert_int_equal(growth.forgotten, 1);
+}
+
+/* A file system where reads take the file's lock, and growing has that. */
+static void test_pages_while_growing(void **state)
+{
+	(void)state;
+	open_locking(1);
+	assert_int_equal(resize(128 << 20), TARGET_LATER);
+	submit(0, IO_READ, 0, 4096, 0);
+	expect_transfer(RING_READ, 0, 4096, 0, 1);
+	answer(4096);
+	end_growth(0, 128 << 20);
+	submit(0, IO_READ, 0, 4096, 0);
+	expect_transfer(RING_READ, 0, 4096, 0, 0);
+	answer(4096);
 }
 
 /* Nothing is done to the file; what is behind the end fails, but a flush. */
 static void test_shrink(void **state)
 {
+	static const uint8_t ops[] = { IO_READ, IO_WRITE, IO_DISCARD,
+				       IO_WRITE_ZEROES };
+	unsigned i;
+
 	(void)state;
 	assert_int_equal(resize(1 << 20), 0);
+	for (i = 0; i < COUNT(ops); i++) {
+		submit(0, ops[i], (1 << 20) - 4096, 8192, 0);
+		expect_done(0, -EIO);
+		submit(0, ops[i], 1 << 20, 4096, 0);
+		expect_done(0, -EIO);
+		submit(0, ops[i], 32 << 20, 4096, 0);
+		expect_done(0, -EIO);
+	}
 	assert_int_equal(put_count, 0);
-	submit(0, IO_WRITE, (1 << 20) - 4096, 8192, 0);
-	expect_done(0, -EIO);
+	/* What ends where the device does is its own. */
+	submit(0, IO_WRITE, (1 << 20) - 8192, 8192, 0);
+	expect_transfer(RING_WRITE, (1 << 20) - 8192, 8192, RWF_NOWAIT, 0);
+	answer(8192);
+	expect_done(0, 0);
 	submit(0, IO_FLUSH, (uint64_t)-512, 0, 0);
 	expect_sync();
 	answer(0);
 	expect_done(0, 0);
 	/* It grows to what is there. */
 	assert_int_equal(resize(64 << 20), 0);
-	assert_int_equal(put_count, 1);
+	assert_int_equal(put_count, 2);
+	assert_int_equal(growth.count, 0);
+	submit(0, IO_READ, (64 << 20) - 4096, 4096, 0);
+	expect_transfer(RING_READ, (64 << 20) - 4096, 4096, 0, 0);
+	answer(4096);
+	expect_done(0, 0);
 }
 
 static void test_measure(void **state)
@@ -1587,25 +1775,48 @@ static void test_measure(void **state)
 	looks_like.size = (80 << 20) + 700;
 	assert_int_equal(target_file.measure(target, &size, &failure), 0);
 	assert_int_equal(size, (80 << 20) + 700 - 4096);
+	looks_like.size = 4096;
+	assert_int_equal(target_file.measure(target, &size, &failure), 0);
+	assert_int_equal(size, 0);
 	looks_like.size = 100;
 	assert_int_equal(target_file.measure(target, &size, &failure), 0);
 	assert_int_equal(size, 0);
+	/* A size that cannot be told is no size. */
+	size_error = -EIO;
+	assert_int_equal(target_file.measure(target, &size, &failure), -1);
+	assert_int_equal(failure.error, EIO);
+	assert_int_equal(resize(128 << 20), -1);
+	assert_int_equal(failure.error, EIO);
+	assert_int_equal(growth.count, 0);
 }
 
 static void test_cannot_grow(void **state)
 {
 	(void)state;
 	close_target();
-	open_target("", 0, 1);
-	assert_int_equal(resize(128 << 20), -1);
+	open_target("offset=4K", 0, 1);
+	/* To its end, it can. */
+	assert_int_equal(resize((64 << 20) - 4096), 0);
+	assert_int_equal(resize(64 << 20), -1);
 	assert_string_equal(failure.arg, "size");
+	assert_int_equal(failure.symbol, SYMBOL_RANGE);
+	assert_non_null(strstr(failure.text, "is read-only"));
+	assert_non_null(strstr(failure.text, "67104768 bytes"));
+	close_target();
+	open_target("offset=4K", 0, 0);
+	assert_int_equal(resize(INT64_MAX - 4095), -1);
+	assert_int_equal(failure.symbol, SYMBOL_RANGE);
+	assert_int_equal(resize(INT64_MAX - 4096), TARGET_LATER);
+	end_growth(-EFBIG, 64 << 20);
 	close_target();
 	looks_like.kind = BACKING_DISK;
 	open_target("direct=no", 0, 0);
 	assert_int_equal(resize(128 << 20), -1);
 	assert_int_equal(failure.symbol, SYMBOL_RANGE);
+	assert_non_null(strstr(failure.text, "is a disk"));
 	looks_like.size = 128 << 20;
 	assert_int_equal(resize(128 << 20), 0);
+	assert_int_equal(growth.count, 1);
 }
 
 int main(void)
@@ -1616,6 +1827,7 @@ int main(void)
 		TEST(test_held_back),
 		TEST(test_read),
 		TEST(test_cached_read),
+		TEST(test_no_look_into_the_cache),
 		TEST(test_not_cached),
 		TEST(test_short_read),
 		TEST(test_read_at_end),
@@ -1659,7 +1871,12 @@ int main(void)
 		TEST(test_mode_is_refused),
 		TEST(test_windows_of_memory),
 		TEST(test_grow),
+		TEST(test_grow_behind_an_offset),
+		TEST(test_grow_in_memory),
 		TEST(test_growing_fails),
+		TEST(test_grow_without_fallocate),
+		TEST(test_closed_while_growing),
+		TEST(test_pages_while_growing),
 		TEST(test_shrink),
 		TEST(test_measure),
 		TEST(test_cannot_grow),

@@ -7,6 +7,7 @@
 
 #include "fakering.h"
 #include "opener.h"
+#include "workers.h"
 
 /* ---- what was put into the ring ---- */
 
@@ -19,7 +20,6 @@ static struct {
 	int closing; /* the descriptor, closed when its request completes */
 	int close_error, unlink_error, transfer_error; /* no room for it */
 	unsigned workers;
-	unsigned truncates; /* that were waited for */
 } seen;
 
 static struct opener_result told;
@@ -35,10 +35,6 @@ int __wrap_ring_put_cancel(struct ring *ring, uint64_t victim, uint64_t data);
 int __wrap_ring_allow_workers(struct ring *ring, unsigned count);
 int __wrap_ring_put_close(struct ring *ring, int fd, uint64_t data);
 int __wrap_ring_put_unlink(struct ring *ring, const char *path, uint64_t data);
-int __real_ftruncate(int fd, off_t length);
-int __real_ftruncate64(int fd, int64_t length) __attribute__((weak));
-int __wrap_ftruncate(int fd, off_t length);
-int __wrap_ftruncate64(int fd, int64_t length);
 
 int __wrap_ring_put_open(struct ring *ring, const char *path, int flags,
 			 mode_t mode, uint64_t data)
@@ -64,7 +60,9 @@ int __wrap_ring_put_transfer(struct ring *ring,
 		return seen.transfer_error;
 	seen.transfers++;
 	seen.transfer = *transfer;
-	assert_int_equal(data, seen.data);
+	if (seen.opens)
+		assert_int_equal(data, seen.data);
+	seen.data = data;
 	return 0;
 }
 
@@ -89,18 +87,6 @@ int __wrap_ring_put_unlink(struct ring *ring, const char *path, uint64_t data)
 	seen.unlinks++;
 	seen.data = data;
 	return 0;
-}
-
-int __wrap_ftruncate(int fd, off_t length)
-{
-	seen.truncates++;
-	return __real_ftruncate(fd, length);
-}
-
-int __wrap_ftruncate64(int fd, int64_t length)
-{
-	seen.truncates++;
-	return __real_ftruncate64(fd, length);
 }
 
 int __wrap_ring_put_cancel(struct ring *ring, uint64_t victim, uint64_t data)
@@ -128,13 +114,12 @@ static void on_opened(void *context, const struct opener_result *result)
 	tells++;
 }
 
-static void begin(int create, uint64_t length, int punch)
+static void begin(int create, uint64_t length)
 {
 	struct opener_wish wish = { .path = test_path("file"),
 				    .flags = O_RDWR,
 				    .create = create,
-				    .length = length,
-				    .punch = punch };
+				    .length = length };
 
 	assert_int_equal(opener_open(test_loop, &wish, on_opened, &told), 0);
 }
@@ -154,6 +139,15 @@ static void complete(int32_t result)
 	seen.closing = -1;
 	fake_complete(seen.data, result);
 	settle();
+}
+
+/* Nothing of ours is in a worker. */
+static int workers_are_free(void)
+{
+	int is_free = workers_drain();
+
+	workers_resume();
+	return is_free;
 }
 
 static unsigned fds;
@@ -177,6 +171,7 @@ static int teardown(void **state)
 	(void)state;
 	assert_int_equal(count_fds(), fds);
 	assert_int_equal(fake_ring.destroyed, fake_ring.created);
+	assert_true(workers_are_free());
 	test_loop_close();
 	fake_ring_stop();
 	test_folder_remove();
@@ -187,7 +182,7 @@ static void test_open(void **state)
 {
 	(void)state;
 	test_file("file", "");
-	begin(0, 0, 0);
+	begin(0, 0);
 	assert_int_equal(tells, 0);
 	assert_int_equal(seen.flags, O_RDWR);
 	assert_string_equal(seen.path, test_path("file"));
@@ -203,10 +198,10 @@ static void test_errors(void **state)
 	struct opener_wish wish = { .path = "/" };
 
 	(void)state;
-	begin(0, 0, 1);
+	begin(0, 0);
 	complete(-ENOENT);
 	assert_int_equal(told.fd, -ENOENT);
-	begin(1, 4096, 1);
+	begin(1, 4096);
 	complete(-EACCES);
 	assert_int_equal(told.fd, -EACCES);
 	fake_ring.put_error = -EBUSY;
@@ -218,40 +213,38 @@ static void test_errors(void **state)
 	assert_int_equal(tells, 2);
 }
 
-static void test_probe(void **state)
+/* Whoever refuses the file later has changed nothing of it. */
+static void test_open_touches_nothing(void **state)
 {
 	(void)state;
 	test_file("file", "some bytes");
-	begin(0, 0, 1);
+	begin(1, 1 << 20);
 	complete(open_file(0));
-	assert_int_equal(tells, 0);
-	assert_int_equal(seen.transfers, 1);
-	assert_int_equal(seen.transfer.op, RING_FALLOCATE);
-	assert_int_equal(seen.transfer.flags,
-			 FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE);
-	/* It touches nothing that is there. */
-	assert_true(seen.transfer.offset >= 1 << 20);
-	complete(0);
-	assert_true(told.fd >= 0);
-	assert_int_equal(told.can_punch, 1);
-	close(told.fd);
-	begin(0, 0, 1);
-	complete(open_file(0));
-	complete(-EOPNOTSUPP);
-	assert_true(told.fd >= 0);
-	assert_int_equal(told.can_punch, 0);
+	assert_int_equal(tells, 1);
+	assert_int_equal(told.is_new, 0);
+	assert_int_equal(seen.opens, 1);
+	assert_int_equal(seen.transfers, 0);
 	close(told.fd);
 }
 
 /* A file is being made, and is there now. */
 static void create(uint64_t length)
 {
-	begin(1, length, 0);
+	begin(1, length);
 	complete(-ENOENT);
 	assert_int_equal(seen.opens, 2);
 	assert_int_equal(seen.flags, O_RDWR | O_CREAT | O_EXCL);
 	assert_int_equal(seen.mode, 0600);
 	complete(open_file(O_CREAT));
+}
+
+static void expect_extension(uint64_t length)
+{
+	assert_int_equal(seen.transfer.op, RING_FALLOCATE);
+	assert_int_equal(seen.transfer.flags, 0);
+	assert_int_equal(seen.transfer.offset, length - 1);
+	assert_int_equal(seen.transfer.length, 1);
+	assert_int_equal(seen.transfer.wait, 1);
 }
 
 static void test_create(void **state)
@@ -260,27 +253,29 @@ static void test_create(void **state)
 	create(12345);
 	assert_int_equal(tells, 0);
 	assert_int_equal(seen.transfers, 1);
-	assert_int_equal(seen.transfer.op, RING_TRUNCATE);
-	assert_int_equal(seen.transfer.length, 12345);
-	assert_int_equal(seen.transfer.wait, 1);
+	expect_extension(12345);
 	complete(0);
 	assert_int_equal(told.is_new, 1);
 	assert_int_equal(told.fd, seen.transfer.fd);
-	assert_int_equal(seen.truncates, 0);
 	close(told.fd);
 }
 
-/* Linux 6.8 */
-static void test_create_on_old_kernel(void **state)
+/* NFS before 4.2, exfat */
+static void test_create_without_fallocate(void **state)
 {
-	struct stat status;
-
 	(void)state;
 	create(12345);
-	complete(-EINVAL);
+	complete(-EOPNOTSUPP);
+	assert_int_equal(tells, 0);
+	assert_int_equal(seen.transfers, 2);
+	assert_int_equal(seen.transfer.op, RING_WRITE);
+	assert_int_equal(seen.transfer.offset, 12344);
+	assert_int_equal(seen.transfer.length, 1);
+	assert_int_equal(*(const char *)seen.transfer.bytes, 0);
+	assert_int_equal(seen.transfer.wait, 1);
+	complete(1);
 	assert_int_equal(told.is_new, 1);
-	assert_int_equal(fstat(told.fd, &status), 0);
-	assert_int_equal(status.st_size, 12345);
+	assert_int_equal(told.fd, seen.transfer.fd);
 	close(told.fd);
 }
 
@@ -307,13 +302,23 @@ static void test_create_fails(void **state)
 	expect_undone(-EFBIG);
 }
 
-static void test_create_fails_on_old_kernel(void **state)
+static void test_create_fails_without_fallocate(void **state)
 {
 	(void)state;
-	create(UINT64_MAX);
-	complete(-EINVAL);
-	assert_int_equal(seen.truncates, 1);
-	expect_undone(-EINVAL);
+	create(4096);
+	complete(-EOPNOTSUPP);
+	complete(-ENOSPC);
+	expect_undone(-ENOSPC);
+}
+
+/* The write of one byte has not written it. */
+static void test_create_writes_nothing(void **state)
+{
+	(void)state;
+	create(4096);
+	complete(-EOPNOTSUPP);
+	complete(0);
+	expect_undone(-EIO);
 }
 
 /* There is no room for requests: then it is done without. */
@@ -331,7 +336,7 @@ static void test_undo_without_room(void **state)
 static void test_late(void **state)
 {
 	(void)state;
-	begin(1, 4096, 0);
+	begin(1, 4096);
 	complete(-ENOENT);
 	pass_time(OPENER_PATIENCE - 1);
 	assert_int_equal(tells, 0);
@@ -460,7 +465,7 @@ static void test_close_without_ring(void **state)
 static void test_close_beside_another(void **state)
 {
 	(void)state;
-	begin(0, 0, 0);
+	begin(0, 0);
 	seen.close_error = -EBUSY;
 	assert_int_equal(close_file(NULL), 0);
 	assert_int_equal(fake_ring.destroyed, 0);
@@ -469,13 +474,112 @@ static void test_close_beside_another(void **state)
 	assert_int_equal(told.fd, -ENOENT);
 }
 
+/* Also where nobody waits for the end. */
+static void test_close_late_unasked(void **state)
+{
+	(void)state;
+	assert_int_equal(opener_close(test_loop, open_file(O_CREAT), NULL, NULL,
+				      NULL),
+			 1);
+	pass_time(OPENER_PATIENCE + 1);
+	assert_true(log_has("/file is not closed within"));
+	assert_int_equal(seen.cancels, 0);
+	complete(0);
+	assert_int_equal(tells, 0);
+}
+
+/* ---- one that becomes longer ---- */
+
+static int longer;
+
+static struct opening *grow(uint64_t size)
+{
+	struct opening *opening;
+	int error = 1;
+
+	longer = open_file(O_CREAT);
+	opening =
+		opener_grow(test_loop, longer, size, on_closed, &told, &error);
+	assert_int_equal(error, 0);
+	assert_non_null(opening);
+	return opening;
+}
+
+/* By a descriptor of the opener's own, which is closed behind it. */
+static void test_grow(void **state)
+{
+	unsigned base;
+
+	(void)state;
+	grow(12345);
+	base = seen.workers;
+	assert_int_equal(seen.transfers, 1);
+	expect_extension(12345);
+	assert_int_not_equal(seen.transfer.fd, longer);
+	assert_int_equal(fcntl(seen.transfer.fd, F_GETFD), FD_CLOEXEC);
+	close(longer);
+	/* However long that takes. */
+	pass_time(3 * OPENER_PATIENCE);
+	assert_int_equal(tells, 0);
+	assert_false(workers_are_free());
+	complete(-ENOSPC);
+	assert_int_equal(tells, 1);
+	assert_int_equal(closed_error, -ENOSPC);
+	assert_int_equal(seen.closing, seen.transfer.fd);
+	assert_int_equal(seen.unlinks, 0);
+	assert_false(workers_are_free());
+	complete(0);
+	assert_int_equal(tells, 1);
+	assert_int_equal(seen.workers, base - 1);
+	assert_true(workers_are_free());
+}
+
+/* The device is gone before that: nothing is left but a request that ends. */
+static void test_grow_is_forgotten(void **state)
+{
+	struct opening *opening = grow(4096);
+
+	(void)state;
+	opener_forget(opening);
+	opener_forget(NULL);
+	close(longer);
+	assert_false(workers_are_free());
+	complete(0);
+	complete(0);
+	assert_int_equal(tells, 0);
+	assert_true(workers_are_free());
+}
+
+static void expect_no_growth(int fd, int expected)
+{
+	int error = 1;
+
+	assert_null(opener_grow(test_loop, fd, 4096, on_closed, &told, &error));
+	assert_int_equal(error, expected);
+	assert_true(workers_are_free());
+}
+
+static void test_grow_errors(void **state)
+{
+	int fd = open_file(O_CREAT);
+
+	(void)state;
+	expect_no_growth(-1, -EBADF);
+	seen.transfer_error = -EBUSY;
+	expect_no_growth(fd, -EBUSY);
+	fake_ring.create_error = -EMFILE;
+	expect_no_growth(fd, -EMFILE);
+	close(fd);
+	assert_int_equal(tells, 0);
+}
+
 /* As many more may block as there are. */
 static void test_workers(void **state)
 {
 	unsigned base;
 
 	(void)state;
-	begin(0, 0, 0);
+	begin(0, 0);
 	base = seen.workers;
 	complete(-ENOENT);
 	assert_int_equal(seen.workers, base - 1);
@@ -487,11 +591,12 @@ int main(void)
 	static const struct CMUnitTest tests[] = {
 		TEST(test_open),
 		TEST(test_errors),
-		TEST(test_probe),
+		TEST(test_open_touches_nothing),
 		TEST(test_create),
-		TEST(test_create_on_old_kernel),
+		TEST(test_create_without_fallocate),
 		TEST(test_create_fails),
-		TEST(test_create_fails_on_old_kernel),
+		TEST(test_create_fails_without_fallocate),
+		TEST(test_create_writes_nothing),
 		TEST(test_undo_without_room),
 		TEST(test_late),
 		TEST(test_workers),
@@ -501,6 +606,10 @@ int main(void)
 		TEST(test_close_is_not_taken),
 		TEST(test_close_without_ring),
 		TEST(test_close_beside_another),
+		TEST(test_close_late_unasked),
+		TEST(test_grow),
+		TEST(test_grow_is_forgotten),
+		TEST(test_grow_errors),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -431,8 +431,6 @@ static void test_put_transfers(void **state)
 		    .len = 3,
 		    .off = 4096,
 		    .addr = 512 } },
-		{ { .op = RING_TRUNCATE, .fd = 9, .length = 4096 },
-		  { .opcode = 55, .fd = 9, .off = 4096 } },
 	};
 	const struct io_uring_sqe *sqe;
 	unsigned i;

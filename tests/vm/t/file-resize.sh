@@ -130,6 +130,49 @@ echo "$STATUS"
 has 20971520
 expect_ok "del 0"
 
+# Somebody else makes the file longer still at the same time, a second device on
+# it for instance: nothing of that is cut off.
+for _ in 1 2 3 4 5; do
+	truncate -s 8M $MNT/disk
+	expect_ok "add file id=0 path=$MNT/disk lock=no"
+	exec 5<>$MNT/disk
+	fsfreeze --freeze $MNT
+	dd if=/tmp/t/random bs=4096 count=1 seek=10239 conv=notrunc \
+		>&5 2>/dev/null &
+	writer=$!
+	sleep 0.5
+	ask "resize 0 size=24M" >/tmp/t/answer &
+	asker=$!
+	sleep 0.5
+	fsfreeze --unfreeze $MNT
+	exec 5>&-
+	wait $writer || fail "cannot write"
+	wait $asker
+	grep -q '^OK' /tmp/t/answer || fail "$(cat /tmp/t/answer)"
+	has 25165824
+	is_in $MNT/disk 10239
+	expect_ok "del 0"
+done
+
+# Deleted by force while the file is being made longer: what is left of that is
+# in the way of an upgrade as long as it lasts, and no longer.
+expect_ok "add file id=0 path=$MNT/disk size=8M"
+fsfreeze --freeze $MNT
+ask "resize 0 size=80M" >/tmp/t/answer &
+asker=$!
+wait_for 10 'ask list | grep -q "id=0 .*waiting="' || fail "$(ask list)"
+sleep 1
+[ ! -s /tmp/t/answer ] || fail "it has an answer: $(cat /tmp/t/answer)"
+expect_ok "del 0 force=yes"
+wait $asker
+grep -q '^ERR state' /tmp/t/answer || fail "$(cat /tmp/t/answer)"
+expect_err busy upgrade
+echo "$STATUS" | grep -q "made longer" || fail "$STATUS"
+fsfreeze --unfreeze $MNT
+wait_for 10 'ask upgrade | grep -q "^OK"' || fail "$(ask upgrade)"
+wait_for 10 ublkd_answers || fail "the next server does not answer"
+expect_ok "del 1"
+
 # A disk has the size that it has.
 losetup /dev/loop0 $MNT/disk
 expect_ok "add file id=0 path=/dev/loop0"
