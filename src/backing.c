@@ -3,25 +3,20 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/fs.h>
 #include <linux/magic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/stat.h>
 #include <sys/statfs.h>
 #include <sys/sysmacros.h>
-#include <sys/uio.h>
 #include <unistd.h>
+
+#include "compat.h"
 
 /* Newer than the headers of the oldest supported system; the kernel's ABI. */
 #define WANT_DIOALIGN 0x2000u /* Linux 6.1 */
 #define AT_DIO_OFFSET 0x9c    /* uint32_t stx_dio_offset_align */
-
-#ifndef RWF_NOWAIT
-#define RWF_NOWAIT 0x8
-#endif
 
 #define LINK_BYTES  512
 #define STACK_DEPTH 8 /* devices on devices that are looked through */

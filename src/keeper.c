@@ -866,7 +866,7 @@ int keeper_run(const struct keeper_options *options)
 	struct keeper keeper = { .options = options,
 				 .channel.fd = -1,
 				 .listener = { .fd = -1, .lock = -1 },
-				 .state.fd = -1,
+				 .state = { .fd = -1, .names = options->names },
 				 .handover = -1,
 				 .takeover = { .fd = -1, .listener = -1 },
 				 .candidate.channel.fd = -1,

@@ -30,6 +30,14 @@ static int lock_is_current(int fd, const char *path)
 	       ours.st_dev == theirs.st_dev && ours.st_ino == theirs.st_ino;
 }
 
+/* As a file of a process's number, for scripts that end it. */
+static void note_holder(int fd, const char *path)
+{
+	if (ftruncate(fd, 0) < 0 || dprintf(fd, "%d\n", (int)getpid()) < 0)
+		log_warning("%s does not tell our process number: %s", path,
+			    strerror(errno));
+}
+
 static int take_lock(struct listener *listener, struct failure *failure)
 {
 	char path[sizeof(listener->path) + 8];
@@ -56,6 +64,7 @@ static int take_lock(struct listener *listener, struct failure *failure)
 						     listener->path);
 		}
 		if (lock_is_current(fd, path)) {
+			note_holder(fd, path);
 			listener->lock = fd;
 			return 0;
 		}

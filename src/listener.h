@@ -11,7 +11,7 @@
 struct listener {
 	char path[108]; /* what fits a sockaddr_un */
 	int fd;		/* listens, non-blocking */
-	int lock;	/* path.lock, locked as long as this lives */
+	int lock;	/* path.lock, locked; has our process number */
 	dev_t device;	/* of the socket that we bound */
 	ino_t inode;
 };

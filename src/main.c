@@ -12,6 +12,7 @@
 #include "helper.h"
 #include "keeper.h"
 #include "log.h"
+#include "names.h"
 #include "process.h"
 #include "server.h"
 
@@ -321,6 +322,7 @@ int main(int argc, char **argv)
 	options.config = absolute(choice.config);
 	options.state = choice.state ? absolute(choice.state)
 				     : default_state(options.socket);
+	options.names = NAMES_FOLDER;
 	options.delete_leftovers = choice.delete_leftovers;
 	options.log_level = (enum log_level)choice.level;
 	options.foreground = choice.foreground;

@@ -72,7 +72,8 @@ static int read_name(const char *text)
 		if (!isalnum((unsigned char)text[i]) &&
 		    !strchr("._-:", text[i]))
 			return -EINVAL;
-	return i == 0 || i > NAME_MAX_BYTES ? -EINVAL : 0;
+	/* "." and ".." name no file, as /dev/ublk/by-name would need. */
+	return i == strspn(text, ".") || i > NAME_MAX_BYTES ? -EINVAL : 0;
 }
 
 /* The index of the choice that is length bytes at text, or -1. */
@@ -218,7 +219,8 @@ static int fail_value(const struct option *option, const char *text, int error,
 		[OPTION_TIME] = "a time: digits, then us, ms or s",
 		[OPTION_RATE] = "a probability, such as 0.01 or 1%",
 		[OPTION_FLAG] = "yes or no",
-		[OPTION_NAME] = "a name: 1 to 63 letters, digits and . _ - :",
+		[OPTION_NAME] =
+			"1 to 63 letters, digits and . _ - :, not just dots",
 	};
 	char choices[100];
 

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "log.h"
+#include "names.h"
 #include "proc.h"
 #include "syntax.h"
 
@@ -181,6 +182,7 @@ int state_write(const struct state *state, const struct state_device *device)
 	/* It is not being deleted: state_spare() may have failed. */
 	name_of(name, sizeof(name), device->id, DOOMED);
 	unlinkat(state->fd, name, 0);
+	names_write(state->names, device->id, device->words);
 	return 0;
 }
 
@@ -212,6 +214,7 @@ void state_remove(const struct state *state, uint32_t id)
 	unlinkat(state->fd, name, 0);
 	name_of(name, sizeof(name), id, DOOMED);
 	unlinkat(state->fd, name, 0);
+	names_remove(state->names, id);
 }
 
 /* ---- reading ---- */

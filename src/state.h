@@ -15,8 +15,10 @@
 
 struct state {
 	char path[108];
-	int fd;	  /* of the folder, locked as long as this lives */
-	int made; /* by us */
+	int fd;		   /* of the folder, locked as long as this lives */
+	int made;	   /* by us */
+	const char *names; /* the folder of names.h, or NULL: a device's file and
+			      its name come and go together */
 };
 
 struct state_device {

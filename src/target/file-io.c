@@ -14,17 +14,12 @@
  * can be many of those, but not without end.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <stddef.h>
-#include <sys/uio.h>
 
+#include "../compat.h"
 #include "../pool.h"
 #include "../workers.h"
 #include "file.h"
-
-#ifndef RWF_NOWAIT
-#define RWF_NOWAIT 0x8
-#endif
 
 #define ZERO_PIECE (1u << 20) /* bytes written at a time from the zero page */
 #define TRIES_MAX  100	      /* of what says EAGAIN to a worker */

@@ -4,19 +4,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 #include "backing.h"
+#include "compat.h"
 #include "pool.h"
 #include "store.h"
 #include "support.h"
 #include "target.h"
 #include "workers.h"
-
-#ifndef RWF_NOWAIT
-#define RWF_NOWAIT 0x8
-#endif
 
 #define MAX 512
 

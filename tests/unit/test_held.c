@@ -1,14 +1,13 @@
 /* What a target holds: which file it is, and whether it is the same again. */
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/fs.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
+#include "compat.h"
 #include "held.h"
 #include "support.h"
 

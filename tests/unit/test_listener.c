@@ -98,6 +98,19 @@ static int exists(const char *name)
 	return lstat(name, &status) == 0;
 }
 
+/* The process that the lock's file tells. */
+static int locked_by(void)
+{
+	FILE *file = fopen(lock, "re");
+	int pid = 0;
+
+	assert_non_null(file);
+	assert_int_equal(fscanf(file, "%d\n", &pid), 1);
+	assert_int_equal(fgetc(file), EOF);
+	fclose(file);
+	return pid;
+}
+
 static struct sockaddr_un address_of(const char *name)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
@@ -178,6 +191,7 @@ static void test_open(void **state)
 	assert_true(fcntl(listener.lock, F_GETFD) & FD_CLOEXEC);
 	assert_int_equal(stat(lock, &status), 0);
 	assert_int_equal(status.st_mode & 0077, 0);
+	assert_int_equal(locked_by(), getpid());
 	assert_int_equal(fake.slept, 0);
 	listener_close(&listener);
 	assert_false(exists(path));
@@ -237,8 +251,9 @@ static void test_stale(void **state)
 static void test_stale_lock(void **state)
 {
 	(void)state;
-	test_file("s.lock", "");
+	test_file("s.lock", "99999999999\n");
 	opens();
+	assert_int_equal(locked_by(), getpid());
 	listener_close(&listener);
 	assert_false(exists(lock));
 }

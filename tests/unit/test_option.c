@@ -243,6 +243,8 @@ static void test_name(void **state)
 	refuses(NAME, text, SYMBOL_ARG);
 	refuses(NAME, "a b", SYMBOL_ARG);
 	refuses(NAME, "a/b", SYMBOL_ARG);
+	refuses(NAME, "..", SYMBOL_ARG);
+	takes(NAME, "..a", 0);
 	refuses(NAME, "a=b", SYMBOL_ARG);
 	refuses(NAME, "gr\xc3\xbcn", SYMBOL_ARG);
 	refuses(NAME, "a\"b", SYMBOL_ARG);

@@ -5,6 +5,9 @@
 # shellcheck shell=bash
 # shellcheck disable=SC2154 # $work is the caller's
 
+# What apt looks for: packages, or with deb-src their sources
+source_type=deb
+
 # die MESSAGE...
 die()
 {
@@ -16,11 +19,11 @@ die()
 # among its suites, with SUITE in its place.
 derive_deb822()
 {
-	awk -v bases=" $1 " -v suite="$2" '
+	awk -v bases=" $1 " -v suite="$2" -v type="$source_type" '
 	BEGIN { RS = ""; FS = "\n" }
 	{
-		good = 0; out = "Types: deb\nSuites: " suite "\nComponents: main\n"
-		drop = 0
+		good = 0; drop = 0
+		out = "Types: " type "\nSuites: " suite "\nComponents: main\n"
 		for (i = 1; i <= NF; i++) {
 			key = tolower($i); sub(/:.*/, "", key)
 			value = $i; sub(/^[^:]*:/, "", value)
@@ -43,7 +46,7 @@ derive_deb822()
 # derive_list BASES SUITE FILE...: the same for the one-line format.
 derive_list()
 {
-	awk -v bases=" $1 " -v suite="$2" '
+	awk -v bases=" $1 " -v suite="$2" -v type="$source_type" '
 	/^[ \t]*deb[ \t]/ {
 		line = $0; sub(/^[ \t]*deb[ \t]+/, "", line); options = ""
 		if (match(line, /^\[[^]]*\][ \t]*/)) {
@@ -52,7 +55,7 @@ derive_list()
 		}
 		split(line, word, /[ \t]+/)
 		if (word[1] !~ /^cdrom:/ && index(bases, " " word[2] " ")) {
-			print "deb " options word[1] " " suite " main"; exit
+			print type " " options word[1] " " suite " main"; exit
 		}
 	}' "${@:3}"
 }
