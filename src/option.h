@@ -27,9 +27,9 @@ enum option_type {
 struct option {
 	const char *name;
 	enum option_type type;
+	int required;
 	const char *fallback; /* the default, as it would be typed, or NULL */
 	uint64_t min, max;    /* where it has a range, both included */
-	int required;
 	const char *const *choices; /* ends with NULL */
 	const char *help;
 };

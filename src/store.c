@@ -12,6 +12,7 @@
 
 #include "io.h"
 #include "memory.h"
+#include "uapi.h"
 
 #define WORD_BITS  64
 #define NO_WINDOW  UINT64_MAX
@@ -529,15 +530,13 @@ int store_grow(struct store *store, uint64_t offset, uint64_t length,
  */
 static int zero_present(struct store *store, uint64_t offset, uint64_t length)
 {
-	static const uint8_t zeroes[STORE_PAGE];
-
 	while (length) {
 		int is_there;
 		uint64_t run = store_run(store, offset, length, &is_there);
 
-		if (run > sizeof(zeroes))
-			run = sizeof(zeroes);
-		if (is_there && pwrite(store->fd, zeroes, (size_t)run,
+		if (run > UBLK_MAX_IO_BYTES)
+			run = UBLK_MAX_IO_BYTES;
+		if (is_there && pwrite(store->fd, io_zeroes(), (size_t)run,
 				       (off_t)(store->base + offset)) < 0)
 			return -errno;
 		offset += run;

@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "io.h"
 #include "memory.h"
 #include "support.h"
 #include "target.h"
@@ -465,6 +466,12 @@ static void test_write_zeroes(void **state)
 	assert_int_equal(pages_of_file(), 7);
 }
 
+static int prepare(void **state)
+{
+	(void)state;
+	return io_initialise();
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -483,5 +490,5 @@ int main(void)
 		TEST(test_write_zeroes),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return cmocka_run_group_tests(tests, prepare, NULL);
 }

@@ -10,6 +10,7 @@
 #include <sys/statfs.h>
 #include <unistd.h>
 
+#include "io.h"
 #include "memory.h"
 #include "store.h"
 #include "support.h"
@@ -1204,6 +1205,12 @@ static void test_window_of_huge_pages(void **state)
 	close(fd);
 }
 
+static int prepare(void **state)
+{
+	(void)state;
+	return io_initialise();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -1261,5 +1268,5 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_model, start, stop),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return cmocka_run_group_tests(tests, prepare, NULL);
 }
