@@ -89,7 +89,7 @@ static void test_read_cached(void **state)
 	else
 		assert_int_equal(is_there, -EOPNOTSUPP); /* e.g. a tmpfs */
 	assert_true(backing_read_cached(fd, bytes, sizeof(text), 4097) <= 0);
-	assert_int_equal(backing_read_cached(-1, bytes, sizeof(text), 4096), 0);
+	assert_true(backing_read_cached(-1, bytes, sizeof(text), 4096) <= 0);
 	close(fd);
 }
 
