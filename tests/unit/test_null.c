@@ -17,10 +17,10 @@ static struct option_value values[OPTIONS];
 static struct geometry geometry;
 static struct failure failure;
 
+static struct target_args args = { .values = values };
+
 static struct target *open_null(uint64_t size, int fill)
 {
-	struct target_args args = { .values = values };
-
 	option_defaults(target_null.options, values);
 	values[SIZE].number = size;
 	values[FILL].number = (uint64_t)fill;

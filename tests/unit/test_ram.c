@@ -160,13 +160,14 @@ static void read_options(struct option_value *values, const char *words,
 static struct target *open_as(const char *words, int adopted, int *fds,
 			      int fd_count)
 {
-	struct option_value values[OPTION_MAX];
+	static struct option_value values[OPTION_MAX];
+	static struct target_args args;
 	struct syntax_line line;
-	struct target_args args = { .values = values,
-				    .adopted = adopted,
-				    .fds = fds,
-				    .fd_count = fd_count };
 
+	args = (struct target_args){ .values = values,
+				     .adopted = adopted,
+				     .fds = fds,
+				     .fd_count = fd_count };
 	read_options(values, words, &line);
 	failure.symbol = SYMBOL_NONE;
 	geometry = (struct geometry){ .block_size = 512 };
