@@ -138,16 +138,13 @@ static void exec_helper(const struct helpers *helpers, int fd)
 static int spawn(struct helper *helper, int fd)
 {
 	pid_t pid = fork();
-	int error;
 
 	if (pid == 0)
 		exec_helper(helper->helpers, fd);
 	if (pid < 0)
 		return -errno;
-	error = proc_open(&helper->process, pid);
-	if (error)
-		kill(pid, SIGKILL); /* a child that nobody has waited for */
-	return error;
+	/* If it cannot be held, nobody hears its answer, and it ends. */
+	return proc_open(&helper->process, pid);
 }
 
 static void watch(struct helper *helper, int fd)

@@ -39,6 +39,16 @@ static void become_io_flusher(enum log_level level)
 			 strerror(errno));
 }
 
+#ifdef __SANITIZE_ADDRESS__
+
+static void lock_memory(enum log_level level)
+{
+	(void)level;
+	log_info("memory is not locked in a sanitizer build");
+}
+
+#else
+
 /*
  * mlockall() succeeds while what there is fits RLIMIT_MEMLOCK, and then whatever
  * is mapped above that fails, though nobody touches it. Without a process that
@@ -65,9 +75,6 @@ static int try_more_than_allowed(void)
 
 static void lock_memory(enum log_level level)
 {
-#ifdef __SANITIZE_ADDRESS__
-	log_info("memory is not locked in a sanitizer build");
-#else
 	if (mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) < 0) {
 		log_line(level, "cannot lock memory: %s", strerror(errno));
 	} else if (try_more_than_allowed() < 0) {
@@ -75,8 +82,9 @@ static void lock_memory(enum log_level level)
 		log_line(level, "cannot lock memory: RLIMIT_MEMLOCK is too low "
 				"without CAP_IPC_LOCK");
 	}
-#endif
 }
+
+#endif
 
 void process_protect(enum log_level level)
 {

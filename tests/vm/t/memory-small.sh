@@ -8,6 +8,7 @@
 # needs: binaries ask-ublkd
 # needs: memory 128
 # sanitizers: long
+# expect-kernel: Buffer I/O error on dev ublkb
 # time: 120
 . /t/lib.sh
 
