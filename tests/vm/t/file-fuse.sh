@@ -3,6 +3,7 @@
 # the server that takes all of them over, and not an upgrade's new program.
 #
 # needs: binaries fuse-file
+# expect-kernel: INFO: task (iou-wrk-|ublkd)
 # time: 240
 . /t/lib.sh
 

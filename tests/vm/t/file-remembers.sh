@@ -5,6 +5,7 @@
 # sanitizers: long
 # needs: binaries dmsetup fio
 # needs: modules brd dm-mod
+# expect-kernel: Buffer I/O error on dev
 # time: 120
 . /t/lib.sh
 
