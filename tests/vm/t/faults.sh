@@ -158,7 +158,7 @@ mistakes()
 	expect_err range "set 0 error-every=2 delay-time=5ms delay-max=1ms"
 	expect_err range "set 0 delay-max=500us"
 	expect_err unknown "set 0 error-every=2 size=32M"
-	expect_err arg "set 0"
+	expect_ok "set 0"
 	expect_err arg "set error-every=2"
 	expect_err notfound "set 7 error-every=2"
 	same "nothing has changed" "$(config)" "$before"

@@ -173,7 +173,8 @@ wait_for 10 'ask upgrade | grep -q "^OK"' || fail "$(ask upgrade)"
 wait_for 10 ublkd_answers || fail "the next server does not answer"
 expect_ok "del 1"
 
-# A disk has the size that it has.
+# A disk has the size that it has. The file has got its 80 MiB after all.
+truncate -s 24M $MNT/disk
 losetup /dev/loop0 $MNT/disk
 expect_ok "add file id=0 path=/dev/loop0"
 expect_err range "resize 0 size=64M"
