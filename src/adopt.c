@@ -126,11 +126,11 @@ static void take_files(struct adoption *adoption, struct state_device *noted)
 	int count = takeover_fds(adoption->takeover, noted->id, fds);
 
 	for (i = 0; i < count; i++) {
-		uint64_t born = noted->files[i].born;
+		struct held_file *file = &noted->files[i], was = *file;
 
-		held_describe(&noted->files[i], fds[i]);
-		is_better |= i >= noted->file_count ||
-			     born != noted->files[i].born;
+		held_describe(file, fds[i]);
+		is_better |= i >= noted->file_count || was.born != file->born ||
+			     was.generation != file->generation;
 	}
 	if (noted->file_count < count)
 		noted->file_count = count;
