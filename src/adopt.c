@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "log.h"
+#include "names.h"
 #include "proc.h"
 #include "server.h"
 
@@ -234,6 +235,10 @@ static void adopt_noted(void *context, struct state_device *noted)
 		log_notice("device %u was left by a ublkd that is gone: it is "
 			   "taken over",
 			   noted->id);
+	/* A build before there were names for udev has written none. */
+	if (!obstacle)
+		names_write(adoption->jobs->state->names, noted->id,
+			    noted->words);
 	restore(adoption, &info, noted, obstacle != NULL);
 }
 

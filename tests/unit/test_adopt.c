@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "adopt.h"
+#include "names.h"
 #include "support.h"
 
 #define MARK  0x7562000000000001ULL /* of this socket */
@@ -210,6 +211,29 @@ static void test_ours(void **context)
 	note(1, MARK, 0, NULL);
 	adopt(0);
 	check(1u << 1, 0);
+}
+
+/* The build that noted it had no names for udev, or they are gone. */
+static void test_name(void **context)
+{
+	struct state_device device = new_note(1, MARK, 0, NULL);
+	char names[300];
+
+	(void)context;
+	snprintf(names, sizeof(names), "%s", test_path("names"));
+	add_device(1, MARK);
+	snprintf(device.words, sizeof(device.words), "add null name=eve");
+	assert_int_equal(state_write(&state, &device), 0);
+	state.names = names;
+	adopt(0);
+	check(1u << 1, 0);
+	assert_int_equal(access(test_path("names/ublkb1"), F_OK), 0);
+	/* One that is to be deleted needs none. */
+	names_remove(state.names, 1);
+	fake.device_state = UBLK_S_DEV_DEAD;
+	adopt(0);
+	assert_int_equal(access(test_path("names/ublkb1"), F_OK), -1);
+	state.names = NULL;
 }
 
 /* The state folder is the same, and the socket has another path. */
@@ -515,6 +539,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(test_ours),
+		TEST(test_name),
 		TEST(test_other_socket),
 		TEST(test_without_mark),
 		TEST(test_not_ours),
