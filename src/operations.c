@@ -13,6 +13,7 @@
 
 #include "feature.h"
 #include "log.h"
+#include "node.h"
 
 #define QUIESCED_MOMENT 20 /* ms */
 
@@ -223,7 +224,7 @@ static int begin_ask(struct job *job)
 static int open_disk(struct job *job)
 {
 	job->stage = BUSY_OPEN;
-	snprintf(job->path, sizeof(job->path), "/dev/ublkb%u", job->message.id);
+	node_path(NODE_BLOCK, job->message.id, job->path, sizeof(job->path));
 	return ring_put_open(job->jobs->control.ring, job->path,
 			     O_RDONLY | O_EXCL | O_CLOEXEC, 0, job_data(job));
 }
