@@ -9,7 +9,6 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/sysmacros.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -320,24 +319,17 @@ static int find_disk_user(struct message *message, int fd)
 	return tell_user(message, disk);
 }
 
-/* The link in sysfs ends in the disk's name, whatever its node is called. */
 static int find_node_user(struct message *message, int fd)
 {
-	char path[64], link[512], *name;
 	struct stat status;
-	ssize_t length;
+	char disk[32];
+	int error;
 
 	(void)fd;
 	if (stat(message->text, &status) < 0)
 		return -errno;
-	snprintf(path, sizeof(path), "/sys/dev/block/%u:%u",
-		 major(status.st_rdev), minor(status.st_rdev));
-	length = readlink(path, link, sizeof(link) - 1);
-	if (length < 0)
-		return -errno;
-	link[length] = '\0';
-	name = strrchr(link, '/');
-	return tell_user(message, name ? name + 1 : link);
+	error = backing_name(status.st_rdev, disk, sizeof(disk));
+	return error ? error : tell_user(message, disk);
 }
 
 static unsigned split(char *text, struct usage *usages, unsigned max)
