@@ -257,9 +257,10 @@ static int close_disk(struct job *job, int fd)
 	return job->result;
 }
 
+/* Nobody's disk is opened for a server that has died meanwhile: see detach(). */
 static int end_users(struct job *job, int result)
 {
-	if (result == -EBUSY)
+	if (result == -EBUSY || !job->entry)
 		return result;
 	job->result = result;
 	result = open_disk(job);
