@@ -249,6 +249,8 @@ static struct helper *helper_new(struct helpers *helpers,
 	}
 	add_last(helper);
 	ev_timer_init(&helper->patience, on_patience, HELPER_PATIENCE, 0);
+	/* An answer that is there comes first, should we have stood still. */
+	ev_set_priority(&helper->patience, EV_MINPRI);
 	helper->patience.data = helper;
 	ev_timer_start(helpers->loop, &helper->patience);
 	return helper;

@@ -330,6 +330,20 @@ static void test_no_leak(void **state)
 	assert_int_equal(errno, ECHILD);
 }
 
+/* It was the keeper that stood still: the answer is there. */
+static void test_late_reader(void **state)
+{
+	siginfo_t info;
+
+	(void)state;
+	assert_int_equal(ask(HELPER_DISK_USER, "opened"), 0);
+	assert_int_equal(
+		waitid(P_PID, (id_t)last_pid, &info, WEXITED | WNOWAIT), 0);
+	move_clock(HELPER_PATIENCE + 1);
+	expect(-EBUSY, 0, "somebody, process 9");
+	assert_false(log_has("no answer"));
+}
+
 /* It is answered by then, and its process is gone when it can be. */
 static void test_deadline(void **state)
 {
@@ -540,6 +554,7 @@ int main(void)
 		TEST(test_many),
 		TEST(test_waits),
 		TEST(test_no_turn),
+		TEST(test_late_reader),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
