@@ -150,23 +150,16 @@ static int start(struct helper *helper)
 	return 0;
 }
 
-static struct helper *find_waiting(const struct helpers *helpers)
-{
-	struct helper *helper = helpers->first;
-
-	while (helper && helper->other_end < 0)
-		helper = helper->next;
-	return helper;
-}
-
 /* In the order in which they were asked. */
 static void start_waiting(struct helpers *helpers)
 {
-	struct helper *helper;
+	struct helper *helper, *next;
 	int error;
 
-	while (helpers->running < HELPERS_MAX &&
-	       (helper = find_waiting(helpers))) {
+	for (helper = helpers->first; helper; helper = next) {
+		next = helper->next;
+		if (helper->other_end < 0 || helpers->running == HELPERS_MAX)
+			continue;
 		error = start(helper);
 		if (!error)
 			continue;
@@ -292,11 +285,13 @@ void helpers_close(struct helpers *helpers)
 	struct helper *helper;
 
 	while ((helper = helpers->first)) {
-		unlink_helper(helper);
+		helpers->first = helper->next;
+		helpers->count--;
 		proc_kill(&helper->process);
 		tell_error(helper, -ECANCELED);
 		helper_free(helper);
 	}
+	helpers->running = 0;
 }
 
 /* ---- in the helper ---- */
