@@ -103,6 +103,7 @@ static int start_recovery(struct job *job)
  */
 static int begin_recover(struct job *job)
 {
+	job->entry->served = 0; /* whoever did has left */
 	if (!is_old_driver(job->jobs))
 		return start_recovery(job);
 	job->stage = RECOVER_LOOK;

@@ -335,7 +335,9 @@ static void test_recover(void **state)
 {
 	(void)state;
 	jobs.features = UBLK_F_UPDATE_SIZE;
+	entry.served = 1; /* by the server that this one takes over from */
 	assert_int_equal(begin(MESSAGE_RECOVER), 0);
+	assert_false(entry.served);
 	expect("recover7");
 	assert_int_equal(end(-EBUSY), -EBUSY);
 	assert_int_equal(end(0), 0);
