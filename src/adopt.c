@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "log.h"
+#include "names.h"
 #include "proc.h"
 #include "server.h"
 
@@ -126,11 +127,11 @@ static void take_files(struct adoption *adoption, struct state_device *noted)
 	int count = takeover_fds(adoption->takeover, noted->id, fds);
 
 	for (i = 0; i < count; i++) {
-		uint64_t born = noted->files[i].born;
+		struct held_file *file = &noted->files[i], was = *file;
 
-		held_describe(&noted->files[i], fds[i]);
-		is_better |= i >= noted->file_count ||
-			     born != noted->files[i].born;
+		held_describe(file, fds[i]);
+		is_better |= i >= noted->file_count || was.born != file->born ||
+			     was.generation != file->generation;
 	}
 	if (noted->file_count < count)
 		noted->file_count = count;
@@ -234,6 +235,10 @@ static void adopt_noted(void *context, struct state_device *noted)
 		log_notice("device %u was left by a ublkd that is gone: it is "
 			   "taken over",
 			   noted->id);
+	/* A build before there were names for udev has written none. */
+	if (!obstacle)
+		names_write(adoption->jobs->state->names, noted->id,
+			    noted->words);
 	restore(adoption, &info, noted, obstacle != NULL);
 }
 

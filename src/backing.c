@@ -104,8 +104,6 @@ static int is_huge(int fd)
 	       (unsigned)status.f_type == HUGETLBFS_MAGIC;
 }
 
-static int read_link(dev_t device, char *link, size_t size);
-
 /*
  * Whether a file system on that device is of this kind. The kernel tells it in
  * sysfs of a local one; fstatfs() would ask the server of a network file system,
@@ -113,13 +111,11 @@ static int read_link(dev_t device, char *link, size_t size);
  */
 static int is_kind(dev_t device, const char *kind)
 {
-	char link[LINK_BYTES], path[LINK_BYTES + 16], *name;
+	char name[LINK_BYTES], path[LINK_BYTES + 16];
 
-	if (read_link(device, link, sizeof(link)) < 0)
+	if (backing_name(device, name, sizeof(name)) < 0)
 		return 0;
-	name = strrchr(link, '/');
-	snprintf(path, sizeof(path), "/sys/fs/%s/%s", kind,
-		 name ? name + 1 : link);
+	snprintf(path, sizeof(path), "/sys/fs/%s/%s", kind, name);
 	return access(path, F_OK) == 0;
 }
 
@@ -233,6 +229,18 @@ static int read_link(dev_t device, char *link, size_t size)
 	if (length < 0)
 		return -errno;
 	link[length] = '\0';
+	return 0;
+}
+
+int backing_name(dev_t device, char *name, size_t size)
+{
+	char link[LINK_BYTES], *last;
+	int error = read_link(device, link, sizeof(link));
+
+	if (error)
+		return error;
+	last = strrchr(link, '/');
+	snprintf(name, size, "%s", last ? last + 1 : link);
 	return 0;
 }
 

@@ -50,6 +50,12 @@ int backing_read_cached(int fd, void *bytes, size_t length, uint64_t offset);
 /* Bytes of space that a file takes. */
 uint64_t backing_used(int fd);
 
+/*
+ * The kernel's name of the disk or partition with that number, whatever its node
+ * is called. Returns 0 or a negative errno.
+ */
+int backing_name(dev_t device, char *name, size_t size);
+
 /* Whether it is a disk, which is locked by the way it is opened. */
 int backing_is_disk(int fd);
 

@@ -9,7 +9,6 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/sysmacros.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -22,13 +21,14 @@
 #include "server.h"
 #include "usage.h"
 
-/* A helper, until its process is gone. */
+/* A question that waits for its turn, and then its helper until that is gone. */
 struct helper {
 	struct helper *next;
 	struct helpers *helpers;
+	int other_end; /* of the channel, with the question; -1: it is taken */
 	struct proc process;
-	ev_io end;		/* of the process */
-	struct channel channel; /* closed when it has answered */
+	ev_io end; /* of the process */
+	struct channel channel;
 	ev_timer patience;
 	helper_done *done; /* NULL: it has been called, or nobody waits */
 	void *context;
@@ -53,6 +53,8 @@ static void helper_free(struct helper *helper)
 	ev_io_stop(loop, &helper->end);
 	ev_timer_stop(loop, &helper->patience);
 	channel_close(&helper->channel);
+	if (helper->other_end >= 0)
+		close(helper->other_end);
 	proc_close(&helper->process);
 	free(helper);
 }
@@ -89,37 +91,6 @@ static void on_silence(struct channel *channel)
 	tell_error(channel->owner, -ECHILD);
 }
 
-/* It may be in a sleep that no signal ends: nobody waits for that. */
-static void on_patience(struct ev_loop *loop, ev_timer *timer, int events)
-{
-	struct helper *helper = timer->data;
-
-	(void)loop;
-	(void)events;
-	if (helper->done)
-		log_warning("a helper gives no answer within %g s: it is "
-			    "killed",
-			    HELPER_PATIENCE);
-	proc_kill(&helper->process);
-	tell_error(helper, -ETIMEDOUT);
-}
-
-/* What a process has said before its end may be there to be read. */
-static void on_end(struct ev_loop *loop, ev_io *watcher, int events)
-{
-	struct helper *helper = watcher->data;
-	siginfo_t info;
-
-	(void)events;
-	waitid((idtype_t)P_PIDFD, (id_t)helper->process.fd, &info,
-	       WEXITED | WNOHANG);
-	if (helper->channel.fd >= 0)
-		ev_invoke(loop, &helper->channel.reader, EV_READ);
-	tell_error(helper, -ECHILD);
-	unlink_helper(helper);
-	helper_free(helper);
-}
-
 /* In the child. */
 static void exec_helper(const struct helpers *helpers, int fd)
 {
@@ -135,73 +106,169 @@ static void exec_helper(const struct helpers *helpers, int fd)
 	_exit(127);
 }
 
-static int spawn(struct helper *helper, int fd)
+static void start_waiting(struct helpers *helpers);
+
+/* Who reaps children, as the keeper does, may have been there before. */
+static void on_end(struct ev_loop *loop, ev_io *watcher, int events)
 {
+	struct helper *helper = watcher->data;
+	struct helpers *helpers = helper->helpers;
+	siginfo_t info;
+
+	(void)loop;
+	(void)events;
+	waitid((idtype_t)P_PIDFD, (id_t)helper->process.fd, &info,
+	       WEXITED | WNOHANG);
+	channel_finish(&helper->channel);
+	tell_error(helper, -ECHILD);
+	unlink_helper(helper);
+	helper_free(helper);
+	helpers->running--;
+	start_waiting(helpers);
+}
+
+/* One that cannot be held ends by itself; nobody hears its answer. */
+static int start(struct helper *helper)
+{
+	struct helpers *helpers = helper->helpers;
 	pid_t pid = fork();
+	int error;
 
 	if (pid == 0)
-		exec_helper(helper->helpers, fd);
-	if (pid < 0)
-		return -errno;
-	/* If it cannot be held, nobody hears its answer, and it ends. */
-	return proc_open(&helper->process, pid);
-}
-
-static void watch(struct helper *helper, int fd)
-{
-	struct ev_loop *loop = helper->helpers->loop;
-
-	channel_open(&helper->channel, loop, fd, on_answer, on_silence, helper);
+		exec_helper(helpers, helper->other_end);
+	error = pid < 0 ? -errno : proc_open(&helper->process, pid);
+	close(helper->other_end);
+	helper->other_end = -1;
+	if (error) {
+		log_warning("no helper can be started: %s", strerror(-error));
+		return error;
+	}
 	ev_io_init(&helper->end, on_end, helper->process.fd, EV_READ);
 	helper->end.data = helper;
-	ev_io_start(loop, &helper->end);
-	ev_timer_init(&helper->patience, on_patience, HELPER_PATIENCE, 0);
-	helper->patience.data = helper;
-	ev_timer_start(loop, &helper->patience);
+	ev_io_start(helpers->loop, &helper->end);
+	helpers->running++;
+	return 0;
 }
 
-/* The question lies in the socket before the process that reads it is there. */
-static int start(struct helper *helper, const struct message *question,
-		 const int *fds, int fd_count)
+/* In the order in which they were asked. */
+static void start_waiting(struct helpers *helpers)
+{
+	struct helper *helper, *next;
+	int error;
+
+	for (helper = helpers->first; helper; helper = next) {
+		next = helper->next;
+		if (helper->other_end < 0 || helpers->running == HELPERS_MAX)
+			continue;
+		error = start(helper);
+		if (!error)
+			continue;
+		unlink_helper(helper);
+		tell_error(helper, error);
+		helper_free(helper);
+	}
+}
+
+/* It may be in a sleep that no signal ends: nobody waits for that. */
+static void on_patience(struct ev_loop *loop, ev_timer *timer, int events)
+{
+	struct helper *helper = timer->data;
+
+	(void)loop;
+	(void)events;
+	if (helper->other_end >= 0) {
+		log_warning("no helper can be started: %s",
+			    "as many as may be are not done");
+		unlink_helper(helper);
+		tell_error(helper, -ETIMEDOUT);
+		helper_free(helper);
+		return;
+	}
+	if (helper->done)
+		log_warning("a helper gives no answer within %g s: it is "
+			    "killed",
+			    HELPER_PATIENCE);
+	proc_kill(&helper->process);
+	tell_error(helper, -ETIMEDOUT);
+}
+
+/*
+ * The question lies in the socket, with its descriptor, before the process that
+ * reads it is there.
+ */
+static int put_question(struct helper *helper, const struct message *question,
+			const int *fds, int fd_count)
 {
 	int pair[2], error;
 
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
 		return -errno;
 	error = channel_send_now(pair[0], question, fds, fd_count);
-	if (!error)
-		error = spawn(helper, pair[1]);
-	close(pair[1]);
-	if (!error)
-		watch(helper, pair[0]);
-	else
+	if (error) {
 		close(pair[0]);
-	return error;
+		close(pair[1]);
+		return error;
+	}
+	helper->other_end = pair[1];
+	channel_open(&helper->channel, helper->helpers->loop, pair[0],
+		     on_answer, on_silence, helper);
+	return 0;
+}
+
+static void add_last(struct helper *helper)
+{
+	struct helper **at = &helper->helpers->first;
+
+	while (*at)
+		at = &(*at)->next;
+	*at = helper;
+	helper->helpers->count++;
+}
+
+static struct helper *helper_new(struct helpers *helpers,
+				 const struct message *question, const int *fds,
+				 int fd_count, int *error)
+{
+	struct helper *helper = calloc(1, sizeof(*helper));
+
+	*error = -ENOMEM;
+	if (!helper)
+		return NULL;
+	helper->helpers = helpers;
+	*error = put_question(helper, question, fds, fd_count);
+	if (*error) {
+		free(helper);
+		return NULL;
+	}
+	add_last(helper);
+	ev_timer_init(&helper->patience, on_patience, HELPER_PATIENCE, 0);
+	/* An answer that is there comes first, should we have stood still. */
+	ev_set_priority(&helper->patience, EV_MINPRI);
+	helper->patience.data = helper;
+	ev_timer_start(helpers->loop, &helper->patience);
+	return helper;
 }
 
 int helper_ask(struct helpers *helpers, const struct message *question,
 	       const int *fds, int fd_count, helper_done *done, void *context)
 {
-	struct helper *helper;
-	int error = -ENOMEM;
+	int error;
+	struct helper *helper =
+		helper_new(helpers, question, fds, fd_count, &error);
 
-	if (helpers->count >= HELPERS_MAX)
-		return -EAGAIN;
-	helper = calloc(1, sizeof(*helper));
-	if (helper) {
-		helper->helpers = helpers;
-		helper->done = done;
-		helper->context = context;
-		error = start(helper, question, fds, fd_count);
-	}
-	if (error) {
+	if (!helper) {
 		log_warning("no helper can be started: %s", strerror(-error));
-		free(helper);
 		return error;
 	}
-	helper->next = helpers->first;
-	helpers->first = helper;
-	helpers->count++;
+	if (helpers->running < HELPERS_MAX)
+		error = start(helper);
+	if (error) {
+		unlink_helper(helper);
+		helper_free(helper);
+		return error;
+	}
+	helper->done = done;
+	helper->context = context;
 	return 0;
 }
 
@@ -224,6 +291,7 @@ void helpers_close(struct helpers *helpers)
 		tell_error(helper, -ECANCELED);
 		helper_free(helper);
 	}
+	helpers->running = 0;
 }
 
 /* ---- in the helper ---- */
@@ -248,24 +316,17 @@ static int find_disk_user(struct message *message, int fd)
 	return tell_user(message, disk);
 }
 
-/* The link in sysfs ends in the disk's name, whatever its node is called. */
 static int find_node_user(struct message *message, int fd)
 {
-	char path[64], link[512], *name;
 	struct stat status;
-	ssize_t length;
+	char disk[32];
+	int error;
 
 	(void)fd;
 	if (stat(message->text, &status) < 0)
 		return -errno;
-	snprintf(path, sizeof(path), "/sys/dev/block/%u:%u",
-		 major(status.st_rdev), minor(status.st_rdev));
-	length = readlink(path, link, sizeof(link) - 1);
-	if (length < 0)
-		return -errno;
-	link[length] = '\0';
-	name = strrchr(link, '/');
-	return tell_user(message, name ? name + 1 : link);
+	error = backing_name(status.st_rdev, disk, sizeof(disk));
+	return error ? error : tell_user(message, disk);
 }
 
 static unsigned split(char *text, struct usage *usages, unsigned max)

@@ -18,7 +18,7 @@
 
 #define HELPER_NAME	"ublkd-helper" /* in ps */
 #define HELPER_PATIENCE 5.0	       /* s for an answer */
-#define HELPERS_MAX	64	       /* processes at a time, dying ones too */
+#define HELPERS_MAX	64 /* processes, dying ones too; then turns */
 
 /* The number of a MESSAGE_ASK: what its text is, and what the answer has. */
 enum helper_job {
@@ -42,8 +42,9 @@ struct helper;
 struct helpers {
 	struct ev_loop *loop;
 	const sigset_t *signals; /* the signal mask of every child */
-	struct helper *first;
-	unsigned count;
+	struct helper *first;	 /* in the order in which they were asked */
+	unsigned count;		 /* of them, */
+	unsigned running;	 /* and of those that have a process */
 };
 
 /*

@@ -76,7 +76,7 @@ static void hand_over(struct keeper *keeper, const struct message *answer)
 		notify_send("STATUS=no restart: %s", answer->text);
 	} else if (jobs_are_busy(&keeper->jobs)) {
 		keeper_maybe_hand_over(keeper);
-	} else if (!keeper->stopping) {
+	} else if (!keeper->stopping && keeper->server.pid) {
 		log_notice("the server goes on without a keeper until the next "
 			   "one starts");
 		ev_break(keeper->loop, EVBREAK_ALL);
@@ -179,9 +179,14 @@ static void fail_start(struct keeper *keeper, const char *why)
 	stop_all(keeper, 0);
 }
 
-/* The new server cannot go on: the old one, which was not told, still can. */
+/*
+ * The new server cannot go on: the old one, which was not told, still can. That
+ * the new one has ended is no news if it said why before.
+ */
 static void give_up_takeover(struct keeper *keeper, const char *why)
 {
+	if (keeper->status)
+		return;
 	log_error("the devices are not taken over: %s; process %d serves them "
 		  "on, without a keeper",
 		  why, (int)keeper->takeover.server.pid);
@@ -276,8 +281,11 @@ static void on_prepared(struct keeper *keeper, const struct message *message)
 	jobs_clean_up(&keeper->jobs);
 }
 
+/* What begins to be deleted when the server is ready is not to be used. */
 static void on_ready(struct keeper *keeper)
 {
+	if (keeper->stopping)
+		return;
 	log_notice("ready on %s", keeper->listener.path);
 	keeper->was_ready = keeper->serving = 1;
 	keeper->succeeds = 0;
@@ -507,9 +515,9 @@ static void end_server(struct keeper *keeper, int status)
 }
 
 /*
- * Servers, candidates, the server of what this process was before, and whoever
- * init leaves to process 1 of a container. A number means the same process until
- * this has reaped it.
+ * Servers, candidates, helpers, the server of what this process was before, and
+ * whoever init leaves to process 1 of a container. A number means the same process
+ * until this has reaped it.
  */
 static void reap_children(struct keeper *keeper)
 {

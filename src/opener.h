@@ -29,8 +29,8 @@ struct opener_result {
 
 /*
  * Opening a file that is there changes nothing about it. The descriptor is the
- * receiver's. A file that was made is there, whatever
- * becomes of it; if it was made in vain it is gone again.
+ * receiver's. A file that was made is there, whatever becomes of it; if it was
+ * made in vain it is gone again.
  */
 typedef void opener_done(void *context, const struct opener_result *result);
 

@@ -13,6 +13,7 @@
 
 #include "feature.h"
 #include "log.h"
+#include "node.h"
 
 #define QUIESCED_MOMENT 20 /* ms */
 
@@ -102,6 +103,7 @@ static int start_recovery(struct job *job)
  */
 static int begin_recover(struct job *job)
 {
+	job->entry->served = 0; /* whoever did has left */
 	if (!is_old_driver(job->jobs))
 		return start_recovery(job);
 	job->stage = RECOVER_LOOK;
@@ -223,7 +225,7 @@ static int begin_ask(struct job *job)
 static int open_disk(struct job *job)
 {
 	job->stage = BUSY_OPEN;
-	snprintf(job->path, sizeof(job->path), "/dev/ublkb%u", job->message.id);
+	node_path(NODE_BLOCK, job->message.id, job->path, sizeof(job->path));
 	return ring_put_open(job->jobs->control.ring, job->path,
 			     O_RDONLY | O_EXCL | O_CLOEXEC, 0, job_data(job));
 }
@@ -256,9 +258,10 @@ static int close_disk(struct job *job, int fd)
 	return job->result;
 }
 
+/* Nobody's disk is opened for a server that has died meanwhile: see detach(). */
 static int end_users(struct job *job, int result)
 {
-	if (result == -EBUSY)
+	if (result == -EBUSY || !job->entry)
 		return result;
 	job->result = result;
 	result = open_disk(job);

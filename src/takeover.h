@@ -36,8 +36,8 @@ struct takeover {
 /*
  * Ask whoever answers on the hand-over socket in the state folder. Returns 0,
  * with fd -1 when nobody is there, or -1 with *failure when a server is, but
- * does not answer; then its socket is left alone. *handover is the listening hand-over socket to go on with:
- * the old server's or a new one.
+ * does not answer; then its socket is left alone. *handover is the listening
+ * hand-over socket to go on with: the old server's or a new one.
  */
 int takeover_begin(struct takeover *takeover, const char *folder, int *handover,
 		   struct failure *failure);
@@ -76,8 +76,8 @@ void takeover_drop_rest(struct takeover *takeover,
 void takeover_leave(struct takeover *takeover);
 
 /*
- * Wait until it has, which may tell of other tallies before. Returns 0, or -ETIMEDOUT when it is still there after some
- * seconds.
+ * Wait until it has, which may tell of other tallies before. Returns 0, or
+ * -ETIMEDOUT when it is still there after some seconds.
  */
 int takeover_end(struct takeover *takeover);
 

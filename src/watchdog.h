@@ -39,8 +39,9 @@ void watchdog_open(struct watchdog *watchdog, struct ev_loop *loop,
 		   watchdog_reason *reason, watchdog_ask *ask, void *owner);
 
 /*
- * A new server, held until watchdog_end(). Returns the descriptor of its page, which is the caller's to
- * give to it and to close, or a negative errno: then it is not watched.
+ * A new server, held until watchdog_end(). Returns the descriptor of its page,
+ * which is the caller's to give to it and to close, or a negative errno: then it
+ * is not watched.
  */
 int watchdog_begin(struct watchdog *watchdog, const struct proc *server);
 

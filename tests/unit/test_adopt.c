@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "adopt.h"
+#include "names.h"
 #include "support.h"
 
 #define MARK  0x7562000000000001ULL /* of this socket */
@@ -27,8 +28,9 @@ static struct failure failure;
 static struct {
 	int open_error;
 	int info_error;
-	int file_error;	   /* of opening a target's file again */
-	uint64_t marks[4]; /* of the devices that there are; 0: none */
+	int file_error;	     /* of opening a target's file again */
+	uint64_t generation; /* of every file; 0: what the host says */
+	uint64_t marks[4];   /* of the devices that there are; 0: none */
 	uint16_t device_state;
 	int answer;
 	unsigned kept, doomed; /* devices that were restored: a bit each */
@@ -41,6 +43,8 @@ int __wrap_control_get_info(struct control *control, uint32_t id,
 int __wrap_ring_wait(struct ring *ring, struct ring_event *event);
 int __real_held_open(struct held_file *file);
 int __wrap_held_open(struct held_file *file);
+void __real_held_describe(struct held_file *file, int fd);
+void __wrap_held_describe(struct held_file *file, int fd);
 DIR *__real_opendir(const char *path);
 DIR *__wrap_opendir(const char *path);
 int __wrap_jobs_restore(struct jobs *of, const struct ublk_dev_info *info,
@@ -77,6 +81,13 @@ int __wrap_ring_wait(struct ring *ring, struct ring_event *event)
 int __wrap_held_open(struct held_file *file)
 {
 	return fake.file_error ? fake.file_error : __real_held_open(file);
+}
+
+void __wrap_held_describe(struct held_file *file, int fd)
+{
+	__real_held_describe(file, fd);
+	if (fake.generation)
+		file->generation = fake.generation;
 }
 
 DIR *__wrap_opendir(const char *path)
@@ -200,6 +211,29 @@ static void test_ours(void **context)
 	note(1, MARK, 0, NULL);
 	adopt(0);
 	check(1u << 1, 0);
+}
+
+/* The build that noted it had no names for udev, or they are gone. */
+static void test_name(void **context)
+{
+	struct state_device device = new_note(1, MARK, 0, NULL);
+	char names[300];
+
+	(void)context;
+	snprintf(names, sizeof(names), "%s", test_path("names"));
+	add_device(1, MARK);
+	snprintf(device.words, sizeof(device.words), "add null name=eve");
+	assert_int_equal(state_write(&state, &device), 0);
+	state.names = names;
+	adopt(0);
+	check(1u << 1, 0);
+	assert_int_equal(access(test_path("names/ublkb1"), F_OK), 0);
+	/* One that is to be deleted needs none. */
+	names_remove(state.names, 1);
+	fake.device_state = UBLK_S_DEV_DEAD;
+	adopt(0);
+	assert_int_equal(access(test_path("names/ublkb1"), F_OK), -1);
+	state.names = NULL;
 }
 
 /* The state folder is the same, and the socket has another path. */
@@ -386,6 +420,24 @@ static void test_user_file_is_open(void **context)
 	}
 }
 
+/* By a build that did not note the generation; the time it knew. */
+static void test_user_file_without_generation(void **context)
+{
+	(void)context;
+	test_file("data", "1234");
+	add_device(1, MARK);
+	note(1, MARK, 0, test_path("data"));
+	fake.generation = 9;
+	assert_int_equal(
+		takeover_keep(&takeover, "device-1-0",
+			      open(test_path("data"), O_RDONLY | O_CLOEXEC)),
+		0);
+	adopt(0);
+	check(1u << 1, 0);
+	assert_int_equal(state_read_all(&state, see, NULL), 0);
+	assert_true(seen.files[0].generation == 9);
+}
+
 /* It stays one that is being deleted, though it is known better now. */
 static void test_open_and_being_deleted(void **context)
 {
@@ -487,6 +539,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(test_ours),
+		TEST(test_name),
 		TEST(test_other_socket),
 		TEST(test_without_mark),
 		TEST(test_not_ours),
@@ -498,6 +551,7 @@ int main(void)
 		TEST(test_user_file_is_gone_and_deleted),
 		TEST(test_user_file_of_one_that_is_gone),
 		TEST(test_user_file_is_open),
+		TEST(test_user_file_without_generation),
 		TEST(test_open_and_being_deleted),
 		TEST(test_obstacles),
 		TEST(test_private_opened),

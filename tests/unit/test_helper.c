@@ -15,6 +15,7 @@
 
 #include "channel.h"
 #include "helper.h"
+#include "proc.h"
 #include "server.h"
 #include "support.h"
 #include "usage.h"
@@ -34,12 +35,14 @@ static enum {
 	LINGER,
 	NO_PROGRAM
 } play;
-static int fork_error;
+static int fork_error, hold_error;
 static pid_t last_pid;
 
 int __wrap_execv(const char *path, char *const *arguments);
 pid_t __real_fork(void);
 pid_t __wrap_fork(void);
+int __real_proc_open(struct proc *proc, pid_t pid);
+int __wrap_proc_open(struct proc *proc, pid_t pid);
 
 static void say_twice(void)
 {
@@ -94,6 +97,11 @@ pid_t __wrap_fork(void)
 		return -1;
 	}
 	return last_pid = __real_fork();
+}
+
+int __wrap_proc_open(struct proc *proc, pid_t pid)
+{
+	return hold_error ? hold_error : __real_proc_open(proc, pid);
 }
 
 /* ---- the search, in the process ---- */
@@ -159,7 +167,7 @@ static int setup(void **state)
 	question.type = MESSAGE_ASK;
 	answers = 0;
 	play = DO_JOB;
-	fork_error = 0;
+	fork_error = hold_error = 0;
 	log_forget();
 	return 0;
 }
@@ -322,6 +330,20 @@ static void test_no_leak(void **state)
 	assert_int_equal(errno, ECHILD);
 }
 
+/* It was the keeper that stood still: the answer is there. */
+static void test_late_reader(void **state)
+{
+	siginfo_t info;
+
+	(void)state;
+	assert_int_equal(ask(HELPER_DISK_USER, "opened"), 0);
+	assert_int_equal(
+		waitid(P_PID, (id_t)last_pid, &info, WEXITED | WNOWAIT), 0);
+	move_clock(HELPER_PATIENCE + 1);
+	expect(-EBUSY, 0, "somebody, process 9");
+	assert_false(log_has("no answer"));
+}
+
 /* It is answered by then, and its process is gone when it can be. */
 static void test_deadline(void **state)
 {
@@ -396,6 +418,88 @@ static void test_no_process(void **state)
 	assert_int_equal(answers, 0);
 }
 
+/* One that cannot be held is no answer; its process ends by itself. */
+static void test_not_held(void **state)
+{
+	unsigned fds = count_fds();
+	int status;
+
+	(void)state;
+	hold_error = -EMFILE;
+	assert_int_equal(ask(HELPER_DISK_USER, "ublkb0"), -EMFILE);
+	assert_int_equal(helpers.count, 0);
+	assert_int_equal(count_fds(), fds);
+	assert_int_equal(waitpid(last_pid, &status, 0), last_pid);
+	assert_true(WIFEXITED(status));
+	turn(3);
+	assert_int_equal(answers, 0);
+}
+
+/* Many disks are deleted at once, or files locked again: each gets an answer. */
+static void test_many(void **state)
+{
+	unsigned fds = count_fds(), i;
+
+	(void)state;
+	for (i = 0; i < HELPERS_MAX + 40; i++)
+		assert_int_equal(ask(HELPER_DISK_USER, "opened"), 0);
+	assert_int_equal(helpers.running, HELPERS_MAX);
+	/* Its turn comes without another one's question. */
+	until_gone();
+	assert_int_equal(answers, HELPERS_MAX + 40);
+	assert_int_equal(answer.result, -EBUSY);
+	assert_int_equal(helpers.running, 0);
+	assert_int_equal(count_fds(), fds);
+}
+
+/* One that waits gets its descriptor, and an answer also if it fails then. */
+static void test_waits(void **state)
+{
+	unsigned i;
+	int one;
+
+	(void)state;
+	test_file("file", "data");
+	one = open_file();
+	play = LINGER;
+	for (i = 0; i < HELPERS_MAX; i++)
+		assert_int_equal(ask(HELPER_DISK_USER, "ublkb0"), 0);
+	while (answers < HELPERS_MAX)
+		turn(1);
+	play = DO_JOB;
+	assert_int_equal(ask_lock("w", one), 0);
+	turn(3);
+	assert_int_equal(answers, HELPERS_MAX);
+	kill(last_pid, SIGKILL);
+	while (answers == HELPERS_MAX) {
+		turn(1);
+		usleep(1000);
+	}
+	assert_int_equal(answer.result, 0);
+	assert_int_equal(answer.number, HELPER_LOCK);
+	/* Its helper has ended, too, or it gets this one's turn. */
+	while (helpers.running == HELPERS_MAX) {
+		turn(1);
+		usleep(1000);
+	}
+	play = LINGER;
+	assert_int_equal(ask(HELPER_DISK_USER, "ublkb0"), 0);
+	assert_int_equal(ask(HELPER_DISK_USER, "ublkb1"), 0);
+	while (answers < HELPERS_MAX + 2)
+		turn(1);
+	assert_int_equal(helpers.running, HELPERS_MAX);
+	fork_error = EAGAIN;
+	kill(last_pid, SIGKILL);
+	while (answers < HELPERS_MAX + 3) {
+		turn(1);
+		usleep(1000);
+	}
+	assert_int_equal(answer.result, -EAGAIN);
+	assert_int_equal(helpers.count, HELPERS_MAX - 1);
+	close(one);
+	test_folder_remove();
+}
+
 /* Those that cannot die count: they take memory. */
 static void test_limit(void **state)
 {
@@ -403,25 +507,54 @@ static void test_limit(void **state)
 
 	(void)state;
 	play = HANG;
-	for (i = 0; i < HELPERS_MAX; i++)
+	for (i = 0; i <= HELPERS_MAX; i++)
 		assert_int_equal(ask(HELPER_DISK_USER, "ublkb0"), 0);
-	assert_int_equal(ask(HELPER_DISK_USER, "ublkb0"), -EAGAIN);
+	assert_int_equal(helpers.running, HELPERS_MAX);
+	assert_int_equal(helpers.count, HELPERS_MAX + 1);
 	helpers_close(&helpers);
 	assert_int_equal(helpers.count, 0);
-	assert_int_equal(answers, HELPERS_MAX);
+	assert_int_equal(answers, HELPERS_MAX + 1);
 	assert_int_equal(answer.result, -ECANCELED);
+}
+
+/* Whose turn does not come is told in time as well. */
+static void test_no_turn(void **state)
+{
+	unsigned fds = count_fds();
+
+	(void)state;
+	helpers.running = HELPERS_MAX;
+	assert_int_equal(ask(HELPER_DISK_USER, "ublkb0"), 0);
+	pass_time(HELPER_PATIENCE - 0.5);
+	assert_int_equal(answers, 0);
+	pass_time(1);
+	assert_int_equal(answers, 1);
+	assert_int_equal(answer.result, -ETIMEDOUT);
+	assert_true(log_has("no helper can be started: as many"));
+	assert_int_equal(helpers.count, 0);
+	assert_int_equal(count_fds(), fds);
 }
 
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	static const struct CMUnitTest tests[] = {
-		TEST(test_disk_user),	     TEST(test_node_user),
-		TEST(test_disk_users),	     TEST(test_lock),
-		TEST(test_no_leak),	     TEST(test_deadline),
-		TEST(test_no_second_answer), TEST(test_no_answer),
-		TEST(test_no_process),	     TEST(test_limit),
+		TEST(test_disk_user),
+		TEST(test_node_user),
+		TEST(test_disk_users),
+		TEST(test_lock),
+		TEST(test_no_leak),
+		TEST(test_deadline),
+		TEST(test_no_second_answer),
+		TEST(test_no_answer),
+		TEST(test_no_process),
+		TEST(test_limit),
 		TEST(test_lingers),
+		TEST(test_not_held),
+		TEST(test_many),
+		TEST(test_waits),
+		TEST(test_no_turn),
+		TEST(test_late_reader),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

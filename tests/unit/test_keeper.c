@@ -765,6 +765,17 @@ static void test_restart_denied(void **state)
 	assert_int_equal(sent_count, 2);
 }
 
+/* It may be left, and has died since: it does not go on. */
+static void test_restart_without_server(void **state)
+{
+	(void)state;
+	begin_restart();
+	proc_close(&keeper.server);
+	hear(MESSAGE_MAY_LEAVE, 0, "");
+	assert_false(log_has("goes on without a keeper"));
+	assert_true(keeper.leaving);
+}
+
 /* The end of a stop is another one: nothing stays behind it. */
 static void test_restart_and_stop(void **state)
 {
@@ -777,6 +788,38 @@ static void test_restart_and_stop(void **state)
 	keeper.stopping = 1;
 	hear(MESSAGE_MAY_LEAVE, 0, "");
 	assert_false(log_has("goes on without a keeper"));
+}
+
+/* ---- the start ---- */
+
+/* Whoever waits for it hears nothing of it when the end has begun. */
+static void test_ready_and_stop(void **state)
+{
+	(void)state;
+	keeper.serving = 0;
+	keeper.stopping = 1;
+	hear(MESSAGE_READY, 0, "");
+	assert_false(log_has("ready on"));
+	assert_false(keeper.serving);
+	keeper.stopping = 0;
+	hear(MESSAGE_READY, 0, "");
+	assert_true(log_has("ready on"));
+	assert_true(keeper.serving);
+}
+
+/* What the new server said is told, and not only that it has ended since. */
+static void test_takeover_says_why(void **state)
+{
+	(void)state;
+	keeper.takeover.fd = 1000;
+	keeper.takeover.server.pid = 0;
+	hear(MESSAGE_FAILED, 0, "out of memory");
+	end_server(&keeper, 0);
+	assert_string_equal(keeper.failure.text, "out of memory");
+	assert_int_equal(log_count("are not taken over"), 1);
+	assert_int_equal(keeper.status, 1);
+	assert_true(keeper.leaving);
+	keeper.takeover.fd = -1;
 }
 
 int main(void)
@@ -810,6 +853,9 @@ int main(void)
 		TEST(test_restart_asks),
 		TEST(test_restart_denied),
 		TEST(test_restart_and_stop),
+		TEST(test_restart_without_server),
+		TEST(test_ready_and_stop),
+		TEST(test_takeover_says_why),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

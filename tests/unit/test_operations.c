@@ -335,7 +335,9 @@ static void test_recover(void **state)
 {
 	(void)state;
 	jobs.features = UBLK_F_UPDATE_SIZE;
+	entry.served = 1; /* by the server that this one takes over from */
 	assert_int_equal(begin(MESSAGE_RECOVER), 0);
+	assert_false(entry.served);
 	expect("recover7");
 	assert_int_equal(end(-EBUSY), -EBUSY);
 	assert_int_equal(end(0), 0);
@@ -495,6 +497,21 @@ static void test_not_busy(void **state)
 	assert_int_equal(end(0), 0);
 }
 
+/* Its server has died since, and the next one may be taking the disk over. */
+static void test_busy_for_nobody(void **state)
+{
+	(void)state;
+	begin_busy();
+	job.entry = NULL;
+	help(0, 0, "");
+	assert_int_equal(end(0), 0);
+	expect("");
+	begin_busy();
+	help(-ECANCELED, 0, "");
+	assert_int_equal(end(-ECANCELED), -ECANCELED);
+	expect("");
+}
+
 /* What cannot be opened for another reason is not known to be free. */
 static void test_busy_unopened(void **state)
 {
@@ -637,6 +654,7 @@ int main(void)
 		TEST(test_busy_exclusively),
 		TEST(test_not_busy),
 		TEST(test_busy_unopened),
+		TEST(test_busy_for_nobody),
 		TEST(test_busy_close_now),
 		TEST(test_busy_unknown),
 		TEST(test_ask),
