@@ -236,14 +236,6 @@ static int read_link(dev_t device, char *link, size_t size)
 	return 0;
 }
 
-int backing_keeps_locks(const struct backing *backing)
-{
-	return backing->kind != BACKING_FILE ||
-	       is_kind(backing->device, "ext4") ||
-	       is_kind(backing->device, "xfs") ||
-	       is_kind(backing->device, "f2fs");
-}
-
 /* ---- is it one of our own? ---- */
 
 struct search {
