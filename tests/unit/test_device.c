@@ -817,6 +817,31 @@ static void test_fetch_is_refused(void **state)
 	expect_gone();
 }
 
+/* Who deletes what is left of it by force gets that, and not why it failed. */
+static void test_delete_of_a_failed_add(void **state)
+{
+	(void)state;
+	fake.result[MESSAGE_START] = -EIO;
+	fake.hold[MESSAGE_STOP] = 1;
+	begin_add(DEVICE_ID_ANY);
+	fake_serve();
+	begin_delete(set->first, 1);
+	expect_told(&added, SYMBOL_IO, "start");
+	fake_release(MESSAGE_STOP);
+	expect_told(&deleted, SYMBOL_NONE, NULL);
+	expect_gone();
+	/* Unless it cannot be had. */
+	fake.hold[MESSAGE_STOP] = 1;
+	begin_add(DEVICE_ID_ANY);
+	fake_serve();
+	fake.result[MESSAGE_DELETE] = -EIO;
+	begin_delete(set->first, 1);
+	expect_told(&added, SYMBOL_IO, "start");
+	fake_release(MESSAGE_STOP);
+	expect_told(&deleted, SYMBOL_IO, "cannot be deleted");
+	expect_gone();
+}
+
 /* Once it is live there is no START to cancel. */
 static void test_fetch_is_refused_later(void **state)
 {
@@ -3287,6 +3312,7 @@ int main(void)
 		TEST(test_start_fails),
 		TEST(test_fetch_is_refused),
 		TEST(test_fetch_is_refused_later),
+		TEST(test_delete_of_a_failed_add),
 		TEST(test_node_comes_late),
 		TEST(test_node_never_comes),
 		TEST(test_in_the_way),
