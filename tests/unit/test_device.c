@@ -1350,6 +1350,26 @@ static void test_lost_behind_a_fetch(void **state)
 	expect_state(device, "live");
 }
 
+/* Each try fails for a reason of its own. */
+static void test_lost_by_a_refusal(void **state)
+{
+	struct device *device;
+
+	(void)state;
+	set->features = FAKE_FEATURES_NEW;
+	device = adopt(5);
+	fake.hold[MESSAGE_END_RECOVER] = 1;
+	device_recover_all(set);
+	fake_serve();
+	fake_refuse_fetch(5, -EINVAL);
+	fake.result[MESSAGE_END_RECOVER] = -EINTR;
+	fake_release(MESSAGE_END_RECOVER);
+	assert_non_null(strstr(device->why, strerror(EINVAL)));
+	fake.result[MESSAGE_END_RECOVER] = -ENOMEM;
+	fake_pass_time(1.1);
+	assert_non_null(strstr(device->why, strerror(ENOMEM)));
+}
+
 /* A command for it in between ends no wait, and begins none too early. */
 static void test_commands_for_a_lost_one(void **state)
 {
@@ -3336,6 +3356,7 @@ int main(void)
 		TEST(test_lost_without_a_ring),
 		TEST(test_lost_behind_the_first_command),
 		TEST(test_lost_behind_a_fetch),
+		TEST(test_lost_by_a_refusal),
 		TEST(test_commands_for_a_lost_one),
 		TEST(test_delete_of_a_lost_one_refused),
 		TEST(test_lost_without_a_keeper),
