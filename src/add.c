@@ -773,7 +773,7 @@ struct reopening {
 	char path[];
 };
 
-/* It is open and locked; or not, and `who` may have the lock. */
+/* The file is open and locked; or not, and `who` may have the lock. */
 static void end_reopening(struct reopening *reopening, int error,
 			  const char *who)
 {

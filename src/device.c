@@ -734,8 +734,8 @@ static void doom(struct device *device)
 }
 
 /*
- * It does not become live, and whoever wants it to be is told now: why it has
- * failed already, or that it does.
+ * The device does not become live, and whoever adds it is told so now: why that
+ * has failed already, or that somebody deletes it.
  */
 static void disown(struct device *device)
 {
@@ -758,7 +758,7 @@ static int delete_at_work(struct device *device, device_done *done,
 			  void *context, struct failure *failure)
 {
 	int is_new = device->step < DEVICE_LIVE && !device->doomed;
-	/* Up to there an add alone has one. */
+	/* Before its release only a device whose add failed has a failure. */
 	int has_failed = device->step >= DEVICE_STOP &&
 			 device->step < DEVICE_RELEASE &&
 			 device->failure.symbol != SYMBOL_NONE;
