@@ -11,7 +11,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "../log.h"
 #include "../pool.h"
 #include "../syntax.h"
 #include "../workers.h"
