@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -1432,6 +1433,34 @@ static void test_adopted_in_vain(void **state)
 	close(ends[1]);
 }
 
+/*
+ * A target that was open already has closed what it had: there is nothing to be
+ * given to the next keeper, which would take nothing at all then.
+ */
+static void test_adopted_and_closed(void **state)
+{
+	struct message message = { .magic = MESSAGE_MAGIC, .id = 3 };
+	struct failure failure;
+	int fds[MESSAGE_MAX_FDS] = { memfd_create("ram", MFD_CLOEXEC) };
+
+	(void)state;
+	assert_int_equal(ftruncate(fds[0], 1 << 20), 0);
+	message.info.dev_id = 3;
+	message.info.nr_hw_queues = 1;
+	message.info.queue_depth = 16;
+	message.info.max_io_buf_bytes = 65536;
+	message.info.flags = UBLK_F_USER_RECOVERY | UBLK_F_AUTO_BUF_REG;
+	snprintf(message.text, sizeof(message.text), "add ram size=1M");
+	assert_int_equal(command_adopt(&fake_host, &message, fds, 1, &failure),
+			 -1);
+	assert_string_equal(failure.arg, "mode");
+	assert_int_equal(fds[0], -1);
+	assert_int_equal(
+		target_hold(device_find(&fake_host.devices, 3)->spec.target,
+			    fds),
+		0);
+}
+
 /* ---- a file that nobody has open ---- */
 
 /* The keeper's table has such a device: it was made on that file. */
@@ -2622,6 +2651,7 @@ int main(void)
 		TEST(test_fits),
 		TEST(test_mode),
 		TEST(test_adopted_in_vain),
+		TEST(test_adopted_and_closed),
 		TEST(test_reopened),
 		TEST(test_reopened_as_before),
 		TEST(test_reopened_later),
