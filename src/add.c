@@ -559,6 +559,11 @@ static void go_on(struct pending_add *add, int lock, const char *who)
 		.fds = fds, .fd_count = 1, .lock = lock, .who = who
 	};
 
+	/* Somebody else has locked the file that was made: it is his now. */
+	if (lock) {
+		free(spec->new_file);
+		spec->new_file = NULL;
+	}
 	if (!is_too_late(add->request, spec) &&
 	    open_target(host, add->target, &args, &add->values, spec,
 			&add->failure) == 0) {
@@ -575,23 +580,24 @@ static void on_locked(void *context, const struct message *answer)
 	go_on(context, answer->result, answer->text);
 }
 
-/* A lock on a network is given by a server, who may be silent. */
-static void lock_opened(struct pending_add *add)
+/*
+ * Lock a file as its opener_wish says. A lock on a network is given by a server,
+ * who may be silent, so a helper asks for it. Returns 0 if the answer comes to
+ * done, 1 where there is nothing to lock, or a negative errno.
+ */
+static int lock_file(int fd, char lock, ask_done *done, void *context)
 {
-	char how[] = { add->lock, '\0' };
-	int error = 0;
+	char how[] = { lock, '\0' };
 
-	if (add->lock && !backing_is_disk(add->opened.fd))
-		error = ask(HELPER_LOCK, how, add->opened.fd, on_locked, add);
-	else
-		go_on(add, 0, "");
-	if (error)
-		go_on(add, error, "");
+	if (!lock || backing_is_disk(fd))
+		return 1;
+	return ask(HELPER_LOCK, how, fd, done, context);
 }
 
 static void on_opened(void *context, const struct opener_result *result)
 {
 	struct pending_add *add = context;
+	int state;
 
 	add->opened = *result;
 	if (result->fd < 0) {
@@ -600,7 +606,9 @@ static void on_opened(void *context, const struct opener_result *result)
 	}
 	if (result->is_new)
 		add->spec.new_file = strdup(add->path);
-	lock_opened(add);
+	state = lock_file(result->fd, add->lock, on_locked, add);
+	if (state)
+		go_on(add, state < 0 ? state : 0, "");
 }
 
 /* Begin to open what the target needs. Takes the spec, also on failure. */
@@ -760,26 +768,52 @@ static void open_again(struct command_host *host, struct device *device,
 struct reopening {
 	struct command_host *host;
 	uint64_t serial; /* the device's */
+	char lock;	 /* of struct opener_wish */
+	int fd;		 /* once it is open, or a negative errno */
 	char path[];
 };
 
+/* The file is open and locked; or not, and `who` may have the lock. */
+static void end_reopening(struct reopening *reopening, int error,
+			  const char *who)
+{
+	struct device_set *set = &reopening->host->devices;
+	struct device *device = device_find_serial(set, reopening->serial);
+	int fd = reopening->fd;
+	char why[200];
+
+	if (device && !error) {
+		device_give(device, fd);
+		fd = -1;
+	} else if (device) {
+		snprintf(why, sizeof(why), "cannot %s %.100s: %s",
+			 fd < 0 ? "open" : "lock", reopening->path,
+			 who[0] ? who : strerror(-error));
+		device_reopen_failed(device, why);
+	}
+	if (fd >= 0)
+		opener_close(set->loop, fd, NULL, NULL, NULL);
+	free(reopening);
+}
+
+static void on_locked_again(void *context, const struct message *answer)
+{
+	end_reopening(context, answer->result, answer->text);
+}
+
+/* The lock went with the last process that had the file open. */
 static void on_reopened(void *context, const struct opener_result *result)
 {
 	struct reopening *reopening = context;
 	struct device_set *set = &reopening->host->devices;
-	struct device *device = device_find_serial(set, reopening->serial);
-	char why[200];
+	int state = result->fd < 0 ? result->fd : 1;
 
-	if (device && result->fd >= 0) {
-		device_give(device, result->fd);
-	} else if (device) {
-		snprintf(why, sizeof(why), "cannot open %.150s: %s",
-			 reopening->path, strerror(-result->fd));
-		device_reopen_failed(device, why);
-	} else if (result->fd >= 0) {
-		opener_close(set->loop, result->fd, NULL, NULL, NULL);
-	}
-	free(reopening);
+	reopening->fd = result->fd;
+	if (state > 0 && device_find_serial(set, reopening->serial))
+		state = lock_file(result->fd, reopening->lock, on_locked_again,
+				  reopening);
+	if (state)
+		end_reopening(reopening, state < 0 ? state : 0, "");
 }
 
 /* As `add` has opened it, except that it must be there. */
@@ -803,6 +837,7 @@ static int begin_reopening(struct command_host *host,
 	if (reopening) {
 		reopening->host = host;
 		reopening->serial = device->serial;
+		reopening->lock = wish.lock;
 		memcpy(reopening->path, wish.path, strlen(wish.path) + 1);
 		error = opener_open(host->devices.loop, &wish, on_reopened,
 				    reopening);

@@ -244,14 +244,6 @@ int backing_name(dev_t device, char *name, size_t size)
 	return 0;
 }
 
-int backing_keeps_locks(const struct backing *backing)
-{
-	return backing->kind != BACKING_FILE ||
-	       is_kind(backing->device, "ext4") ||
-	       is_kind(backing->device, "xfs") ||
-	       is_kind(backing->device, "f2fs");
-}
-
 /* ---- is it one of our own? ---- */
 
 struct search {

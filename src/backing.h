@@ -60,12 +60,6 @@ int backing_name(dev_t device, char *name, size_t size);
 int backing_is_disk(int fd);
 
 /*
- * Whether the kernel keeps the file's locks itself, and so asks no server for
- * them. A file system of which that is not known does not.
- */
-int backing_keeps_locks(const struct backing *backing);
-
-/*
  * Lock a file against other writers, or with read_only against any; what
  * belongs to the open file, so that every process that shares it has it. On
  * -EBUSY who gets a phrase that says who has it.

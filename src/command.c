@@ -225,7 +225,7 @@ int command_refuse_unknown(struct request *request, const char *verb)
 
 /* ---- running ---- */
 
-/* The one that is tried with `set` all the same has a command of its own. */
+/* The size, which some try to `set`, has a command of its own. */
 static int fail_key(const struct command *command, const char *key,
 		    size_t length, struct failure *failure)
 {

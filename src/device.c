@@ -733,14 +733,19 @@ static void doom(struct device *device)
 		device_enter(device, DEVICE_STOP);
 }
 
-/* It is not live yet, and whoever wants it to be is told now. */
+/*
+ * The device does not become live, and whoever adds it is told so now: why that
+ * has failed already, or that somebody deletes it.
+ */
 static void disown(struct device *device)
 {
-	struct failure failure;
+	struct failure failure = device->failure;
 
-	failure_set(&failure, SYMBOL_STATE, ECANCELED, NULL,
-		    "device %u is deleted by force before it is live",
-		    device->spec.id);
+	if (failure.symbol == SYMBOL_NONE)
+		failure_set(&failure, SYMBOL_STATE, ECANCELED, NULL,
+			    "device %u is deleted by force before it is live",
+			    device->spec.id);
+	device->failure.symbol = SYMBOL_NONE;
 	device->disowned = 1;
 	device_finish(device, &failure);
 }
@@ -753,8 +758,12 @@ static int delete_at_work(struct device *device, device_done *done,
 			  void *context, struct failure *failure)
 {
 	int is_new = device->step < DEVICE_LIVE && !device->doomed;
+	/* Before its release only a device whose add failed has a failure. */
+	int has_failed = device->step >= DEVICE_STOP &&
+			 device->step < DEVICE_RELEASE &&
+			 device->failure.symbol != SYMBOL_NONE;
 
-	if (is_new)
+	if (is_new || has_failed)
 		disown(device);
 	if (join(device, done, context) < 0)
 		return check_live(device, failure);

@@ -53,13 +53,12 @@ static int find_request(const struct drain *drain, struct failure *failure)
 			   "that takes long");
 }
 
-/* One that was waited for in vain is still being closed. */
 static void on_closed(void *context, int error)
 {
 	struct drain *drain = context;
 
-	if (!error)
-		drain->asked--;
+	(void)error;
+	drain->asked--;
 }
 
 /*
@@ -81,8 +80,8 @@ static void ask_file_servers(struct drain *drain)
 			int fd = fcntl(fds[count], F_DUPFD_CLOEXEC, 0);
 
 			if (fd >= 0)
-				drain->asked += opener_close(
-					set->loop, fd, NULL, on_closed, drain);
+				drain->asked += opener_close_patiently(
+					set->loop, fd, on_closed, drain);
 		}
 	}
 }
@@ -157,7 +156,10 @@ void drain_begin(struct drain *drain, struct command_host *host,
 	loop_timer_init(&drain->timer, on_timer, drain);
 	drain->active = 1;
 	drain->deadline = loop_now() + DRAIN_PATIENCE;
-	/* Those that have not answered the last time are not asked again. */
+	/*
+	 * Those that have not answered the last time are not asked again: each
+	 * question stands in a worker.
+	 */
 	if (!drain->asked)
 		ask_file_servers(drain);
 	look(drain);

@@ -52,6 +52,8 @@ void lost_take(struct target *target, int *fds, int fd_count)
 	int i;
 
 	for (i = 0; i < fd_count && lost->fd_count < MESSAGE_MAX_FDS; i++) {
+		if (fds[i] < 0)
+			continue; /* the true target had taken it */
 		lost->fds[lost->fd_count++] = fds[i];
 		fds[i] = -1;
 	}

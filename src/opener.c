@@ -385,8 +385,8 @@ static void close_now(int fd, const char *path)
 		close(fd);
 }
 
-unsigned opener_close(struct ev_loop *loop, int fd, const char *path,
-		      opener_ended *ended, void *context)
+static unsigned close_file(struct ev_loop *loop, int fd, const char *path,
+			   int patient, opener_ended *ended, void *context)
 {
 	char name[512];
 	struct opening *opening = new_opening(
@@ -398,6 +398,7 @@ unsigned opener_close(struct ev_loop *loop, int fd, const char *path,
 			free_opening(opening);
 		return 0;
 	}
+	opening->wish.patient = patient;
 	opening->error = -ECANCELED;
 	opening->result.fd = fd;
 	opening->result.is_new = path != NULL;
@@ -409,4 +410,16 @@ unsigned opener_close(struct ev_loop *loop, int fd, const char *path,
 	end_ring_if_idle();
 	free_opening(opening);
 	return 0;
+}
+
+unsigned opener_close(struct ev_loop *loop, int fd, const char *path,
+		      opener_ended *ended, void *context)
+{
+	return close_file(loop, fd, path, 0, ended, context);
+}
+
+unsigned opener_close_patiently(struct ev_loop *loop, int fd,
+				opener_ended *ended, void *context)
+{
+	return close_file(loop, fd, NULL, 1, ended, context);
 }

@@ -56,6 +56,10 @@ typedef void opener_ended(void *context, int error);
 unsigned opener_close(struct ev_loop *loop, int fd, const char *path,
 		      opener_ended *ended, void *context);
 
+/* Close fd: the same, but ended is called when it is closed, and not before. */
+unsigned opener_close_patiently(struct ev_loop *loop, int fd,
+				opener_ended *ended, void *context);
+
 struct opening;
 
 /*

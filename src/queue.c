@@ -406,8 +406,10 @@ int queue_start(struct queue *queue, struct ev_loop *loop, int fd)
 		error = target_start(queue->bottom, ring);
 	if (!error)
 		error = is_batch ? start_batch(queue) : fetch_all(queue);
-	if (error)
+	if (error) {
+		queue->retired = queue->depth; /* the loop sees none */
 		return error;
+	}
 	queue->wake.ring = ring;
 	loop_ring_open(loop, &queue->wake);
 	return 0;

@@ -56,7 +56,7 @@ int queue_open(struct queue *queue, uint16_t id,
 
 /*
  * Ask for its requests on the char device fd (not owned). Returns 0 or a negative
- * errno: then it is to be closed.
+ * errno: then no tag is waited for, and it is to be closed.
  */
 int queue_start(struct queue *queue, struct ev_loop *loop, int fd);
 

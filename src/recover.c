@@ -193,6 +193,7 @@ void recover_enter_lost(struct device *device)
 		return;
 	}
 	device_close_queues(device);
+	device->refusal = 0; /* of their FETCHes */
 	resize_forget(device);
 	device->set->seq++;
 	device->next_try = loop_now() + pause;

@@ -298,6 +298,11 @@ int ring_goes_on(const struct ring_event *event)
 	return (event->flags & IORING_CQE_F_MORE) != 0;
 }
 
+/*
+ * In a worker from the beginning: where the kernel has the names of the path at
+ * hand it calls the file's own open here and now, and that of a disk, or of a
+ * file of FUSE, may wait.
+ */
 int ring_put_open(struct ring *ring, const char *path, int flags, mode_t mode,
 		  uint64_t data)
 {
@@ -306,6 +311,7 @@ int ring_put_open(struct ring *ring, const char *path, int flags, mode_t mode,
 	if (!sqe)
 		return -EBUSY;
 	io_uring_prep_openat(sqe, AT_FDCWD, path, flags, mode);
+	sqe->flags |= IOSQE_ASYNC;
 	sqe->user_data = data;
 	return 0;
 }

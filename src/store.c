@@ -337,6 +337,7 @@ int store_open_shared(struct store *store, int fd, int read_only, uint64_t base,
 
 int store_resume(struct store *store)
 {
+	store->used = 0; /* a take-over may be tried again */
 	return find_present(store, 0, pages_of(store->extent));
 }
 
@@ -536,9 +537,14 @@ static int zero_present(struct store *store, uint64_t offset, uint64_t length)
 
 		if (run > UBLK_MAX_IO_BYTES)
 			run = UBLK_MAX_IO_BYTES;
-		if (is_there && pwrite(store->fd, io_zeroes(), (size_t)run,
-				       (off_t)(store->base + offset)) < 0)
-			return -errno;
+		if (is_there) {
+			ssize_t n = pwrite(store->fd, io_zeroes(), (size_t)run,
+					   (off_t)(store->base + offset));
+
+			if (n <= 0)
+				return n < 0 ? -errno : -EIO;
+			run = (uint64_t)n; /* a limit may cut it short */
+		}
 		offset += run;
 		length -= run;
 	}

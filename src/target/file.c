@@ -11,8 +11,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "../ask.h"
-#include "../log.h"
 #include "../pool.h"
 #include "../syntax.h"
 #include "../workers.h"
@@ -114,51 +112,17 @@ static const struct file *find_open(const struct file *file)
 	return NULL;
 }
 
-static void on_locked_again(void *context, const struct message *answer)
+/* Whoever has opened it has locked it as well, if it could. */
+static int check_lock(const struct file *file, const struct target_args *args,
+		      struct failure *failure)
 {
-	char *path = context;
-
-	if (answer->result < 0)
-		log_error("%s is served, but is not locked again: %s", path,
-			  answer->text[0] ? answer->text
-					  : strerror(-answer->result));
-	free(path);
-}
-
-/*
- * The device is taken over, and mostly its file is still open and locked; only
- * one that had to be opened again is not. A file server that is silent holds up
- * nobody, so its answer comes when the device is served.
- */
-static int lock_again(const struct file *file, char *who, size_t size)
-{
-	char *path;
-
-	if (backing_keeps_locks(&file->backing))
-		return backing_lock(file->fd, file->read_only, who, size);
-	path = strdup(file->path);
-	if (path && ask(HELPER_LOCK, file->read_only ? "r" : "w", file->fd,
-			on_locked_again, path) < 0)
-		free(path);
-	return 0;
-}
-
-static int lock(const struct file *file, const struct target_args *args,
-		struct failure *failure)
-{
-	char who[128] = "";
+	const char *who = args->who;
 	int error = args->lock;
 
-	if (file->backing.kind == BACKING_DISK)
-		return 0; /* by the way it was opened */
-	if (args->who)
-		snprintf(who, sizeof(who), "%.127s", args->who);
-	if (args->adopted)
-		error = lock_again(file, who, sizeof(who));
 	if (!error)
 		return 0;
 	if (error == -EBUSY && find_open(file))
-		snprintf(who, sizeof(who), "another device serves it");
+		who = "another device serves it";
 	return failure_set(failure, failure_symbol(error), error, "path",
 			   "%.200s cannot be locked: %s; lock=no does without",
 			   file->path,
@@ -199,7 +163,7 @@ static int look(struct file *file, const struct target_args *args,
 				   file->path, strerror(-error));
 	if (check_own(file, args, failure) < 0)
 		return -1;
-	return args->values[LOCK].number ? lock(file, args, failure) : 0;
+	return check_lock(file, args, failure);
 }
 
 static int fail_direct(const struct file *file, struct failure *failure)

@@ -363,6 +363,7 @@ static void end_opening(void)
 				    : __real_open(opening.path, opening.flags);
 	if (result.fd == -1)
 		result.fd = -errno;
+	result.is_new = fake.is_new && result.fd >= 0;
 	opening.done = NULL;
 	done(opening.context, &result);
 }

@@ -58,6 +58,7 @@ struct fake {
 	unsigned opened; /* files that it was asked to open; the last one: */
 	struct opener_wish wish; /* but for its path */
 	int open_waits;		 /* it does not end */
+	int is_new;		 /* it says that it has made the file */
 };
 
 extern struct fake fake;

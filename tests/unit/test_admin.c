@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -1432,6 +1433,34 @@ static void test_adopted_in_vain(void **state)
 	close(ends[1]);
 }
 
+/*
+ * A target that was open already has closed what it had: there is nothing to be
+ * given to the next keeper, which would take nothing at all then.
+ */
+static void test_adopted_and_closed(void **state)
+{
+	struct message message = { .magic = MESSAGE_MAGIC, .id = 3 };
+	struct failure failure;
+	int fds[MESSAGE_MAX_FDS] = { memfd_create("ram", MFD_CLOEXEC) };
+
+	(void)state;
+	assert_int_equal(ftruncate(fds[0], 1 << 20), 0);
+	message.info.dev_id = 3;
+	message.info.nr_hw_queues = 1;
+	message.info.queue_depth = 16;
+	message.info.max_io_buf_bytes = 65536;
+	message.info.flags = UBLK_F_USER_RECOVERY | UBLK_F_AUTO_BUF_REG;
+	snprintf(message.text, sizeof(message.text), "add ram size=1M");
+	assert_int_equal(command_adopt(&fake_host, &message, fds, 1, &failure),
+			 -1);
+	assert_string_equal(failure.arg, "mode");
+	assert_int_equal(fds[0], -1);
+	assert_int_equal(
+		target_hold(device_find(&fake_host.devices, 3)->spec.target,
+			    fds),
+		0);
+}
+
 /* ---- a file that nobody has open ---- */
 
 /* The keeper's table has such a device: it was made on that file. */
@@ -1524,7 +1553,7 @@ static void test_reopened_later(void **state)
 	ask(client, "list", "dev id=3 * retry-in=2\nOK *\n");
 	make_file();
 	fake_pass_time(2.1);
-	fake_expect("NOTE q0+ RECOVER open END_RECOVER");
+	fake_expect("ASK NOTE q0+ RECOVER open END_RECOVER");
 	ask(client, "list", "dev id=3 * state=live *\nOK *\n");
 	assert_int_equal(log_count("cannot be taken over"), 1);
 }
@@ -1558,7 +1587,7 @@ static void test_reopened_another(void **state)
 	fake.result[MESSAGE_NOTE] = -ESTALE;
 	adopt_file("");
 	fake_serve();
-	fake_expect("NOTE");
+	fake_expect("ASK NOTE");
 	ask(client, "list",
 	    "dev id=3 * state=quiesced * error=\"another file lies*\" "
 	    "retry-in=1\nOK *\n");
@@ -1572,6 +1601,51 @@ static void test_reopened_another(void **state)
 	fake.result[MESSAGE_NOTE] = 0;
 	fake_pass_time(2.1);
 	ask(client, "list", "dev id=3 * state=live *\nOK *\n");
+}
+
+/* Who has locked it meanwhile may be writing to it. */
+static void test_reopened_but_not_locked(void **state)
+{
+	struct client *client = greeted();
+	unsigned fds = count_fds();
+
+	(void)state;
+	make_file();
+	fake.result[MESSAGE_ASK] = -EBUSY;
+	adopt_file("");
+	fake_serve();
+	fake_expect("ASK");
+	assert_int_equal(fake.last[MESSAGE_ASK].number, HELPER_LOCK);
+	assert_string_equal(fake.last[MESSAGE_ASK].text, "w");
+	ask(client, "list",
+	    "dev id=3 * state=quiesced * error=\"cannot lock */disk: mounted "
+	    "on /mnt\" retry-in=1\nOK *\n");
+	assert_int_equal(count_fds(), fds);
+	fake.result[MESSAGE_ASK] = 0;
+	fake_pass_time(1.1);
+	fake_expect("ASK NOTE q0+ RECOVER open END_RECOVER");
+	ask(client, "list", "dev id=3 * state=live *\nOK *\n");
+}
+
+/* The answer comes when the device is gone. */
+static void test_deleted_while_locked(void **state)
+{
+	struct client *client = greeted();
+	unsigned fds = count_fds();
+
+	(void)state;
+	make_file();
+	fake.hold[MESSAGE_ASK] = 1;
+	adopt_file(" ro=yes");
+	fake_serve();
+	fake_expect("ASK");
+	assert_string_equal(fake.last[MESSAGE_ASK].text, "r");
+	ask(client, "del 3 force=yes", "OK*\n");
+	fake_forget();
+	fake_release(MESSAGE_ASK);
+	fake_serve();
+	fake_expect("");
+	assert_int_equal(count_fds(), fds);
 }
 
 /* What the keeper has once is not opened again. */
@@ -1759,6 +1833,31 @@ static void test_lock_comes_too_late(void **state)
 	command_keeper_gone(&fake_host);
 	fake_serve();
 	expect(client, "ERR state text=\"*keeper*\"*\n");
+}
+
+/*
+ * Of two that make the same file one gets the lock, and has data in it when the
+ * other one is refused.
+ */
+static void test_new_file_of_another(void **state)
+{
+	struct client *client = greeted();
+	char line[600];
+
+	(void)state;
+	make_file();
+	fake.is_new = 1;
+	fake.result[MESSAGE_ASK] = -EBUSY;
+	snprintf(line, sizeof(line), "add file path=%s size=8K create=yes",
+		 test_path("disk"));
+	ask(client, line, "ERR busy *\n");
+	assert_int_equal(access(test_path("disk"), F_OK), 0);
+	/* With the lock nobody else has it. */
+	fake.result[MESSAGE_ASK] = 0;
+	snprintf(line, sizeof(line), "add file path=%s size=1G create=yes",
+		 test_path("disk"));
+	ask(client, line, "ERR range *\n");
+	assert_int_equal(access(test_path("disk"), F_OK), -1);
 }
 
 /* Each answer goes to its question, and the server does not leave before it. */
@@ -2552,11 +2651,14 @@ int main(void)
 		TEST(test_fits),
 		TEST(test_mode),
 		TEST(test_adopted_in_vain),
+		TEST(test_adopted_and_closed),
 		TEST(test_reopened),
 		TEST(test_reopened_as_before),
 		TEST(test_reopened_later),
 		TEST(test_lost_is_told),
 		TEST(test_reopened_another),
+		TEST(test_reopened_but_not_locked),
+		TEST(test_deleted_while_locked),
 		TEST(test_reopened_but_not_served),
 		TEST(test_deleted_while_reopened),
 		TEST(test_set_before_reopened),
@@ -2564,6 +2666,7 @@ int main(void)
 		TEST(test_add_fails_after_opening),
 		TEST(test_add_waits_for_lock),
 		TEST(test_lock_comes_too_late),
+		TEST(test_new_file_of_another),
 		TEST(test_two_locks),
 		TEST(test_add_of_a_busy_disk),
 		TEST(test_unserved),

@@ -817,6 +817,31 @@ static void test_fetch_is_refused(void **state)
 	expect_gone();
 }
 
+/* Who deletes what is left of it by force gets that, and not why it failed. */
+static void test_delete_of_a_failed_add(void **state)
+{
+	(void)state;
+	fake.result[MESSAGE_START] = -EIO;
+	fake.hold[MESSAGE_STOP] = 1;
+	begin_add(DEVICE_ID_ANY);
+	fake_serve();
+	begin_delete(set->first, 1);
+	expect_told(&added, SYMBOL_IO, "start");
+	fake_release(MESSAGE_STOP);
+	expect_told(&deleted, SYMBOL_NONE, NULL);
+	expect_gone();
+	/* Unless it cannot be had. */
+	fake.hold[MESSAGE_STOP] = 1;
+	begin_add(DEVICE_ID_ANY);
+	fake_serve();
+	fake.result[MESSAGE_DELETE] = -EIO;
+	begin_delete(set->first, 1);
+	expect_told(&added, SYMBOL_IO, "start");
+	fake_release(MESSAGE_STOP);
+	expect_told(&deleted, SYMBOL_IO, "cannot be deleted");
+	expect_gone();
+}
+
 /* Once it is live there is no START to cancel. */
 static void test_fetch_is_refused_later(void **state)
 {
@@ -1323,6 +1348,26 @@ static void test_lost_behind_a_fetch(void **state)
 	fake_pass_time(1.1);
 	fake_expect(TAKEN);
 	expect_state(device, "live");
+}
+
+/* Each try fails for a reason of its own. */
+static void test_lost_by_a_refusal(void **state)
+{
+	struct device *device;
+
+	(void)state;
+	set->features = FAKE_FEATURES_NEW;
+	device = adopt(5);
+	fake.hold[MESSAGE_END_RECOVER] = 1;
+	device_recover_all(set);
+	fake_serve();
+	fake_refuse_fetch(5, -EINVAL);
+	fake.result[MESSAGE_END_RECOVER] = -EINTR;
+	fake_release(MESSAGE_END_RECOVER);
+	assert_non_null(strstr(device->why, strerror(EINVAL)));
+	fake.result[MESSAGE_END_RECOVER] = -ENOMEM;
+	fake_pass_time(1.1);
+	assert_non_null(strstr(device->why, strerror(ENOMEM)));
 }
 
 /* A command for it in between ends no wait, and begins none too early. */
@@ -3287,6 +3332,7 @@ int main(void)
 		TEST(test_start_fails),
 		TEST(test_fetch_is_refused),
 		TEST(test_fetch_is_refused_later),
+		TEST(test_delete_of_a_failed_add),
 		TEST(test_node_comes_late),
 		TEST(test_node_never_comes),
 		TEST(test_in_the_way),
@@ -3310,6 +3356,7 @@ int main(void)
 		TEST(test_lost_without_a_ring),
 		TEST(test_lost_behind_the_first_command),
 		TEST(test_lost_behind_a_fetch),
+		TEST(test_lost_by_a_refusal),
 		TEST(test_commands_for_a_lost_one),
 		TEST(test_delete_of_a_lost_one_refused),
 		TEST(test_lost_without_a_keeper),

@@ -488,6 +488,21 @@ static void test_close_late_unasked(void **state)
 	assert_int_equal(tells, 0);
 }
 
+/* Who wants to know when it is closed gets nothing else. */
+static void test_close_patiently(void **state)
+{
+	(void)state;
+	assert_int_equal(opener_close_patiently(test_loop, open_file(O_CREAT),
+						on_closed, &told),
+			 1);
+	pass_time(10 * OPENER_PATIENCE);
+	assert_int_equal(tells, 0);
+	assert_int_equal(seen.unlinks, 0);
+	complete(0);
+	assert_int_equal(tells, 1);
+	assert_int_equal(closed_error, 0);
+}
+
 /* ---- one that becomes longer ---- */
 
 static int longer;
@@ -607,6 +622,7 @@ int main(void)
 		TEST(test_close_without_ring),
 		TEST(test_close_beside_another),
 		TEST(test_close_late_unasked),
+		TEST(test_close_patiently),
 		TEST(test_grow),
 		TEST(test_grow_is_forgotten),
 		TEST(test_grow_errors),

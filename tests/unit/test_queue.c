@@ -132,6 +132,8 @@ static int open_queue(void)
 	if (error)
 		return error;
 	error = queue_start(&queue, test_loop, device);
+	/* One that has not been started has no tags to be waited for. */
+	assert_int_equal(queue_is_retired(&queue), error != 0);
 	if (error)
 		queue_close(&queue);
 	return error;

@@ -498,6 +498,27 @@ static void test_files(void **state)
 	close(fd);
 }
 
+/* An open that waits, here for the other end, does not wait in this thread. */
+static void test_open_waits(void **state)
+{
+	int fd, other;
+
+	(void)state;
+	need_ring();
+	assert_int_equal(mkfifo(test_path("fifo"), 0600), 0);
+	assert_int_equal(access(test_path("fifo"), F_OK), 0);
+	assert_int_equal(ring_put_open(ring, test_path("fifo"), O_RDONLY, 0, 1),
+			 0);
+	assert_int_equal(ring_submit(ring), 0);
+	assert_false(ring_has_events(ring));
+	other = open(test_path("fifo"), O_WRONLY | O_CLOEXEC);
+	assert_true(other >= 0);
+	fd = result_of(1);
+	assert_true(fd >= 0);
+	close(fd);
+	close(other);
+}
+
 static void test_poll(void **state)
 {
 	int fd = eventfd(0, EFD_CLOEXEC);
@@ -876,6 +897,7 @@ int main(void)
 		TEST(test_put_transfers),
 		TEST(test_put_more_than_fits),
 		TEST(test_files),
+		TEST(test_open_waits),
 		TEST(test_poll),
 		TEST(test_cancel),
 		TEST(test_timeout),

@@ -2,10 +2,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/magic.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
 #include <unistd.h>
@@ -516,6 +518,26 @@ static void test_release_fails(void **state)
 	assert_int_equal(store_release(&store, PAGE), 0);
 }
 
+/* A limit of the process cuts a write short: that is no success. */
+static void test_zero_cut_short(void **state)
+{
+	struct rlimit old, low;
+	int error;
+
+	(void)state;
+	write_bytes(0, 4 * PAGE, 1);
+	assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
+	low = old;
+	low.rlim_cur = 2 * PAGE;
+	signal(SIGXFSZ, SIG_IGN);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &low), 0);
+	error = store_zero(&store, 0, 4 * PAGE);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &old), 0);
+	assert_int_equal(error, -EFBIG);
+	expect_bytes(0, 2 * PAGE, 0);
+	expect_bytes(2 * PAGE, 2 * PAGE, 1);
+}
+
 /* ---- another process' store ---- */
 
 /* What is there is looked at when the other one writes no more. */
@@ -531,6 +553,9 @@ static void test_adopt(void **state)
 	write_bytes(150 * PAGE, PAGE, 2);
 	write_bytes(SIZE - TAIL, TAIL, 3);
 	assert_int_equal(store_clear(&store, 2 * PAGE, PAGE), 0);
+	assert_int_equal(store_resume(&other), 0);
+	assert_int_equal(other.used, 4 * PAGE);
+	/* A take-over that failed later is tried again. */
 	assert_int_equal(store_resume(&other), 0);
 	assert_int_equal(other.size, SIZE);
 	assert_int_equal(other.used, 4 * PAGE);
@@ -1235,6 +1260,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_clear, start, stop),
 		cmocka_unit_test_setup_teardown(test_release, start, stop),
 		cmocka_unit_test_setup_teardown(test_release_fails, start,
+						stop),
+		cmocka_unit_test_setup_teardown(test_zero_cut_short, start,
 						stop),
 		cmocka_unit_test_setup_teardown(test_adopt, start, stop),
 		cmocka_unit_test_setup_teardown(test_adopt_fails, start, stop),
