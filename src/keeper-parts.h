@@ -28,8 +28,12 @@ struct candidate {
 	ev_timer patience;
 };
 
-/* What the server has been asked for whether it may leave. */
-enum purpose { FOR_NOTHING, FOR_UPGRADE, FOR_RESTART };
+/*
+ * What the server has been asked for whether it may leave. Before an upgrade it
+ * goes on: no new program can begin while the server of a file that a device
+ * holds is silent, since the start of a program closes what this one has open.
+ */
+enum purpose { FOR_NOTHING, BEFORE_UPGRADE, FOR_UPGRADE, FOR_RESTART };
 
 struct keeper {
 	const struct keeper_options *options;
@@ -103,6 +107,9 @@ int keeper_send_table(struct keeper *keeper, struct channel *channel);
  * anything is changed. The server is answered if nothing comes of it.
  */
 void upgrade_begin(struct keeper *keeper, const struct message *message);
+
+/* The server could leave, so that the new program is worth a try, or cannot. */
+void upgrade_try(struct keeper *keeper, const struct message *answer);
 
 /* The server may leave, for an upgrade, or cannot. */
 void upgrade_end(struct keeper *keeper, const struct message *answer);

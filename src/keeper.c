@@ -49,7 +49,8 @@ static void maybe_leave(struct keeper *keeper)
 int keeper_ask_to_leave(struct keeper *keeper, enum purpose purpose)
 {
 	struct message message = { .magic = MESSAGE_MAGIC,
-				   .type = MESSAGE_MAY_LEAVE };
+				   .type = MESSAGE_MAY_LEAVE,
+				   .number = purpose == BEFORE_UPGRADE };
 	int error = channel_send(&keeper->channel, &message, NULL, 0);
 
 	if (error)
@@ -309,7 +310,9 @@ static void on_may_leave(struct keeper *keeper, const struct message *answer)
 	enum purpose purpose = keeper->asked;
 
 	keeper->asked = FOR_NOTHING;
-	if (purpose == FOR_UPGRADE)
+	if (purpose == BEFORE_UPGRADE)
+		upgrade_try(keeper, answer);
+	else if (purpose == FOR_UPGRADE)
 		upgrade_end(keeper, answer);
 	else if (purpose == FOR_RESTART)
 		hand_over(keeper, answer);
@@ -474,7 +477,8 @@ static void server_is_gone(struct keeper *keeper)
 		end_old_server(keeper);
 	}
 	keeper->serving = 0;
-	if (keeper->candidate.process.pid || keeper->asked == FOR_UPGRADE)
+	if (keeper->candidate.process.pid || keeper->asked == FOR_UPGRADE ||
+	    keeper->asked == BEFORE_UPGRADE)
 		upgrade_fail(keeper, -ESRCH, "the server has died meanwhile");
 	keeper->asked = FOR_NOTHING; /* a restart asks the next one */
 	jobs_set_server(&keeper->jobs, 0);

@@ -85,7 +85,8 @@ enum message_type {
 
 	/* keeper to server, and answered with a result; -EBUSY: text says why */
 	MESSAGE_MAY_LEAVE, /* is nothing half done that a take-over would wait
-			      for? Then nothing begins for a while */
+			      for? Then nothing begins for a while; number 1:
+			      it is only asked */
 
 	/*
 	 * Behind a DEVICE, and server to keeper when it changes, and then answered

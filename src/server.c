@@ -44,6 +44,7 @@ struct server {
 	char why[400]; /* the first of them */
 	struct handover handover;
 	struct drain drain;
+	int only_asked; /* by the drain's asker, who does not end it */
 	int status;
 };
 
@@ -239,8 +240,9 @@ static void on_drained(struct drain *drain, const struct failure *failure)
 	if (failure)
 		snprintf(message.text, sizeof(message.text), "%s",
 			 failure->text);
-	/* Nobody is there to be left by. */
-	if (channel_send(&server->channel, &message, NULL, 0) < 0)
+	/* It was only asked, or nobody is there to be left by. */
+	if (channel_send(&server->channel, &message, NULL, 0) < 0 ||
+	    (server->only_asked && !failure))
 		drain_end(drain);
 }
 
@@ -304,6 +306,7 @@ static void on_message(struct channel *channel, const struct message *message,
 		fail_upgrade(server, message);
 		break;
 	case MESSAGE_MAY_LEAVE:
+		server->only_asked = message->number != 0;
 		drain_begin(&server->drain, &server->host, on_drained);
 		break;
 	case MESSAGE_TALLY:

@@ -163,14 +163,29 @@ void upgrade_begin(struct keeper *keeper, const struct message *message)
 {
 	struct candidate *candidate = &keeper->candidate;
 	const char *why = why_not_now(keeper);
+
+	if (!why) {
+		snprintf(candidate->program, sizeof(candidate->program), "%s",
+			 message->text[0] ? message->text
+					  : keeper->options->program);
+		if (keeper_ask_to_leave(keeper, BEFORE_UPGRADE) < 0)
+			why = "the server cannot be asked";
+	}
+	if (why)
+		refuse_upgrade(keeper, -EBUSY, why);
+}
+
+void upgrade_try(struct keeper *keeper, const struct message *answer)
+{
+	struct candidate *candidate = &keeper->candidate;
+	const char *why = answer->result < 0 ? answer->text
+					     : why_not_now(keeper);
 	int error;
 
 	if (why) {
-		refuse_upgrade(keeper, -EBUSY, why);
+		upgrade_fail(keeper, -EBUSY, why);
 		return;
 	}
-	snprintf(candidate->program, sizeof(candidate->program), "%s",
-		 message->text[0] ? message->text : keeper->options->program);
 	error = keeper_spawn(keeper, candidate->program, &candidate->process,
 			     &candidate->channel, on_candidate_message,
 			     on_candidate_gone);

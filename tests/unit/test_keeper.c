@@ -547,14 +547,23 @@ static void test_upgrade_not_now(void **state)
 
 /* ---- the new program, a real process ---- */
 
+static int table_error; /* of what the new program is told */
+
 static void begin_upgrade(const char *program)
 {
 	struct message message = { .magic = MESSAGE_MAGIC,
 				   .type = MESSAGE_UPGRADE };
 
 	snprintf(message.text, sizeof(message.text), "%s", program);
-	sent.type = 0;
 	on_message(&keeper.channel, &message, NULL, 0);
+	/* The server could leave, and only then a program is started. */
+	assert_int_equal(sent.type, MESSAGE_MAY_LEAVE);
+	assert_int_equal(sent.number, 1);
+	assert_int_equal(keeper.candidate.process.pid, 0);
+	sent.type = 0;
+	send_error = table_error;
+	hear(MESSAGE_MAY_LEAVE, 0, "");
+	send_error = table_error = 0;
 }
 
 /* Until the server has been told something. */
@@ -579,6 +588,20 @@ static void expect_end(int result, const char *why)
 	assert_false(ev_is_active(&keeper.candidate.patience));
 	assert_int_equal(execs, 0);
 	assert_int_equal(kills, 0);
+}
+
+/* The server of a device's file is silent, for instance. */
+static void test_upgrade_in_vain(void **state)
+{
+	struct message message = { .magic = MESSAGE_MAGIC,
+				   .type = MESSAGE_UPGRADE };
+
+	(void)state;
+	on_message(&keeper.channel, &message, NULL, 0);
+	expect_not_now("under way");
+	hear(MESSAGE_MAY_LEAVE, -EBUSY, "device 7 stands still");
+	expect_end(-EBUSY, "device 7 stands still");
+	assert_int_equal(keeper.asked, FOR_NOTHING);
 }
 
 static void test_program_does_not_run(void **state)
@@ -671,7 +694,7 @@ static void test_program_is_late(void **state)
 	pass_time(9);
 	assert_int_equal(sent.type, MESSAGE_TABLE_END);
 	/* Nothing else begins meanwhile. */
-	begin_upgrade("/other");
+	hear(MESSAGE_UPGRADE, 0, "/other");
 	assert_int_equal(sent.result, -EBUSY);
 	assert_int_equal(keeper.candidate.process.pid, pid);
 	pass_time(2);
@@ -685,11 +708,11 @@ static void test_table_is_not_sent(void **state)
 {
 	(void)state;
 	act = SAY_NOTHING;
-	send_error = -EPIPE;
+	table_error = -EPIPE;
 	begin_upgrade("/new");
 	assert_true(keeper.candidate.process.pid);
 	upgrade_fail(&keeper, -EIO, "enough");
-	send_error = -ENOMEM;
+	table_error = -ENOMEM;
 	begin_upgrade("/new");
 	expect_end(-EPIPE, "out of memory");
 }
@@ -840,6 +863,7 @@ int main(void)
 		TEST(test_upgrade_without_server),
 		TEST(test_upgrade_and_stop),
 		TEST(test_upgrade_not_now),
+		TEST(test_upgrade_in_vain),
 		TEST(test_program_does_not_run),
 		TEST(test_program_dies),
 		TEST(test_program_leaves_child),
