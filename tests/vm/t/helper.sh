@@ -3,6 +3,9 @@
 # another process's folder, or waits. A helper that hangs is an answer when its
 # time is over, is killed, and has no descriptor of anything.
 #
+# LeakSanitizer does not work in a process that is traced.
+#
+# sanitizers: long
 # needs: binaries mkfs.ext4 strace
 # needs: modules ext4
 # needs: files tests/vm/lib-kill.sh:/t/lib-kill.sh
