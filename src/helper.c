@@ -27,7 +27,8 @@ struct helper {
 	struct helpers *helpers;
 	int other_end; /* of the channel, with the question; -1: it is taken */
 	struct proc process;
-	ev_io end; /* of the process */
+	int is_busy; /* it has one, and its answer is not known */
+	ev_io end;   /* of the process */
 	struct channel channel;
 	ev_timer patience;
 	helper_done *done; /* NULL: it has been called, or nobody waits */
@@ -63,6 +64,8 @@ static void tell(struct helper *helper, const struct message *answer)
 {
 	helper_done *done = helper->done;
 
+	helper->helpers->busy -= (unsigned)helper->is_busy;
+	helper->is_busy = 0;
 	helper->done = NULL;
 	if (done)
 		done(helper->context, answer);
@@ -77,6 +80,8 @@ static void tell_error(struct helper *helper, int error)
 	tell(helper, &answer);
 }
 
+static void start_waiting(struct helpers *helpers);
+
 static void on_answer(struct channel *channel, const struct message *message,
 		      const int *fds, int fd_count)
 {
@@ -84,11 +89,15 @@ static void on_answer(struct channel *channel, const struct message *message,
 
 	channel_close_fds(fds, fd_count);
 	tell(helper, message);
+	start_waiting(helper->helpers);
 }
 
 static void on_silence(struct channel *channel)
 {
-	tell_error(channel->owner, -ECHILD);
+	struct helper *helper = channel->owner;
+
+	tell_error(helper, -ECHILD);
+	start_waiting(helper->helpers);
 }
 
 /* In the child. */
@@ -105,8 +114,6 @@ static void exec_helper(const struct helpers *helpers, int fd)
 	execv("/proc/self/exe", arguments);
 	_exit(127);
 }
-
-static void start_waiting(struct helpers *helpers);
 
 /* Who reaps children, as the keeper does, may have been there before. */
 static void on_end(struct ev_loop *loop, ev_io *watcher, int events)
@@ -146,8 +153,19 @@ static int start(struct helper *helper)
 	ev_io_init(&helper->end, on_end, helper->process.fd, EV_READ);
 	helper->end.data = helper;
 	ev_io_start(helpers->loop, &helper->end);
+	ev_timer_stop(helpers->loop, &helper->patience);
+	ev_timer_set(&helper->patience, HELPER_PATIENCE, 0);
+	ev_timer_start(helpers->loop, &helper->patience);
 	helpers->running++;
+	helpers->busy++;
+	helper->is_busy = 1;
 	return 0;
+}
+
+/* Whether one more may begin. */
+static int has_turn(const struct helpers *helpers)
+{
+	return helpers->busy < HELPERS_BUSY && helpers->running < HELPERS_MAX;
 }
 
 /* In the order in which they were asked. */
@@ -158,7 +176,7 @@ static void start_waiting(struct helpers *helpers)
 
 	for (helper = helpers->first; helper; helper = next) {
 		next = helper->next;
-		if (helper->other_end < 0 || helpers->running == HELPERS_MAX)
+		if (helper->other_end < 0 || !has_turn(helpers))
 			continue;
 		error = start(helper);
 		if (!error)
@@ -190,6 +208,7 @@ static void on_patience(struct ev_loop *loop, ev_timer *timer, int events)
 			    HELPER_PATIENCE);
 	proc_kill(&helper->process);
 	tell_error(helper, -ETIMEDOUT);
+	start_waiting(helper->helpers);
 }
 
 /*
@@ -241,7 +260,7 @@ static struct helper *helper_new(struct helpers *helpers,
 		return NULL;
 	}
 	add_last(helper);
-	ev_timer_init(&helper->patience, on_patience, HELPER_PATIENCE, 0);
+	ev_timer_init(&helper->patience, on_patience, HELPER_TURN, 0);
 	/* An answer that is there comes first, should we have stood still. */
 	ev_set_priority(&helper->patience, EV_MINPRI);
 	helper->patience.data = helper;
@@ -260,7 +279,7 @@ int helper_ask(struct helpers *helpers, const struct message *question,
 		log_warning("no helper can be started: %s", strerror(-error));
 		return error;
 	}
-	if (helpers->running < HELPERS_MAX)
+	if (has_turn(helpers))
 		error = start(helper);
 	if (error) {
 		unlink_helper(helper);
@@ -291,7 +310,7 @@ void helpers_close(struct helpers *helpers)
 		tell_error(helper, -ECANCELED);
 		helper_free(helper);
 	}
-	helpers->running = 0;
+	helpers->running = helpers->busy = 0;
 }
 
 /* ---- in the helper ---- */

@@ -17,8 +17,10 @@
 #include "message.h"
 
 #define HELPER_NAME	"ublkd-helper" /* in ps */
-#define HELPER_PATIENCE 5.0	       /* s for an answer */
-#define HELPERS_MAX	64 /* processes, dying ones too; then turns */
+#define HELPER_PATIENCE 5.0	       /* s for an answer, once it runs */
+#define HELPER_TURN	30.0	       /* s for that to begin */
+#define HELPERS_BUSY	4  /* at work at a time: they share the CPUs */
+#define HELPERS_MAX	64 /* processes, those too that cannot die */
 
 /* The number of a MESSAGE_ASK: what its text is, and what the answer has. */
 enum helper_job {
@@ -44,7 +46,8 @@ struct helpers {
 	const sigset_t *signals; /* the signal mask of every child */
 	struct helper *first;	 /* in the order in which they were asked */
 	unsigned count;		 /* of them, */
-	unsigned running;	 /* and of those that have a process */
+	unsigned running;	 /* of those that have a process, */
+	unsigned busy;		 /* and of those that have not answered yet */
 };
 
 /*
