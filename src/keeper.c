@@ -716,7 +716,7 @@ static int open_signals(struct keeper *keeper)
 	sigprocmask(SIG_BLOCK, &set, &keeper->old_signals);
 	for (i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
 		sigdelset(&keeper->old_signals, numbers[i]);
-	process_survive_limits();
+	process_survive_limits(LOG_LEVEL_WARNING);
 	keeper->signal_fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
 	if (keeper->signal_fd < 0)
 		return -errno;

@@ -136,27 +136,28 @@ void process_be_ordinary(void)
 }
 
 /* SIGXCPU could be ignored, but not the SIGKILL at the hard limit. */
-static void lift_cpu_limit(void)
+static void lift_cpu_limit(enum log_level level)
 {
 	static const struct rlimit none = { RLIM_INFINITY, RLIM_INFINITY };
 
 	if (setrlimit(RLIMIT_CPU, &none) < 0)
-		log_warning("cannot lift the limit of CPU time: %s",
-			    strerror(errno));
+		log_line(level, "cannot lift the limit of CPU time: %s",
+			 strerror(errno));
 }
 
-static void tell_file_limit(void)
+static void tell_file_limit(enum log_level level)
 {
 	struct rlimit limit;
 
 	if (getrlimit(RLIMIT_FSIZE, &limit) == 0 &&
 	    limit.rlim_cur != RLIM_INFINITY)
-		log_warning("no file or RAM disk can be larger than %llu bytes "
-			    "(RLIMIT_FSIZE)",
-			    (unsigned long long)limit.rlim_cur);
+		log_line(level,
+			 "no file or RAM disk can be larger than %llu bytes "
+			 "(RLIMIT_FSIZE)",
+			 (unsigned long long)limit.rlim_cur);
 }
 
-void process_survive_limits(void)
+void process_survive_limits(enum log_level level)
 {
 	static const int signals[] = { SIGPIPE, SIGXFSZ,   SIGXCPU,
 				       SIGALRM, SIGVTALRM, SIGPROF };
@@ -165,8 +166,8 @@ void process_survive_limits(void)
 	for (i = 0; i < sizeof(signals) / sizeof(signals[0]); i++)
 		signal(signals[i], SIG_IGN);
 	signal(SIGCHLD, SIG_DFL); /* ignored, it would never come */
-	lift_cpu_limit();
-	tell_file_limit();
+	lift_cpu_limit(level);
+	tell_file_limit(level);
 }
 
 void process_allow_files(unsigned long wanted)

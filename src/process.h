@@ -29,9 +29,10 @@ void process_be_ordinary(void);
 /*
  * Whoever started this process may have left it limits and timers: none of them
  * kills it. What goes beyond RLIMIT_FSIZE is EFBIG to the one request or command
- * that does, and the limit is told to the log.
+ * that does, and the limit is told to the log at that level: a server has its
+ * keeper's.
  */
-void process_survive_limits(void);
+void process_survive_limits(enum log_level level);
 
 /* Raise RLIMIT_NOFILE as far as `wanted`, or as far as it goes. */
 void process_allow_files(unsigned long wanted);

@@ -382,7 +382,7 @@ int server_run(const char *config, int is_hot)
 	signal(SIGTERM, SIG_IGN);
 	signal(SIGINT, SIG_IGN);
 	signal(SIGHUP, SIG_IGN);
-	process_survive_limits();
+	process_survive_limits(LOG_LEVEL_DEBUG);
 	process_allow_files(SERVER_MAX_FILES);
 	process_protect(LOG_LEVEL_DEBUG);
 	server.loop = loop_new(is_hot ? 0 : LOOP_PLAIN);

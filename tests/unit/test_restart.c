@@ -115,8 +115,8 @@ int __wrap_execv(const char *path, char *const *arguments)
 
 void __wrap_process_protect(enum log_level level);
 int __wrap_jobs_open(struct jobs *jobs, struct ev_loop *loop, const char *path,
-		     struct state *state, jobs_answer *answer, jobs_idle *idle,
-		     void *owner);
+		     struct state *state, struct helpers *helpers,
+		     jobs_answer *answer, jobs_idle *idle, void *owner);
 void __wrap_jobs_server_gone(struct jobs *jobs, int replaced, unsigned *kept,
 			     unsigned *deleted);
 int __wrap_jobs_have_devices(const struct jobs *jobs);
@@ -133,12 +133,13 @@ void __wrap_process_protect(enum log_level level)
 }
 
 int __wrap_jobs_open(struct jobs *jobs, struct ev_loop *loop, const char *path,
-		     struct state *state, jobs_answer *answer, jobs_idle *idle,
-		     void *owner)
+		     struct state *state, struct helpers *helpers,
+		     jobs_answer *answer, jobs_idle *idle, void *owner)
 {
 	(void)path;
 	jobs->loop = loop;
 	jobs->state = state;
+	jobs->helpers = helpers;
 	jobs->answer = answer;
 	jobs->idle = idle;
 	jobs->owner = owner;
