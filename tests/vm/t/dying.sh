@@ -8,7 +8,7 @@
 # kernels: 6.12
 # needs: binaries mkfs.ext4
 # needs: modules ext4 brd
-# expect-kernel: INFO: task iou-wrk-
+# expect-kernel: INFO: task (iou-wrk-|ublkd)
 # time: 240
 . /t/lib.sh
 
