@@ -15,6 +15,7 @@
 #include "helper.h"
 #include "workers.h"
 #include "memory.h"
+#include "server.h"
 
 #define CLIENTS 200
 
@@ -234,6 +235,24 @@ static void expect_closed(struct client *client)
 {
 	fake_serve();
 	assert_int_equal(hear(client), 1);
+}
+
+/* Layers have got other values so often. */
+static unsigned layer_changes;
+
+void __real_layers_change(struct layers *layers,
+			  const struct option_value *values,
+			  const struct option_value *given);
+void __wrap_layers_change(struct layers *layers,
+			  const struct option_value *values,
+			  const struct option_value *given);
+
+void __wrap_layers_change(struct layers *layers,
+			  const struct option_value *values,
+			  const struct option_value *given)
+{
+	layer_changes++;
+	__real_layers_change(layers, values, given);
 }
 
 static unsigned count_text(const struct client *client, const char *part)
@@ -1495,7 +1514,7 @@ static void make_file(void)
 	test_file("disk", blocks);
 }
 
-/* By the flags of `add`, and never made anew. */
+/* By the flags of `add`, and never made anew; what it has told is not lost. */
 static void test_reopened(void **state)
 {
 	struct client *client = greeted();
@@ -1503,6 +1522,7 @@ static void test_reopened(void **state)
 	(void)state;
 	make_file();
 	adopt_file(" size=4K create=yes lock=no error-rate=0.5");
+	device_take_tally(&fake_host.devices, 3, 5);
 	assert_string_equal(device_state(device_find(&fake_host.devices, 3)),
 			    "quiesced");
 	fake_serve();
@@ -1512,9 +1532,9 @@ static void test_reopened(void **state)
 	assert_false(fake.wish.create);
 	assert_true(fake.wish.patient);
 	ask(client, "show 3",
-	    "dev id=3 * state=live target=file size=8192 *"
-	    "layer name=error *\nOK *\n");
-	assert_false(count_text(client, "error="));
+	    "dev id=3 * state=live target=file size=8192 * flush-errors=5\n"
+	    "*layer name=error *\nOK *\n");
+	assert_false(count_text(client, " error="));
 }
 
 static void check_flags(const char *options, int flags)
@@ -1760,6 +1780,60 @@ static void test_add_fails_after_opening(void **state)
 	/* One that is not there holds nothing. */
 	ask(client, "add file path=/nowhere/at-all", "ERR notfound *\n");
 	assert_int_equal(count_fds(), fds);
+}
+
+/* A file that was made for a device stays if that comes to be, and only then. */
+static void test_new_file(void **state)
+{
+	struct client *client = greeted();
+	char line[600];
+
+	(void)state;
+	fake.is_new = 1;
+	test_file("disk", "not much");
+	snprintf(line, sizeof(line), "add file path=%s id=3 size=1G",
+		 test_path("disk"));
+	ask(client, line, "ERR range *arg=size*\n");
+	assert_int_equal(access(test_path("disk"), F_OK), -1);
+	test_file("disk", "");
+	assert_int_equal(truncate(test_path("disk"), 1 << 30), 0);
+	ask(client, line, "OK id=3 *\n");
+	ask(client, "del 3", "OK *\n");
+	assert_int_equal(access(test_path("disk"), F_OK), 0);
+}
+
+/* One ublkd's table of devices has an end. */
+static void test_too_many_devices(void **state)
+{
+	struct client *client = greeted();
+
+	(void)state;
+	fake_host.devices.count = SERVER_MAX_DEVICES - 1;
+	ask(client, "add null id=7", "OK id=7 *\n");
+	ask(client, "add null id=8", "ERR limit *\n");
+	ask(client, "del 7", "OK *\n");
+	assert_int_equal(fake_host.devices.count, SERVER_MAX_DEVICES - 1);
+	fake_host.devices.count = 0;
+}
+
+/* The next server reads the same words, whatever is in them. */
+static void test_words_are_noted(void **state)
+{
+	const char *noted = fake.last[MESSAGE_NOTE].text;
+	struct client *client = greeted();
+	struct syntax_line line;
+	char text[600];
+	const char *why;
+
+	(void)state;
+	test_file("a disk", "");
+	assert_int_equal(truncate(test_path("a disk"), 8192), 0);
+	snprintf(text, sizeof(text), "add file 'path=%s' id=3",
+		 test_path("a disk"));
+	ask(client, text, "OK id=3 *\n");
+	assert_int_equal(syntax_split(&line, noted, strlen(noted), &why), 0);
+	assert_int_equal(line.count, 4);
+	assert_string_equal(line.words[2] + 5, test_path("a disk"));
 }
 
 /* The lock of an open file is a helper's to get; others are served meanwhile. */
@@ -2208,12 +2282,15 @@ static void test_set_is_noted(void **state)
 
 	(void)state;
 	ask(client, "add null", "OK id=0 *\n");
+	layer_changes = 0;
 	fake.hold[MESSAGE_NOTE] = 1;
 	ask(client, "set 0 error-every=1", "");
 	ask(other, "set 0 error-every=2", "ERR busy *\n");
 	ask(other, "add null id=0", "ERR exists *\n");
+	assert_int_equal(layer_changes, 0);
 	fake_release(MESSAGE_NOTE);
 	expect(client, "OK id=0\n");
+	assert_int_equal(layer_changes, 1);
 	fake.result[MESSAGE_NOTE] = -ENOMEM;
 	ask(client, "set 0 error-every=2", "ERR limit *errno=ENOMEM*\n");
 	ask(client, "show 0", "dev *\nconfig text=\"add null error-every=1\"*");
@@ -2225,6 +2302,53 @@ static void test_set_is_noted(void **state)
 	fake_serve();
 	expect(client, "ERR state text=\"*keeper*\"*\n");
 	ask(client, "show 0", "dev *\nconfig text=\"add null error-every=1\"*");
+	assert_int_equal(layer_changes, 1);
+}
+
+/* ---- upgrade ---- */
+
+/* Users who would see errors are asked for first; the rest is the keeper's. */
+static void test_upgrade(void **state)
+{
+	struct client *client = greeted(), *other = greeted();
+	struct failure failure;
+
+	(void)state;
+	ask(client, "add null recovery=fail", "OK id=0 *\n");
+	ask(client, "upgrade", "ERR busy *device 0 *recovery*\n");
+	assert_int_equal(fake.count[MESSAGE_UPGRADE], 0);
+	ask(client, "upgrade force=yes program=/new", "");
+	assert_int_equal(fake.count[MESSAGE_UPGRADE], 1);
+	assert_string_equal(fake.last[MESSAGE_UPGRADE].text, "/new");
+	ask(other, "add null", "ERR busy *upgrade*\n");
+	ask(other, "list", "dev id=0 *\nOK *\n");
+	failure_set(&failure, SYMBOL_ARG, 0, "program", "it is none");
+	command_answer_upgraded(&fake_host, &failure);
+	fake_serve();
+	expect(client, "ERR arg *it is none*\n");
+	ask(client, "del 0", "OK *\n");
+	ask(client, "add null", "OK *\n");
+	ask(client, "upgrade", "");
+	assert_string_equal(fake.last[MESSAGE_UPGRADE].text, "");
+	command_answer_upgraded(&fake_host, NULL);
+	fake_serve();
+	expect(client, "OK\n");
+}
+
+/* The keeper is the new program by then, which does not come. */
+static void test_upgrade_is_late(void **state)
+{
+	struct client *client = greeted();
+
+	(void)state;
+	ask(client, "add null", "OK *\n");
+	ask(client, "upgrade", "");
+	fake_end_keeper();
+	command_keeper_gone(&fake_host);
+	fake_serve();
+	expect(client, "");
+	fake_pass_time(60);
+	expect(client, "ERR state *not taken over*\n");
 }
 
 /* The add line stays one that can be read again. */
@@ -2475,6 +2599,12 @@ static void test_shutdown_while_busy(void **state)
 
 	(void)state;
 	ask(client, "add null", "OK *\n");
+	fake.result[MESSAGE_BUSY] = -EBUSY;
+	fake.use_lasts = 1;
+	ask(client, "shutdown",
+	    "busy id=0 *\nERR busy text=\"devices in use: 1; *\"\n");
+	fake.use_lasts = 0;
+	fake.result[MESSAGE_BUSY] = 0;
 	ask(client, "add null", "OK *\n");
 	fake.result[MESSAGE_BUSY] = -EBUSY;
 	say(client, "shutdown\n");
@@ -2664,6 +2794,9 @@ int main(void)
 		TEST(test_set_before_reopened),
 		TEST(test_set_while_reopened),
 		TEST(test_add_fails_after_opening),
+		TEST(test_new_file),
+		TEST(test_words_are_noted),
+		TEST(test_too_many_devices),
 		TEST(test_add_waits_for_lock),
 		TEST(test_lock_comes_too_late),
 		TEST(test_new_file_of_another),
@@ -2684,6 +2817,8 @@ int main(void)
 		TEST(test_set_mistakes),
 		TEST(test_set_shows),
 		TEST(test_set_is_noted),
+		TEST(test_upgrade),
+		TEST(test_upgrade_is_late),
 		TEST(test_set_too_long),
 		TEST(test_resize),
 		TEST(test_resize_ram),

@@ -1,10 +1,12 @@
 /* What stands behind a path: kinds of files, their sizes, and locks. */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/sysmacros.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -13,6 +15,53 @@
 
 static struct backing backing;
 static char who[128];
+
+/* ---- a /sys in the folder ---- */
+
+static int has_sys;
+
+DIR *__real_opendir(const char *path);
+DIR *__wrap_opendir(const char *path);
+FILE *__real_fopen(const char *path, const char *mode);
+FILE *__wrap_fopen(const char *path, const char *mode);
+FILE *__wrap_fopen64(const char *path, const char *mode);
+ssize_t __real_readlink(const char *path, char *link, size_t size);
+ssize_t __wrap_readlink(const char *path, char *link, size_t size);
+
+static const char *place_of(const char *path)
+{
+	return has_sys && strncmp(path, "/sys/", 5) == 0 ? test_path(path + 1)
+							 : path;
+}
+
+DIR *__wrap_opendir(const char *path)
+{
+	return __real_opendir(place_of(path));
+}
+
+FILE *__wrap_fopen(const char *path, const char *mode)
+{
+	return __real_fopen(place_of(path), mode);
+}
+
+FILE *__wrap_fopen64(const char *path, const char *mode)
+{
+	return __wrap_fopen(path, mode);
+}
+
+ssize_t __wrap_readlink(const char *path, char *link, size_t size)
+{
+	return __real_readlink(place_of(path), link, size);
+}
+
+static void link_disk(const char *number, const char *disk)
+{
+	char link[100], folder[100];
+
+	snprintf(link, sizeof(link), "sys/dev/block/%s", number);
+	snprintf(folder, sizeof(folder), "../../devices/block/%s", disk);
+	assert_int_equal(symlink(folder, test_path(link)), 0);
+}
 
 static int open_file(void)
 {
@@ -148,6 +197,51 @@ static void test_locked_by_process(void **state)
 	close(fd);
 }
 
+/* ---- is it one of our own? ---- */
+
+static uint32_t asked_for;
+
+static int is_own(void *context, uint32_t id)
+{
+	asked_for = id;
+	return context != NULL;
+}
+
+static void expect_own(dev_t device, int64_t id)
+{
+	backing.device = device;
+	asked_for = 0;
+	assert_int_equal(backing_find_own(&backing, is_own, &backing), id);
+	assert_int_equal(asked_for, id < 0 ? 0 : id);
+	/* It is another ublkd's. */
+	assert_int_equal(backing_find_own(&backing, is_own, NULL), -1);
+}
+
+/* A disk, a partition, what lies on either; and what only has such a name. */
+static void test_find_own(void **state)
+{
+	(void)state;
+	has_sys = 1;
+	test_file("sys/dev/block/none", "");
+	test_file("sys/devices/block/dm-0/slaves/sda", "");
+	test_file("sys/devices/block/dm-1/slaves/ublkb71p2", "");
+	test_file("sys/class/block/ublkb71p2/dev", "259:2\n");
+	link_disk("259:1", "ublkb71");
+	link_disk("259:2", "ublkb71/ublkb71p2");
+	link_disk("8:0", "sda");
+	link_disk("8:1", "ublkbx");
+	link_disk("253:0", "dm-0");
+	link_disk("253:1", "dm-1");
+	expect_own(makedev(259, 1), 71);
+	expect_own(makedev(259, 2), 71);
+	expect_own(makedev(253, 1), 71);
+	expect_own(makedev(253, 0), -1);
+	expect_own(makedev(8, 0), -1);
+	expect_own(makedev(8, 1), -1);
+	expect_own(makedev(8, 2), -1);
+	has_sys = 0;
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -157,6 +251,7 @@ int main(void)
 		TEST(test_read_cached),
 		TEST(test_lock),
 		TEST(test_locked_by_process),
+		TEST(test_find_own),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -714,6 +714,15 @@ static void test_params_fail(void **state)
 	check_failed_add("FEATURES ADD PARAMS DELETE", SYMBOL_IO, "parameters");
 }
 
+/* The next server would not know of it. */
+static void test_note_fails(void **state)
+{
+	(void)state;
+	fake.result[MESSAGE_NOTE] = -ENOSPC;
+	check_failed_add("FEATURES ADD PARAMS NOTE DELETE", SYMBOL_LIMIT,
+			 "note the device");
+}
+
 static void test_open_fails(void **state)
 {
 	(void)state;
@@ -1538,6 +1547,20 @@ static void test_stop_while_it_waits(void **state)
 	fake_pass_time(0.1);
 	device_delete_all(set);
 	fake_pass_time(0.1);
+	expect_gone();
+	assert_int_equal(empties, 1);
+}
+
+/* All is to end before the word to go has come, and then it cannot be taken. */
+static void test_stop_before_it_is_lost(void **state)
+{
+	(void)state;
+	adopt(5);
+	device_delete_all(set);
+	fake.queue_error = -EPERM;
+	fake.queue_fails = 1;
+	device_recover_all(set);
+	fake_serve();
 	expect_gone();
 	assert_int_equal(empties, 1);
 }
@@ -3324,6 +3347,7 @@ int main(void)
 		TEST(test_add_fails),
 		TEST(test_new_file),
 		TEST(test_params_fail),
+		TEST(test_note_fails),
 		TEST(test_open_fails),
 		TEST(test_open_is_retried),
 		TEST(test_open_patience),
@@ -3365,6 +3389,7 @@ int main(void)
 		TEST(test_delete_in_take_over),
 		TEST(test_delete_before_the_node),
 		TEST(test_stop_while_it_waits),
+		TEST(test_stop_before_it_is_lost),
 		TEST(test_delete),
 		TEST(test_delete_releases),
 		TEST(test_release_outlives_the_keeper),

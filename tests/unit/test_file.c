@@ -58,7 +58,8 @@ static struct {
 } growth;
 
 static struct backing looks_like;
-static int size_error; /* it cannot be told how large it is */
+static int size_error;	/* it cannot be told how large it is */
+static int64_t lies_on; /* a disk of this ublkd's own, or -1 */
 
 int __wrap_ring_put_transfer(struct ring *ring,
 			     const struct ring_transfer *transfer,
@@ -73,6 +74,9 @@ int __wrap_io_put(struct io *io, const void *from, uint32_t at,
 void __wrap_io_done_lent(struct io *io);
 int __wrap_backing_look(struct backing *backing, int fd);
 int __wrap_backing_size(const struct backing *backing, int fd, uint64_t *size);
+int64_t __wrap_backing_find_own(const struct backing *backing,
+				int (*is_own)(void *context, uint32_t id),
+				void *context);
 int __wrap_backing_read_cached(int fd, void *bytes, size_t length,
 			       uint64_t offset);
 struct opening *__wrap_opener_grow(struct ev_loop *loop, int fd, uint64_t size,
@@ -177,6 +181,15 @@ int __wrap_backing_size(const struct backing *backing, int fd, uint64_t *size)
 	return size_error;
 }
 
+int64_t __wrap_backing_find_own(const struct backing *backing,
+				int (*is_own)(void *context, uint32_t id),
+				void *context)
+{
+	assert_int_equal(backing->size, looks_like.size);
+	assert_int_equal(is_own(context, 0), 1);
+	return lies_on;
+}
+
 int __wrap_backing_read_cached(int fd, void *bytes, size_t length,
 			       uint64_t offset)
 {
@@ -262,6 +275,12 @@ static int read_values(struct option_value *values, char *words)
 	return 0;
 }
 
+static int is_own(void *context, uint32_t id)
+{
+	assert_ptr_equal(context, &lies_on);
+	return id == 0;
+}
+
 static void open_target(const char *more, uint32_t block_size, int read_only)
 {
 	static char words[512];
@@ -271,6 +290,8 @@ static void open_target(const char *more, uint32_t block_size, int read_only)
 				    .read_only = read_only,
 				    .mode = wanted,
 				    .max_io = max_io,
+				    .is_own = is_own,
+				    .context = &lies_on,
 				    .loop = test_loop };
 	int fd;
 
@@ -291,11 +312,26 @@ static void open_target(const char *more, uint32_t block_size, int read_only)
 		close(fd);
 }
 
+/* A mapping keeps a file open as well. */
+static int is_mapped(const char *path)
+{
+	FILE *maps = fopen("/proc/self/maps", "re");
+	char line[700];
+	int found = 0;
+
+	assert_non_null(maps);
+	while (fgets(line, sizeof(line), maps))
+		found += strstr(line, path) != NULL;
+	fclose(maps);
+	return found;
+}
+
 static void close_target(void)
 {
 	int fds[4];
 
 	assert_int_equal(target_file.give_up(target, fds), 1);
+	assert_false(is_mapped(test_path("disk")));
 	assert_int_equal(close(fds[0]), 0);
 	/* It has nothing left for anybody. */
 	assert_int_equal(target_file.hold(target, fds), 0);
@@ -384,6 +420,7 @@ static int setup(void **state)
 	seen.pool_left = UINT64_MAX;
 	put_count = taken = 0;
 	put_error = size_error = 0;
+	lies_on = -1;
 	wanted = IO_MODES;
 	max_io = POOL_PIECE;
 	looks_like = (struct backing){ .kind = BACKING_FILE,
@@ -1529,6 +1566,18 @@ static void test_mode_is_refused(void **state)
 	expect_refusal("", "mode");
 }
 
+/* It would wait for itself. */
+static void test_lies_on_our_own(void **state)
+{
+	(void)state;
+	close_target();
+	lies_on = 7;
+	expect_refusal("", "path");
+	assert_non_null(strstr(failure.text, "/dev/ublkb7"));
+	lies_on = 0;
+	expect_refusal("", "path");
+}
+
 /* ---- a file in memory that is too large to be mapped whole ---- */
 
 static void check_file(uint64_t offset, uint8_t byte)
@@ -1556,6 +1605,7 @@ static void test_windows_of_memory(void **state)
 	store_whole_max = size - 1;
 	open_target("", 0, 0);
 	assert_non_null(target);
+	assert_null(geometry.modes); /* none in which a page may be missing */
 	assert_int_equal(truncate(test_path("disk"), (off_t)size), 0);
 	submit(1, IO_WRITE, edge - 4096, 8192, 0);
 	expect_done(1, 0);
@@ -1865,6 +1915,7 @@ int main(void)
 		TEST(test_whole_reserve),
 		TEST(test_whole_forgotten),
 		TEST(test_mode_is_refused),
+		TEST(test_lies_on_our_own),
 		TEST(test_windows_of_memory),
 		TEST(test_grow),
 		TEST(test_grow_behind_an_offset),

@@ -25,6 +25,8 @@ static char arguments_seen[400];
 static struct message sent; /* the last one */
 static unsigned sent_count;
 static int send_error;
+static int old_server; /* the other end of a take-over's socket */
+static int is_told_before_go;
 
 void __real_proc_kill(const struct proc *proc);
 void __wrap_proc_kill(const struct proc *proc);
@@ -92,12 +94,21 @@ int __wrap_execv(const char *path, char *const arguments[])
 	return -1;
 }
 
+static int hears_something(int fd)
+{
+	struct message message;
+
+	return recv(fd, &message, sizeof(message), MSG_PEEK | MSG_DONTWAIT) > 0;
+}
+
 int __wrap_channel_send(struct channel *channel, const struct message *message,
 			const int *fds, int fd_count)
 {
 	(void)channel;
 	(void)fds;
 	(void)fd_count;
+	if (message->type == MESSAGE_GO)
+		is_told_before_go = hears_something(old_server);
 	sent = *message;
 	sent_count++;
 	return send_error;
@@ -310,17 +321,31 @@ static void tell_tally(uint32_t id, uint64_t tally)
 	assert_int_equal(sent.type, MESSAGE_TALLY);
 }
 
+/* The device is noted in a folder. */
+static void note_device(void)
+{
+	assert_int_equal(state_open(&state_folder, test_path("state"),
+				    &keeper.failure),
+			 0);
+	keeper.jobs.state = &state_folder;
+	restore_device();
+}
+
+static void forget_noted(void)
+{
+	forget_device();
+	state_remove(&state_folder, 3);
+	state_close(&state_folder);
+	test_folder_remove();
+}
+
 /* For the next server, and written down for the next keeper. */
 static void test_tally(void **state)
 {
 	struct held held = { .id = 3, .tally = 8 };
 
 	(void)state;
-	assert_int_equal(state_open(&state_folder, test_path("state"),
-				    &keeper.failure),
-			 0);
-	keeper.jobs.state = &state_folder;
-	restore_device();
+	note_device();
 	tell_tally(4, 6);
 	assert_int_equal(sent.result, -ENODEV);
 	tell_tally(3, 7);
@@ -338,10 +363,45 @@ static void test_tally(void **state)
 	assert_int_equal(sent.number, 8);
 	assert_int_equal(read_tally(), 8);
 	keeper.takeover.held = NULL;
-	forget_device();
-	state_remove(&state_folder, 3);
-	state_close(&state_folder);
-	test_folder_remove();
+	forget_noted();
+}
+
+/*
+ * The new server is told to go first: it tells the old one as well, should this
+ * process be killed in between. What the old one says at last is passed on.
+ */
+static void test_old_server_leaves(void **state)
+{
+	struct message tally = { .magic = MESSAGE_MAGIC,
+				 .type = MESSAGE_TALLY,
+				 .id = 3,
+				 .number = 9 };
+	struct message prepared = { .magic = MESSAGE_MAGIC,
+				    .type = MESSAGE_PREPARED };
+	struct message heard;
+	int ends[2], fds[MESSAGE_MAX_FDS], count;
+
+	(void)state;
+	note_device();
+	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, ends), 0);
+	keeper.takeover.fd = ends[0];
+	keeper.takeover.listener = -1;
+	old_server = ends[1];
+	assert_int_equal(channel_send_now(old_server, &tally, NULL, 0), 0);
+	assert_int_equal(shutdown(old_server, SHUT_WR), 0);
+	is_told_before_go = -1;
+	on_message(&keeper.channel, &prepared, NULL, 0);
+	assert_int_equal(is_told_before_go, 0);
+	assert_int_equal(channel_receive_now(old_server, &heard, fds, &count),
+			 1);
+	assert_int_equal(heard.type, MESSAGE_LEAVE);
+	assert_int_equal(keeper.takeover.fd, -1);
+	assert_int_equal(sent.type, MESSAGE_TALLY);
+	assert_int_equal(sent.id, 3);
+	assert_int_equal(sent.number, 9);
+	assert_int_equal(read_tally(), 9);
+	close(old_server);
+	forget_noted();
 }
 
 /* ---- the end of all: users are named before they lose their disks ---- */
@@ -799,6 +859,23 @@ static void test_restart_without_server(void **state)
 	assert_true(keeper.leaving);
 }
 
+/* A command has come meanwhile: its answer would be lost. */
+static void test_restart_while_busy(void **state)
+{
+	(void)state;
+	begin_restart();
+	restore_device();
+	keeper.jobs.entries->deleting = 1;
+	hear(MESSAGE_MAY_LEAVE, 0, "");
+	assert_false(log_has("goes on without a keeper"));
+	assert_int_equal(sent_count, 1);
+	forget_device();
+	on_idle(&keeper.jobs);
+	assert_int_equal(sent_count, 2);
+	hear(MESSAGE_MAY_LEAVE, 0, "");
+	assert_true(log_has("goes on without a keeper"));
+}
+
 /* The end of a stop is another one: nothing stays behind it. */
 static void test_restart_and_stop(void **state)
 {
@@ -855,6 +932,7 @@ int main(void)
 		TEST(test_orderly_end),
 		TEST(test_answer_is_lost),
 		TEST(test_tally),
+		TEST(test_old_server_leaves),
 		TEST(test_stop_names_users),
 		TEST(test_stop_unknown_users),
 		TEST(test_stop_of_nothing),
@@ -876,6 +954,7 @@ int main(void)
 		TEST(test_arguments),
 		TEST(test_restart_asks),
 		TEST(test_restart_denied),
+		TEST(test_restart_while_busy),
 		TEST(test_restart_and_stop),
 		TEST(test_restart_without_server),
 		TEST(test_ready_and_stop),

@@ -23,15 +23,29 @@ static struct {
 	struct group group;
 	int has_group;
 	int listen_error;
+	int lock_goes;		/* its holder ends, and removes it */
 	mode_t mode_when_bound; /* of the socket, when listen is called */
 } fake;
 
 static struct listener listener;
+static struct failure failure;
+static char path[100], lock[110];
 
 int __real_listen(int fd, int backlog);
 int __wrap_listen(int fd, int backlog);
+int __real_flock(int fd, int operation);
+int __wrap_flock(int fd, int operation);
 int __wrap_usleep(useconds_t us);
 struct group *__wrap_getgrnam(const char *name);
+
+int __wrap_flock(int fd, int operation)
+{
+	if (fake.lock_goes) {
+		fake.lock_goes = 0;
+		assert_int_equal(unlink(lock), 0);
+	}
+	return __real_flock(fd, operation);
+}
 
 int __wrap_usleep(useconds_t us)
 {
@@ -66,9 +80,6 @@ int __wrap_listen(int fd, int backlog)
 		fake.mode_when_bound = status.st_mode & 07777;
 	return __real_listen(fd, backlog);
 }
-
-static struct failure failure;
-static char path[100], lock[110];
 
 static int start(void **state)
 {
@@ -256,6 +267,16 @@ static void test_stale_lock(void **state)
 	assert_int_equal(locked_by(), getpid());
 	listener_close(&listener);
 	assert_false(exists(lock));
+}
+
+/* Opened, and gone before it is locked: whoever comes next makes another. */
+static void test_lock_goes(void **state)
+{
+	(void)state;
+	fake.lock_goes = 1;
+	opens();
+	assert_int_equal(locked_by(), getpid());
+	listener_close(&listener);
 }
 
 static void test_living(void **state)
@@ -576,6 +597,7 @@ int main(void)
 		TEST(test_group),
 		TEST(test_stale),
 		TEST(test_stale_lock),
+		TEST(test_lock_goes),
 		TEST(test_living),
 		TEST(test_dying),
 		TEST(test_living_and_full),

@@ -111,12 +111,25 @@ static void test_cannot(void **unused)
 	state_remove(&state, 3);
 }
 
+/* Nothing is left of one that cannot be put in its place. */
+static void test_place_is_taken(void **unused)
+{
+	(void)unused;
+	test_file("names/ublkb3/x", "");
+	note(3, "add null name=a");
+	assert_int_equal(log_count("device 3 gets no link"), 1);
+	assert_int_equal(access(test_path("names/ublkb3.new"), F_OK), -1);
+	state_remove(&state, 3);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_come_and_go, start, stop),
 		cmocka_unit_test_setup_teardown(test_none, start, stop),
 		cmocka_unit_test_setup_teardown(test_cannot, start, stop),
+		cmocka_unit_test_setup_teardown(test_place_is_taken, start,
+						stop),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -3,6 +3,7 @@
  * are faked: a test must not protect itself.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -21,6 +22,7 @@ static struct {
 	int locked; /* flags */
 	rlim_t limit;
 	size_t mapped, unmapped;
+	int score_fd; /* takes what is written to oom_score_adj; 0: denied */
 } fake;
 
 int __wrap_open(const char *path, int flags, ...);
@@ -41,7 +43,7 @@ int __wrap_open(const char *path, int flags, ...)
 	(void)flags;
 	assert_string_equal(path, "/proc/self/oom_score_adj");
 	errno = EACCES;
-	return -1;
+	return fake.score_fd ? fake.score_fd : -1;
 }
 
 int __wrap_open64(const char *path, int flags, ...)
@@ -189,6 +191,30 @@ static void test_limited(void **state)
 	assert_int_equal(log_count("cannot lock memory: RLIMIT_MEMLOCK"), 1);
 }
 
+/* Helpers are killed like any other process when memory runs out. */
+static void test_oom_scores(void **state)
+{
+	char score[8];
+	int ends[2], i;
+
+	(void)state;
+	for (i = 0; i < 2; i++) {
+		assert_int_equal(pipe2(ends, O_NONBLOCK), 0);
+		fake.score_fd = ends[1];
+		if (i == 0)
+			process_protect(LOG_LEVEL_WARNING);
+		else
+			process_be_ordinary();
+		memset(score, 0, sizeof(score));
+		assert_true(read(ends[0], score, sizeof(score) - 1) > 0);
+		assert_string_equal(score, i == 0 ? "-1000" : "0");
+		/* The other end is closed. */
+		assert_int_equal(read(ends[0], score, sizeof(score)), 0);
+		close(ends[0]);
+	}
+	assert_false(log_has("oom_score_adj"));
+}
+
 /* There is no room for such a mapping, so none can be in the way. */
 static void test_no_room(void **state)
 {
@@ -257,6 +283,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(test_locked, start),
 		cmocka_unit_test_setup(test_limited, start),
+		cmocka_unit_test_setup(test_oom_scores, start),
 		cmocka_unit_test_setup(test_no_room, start),
 		cmocka_unit_test_setup(test_unlimited, start),
 		cmocka_unit_test_setup(test_denied, start),

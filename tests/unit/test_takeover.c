@@ -28,6 +28,7 @@ static struct {
 	int connect_error; /* the errno to fail with */
 	int is_refusing;   /* whoever connects is dropped at once */
 	int ring;	   /* whoever connects gets a table with it, 0: none */
+	int has_no_begin;  /* that table */
 	uint64_t tally;	   /* of its device */
 	int served;	   /* the connection to whom it was told, or -1 */
 	int leaves_after;  /* so many waits it stops to listen */
@@ -54,7 +55,8 @@ static void tell_table(void)
 	int fd = accept(fake.listener, NULL, NULL);
 	int fds[] = { STDIN_FILENO, STDIN_FILENO };
 
-	assert_int_equal(channel_send_now(fd, &message, fds, 2), 0);
+	if (!fake.has_no_begin)
+		assert_int_equal(channel_send_now(fd, &message, fds, 2), 0);
 	message.type = MESSAGE_DEVICE;
 	message.id = 3;
 	assert_int_equal(channel_send_now(fd, &message, NULL, 0), 0);
@@ -67,7 +69,7 @@ static void tell_table(void)
 	message.type = MESSAGE_TABLE_END;
 	assert_int_equal(channel_send_now(fd, &message, NULL, 0), 0);
 	fake.served = fd;
-	if (fake.is_leaving) {
+	if (fake.is_leaving || fake.has_no_begin) {
 		close(fd);
 		fake.served = -1;
 	}
@@ -247,6 +249,17 @@ static void test_refusing(void **state)
 	assert_in_range(fake.slept, 10, 100);
 }
 
+/* A table without the sockets, which the next keeper would answer on. */
+static void test_no_begin(void **state)
+{
+	(void)state;
+	listen_there();
+	fake.ring = STDIN_FILENO + 1;
+	fake.has_no_begin = 1;
+	check_left_alone();
+	assert_int_equal(takeover.listener, -1);
+}
+
 static void test_dying(void **state)
 {
 	(void)state;
@@ -352,6 +365,26 @@ static void keep(const char *name)
 	assert_int_equal(takeover_keep(&takeover, name, fd), 0);
 }
 
+/* What is no device's, or lacks the one before it, is not to be served with. */
+static void test_keep_refused(void **state)
+{
+	static const char *const names[] = { "device-7-1", "device-7-0x",
+					     "device-7", "device-x-0",
+					     "listener" };
+	int fds[MESSAGE_MAX_FDS];
+	unsigned i;
+
+	(void)state;
+	for (i = 0; i < COUNT(names); i++)
+		assert_int_equal(takeover_keep(&takeover, names[i], 0),
+				 -EINVAL);
+	keep("device-7-0");
+	assert_int_equal(takeover_keep(&takeover, "device-7-0", 0), -EINVAL);
+	assert_int_equal(takeover_keep(&takeover, "device-7-2", 0), -EINVAL);
+	assert_int_equal(takeover_fds(&takeover, 7, fds), 1);
+	close(fds[0]);
+}
+
 static void let_go(void *context, int fd)
 {
 	assert_ptr_equal(context, &takeover);
@@ -390,6 +423,7 @@ int main(void)
 		TEST(test_busy),	   TEST(test_refusing),
 		TEST(test_dying),	   TEST(test_rings),
 		TEST(test_drop_rest),	   TEST(test_tally),
+		TEST(test_no_begin),	   TEST(test_keep_refused),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

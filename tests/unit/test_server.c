@@ -1,0 +1,252 @@
+/*
+ * The server's side of what the keeper tells: the word to go, an upgrade that
+ * comes to nothing, and the keeper's end.
+ */
+/* NOLINTNEXTLINE(bugprone-suspicious-include): its functions are static */
+#include "../../src/server.c"
+
+#include <sys/socket.h>
+
+#include "support.h"
+#include "workers.h"
+
+static struct server server;
+static struct message sent; /* the last one */
+static unsigned sent_count;
+static unsigned admins, handovers; /* that were opened */
+static int adopt_result;
+static int old_keeper; /* the other end of the old server's socket */
+
+int __wrap_channel_send(struct channel *channel, const struct message *message,
+			const int *fds, int fd_count);
+struct admin *__wrap_admin_open(struct ev_loop *loop, int listener,
+				struct command_host *host);
+void __wrap_handover_open(struct handover *handover);
+int __wrap_command_adopt(struct command_host *host,
+			 const struct message *message, int *fds, int fd_count,
+			 struct failure *failure);
+
+int __wrap_channel_send(struct channel *channel, const struct message *message,
+			const int *fds, int fd_count)
+{
+	(void)fds;
+	assert_ptr_equal(channel, &server.channel);
+	assert_int_equal(fd_count, 0);
+	sent = *message;
+	sent_count++;
+	return 0;
+}
+
+struct admin *__wrap_admin_open(struct ev_loop *loop, int listener,
+				struct command_host *host)
+{
+	assert_ptr_equal(loop, test_loop);
+	assert_int_equal(listener, server.listener);
+	assert_ptr_equal(host, &server.host);
+	admins++;
+	return (struct admin *)&admins; /* nobody looks into it */
+}
+
+void __wrap_handover_open(struct handover *handover)
+{
+	assert_ptr_equal(handover, &server.handover);
+	assert_int_equal(handover->fd, server.handover_fd);
+	assert_ptr_equal(handover->leave, on_leave);
+	handovers++;
+}
+
+int __wrap_command_adopt(struct command_host *host,
+			 const struct message *message, int *fds, int fd_count,
+			 struct failure *failure)
+{
+	(void)message;
+	(void)fds;
+	(void)fd_count;
+	assert_ptr_equal(host, &server.host);
+	if (adopt_result < 0)
+		failure_set(failure, SYMBOL_IO, EIO, NULL, "it is broken");
+	return adopt_result;
+}
+
+static int start(void **state)
+{
+	(void)state;
+	test_loop_open();
+	log_forget();
+	memset(&server, 0, sizeof(server));
+	memset(&sent, 0, sizeof(sent));
+	sent_count = admins = handovers = 0;
+	adopt_result = 0;
+	server.loop = server.host.devices.loop = test_loop;
+	server.host.devices.channel = &server.channel;
+	server.channel.owner = &server;
+	server.listener = server.handover_fd = server.old = -1;
+	return 0;
+}
+
+static int stop(void **state)
+{
+	(void)state;
+	drain_end(&server.drain);
+	test_loop_close();
+	return 0;
+}
+
+/* With that descriptor, -1: with none. */
+static void hear_with(struct message message, int fd)
+{
+	message.magic = MESSAGE_MAGIC;
+	on_message(&server.channel, &message, &fd, fd >= 0);
+}
+
+static void hear(struct message message)
+{
+	hear_with(message, -1);
+}
+
+/* ---- the table ---- */
+
+static void hear_device(uint16_t state)
+{
+	struct message device = { .type = MESSAGE_DEVICE, .id = 7 };
+
+	device.info.state = state;
+	hear(device);
+}
+
+static void expect_prepared(int result)
+{
+	hear((struct message){ .type = MESSAGE_TABLE_END });
+	assert_int_equal(sent.type, MESSAGE_PREPARED);
+	assert_int_equal(sent.result, result);
+}
+
+/* One that waits for any server is no loss if this one cannot serve it. */
+static void test_lost_device(void **state)
+{
+	(void)state;
+	adopt_result = -1;
+	hear_device(UBLK_S_DEV_QUIESCED);
+	assert_true(log_has("device 7 cannot be taken over: it is broken"));
+	expect_prepared(0);
+}
+
+static void test_unfit(void **state)
+{
+	(void)state;
+	hear_device(UBLK_S_DEV_LIVE);
+	expect_prepared(0);
+	adopt_result = -1;
+	hear_device(UBLK_S_DEV_LIVE);
+	expect_prepared(-EINVAL);
+	assert_string_equal(sent.text, "device 7: it is broken");
+}
+
+/* ---- the configuration ---- */
+
+static void test_configuration_fails(void **state)
+{
+	struct failure failure;
+
+	(void)state;
+	failure_set(&failure, SYMBOL_ARG, 0, NULL, "f:3: no such target");
+	on_started(&server.host, &failure);
+	assert_int_equal(sent.type, MESSAGE_FAILED);
+	assert_string_equal(sent.text, "f:3: no such target");
+	assert_int_equal(server.status, 1);
+	assert_int_equal(admins, 0);
+}
+
+/* Users of a device that was there before do not suffer from that. */
+static void test_configuration_fails_in_take_over(void **state)
+{
+	struct failure failure;
+
+	(void)state;
+	hear_device(UBLK_S_DEV_QUIESCED);
+	failure_set(&failure, SYMBOL_ARG, 0, NULL, "f:3: no such target");
+	on_started(&server.host, &failure);
+	assert_int_equal(sent.type, MESSAGE_READY);
+	assert_int_equal(server.status, 0);
+	assert_int_equal(admins, 1);
+}
+
+/* ---- an upgrade that comes to nothing ---- */
+
+static void test_upgrade_fails(void **state)
+{
+	(void)state;
+	hear((struct message){ .type = MESSAGE_MAY_LEAVE });
+	assert_int_equal(sent.type, MESSAGE_MAY_LEAVE);
+	assert_int_equal(sent.result, 0);
+	assert_true(workers_are_held());
+	hear((struct message){ .type = MESSAGE_UPGRADE, .result = -EBUSY });
+	assert_false(workers_are_held());
+}
+
+/* ---- the keeper's end ---- */
+
+/* With the socket of the server that was there before. */
+static void go(void)
+{
+	int ends[2];
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0,
+				    ends),
+			 0);
+	old_keeper = ends[1];
+	hear_with((struct message){ .type = MESSAGE_GO }, ends[0]);
+	assert_int_equal(sent.type, MESSAGE_READY);
+}
+
+/* What the old server hears before its socket is closed; 0: nothing. */
+static uint32_t heard_by_old(void)
+{
+	struct message message = { .type = 0 };
+	int fds[MESSAGE_MAX_FDS], count;
+
+	if (channel_receive_now(old_keeper, &message, fds, &count) <= 0)
+		message.type = 0;
+	close(old_keeper);
+	return message.type;
+}
+
+/* It was killed before it could tell the old server: two would serve. */
+static void test_keeper_gone_at_once(void **state)
+{
+	(void)state;
+	go();
+	on_keeper_gone(&server.channel);
+	assert_int_equal(heard_by_old(), MESSAGE_LEAVE);
+	assert_true(server.host.keeper_gone);
+	assert_int_equal(handovers, 1);
+	assert_int_equal(admins, 1);
+}
+
+/* It has told the old server itself, which may be another by now. */
+static void test_keeper_gone_later(void **state)
+{
+	(void)state;
+	go();
+	hear((struct message){ .type = MESSAGE_TALLY });
+	assert_int_equal(heard_by_old(), 0);
+	on_keeper_gone(&server.channel);
+	assert_int_equal(handovers, 1);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+#define TEST(name) cmocka_unit_test_setup_teardown(name, start, stop)
+		TEST(test_lost_device),
+		TEST(test_unfit),
+		TEST(test_configuration_fails),
+		TEST(test_configuration_fails_in_take_over),
+		TEST(test_upgrade_fails),
+		TEST(test_keeper_gone_at_once),
+		TEST(test_keeper_gone_later),
+#undef TEST
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
