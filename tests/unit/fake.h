@@ -57,7 +57,6 @@ struct fake {
 	unsigned closing;
 	unsigned opened; /* files that it was asked to open; the last one: */
 	struct opener_wish wish; /* but for its path */
-	int is_new;		 /* they were made by that */
 	int open_waits;		 /* it does not end */
 	int is_new;		 /* it says that it has made the file */
 };
