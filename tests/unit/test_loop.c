@@ -1734,6 +1734,23 @@ static void test_more(void **state)
 	assert_int_equal(rings[0].raises, 2);
 }
 
+/* A turn says that there may be more, which no completion tells. */
+static void one_batch(void)
+{
+	if (step++ == 0)
+		deliver(0, BATCH);
+	else
+		end();
+}
+
+static void test_more_without_events(void **state)
+{
+	(void)state;
+	run(one_batch);
+	assert_int_equal(rings[0].raises, 1);
+	assert_int_equal(rings[0].turns, 2);
+}
+
 static void submit_fails(void)
 {
 	if (step++ == 0) {
@@ -1832,6 +1849,7 @@ int main(void)
 		ON_NEW(test_hot_closes_itself),
 		ON_NEW(test_next_is_closed),
 		ON_NEW(test_more),
+		ON_NEW(test_more_without_events),
 		ON_NEW(test_submit_fails),
 		cmocka_unit_test(test_no_descriptors),
 	};
