@@ -89,7 +89,9 @@ static unsigned setup_flags(unsigned flags)
 
 struct ring *ring_create(unsigned entries, unsigned flags, int *error)
 {
-	struct io_uring_params params = { .flags = setup_flags(flags) };
+	struct io_uring_params params = { .flags = setup_flags(flags) |
+						   IORING_SETUP_CQSIZE,
+					  .cq_entries = 2 * entries };
 	struct ring *ring;
 
 	ring = calloc(1, sizeof(*ring));
@@ -103,6 +105,8 @@ struct ring *ring_create(unsigned entries, unsigned flags, int *error)
 		*error = -errno;
 		goto free_ring;
 	}
+	if (entries > RING_PREPARED)
+		entries = RING_PREPARED;
 	*error = io_uring_queue_init_params(entries, &ring->uring, &params);
 	if (*error < 0)
 		goto close_event;

@@ -43,10 +43,14 @@ struct ring_op {
  */
 #define RING_DEFER 2u
 
+#define RING_PREPARED 32 /* requests: 2 KiB, or 4 in a wide ring */
+
 /*
- * A ring for `entries` requests in preparation at a time, with room for twice
- * as many completions. Only the calling thread may use it. Returns it, to be
- * freed with ring_destroy(), or NULL with *error a negative errno.
+ * A ring for `entries` requests at a time, with room for twice as many
+ * completions. Those that are prepared go to the kernel RING_PREPARED at a
+ * time, so that idle rings are small. Only the calling thread may use it.
+ * Returns it, to be freed with ring_destroy(), or NULL with *error a negative
+ * errno.
  */
 struct ring *ring_create(unsigned entries, unsigned flags, int *error);
 
