@@ -9,8 +9,6 @@
 #include "feature.h"
 #include "log.h"
 
-#define BUSY_PATIENCE 1.0 /* s: udev and blkid are gone by then */
-
 /* What a step does when it begins and when the keeper answers. */
 struct step {
 	const char *state; /* as users see it */
@@ -670,7 +668,7 @@ int device_begin(struct device *device, device_done *done, void *context,
 	device->context = context;
 	/* That it is lost, if so, is no failure of this. */
 	device->failure = (struct failure){ .symbol = SYMBOL_NONE };
-	device_set_patience(device, BUSY_PATIENCE);
+	device->seen_busy = 0;
 	return 0;
 }
 

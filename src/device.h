@@ -125,6 +125,7 @@ struct device {
 	int skips;	     /* the one that it has, which is given back */
 	unsigned tries;	     /* of other ones */
 	int force;	     /* delete it whoever uses it */
+	int seen_busy;	     /* somebody had it open when it was looked */
 	int adopted;	     /* taken over from another server */
 	int claimed;	     /* by the line of the configuration that made it */
 	int waited;	     /* for a dead server, and it was told */

@@ -17,7 +17,7 @@
 #include "message.h"
 
 #define HELPER_NAME	"ublkd-helper" /* in ps */
-#define HELPER_PATIENCE 5.0	       /* s for an answer, once it runs */
+#define HELPER_PATIENCE 10.0	       /* s for an answer, once it runs */
 #define HELPER_TURN	30.0	       /* s for that to begin */
 #define HELPERS_BUSY	4  /* at work at a time: they share the CPUs */
 #define HELPERS_MAX	64 /* processes, those too that cannot die */

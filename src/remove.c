@@ -6,6 +6,7 @@
 #include "log.h"
 
 #define BUSY_RETRY     0.1 /* s between looks at who uses a disk */
+#define BUSY_PATIENCE  1.0 /* s: udev and blkid are gone by then */
 #define DRAIN_PATIENCE 2.0 /* s for the tags after a STOP */
 
 /* ---- BUSY and TRY_STOP ---- */
@@ -18,6 +19,19 @@ static void refuse_busy(struct device *device, const char *who)
 		    device->disk, who[0] ? who : "somebody has it open");
 	device_back_to_work(device);
 	device_finish(device, &failure);
+}
+
+/*
+ * Look again whether it is in use. Who has it for a moment is waited for from the
+ * first time that he is seen: on a busy host a look may take a while. Returns -1
+ * if that has been long enough.
+ */
+static int look_again(struct device *device)
+{
+	if (!device->seen_busy)
+		device_set_patience(device, BUSY_PATIENCE);
+	device->seen_busy = 1;
+	return device_retry(device, BUSY_RETRY);
 }
 
 /*
@@ -59,7 +73,7 @@ void remove_answer_busy(struct device *device, const struct message *message)
 	if (device->force) {
 		device_enter(device, DEVICE_STOP);
 	} else if (message->result == -EBUSY) {
-		if (message->number || device_retry(device, BUSY_RETRY) < 0)
+		if (message->number || look_again(device) < 0)
 			refuse_busy(device, message->text);
 	} else if (message->result < 0) {
 		go_on_unknown(device, message->result);
@@ -83,7 +97,7 @@ void remove_answer_try_stop(struct device *device,
 {
 	if (message->result == -EBUSY && !device->force) {
 		device->step = DEVICE_BUSY;
-		if (device_retry(device, BUSY_RETRY) < 0)
+		if (look_again(device) < 0)
 			refuse_busy(device, "");
 	} else if (message->result == 0) {
 		device_enter(device, DEVICE_DRAIN);

@@ -1659,6 +1659,28 @@ static void test_delete_with_try_stop(void **state)
 	expect_gone();
 }
 
+/* On a busy host the look has taken long: who is seen then has a second, too. */
+static void test_busy_after_a_long_look(void **state)
+{
+	(void)state;
+	fake.features = FAKE_FEATURES_NEW;
+	fake.hold[MESSAGE_BUSY] = 1;
+	begin_delete(add_quietly(), 0);
+	fake_serve();
+	pass_time(3);
+	fake.result[MESSAGE_TRY_STOP] = -EBUSY;
+	fake_release(MESSAGE_BUSY);
+	fake_serve();
+	assert_int_equal(fake.count[MESSAGE_TRY_STOP], 1);
+	assert_int_equal(deleted.count, 0);
+	fake.hold[MESSAGE_BUSY] = 0;
+	fake.result[MESSAGE_TRY_STOP] = 0;
+	pass_time(0.2);
+	fake_serve();
+	expect_told(&deleted, SYMBOL_NONE, NULL);
+	expect_gone();
+}
+
 static void test_try_stop_fails(void **state)
 {
 	(void)state;
@@ -3395,6 +3417,7 @@ int main(void)
 		TEST(test_release_outlives_the_keeper),
 		TEST(test_delete_by_force),
 		TEST(test_delete_with_try_stop),
+		TEST(test_busy_after_a_long_look),
 		TEST(test_try_stop_fails),
 		TEST(test_busy),
 		TEST(test_busy_for_long),
