@@ -260,7 +260,7 @@ static void test_modes(void **state)
 	store_whole_max = whole;
 	assert_null(geometry.modes);
 	if (!host_has_shm())
-		skip();
+		skip_without("files in " HOST_SHM);
 	open_ram("size=1M keep=yes");
 	assert_null(geometry.modes);
 	open_ram("size=1M keep=" HOST_SHM);

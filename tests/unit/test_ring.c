@@ -69,7 +69,7 @@ static int stop(void **state)
 static void need_ring(void)
 {
 	if (!ring)
-		skip();
+		skip_without("io_uring");
 }
 
 /* Skips where /dev/null takes no commands. */
@@ -77,7 +77,7 @@ static void need_commands(void)
 {
 	need_ring();
 	if (!host_has_linux(6, 2))
-		skip();
+		skip_without("Linux 6.2");
 }
 
 /* A file with that text, open; its name is gone. */
@@ -813,7 +813,7 @@ static void test_intake(void **state)
 	(void)state;
 	need_ring();
 	if (!host_has_linux(6, 12))
-		skip();
+		skip_without("Linux 6.12");
 	assert_int_equal(ring_make_intake(ring, &half), 0);
 	assert_true(half >= 200 && half < 4096 && half % 8 == 0);
 	bytes = ring_intake(ring);
@@ -843,7 +843,7 @@ static void test_intake_table(void **state)
 	(void)state;
 	need_ring();
 	if (!host_has_linux(6, 12))
-		skip();
+		skip_without("Linux 6.12");
 	assert_int_equal(ring_make_intake(ring, &half), 0);
 	table = (void *)((char *)ring_intake(ring) - 2 * sizeof(*entries));
 	entries = table->bufs;

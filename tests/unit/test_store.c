@@ -610,7 +610,7 @@ static void test_file_store(void **state)
 
 	(void)state;
 	if (!host_has_shm())
-		skip();
+		skip_without("files in " HOST_SHM);
 	assert_int_equal(store_open_in(&kept, HOST_SHM, 1, SIZE, UINT64_MAX, 0),
 			 0);
 	assert_int_equal(fstat(kept.fd, &status), 0);
@@ -652,7 +652,7 @@ static void test_no_file(void **state)
 	if (statfs(test_folder(), &status) == 0 && status.f_type != TMPFS_MAGIC)
 		check_no_file(test_folder(), SIZE, -EOPNOTSUPP);
 	if (!host_has_shm())
-		skip();
+		skip_without("files in " HOST_SHM);
 	assert_int_equal(statfs(HOST_SHM, &status), 0);
 	if (status.f_blocks)
 		check_no_file(HOST_SHM, 1ULL << 60, -ENOSPC);
@@ -1181,7 +1181,7 @@ static void test_huge_pages(void **state)
 
 	(void)state;
 	if (fd < 0)
-		skip();
+		skip_without("huge pages");
 	assert_int_equal(ftruncate(fd, (off_t)(8 * unit)), 0);
 	maps = fake.maps;
 	assert_int_equal(store_open_shared(&huge, fd, 0, PAGE, unit / 2,
@@ -1213,7 +1213,7 @@ static void test_window_of_huge_pages(void **state)
 
 	(void)state;
 	if (fd < 0 || unit > STORE_WINDOW)
-		skip();
+		skip_without("huge pages");
 	size = STORE_WINDOW + unit;
 	assert_int_equal(ftruncate(fd, (off_t)size), 0);
 	store_whole_max = size - 1;

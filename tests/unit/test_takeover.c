@@ -318,7 +318,7 @@ static void test_rings(void **state)
 
 	(void)state;
 	if (!host_has_pidfd_getfd())
-		skip();
+		skip_without("permission for pidfd_getfd");
 	assert_int_equal(pipe(ends), 0);
 	end.fd = ends[0];
 	listen_there();
