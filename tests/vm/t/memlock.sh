@@ -4,6 +4,7 @@
 # the start, a disk larger than that, and the next server.
 #
 # kernels: 6.12
+# sanitizers: long
 # needs: binaries setpriv
 # time: 90
 . /t/lib.sh
