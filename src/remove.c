@@ -34,6 +34,12 @@ static int look_again(struct device *device)
 	return device_retry(device, BUSY_RETRY);
 }
 
+/* Whether the kernel stops a disk only if nobody has it open. */
+static int has_try_stop(const struct device *device)
+{
+	return (device->set->features & UBLK_F_SAFE_STOP_DEV) != 0;
+}
+
 /*
  * Nobody can tell: a host without room for a process, or one where what tells of
  * users stands still. A kernel with TRY_STOP knows all the same.
@@ -42,8 +48,7 @@ static void go_on_unknown(struct device *device, int error)
 {
 	struct failure failure;
 
-	if (!device->check_only &&
-	    device->set->features & UBLK_F_SAFE_STOP_DEV) {
+	if (!device->check_only && has_try_stop(device)) {
 		device_enter(device, DEVICE_TRY_STOP);
 		return;
 	}
@@ -60,14 +65,6 @@ void remove_enter_busy(struct device *device)
 	device_ask_simple(device, MESSAGE_BUSY);
 }
 
-static void enter_first_stop(struct device *device)
-{
-	int can_try = device->set->features & UBLK_F_SAFE_STOP_DEV ? 1 : 0;
-
-	device_enter(device,
-		     can_try && !device->force ? DEVICE_TRY_STOP : DEVICE_STOP);
-}
-
 void remove_answer_busy(struct device *device, const struct message *message)
 {
 	if (device->force) {
@@ -81,7 +78,8 @@ void remove_answer_busy(struct device *device, const struct message *message)
 		device_back_to_work(device);
 		device_finish(device, NULL);
 	} else {
-		enter_first_stop(device);
+		device_enter(device, has_try_stop(device) ? DEVICE_TRY_STOP
+							  : DEVICE_STOP);
 	}
 }
 
