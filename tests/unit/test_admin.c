@@ -1460,6 +1460,7 @@ static void test_adopted_and_closed(void **state)
 {
 	struct message message = { .magic = MESSAGE_MAGIC, .id = 3 };
 	struct failure failure;
+	struct client *client = greeted();
 	int fds[MESSAGE_MAX_FDS] = { memfd_create("ram", MFD_CLOEXEC) };
 
 	(void)state;
@@ -1478,6 +1479,10 @@ static void test_adopted_and_closed(void **state)
 		target_hold(device_find(&fake_host.devices, 3)->spec.target,
 			    fds),
 		0);
+	device_recover_all(&fake_host.devices);
+	fake_serve();
+	fake_expect("");
+	ask(client, "del 3 force=yes", "OK*\n");
 }
 
 /* ---- a file that nobody has open ---- */
