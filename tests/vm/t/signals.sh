@@ -2,6 +2,9 @@
 # SIGTERM and SIGINT stop and delete every device after writing back what the
 # kernel still holds; a second signal makes it no worse; the socket is gone.
 #
+# A file system that is mounted loses its disk here:
+# expect-kernel: Buffer I/O error on dev ublkb
+# expect-kernel: EXT4-fs error .device ublkb
 # needs: binaries fio mkfs.ext4
 # needs: modules ext4
 # time: 120

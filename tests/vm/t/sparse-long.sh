@@ -6,6 +6,6 @@
 # needs: memory 2048
 # time: 600
 # size: long:ram
-export HOLES=1024 FULL=64 EACH=yes
+export HOLES=1024 FULL=64 EACH=yes NOISE=1024
 # shellcheck source=tests/vm/t/sparse.sh
 . /t/tests/sparse.sh

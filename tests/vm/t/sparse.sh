@@ -18,8 +18,10 @@ MODEL=/tmp/t/model
 requires $BLKDISCARD $FALLOCATE
 
 # sparse-long asks for more: MiB of holes to read, MiB to give back, and every
-# command in every mode.
-: "${HOLES:=256}" "${FULL:=32}" "${EACH:=no}"
+# command in every mode; and KiB that MemAvailable may fall by. That counts what
+# the kernel's own caches and other processes take meanwhile, too, so here it only
+# has to show that reading does not take what is read, or a sixteenth of that.
+: "${HOLES:=256}" "${FULL:=32}" "${EACH:=no}" "${NOISE:=16384}"
 
 # used: bytes, as the daemon counts them.
 used()
@@ -35,9 +37,8 @@ settle()
 	echo 3 >/proc/sys/vm/drop_caches
 }
 
-# A whole sparse disk, read past the page cache: each figure rises by less than
-# 1 MiB. Of MemAvailable a second look is allowed: it counts pages that CPUs
-# and the kernel's own caches hold for a moment.
+# A whole sparse disk, read past the page cache: the disk's memory and the
+# processes grow by less than 1 MiB, and nothing else takes more than NOISE.
 read_holes()
 {
 	expect_ok "add ram size=${HOLES}M mode=$1"
@@ -52,7 +53,7 @@ read_holes()
 	shmem=$(($(shmem) - shmem)) own=$(($(pss_of_both) - own))
 	taken=0
 	wait_for 5 'settle; taken=$((available - $(mem_available)))
-		[ "$taken" -lt 1024 ]' || fail "MemAvailable fell by $taken KiB"
+		[ "$taken" -lt "$NOISE" ]' || fail "MemAvailable fell by $taken KiB"
 	echo "$1: reading $HOLES sparse MiB: Shmem +$shmem KiB, PSS +$own KiB," \
 		"MemAvailable by $taken KiB less, used=$(used)"
 	[ $shmem -lt 1024 ] || fail "Shmem rose by $shmem KiB"
