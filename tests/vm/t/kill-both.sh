@@ -5,7 +5,7 @@
 # refused while one lives, and harms nothing.
 #
 # sanitizers: long
-# expect-kernel: Buffer I/O error on dev ublkb
+# expect-kernel: Buffer I/O error on dev(ice)? ublkb
 # needs: binaries fio strace
 # needs: files tests/vm/lib-kill.sh:/t/lib-kill.sh
 # time: 240

@@ -2,7 +2,7 @@
 # The server is killed with -9 at the worst moments: clients end with an error
 # within 3 s, nothing stays in D state, and the next add works.
 #
-# expect-kernel: Buffer I/O error on dev ublkb
+# expect-kernel: Buffer I/O error on dev(ice)? ublkb
 # needs: binaries fio strace
 # needs: files tests/vm/lib-kill.sh:/t/lib-kill.sh
 # time: 200

@@ -7,7 +7,7 @@
 # needs: binaries fio stall-sampler
 # needs: files tests/vm/lib-sampler.sh:/t/lib-sampler.sh
 # needs: memory 640
-# expect-kernel: Buffer I/O error on dev ublkb
+# expect-kernel: Buffer I/O error on dev(ice)? ublkb
 # time: 300
 . /t/lib.sh
 # shellcheck source=tests/vm/lib-sampler.sh

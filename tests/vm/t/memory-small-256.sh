@@ -5,7 +5,7 @@
 # needs: binaries ask-ublkd
 # needs: memory 256
 # sanitizers: long
-# expect-kernel: Buffer I/O error on dev ublkb
+# expect-kernel: Buffer I/O error on dev(ice)? ublkb
 # time: 180
 . /t/memory-small.sh
 

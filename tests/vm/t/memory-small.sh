@@ -8,7 +8,7 @@
 # needs: binaries ask-ublkd
 # needs: memory 128
 # sanitizers: long
-# expect-kernel: Buffer I/O error on dev ublkb
+# expect-kernel: Buffer I/O error on dev(ice)? ublkb
 # time: 120
 . /t/lib.sh
 

@@ -3,7 +3,7 @@
 # kernel still holds; a second signal makes it no worse; the socket is gone.
 #
 # A file system that is mounted loses its disk here:
-# expect-kernel: Buffer I/O error on dev ublkb
+# expect-kernel: Buffer I/O error on dev(ice)? ublkb
 # expect-kernel: EXT4-fs error .device ublkb
 # needs: binaries fio mkfs.ext4
 # needs: modules ext4
