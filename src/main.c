@@ -9,12 +9,12 @@
 #include <sys/auxv.h>
 #include <unistd.h>
 
-#include "helper.h"
-#include "keeper.h"
-#include "log.h"
-#include "names.h"
-#include "process.h"
-#include "server.h"
+#include "keeper/helper.h"
+#include "keeper/keeper.h"
+#include "base/log.h"
+#include "keeper/names.h"
+#include "base/process.h"
+#include "server/server.h"
 
 #define DEFAULT_SOCKET "/run/ublk.sock"
 #define DEFAULT_STATE  "/run/ublkd"

@@ -2,7 +2,7 @@
  * In place of the layers in a build without them: their options are known, so
  * that the one who gives one is told why there is no such thing.
  */
-#include "../layer.h"
+#include "layer.h"
 
 static int refuse(const struct layer_ops *ops,
 		  const struct option_value *values, struct failure *failure)

@@ -10,8 +10,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "../layer-options.h"
-#include "../loop.h"
+#include "layer-options.h"
+#include "io/loop.h"
 
 #define TURN_MAX 64 /* requests let go before others get a turn */
 #define TAIL_MAX 10 /* without a delay-max: so many times the mean */

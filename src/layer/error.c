@@ -3,8 +3,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "../layer-options.h"
-#include "../syntax.h"
+#include "layer-options.h"
+#include "base/syntax.h"
 
 /* In the order of layer_errno_names. */
 static const int errnos[] = { EIO,    ENOSPC,	 ETIMEDOUT, ENODATA,

@@ -18,8 +18,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "../layer-options.h"
-#include "../loop.h"
+#include "layer-options.h"
+#include "io/loop.h"
 
 #define TURN_MAX 64   /* requests let go before others get a turn */
 #define BURST	 0.05 /* s worth of a limit that may go at once */

@@ -2,7 +2,7 @@
  * In place of the targets that this build leaves out: `add` tells the one who
  * asks for one why there is no such thing. None has an open().
  */
-#include "../target.h"
+#include "target.h"
 
 #include <stddef.h>
 

@@ -16,9 +16,9 @@
 #include <errno.h>
 #include <stddef.h>
 
-#include "../compat.h"
-#include "../pool.h"
-#include "../workers.h"
+#include "base/compat.h"
+#include "io/pool.h"
+#include "io/workers.h"
 #include "file.h"
 
 #define ZERO_PIECE (1u << 20) /* bytes written at a time from the zero page */

@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "../syntax.h"
+#include "base/syntax.h"
 #include "file.h"
 
 static int fail_size(const struct file *file, uint64_t size, int error,

@@ -11,9 +11,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "../pool.h"
-#include "../syntax.h"
-#include "../workers.h"
+#include "io/pool.h"
+#include "base/syntax.h"
+#include "io/workers.h"
 
 enum { PATH, SIZE, OFFSET, CREATE, DIRECT, LOCK, DISCARD };
 

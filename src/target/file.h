@@ -2,9 +2,9 @@
 #ifndef UBLKD_TARGET_FILE_H
 #define UBLKD_TARGET_FILE_H
 
-#include "../backing.h"
-#include "../store.h"
-#include "../target.h"
+#include "backing.h"
+#include "store.h"
+#include "target.h"
 
 #define FILE_SLOT    1	/* the file's, of a ring's fixed files */
 #define FILE_WORKERS 2u /* requests of a device that may be in workers */

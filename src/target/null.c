@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../target.h"
+#include "target.h"
 
 enum { SIZE, FILL };
 

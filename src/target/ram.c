@@ -8,10 +8,10 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "../memory.h"
-#include "../store.h"
-#include "../syntax.h"
-#include "../target.h"
+#include "memory.h"
+#include "store.h"
+#include "base/syntax.h"
+#include "target.h"
 
 enum { SIZE, OVERCOMMIT, MEMORY_LIMIT, MEMORY_RESERVE, KEEP };
 

@@ -9,9 +9,9 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
-#include "ask.h"
-#include "device.h"
-#include "queue.h"
+#include "device/ask.h"
+#include "device/device.h"
+#include "io/queue.h"
 
 #define HELD_MAX   64
 #define QUEUES_MAX 256

@@ -8,8 +8,8 @@
 #ifndef UBLKD_TEST_FAKE_H
 #define UBLKD_TEST_FAKE_H
 
-#include "command.h"
-#include "message.h"
+#include "admin/command.h"
+#include "base/message.h"
 #include "support.h"
 
 #define FAKE_TYPES 40 /* more than there are types of messages */

@@ -7,10 +7,10 @@
 #ifndef UBLKD_TEST_FAKERING_H
 #define UBLKD_TEST_FAKERING_H
 
-#include "io.h"
-#include "ring.h"
+#include "io/io.h"
+#include "io/ring.h"
 #include "support.h"
-#include "uapi.h"
+#include "base/uapi.h"
 
 #define FAKE_COMMANDS 8192
 #define FAKE_ELEMENTS 128

@@ -4,8 +4,8 @@
 #include <string.h>
 
 #include "fake.h"
-#include "notify.h"
-#include "startup.h"
+#include "keeper/notify.h"
+#include "admin/startup.h"
 
 static struct {
 	unsigned count;

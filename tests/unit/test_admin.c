@@ -10,12 +10,12 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "admin.h"
+#include "admin/admin.h"
 #include "fake.h"
-#include "helper.h"
-#include "workers.h"
-#include "memory.h"
-#include "server.h"
+#include "keeper/helper.h"
+#include "io/workers.h"
+#include "target/memory.h"
+#include "server/server.h"
 
 #define CLIENTS 200
 

@@ -11,8 +11,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "adopt.h"
-#include "names.h"
+#include "keeper/adopt.h"
+#include "keeper/names.h"
 #include "support.h"
 
 #define MARK  0x7562000000000001ULL /* of this socket */

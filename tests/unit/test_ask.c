@@ -6,9 +6,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "ask.h"
+#include "device/ask.h"
 #include "support.h"
-#include "workers.h"
+#include "io/workers.h"
 
 static struct channel channel;
 static struct message sent;

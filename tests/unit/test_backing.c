@@ -10,7 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "backing.h"
+#include "target/backing.h"
 #include "support.h"
 
 static struct backing backing;

@@ -7,7 +7,7 @@
 #include <unistd.h>
 
 #include "fakering.h"
-#include "queue.h"
+#include "io/queue.h"
 
 #define DEPTH	 100
 #define QUEUE_ID 3

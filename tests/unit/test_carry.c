@@ -6,8 +6,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "carry.h"
-#include "server.h"
+#include "keeper/carry.h"
+#include "server/server.h"
 #include "support.h"
 
 static int goes_along(int fd)

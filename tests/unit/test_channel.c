@@ -7,7 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "channel.h"
+#include "base/channel.h"
 #include "support.h"
 
 static int malloc_fails;

@@ -5,7 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "control.h"
+#include "keeper/control.h"
 #include "support.h"
 
 #define FD	 9

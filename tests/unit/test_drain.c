@@ -8,10 +8,10 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "drain.h"
-#include "loop.h"
+#include "server/drain.h"
+#include "io/loop.h"
 #include "support.h"
-#include "workers.h"
+#include "io/workers.h"
 
 static struct command_host host;
 static struct device device;

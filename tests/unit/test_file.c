@@ -6,13 +6,13 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "backing.h"
-#include "compat.h"
-#include "pool.h"
-#include "store.h"
+#include "target/backing.h"
+#include "base/compat.h"
+#include "io/pool.h"
+#include "target/store.h"
 #include "support.h"
-#include "target.h"
-#include "workers.h"
+#include "target/target.h"
+#include "io/workers.h"
 
 #define MAX 512
 

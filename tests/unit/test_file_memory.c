@@ -12,10 +12,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "io.h"
-#include "memory.h"
+#include "io/io.h"
+#include "target/memory.h"
 #include "support.h"
-#include "target.h"
+#include "target/target.h"
 
 #define PAGE  ((size_t)4096)
 #define BASE  (2 * PAGE)  /* of the device in the file */

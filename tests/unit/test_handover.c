@@ -10,7 +10,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "handover.h"
+#include "server/handover.h"
 #include "support.h"
 
 #define DEVICES 3

@@ -7,8 +7,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "compat.h"
-#include "held.h"
+#include "base/compat.h"
+#include "keeper/held.h"
 #include "support.h"
 
 /* ---- the kernel's answers, as the test wants them ---- */

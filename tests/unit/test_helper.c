@@ -13,12 +13,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "channel.h"
-#include "helper.h"
-#include "proc.h"
-#include "server.h"
+#include "base/channel.h"
+#include "keeper/helper.h"
+#include "base/proc.h"
+#include "server/server.h"
 #include "support.h"
-#include "usage.h"
+#include "base/usage.h"
 
 static struct helpers helpers;
 static sigset_t signals;

@@ -1,7 +1,7 @@
 /* The name that was meant: near enough to be it, and the nearest. */
 #include <string.h>
 
-#include "hint.h"
+#include "base/hint.h"
 #include "support.h"
 
 static const char *const names[] = { "add",	"del",	  "features",

@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #include "fakering.h"
-#include "io.h"
+#include "io/io.h"
 
 #define FD	 1234 /* never used: the calls are faked */
 #define QUEUE_ID 5

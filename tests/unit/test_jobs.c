@@ -3,7 +3,7 @@
  * one whose server dies, and how it lets go of what a deleted device held.
  */
 /* NOLINTNEXTLINE(bugprone-suspicious-include): its functions are static */
-#include "../../src/jobs.c"
+#include "../../src/keeper/jobs.c"
 
 #include <sys/stat.h>
 

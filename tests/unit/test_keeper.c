@@ -3,11 +3,11 @@
  * to a server whether it can be left, and the end of this program.
  */
 /* NOLINTNEXTLINE(bugprone-suspicious-include): its functions are static */
-#include "../../src/keeper.c"
+#include "../../src/keeper/keeper.c"
 /* NOLINTNEXTLINE(bugprone-suspicious-include) */
-#include "../../src/upgrade.c"
+#include "../../src/keeper/upgrade.c"
 
-#include "../../src/jobs-parts.h"
+#include "../../src/keeper/jobs-parts.h"
 
 #include "support.h"
 

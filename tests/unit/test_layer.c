@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "fakering.h"
-#include "layer.h"
+#include "layer/layer.h"
 
 #define DEPTH 256
 

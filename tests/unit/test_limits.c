@@ -7,7 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "process.h"
+#include "base/process.h"
 #include "support.h"
 
 /* In a process of its own: how it ended, as waitpid() tells. */

@@ -11,7 +11,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "listener.h"
+#include "keeper/listener.h"
 #include "support.h"
 
 /* ---- calls that are faked ---- */

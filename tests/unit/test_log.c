@@ -4,7 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "log.h"
+#include "base/log.h"
 #include "support.h"
 
 static int own_stderr, ends[2]; /* of the pipe in place of stderr */

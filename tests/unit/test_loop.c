@@ -14,7 +14,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#include "loop.h"
+#include "io/loop.h"
 #include "support.h"
 
 #define RINGS 2

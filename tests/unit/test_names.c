@@ -5,8 +5,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "names.h"
-#include "state.h"
+#include "keeper/names.h"
+#include "keeper/state.h"
 #include "support.h"
 
 static struct state state;

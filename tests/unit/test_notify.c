@@ -10,7 +10,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "notify.h"
+#include "keeper/notify.h"
 #include "support.h"
 
 #define FIRST 3

@@ -4,7 +4,7 @@
 #include <unistd.h>
 
 #include "fakering.h"
-#include "target.h"
+#include "target/target.h"
 
 #define BLOCK 4096u
 

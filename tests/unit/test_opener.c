@@ -6,8 +6,8 @@
 #include <unistd.h>
 
 #include "fakering.h"
-#include "opener.h"
-#include "workers.h"
+#include "target/opener.h"
+#include "io/workers.h"
 
 /* ---- what was put into the ring ---- */
 

@@ -9,7 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "jobs-parts.h"
+#include "keeper/jobs-parts.h"
 #include "support.h"
 
 #define ID     7

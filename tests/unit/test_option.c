@@ -2,11 +2,11 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "option.h"
+#include "base/option.h"
 #include "support.h"
-#include "syntax.h"
-#include "target.h"
-#include "verbs.h"
+#include "base/syntax.h"
+#include "target/target.h"
+#include "admin/verbs.h"
 
 enum { SIZE, DEPTH, RO, NAME, PLAIN, TIME, RATE, KIND, SOME };
 

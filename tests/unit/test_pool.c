@@ -4,7 +4,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "pool.h"
+#include "io/pool.h"
 #include "support.h"
 
 static uint64_t has;	  /* of the pool's bytes */

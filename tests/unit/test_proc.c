@@ -13,7 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "proc.h"
+#include "base/proc.h"
 #include "support.h"
 
 #define OTHER 4711 /* a process of the files */

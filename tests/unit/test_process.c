@@ -12,7 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "process.h"
+#include "base/process.h"
 #include "support.h"
 
 #define PAGE ((size_t)sysconf(_SC_PAGESIZE))

@@ -7,8 +7,8 @@
 #include <unistd.h>
 
 #include "fakering.h"
-#include "queue.h"
-#include "turns.h"
+#include "io/queue.h"
+#include "io/turns.h"
 
 #define DEPTH	 128
 #define QUEUE_ID 3

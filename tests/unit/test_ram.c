@@ -10,11 +10,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "memory.h"
-#include "store.h"
+#include "target/memory.h"
+#include "target/store.h"
 #include "support.h"
-#include "syntax.h"
-#include "target.h"
+#include "base/syntax.h"
+#include "target/target.h"
 
 #define PAGE  ((uint64_t)STORE_PAGE)
 #define SIZE  (1ULL << 20)

@@ -15,10 +15,10 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "adopt.h"
-#include "channel.h"
-#include "keeper.h"
-#include "server.h"
+#include "keeper/adopt.h"
+#include "base/channel.h"
+#include "keeper/keeper.h"
+#include "server/server.h"
 #include "support.h"
 
 #define MAX_STARTS 8

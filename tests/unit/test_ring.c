@@ -16,7 +16,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "ring.h"
+#include "io/ring.h"
 #include "support.h"
 
 #define ENTRIES	   8

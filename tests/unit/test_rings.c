@@ -6,7 +6,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "rings.h"
+#include "keeper/rings.h"
 #include "support.h"
 
 static struct rings rings;

@@ -3,12 +3,12 @@
  * comes to nothing, and the keeper's end.
  */
 /* NOLINTNEXTLINE(bugprone-suspicious-include): its functions are static */
-#include "../../src/server.c"
+#include "../../src/server/server.c"
 
 #include <sys/socket.h>
 
 #include "support.h"
-#include "workers.h"
+#include "io/workers.h"
 
 static struct server server;
 static struct message sent; /* the last one */

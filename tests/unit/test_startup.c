@@ -7,8 +7,8 @@
 #include <unistd.h>
 
 #include "fake.h"
-#include "memory.h"
-#include "startup.h"
+#include "target/memory.h"
+#include "admin/startup.h"
 
 static int calloc_fails;
 

@@ -8,8 +8,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "state.h"
-#include "syntax.h"
+#include "keeper/state.h"
+#include "base/syntax.h"
 #include "support.h"
 
 static struct state state;

@@ -12,9 +12,9 @@
 #include <sys/statfs.h>
 #include <unistd.h>
 
-#include "io.h"
-#include "memory.h"
-#include "store.h"
+#include "io/io.h"
+#include "target/memory.h"
+#include "target/store.h"
 #include "support.h"
 
 #define PAGE  ((uint64_t)STORE_PAGE)

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "support.h"
-#include "syntax.h"
+#include "base/syntax.h"
 
 static struct syntax_line line;
 static const char *why;

@@ -13,9 +13,9 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "channel.h"
+#include "base/channel.h"
 #include "support.h"
-#include "takeover.h"
+#include "keeper/takeover.h"
 
 static struct takeover takeover;
 static struct failure failure;

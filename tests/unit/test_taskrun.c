@@ -1,7 +1,7 @@
 /*
  * Deferred task work, TASKRUN and the eventfd: every interleaving of a few
  * pushes by the kernel with the thread that looks at a ring and sleeps (see
- * setup_flags() in src/ring.c, on_ring(), cool() and run_hot() in src/loop.c).
+ * setup_flags() in src/io/ring.c, on_ring(), cool() and run_hot() in src/io/loop.c).
  *
  * It is a model, and does not run that code: it says which ways of looking lose
  * a wakeup or never come to rest, on a kernel that pushes in one step and takes

@@ -5,7 +5,7 @@
 #include <unistd.h>
 
 #include "support.h"
-#include "usage.h"
+#include "base/usage.h"
 
 static int setup(void **state)
 {

@@ -6,7 +6,7 @@
 #include <unistd.h>
 
 #include "support.h"
-#include "watchdog.h"
+#include "keeper/watchdog.h"
 
 #define SERVER 4711
 

@@ -24,8 +24,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "../../src/loop.h"
-#include "../../src/ring.h"
+#include "../../src/io/loop.h"
+#include "../../src/io/ring.h"
 
 #define RINGS	  3
 #define PRODUCERS 4

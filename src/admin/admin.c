@@ -1,0 +1,542 @@
+#include "admin.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "io/loop.h"
+#include "server/server.h"
+
+#define INPUT_BYTES  8192 /* more than the longest line and its end */
+#define ACCEPT_MAX   16	  /* connections taken before others get a turn */
+#define REFUSAL_TIME 1.0
+#define ACCEPT_PAUSE 1.0 /* s, when no descriptor is left */
+
+struct admin {
+	struct ev_loop *loop;
+	struct command_host *host;
+	struct client *clients;
+	ev_io listener;
+	struct loop_timer pause;
+};
+
+struct client {
+	struct request request; /* first: a request is its client */
+	struct client *next;
+	struct admin *admin;
+	struct session session;
+	int fd;
+	int busy;     /* a command has not been answered yet */
+	int more;     /* it is a listing that wants to go on */
+	int skipping; /* the rest of a line that was too long */
+	int ended;    /* the peer has sent all it will */
+	int refused;  /* over a limit: told so, and not listened to */
+	int dead;     /* to be freed as soon as it is not busy */
+	ev_io reader, writer;
+	struct loop_timer turn; /* goes on in the loop's next turn */
+	struct loop_timer wait;
+	struct loop_timer drain;
+	size_t input_length;
+	char input[INPUT_BYTES];
+	char *output;
+	size_t output_size, output_start, output_end;
+};
+
+static size_t output_length(const struct client *client)
+{
+	return client->output_end - client->output_start;
+}
+
+/* It gets no more to read, and is not read, until it has taken some. */
+static int is_full(const struct client *client)
+{
+	return output_length(client) > ADMIN_OUTPUT_MAX;
+}
+
+/* Unless it runs already. */
+static void start_timer(struct client *client, struct loop_timer *timer,
+			double after)
+{
+	if (!loop_timer_is_active(timer))
+		loop_timer_start(client->admin->loop, timer, after);
+}
+
+/* ---- the end of a client ---- */
+
+/* It is freed in a later turn, when nobody is using it. */
+static void kill_client(struct client *client)
+{
+	client->dead = 1;
+	start_timer(client, &client->turn, 0);
+}
+
+static void destroy_client(struct client *client)
+{
+	struct ev_loop *loop = client->admin->loop;
+
+	ev_io_stop(loop, &client->reader);
+	ev_io_stop(loop, &client->writer);
+	loop_timer_stop(loop, &client->turn);
+	loop_timer_stop(loop, &client->wait);
+	loop_timer_stop(loop, &client->drain);
+	close(client->fd);
+	free(client->output);
+	free(client);
+}
+
+static void free_client(struct client *client)
+{
+	struct client **at = &client->admin->clients;
+
+	while (*at != client)
+		at = &(*at)->next;
+	*at = client->next;
+	destroy_client(client);
+}
+
+/* ---- output ---- */
+
+/* Where `length` bytes more can be written; NULL without memory. */
+static char *make_room(struct client *client, size_t length)
+{
+	size_t size = client->output_size ? client->output_size : 4096;
+	char *output;
+
+	if (client->output_start) {
+		memmove(client->output, client->output + client->output_start,
+			output_length(client));
+		client->output_end -= client->output_start;
+		client->output_start = 0;
+	}
+	while (size - client->output_end < length)
+		size *= 2;
+	if (!client->output || size > client->output_size) {
+		output = realloc(client->output, size);
+		if (!output)
+			return NULL;
+		client->output = output;
+		client->output_size = size;
+	}
+	return client->output + client->output_end;
+}
+
+static void append(struct client *client, const char *text, size_t length)
+{
+	char *room;
+
+	if (client->dead || length == 0)
+		return;
+	room = make_room(client, length);
+	if (!room) {
+		log_warning("a client is dropped: out of memory");
+		kill_client(client);
+		return;
+	}
+	memcpy(room, text, length);
+	client->output_end += length;
+}
+
+/* Which watchers a client needs now. */
+static void update(struct client *client)
+{
+	struct ev_loop *loop = client->admin->loop;
+	int full = is_full(client);
+	int can_read = !client->busy && !client->ended && !client->dead &&
+		       !full && client->input_length < INPUT_BYTES;
+
+	if (can_read)
+		ev_io_start(loop, &client->reader);
+	else
+		ev_io_stop(loop, &client->reader);
+	if (output_length(client) && !client->dead)
+		ev_io_start(loop, &client->writer);
+	else
+		ev_io_stop(loop, &client->writer);
+	if (full && !client->dead)
+		start_timer(client, &client->drain, ADMIN_DRAIN_TIME);
+	else
+		loop_timer_stop(loop, &client->drain);
+	if (client->busy && !client->more && !client->dead)
+		start_timer(client, &client->wait, ADMIN_WAIT_TIME);
+	else
+		loop_timer_stop(loop, &client->wait);
+}
+
+/* Write what the socket takes. */
+static void flush(struct client *client)
+{
+	while (output_length(client) && !client->dead) {
+		ssize_t n = send(client->fd,
+				 client->output + client->output_start,
+				 output_length(client),
+				 MSG_NOSIGNAL | MSG_DONTWAIT);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0 && errno != EAGAIN)
+			kill_client(client);
+		if (n < 0)
+			break;
+		client->output_start += (size_t)n;
+	}
+	update(client);
+}
+
+/* ---- one request ---- */
+
+static void emit(struct request *request, const char *text, size_t length)
+{
+	append((struct client *)request, text, length);
+}
+
+static void done(struct request *request, const struct failure *failure)
+{
+	struct client *client = (struct client *)request;
+
+	(void)failure;
+	client->busy = client->more = 0;
+	start_timer(client, &client->turn, 0);
+	flush(client);
+}
+
+static void refuse_line(struct client *client, const char *why)
+{
+	client->busy = 1;
+	client->request.command = NULL;
+	request_refuse(&client->request, SYMBOL_SYNTAX, NULL, "%s", why);
+}
+
+static void run_line(struct client *client, const char *text, size_t length)
+{
+	struct request *request = &client->request;
+	const char *why;
+
+	if (syntax_split(&request->line, text, length, &why) < 0) {
+		refuse_line(client, why);
+		return;
+	}
+	if (request->line.count == 0)
+		return;
+	client->busy = 1;
+	client->more = command_run(request);
+}
+
+/* ---- input ---- */
+
+static void consume(struct client *client, size_t length)
+{
+	client->input_length -= length;
+	memmove(client->input, client->input + length, client->input_length);
+}
+
+/* A line that is too long is told of once and skipped up to its LF. */
+static void skip_long(struct client *client, int was_told, const char *end)
+{
+	consume(client,
+		end ? (size_t)(end - client->input) + 1 : client->input_length);
+	client->skipping = !end;
+	if (!was_told) {
+		client->request.line.tag = NULL;
+		refuse_line(client, "a line has at most 4096 bytes");
+	}
+}
+
+/* Run the next whole line of the input. Returns 0 if there is none. */
+static int next_line(struct client *client)
+{
+	char *end = memchr(client->input, '\n', client->input_length);
+	size_t length = end ? (size_t)(end - client->input)
+			    : client->input_length;
+
+	/* One byte more for a CR. */
+	if (client->skipping || length > SYNTAX_LINE_MAX + 1) {
+		skip_long(client, client->skipping, end);
+		return client->input_length > 0;
+	}
+	if (!end && (!client->ended || length == 0))
+		return 0;
+	run_line(client, client->input, length);
+	consume(client, length + (end ? 1 : 0));
+	if (client->session.quits) {
+		client->ended = 1;
+		client->input_length = 0;
+	}
+	return 1;
+}
+
+/*
+ * One command, or one piece of a listing, then others get their turn. Frees
+ * the client when it is through.
+ */
+static void work(struct client *client)
+{
+	int full = is_full(client);
+	int again = 0;
+
+	if (client->dead && client->more)
+		client->busy = client->more = 0;
+	if (client->dead && !client->busy) {
+		free_client(client);
+		return;
+	}
+	if (client->more && !full)
+		client->more = command_continue(&client->request);
+	else if (!client->busy && !full && !client->dead)
+		again = next_line(client);
+	if ((again && !client->busy) || (client->more && !full))
+		start_timer(client, &client->turn, 0);
+	if (client->ended && !client->busy && !again &&
+	    output_length(client) == 0 && client->input_length == 0)
+		kill_client(client);
+	flush(client);
+	/* Nobody would come back to one that has taken everything at once. */
+	if (full && !is_full(client))
+		start_timer(client, &client->turn, 0);
+}
+
+static void on_turn(struct loop_timer *timer)
+{
+	work(timer->data);
+}
+
+static void on_readable(struct ev_loop *loop, ev_io *watcher, int events)
+{
+	struct client *client = watcher->data;
+	ssize_t n;
+
+	(void)loop;
+	(void)events;
+	n = recv(client->fd, client->input + client->input_length,
+		 INPUT_BYTES - client->input_length, MSG_DONTWAIT);
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	if (client->refused && n > 0)
+		return;
+	if (n < 0)
+		kill_client(client);
+	else if (n == 0)
+		client->ended = 1;
+	else
+		client->input_length += (size_t)n;
+	work(client);
+}
+
+static void on_writable(struct ev_loop *loop, ev_io *watcher, int events)
+{
+	struct client *client = watcher->data;
+
+	(void)loop;
+	(void)events;
+	flush(client);
+	work(client);
+}
+
+/* A half-closed client leaves soon if it hears nothing: tell it to stay. */
+static void on_wait(struct loop_timer *timer)
+{
+	struct client *client = timer->data;
+	struct pollfd poller = { .fd = client->fd, .events = POLLRDHUP };
+	const char *tag = client->request.line.tag;
+	char text[SYNTAX_TAG_MAX + 64];
+	int length;
+
+	if (poll(&poller, 1, 0) != 1) {
+		update(client);
+		return;
+	}
+	length = snprintf(text, sizeof(text), "WAIT%s%s what=%s\n",
+			  tag ? " @" : "", tag ? tag : "",
+			  client->request.command->verb);
+	append(client, text, (size_t)length);
+	flush(client);
+}
+
+static void on_drain(struct loop_timer *timer)
+{
+	struct client *client = timer->data;
+
+	log_notice("process %d does not read its replies: closed",
+		   (int)client->request.pid);
+	kill_client(client);
+	update(client);
+}
+
+/* ---- connections ---- */
+
+enum who { WHO_UID, WHO_USERS, WHO_REFUSED };
+
+static int count_clients(const struct admin *admin, enum who who, uid_t uid)
+{
+	const struct client *client;
+	int count = 0;
+
+	for (client = admin->clients; client; client = client->next) {
+		if (client->refused || who == WHO_REFUSED)
+			count += client->refused && who == WHO_REFUSED;
+		else if (who == WHO_UID)
+			count += client->request.uid == uid;
+		else
+			count += client->request.uid != 0;
+	}
+	return count;
+}
+
+/* Root has a limit of its own, so that users cannot keep it out. */
+static int is_too_many(const struct admin *admin, uid_t uid)
+{
+	if (uid == 0)
+		return count_clients(admin, WHO_UID, 0) >= ADMIN_ROOT_MAX;
+	return count_clients(admin, WHO_UID, uid) >= ADMIN_UID_MAX ||
+	       count_clients(admin, WHO_USERS, 0) >= ADMIN_CLIENTS_MAX;
+}
+
+static void init_watchers(struct client *client)
+{
+	ev_io_init(&client->reader, on_readable, client->fd, EV_READ);
+	ev_io_init(&client->writer, on_writable, client->fd, EV_WRITE);
+	loop_timer_init(&client->turn, on_turn, client);
+	loop_timer_init(&client->wait, on_wait, client);
+	loop_timer_init(&client->drain, on_drain, client);
+	client->reader.data = client->writer.data = client;
+}
+
+static void greet(struct client *client)
+{
+	char text[100];
+	int length = snprintf(text, sizeof(text),
+			      "HELLO ublkd proto=%d version=%s pid=%d\n",
+			      SERVER_PROTO, PACKAGE_VERSION, (int)getpid());
+
+	append(client, text, (size_t)length);
+	flush(client);
+}
+
+/*
+ * It stays until it has read why, or for a second: closed at once, its own
+ * request would meet a broken pipe and it would not get to read anything.
+ */
+static void refuse(struct client *client)
+{
+	char text[160];
+	int length = snprintf(text, sizeof(text),
+			      "ERR limit text=\"too many connections: at most "
+			      "%d of a user, %d of all users and %d of "
+			      "root\"\n",
+			      ADMIN_UID_MAX, ADMIN_CLIENTS_MAX, ADMIN_ROOT_MAX);
+
+	append(client, text, (size_t)length);
+	flush(client);
+	client->dead = 1;
+	ev_io_start(client->admin->loop, &client->reader);
+	start_timer(client, &client->turn, REFUSAL_TIME);
+}
+
+/* Returns NULL if there is no room for it. The fd is the client's. */
+static struct client *new_client(struct admin *admin, int fd,
+				 const struct ucred *peer)
+{
+	int refused = is_too_many(admin, peer->uid);
+	struct client *client;
+
+	if (refused &&
+	    count_clients(admin, WHO_REFUSED, 0) >= ADMIN_REFUSED_MAX)
+		return NULL;
+	client = calloc(1, sizeof(*client));
+	if (!client)
+		return NULL;
+	client->admin = admin;
+	client->fd = fd;
+	client->refused = refused;
+	client->request.host = admin->host;
+	client->request.session = &client->session;
+	client->request.uid = peer->uid;
+	client->request.pid = peer->pid;
+	client->request.emit = emit;
+	client->request.done = done;
+	client->next = admin->clients;
+	admin->clients = client;
+	init_watchers(client);
+	return client;
+}
+
+static void add_client(struct admin *admin, int fd)
+{
+	struct ucred peer = { .uid = (uid_t)-1 };
+	socklen_t length = sizeof(peer);
+	struct client *client;
+
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length) < 0)
+		log_warning("cannot tell who connects: %s", strerror(errno));
+	client = new_client(admin, fd, &peer);
+	if (!client)
+		close(fd);
+	else if (client->refused)
+		refuse(client);
+	else
+		greet(client);
+}
+
+static void on_connect(struct ev_loop *loop, ev_io *watcher, int events)
+{
+	struct admin *admin = watcher->data;
+	int i, fd;
+
+	(void)events;
+	for (i = 0; i < ACCEPT_MAX; i++) {
+		fd = accept4(watcher->fd, NULL, NULL,
+			     SOCK_NONBLOCK | SOCK_CLOEXEC);
+		if (fd >= 0) {
+			add_client(admin, fd);
+			continue;
+		}
+		if (errno == EAGAIN || errno == ECONNABORTED || errno == EINTR)
+			return;
+		log_error("cannot accept a client: %s", strerror(errno));
+		ev_io_stop(loop, watcher);
+		loop_timer_start(loop, &admin->pause, ACCEPT_PAUSE);
+		return;
+	}
+}
+
+static void on_pause_end(struct loop_timer *timer)
+{
+	struct admin *admin = timer->data;
+
+	ev_io_start(admin->loop, &admin->listener);
+}
+
+struct admin *admin_open(struct ev_loop *loop, int listener,
+			 struct command_host *host)
+{
+	struct admin *admin = calloc(1, sizeof(*admin));
+
+	if (!admin)
+		return NULL;
+	admin->loop = loop;
+	admin->host = host;
+	ev_io_init(&admin->listener, on_connect, listener, EV_READ);
+	loop_timer_init(&admin->pause, on_pause_end, admin);
+	admin->listener.data = admin;
+	ev_io_start(loop, &admin->listener);
+	return admin;
+}
+
+void admin_close(struct admin *admin)
+{
+	struct client *client, *next;
+
+	if (!admin)
+		return;
+	for (client = admin->clients; client; client = next) {
+		next = client->next;
+		destroy_client(client);
+	}
+	ev_io_stop(admin->loop, &admin->listener);
+	loop_timer_stop(admin->loop, &admin->pause);
+	free(admin);
+}

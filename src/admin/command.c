@@ -1,0 +1,353 @@
+#include "command.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "layer/layer-options.h"
+#include "base/log.h"
+#include "verbs.h"
+
+static const struct option no_options[] = { { .name = NULL } };
+
+/* How a command names a device; a bare word does as well. */
+#define DEVICE_OPTIONS                                        \
+	[VERB_DEVICE_ID] = { .name = "id",                    \
+			     .type = OPTION_NUMBER,           \
+			     .max = UBLK_MAX_DEVICES - 1,     \
+			     .help = "the device's number" }, \
+	[VERB_DEVICE_NAME] = { .name = "name",                \
+			       .type = OPTION_NAME,           \
+			       .help = "the device's name" }
+
+static const struct option show_options[] = {
+	DEVICE_OPTIONS,
+	{ .name = NULL },
+};
+
+static const struct option del_options[] = {
+	DEVICE_OPTIONS,
+	[VERB_DEL_FORCE] = { .name = "force",
+			     .type = OPTION_FLAG,
+			     .fallback = "no",
+			     .help = "delete it even while it is in use" },
+	{ .name = NULL },
+};
+
+static const char *const auto_names[] = { "auto", NULL };
+
+static const struct option resize_options[] = {
+	DEVICE_OPTIONS,
+	[VERB_RESIZE_SIZE] = { .name = "size",
+			       .type = OPTION_SIZE,
+			       .min = 512,
+			       .max = OPTION_SIZE_MAX,
+			       .required = 1,
+			       .choices = auto_names,
+			       .help = "the new size in bytes; auto: as large "
+				       "as what is behind the device now" },
+	{ .name = NULL },
+};
+
+static const struct option set_options[] = {
+	DEVICE_OPTIONS,
+	LAYER_OPTION_TABLE(VERB_SET_LAYERS),
+	{ .name = NULL },
+};
+
+static const struct option shutdown_options[] = {
+	[VERB_SHUTDOWN_FORCE] = { .name = "force",
+				  .type = OPTION_FLAG,
+				  .fallback = "no",
+				  .help = "also when devices are in use" },
+	[VERB_SHUTDOWN_TIMEOUT] = { .name = "timeout",
+				    .type = OPTION_NUMBER,
+				    .min = 1,
+				    .max = 86400,
+				    .help = "seconds to wait for requests in "
+					    "flight; then they fail (default: "
+					    "that of --stop-timeout)" },
+	{ .name = NULL },
+};
+
+static const struct option upgrade_options[] = {
+	[VERB_UPGRADE_PROGRAM] = { .name = "program",
+				   .type = OPTION_PATH,
+				   .help = "path of the program (default: the "
+					   "one that was started)" },
+	[VERB_UPGRADE_FORCE] = { .name = "force",
+				 .type = OPTION_FLAG,
+				 .fallback = "no",
+				 .help = "also when devices have another "
+					 "recovery than reissue" },
+	{ .name = NULL },
+};
+
+const struct command command_table[] = {
+	{ "add", ACCESS_WRITE, "TARGET [key=value...]", 1, NULL,
+	  "make a block device; answers when it can be opened", verb_add },
+	{ "del", ACCESS_WRITE, "DEVICE", 1, del_options,
+	  "stop and delete a device that nobody uses", verb_del },
+	{ "features", ACCESS_READ, "", 0, no_options,
+	  "what the kernel's ublk driver can do", verb_features },
+	{ "help", ACCESS_READ, "[COMMAND [TARGET]]", 2, no_options,
+	  "the commands, or one command's options", verb_help },
+	{ "list", ACCESS_READ, "", 0, no_options, "all devices, a line each",
+	  verb_list },
+	{ "on-error", ACCESS_READ, "stop|continue", 1, no_options,
+	  "whether an error ends this connection's later commands",
+	  verb_on_error },
+	{ "ping", ACCESS_READ, "", 0, no_options, "answers OK", verb_ping },
+	{ "quit", ACCESS_READ, "", 0, no_options, "end this connection",
+	  verb_quit },
+	{ "resize", ACCESS_WRITE, "DEVICE size=SIZE|auto", 1, resize_options,
+	  "change the size of a live device", verb_resize },
+	{ "set", ACCESS_WRITE, "DEVICE [key=value...]", 1, set_options,
+	  "change the faults and limits that a live device has, or show them",
+	  verb_set },
+	{ "show", ACCESS_READ, "DEVICE", 1, show_options,
+	  "one device in detail", verb_show },
+	{ "shutdown", ACCESS_WRITE, "", 0, shutdown_options,
+	  "delete every device and end ublkd", verb_shutdown },
+	{ "targets", ACCESS_READ, "", 0, no_options,
+	  "what a device's data can come from", verb_targets },
+	{ "upgrade", ACCESS_ROOT, "", 0, upgrade_options,
+	  "go on with another program; every device stays", verb_upgrade },
+	{ "version", ACCESS_READ, "", 0, no_options,
+	  "the version of ublkd and its protocol", verb_version },
+	{ .verb = NULL },
+};
+
+const struct command *command_find(const char *verb)
+{
+	const struct command *command;
+
+	for (command = command_table; command->verb; command++)
+		if (strcmp(command->verb, verb) == 0)
+			return command;
+	return NULL;
+}
+
+/* ---- replies ---- */
+
+static void emit(struct request *request, const char *text, int length)
+{
+	/* A line that was cut keeps its newline. */
+	if (length >= REQUEST_LINE_MAX)
+		length = REQUEST_LINE_MAX - 1;
+	request->emit(request, text, (size_t)length);
+	request->emit(request, "\n", 1);
+}
+
+void request_print(struct request *request, const char *format, ...)
+{
+	char text[REQUEST_LINE_MAX];
+	va_list args;
+
+	va_start(args, format);
+	emit(request, text, vsnprintf(text, sizeof(text), format, args));
+	va_end(args);
+}
+
+/* " @tag" or nothing. */
+static const char *format_tag(const struct request *request, char *text,
+			      size_t size)
+{
+	snprintf(text, size, "%s%s", request->line.tag ? " @" : "",
+		 request->line.tag ? request->line.tag : "");
+	return text;
+}
+
+void request_ok(struct request *request, const char *format, ...)
+{
+	char tag[SYNTAX_TAG_MAX + 3], pairs[REQUEST_LINE_MAX - 256];
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(pairs, sizeof(pairs), format, args);
+	va_end(args);
+	request_print(request, "OK%s%s", format_tag(request, tag, sizeof(tag)),
+		      pairs);
+	request->done(request, NULL);
+}
+
+void request_fail(struct request *request, const struct failure *failure)
+{
+	char tag[SYNTAX_TAG_MAX + 3], text[4 * sizeof(failure->text)];
+	char arg[4 * sizeof(failure->arg)], error[40] = "";
+
+	syntax_quote_text(text, sizeof(text), failure->text);
+	syntax_quote(arg, sizeof(arg), failure->arg);
+	if (failure->error)
+		snprintf(error, sizeof(error), " errno=%s",
+			 failure_errno_name(failure->error));
+	request_print(request, "ERR%s %s text=%s%s%s%s",
+		      format_tag(request, tag, sizeof(tag)),
+		      symbol_name(failure->symbol), text,
+		      failure->arg[0] ? " arg=" : "",
+		      failure->arg[0] ? arg : "", error);
+	request->session->failed = 1;
+	if (request->command && request->command->access != ACCESS_READ)
+		log_notice("uid %u, process %d: %s failed: %s",
+			   (unsigned)request->uid, (int)request->pid,
+			   request->command->verb, failure->text);
+	request->done(request, failure);
+}
+
+int request_refuse(struct request *request, enum symbol symbol, const char *arg,
+		   const char *format, ...)
+{
+	struct failure failure;
+	char text[sizeof(failure.text)];
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	failure_set(&failure, symbol, 0, arg, "%s", text);
+	request_fail(request, &failure);
+	return 0;
+}
+
+int command_refuse_unknown(struct request *request, const char *verb)
+{
+	const struct command *command;
+	struct hint hint;
+
+	hint_begin(&hint, verb, strlen(verb));
+	for (command = command_table; command->verb; command++)
+		hint_offer(&hint, command->verb);
+	return request_refuse(request, SYMBOL_UNKNOWN, verb,
+			      "there is no such command; %s'help' lists them",
+			      hint_text(&hint));
+}
+
+/* ---- running ---- */
+
+/* The size, which some try to `set`, has a command of its own. */
+static int fail_key(const struct command *command, const char *key,
+		    size_t length, struct failure *failure)
+{
+	struct hint hint;
+
+	if (command->run == verb_set && length == 4 &&
+	    memcmp(key, "size", length) == 0)
+		return failure_set(failure, SYMBOL_UNKNOWN, 0, "size",
+				   "set does not change the size: 'resize "
+				   "DEVICE size=SIZE' does");
+	hint_begin(&hint, key, length);
+	option_offer(command->options, &hint);
+	return option_fail_unknown(command->verb, command->verb, &hint,
+				   failure);
+}
+
+static int read_pair(struct request *request, const char *key, size_t length,
+		     const char *value, struct failure *failure)
+{
+	const struct command *command = request->command;
+	int which = option_find(command->options, key, length);
+
+	if (which < 0)
+		return fail_key(command, key, length, failure);
+	return option_read(&command->options[which], &request->values[which],
+			   value, failure);
+}
+
+/* Read the key=value pairs. Returns 0, or -1 with *failure filled. */
+static int read_options(struct request *request, struct failure *failure)
+{
+	const struct command *command = request->command;
+	int i, words = 0;
+
+	option_defaults(command->options, request->values);
+	for (i = 1; i < request->line.count; i++) {
+		const char *word = request->line.words[i], *value;
+		size_t length;
+
+		value = syntax_value(word, &length);
+		if (value) {
+			if (read_pair(request, word, length, value, failure) <
+			    0)
+				return -1;
+		} else if (++words > command->max_words) {
+			return failure_set(failure, SYMBOL_ARG, 0, word,
+					   "%s takes no such word; 'help %s' "
+					   "shows it",
+					   command->verb, command->verb);
+		}
+	}
+	return option_check_required(command->options, request->values,
+				     failure);
+}
+
+static int check_access(const struct request *request, struct failure *failure)
+{
+	const struct command_host *host = request->host;
+	const struct command *command = request->command;
+
+	if (command->access == ACCESS_ROOT && request->uid != 0)
+		return failure_set(failure, SYMBOL_DENIED, EPERM, NULL,
+				   "%s is for root only", command->verb);
+	if (command->access == ACCESS_READ)
+		return 0;
+	if (host->keeper_gone)
+		return failure_set(failure, SYMBOL_STATE, 0, NULL,
+				   "the keeper is gone: the devices are served "
+				   "but cannot be changed");
+	if (host->stopping)
+		return failure_set(failure, SYMBOL_STATE, 0, NULL,
+				   "ublkd is stopping");
+	if (host->upgrade)
+		return failure_set(failure, SYMBOL_BUSY, 0, NULL,
+				   "an upgrade is under way");
+	return 0;
+}
+
+static void log_change(const struct request *request)
+{
+	char text[512], word[256];
+	size_t at = 0;
+	int i;
+
+	if (request->command->access == ACCESS_READ)
+		return;
+	text[0] = '\0';
+	for (i = 0; i < request->line.count && at < sizeof(text) - 1; i++) {
+		syntax_quote(word, sizeof(word), request->line.words[i]);
+		at += (size_t)snprintf(text + at, sizeof(text) - at, "%s%s",
+				       i ? " " : "", word);
+	}
+	log_notice("uid %u, process %d: %s", (unsigned)request->uid,
+		   (int)request->pid, text);
+}
+
+int command_run(struct request *request)
+{
+	const char *verb = request->line.words[0];
+	struct failure failure;
+
+	if (request->session->stop_on_error && request->session->failed &&
+	    strcmp(verb, "on-error") != 0 && strcmp(verb, "quit") != 0)
+		return request_refuse(request, SYMBOL_SKIPPED, NULL,
+				      "an earlier command failed, and on-error "
+				      "is stop");
+	request->cursor = 0;
+	request->busy = 0;
+	request->command = command_find(verb);
+	if (!request->command)
+		return command_refuse_unknown(request, verb);
+	log_change(request);
+	if (check_access(request, &failure) < 0 ||
+	    (request->command->options &&
+	     read_options(request, &failure) < 0)) {
+		request_fail(request, &failure);
+		return 0;
+	}
+	return request->command->run(request);
+}
+
+int command_continue(struct request *request)
+{
+	return request->command->run(request);
+}

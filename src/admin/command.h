@@ -1,0 +1,137 @@
+/*
+ * Commands: the table of verbs, and one request from its line to its reply.
+ *
+ * The admin socket and the configuration file both run requests; they differ
+ * in where the lines of the reply go.
+ */
+#ifndef UBLKD_COMMAND_H
+#define UBLKD_COMMAND_H
+
+#include <sys/types.h>
+
+#include "device/device.h"
+#include "base/failure.h"
+#include "base/option.h"
+#include "base/syntax.h"
+
+struct request;
+
+/* What commands act on. */
+struct command_host {
+	struct device_set devices;
+	struct request *waiting; /* for the driver's features */
+	struct request *leaving; /* have asked for the shutdown */
+	struct request *upgrade; /* has asked for the upgrade, or NULL */
+	struct loop_timer upgrade_timer;
+	int stopping; /* every device is being deleted */
+	int keeper_gone;
+};
+
+/* What one connection has set. */
+struct session {
+	int stop_on_error;
+	int failed; /* a command has, since on-error stop */
+	int quits;  /* nothing more is to be read from it */
+};
+
+struct request {
+	struct command_host *host;
+	struct session *session;
+	int configures; /* a line of the configuration */
+	uid_t uid;	/* of the peer */
+	pid_t pid;
+	struct syntax_line line;
+	const struct command *command;
+	struct option_value values[OPTION_MAX];
+	struct request *next; /* in the host's list of waiting */
+	uint64_t cursor;      /* of a listing: where it goes on */
+	unsigned busy;	      /* devices in use that it has met */
+
+	/* Take one line of the reply, its newline included. */
+	void (*emit)(struct request *request, const char *text, size_t length);
+	/* The reply is complete; failure is NULL after OK. */
+	void (*done)(struct request *request, const struct failure *failure);
+};
+
+enum command_access {
+	ACCESS_READ,
+	ACCESS_WRITE, /* changes something: logged, needs the keeper */
+	ACCESS_ROOT,  /* and names a path or a program: uid 0 only */
+};
+
+struct command {
+	const char *verb;
+	enum command_access access;
+	const char *words; /* what follows the verb, as help shows it */
+	int max_words;
+	const struct option *options; /* NULL: takes its own */
+	const char *help;
+	/*
+	 * Replies with request_ok() or request_fail(), now or later. A long
+	 * listing returns 1 while there is more, and is called again when its
+	 * lines have been taken; else 0.
+	 */
+	int (*run)(struct request *request);
+};
+
+/* All commands, ending with a NULL verb. */
+extern const struct command command_table[];
+
+const struct command *command_find(const char *verb);
+
+/* There is no command of that name. Returns 0, for a command's run. */
+int command_refuse_unknown(struct request *request, const char *verb);
+
+/*
+ * Run the request's line, which has at least one word. done is called now or
+ * later, once. Returns 1 if the command wants to be continued.
+ */
+int command_run(struct request *request);
+
+/* Go on with a listing. Returns 1 if it wants to be called again. */
+int command_continue(struct request *request);
+
+/* Begin to delete every device and refuse new work; whoever asked for it. */
+void command_stop_all(struct command_host *host);
+
+/*
+ * Prepare to take over the device of a MESSAGE_DEVICE; a file that nobody has
+ * open is opened once it is taken over. Descriptors that are taken are set to
+ * -1. Returns 0, or -1 with *failure filled: then it is shown as quiesced, is
+ * tried again, and can be deleted, if there is memory for that.
+ */
+int command_adopt(struct command_host *host, const struct message *message,
+		  int *fds, int fd_count, struct failure *failure);
+
+/* The upgrade that somebody asked for has failed, or is done (NULL). */
+void command_answer_upgraded(struct command_host *host,
+			     const struct failure *failure);
+
+/* The keeper is gone: what waits for it is answered, the rest served on. */
+void command_keeper_gone(struct command_host *host);
+
+/* Every device is gone: answer who asked for the shutdown. */
+void command_answer_leaving(struct command_host *host);
+
+/* The keeper's answer to a request of `features`, first come first served. */
+void command_features_answer(struct command_host *host,
+			     const struct message *message);
+
+/* One data line: a record word, then key=value pairs. */
+void request_print(struct request *request, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
+
+/* OK; the format gives " key=value" pairs, each with its blank, or "". */
+void request_ok(struct request *request, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
+
+void request_fail(struct request *request, const struct failure *failure);
+
+/* Fail at once. Returns 0, for a command's run to return. */
+int request_refuse(struct request *request, enum symbol symbol, const char *arg,
+		   const char *format, ...)
+	__attribute__((format(printf, 4, 5)));
+
+#define REQUEST_LINE_MAX 8192 /* bytes of one line of a reply */
+
+#endif

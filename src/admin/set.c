@@ -1,0 +1,166 @@
+/*
+ * set: change the faults and the limits of a live device, also for the next
+ * server, or show them.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "command.h"
+#include "verbs.h"
+#include "base/words.h"
+
+/* The layers' option that a key=value gives a value to, or -1. */
+static int layer_option(const char *word)
+{
+	size_t length;
+
+	if (!syntax_value(word, &length))
+		return -1;
+	return option_find(layer_options, word, length);
+}
+
+/* Those of the old command that are not given anew. */
+static void keep_old(const struct option_value *given,
+		     const struct syntax_line *old, struct syntax_line *line)
+{
+	int i, which;
+
+	for (i = 0; i < old->count; i++) {
+		which = layer_option(old->words[i]);
+		if (which < 0 || !given[which].given)
+			line->words[line->count++] = old->words[i];
+	}
+}
+
+/* A default needs no words: a device without layers is as it was added. */
+static int append_new(const struct option_value *given,
+		      const struct syntax_line *asked, struct syntax_line *line)
+{
+	int i, which;
+
+	for (i = 1; i < asked->count; i++) {
+		which = layer_option(asked->words[i]);
+		if (which < 0 ||
+		    option_is_default(&layer_options[which], &given[which]))
+			continue;
+		if (line->count == SYNTAX_WORDS_MAX)
+			return -1;
+		line->words[line->count++] = asked->words[i];
+	}
+	return 0;
+}
+
+/* The device's add line with the new values; to be freed. */
+static char *new_words(const struct request *request,
+		       const struct device *device, struct failure *failure)
+{
+	const struct option_value *given = &request->values[VERB_SET_LAYERS];
+	struct syntax_line old, line = { .count = 0 };
+	const char *why;
+	char *words;
+
+	if (syntax_split(&old, device->spec.words, strlen(device->spec.words),
+			 &why) < 0) {
+		failure_set(failure, SYMBOL_INTERNAL, 0, NULL, "%s", why);
+		return NULL;
+	}
+	keep_old(given, &old, &line);
+	if (append_new(given, &request->line, &line) < 0) {
+		failure_set(failure, SYMBOL_LIMIT, 0, NULL,
+			    "the device's add line would have more than %d "
+			    "words",
+			    SYNTAX_WORDS_MAX);
+		return NULL;
+	}
+	words = words_join(&line);
+	if (!words)
+		failure_set(failure, SYMBOL_LIMIT, 0, NULL, "out of memory");
+	return words;
+}
+
+/* The keeper has them: now they count. */
+static void on_noted(void *context, struct device *device,
+		     const struct failure *failure)
+{
+	struct request *request = context;
+	struct option_value values[LAYER_OPTIONS];
+	struct failure unread;
+
+	if (!failure &&
+	    verb_read_layers(device->spec.words, values, &unread) < 0)
+		failure = &unread;
+	if (failure) {
+		request_fail(request, failure);
+		return;
+	}
+	layers_change(&device->spec.layers, values,
+		      &request->values[VERB_SET_LAYERS]);
+	request_ok(request, " id=%u", device->spec.id);
+}
+
+static int is_any_given(const struct request *request)
+{
+	int i;
+
+	for (i = 0; i < LAYER_OPTIONS; i++)
+		if (request->values[VERB_SET_LAYERS + i].given)
+			return 1;
+	return 0;
+}
+
+/* What can be set, and the values that a device has. */
+static void print_values(struct request *request, const struct device *device)
+{
+	struct option_value values[LAYER_OPTIONS];
+	struct syntax_line line;
+	const char *why;
+	int i, which;
+
+	option_defaults(layer_options, values);
+	if (syntax_split(&line, device->spec.words, strlen(device->spec.words),
+			 &why) < 0)
+		line.count = 0;
+	for (i = 0; i < line.count; i++) {
+		which = layer_option(line.words[i]);
+		if (which >= 0)
+			values[which].text = strchr(line.words[i], '=') + 1;
+	}
+	for (i = 0; i < LAYER_OPTIONS; i++)
+		verb_print_option(request, &layer_options[i], values[i].text);
+	request_ok(request, " id=%u", device->spec.id);
+}
+
+static int begin_set(struct request *request, struct device *device,
+		     struct failure *failure)
+{
+	struct option_value values[LAYER_OPTIONS];
+	char *words;
+
+	words = new_words(request, device, failure);
+	if (!words)
+		return -1;
+	if (verb_read_layers(words, values, failure) < 0)
+		goto fail;
+	if (device_put_on(device, values) < 0) {
+		failure_set(failure, SYMBOL_LIMIT, 0, NULL, "out of memory");
+		goto fail;
+	}
+	return device_note(device, words, on_noted, request, failure);
+fail:
+	free(words);
+	return -1;
+}
+
+int verb_set(struct request *request)
+{
+	struct device *device = verb_find_device(request);
+	struct failure failure;
+
+	if (!device)
+		return 0;
+	if (!is_any_given(request))
+		print_values(request, device);
+	else if (begin_set(request, device, &failure) < 0)
+		request_fail(request, &failure);
+	return 0;
+}

@@ -1,0 +1,60 @@
+/* What each command does. Only the command table needs these. */
+#ifndef UBLKD_VERBS_H
+#define UBLKD_VERBS_H
+
+#include "base/option.h"
+
+struct device;
+struct request;
+
+/* Indexes into the options of the commands that have some. */
+enum { VERB_DEVICE_ID, VERB_DEVICE_NAME, VERB_DEL_FORCE };
+enum { VERB_SET_LAYERS = VERB_DEVICE_NAME + 1 };
+enum { VERB_RESIZE_SIZE = VERB_DEVICE_NAME + 1 };
+enum { VERB_SHUTDOWN_FORCE, VERB_SHUTDOWN_TIMEOUT };
+enum { VERB_UPGRADE_PROGRAM, VERB_UPGRADE_FORCE };
+
+int verb_add(struct request *request);
+int verb_del(struct request *request);
+int verb_features(struct request *request);
+int verb_help(struct request *request);
+int verb_list(struct request *request);
+int verb_on_error(struct request *request);
+int verb_ping(struct request *request);
+int verb_quit(struct request *request);
+int verb_resize(struct request *request);
+int verb_set(struct request *request);
+int verb_show(struct request *request);
+int verb_shutdown(struct request *request);
+int verb_targets(struct request *request);
+int verb_upgrade(struct request *request);
+int verb_version(struct request *request);
+
+/* The options that `add` takes for every target. */
+extern const struct option verb_add_options[];
+
+/* An option's line, as of `help`; value is the present one, or NULL. */
+void verb_print_option(struct request *request, const struct option *option,
+		       const char *value);
+
+/*
+ * Tell the log that the end of a device's file is not served, if that is so;
+ * text becomes " unserved=N", for the reply, or "". At least 24 bytes.
+ */
+void verb_tell_unserved(const struct device *device, char *text, size_t size);
+
+/*
+ * The device that a request names by id=, name= or a bare word. Returns NULL
+ * when the request has been answered with an error.
+ */
+struct device *verb_find_device(struct request *request);
+
+/*
+ * Read a whole `add` again; its layers' values, LAYER_OPTIONS of them, point
+ * nowhere afterwards but have their numbers. Returns 0, or -1 with *failure
+ * filled.
+ */
+int verb_read_layers(const char *words, struct option_value *layers,
+		     struct failure *failure);
+
+#endif

@@ -1,0 +1,538 @@
+#include "device-steps.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/feature.h"
+#include "base/log.h"
+#include "base/node.h"
+
+#define NUMBER_TRIES  64    /* of which a node cannot come, for one add */
+#define NODE_RETRY    0.010 /* s between looks for a node in /dev */
+#define NODE_PATIENCE 5.0   /* s until it is given up */
+#define DISK_TIMEOUT  1000  /* ms, where the kernel needs it */
+
+/* ---- FEATURES ---- */
+
+void device_driver_failure(int error, struct failure *failure)
+{
+	enum symbol symbol = failure_symbol(error);
+	const char *text = strerror(-error);
+
+	if (error == -ENOENT || error == -ENODEV || error == -ENXIO) {
+		symbol = SYMBOL_UNSUPPORTED;
+		text = "the ublk driver is not loaded, run 'modprobe ublk_drv'";
+	}
+	failure_set(failure, symbol, error, NULL, "cannot use %s: %s",
+		    UBLK_CONTROL_PATH, text);
+}
+
+void create_enter_features(struct device *device)
+{
+	if (device->set->features)
+		device_enter(device, DEVICE_ADD);
+	else
+		device_ask_simple(device, MESSAGE_FEATURES);
+}
+
+void create_answer_features(struct device *device,
+			    const struct message *message)
+{
+	if (message->result < 0) {
+		device_driver_failure(message->result, &device->failure);
+		device_enter(device, DEVICE_RELEASE);
+		return;
+	}
+	if (device_set_features(device->set, message->number,
+				&device->failure) < 0) {
+		device_enter(device, DEVICE_RELEASE);
+		return;
+	}
+	device_enter(device, DEVICE_ADD);
+}
+
+/* ---- ADD ---- */
+
+static const uint64_t mode_flags[IO_MODES] = {
+	[IO_USER_COPY] = UBLK_F_USER_COPY,
+	/* Pages that cannot be registered are copied. */
+	[IO_ZERO_COPY] = UBLK_F_SUPPORT_ZERO_COPY | UBLK_F_AUTO_BUF_REG |
+			 UBLK_F_USER_COPY,
+	[IO_NEED_GET_DATA] = UBLK_F_NEED_GET_DATA,
+	[IO_COPY] = 0, /* what the driver does without being told */
+};
+
+enum io_mode device_mode(uint64_t flags)
+{
+	if (flags & UBLK_F_AUTO_BUF_REG)
+		return IO_ZERO_COPY;
+	if (flags & UBLK_F_USER_COPY)
+		return IO_USER_COPY;
+	return flags & UBLK_F_NEED_GET_DATA ? IO_NEED_GET_DATA : IO_COPY;
+}
+
+int device_batch(uint64_t flags)
+{
+	return (flags & UBLK_F_BATCH_IO) != 0;
+}
+
+static int can_have(const struct device *device, enum io_mode mode)
+{
+	/* The driver takes one from the other. */
+	if (device->spec.batch && mode == IO_NEED_GET_DATA)
+		return 0;
+	return !(mode_flags[mode] & ~device->set->features);
+}
+
+/* The first of the target's list that can be had; user copy always can. */
+static enum io_mode best_mode(const struct device *device)
+{
+	const enum io_mode *mode = device->spec.geometry.modes;
+
+	while (mode && *mode != IO_MODES && !can_have(device, *mode))
+		mode++;
+	return mode && *mode != IO_MODES ? *mode : IO_USER_COPY;
+}
+
+/* What the driver must accept for this device. */
+static uint64_t device_flags(const struct device *device)
+{
+	static const uint64_t recovery[] = {
+		[RECOVERY_REISSUE] = UBLK_F_USER_RECOVERY |
+				     UBLK_F_USER_RECOVERY_REISSUE,
+		[RECOVERY_QUEUE] = UBLK_F_USER_RECOVERY,
+		[RECOVERY_FAIL] = UBLK_F_USER_RECOVERY |
+				  UBLK_F_USER_RECOVERY_FAIL_IO,
+		[RECOVERY_NO] = 0,
+	};
+
+	return UBLK_F_CMD_IOCTL_ENCODE | mode_flags[device->spec.mode] |
+	       (device->spec.no_partscan ? UBLK_F_NO_AUTO_PART_SCAN : 0) |
+	       (device->spec.batch ? UBLK_F_BATCH_IO : 0) |
+	       recovery[device->spec.recovery];
+}
+
+int device_aborts_on_close(const struct device *device)
+{
+	return features_abort_on_close(device->set->features);
+}
+
+/*
+ * The others notice a server's death by an idle tag of the queue, and else by
+ * the disk's I/O timeout only; that is 30 s while START reads the partition
+ * table, one request at a time. So there are always two tags. And with lists of
+ * tags the driver cannot have fewer (7.3: EINVAL).
+ */
+static uint16_t least_depth(const struct device *device)
+{
+	int needs_two = !device_aborts_on_close(device) || device->spec.batch;
+	uint16_t least = needs_two ? 2 : 1;
+
+	return device->spec.depth < least ? least : device->spec.depth;
+}
+
+/* Older drivers drop unknown flags silently. */
+static int check_flags(struct device *device)
+{
+	uint64_t missing = device_flags(device) & ~device->set->features;
+
+	if (missing & mode_flags[device->spec.mode])
+		return failure_set(&device->failure, SYMBOL_UNSUPPORTED,
+				   EOPNOTSUPP, "mode",
+				   "the ublk driver of this kernel does not "
+				   "have mode=%s; 'features' shows what it has",
+				   io_mode_name(device->spec.mode));
+	if (missing & UBLK_F_BATCH_IO)
+		return failure_set(
+			&device->failure, SYMBOL_UNSUPPORTED, EOPNOTSUPP,
+			"batch",
+			"the ublk driver of this kernel does not "
+			"have batch=yes; it needs the feature batch");
+	if (missing & UBLK_F_NO_AUTO_PART_SCAN)
+		return failure_set(
+			&device->failure, SYMBOL_UNSUPPORTED, EOPNOTSUPP,
+			"partscan",
+			"the ublk driver of this kernel always looks "
+			"for partitions: partscan=no needs the "
+			"feature no-partscan");
+	if (missing)
+		return failure_set(&device->failure, SYMBOL_UNSUPPORTED,
+				   EOPNOTSUPP, "recovery",
+				   "the ublk driver of this kernel does not "
+				   "have that kind of recovery; 'features' "
+				   "shows what it has");
+	return 0;
+}
+
+/* A number that was asked for. */
+static int check_number(struct device *device)
+{
+	return device->spec.id == DEVICE_ID_ANY
+		       ? 0
+		       : node_check_free(device->spec.id, &device->failure);
+}
+
+/*
+ * The driver does not look into /dev when it chooses a number. One whose nodes
+ * cannot come is given back: this device is deleted, and made with a later one.
+ */
+static int must_skip(struct device *device)
+{
+	if (!device->picks_number ||
+	    node_check_free(device->spec.id, &device->failure) == 0)
+		return 0;
+	log_warning("%s; the number %u is left out", device->failure.text,
+		    device->spec.id);
+	device->skips = 1;
+	return 1;
+}
+
+/* Returns 0, or -1 with the device's failure filled when it has tried enough. */
+static int find_number(struct device *device, uint32_t after)
+{
+	while (device->tries++ < NUMBER_TRIES) {
+		device->number = ++after;
+		if (!device_find(device->set, after) &&
+		    node_check_free(after, &device->failure) == 0)
+			return 0;
+	}
+	return failure_set(&device->failure, SYMBOL_EXISTS, EEXIST, "id",
+			   "no number is free up to %u: others have them, or "
+			   "something lies in the place of their nodes in "
+			   "/dev (ls -l /dev/ublk*); name one with id=",
+			   after);
+}
+
+void create_skip_number(struct device *device)
+{
+	uint32_t after = device->number;
+
+	if (device->skips)
+		after = device->spec.id;
+	device->skips = 0;
+	device_set_id(device, DEVICE_ID_ANY);
+	if (find_number(device, after) < 0) {
+		device_enter(device, DEVICE_RELEASE);
+		return;
+	}
+	device->failure = (struct failure){ .symbol = SYMBOL_NONE };
+	device_enter(device, DEVICE_ADD);
+}
+
+void create_enter_add(struct device *device)
+{
+	struct message message = device_message(device, MESSAGE_ADD);
+
+	if (device->spec.mode == IO_MODES)
+		device->spec.mode = best_mode(device);
+	if (check_flags(device) < 0 || check_number(device) < 0) {
+		device_enter(device, DEVICE_RELEASE);
+		return;
+	}
+	message.info.dev_id = device->number;
+	message.info.nr_hw_queues = device->spec.queues;
+	message.info.queue_depth = least_depth(device);
+	message.info.max_io_buf_bytes = device->spec.max_io;
+	message.info.flags = device_flags(device);
+	device_ask(device, &message);
+}
+
+static void accept_info(struct device *device, const struct ublk_dev_info *info)
+{
+	struct device_spec *spec = &device->spec;
+
+	device_set_id(device, info->dev_id);
+	spec->queues = info->nr_hw_queues;
+	spec->depth = info->queue_depth;
+	spec->max_io = info->max_io_buf_bytes;
+	device->set->seq++;
+}
+
+void create_answer_add(struct device *device, const struct message *message)
+{
+	if (message->result == -EEXIST && device->picks_number &&
+	    device->number != DEVICE_ID_ANY) {
+		create_skip_number(device);
+		return;
+	}
+	if (message->result == -EEXIST) {
+		failure_set(
+			&device->failure, SYMBOL_EXISTS, EEXIST, "id",
+			"the id %u is in use by another ublk device, or by a "
+			"deleted one that somebody still has open",
+			device->spec.id);
+		device_enter(device, DEVICE_RELEASE);
+		return;
+	}
+	if (message->result < 0) {
+		failure_set(&device->failure, failure_symbol(message->result),
+			    message->result, NULL,
+			    "cannot add a ublk device: %s",
+			    strerror(-message->result));
+		device_enter(device, DEVICE_RELEASE);
+		return;
+	}
+	accept_info(device, &message->info);
+	if (device_flags(device) & ~message->info.flags)
+		device_roll_back(device, DEVICE_DELETE, SYMBOL_UNSUPPORTED,
+				 EOPNOTSUPP, NULL);
+	else
+		device_enter(device, device->doomed || must_skip(device)
+					     ? DEVICE_DELETE
+					     : DEVICE_PARAMS);
+}
+
+/* ---- PARAMS ---- */
+
+static uint8_t shift_of(uint32_t bytes)
+{
+	return (uint8_t)__builtin_ctz(bytes);
+}
+
+static void set_basic(const struct device_spec *spec,
+		      struct ublk_param_basic *basic)
+{
+	const struct geometry *geometry = &spec->geometry;
+	uint32_t physical = geometry->physical_block_size;
+
+	if (physical < geometry->block_size)
+		physical = geometry->block_size;
+	if (spec->read_only)
+		basic->attrs |= UBLK_ATTR_READ_ONLY;
+	if (geometry->volatile_cache)
+		basic->attrs |= UBLK_ATTR_VOLATILE_CACHE | UBLK_ATTR_FUA;
+	basic->logical_bs_shift = shift_of(geometry->block_size);
+	basic->physical_bs_shift = shift_of(physical);
+	basic->io_min_shift = shift_of(physical);
+	basic->io_opt_shift = shift_of(physical);
+	basic->max_sectors = spec->max_io / 512;
+	basic->dev_sectors = geometry->size / 512;
+}
+
+static void set_discard(const struct geometry *geometry,
+			struct ublk_param_discard *discard)
+{
+	discard->discard_granularity = geometry->discard_granularity;
+	discard->max_discard_sectors = geometry->max_discard / 512;
+	discard->max_write_zeroes_sectors = geometry->max_write_zeroes / 512;
+	discard->max_discard_segments = geometry->max_discard ? 1 : 0;
+}
+
+void create_enter_params(struct device *device)
+{
+	struct message message = device_message(device, MESSAGE_PARAMS);
+
+	message.params.len = sizeof(message.params);
+	message.params.types = UBLK_PARAM_TYPE_BASIC;
+	set_basic(&device->spec, &message.params.basic);
+	if (device->spec.geometry.discard_granularity) {
+		message.params.types |= UBLK_PARAM_TYPE_DISCARD;
+		set_discard(&device->spec.geometry, &message.params.discard);
+	}
+	device_ask(device, &message);
+}
+
+void create_answer_params(struct device *device, const struct message *message)
+{
+	if (message->result < 0)
+		device_roll_back(device, DEVICE_DELETE,
+				 failure_symbol(message->result),
+				 message->result, NULL);
+	else
+		device_enter(device, DEVICE_NOTE);
+}
+
+/* ---- NOTE ---- */
+
+/* Before it can be live: whenever this process dies, the next can go on. */
+void create_enter_note(struct device *device)
+{
+	int error = device_send_note(device);
+
+	if (error)
+		device_roll_back(device, DEVICE_DELETE, failure_symbol(error),
+				 error, NULL);
+}
+
+void create_answer_note(struct device *device, const struct message *message)
+{
+	if (message->result < 0)
+		device_roll_back(device, DEVICE_DELETE,
+				 failure_symbol(message->result),
+				 message->result, NULL);
+	else
+		device_enter(device,
+			     device->doomed ? DEVICE_DELETE : DEVICE_OPEN);
+}
+
+/* ---- OPEN ---- */
+
+/* What the driver says about tags: all given up, or a FETCH was refused. */
+static void on_queue(struct queue *queue, int error)
+{
+	struct device *device = queue->owner;
+
+	if (error) {
+		log_error("%s: the driver refused a request slot: %s",
+			  device->disk, strerror(-error));
+		device->refusal = error;
+		/* It cannot start now; the answer to START rolls it back. */
+		if (device->step == DEVICE_START ||
+		    device->step == DEVICE_END_RECOVER)
+			device_cancel_command(device);
+		return;
+	}
+	if (device->step == DEVICE_DRAIN)
+		remove_poll_drain(device);
+}
+
+int create_open_queues(struct device *device)
+{
+	struct device_spec *spec = &device->spec;
+	struct queue_shape shape = { .depth = spec->depth,
+				     .mode = spec->mode,
+				     .batch = spec->batch,
+				     .max_io = spec->max_io };
+	int error;
+
+	if (!device->queues)
+		device->queues = calloc(spec->queues, sizeof(*device->queues));
+	if (!device->queues)
+		return -ENOMEM;
+	while (device->open_queues < spec->queues) {
+		error = queue_open(&device->queues[device->open_queues],
+				   (uint16_t)device->open_queues, &shape,
+				   spec->target, on_queue, device);
+		if (error)
+			return error;
+		device->open_queues++;
+	}
+	return 0;
+}
+
+/* When all are open: what the kernel is short of shows before the first FETCH. */
+static int start_queues(struct device *device)
+{
+	int error = create_open_queues(device);
+	unsigned i;
+
+	for (i = 0; i < device->open_queues && !error; i++) {
+		device->taken = TAKEN_FETCHED;
+		error = queue_start(&device->queues[i], device->set->loop,
+				    device->fd);
+	}
+	return error;
+}
+
+static int open_char(struct device *device)
+{
+	char path[NODE_PATH_BYTES];
+
+	node_path(NODE_CHAR, device->spec.id, path, sizeof(path));
+	device->fd = open(path, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
+	return device->fd < 0 ? -errno : 0;
+}
+
+/*
+ * devtmpfs has the node at once; other kinds of /dev need a moment, and some have
+ * an old one of that name until then.
+ */
+static int can_wait(int error)
+{
+	return error == -ENOENT || error == -ESTALE || error == -EACCES;
+}
+
+void create_try_open(struct device *device)
+{
+	struct failure failure;
+	int missing = node_look(NODE_CHAR, device->spec.id, &failure);
+	int error = missing ? missing : open_char(device);
+
+	if (can_wait(error) && device_retry(device, NODE_RETRY) == 0)
+		return;
+	if (!error)
+		error = start_queues(device);
+	if (missing)
+		device_give_up(device, DEVICE_STOP, &failure);
+	else if (error)
+		device_roll_back(device, DEVICE_STOP, failure_symbol(error),
+				 error, NULL);
+	else
+		device_enter(device, device->adopted ? DEVICE_END_RECOVER
+						     : DEVICE_START);
+}
+
+void create_enter_open(struct device *device)
+{
+	device_set_patience(device, NODE_PATIENCE);
+	create_try_open(device);
+}
+
+/* ---- START ---- */
+
+void create_enter_start(struct device *device)
+{
+	device_ask_simple(device, MESSAGE_START);
+}
+
+void create_answer_start(struct device *device, const struct message *message)
+{
+	/* It was cancelled because of the refusal. */
+	int error = device->refusal ? device->refusal : message->result;
+
+	if (message->result < 0)
+		device_roll_back(device, DEVICE_STOP, failure_symbol(error),
+				 error, NULL);
+	else if (device->doomed)
+		device_enter(device, DEVICE_STOP);
+	else if (!device_aborts_on_close(device))
+		device_enter(device, DEVICE_TIMEOUT);
+	else
+		device_enter(device,
+			     device->adopted ? DEVICE_LIVE : DEVICE_NODE);
+}
+
+/* ---- TIMEOUT ---- */
+
+void create_enter_timeout(struct device *device)
+{
+	struct message message = device_message(device, MESSAGE_TIMEOUT);
+
+	message.number = DISK_TIMEOUT;
+	device_ask(device, &message);
+}
+
+void create_answer_timeout(struct device *device, const struct message *message)
+{
+	if (message->result < 0)
+		log_warning("%s: cannot set its I/O timeout: %s; if the server "
+			    "dies, its users wait for up to 30 s",
+			    device->disk, strerror(-message->result));
+	if (device->doomed)
+		device_enter(device, DEVICE_STOP);
+	else
+		device_enter(device,
+			     device->adopted ? DEVICE_LIVE : DEVICE_NODE);
+}
+
+/* ---- NODE ---- */
+
+void create_try_node(struct device *device)
+{
+	struct failure failure;
+	int error = node_look(NODE_BLOCK, device->spec.id, &failure);
+
+	if (!error)
+		device_enter(device, DEVICE_LIVE);
+	else if (!can_wait(error) || device_retry(device, NODE_RETRY) < 0)
+		device_give_up(device, DEVICE_STOP, &failure);
+}
+
+void create_enter_node(struct device *device)
+{
+	device_set_patience(device, NODE_PATIENCE);
+	create_try_node(device);
+}

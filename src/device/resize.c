@@ -1,0 +1,328 @@
+/*
+ * Another size for a live device.
+ *
+ * The size that counts is the kernel's: whoever takes a device over after a
+ * crash looks there, so it does not matter between which steps one of the
+ * processes died. What must hold at every moment is that the target serves at
+ * least as much as the kernel may ask for. So the target grows before the kernel
+ * knows, and shrinks after it; the command that made the device follows, and
+ * memory is given back last.
+ */
+#include "device-steps.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/words.h"
+
+#define SECTOR 512u
+
+/* How often a target is asked whether it has grown, in s. */
+#define GROW_INTERVAL 0.01
+
+static int is_growing(const struct device *device)
+{
+	return device->new_size > device->spec.geometry.size;
+}
+
+void resize_forget(struct device *device)
+{
+	device->new_size = 0;
+	free(device->new_words);
+	device->new_words = NULL;
+}
+
+/* Back to what it was, or to its end. */
+static void end(struct device *device, const struct failure *failure)
+{
+	struct failure why;
+
+	if (failure)
+		why = *failure;
+	resize_forget(device);
+	/* It would be taken for the device's own. */
+	device->failure = (struct failure){ .symbol = SYMBOL_NONE };
+	if (device->force) {
+		device_finish_and_stop(device, failure ? &why : NULL);
+	} else {
+		device_back_to_work(device);
+		device_finish(device, failure ? &why : NULL);
+	}
+}
+
+static int fail_unsupported(struct failure *failure)
+{
+	return failure_set(failure, SYMBOL_UNSUPPORTED, EOPNOTSUPP, NULL,
+			   "the ublk driver of this kernel cannot change the "
+			   "size of a live device: that needs the feature "
+			   "update-size (Linux 6.16 and newer)");
+}
+
+/* ---- TRIM ---- */
+
+/* The backing may have to wait for what has to be done before. */
+static void grow(struct device *device)
+{
+	struct target *target = device->spec.target;
+	struct failure failure;
+	int result = target->ops->resize(target, device->new_size, &failure);
+
+	if (result < 0)
+		end(device, &failure);
+	else if (result == TARGET_LATER)
+		device_start_timer(device, GROW_INTERVAL);
+	else
+		device_enter(device, DEVICE_RESIZE);
+}
+
+/* What an earlier shrinking has left is gone now, or cannot go. */
+static void begin(struct device *device, int error)
+{
+	struct failure failure;
+
+	if (is_growing(device) && error < 0) {
+		failure_set(&failure, failure_symbol(error), error, NULL,
+			    "what %s had behind its end before cannot be "
+			    "cleared: %s",
+			    device->disk, strerror(-error));
+		end(device, &failure);
+	} else if (is_growing(device)) {
+		grow(device);
+	} else {
+		device_enter(device, DEVICE_RESIZE);
+	}
+}
+
+static void fail_stopping(struct device *device)
+{
+	struct failure failure;
+
+	failure_set(&failure, SYMBOL_STATE, 0, NULL, "%s",
+		    device->also_done ? "the device is being deleted"
+				      : "ublkd is stopping");
+	end(device, &failure);
+}
+
+/* In pieces, and others get their turns between them. */
+void resize_enter_trim(struct device *device)
+{
+	struct target *target = device->spec.target;
+	int result = 0;
+
+	if (device->force && device->new_size) {
+		fail_stopping(device);
+		return;
+	}
+	if (target->ops->trim && !device->force)
+		result = target->ops->trim(target);
+	if (result > 0) {
+		device_start_timer(device, 0);
+		return;
+	}
+	if (result < 0)
+		log_warning("%s: what lies behind its end is not given back: "
+			    "%s",
+			    device->disk, strerror(-result));
+	if (device->new_size)
+		begin(device, result);
+	else
+		end(device, device->failure.symbol == SYMBOL_NONE
+				    ? NULL
+				    : &device->failure);
+}
+
+/* ---- RESIZE ---- */
+
+void resize_enter(struct device *device)
+{
+	struct message message = device_message(device, MESSAGE_RESIZE);
+
+	message.number = device->new_size / SECTOR;
+	device_ask(device, &message);
+}
+
+/* The kernel has the old size still: so has the target again. */
+static void undo(struct device *device, int error)
+{
+	struct target *target = device->spec.target;
+	struct failure failure;
+
+	if (is_growing(device))
+		target->ops->resize(target, device->spec.geometry.size,
+				    &failure);
+	if (error == -EOPNOTSUPP)
+		fail_unsupported(&failure);
+	else
+		failure_set(&failure, failure_symbol(error), error, NULL,
+			    "the driver cannot change the size of %s: %s",
+			    device->disk, strerror(-error));
+	end(device, &failure);
+}
+
+/* The target is to serve what the kernel has, and no more. */
+static void accept_size(struct device *device, uint64_t size)
+{
+	struct target *target = device->spec.target;
+	struct failure failure;
+
+	failure_set(&failure, SYMBOL_UNSUPPORTED, 0, NULL,
+		    "its target cannot change its size");
+	if (!target->ops->resize ||
+	    target->ops->resize(target, size, &failure) < 0)
+		log_warning("%s has %llu bytes: %s", device->disk,
+			    (unsigned long long)size, failure.text);
+	device->spec.geometry.size = size;
+	device->set->seq++;
+}
+
+void resize_answer(struct device *device, const struct message *message)
+{
+	if (message->result < 0) {
+		undo(device, message->result);
+		return;
+	}
+	if (is_growing(device))
+		device->spec.geometry.size = device->new_size;
+	else
+		accept_size(device, device->new_size);
+	device->spec.geometry.unserved = device->new_unserved;
+	device->set->seq++;
+	log_info("device %u (%s): %llu bytes from now on", device->spec.id,
+		 device_name(device), (unsigned long long)device->new_size);
+	device_enter(device, DEVICE_NOTE_AGAIN);
+}
+
+/* Whatever came of the note, the size has changed. */
+void resize_noted(struct device *device, const struct failure *failure)
+{
+	device->new_size = 0;
+	if (failure) {
+		log_warning("%s: %s", device->disk, failure->text);
+		device->failure = *failure;
+	}
+	device_enter(device, DEVICE_TRIM);
+}
+
+/* ---- taking over ---- */
+
+uint64_t device_disk_size(uint32_t id)
+{
+	unsigned long long sectors = 0;
+	char path[48];
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/sys/block/ublkb%u/size", id);
+	file = fopen(path, "re");
+	if (!file)
+		return 0;
+	if (fscanf(file, "%llu", &sectors) != 1)
+		sectors = 0;
+	fclose(file);
+	return (uint64_t)sectors * SECTOR;
+}
+
+/* Its words are right again once they have been noted. */
+void resize_settle(struct device *device)
+{
+	struct device_spec *spec = &device->spec;
+	uint64_t size = device_disk_size(device->spec.id);
+	int must = spec->target->ops->measure == NULL;
+
+	if (size == 0 || size == spec->geometry.size)
+		return;
+	accept_size(device, size);
+	device->new_words = words_set_size(spec->words, size, must);
+	if (device->new_words)
+		device->new_size = size;
+}
+
+void resize_after_recovery(struct device *device)
+{
+	if (device->new_size)
+		device_enter(device, DEVICE_NOTE_AGAIN);
+	else if (device->spec.target->ops->trim)
+		device_enter(device, DEVICE_TRIM);
+}
+
+void resize_keeper_gone(struct device *device)
+{
+	uint64_t size = device_disk_size(device->spec.id);
+
+	if (size)
+		device->spec.geometry.size = size;
+}
+
+/* ---- from outside ---- */
+
+/* The whole blocks that are behind a device now, and the rest in bytes. */
+static int measure(const struct device *device, uint64_t *size, uint32_t *rest,
+		   struct failure *failure)
+{
+	struct target *target = device->spec.target;
+
+	if (target->ops->measure(target, size, failure) < 0)
+		return -1;
+	*rest = (uint32_t)(*size % device->spec.geometry.block_size);
+	*size -= *rest;
+	return 0;
+}
+
+/* What can be said before anything is done. */
+static int check(const struct device *device, uint64_t *size, uint32_t *rest,
+		 struct failure *failure)
+{
+	struct target *target = device->spec.target;
+	uint64_t features = device->set->features;
+
+	if (!target->ops->resize)
+		return failure_set(failure, SYMBOL_UNSUPPORTED, 0, NULL,
+				   "a device of the target %s has one size for "
+				   "ever",
+				   target->ops->name);
+	/* Without the features' answer the driver says it itself. */
+	if (features && !(features & UBLK_F_UPDATE_SIZE))
+		return fail_unsupported(failure);
+	if (device->step == DEVICE_LOST)
+		return failure_set(failure, SYMBOL_STATE, 0, "id",
+				   "device %u is not served, so its size "
+				   "cannot change",
+				   device->spec.id);
+	if (*size == DEVICE_SIZE_AUTO && !target->ops->measure)
+		return failure_set(failure, SYMBOL_ARG, 0, "size",
+				   "size=auto: a device of the target %s has "
+				   "no size but the one that it is given",
+				   target->ops->name);
+	if (*size == DEVICE_SIZE_AUTO &&
+	    measure(device, size, rest, failure) < 0)
+		return -1;
+	return target_check_size(*size, device->spec.geometry.block_size,
+				 failure);
+}
+
+int device_resize(struct device *device, uint64_t size, device_done *done,
+		  void *context, struct failure *failure)
+{
+	int must = size != DEVICE_SIZE_AUTO;
+	uint32_t rest = 0;
+	char *words;
+
+	if (check(device, &size, &rest, failure) < 0)
+		return -1;
+	words = words_set_size(device->spec.words, size, must);
+	if (!words)
+		return failure_set(failure, SYMBOL_LIMIT, ENOMEM, NULL,
+				   "out of memory, or the device's add line "
+				   "would be too long");
+	if (device_begin(device, done, context, failure) < 0) {
+		free(words);
+		return -1;
+	}
+	device->new_size = size;
+	device->new_unserved = rest;
+	device->new_words = words;
+	device_enter(device, DEVICE_TRIM);
+	return 0;
+}

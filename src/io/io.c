@@ -1,0 +1,603 @@
+#include "io.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "batch.h"
+#include "base/log.h"
+#include "base/uapi.h"
+
+/* Newer than the C library of the oldest supported distribution. */
+#ifndef MADV_DONTNEED_LOCKED
+#define MADV_DONTNEED_LOCKED 24 /* Linux 5.18 */
+#endif
+#ifndef MLOCK_ONFAULT
+#define MLOCK_ONFAULT 1
+#endif
+#ifndef MREMAP_DONTUNMAP
+#define MREMAP_DONTUNMAP 4 /* Linux 5.7 */
+#endif
+
+/* Freeing pages takes the one thread's time; bytes. */
+#define TRIM_MAX (8u << 20)
+
+/*
+ * A private mapping that is only ever read: every page of it is the kernel's
+ * zero page, so that it takes no memory whatever its size.
+ */
+static const uint8_t *zeroes;
+
+/*
+ * For need-get-data, each as large as a request can be: where the pieces of a
+ * READ are gathered, and where the data goes that nobody wants. Not the same
+ * memory: the driver may write to the sink at any time.
+ */
+static uint8_t *scratch, *sink;
+
+/* Whose READ lies in the scratch; it may not have been submitted yet. */
+static struct io *gathered;
+
+static void *map(size_t size, int protection)
+{
+	void *memory = mmap(NULL, size, protection,
+			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	if (memory == MAP_FAILED)
+		return NULL;
+	/* A page that is touched shall take 4 KiB, not 2 MiB. */
+	madvise(memory, size, MADV_NOHUGEPAGE);
+	return memory;
+}
+
+static void empty(void *memory)
+{
+	/* The plain advice fails on locked memory. */
+	if (madvise(memory, UBLK_MAX_IO_BYTES, MADV_DONTNEED_LOCKED) < 0)
+		madvise(memory, UBLK_MAX_IO_BYTES, MADV_DONTNEED);
+}
+
+int io_initialise(void)
+{
+	if (!zeroes)
+		zeroes = map(UBLK_MAX_IO_BYTES, PROT_READ);
+	if (!scratch)
+		scratch = map(UBLK_MAX_IO_BYTES, PROT_READ | PROT_WRITE);
+	if (!sink)
+		sink = map(UBLK_MAX_IO_BYTES, PROT_READ | PROT_WRITE);
+	return zeroes && scratch && sink ? 0 : -ENOMEM;
+}
+
+const char *io_mode_name(enum io_mode mode)
+{
+	static const char *const names[] = {
+		[IO_USER_COPY] = "user-copy",
+		[IO_ZERO_COPY] = "zero-copy",
+		[IO_NEED_GET_DATA] = "need-get-data",
+		[IO_COPY] = "copy",
+		[IO_MODES] = "auto",
+	};
+
+	return names[mode];
+}
+
+/* A page has bytes of one tag only. */
+static uint32_t round_to_pages(uint32_t bytes)
+{
+	uint32_t page = (uint32_t)sysconf(_SC_PAGESIZE);
+
+	return (bytes + page - 1) / page * page;
+}
+
+static size_t buffers_length(const struct io_port *port)
+{
+	return (size_t)port->buffer_size * port->depth;
+}
+
+static uint8_t *buffer_of(const struct io *io)
+{
+	return io->port->buffers + (size_t)io->tag * io->port->buffer_size;
+}
+
+int io_open(struct io_port *port, struct io *ios, uint16_t depth,
+	    uint32_t max_io)
+{
+	uint16_t tag;
+
+	port->ios = ios;
+	port->depth = depth;
+	port->is_special = port->mode == IO_ZERO_COPY;
+	port->buffer_size = round_to_pages(max_io);
+	if (port->mode == IO_COPY) {
+		if (port->buffer_size > SIZE_MAX / depth)
+			return -ENOMEM;
+		port->buffers =
+			map(buffers_length(port), PROT_READ | PROT_WRITE);
+		if (!port->buffers)
+			return -ENOMEM;
+	}
+	for (tag = 0; tag < depth; tag++) {
+		ios[tag].port = port;
+		ios[tag].tag = tag;
+		if (port->mode == IO_COPY)
+			ios[tag].address = buffer_of(&ios[tag]);
+	}
+	return 0;
+}
+
+/* The driver has copied what lay there. */
+static void give_lent_back(struct io_port *port)
+{
+	struct io *io;
+
+	while ((io = port->lent)) {
+		port->lent = io->next;
+		io->own.done(&io->own, 0);
+	}
+}
+
+void io_close(struct io_port *port)
+{
+	give_lent_back(port);
+	if (gathered && gathered->port == port) {
+		gathered = NULL;
+		empty(scratch);
+	}
+	if (port->holds)
+		empty(sink);
+	if (port->buffers)
+		munmap(port->buffers, buffers_length(port));
+	if (port->old)
+		munmap(port->old, port->old_left);
+	port->buffers = port->old = NULL;
+}
+
+static inline int put_command(const struct io *io, uint32_t op, int32_t result,
+			      const void *address)
+{
+	struct io_port *port = io->port;
+	struct ublk_io_cmd command = { .q_id = port->queue_id,
+				       .tag = io->tag,
+				       .result = result,
+				       .addr = (uintptr_t)address };
+	uint64_t buffer = 0;
+
+	if (port->is_special) {
+		if (port->batch) {
+			batch_commit(port->batch, io, result);
+			return 0;
+		}
+		buffer = UBLK_AUTO_BUF_REG(io->tag);
+	}
+	return ring_put_addressed(port->ring, op, &command, buffer, io->tag);
+}
+
+int io_fetch(struct io *io)
+{
+	io->outcome = IO_FETCHED;
+	return put_command(io, UBLK_IO_FETCH_REQ, 0, io->address);
+}
+
+void io_submit(struct io_port *port)
+{
+	if (port->in_turn)
+		return;
+	if (port->batch)
+		batch_flush(port->batch);
+	if (ring_submit(port->ring) < 0)
+		ring_raise_event(port->ring);
+}
+
+/* ---- need-get-data ---- */
+
+static void begin_need_get_data(struct io *io)
+{
+	io->data = io->op == IO_WRITE ? IO_DATA_WAITS : IO_DATA_HERE;
+	/* A READ has an address also when it fails, or the driver refuses. */
+	io->address = io->op == IO_READ ? zeroes : NULL;
+}
+
+/*
+ * The data of a WRITE comes by a command of its own, and its completion tells
+ * that it is there; 7.x does it inline, 6.12 a little later.
+ */
+static int ask_for_data(struct io *io, void *to)
+{
+	int error;
+
+	if (io->data == IO_DATA_HERE)
+		return 0;
+	error = put_command(io, UBLK_IO_NEED_GET_DATA, 0, to);
+	if (error)
+		return error;
+	io->address = to; /* for io_again() */
+	io->data = IO_DATA_ASKED;
+	io_submit(io->port);
+	return IO_LATER;
+}
+
+/*
+ * Done before its data was taken. The driver refuses a COMMIT then (6.12 and
+ * 7.x: EINVAL), so the data goes where nobody looks first.
+ */
+static void drop_data(struct io *io, int error)
+{
+	io->error = error;
+	io->port->holds = 1;
+	if (io->data == IO_DATA_WAITS && ask_for_data(io, sink) < 0)
+		log_error("the data of tag %u of queue %u cannot be taken",
+			  io->tag, io->port->queue_id);
+	io->data = IO_DATA_DROPPED;
+}
+
+/*
+ * The scratch, for this READ alone. Who had it before must have been copied by
+ * the driver, which it does when the ring is submitted.
+ */
+static int own_scratch(struct io *io)
+{
+	if (io->address == scratch)
+		return 0;
+	if (gathered && ring_submit(gathered->port->ring) < 0)
+		return -EIO;
+	gathered = io;
+	io->address = scratch;
+	io->port->holds = 1;
+	return 0;
+}
+
+static int __attribute__((noinline))
+gather(struct io *io, const void *from, uint32_t at, uint32_t length)
+{
+	int error = own_scratch(io);
+
+	if (error)
+		return error;
+	if (from == zeroes)
+		memset(scratch + at, 0, length);
+	else
+		memcpy(scratch + at, from, length);
+	return 0;
+}
+
+/* The whole request lies there; or one piece, which is gathered. */
+static inline int give_address(struct io *io, const void *from, uint32_t at,
+			       uint32_t length)
+{
+	if (at || length != io->length)
+		return gather(io, from, at, length);
+	io->address = from;
+	return 0;
+}
+
+/* ---- copy ---- */
+
+/*
+ * A WRITE that the driver delivered while io_trim() moved the buffers' pages
+ * away has its data in the old ones, unless it came after that; then its first
+ * page is here.
+ */
+static void __attribute__((noinline)) find_moved(struct io *io)
+{
+	struct io_port *port = io->port;
+	uint8_t *buffer = buffer_of(io);
+	unsigned char here = 0;
+
+	if (mincore(buffer, 1, &here) < 0 || here & 1)
+		return;
+	memcpy(buffer, port->old + (buffer - port->buffers), io->length);
+}
+
+static void begin_copy(struct io *io)
+{
+	if (io->op != IO_WRITE)
+		return;
+	io->port->holds = 1;
+	if (io->length > io->dirty)
+		io->dirty = io->length;
+	if (io->port->old && !io->port->is_freeing)
+		find_moved(io);
+}
+
+static void note_dirty(struct io *io, uint32_t end)
+{
+	io->port->holds = 1;
+	if (end > io->dirty)
+		io->dirty = end;
+}
+
+static int fill_buffer(struct io *io, const void *from, uint32_t at,
+		       uint32_t length)
+{
+	memcpy(buffer_of(io) + at, from, length);
+	note_dirty(io, at + length);
+	return 0;
+}
+
+void *io_place(struct io *io)
+{
+	note_dirty(io, io->length);
+	return buffer_of(io);
+}
+
+/* Only what may not be zero is touched: the rest takes no memory. */
+static int __attribute__((noinline))
+zero_buffer(struct io *io, uint32_t at, uint32_t length)
+{
+	uint32_t end = at + length;
+
+	if (at >= io->dirty)
+		return 0;
+	if (end < io->dirty) {
+		memset(buffer_of(io) + at, 0, length);
+		return 0;
+	}
+	memset(buffer_of(io) + at, 0, io->dirty - at);
+	io->dirty = at;
+	return 0;
+}
+
+/*
+ * The buffers' pages are moved away before they are freed, and not freed in
+ * place: the driver fills a buffer, and the ring tells of it, whenever this
+ * thread leaves the kernel. A ring that tells of nothing after the move had
+ * nothing to tell before it. Otherwise the pages stay until it is empty, and
+ * requests find their data there, see find_moved().
+ */
+static void move_buffers(struct io_port *port)
+{
+	size_t length = buffers_length(port);
+	void *old = mremap(port->buffers, length, length,
+			   MREMAP_MAYMOVE | MREMAP_DONTUNMAP, NULL);
+	uint16_t tag;
+
+	if (old == MAP_FAILED)
+		return;
+	/* The move has unlocked them. If that is denied, it always was. */
+	(void)syscall(SYS_mlock2, port->buffers, length, MLOCK_ONFAULT);
+	for (tag = 0; tag < port->depth; tag++)
+		port->ios[tag].dirty = 0;
+	port->old = old;
+	port->old_left = length;
+}
+
+/* Returns 1 if there is more, or if a request may need them. */
+static int free_old(struct io_port *port)
+{
+	size_t piece = port->old_left < TRIM_MAX ? port->old_left : TRIM_MAX;
+
+	if (!port->is_freeing)
+		port->is_freeing = !ring_has_events(port->ring);
+	if (!port->is_freeing)
+		return 1;
+	port->old_left -= piece;
+	munmap(port->old + port->old_left, piece);
+	if (port->old_left)
+		return 1;
+	port->old = NULL;
+	port->is_freeing = 0;
+	return 0;
+}
+
+/* ---- giving memory back ---- */
+
+static void trim_shared(const struct io_port *port)
+{
+	empty(sink);
+	if (!gathered || gathered->port != port)
+		return;
+	gathered = NULL;
+	empty(scratch);
+}
+
+unsigned io_trim(struct io_port *port)
+{
+	if (io_settle(port) < 0)
+		return 1;
+	if (port->old && free_old(port))
+		return 1;
+	if (!port->holds)
+		return 0;
+	if (port->active || port->owned) {
+		port->active = 0;
+		return IO_TRIM_TIME;
+	}
+	/* The driver reads what a COMMIT points to when it gets that. */
+	if (ring_submit(port->ring) < 0)
+		return 1;
+	port->holds = 0;
+	if (port->mode == IO_COPY)
+		move_buffers(port);
+	else
+		trim_shared(port);
+	return port->old != NULL;
+}
+
+/* ---- any mode ---- */
+
+void io_begin_data(struct io *io)
+{
+	if (io->port->mode == IO_NEED_GET_DATA)
+		begin_need_get_data(io);
+	else
+		begin_copy(io);
+}
+
+const void *io_zeroes(void)
+{
+	return zeroes;
+}
+
+static void account(const struct io *io, int error)
+{
+	struct io_port *port = io->port;
+
+	if (error) {
+		port->errors++;
+		return;
+	}
+	port->count[io->op]++;
+	port->bytes[io->op] += io->length;
+}
+
+static inline int put_commit(struct io *io, int error)
+{
+	int is_data = io->op == IO_READ || io->op == IO_WRITE;
+	int32_t result = error ? error : is_data ? (int32_t)io->length : 0;
+
+	io->outcome = (int16_t)error;
+	return put_command(io, UBLK_IO_COMMIT_AND_FETCH_REQ, result,
+			   io->address);
+}
+
+static inline void commit(struct io *io, int error)
+{
+	struct io_port *port = io->port;
+
+	io->owned = 0;
+	port->owned--;
+	account(io, error);
+	/* The ring has an entry for every tag: there is room. */
+	if (put_commit(io, error) < 0)
+		log_error("tag %u of queue %u cannot be committed", io->tag,
+			  port->queue_id);
+	io_submit(port);
+}
+
+void io_done(struct io *io, int error)
+{
+	if (io->owned && io->data == IO_DATA_HERE)
+		commit(io, error);
+	else if (io->owned && io->data != IO_DATA_DROPPED)
+		drop_data(io, error);
+	else
+		log_error("tag %u of queue %u was completed twice", io->tag,
+			  io->port->queue_id);
+}
+
+void io_done_lent(struct io *io)
+{
+	struct io_port *port = io->port;
+
+	io->next = port->lent;
+	port->lent = io;
+	io_done(io, 0);
+	/* A layer's timer: no turn may come that settles it. */
+	if (!port->in_turn)
+		io_settle_lent(port);
+}
+
+int io_settle_lent(struct io_port *port)
+{
+	int error = ring_submit(port->ring);
+
+	if (error)
+		port->holds = 1; /* if no turn comes, io_trim() does it */
+	else
+		give_lent_back(port);
+	return error;
+}
+
+int io_resume(struct io *io)
+{
+	int is_done = io->data == IO_DATA_DROPPED;
+
+	io->data = IO_DATA_HERE;
+	io->address = NULL;
+	if (is_done)
+		commit(io, io->error);
+	return !is_done;
+}
+
+/* Since its COMMIT was put others may have had the memory of its data. */
+static int is_stale(const struct io *io)
+{
+	if (io->op != IO_READ)
+		return 0;
+	if (io->port->mode == IO_NEED_GET_DATA)
+		return io->address != zeroes;
+	return io->port->old != NULL; /* copy: moved away, perhaps */
+}
+
+int io_again(struct io *io)
+{
+	if (io_waits(io))
+		return put_command(io, UBLK_IO_NEED_GET_DATA, 0, io->address) ==
+		       0;
+	if (io->outcome == IO_FETCHED)
+		return 0;
+	if (io->outcome == 0 && is_stale(io))
+		io->outcome = -EIO;
+	return put_commit(io, io->outcome) == 0;
+}
+
+void io_forget(struct io *io)
+{
+	io->data = IO_DATA_HERE;
+	io->owned = 0;
+	io->port->owned--;
+}
+
+/* Copy between the request and our memory, by the driver's file. */
+static int copy_by_file(const struct io *io, char *bytes, uint32_t at,
+			uint32_t length, int into_request)
+{
+	off_t where =
+		(off_t)(UBLK_DATA_OFFSET(io->port->queue_id, io->tag) + at);
+
+	while (length) {
+		ssize_t n = into_request
+				    ? pwrite(io->port->fd, bytes, length, where)
+				    : pread(io->port->fd, bytes, length, where);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return n < 0 ? -errno : -EIO;
+		bytes += n;
+		where += n;
+		length -= (uint32_t)n;
+	}
+	return 0;
+}
+
+int io_put(struct io *io, const void *from, uint32_t at, uint32_t length)
+{
+	switch (io->port->mode) {
+	case IO_NEED_GET_DATA:
+		return give_address(io, from, at, length);
+	case IO_COPY:
+		return fill_buffer(io, from, at, length);
+	default:
+		return copy_by_file(io, (char *)from, at, length, 1);
+	}
+}
+
+int io_take(struct io *io, void *to, uint32_t at, uint32_t length)
+{
+	switch (io->port->mode) {
+	case IO_NEED_GET_DATA:
+		if (at || length != io->length)
+			return -EINVAL;
+		return ask_for_data(io, to);
+	case IO_COPY:
+		memcpy(to, buffer_of(io) + at, length);
+		return 0;
+	default:
+		return copy_by_file(io, to, at, length, 0);
+	}
+}
+
+int io_put_zeroes(struct io *io, uint32_t at, uint32_t length)
+{
+	switch (io->port->mode) {
+	case IO_NEED_GET_DATA:
+		return give_address(io, zeroes, at, length);
+	case IO_COPY:
+		return zero_buffer(io, at, length);
+	default:
+		return io_put(io, zeroes, at, length);
+	}
+}

@@ -1,0 +1,442 @@
+#include "queue.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "batch.h"
+#include "base/log.h"
+#include "turns.h"
+
+/*
+ * What one queue may do before others get a turn: so many completions, and so
+ * many bytes of data. It looks at both after each batch.
+ */
+#define TURN_MAX   64
+#define TURN_BYTES (8u << 20)
+#define BATCH	   16
+
+/* A ring that is full would end the FETCH: the loop has some requests, too. */
+#define BATCH_ENTRIES 16
+
+#define SECTOR 512u
+
+static size_t map_length(uint16_t depth)
+{
+	size_t page = (size_t)sysconf(_SC_PAGESIZE);
+	size_t bytes = depth * sizeof(struct ublk_io_desc);
+
+	return (bytes + page - 1) / page * page;
+}
+
+static int map_descriptors(struct queue *queue)
+{
+	size_t page = (size_t)sysconf(_SC_PAGESIZE);
+	off_t offset = (off_t)(queue->port.queue_id * UBLK_DESC_SPAN(page));
+	void *map = mmap(NULL, map_length(queue->depth), PROT_READ,
+			 MAP_SHARED | MAP_POPULATE, queue->port.fd, offset);
+
+	if (map == MAP_FAILED)
+		return -errno;
+	queue->descriptors = map;
+	return 0;
+}
+
+/* Returns -1 for one that is not known. */
+static int op_of(uint32_t op_flags)
+{
+	static const int8_t ops[] = {
+		[UBLK_IO_OP_READ] = 1 + IO_READ,
+		[UBLK_IO_OP_WRITE] = 1 + IO_WRITE,
+		[UBLK_IO_OP_FLUSH] = 1 + IO_FLUSH,
+		[UBLK_IO_OP_DISCARD] = 1 + IO_DISCARD,
+		[UBLK_IO_OP_WRITE_ZEROES] = 1 + IO_WRITE_ZEROES,
+	};
+	uint32_t op = op_flags & 0xff;
+
+	return op < sizeof(ops) ? ops[op] - 1 : -1;
+}
+
+/* ---- memory goes back when a queue is idle ---- */
+
+static void start_trim(struct queue *queue, unsigned ms)
+{
+	loop_timer_start(queue->wake.ev, &queue->trim, ms / 1000.0);
+}
+
+static void on_trim(struct loop_timer *timer)
+{
+	struct queue *queue = timer->data;
+	unsigned next = io_trim(&queue->port);
+
+	if (next)
+		start_trim(queue, next);
+}
+
+/* ---- requests ---- */
+
+static uint8_t flags_of(uint32_t op_flags)
+{
+	uint8_t flags = 0;
+
+	if (op_flags & UBLK_IO_F_FUA)
+		flags |= IO_FUA;
+	if (op_flags & UBLK_IO_F_NOUNMAP)
+		flags |= IO_KEEP_SPACE;
+	if (op_flags & UBLK_IO_F_NEED_REG_BUF)
+		flags |= IO_NO_BUFFER;
+	return flags;
+}
+
+static void fill(struct queue *queue, struct io *io,
+		 const struct ublk_io_desc *from, int op)
+{
+	io->offset = from->start_sector * SECTOR;
+	io->length = from->nr_sectors * SECTOR;
+	queue->turn_bytes += io->length;
+	io->flags = from->op_flags & ~0xffu ? flags_of(from->op_flags) : 0;
+	io->op = op < 0 ? IO_FLUSH : (uint8_t)op;
+}
+
+/* Hand the request that the driver put under this tag to the target. */
+static inline void dispatch(struct queue *queue, uint16_t tag)
+{
+	const struct ublk_io_desc *from = &queue->descriptors[tag];
+	struct io *io = &queue->ios[tag];
+	int op = op_of(from->op_flags);
+
+	fill(queue, io, from, op);
+	io_begin(io);
+	if (op < 0)
+		io_done(io, -EOPNOTSUPP);
+	else
+		target_submit(queue->target, io);
+}
+
+/* It waited for its data, and does not come to the target again. */
+static void let_go(struct queue *queue, struct io *io)
+{
+	const struct target_ops *ops = queue->bottom->ops;
+
+	if (io->data == IO_DATA_ASKED && ops->forget)
+		ops->forget(queue->bottom, io);
+}
+
+/*
+ * The event of a request that waits for its data. If its pages could not be
+ * reached the driver has queued it again, perhaps under another tag, and this
+ * is the next one of this tag.
+ */
+static void resume(struct queue *queue, uint16_t tag, int32_t result)
+{
+	const struct ublk_io_desc *from = &queue->descriptors[tag];
+	struct io *io = &queue->ios[tag];
+	int is_short;
+
+	if (result == UBLK_IO_RES_NEED_GET_DATA ||
+	    op_of(from->op_flags) != IO_WRITE) {
+		let_go(queue, io);
+		io_forget(io);
+		dispatch(queue, tag);
+		return;
+	}
+	/* A part of the pages could be reached: it has been cut short. */
+	is_short = from->nr_sectors * SECTOR != io->length;
+	if (is_short)
+		let_go(queue, io);
+	if (!io_resume(io))
+		return;
+	if (is_short)
+		io_done(io, -EIO);
+	else
+		target_submit(queue->bottom, io);
+}
+
+/* The driver does not take what we ask: told once. */
+static void refuse(struct queue *queue, int error)
+{
+	if (queue->refused)
+		return;
+	queue->refused = 1;
+	loop_poke(queue->wake.ev);
+	queue->event(queue, error);
+}
+
+/* The kernel was short of something, and the driver has not seen the command. */
+static int is_passing(int32_t result)
+{
+	return result == -ENOMEM || result == -EAGAIN;
+}
+
+/*
+ * A completion of FETCH or COMMIT is the tag's next request, one of GET_DATA
+ * its data; -ENODEV says that the device is stopping and this tag is given up.
+ * Others are a target's.
+ */
+static void take(struct queue *queue, const struct ring_event *event)
+{
+	uint16_t tag = (uint16_t)event->data;
+
+	if (event->data >= RING_OP_FIRST) {
+		struct ring_op *op = (struct ring_op *)(uintptr_t)event->data;
+
+		op->done(op, event->result);
+		return;
+	}
+	queue->wake.taken++;
+	if (event->result >= 0) {
+		if (io_waits(&queue->ios[tag]))
+			resume(queue, tag, event->result);
+		else
+			dispatch(queue, tag);
+		return;
+	}
+	if (is_passing(event->result) && io_again(&queue->ios[tag]))
+		return;
+	if (io_waits(&queue->ios[tag])) {
+		let_go(queue, &queue->ios[tag]);
+		io_forget(&queue->ios[tag]);
+	}
+	queue->retired++;
+	if (event->result != -ENODEV)
+		refuse(queue, event->result);
+}
+
+/* Adds how many were taken to *count. Returns whether there are more. */
+static int take_batch(struct queue *queue, unsigned *count)
+{
+	const struct ring_event *events;
+	unsigned got = ring_peek(queue->port.ring, &events), i;
+
+	if (got > BATCH)
+		got = BATCH;
+	for (i = 0; i < got; i++)
+		take(queue, &events[i]);
+	*count += got;
+	return got && ring_seen(queue->port.ring, got);
+}
+
+/* The driver has given up the last tag: nothing is left to be done here. */
+static int tell_retired(struct queue *queue)
+{
+	loop_poke(queue->wake.ev);
+	/* See struct loop_ring; it is looked at once more, whatever has raced. */
+	ring_signal(queue->port.ring, 1);
+	ring_raise_event(queue->port.ring);
+	queue->event(queue, 0);
+	return -1;
+}
+
+static void begin_turn(struct queue *queue)
+{
+	turns_count();
+	queue->port.in_turn = 1;
+	queue->turn_bytes = 0;
+	queue->wake.taken = 0;
+}
+
+static void end_turn(struct queue *queue, int more)
+{
+	queue->port.in_turn = 0;
+	queue->wake.more = more;
+	if (queue->port.holds && !loop_timer_is_active(&queue->trim))
+		start_trim(queue, IO_TRIM_TIME);
+}
+
+static int on_turn(struct loop_ring *wake)
+{
+	struct queue *queue = wake->data;
+	unsigned count = 0;
+	int more = 1;
+
+	begin_turn(queue);
+	while (more && count < TURN_MAX && queue->turn_bytes < TURN_BYTES &&
+	       io_settle(&queue->port) == 0)
+		more = take_batch(queue, &count);
+	/* Others may wait for what was lent, and no other turn may come. */
+	if (io_settle(&queue->port) < 0)
+		more = 1;
+	end_turn(queue, more);
+	return count && queue_is_retired(queue) ? tell_retired(queue) : 0;
+}
+
+/* ---- the same with commands for many tags ---- */
+
+/*
+ * Returns 1 if nothing of the event is left: a list may be longer than a turn.
+ */
+static int take_list(struct queue *queue, const struct ring_event *event)
+{
+	struct batch *batch = queue->port.batch;
+	const uint16_t *tags;
+	unsigned count = batch_tags(batch, event, &tags), i;
+	int error;
+
+	for (i = 0; i < count && queue->wake.taken < TURN_MAX &&
+		    queue->turn_bytes < TURN_BYTES;
+	     i++) {
+		queue->wake.taken++;
+		dispatch(queue, tags[i]);
+	}
+	if (count)
+		return batch_taken(batch, event, i);
+	error = batch_answer(batch, event);
+	if (batch_has_ended(batch))
+		queue->retired = queue->depth;
+	if (error && error != -ENODEV)
+		refuse(queue, error);
+	return 1;
+}
+
+/* Returns 1 if there may be more. */
+static int take_lists(struct queue *queue, unsigned *count)
+{
+	const struct ring_event *events;
+	unsigned got = ring_peek(queue->port.ring, &events), i;
+	int is_done = 1;
+
+	for (i = 0; i < got && is_done; i++) {
+		if (events[i].data >= RING_OP_FIRST)
+			take(queue, &events[i]);
+		else
+			is_done = take_list(queue, &events[i]);
+	}
+	*count += i;
+	ring_seen(queue->port.ring, is_done ? i : i - 1);
+	return got != 0;
+}
+
+static int on_batch_turn(struct loop_ring *wake)
+{
+	struct queue *queue = wake->data;
+	unsigned count = 0;
+	int more;
+
+	begin_turn(queue);
+	do {
+		more = take_lists(queue, &count);
+	} while (more && count < TURN_MAX && wake->taken < TURN_MAX &&
+		 queue->turn_bytes < TURN_BYTES);
+	batch_flush(queue->port.batch);
+	end_turn(queue, more);
+	if (!count || !queue_is_retired(queue))
+		return 0;
+	/* If the FETCH has failed, there may be requests that are done. */
+	io_submit(&queue->port);
+	return tell_retired(queue);
+}
+
+static int fetch_all(struct queue *queue)
+{
+	uint16_t tag;
+	int error;
+
+	for (tag = 0; tag < queue->depth; tag++) {
+		error = io_fetch(&queue->ios[tag]);
+		if (error)
+			return error;
+	}
+	return ring_submit(queue->port.ring);
+}
+
+static int start_batch(struct queue *queue)
+{
+	int error;
+
+	queue->port.batch = batch_open(&queue->port, &error);
+	if (!queue->port.batch)
+		return error;
+	queue->port.is_special = 1;
+	error = batch_start(queue->port.batch);
+	return error ? error : ring_submit(queue->port.ring);
+}
+
+static int open_ring(struct queue *queue, int is_batch)
+{
+	int error, is_small = is_batch && queue->depth < BATCH_ENTRIES;
+
+	queue->port.ring = ring_create(is_small ? BATCH_ENTRIES : queue->depth,
+				       RING_DEFER, &error);
+	return queue->port.ring ? 0 : error;
+}
+
+int queue_open(struct queue *queue, uint16_t id,
+	       const struct queue_shape *shape, struct target *target,
+	       queue_event *event, void *owner)
+{
+	int error;
+
+	memset(queue, 0, sizeof(*queue));
+	queue->port.fd = -1;
+	queue->port.queue_id = id;
+	queue->port.mode = (uint8_t)shape->mode;
+	queue->target = queue->bottom = target;
+	queue->depth = queue->retired = shape->depth;
+	queue->event = event;
+	queue->owner = owner;
+	loop_timer_init(&queue->trim, on_trim, queue);
+	queue->wake.turn = shape->batch ? on_batch_turn : on_turn;
+	queue->wake.data = queue;
+	queue->ios = calloc(shape->depth, sizeof(*queue->ios));
+	error = queue->ios ? io_open(&queue->port, queue->ios, shape->depth,
+				     shape->max_io)
+			   : -ENOMEM;
+	if (!error)
+		error = open_ring(queue, shape->batch);
+	if (error)
+		queue_close(queue);
+	return error;
+}
+
+int queue_start(struct queue *queue, struct ev_loop *loop, int fd)
+{
+	int is_batch = queue->wake.turn == on_batch_turn, error;
+	struct ring *ring = queue->port.ring;
+
+	queue->port.fd = fd;
+	queue->retired = 0;
+	error = map_descriptors(queue);
+	if (!error)
+		error = ring_register_file(ring, fd);
+	if (!error && queue->port.mode == IO_ZERO_COPY)
+		error = ring_make_buffers(ring, queue->depth);
+	if (!error)
+		error = target_start(queue->bottom, ring);
+	if (!error)
+		error = is_batch ? start_batch(queue) : fetch_all(queue);
+	if (error) {
+		queue->retired = queue->depth; /* the loop sees none */
+		return error;
+	}
+	queue->wake.ring = ring;
+	loop_ring_open(loop, &queue->wake);
+	return 0;
+}
+
+void queue_close(struct queue *queue)
+{
+	if (queue->port.owned)
+		log_error("queue %u is closed with %u requests in hand",
+			  queue->port.queue_id, queue->port.owned);
+	loop_timer_stop(queue->wake.ev, &queue->trim);
+	loop_ring_close(&queue->wake);
+	ring_destroy(queue->port.ring);
+	batch_close(queue->port.batch);
+	io_close(&queue->port);
+	if (queue->descriptors)
+		munmap((void *)queue->descriptors, map_length(queue->depth));
+	free(queue->ios);
+	memset(queue, 0, sizeof(*queue));
+}
+
+int queue_ring_fd(const struct queue *queue)
+{
+	return ring_fd(queue->port.ring);
+}
+
+int queue_is_retired(const struct queue *queue)
+{
+	return queue->retired == queue->depth;
+}

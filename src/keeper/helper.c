@@ -1,0 +1,424 @@
+#include "helper.h"
+
+#include <errno.h>
+#include <ev.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "target/backing.h"
+#include "base/channel.h"
+#include "base/log.h"
+#include "notify.h"
+#include "base/proc.h"
+#include "base/process.h"
+#include "server/server.h"
+#include "base/usage.h"
+
+/* A question that waits for its turn, and then its helper until that is gone. */
+struct helper {
+	struct helper *next;
+	struct helpers *helpers;
+	int other_end; /* of the channel, with the question; -1: it is taken */
+	struct proc process;
+	int is_busy; /* it has one, and its answer is not known */
+	ev_io end;   /* of the process */
+	struct channel channel;
+	ev_timer patience;
+	helper_done *done; /* NULL: it has been called, or nobody waits */
+	void *context;
+};
+
+/* ---- in the keeper ---- */
+
+static void unlink_helper(struct helper *helper)
+{
+	struct helper **at = &helper->helpers->first;
+
+	while (*at != helper)
+		at = &(*at)->next;
+	*at = helper->next;
+	helper->helpers->count--;
+}
+
+static void helper_free(struct helper *helper)
+{
+	struct ev_loop *loop = helper->helpers->loop;
+
+	ev_io_stop(loop, &helper->end);
+	ev_timer_stop(loop, &helper->patience);
+	channel_close(&helper->channel);
+	if (helper->other_end >= 0)
+		close(helper->other_end);
+	proc_close(&helper->process);
+	free(helper);
+}
+
+static void tell(struct helper *helper, const struct message *answer)
+{
+	helper_done *done = helper->done;
+
+	helper->helpers->busy -= (unsigned)helper->is_busy;
+	helper->is_busy = 0;
+	helper->done = NULL;
+	if (done)
+		done(helper->context, answer);
+}
+
+static void tell_error(struct helper *helper, int error)
+{
+	struct message answer = { .magic = MESSAGE_MAGIC,
+				  .type = MESSAGE_ASK,
+				  .result = error };
+
+	tell(helper, &answer);
+}
+
+static void start_waiting(struct helpers *helpers);
+
+static void on_answer(struct channel *channel, const struct message *message,
+		      const int *fds, int fd_count)
+{
+	struct helper *helper = channel->owner;
+
+	channel_close_fds(fds, fd_count);
+	tell(helper, message);
+	start_waiting(helper->helpers);
+}
+
+static void on_silence(struct channel *channel)
+{
+	struct helper *helper = channel->owner;
+
+	tell_error(helper, -ECHILD);
+	start_waiting(helper->helpers);
+}
+
+/* In the child. */
+static void exec_helper(const struct helpers *helpers, int fd)
+{
+	char *const arguments[] = { HELPER_NAME, "--helper", NULL };
+
+	sigprocmask(SIG_SETMASK, helpers->signals, NULL);
+	notify_disown();
+	if (dup2(fd, SERVER_FD) < 0)
+		_exit(127);
+	if (fd == SERVER_FD)
+		fcntl(fd, F_SETFD, 0);
+	execv("/proc/self/exe", arguments);
+	_exit(127);
+}
+
+/* Who reaps children, as the keeper does, may have been there before. */
+static void on_end(struct ev_loop *loop, ev_io *watcher, int events)
+{
+	struct helper *helper = watcher->data;
+	struct helpers *helpers = helper->helpers;
+	siginfo_t info;
+
+	(void)loop;
+	(void)events;
+	waitid((idtype_t)P_PIDFD, (id_t)helper->process.fd, &info,
+	       WEXITED | WNOHANG);
+	channel_finish(&helper->channel);
+	tell_error(helper, -ECHILD);
+	unlink_helper(helper);
+	helper_free(helper);
+	helpers->running--;
+	start_waiting(helpers);
+}
+
+/* One that cannot be held ends by itself; nobody hears its answer. */
+static int start(struct helper *helper)
+{
+	struct helpers *helpers = helper->helpers;
+	pid_t pid = fork();
+	int error;
+
+	if (pid == 0)
+		exec_helper(helpers, helper->other_end);
+	error = pid < 0 ? -errno : proc_open(&helper->process, pid);
+	close(helper->other_end);
+	helper->other_end = -1;
+	if (error) {
+		log_warning("no helper can be started: %s", strerror(-error));
+		return error;
+	}
+	ev_io_init(&helper->end, on_end, helper->process.fd, EV_READ);
+	helper->end.data = helper;
+	ev_io_start(helpers->loop, &helper->end);
+	ev_timer_stop(helpers->loop, &helper->patience);
+	ev_timer_set(&helper->patience, HELPER_PATIENCE, 0);
+	ev_timer_start(helpers->loop, &helper->patience);
+	helpers->running++;
+	helpers->busy++;
+	helper->is_busy = 1;
+	return 0;
+}
+
+/* Whether one more may begin. */
+static int has_turn(const struct helpers *helpers)
+{
+	return helpers->busy < HELPERS_BUSY && helpers->running < HELPERS_MAX;
+}
+
+/* In the order in which they were asked. */
+static void start_waiting(struct helpers *helpers)
+{
+	struct helper *helper, *next;
+	int error;
+
+	for (helper = helpers->first; helper; helper = next) {
+		next = helper->next;
+		if (helper->other_end < 0 || !has_turn(helpers))
+			continue;
+		error = start(helper);
+		if (!error)
+			continue;
+		unlink_helper(helper);
+		tell_error(helper, error);
+		helper_free(helper);
+	}
+}
+
+/* It may be in a sleep that no signal ends: nobody waits for that. */
+static void on_patience(struct ev_loop *loop, ev_timer *timer, int events)
+{
+	struct helper *helper = timer->data;
+
+	(void)loop;
+	(void)events;
+	if (helper->other_end >= 0) {
+		log_warning("no helper can be started: %s",
+			    "as many as may be are not done");
+		unlink_helper(helper);
+		tell_error(helper, -ETIMEDOUT);
+		helper_free(helper);
+		return;
+	}
+	if (helper->done)
+		log_warning("a helper gives no answer within %g s: it is "
+			    "killed",
+			    HELPER_PATIENCE);
+	proc_kill(&helper->process);
+	tell_error(helper, -ETIMEDOUT);
+	start_waiting(helper->helpers);
+}
+
+/*
+ * The question lies in the socket, with its descriptor, before the process that
+ * reads it is there.
+ */
+static int put_question(struct helper *helper, const struct message *question,
+			const int *fds, int fd_count)
+{
+	int pair[2], error;
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+		return -errno;
+	error = channel_send_now(pair[0], question, fds, fd_count);
+	if (error) {
+		close(pair[0]);
+		close(pair[1]);
+		return error;
+	}
+	helper->other_end = pair[1];
+	channel_open(&helper->channel, helper->helpers->loop, pair[0],
+		     on_answer, on_silence, helper);
+	return 0;
+}
+
+static void add_last(struct helper *helper)
+{
+	struct helper **at = &helper->helpers->first;
+
+	while (*at)
+		at = &(*at)->next;
+	*at = helper;
+	helper->helpers->count++;
+}
+
+static struct helper *helper_new(struct helpers *helpers,
+				 const struct message *question, const int *fds,
+				 int fd_count, int *error)
+{
+	struct helper *helper = calloc(1, sizeof(*helper));
+
+	*error = -ENOMEM;
+	if (!helper)
+		return NULL;
+	helper->helpers = helpers;
+	*error = put_question(helper, question, fds, fd_count);
+	if (*error) {
+		free(helper);
+		return NULL;
+	}
+	add_last(helper);
+	ev_timer_init(&helper->patience, on_patience, HELPER_TURN, 0);
+	/* An answer that is there comes first, should we have stood still. */
+	ev_set_priority(&helper->patience, EV_MINPRI);
+	helper->patience.data = helper;
+	ev_timer_start(helpers->loop, &helper->patience);
+	return helper;
+}
+
+int helper_ask(struct helpers *helpers, const struct message *question,
+	       const int *fds, int fd_count, helper_done *done, void *context)
+{
+	int error;
+	struct helper *helper =
+		helper_new(helpers, question, fds, fd_count, &error);
+
+	if (!helper) {
+		log_warning("no helper can be started: %s", strerror(-error));
+		return error;
+	}
+	if (has_turn(helpers))
+		error = start(helper);
+	if (error) {
+		unlink_helper(helper);
+		helper_free(helper);
+		return error;
+	}
+	helper->done = done;
+	helper->context = context;
+	return 0;
+}
+
+void helpers_open(struct helpers *helpers, struct ev_loop *loop,
+		  const sigset_t *signals)
+{
+	memset(helpers, 0, sizeof(*helpers));
+	helpers->loop = loop;
+	helpers->signals = signals;
+}
+
+void helpers_close(struct helpers *helpers)
+{
+	struct helper *helper;
+
+	while ((helper = helpers->first)) {
+		helpers->first = helper->next;
+		helpers->count--;
+		proc_kill(&helper->process);
+		tell_error(helper, -ECANCELED);
+		helper_free(helper);
+	}
+	helpers->running = helpers->busy = 0;
+}
+
+/* ---- in the helper ---- */
+
+static int tell_user(struct message *message, const char *disk)
+{
+	struct usage usage;
+
+	snprintf(usage.disk, sizeof(usage.disk), "%.31s", disk);
+	usage_find("", &usage, 1);
+	message->number = usage.kind == USAGE_LASTING;
+	snprintf(message->text, sizeof(message->text), "%s", usage.who);
+	return usage.kind == USAGE_NONE ? 0 : -EBUSY;
+}
+
+static int find_disk_user(struct message *message, int fd)
+{
+	char disk[32];
+
+	(void)fd;
+	snprintf(disk, sizeof(disk), "%.31s", message->text);
+	return tell_user(message, disk);
+}
+
+static int find_node_user(struct message *message, int fd)
+{
+	struct stat status;
+	char disk[32];
+	int error;
+
+	(void)fd;
+	if (stat(message->text, &status) < 0)
+		return -errno;
+	error = backing_name(status.st_rdev, disk, sizeof(disk));
+	return error ? error : tell_user(message, disk);
+}
+
+static unsigned split(char *text, struct usage *usages, unsigned max)
+{
+	unsigned count = 0;
+	char *word, *rest;
+
+	for (word = strtok_r(text, " ", &rest); word && count < max;
+	     word = strtok_r(NULL, " ", &rest))
+		snprintf(usages[count++].disk, sizeof(usages->disk), "%.31s",
+			 word);
+	return count;
+}
+
+static int find_disk_users(struct message *message, int fd)
+{
+	struct usage *usages = calloc(SERVER_MAX_DEVICES, sizeof(*usages));
+	size_t at = 0, size = sizeof(message->text);
+	unsigned count, i;
+
+	(void)fd;
+	if (!usages)
+		return -ENOMEM;
+	count = split(message->text, usages, SERVER_MAX_DEVICES);
+	usage_find("", usages, count);
+	message->number = 0;
+	message->text[0] = '\0';
+	for (i = 0; i < count; i++) {
+		const struct usage *usage = &usages[i];
+		size_t length = strlen(usage->disk) + strlen(usage->who) + 2;
+
+		if (usage->kind == USAGE_NONE)
+			continue;
+		message->number++;
+		if (at + length < size)
+			at += (size_t)sprintf(message->text + at, "%s %s\n",
+					      usage->disk, usage->who);
+	}
+	free(usages);
+	return 0;
+}
+
+static int lock_file(struct message *message, int fd)
+{
+	int read_only = message->text[0] == 'r';
+
+	message->text[0] = '\0';
+	return backing_lock(fd, read_only, message->text,
+			    sizeof(message->text));
+}
+
+/*
+ * What helpers can be asked to do, with a question that becomes the answer, and
+ * its descriptor or -1. Each returns 0 or a negative errno.
+ */
+static int (*const jobs[])(struct message *message, int fd) = {
+	[HELPER_DISK_USER] = find_disk_user,
+	[HELPER_NODE_USER] = find_node_user,
+	[HELPER_DISK_USERS] = find_disk_users,
+	[HELPER_LOCK] = lock_file,
+};
+
+int helper_run(void)
+{
+	struct message message;
+	int fds[MESSAGE_MAX_FDS], count;
+
+	process_be_ordinary();
+	if (channel_receive_now(SERVER_FD, &message, fds, &count) <= 0)
+		return 1;
+	message.result = -EINVAL;
+	if (message.number < sizeof(jobs) / sizeof(jobs[0]))
+		message.result =
+			jobs[message.number](&message, count ? fds[0] : -1);
+	return channel_send_now(SERVER_FD, &message, NULL, 0) ? 1 : 0;
+}

@@ -1,0 +1,76 @@
+/*
+ * Helpers: short-lived processes of the keeper that do what can hang with a disk
+ * or a file server, or takes a time that grows with the host. Neither keeper nor
+ * server may do that itself, and neither waits: the answer comes to the loop.
+ *
+ * A helper is this program, started anew. It opens no device, and has no
+ * descriptor of one: it gets one MESSAGE_ASK with all that its job needs, and
+ * sends that back as the answer. One that does not answer in time is killed; if
+ * it cannot die it is left behind.
+ */
+#ifndef UBLKD_HELPER_H
+#define UBLKD_HELPER_H
+
+#include <signal.h>
+#include <stdint.h>
+
+#include "base/message.h"
+
+#define HELPER_NAME	"ublkd-helper" /* in ps */
+#define HELPER_PATIENCE 10.0	       /* s for an answer, once it runs */
+#define HELPER_TURN	30.0	       /* s for that to begin */
+#define HELPERS_BUSY	4  /* at work at a time: they share the CPUs */
+#define HELPERS_MAX	64 /* processes, those too that cannot die */
+
+/* The number of a MESSAGE_ASK: what its text is, and what the answer has. */
+enum helper_job {
+	/* A disk's name: -EBUSY if it has a user, and text is who, number 1 for
+	   a use that lasts. */
+	HELPER_DISK_USER,
+	/* The path of a disk's node: the same. */
+	HELPER_NODE_USER,
+	/* Disks' names with blanks between them: number is how many have a user,
+	   text a line for each that fits: the name, a blank and who. */
+	HELPER_DISK_USERS,
+	/* "r" or "w", and a file: as backing_lock(), and text is who has it. The
+	   lock is that of all who share the open file; a lock that comes too
+	   late ends with the last of their descriptors. */
+	HELPER_LOCK,
+};
+
+struct ev_loop;
+struct helper;
+
+struct helpers {
+	struct ev_loop *loop;
+	const sigset_t *signals; /* the signal mask of every child */
+	struct helper *first;	 /* in the order in which they were asked */
+	unsigned count;		 /* of them, */
+	unsigned running;	 /* of those that have a process, */
+	unsigned busy;		 /* and of those that have not answered yet */
+};
+
+/*
+ * The answer, whose result is the job's: or -ETIMEDOUT, or -ECHILD when the
+ * helper has ended without one.
+ */
+typedef void helper_done(void *context, const struct message *answer);
+
+void helpers_open(struct helpers *helpers, struct ev_loop *loop,
+		  const sigset_t *signals);
+
+/* Kill all, and answer what they were asked with -ECANCELED. */
+void helpers_close(struct helpers *helpers);
+
+/*
+ * Start a helper for a question, of which job, text and at most one descriptor
+ * count; that stays the caller's. Returns 0, and done is called later, once; or
+ * a negative errno: then the answer is not known either.
+ */
+int helper_ask(struct helpers *helpers, const struct message *question,
+	       const int *fds, int fd_count, helper_done *done, void *context);
+
+/* The helper itself: do one job and answer. Returns the exit status. */
+int helper_run(void);
+
+#endif

@@ -1,0 +1,127 @@
+/*
+ * The keeper's jobs: control commands under way, and the devices they are for.
+ */
+#ifndef UBLKD_JOBS_H
+#define UBLKD_JOBS_H
+
+#include <ev.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/channel.h"
+#include "control.h"
+#include "helper.h"
+#include "base/message.h"
+#include "state.h"
+
+struct entry;
+struct jobs;
+
+/* The answer to a server's request. */
+typedef void jobs_answer(struct jobs *jobs, const struct message *message);
+
+/* Nothing is under way any more. */
+typedef void jobs_idle(struct jobs *jobs);
+
+struct jobs {
+	struct ev_loop *loop;
+	struct control control;
+	ev_io watcher;
+	struct state *state; /* where devices are noted */
+	struct helpers *helpers;
+	uint64_t mark; /* our devices carry it, see jobs_open() */
+	struct entry *entries;
+	uint64_t features;   /* of the driver, once somebody has asked */
+	pid_t server;	     /* who serves what is started now */
+	unsigned generation; /* of that server; answers go to no other */
+	unsigned late;	     /* deletes that are over, but for a close */
+	jobs_answer *answer;
+	jobs_idle *idle;
+	void *owner;
+};
+
+/*
+ * Begin. `path` is the socket's: the devices are marked with it, so that a
+ * later keeper on the same socket knows what a killed one left. Returns 0 or
+ * a negative errno.
+ */
+int jobs_open(struct jobs *jobs, struct ev_loop *loop, const char *path,
+	      struct state *state, struct helpers *helpers, jobs_answer *answer,
+	      jobs_idle *idle, void *owner);
+
+/* Let go of everything; devices that are left stay as they are. */
+void jobs_close(struct jobs *jobs);
+
+/* A new server: what the old one had asked for is answered to nobody. */
+void jobs_set_server(struct jobs *jobs, pid_t server);
+
+/* Whether a message is a request for jobs_run(). */
+int jobs_can_run(uint32_t type);
+
+/* Run a server's request. Descriptors stay the caller's. */
+void jobs_run(struct jobs *jobs, const struct message *message, const int *fds,
+	      int fd_count);
+
+/*
+ * The server is dead. If it is replaced, the devices that the driver holds for
+ * the next one stay (*kept of them); the others are stopped and deleted.
+ */
+void jobs_server_gone(struct jobs *jobs, int replaced, unsigned *kept,
+		      unsigned *deleted);
+
+/*
+ * Before the devices are stopped all the same: ask a helper who uses them, and
+ * tell the log. Returns 0, and done will be called; or a negative errno.
+ */
+int jobs_ask_users(struct jobs *jobs, helper_done *done, void *context);
+void jobs_log_users(const struct message *answer);
+
+/* Nobody waits for the users of dead disks any more: their ids come later. */
+void jobs_hurry(struct jobs *jobs);
+
+/*
+ * Tell a new server which devices it takes over, a MESSAGE_DEVICE each.
+ * Returns 0 or a negative errno.
+ */
+int jobs_hand_over(struct jobs *jobs, struct channel *channel);
+
+/*
+ * Have what the devices hold go along over an exec (carry.h), as takeover_name()
+ * calls it. Returns 0 or a negative errno.
+ */
+int jobs_carry(const struct jobs *jobs);
+
+/*
+ * A device has another tally (target.h), for the next server and for the next
+ * keeper. Returns 0 or a negative errno; it is kept also if it cannot be written
+ * down.
+ */
+int jobs_take_tally(struct jobs *jobs, uint32_t id, uint64_t tally);
+
+/* Close a file that no device has; nobody waits for that. */
+void jobs_close_file(struct jobs *jobs, int fd);
+
+/* Whether a command is under way. */
+int jobs_are_busy(const struct jobs *jobs);
+
+/* Whether the driver has requests that a server must answer. */
+int jobs_have_requests(const struct jobs *jobs);
+
+/* Whether there are devices that are not to be deleted. */
+int jobs_have_devices(const struct jobs *jobs);
+
+int jobs_has(const struct jobs *jobs, uint32_t id);
+
+/*
+ * At the start, an earlier keeper's device: one that the next server takes
+ * over, or a doomed one that jobs_clean_up() will stop and delete. `noted` may
+ * be NULL then. The descriptors of its files are the jobs' from now on, also on
+ * failure. Returns 0 or -ENOMEM.
+ */
+int jobs_restore(struct jobs *jobs, const struct ublk_dev_info *info,
+		 const struct state_device *noted, int doomed);
+
+/* Begin to delete what was restored for that. */
+void jobs_clean_up(struct jobs *jobs);
+
+#endif

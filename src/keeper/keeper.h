@@ -1,0 +1,34 @@
+/*
+ * The keeper: starts the server, supervises it, and runs the driver's control
+ * commands for it. It never opens a char device and never touches I/O.
+ */
+#ifndef UBLKD_KEEPER_H
+#define UBLKD_KEEPER_H
+
+#include "base/log.h"
+
+struct keeper_options {
+	const char *program; /* the path that was started, for an upgrade */
+	const char *socket;
+	const char *state;  /* folder */
+	const char *names;  /* folder of names.h, or NULL */
+	const char *config; /* or NULL */
+	enum log_level log_level;
+	int foreground;
+	int stop_timeout;     /* s that a stop waits for requests in flight */
+	int delete_leftovers; /* that nothing is noted of */
+	int is_plain;	      /* --hot=no, for the server */
+	int borrowed_socket;  /* a service manager's: never removed */
+	int ready_fd;	      /* told "" when ready or a sentence of failure;
+				   -1 where nobody waits */
+	int newline_fd; /* --ready-fd: told a newline when ready, or nothing */
+	int is_spared;	/* by the last kill at shutdown, see ublkd(8) */
+};
+
+/*
+ * Run until SIGTERM, SIGINT or `shutdown`. Returns the exit status: 0 after an
+ * orderly end, 1 if it could not start.
+ */
+int keeper_run(const struct keeper_options *options);
+
+#endif

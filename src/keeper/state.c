@@ -1,0 +1,415 @@
+#include "state.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "names.h"
+#include "base/proc.h"
+#include "base/syntax.h"
+
+#define FORMAT_VERSION 1
+#define TEXT_SIZE      (SYNTAX_LINE_MAX + 4096)
+
+/*
+ * A device's file is N.dev, or N.del once it is being deleted. Its lines:
+ *
+ *   state version=1 id=3 recoverable=1 private=0 mark=8457
+ *   file path=/dev/shm/ublkd-x device=26 inode=7 born=0 generation=9
+ *							(one a descriptor)
+ *   add ram size=64M				(always the last)
+ */
+#define LIVE   "dev"
+#define DOOMED "del"
+
+static void name_of(char *name, size_t size, uint32_t id, const char *kind)
+{
+	snprintf(name, size, "%u.%s", (unsigned)id, kind);
+}
+
+/* ---- the folder ---- */
+
+static int check_folder(const struct state *state, struct failure *failure)
+{
+	struct dying dying = { .what = state->path };
+	struct stat status;
+	int error;
+
+	if (fstat(state->fd, &status) < 0)
+		return failure_set(failure, failure_symbol(errno), errno, NULL,
+				   "%s: %s", state->path, strerror(errno));
+	if (status.st_uid != geteuid() || (status.st_mode & 022))
+		return failure_set(failure, SYMBOL_DENIED, 0, NULL,
+				   "the state folder %s can be written to by "
+				   "others; its mode should be 0700",
+				   state->path);
+	error = dying_lock(&dying, state->fd);
+	if (error == -EBUSY)
+		return failure_set(failure, SYMBOL_BUSY, 0, NULL,
+				   "another ublkd keeps its state in %s; name "
+				   "another folder with --state",
+				   state->path);
+	return error ? dying_failure(&dying, error, failure) : 0;
+}
+
+int state_open(struct state *state, const char *path, struct failure *failure)
+{
+	state->fd = -1;
+	if (snprintf(state->path, sizeof(state->path), "%s", path) >=
+	    (int)sizeof(state->path))
+		return failure_set(failure, SYMBOL_ARG, 0, NULL,
+				   "the path of the state folder has at most "
+				   "%zu bytes",
+				   sizeof(state->path) - 1);
+	state->made = mkdir(path, 0700) == 0;
+	if (!state->made && errno != EEXIST)
+		return failure_set(failure, failure_symbol(errno), errno, NULL,
+				   "cannot make the state folder %s: %s", path,
+				   strerror(errno));
+	state->fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	if (state->fd < 0)
+		return failure_set(failure, failure_symbol(errno), errno, NULL,
+				   "cannot open the state folder %s: %s", path,
+				   strerror(errno));
+	if (check_folder(state, failure) == 0) {
+		/* Of a keeper that was killed while it wrote. */
+		unlinkat(state->fd, "new", 0);
+		return 0;
+	}
+	close(state->fd);
+	state->fd = -1;
+	return -1;
+}
+
+void state_close(struct state *state)
+{
+	if (state->fd < 0)
+		return;
+	if (state->made)
+		rmdir(state->path);
+	close(state->fd);
+	state->fd = -1;
+}
+
+/* ---- writing ---- */
+
+static size_t append(char *text, size_t at, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+
+/* Past the end nothing is written, but it is counted. */
+static size_t append(char *text, size_t at, const char *format, ...)
+{
+	size_t room = at < TEXT_SIZE ? TEXT_SIZE - at : 0;
+	va_list args;
+	int length;
+
+	va_start(args, format);
+	length = vsnprintf(room ? text + at : NULL, room, format, args);
+	va_end(args);
+	return at + (length > 0 ? (size_t)length : 0);
+}
+
+static size_t format_device(char *text, const struct state_device *device)
+{
+	size_t at;
+	int i;
+
+	at = append(text, 0,
+		    "state version=%d id=%u recoverable=%d private=%d "
+		    "mark=%llu tally=%llu\n",
+		    FORMAT_VERSION, (unsigned)device->id, device->recoverable,
+		    device->private, (unsigned long long)device->mark,
+		    (unsigned long long)device->tally);
+	for (i = 0; i < device->file_count; i++) {
+		const struct held_file *file = &device->files[i];
+		char path[sizeof(file->path) * 4];
+
+		syntax_quote(path, sizeof(path), file->path);
+		at = append(text, at,
+			    "file path=%s device=%llu inode=%llu born=%llu "
+			    "generation=%llu\n",
+			    path, (unsigned long long)file->device,
+			    (unsigned long long)file->inode,
+			    (unsigned long long)file->born,
+			    (unsigned long long)file->generation);
+	}
+	return append(text, at, "%s\n", device->words);
+}
+
+/* The folder may be on a disk: there a rename alone may show an empty file. */
+static int write_file(int folder, const char *name, const char *text,
+		      size_t length)
+{
+	int fd = openat(folder, name,
+			O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC,
+			0600);
+	ssize_t written;
+	int error;
+
+	if (fd < 0)
+		return -errno;
+	written = write(fd, text, length);
+	error = written < 0 ? -errno : (size_t)written < length ? -ENOSPC : 0;
+	if (!error && fsync(fd) < 0)
+		error = -errno;
+	close(fd);
+	return error;
+}
+
+int state_write(const struct state *state, const struct state_device *device)
+{
+	char text[TEXT_SIZE], name[32];
+	size_t length = format_device(text, device);
+	int error;
+
+	if (length >= sizeof(text))
+		return -ENAMETOOLONG;
+	error = write_file(state->fd, "new", text, length);
+	name_of(name, sizeof(name), device->id, LIVE);
+	if (!error && renameat(state->fd, "new", state->fd, name) < 0)
+		error = -errno;
+	if (error) {
+		unlinkat(state->fd, "new", 0);
+		return error;
+	}
+	/* It is not being deleted: state_spare() may have failed. */
+	name_of(name, sizeof(name), device->id, DOOMED);
+	unlinkat(state->fd, name, 0);
+	names_write(state->names, device->id, device->words);
+	return 0;
+}
+
+static int change_kind(const struct state *state, uint32_t id, const char *was,
+		       const char *is)
+{
+	char from[32], to[32];
+
+	name_of(from, sizeof(from), id, was);
+	name_of(to, sizeof(to), id, is);
+	return renameat(state->fd, from, state->fd, to) < 0 ? -errno : 0;
+}
+
+int state_doom(const struct state *state, uint32_t id)
+{
+	return change_kind(state, id, LIVE, DOOMED);
+}
+
+int state_spare(const struct state *state, uint32_t id)
+{
+	return change_kind(state, id, DOOMED, LIVE);
+}
+
+void state_remove(const struct state *state, uint32_t id)
+{
+	char name[32];
+
+	name_of(name, sizeof(name), id, LIVE);
+	unlinkat(state->fd, name, 0);
+	name_of(name, sizeof(name), id, DOOMED);
+	unlinkat(state->fd, name, 0);
+	names_remove(state->names, id);
+}
+
+/* ---- reading ---- */
+
+/* The number of key=N on the line. Returns 0, or -EINVAL without it. */
+static int read_number(const struct syntax_line *line, const char *key,
+		       uint64_t max, uint64_t *number)
+{
+	size_t length;
+	int i;
+
+	for (i = 1; i < line->count; i++) {
+		const char *value = syntax_value(line->words[i], &length);
+
+		if (value && length == strlen(key) &&
+		    strncmp(line->words[i], key, length) == 0)
+			return syntax_number(value, number) == 0 &&
+					       *number <= max
+				       ? 0
+				       : -EINVAL;
+	}
+	return -EINVAL;
+}
+
+/* 0 without it: a build before that key was noted has written the line. */
+static void read_optional(const struct syntax_line *line, const char *key,
+			  uint64_t *number)
+{
+	if (read_number(line, key, UINT64_MAX, number) < 0)
+		*number = 0;
+}
+
+static int read_head(const struct syntax_line *line,
+		     struct state_device *device)
+{
+	uint64_t version, id, recoverable, private;
+
+	if (read_number(line, "version", FORMAT_VERSION, &version) < 0 ||
+	    read_number(line, "id", UBLK_MAX_DEVICES - 1, &id) < 0 ||
+	    read_number(line, "recoverable", 1, &recoverable) < 0 ||
+	    read_number(line, "private", 1, &private) < 0)
+		return -EINVAL;
+	device->id = (uint32_t)id;
+	device->recoverable = recoverable != 0;
+	device->private = private != 0;
+	/* Builds before this was noted knew a device by its socket. */
+	read_optional(line, "mark", &device->mark);
+	read_optional(line, "tally", &device->tally);
+	return 0;
+}
+
+static int read_file_line(const struct syntax_line *line,
+			  struct state_device *device)
+{
+	struct held_file *file = &device->files[device->file_count];
+	uint64_t number;
+	size_t length;
+	const char *path;
+
+	if (device->file_count == MESSAGE_MAX_FDS || line->count < 2)
+		return -EINVAL;
+	path = syntax_value(line->words[1], &length);
+	if (!path || strncmp(line->words[1], "path=", 5) != 0 ||
+	    strlen(path) >= sizeof(file->path))
+		return -EINVAL;
+	snprintf(file->path, sizeof(file->path), "%s", path);
+	if (read_number(line, "device", UINT64_MAX, &number) < 0)
+		return -EINVAL;
+	file->device = (dev_t)number;
+	if (read_number(line, "inode", UINT64_MAX, &number) < 0)
+		return -EINVAL;
+	file->inode = (ino_t)number;
+	/* Builds before these were noted could not tell a file made anew. */
+	read_optional(line, "born", &file->born);
+	read_optional(line, "generation", &file->generation);
+	file->fd = -1;
+	device->file_count++;
+	return 0;
+}
+
+/* Returns 1 after the last line, 0 before it, or -EINVAL. */
+static int read_line(const char *text, size_t length, int number,
+		     struct state_device *device)
+{
+	struct syntax_line line;
+	const char *why;
+
+	if (syntax_split(&line, text, length, &why) < 0 || line.count == 0)
+		return -EINVAL;
+	if (number == 0)
+		return strcmp(line.words[0], "state") == 0
+			       ? read_head(&line, device)
+			       : -EINVAL;
+	if (strcmp(line.words[0], "file") == 0)
+		return read_file_line(&line, device);
+	if (strcmp(line.words[0], "add") != 0 ||
+	    length >= sizeof(device->words))
+		return -EINVAL;
+	memcpy(device->words, text, length);
+	device->words[length] = '\0';
+	return 1;
+}
+
+static int parse(char *text, struct state_device *device)
+{
+	int number, result = 0;
+
+	for (number = 0; result == 0; number++) {
+		char *end = strchr(text, '\n');
+
+		if (!end)
+			return -EINVAL;
+		result = read_line(text, (size_t)(end - text), number, device);
+		text = end + 1;
+	}
+	return result < 0 ? result : text[0] ? -EINVAL : 0;
+}
+
+static int read_device(const struct state *state, const char *name,
+		       struct state_device *device)
+{
+	char text[TEXT_SIZE];
+	int fd = openat(state->fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	ssize_t length;
+
+	memset(device, 0, sizeof(*device));
+	if (fd < 0)
+		return -errno;
+	length = read(fd, text, sizeof(text) - 1);
+	close(fd);
+	if (length < 0)
+		return -errno;
+	text[length] = '\0';
+	return strlen(text) == (size_t)length ? parse(text, device) : -EINVAL;
+}
+
+int state_has(const struct state *state, uint32_t id)
+{
+	struct state_device device;
+	char live[32], doomed[32];
+
+	name_of(live, sizeof(live), id, LIVE);
+	name_of(doomed, sizeof(doomed), id, DOOMED);
+	return read_device(state, live, &device) == 0 ||
+	       read_device(state, doomed, &device) == 0;
+}
+
+/* Whether it is a device's file; *doomed tells which kind. */
+static int is_device_file(const char *name, int *doomed)
+{
+	const char *dot = name + strspn(name, "0123456789");
+
+	if (dot == name || *dot != '.')
+		return 0;
+	*doomed = strcmp(dot + 1, DOOMED) == 0;
+	return *doomed || strcmp(dot + 1, LIVE) == 0;
+}
+
+static void read_one(const struct state *state, const char *name,
+		     void (*take)(void *, struct state_device *), void *context)
+{
+	struct state_device device;
+	int doomed, error;
+
+	if (!is_device_file(name, &doomed))
+		return;
+	error = read_device(state, name, &device);
+	if (!error && device.id != strtoul(name, NULL, 10))
+		error = -EINVAL;
+	if (error) {
+		log_error("%s/%s is no device's state: %s", state->path, name,
+			  strerror(-error));
+		return;
+	}
+	device.deleting = doomed;
+	take(context, &device);
+}
+
+int state_read_all(const struct state *state,
+		   void (*take)(void *context, struct state_device *device),
+		   void *context)
+{
+	int fd = openat(state->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *folder = fd < 0 ? NULL : fdopendir(fd);
+	const struct dirent *entry;
+
+	if (!folder) {
+		int error = -errno;
+
+		if (fd >= 0)
+			close(fd);
+		return error;
+	}
+	while ((entry = readdir(folder)))
+		read_one(state, entry->d_name, take, context);
+	closedir(folder);
+	return 0;
+}

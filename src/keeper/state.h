@@ -1,0 +1,69 @@
+/*
+ * The state folder: what a later keeper needs when keeper and server have both
+ * been killed. A small file for each device, in the grammar of the admin
+ * protocol, written before the device can go live.
+ */
+#ifndef UBLKD_STATE_H
+#define UBLKD_STATE_H
+
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/failure.h"
+#include "held.h"
+#include "base/message.h"
+
+struct state {
+	char path[108];
+	int fd;		   /* of the folder, locked as long as this lives */
+	int made;	   /* by us */
+	const char *names; /* the folder of names.h, or NULL: a device's file and
+			      its name come and go together */
+};
+
+struct state_device {
+	uint32_t id;
+	int recoverable; /* the driver holds it for another server */
+	int private;	 /* its files are ours to remove with it */
+	int deleting;	 /* somebody began to stop it: that is finished */
+	uint64_t mark;	 /* in the driver's server_flags; 0: not noted */
+	uint64_t tally;	 /* its target's, see target.h */
+	struct held_file files[MESSAGE_MAX_FDS]; /* read: none is open */
+	int file_count;
+	char words[MESSAGE_TEXT]; /* the command that made it */
+};
+
+/*
+ * Make the folder (mode 0700) if it is not there, and lock it. Refuses one
+ * that others can write to. Returns 0, or -1 with *failure filled.
+ */
+int state_open(struct state *state, const char *path, struct failure *failure);
+
+/* Unlock it. A folder that we made is removed, if it is empty. */
+void state_close(struct state *state);
+
+/* Write a device's file, or replace it, at once or not at all. 0 or -errno. */
+int state_write(const struct state *state, const struct state_device *device);
+
+/* Note that the device is being deleted. Returns 0 or a negative errno. */
+int state_doom(const struct state *state, uint32_t id);
+
+/* It stays after all. Returns 0 or a negative errno. */
+int state_spare(const struct state *state, uint32_t id);
+
+/* Whether there is a file of the device that can be read. */
+int state_has(const struct state *state, uint32_t id);
+
+/* Forget the device. Harmless if there is none. */
+void state_remove(const struct state *state, uint32_t id);
+
+/*
+ * Read every device's file, in no order; take() may change what it is given. One
+ * that cannot be read is told to the log and left where it is. Returns 0 or a
+ * negative errno.
+ */
+int state_read_all(const struct state *state,
+		   void (*take)(void *context, struct state_device *device),
+		   void *context);
+
+#endif

@@ -1,0 +1,166 @@
+#include "watchdog.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "base/log.h"
+
+#define INTERVAL  1.0 /* s between looks */
+#define STILL_MAX 10  /* looks: a host that slept, or stood still, looks once */
+
+/* ---- looks ---- */
+
+static void stop_looking(struct watchdog *watchdog)
+{
+	ev_timer_stop(watchdog->loop, &watchdog->timer);
+	watchdog->still = 0;
+}
+
+/*
+ * Nothing to look for. The server says when there is; what it did before it
+ * could know that it has to, the count tells.
+ */
+static void rest(struct watchdog *watchdog)
+{
+	atomic_store(&watchdog->turns->watched, 0);
+	if (atomic_load(&watchdog->turns->count) == watchdog->seen)
+		stop_looking(watchdog);
+	else
+		atomic_store(&watchdog->turns->watched, 1);
+}
+
+/* First, because the log may be what it hangs in. */
+static void kill_server(struct watchdog *watchdog)
+{
+	proc_kill(watchdog->server);
+	log_error("the server, process %d, hangs: it has done nothing for "
+		  "%d s, though it was asked to; it is killed, and the next "
+		  "one goes on with its devices",
+		  (int)watchdog->server->pid, STILL_MAX);
+	stop_looking(watchdog);
+}
+
+static void report(struct watchdog *watchdog)
+{
+	if (!watchdog->reported)
+		log_warning("the server, process %d, is stopped, by a "
+			    "debugger or SIGSTOP: whoever uses its devices "
+			    "waits until it is continued",
+			    (int)watchdog->server->pid);
+	watchdog->reported = 1;
+	watchdog->still = 1;
+}
+
+/* It was asked for a turn and has taken none yet. */
+static void look_again(struct watchdog *watchdog)
+{
+	struct proc_look look = { .state = 0 };
+	int is_starved;
+
+	proc_look(watchdog->server->pid, &look);
+	/* It would go on, but got no CPU: that is not its fault. */
+	is_starved = look.state == 'R' && look.ticks == watchdog->ticks;
+	watchdog->ticks = look.ticks;
+	if (look.state == 'T' || look.state == 't')
+		report(watchdog);
+	else if (!is_starved && ++watchdog->still > STILL_MAX)
+		kill_server(watchdog);
+}
+
+static void on_timer(struct ev_loop *loop, ev_timer *timer, int events)
+{
+	struct watchdog *watchdog = timer->data;
+	uint64_t count = atomic_load(&watchdog->turns->count);
+
+	(void)loop;
+	(void)events;
+	if (count != watchdog->seen) {
+		watchdog->seen = count;
+		watchdog->still = 0;
+		watchdog->reported = 0;
+	} else if (watchdog->still) {
+		look_again(watchdog);
+	} else if (watchdog->reason(watchdog)) {
+		watchdog->still = 1;
+		watchdog->ask(watchdog);
+	} else {
+		rest(watchdog);
+	}
+}
+
+/* ---- the page ---- */
+
+/* Sealed: a page that is cut off would kill the keeper. Returns it or -errno. */
+static int make_page(size_t size)
+{
+	int fd = memfd_create("ublkd-turns", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	int error;
+
+	if (fd < 0)
+		return -errno;
+	if (ftruncate(fd, (off_t)size) == 0 &&
+	    fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) ==
+		    0)
+		return fd;
+	error = -errno;
+	close(fd);
+	return error;
+}
+
+/* ---- from outside ---- */
+
+void watchdog_open(struct watchdog *watchdog, struct ev_loop *loop,
+		   watchdog_reason *reason, watchdog_ask *ask, void *owner)
+{
+	memset(watchdog, 0, sizeof(*watchdog));
+	watchdog->loop = loop;
+	watchdog->reason = reason;
+	watchdog->ask = ask;
+	watchdog->owner = owner;
+	ev_timer_init(&watchdog->timer, on_timer, INTERVAL, INTERVAL);
+	watchdog->timer.data = watchdog;
+}
+
+int watchdog_begin(struct watchdog *watchdog, const struct proc *server)
+{
+	int fd = make_page(sizeof(*watchdog->turns)), error;
+	void *map;
+
+	watchdog_end(watchdog);
+	if (fd < 0)
+		return fd;
+	map = mmap(NULL, sizeof(*watchdog->turns), PROT_READ | PROT_WRITE,
+		   MAP_SHARED, fd, 0);
+	if (map == MAP_FAILED) {
+		error = -errno;
+		close(fd);
+		return error;
+	}
+	watchdog->turns = map;
+	watchdog->server = server;
+	watchdog->seen = watchdog->ticks = 0;
+	watchdog->reported = 0;
+	return fd;
+}
+
+void watchdog_look(struct watchdog *watchdog)
+{
+	if (!watchdog->turns || ev_is_active(&watchdog->timer))
+		return;
+	atomic_store(&watchdog->turns->watched, 1);
+	watchdog->seen = atomic_load(&watchdog->turns->count);
+	ev_timer_set(&watchdog->timer, INTERVAL, INTERVAL);
+	ev_timer_start(watchdog->loop, &watchdog->timer);
+}
+
+void watchdog_end(struct watchdog *watchdog)
+{
+	if (!watchdog->turns)
+		return;
+	stop_looking(watchdog);
+	munmap(watchdog->turns, sizeof(*watchdog->turns));
+	watchdog->turns = NULL;
+}

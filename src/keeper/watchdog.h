@@ -1,0 +1,54 @@
+/*
+ * The keeper's watch over a server that may hang: one whose turns (turns.h)
+ * stand still though it was asked for one is killed, so that the next one can
+ * answer its requests. It looks once a second, and only while there is a
+ * reason: idle costs no wakeup.
+ */
+#ifndef UBLKD_WATCHDOG_H
+#define UBLKD_WATCHDOG_H
+
+#include <ev.h>
+#include <stdint.h>
+
+#include "base/proc.h"
+#include "io/turns.h"
+
+struct watchdog;
+
+/* Whether anything waits for the server: a command, a request. */
+typedef int watchdog_reason(struct watchdog *watchdog);
+
+/* Send the server something that makes it take a turn. */
+typedef void watchdog_ask(struct watchdog *watchdog);
+
+struct watchdog {
+	struct ev_loop *loop;
+	ev_timer timer;
+	struct turns *turns; /* the server's page; NULL: nobody is watched */
+	const struct proc *server; /* whoever began holds it */
+	uint64_t seen;		   /* turns at the last look */
+	uint64_t ticks;		   /* of CPU time that it had used by then */
+	unsigned still; /* looks without a turn since it was asked for one */
+	int reported;	/* that it is stopped */
+	watchdog_reason *reason;
+	watchdog_ask *ask;
+	void *owner;
+};
+
+void watchdog_open(struct watchdog *watchdog, struct ev_loop *loop,
+		   watchdog_reason *reason, watchdog_ask *ask, void *owner);
+
+/*
+ * A new server, held until watchdog_end(). Returns the descriptor of its page,
+ * which is the caller's to give to it and to close, or a negative errno: then it
+ * is not watched.
+ */
+int watchdog_begin(struct watchdog *watchdog, const struct proc *server);
+
+/* There may be a reason now. Harmless at any time. */
+void watchdog_look(struct watchdog *watchdog);
+
+/* The server is gone, or none of our business any more. */
+void watchdog_end(struct watchdog *watchdog);
+
+#endif

@@ -1,0 +1,120 @@
+/*
+ * Layers: faults on demand and limits, between a device's queues and its
+ * target.
+ *
+ * A layer is a target on another target: it keeps a request for a while, or
+ * answers it in the target's place, and hands it down otherwise. A device
+ * without layers does not come through here.
+ */
+#ifndef UBLKD_LAYER_H
+#define UBLKD_LAYER_H
+
+#include <ev.h>
+
+#include "base/option.h"
+#include "target/target.h"
+
+/* From the bottom to the top. */
+enum layer_kind { LAYER_ERROR, LAYER_DELAY, LAYER_LIMIT, LAYER_KINDS };
+
+/* Indexes into the options of all layers. */
+enum layer_option {
+	ERROR_RATE,
+	ERROR_EVERY,
+	ERROR_COUNT,
+	ERROR_ERRNO,
+	ERROR_OP,
+	ERROR_OFFSET,
+	ERROR_LENGTH,
+	ERROR_SEED,
+	DELAY_TIME,
+	DELAY_MAX,
+	DELAY_MEAN,
+	DELAY_OP,
+	DELAY_OFFSET,
+	DELAY_LENGTH,
+	DELAY_SEED,
+	LIMIT_IOPS,
+	LIMIT_BANDWIDTH,
+	LAYER_OPTIONS,
+};
+
+/* These alone. `add` and `set` have them behind their own. */
+extern const struct option layer_options[];
+
+/* The head of every layer's own structure. */
+struct layer {
+	struct target target;
+	struct target *below; /* what it hands requests down to */
+};
+
+/* Values of the layers' options come as an array of LAYER_OPTIONS. */
+struct layer_ops {
+	struct target_ops target; /* of it: name, submit, describe, close */
+	enum layer_option first, last;
+
+	/* Without effect until change(). Returns NULL without memory. */
+	struct layer *(*open)(struct ev_loop *loop);
+
+	/* Whether the values fit together; may be NULL. Returns 0 or -1. */
+	int (*check)(const struct option_value *values,
+		     struct failure *failure);
+
+	/* Take new values, and begin to count anew. */
+	void (*change)(struct layer *layer, const struct option_value *values);
+
+	/* Keep no request any longer, from now on; may be NULL. */
+	void (*hurry)(struct layer *layer);
+};
+
+extern const struct layer_ops layer_error, layer_delay, layer_limit;
+
+/* Those of one device; all zero: none. */
+struct layers {
+	struct layer *layer[LAYER_KINDS]; /* NULL: not there */
+};
+
+/* Whether values fit together. Returns 0, or -1 with *failure filled. */
+int layers_check(const struct option_value *values, struct failure *failure);
+
+/*
+ * Put on the layers that the values need and that are not there yet; they do
+ * nothing until layers_change(). Returns 0 or -ENOMEM.
+ */
+int layers_put_on(struct layers *layers, struct ev_loop *loop,
+		  struct target *bottom, const struct option_value *values);
+
+/*
+ * Take the values for each layer that has one among those that are given.
+ * given may be the values themselves.
+ */
+void layers_change(struct layers *layers, const struct option_value *values,
+		   const struct option_value *given);
+
+/* What a device's requests are handed to. */
+struct target *layers_top(const struct layers *layers, struct target *bottom);
+
+/* Let every request go that is kept, and keep none from now on. */
+void layers_hurry(struct layers *layers);
+
+/* No request is under way. Frees them. */
+void layers_close(struct layers *layers);
+
+/* ---- for the layers themselves ---- */
+
+/* Which requests a layer is for. */
+struct layer_filter {
+	unsigned ops;	      /* a bit for each enum io_op */
+	uint64_t first, last; /* bytes */
+};
+
+/* The values of an op=, an offset= and a length=, which follow each other. */
+void layer_filter_set(struct layer_filter *filter,
+		      const struct option_value *values);
+
+int layer_filter_match(const struct layer_filter *filter, const struct io *io);
+
+/* The next of the numbers that follow from a seed: 64 random bits. */
+uint64_t layer_random(uint64_t *state);
+
+#endif

@@ -1,0 +1,175 @@
+#include "drain.h"
+
+#include <errno.h>
+#include <fcntl.h>
+
+#include "target/opener.h"
+#include "io/workers.h"
+
+#define LOOK_AGAIN 0.01 /* s between two looks */
+
+static int find_command(const struct command_host *host,
+			struct failure *failure)
+{
+	const struct device *device;
+
+	if (host->stopping)
+		return failure_set(failure, SYMBOL_BUSY, EBUSY, NULL,
+				   "every device is being deleted");
+	for (device = host->devices.first; device; device = device->next)
+		if (device_work(device))
+			return failure_set(failure, SYMBOL_BUSY, EBUSY, NULL,
+					   "device %u is %s just now",
+					   device->spec.id,
+					   device_work(device));
+	return 0;
+}
+
+static int find_request(const struct drain *drain, struct failure *failure)
+{
+	const struct device *device;
+
+	for (device = drain->host->devices.first; device;
+	     device = device->next) {
+		struct target *target = device->spec.target;
+		unsigned count = target->ops->in_workers
+					 ? target->ops->in_workers(target)
+					 : 0;
+
+		if (count)
+			return failure_set(
+				failure, SYMBOL_BUSY, EBUSY, NULL,
+				"requests of device %u (%s) stay blocked in "
+				"the kernel (%u): its file system or disk "
+				"stands still",
+				device->spec.id, device_name(device), count);
+	}
+	if (drain->asked)
+		return failure_set(failure, SYMBOL_BUSY, EBUSY, NULL,
+				   "the server of a device's file does not "
+				   "answer, and this one cannot end before");
+	return failure_set(failure, SYMBOL_BUSY, EBUSY, NULL,
+			   "a file is being opened, made longer or closed, and "
+			   "that takes long");
+}
+
+static void on_closed(void *context, int error)
+{
+	struct drain *drain = context;
+
+	(void)error;
+	drain->asked--;
+}
+
+/*
+ * What a process has open it closes when it ends, and before all of that is done
+ * none of its devices is free. So another descriptor of each file is closed now,
+ * in a worker, for which the drain waits.
+ */
+static void ask_file_servers(struct drain *drain)
+{
+	struct device_set *set = &drain->host->devices;
+	struct device *device;
+	int fds[MESSAGE_MAX_FDS], count;
+
+	for (device = set->first; device; device = device->next) {
+		struct target *target = device->spec.target;
+
+		count = target->ops->give_up ? target_hold(target, fds) : 0;
+		while (count-- > 0) {
+			int fd = fcntl(fds[count], F_DUPFD_CLOEXEC, 0);
+
+			if (fd >= 0)
+				drain->asked += opener_close_patiently(
+					set->loop, fd, on_closed, drain);
+		}
+	}
+}
+
+/* What was held goes on. */
+static void release(struct drain *drain)
+{
+	struct device *device;
+
+	workers_resume();
+	for (device = drain->host->devices.first; device;
+	     device = device->next) {
+		struct target *target = device->spec.target;
+
+		if (target->ops->go_on)
+			target->ops->go_on(target);
+	}
+}
+
+static void look_again(struct drain *drain)
+{
+	loop_timer_start(drain->host->devices.loop, &drain->timer, LOOK_AGAIN);
+}
+
+static int is_late(struct drain *drain)
+{
+	double now = loop_now();
+
+	if (!workers_are_held())
+		drain->hold_deadline = now + DRAIN_HOLD_PATIENCE;
+	return now >= drain->deadline || now >= drain->hold_deadline;
+}
+
+static void look(struct drain *drain)
+{
+	struct failure failure;
+	int is_clear = find_command(drain->host, &failure) == 0;
+
+	if (is_clear && workers_drain()) {
+		drain->active = 0;
+		drain->deadline = loop_now() + DRAIN_HOLD;
+		look_again(drain);
+		drain->done(drain, NULL);
+	} else if (!is_late(drain) && !drain->host->stopping) {
+		look_again(drain);
+	} else {
+		if (is_clear)
+			find_request(drain, &failure);
+		drain_end(drain);
+		drain->done(drain, &failure);
+	}
+}
+
+static void on_timer(struct loop_timer *timer)
+{
+	struct drain *drain = timer->data;
+
+	if (drain->active)
+		look(drain);
+	else if (loop_now() >= drain->deadline || drain->host->stopping)
+		drain_end(drain); /* nobody has told it to leave */
+	else
+		look_again(drain);
+}
+
+void drain_begin(struct drain *drain, struct command_host *host,
+		 drain_done *done)
+{
+	drain_end(drain);
+	drain->host = host;
+	drain->done = done;
+	loop_timer_init(&drain->timer, on_timer, drain);
+	drain->active = 1;
+	drain->deadline = loop_now() + DRAIN_PATIENCE;
+	/*
+	 * Those that have not answered the last time are not asked again: each
+	 * question stands in a worker.
+	 */
+	if (!drain->asked)
+		ask_file_servers(drain);
+	look(drain);
+}
+
+void drain_end(struct drain *drain)
+{
+	if (!drain->host)
+		return;
+	loop_timer_stop(drain->host->devices.loop, &drain->timer);
+	drain->active = 0;
+	release(drain);
+}
