@@ -11,7 +11,6 @@
 #include "layer/layer-options.h"
 #include "base/log.h"
 #include "device/lost.h"
-#include "server/server.h"
 #include "verbs.h"
 #include "base/words.h"
 
@@ -399,7 +398,7 @@ static int is_refused(struct request *request)
 					 "be changed");
 		return 1;
 	}
-	if (host->devices.count < SERVER_MAX_DEVICES)
+	if (host->devices.count < DEVICES_MAX)
 		return 0;
 	request_refuse(request, SYMBOL_LIMIT, NULL,
 		       "there are %u devices already, as many as one ublkd "
@@ -450,8 +449,8 @@ static int open_target(struct command_host *host,
 	spec->target = target->open(args, &spec->geometry, failure);
 	if (!spec->target || check_mode(spec, failure) < 0)
 		return -1;
-	if (layers_put_on(&spec->layers, host->devices.loop, spec->target,
-			  layers) < 0)
+	if (layers_put_on(&spec->layers, host->devices.loop,
+			  &spec->target->backend, layers) < 0)
 		return failure_set(failure, SYMBOL_LIMIT, ENOMEM, NULL,
 				   "out of memory");
 	layers_change(&spec->layers, layers, layers);
@@ -896,9 +895,9 @@ static void adopt_lost(struct command_host *host, const struct message *message,
 		return;
 	spec->geometry.size = device_disk_size(message->id);
 	spec->target = lost_new(target, fds, fd_count);
-	if (!spec->target ||
-	    layers_put_on(&spec->layers, host->devices.loop, spec->target,
-			  &values->common[LAYERS]) < 0) {
+	if (!spec->target || layers_put_on(&spec->layers, host->devices.loop,
+					   &spec->target->backend,
+					   &values->common[LAYERS]) < 0) {
 		device_close_spec(spec, host->devices.loop, NULL, NULL);
 		return;
 	}

@@ -10,7 +10,6 @@
 
 #include "base/log.h"
 #include "io/loop.h"
-#include "server/server.h"
 
 #define INPUT_BYTES  8192 /* more than the longest line and its end */
 #define ACCEPT_MAX   16	  /* connections taken before others get a turn */
@@ -410,7 +409,7 @@ static void greet(struct client *client)
 	char text[100];
 	int length = snprintf(text, sizeof(text),
 			      "HELLO ublkd proto=%d version=%s pid=%d\n",
-			      SERVER_PROTO, PACKAGE_VERSION, (int)getpid());
+			      COMMAND_PROTO, PACKAGE_VERSION, (int)getpid());
 
 	append(client, text, (size_t)length);
 	flush(client);

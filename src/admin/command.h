@@ -14,6 +14,8 @@
 #include "base/option.h"
 #include "base/syntax.h"
 
+#define COMMAND_PROTO 1 /* of what is said on the admin socket */
+
 struct request;
 
 /* What commands act on. */

@@ -9,7 +9,6 @@
 #include "command.h"
 #include "base/feature.h"
 #include "base/log.h"
-#include "server/server.h"
 
 #define LIST_TURN	 16   /* devices listed before others get a turn */
 #define UPGRADE_PATIENCE 30.0 /* s for the next keeper to take over */
@@ -148,12 +147,12 @@ int verb_list(struct request *request)
 	return 0;
 }
 
-static void print_layer(struct request *request, const struct target *target)
+static void print_layer(struct request *request, const struct layer *layer)
 {
 	char more[100];
 
-	target->ops->describe(target, more, sizeof(more));
-	request_print(request, "layer name=%s%s", target->ops->name, more);
+	layer->ops->describe(layer, more, sizeof(more));
+	request_print(request, "layer name=%s%s", layer->ops->name, more);
 }
 
 static void print_layers(struct request *request, const struct layers *layers)
@@ -162,7 +161,7 @@ static void print_layers(struct request *request, const struct layers *layers)
 
 	for (i = 0; i < LAYER_KINDS; i++)
 		if (layers->layer[i])
-			print_layer(request, &layers->layer[i]->target);
+			print_layer(request, layers->layer[i]);
 }
 
 static void print_queue(struct request *request, const struct queue *queue)
@@ -481,7 +480,7 @@ int verb_version(struct request *request)
 	int keeper = request->host->keeper_gone ? 0 : (int)getppid();
 
 	request_ok(request, " version=%s proto=%d pid=%d keeper-pid=%d",
-		   PACKAGE_VERSION, SERVER_PROTO, (int)getpid(), keeper);
+		   PACKAGE_VERSION, COMMAND_PROTO, (int)getpid(), keeper);
 	return 0;
 }
 

@@ -96,9 +96,25 @@ enum message_type {
 
 	/*
 	 * Server to keeper, and keeper to a helper; answered with a result.
-	 * number: a job of helper.h, which says what the rest is.
+	 * number: an enum helper_job, which says what the rest is.
 	 */
 	MESSAGE_ASK,
+};
+
+/* The number of a MESSAGE_ASK: what its text is, and what the answer has. */
+enum helper_job {
+	/* A disk's name: -EBUSY if it has a user, and text is who, number 1 for
+	   a use that lasts. */
+	HELPER_DISK_USER,
+	/* The path of a disk's node: the same. */
+	HELPER_NODE_USER,
+	/* Disks' names with blanks between them: number is how many have a user,
+	   text a line for each that fits: the name, a blank and who. */
+	HELPER_DISK_USERS,
+	/* "r" or "w", and a file: as backing_lock() in target/backing.h, and text is who has it. The
+	   lock is that of all who share the open file; a lock that comes too
+	   late ends with the last of their descriptors. */
+	HELPER_LOCK,
 };
 
 /* On the wire without the zero bytes at its end. */
@@ -126,6 +142,8 @@ static inline size_t message_length(const struct message *message)
 }
 
 #define MESSAGE_MAX_FDS 4
+
+#define DEVICES_MAX 1024u /* that one ublkd serves */
 
 #define NOTE_RECOVERABLE 1u /* the driver holds it for another server */
 #define NOTE_PRIVATE	 2u /* the descriptors' files go with the device */

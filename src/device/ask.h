@@ -6,7 +6,6 @@
 #define UBLKD_ASK_H
 
 #include "base/channel.h"
-#include "keeper/helper.h"
 
 /* The answer: its result is the job's, or says why there is none. */
 typedef void ask_done(void *context, const struct message *answer);

@@ -405,7 +405,7 @@ int create_open_queues(struct device *device)
 	while (device->open_queues < spec->queues) {
 		error = queue_open(&device->queues[device->open_queues],
 				   (uint16_t)device->open_queues, &shape,
-				   spec->target, on_queue, device);
+				   &spec->target->backend, on_queue, device);
 		if (error)
 			return error;
 		device->open_queues++;

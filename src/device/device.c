@@ -414,8 +414,8 @@ static void route(struct device *device)
 	unsigned i;
 
 	for (i = 0; i < device->open_queues; i++)
-		device->queues[i].target =
-			layers_top(&spec->layers, spec->target);
+		device->queues[i].top =
+			layers_top(&spec->layers, &spec->target->backend);
 }
 
 static void enter_live(struct device *device)
@@ -676,7 +676,7 @@ int device_put_on(struct device *device, const struct option_value *values)
 {
 	struct device_spec *spec = &device->spec;
 	int error = layers_put_on(&spec->layers, device->set->loop,
-				  spec->target, values);
+				  &spec->target->backend, values);
 
 	if (device->step >= DEVICE_LIVE)
 		route(device);

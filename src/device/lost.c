@@ -12,9 +12,9 @@ struct lost {
 	int fd_count;
 };
 
-static void lost_submit(struct target *target, struct io *io)
+static void lost_submit(struct backend *backend, struct io *io)
 {
-	(void)target;
+	(void)backend;
 	io_done(io, -EIO);
 }
 
@@ -43,7 +43,7 @@ static void lost_close(struct target *target)
 
 int lost_is(const struct target *target)
 {
-	return target->ops->submit == lost_submit;
+	return target->backend.ops->submit == lost_submit;
 }
 
 void lost_take(struct target *target, int *fds, int fd_count)
@@ -67,11 +67,11 @@ struct target *lost_new(const struct target_ops *ops, int *fds, int fd_count)
 		return NULL;
 	lost->ops = (struct target_ops){ .name = ops->name,
 					 .is_private = ops->is_private,
-					 .submit = lost_submit,
+					 .io.submit = lost_submit,
 					 .hold = lost_hold,
 					 .give_up = lost_give_up,
 					 .close = lost_close };
-	lost->target.ops = &lost->ops;
+	target_init(&lost->target, &lost->ops);
 	lost_take(&lost->target, fds, fd_count);
 	return &lost->target;
 }

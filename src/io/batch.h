@@ -7,7 +7,7 @@
 
 #include <stdint.h>
 
-#include "io.h"
+#include "request.h"
 
 struct batch;
 
@@ -44,8 +44,8 @@ int batch_taken(struct batch *batch, const struct ring_event *event,
 
 /*
  * An event without tags: the end of a command. What is to be asked again goes
- * with the next flush. Returns 0, or a negative errno if the driver has refused something, which
- * is -ENODEV once it has given up the queue's tags.
+ * with the next flush. Returns 0, or a negative errno if the driver has refused
+ * something, which is -ENODEV once it has given up the queue's tags.
  */
 int batch_answer(struct batch *batch, const struct ring_event *event);
 

@@ -100,7 +100,7 @@ static void fill(struct queue *queue, struct io *io,
 	io->op = op < 0 ? IO_FLUSH : (uint8_t)op;
 }
 
-/* Hand the request that the driver put under this tag to the target. */
+/* Hand the request that the driver put under this tag to a backend. */
 static inline void dispatch(struct queue *queue, uint16_t tag)
 {
 	const struct ublk_io_desc *from = &queue->descriptors[tag];
@@ -112,13 +112,13 @@ static inline void dispatch(struct queue *queue, uint16_t tag)
 	if (op < 0)
 		io_done(io, -EOPNOTSUPP);
 	else
-		target_submit(queue->target, io);
+		backend_submit(queue->top, io);
 }
 
-/* It waited for its data, and does not come to the target again. */
+/* It waited for its data, and does not come to the backend again. */
 static void let_go(struct queue *queue, struct io *io)
 {
-	const struct target_ops *ops = queue->bottom->ops;
+	const struct backend_ops *ops = queue->bottom->ops;
 
 	if (io->data == IO_DATA_ASKED && ops->forget)
 		ops->forget(queue->bottom, io);
@@ -151,7 +151,7 @@ static void resume(struct queue *queue, uint16_t tag, int32_t result)
 	if (is_short)
 		io_done(io, -EIO);
 	else
-		target_submit(queue->bottom, io);
+		backend_submit(queue->bottom, io);
 }
 
 /* The driver does not take what we ask: told once. */
@@ -363,7 +363,7 @@ static int open_ring(struct queue *queue, int is_batch)
 }
 
 int queue_open(struct queue *queue, uint16_t id,
-	       const struct queue_shape *shape, struct target *target,
+	       const struct queue_shape *shape, struct backend *bottom,
 	       queue_event *event, void *owner)
 {
 	int error;
@@ -372,7 +372,7 @@ int queue_open(struct queue *queue, uint16_t id,
 	queue->port.fd = -1;
 	queue->port.queue_id = id;
 	queue->port.mode = (uint8_t)shape->mode;
-	queue->target = queue->bottom = target;
+	queue->top = queue->bottom = bottom;
 	queue->depth = queue->retired = shape->depth;
 	queue->event = event;
 	queue->owner = owner;
@@ -402,8 +402,8 @@ int queue_start(struct queue *queue, struct ev_loop *loop, int fd)
 		error = ring_register_file(ring, fd);
 	if (!error && queue->port.mode == IO_ZERO_COPY)
 		error = ring_make_buffers(ring, queue->depth);
-	if (!error)
-		error = target_start(queue->bottom, ring);
+	if (!error && queue->bottom->ops->start)
+		error = queue->bottom->ops->start(queue->bottom, ring);
 	if (!error)
 		error = is_batch ? start_batch(queue) : fetch_all(queue);
 	if (error) {

@@ -7,9 +7,9 @@
 
 #include <stdint.h>
 
+#include "backend.h"
 #include "io.h"
 #include "loop.h"
-#include "target/target.h"
 #include "base/uapi.h"
 
 struct queue;
@@ -24,8 +24,8 @@ struct queue {
 	struct io_port port;
 	struct loop_ring wake;	/* its ring in the loop */
 	struct loop_timer trim; /* gives memory back once it is idle */
-	struct target *target;	/* that requests are handed to, */
-	struct target *bottom;	/* and the one that moves their data */
+	struct backend *top;	/* that requests are handed to, */
+	struct backend *bottom; /* and the one that moves their data */
 	const struct ublk_io_desc *descriptors; /* depth of them, mapped */
 	struct io *ios;				/* depth of them */
 	uint64_t turn_bytes; /* of requests taken in this turn */
@@ -46,12 +46,12 @@ struct queue_shape {
 
 /*
  * Open queue `id` of a device: its memory and its ring, of which the kernel may
- * be short. The driver is not involved yet. The target is the one that moves the
- * data; layers may be put before it in queue->target. Returns 0 or a negative
+ * be short. The driver is not involved yet. The bottom is the backend that moves
+ * the data; others may be put before it in queue->top. Returns 0 or a negative
  * errno, with everything undone.
  */
 int queue_open(struct queue *queue, uint16_t id,
-	       const struct queue_shape *shape, struct target *target,
+	       const struct queue_shape *shape, struct backend *bottom,
 	       queue_event *event, void *owner);
 
 /*

@@ -9,7 +9,7 @@
 
 /* "PID FD:NAME FD:NAME ...": of that process alone, no child's. */
 #define VARIABLE       "UBLKD_CARRIED"
-#define TEXT_MAX       32768 /* for SERVER_MAX_DEVICES, one each */
+#define TEXT_MAX       32768 /* for DEVICES_MAX, one each */
 #define CARRY_NAME_MAX 63
 
 static char text[TEXT_MAX];

@@ -362,14 +362,14 @@ static unsigned split(char *text, struct usage *usages, unsigned max)
 
 static int find_disk_users(struct message *message, int fd)
 {
-	struct usage *usages = calloc(SERVER_MAX_DEVICES, sizeof(*usages));
+	struct usage *usages = calloc(DEVICES_MAX, sizeof(*usages));
 	size_t at = 0, size = sizeof(message->text);
 	unsigned count, i;
 
 	(void)fd;
 	if (!usages)
 		return -ENOMEM;
-	count = split(message->text, usages, SERVER_MAX_DEVICES);
+	count = split(message->text, usages, DEVICES_MAX);
 	usage_find("", usages, count);
 	message->number = 0;
 	message->text[0] = '\0';

@@ -22,22 +22,6 @@
 #define HELPERS_BUSY	4  /* at work at a time: they share the CPUs */
 #define HELPERS_MAX	64 /* processes, those too that cannot die */
 
-/* The number of a MESSAGE_ASK: what its text is, and what the answer has. */
-enum helper_job {
-	/* A disk's name: -EBUSY if it has a user, and text is who, number 1 for
-	   a use that lasts. */
-	HELPER_DISK_USER,
-	/* The path of a disk's node: the same. */
-	HELPER_NODE_USER,
-	/* Disks' names with blanks between them: number is how many have a user,
-	   text a line for each that fits: the name, a blank and who. */
-	HELPER_DISK_USERS,
-	/* "r" or "w", and a file: as backing_lock(), and text is who has it. The
-	   lock is that of all who share the open file; a lock that comes too
-	   late ends with the last of their descriptors. */
-	HELPER_LOCK,
-};
-
 struct ev_loop;
 struct helper;
 

@@ -827,7 +827,7 @@ int jobs_open(struct jobs *jobs, struct ev_loop *loop, const char *path,
 		return error;
 	jobs->control.ring = ring;
 	/* A command each, and the close of what one before it held. */
-	error = ring_allow_workers(ring, 2 * SERVER_MAX_DEVICES + 1);
+	error = ring_allow_workers(ring, 2 * DEVICES_MAX + 1);
 	if (error < 0)
 		log_warning("cannot allow more kernel workers: %s",
 			    strerror(-error));

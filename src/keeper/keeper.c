@@ -885,7 +885,7 @@ int keeper_run(const struct keeper_options *options)
 				 .delay = DELAY_MIN };
 
 	notify_open();
-	process_allow_files(SERVER_MAX_FILES);
+	process_allow_files(SERVER_FILES_MAX);
 	process_protect(LOG_LEVEL_WARNING);
 	process_look_at_mounts();
 	if (open_all(&keeper, &keeper.failure) < 0) {

@@ -41,21 +41,21 @@ static int check_limit(const struct option_value *values,
 
 /* No device gets past the check, so they need nothing else. */
 const struct layer_ops layer_error = {
-	.target = { .name = "error" },
+	.name = "error",
 	.first = ERROR_RATE,
 	.last = ERROR_SEED,
 	.check = check_error,
 };
 
 const struct layer_ops layer_delay = {
-	.target = { .name = "delay" },
+	.name = "delay",
 	.first = DELAY_TIME,
 	.last = DELAY_SEED,
 	.check = check_delay,
 };
 
 const struct layer_ops layer_limit = {
-	.target = { .name = "limit" },
+	.name = "limit",
 	.first = LIMIT_IOPS,
 	.last = LIMIT_BANDWIDTH,
 	.check = check_limit,

@@ -84,7 +84,7 @@ static void let_go(struct delay *delay)
 
 	delay->kept = meld_all(io->child);
 	delay->keeping--;
-	target_submit(delay->layer.below, io);
+	backend_submit(delay->layer.below, io);
 }
 
 /* ---- the timer ---- */
@@ -130,7 +130,7 @@ static struct layer *delay_open(struct ev_loop *loop)
 
 	if (!delay)
 		return NULL;
-	delay->layer.target.ops = &layer_delay.target;
+	layer_init(&delay->layer, &layer_delay);
 	delay->loop = loop;
 	loop_timer_init(&delay->timer, on_timer, delay);
 	return &delay->layer;
@@ -180,12 +180,12 @@ static double draw_time(struct delay *delay)
 	return most > time ? time + draw(delay) * (most - time) : time;
 }
 
-static void delay_submit(struct target *target, struct io *io)
+static void delay_submit(struct backend *backend, struct io *io)
 {
-	struct delay *delay = (struct delay *)target;
+	struct delay *delay = (struct delay *)backend;
 
 	if (!is_on(delay) || !layer_filter_match(&delay->filter, io)) {
-		target_submit(delay->layer.below, io);
+		backend_submit(delay->layer.below, io);
 		return;
 	}
 	delay->delayed++;
@@ -202,33 +202,32 @@ static void delay_hurry(struct layer *layer)
 	plan(delay);
 }
 
-static void delay_describe(const struct target *target, char *text, size_t size)
+static void delay_describe(const struct layer *layer, char *text, size_t size)
 {
-	const struct delay *delay = (const struct delay *)target;
+	const struct delay *delay = (const struct delay *)layer;
 
 	snprintf(text, size, " delayed=%llu waiting=%llu",
 		 (unsigned long long)delay->delayed,
 		 (unsigned long long)delay->keeping);
 }
 
-static void delay_close(struct target *target)
+static void delay_close(struct layer *layer)
 {
-	struct delay *delay = (struct delay *)target;
+	struct delay *delay = (struct delay *)layer;
 
 	loop_timer_stop(delay->loop, &delay->timer);
 	free(delay);
 }
 
 const struct layer_ops layer_delay = {
-	.target = { .name = "delay",
-		    .help = "requests are kept for a while",
-		    .submit = delay_submit,
-		    .describe = delay_describe,
-		    .close = delay_close },
+	.name = "delay",
+	.io = { .submit = delay_submit },
 	.first = DELAY_TIME,
 	.last = DELAY_SEED,
 	.open = delay_open,
 	.check = delay_check,
 	.change = delay_change,
 	.hurry = delay_hurry,
+	.describe = delay_describe,
+	.close = delay_close,
 };

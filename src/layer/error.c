@@ -29,7 +29,7 @@ static struct layer *error_open(struct ev_loop *loop)
 	(void)loop;
 	if (!error)
 		return NULL;
-	error->layer.target.ops = &layer_error.target;
+	layer_init(&error->layer, &layer_error);
 	return &error->layer;
 }
 
@@ -63,36 +63,35 @@ static int is_to_fail(struct error *error, const struct io *io)
 	return 1;
 }
 
-static void error_submit(struct target *target, struct io *io)
+static void error_submit(struct backend *backend, struct io *io)
 {
-	struct error *error = (struct error *)target;
+	struct error *error = (struct error *)backend;
 
 	if (is_to_fail(error, io))
 		io_done(io, -error->error);
 	else
-		target_submit(error->layer.below, io);
+		backend_submit(error->layer.below, io);
 }
 
-static void error_describe(const struct target *target, char *text, size_t size)
+static void error_describe(const struct layer *layer, char *text, size_t size)
 {
-	const struct error *error = (const struct error *)target;
+	const struct error *error = (const struct error *)layer;
 
 	snprintf(text, size, " failed=%llu", (unsigned long long)error->total);
 }
 
-static void error_close(struct target *target)
+static void error_close(struct layer *layer)
 {
-	free(target);
+	free(layer);
 }
 
 const struct layer_ops layer_error = {
-	.target = { .name = "error",
-		    .help = "some requests fail",
-		    .submit = error_submit,
-		    .describe = error_describe,
-		    .close = error_close },
+	.name = "error",
+	.io = { .submit = error_submit },
 	.first = ERROR_RATE,
 	.last = ERROR_SEED,
 	.open = error_open,
 	.change = error_change,
+	.describe = error_describe,
+	.close = error_close,
 };

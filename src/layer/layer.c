@@ -3,28 +3,10 @@
 #include <errno.h>
 #include <string.h>
 
-#include "layer-options.h"
-#include "base/syntax.h"
-
 static const struct layer_ops *const layer_table[LAYER_KINDS] = {
 	[LAYER_ERROR] = &layer_error,
 	[LAYER_DELAY] = &layer_delay,
 	[LAYER_LIMIT] = &layer_limit,
-};
-
-/* In the order of enum io_op. */
-const char *const layer_op_names[] = { "read",	  "write",	  "flush",
-				       "discard", "write-zeroes", NULL };
-
-/* Those that reach the users of a disk; the kernel turns others into EIO. */
-const char *const layer_errno_names[] = {
-	"EIO",	     "ENOSPC",	"ETIMEDOUT",  "ENODATA", "EILSEQ",
-	"EREMOTEIO", "ENOLINK", "EOPNOTSUPP", NULL,
-};
-
-const struct option layer_options[] = {
-	LAYER_OPTION_TABLE(0),
-	{ .name = NULL },
 };
 
 /* ---- those of one device ---- */
@@ -52,7 +34,7 @@ static int is_needed(const struct layer_ops *ops,
 }
 
 /* Whatever was put on first, their order is the same. */
-static void link_all(struct layers *layers, struct target *bottom)
+static void link_all(struct layers *layers, struct backend *bottom)
 {
 	int i;
 
@@ -60,12 +42,12 @@ static void link_all(struct layers *layers, struct target *bottom)
 		if (!layers->layer[i])
 			continue;
 		layers->layer[i]->below = bottom;
-		bottom = &layers->layer[i]->target;
+		bottom = &layers->layer[i]->backend;
 	}
 }
 
 int layers_put_on(struct layers *layers, struct ev_loop *loop,
-		  struct target *bottom, const struct option_value *values)
+		  struct backend *bottom, const struct option_value *values)
 {
 	int i, error = 0;
 
@@ -101,13 +83,13 @@ void layers_change(struct layers *layers, const struct option_value *values,
 			layer_table[i]->change(layers->layer[i], values);
 }
 
-struct target *layers_top(const struct layers *layers, struct target *bottom)
+struct backend *layers_top(const struct layers *layers, struct backend *bottom)
 {
 	int i;
 
 	for (i = LAYER_KINDS - 1; i >= 0; i--)
 		if (layers->layer[i])
-			return &layers->layer[i]->target;
+			return &layers->layer[i]->backend;
 	return bottom;
 }
 
@@ -126,7 +108,7 @@ void layers_close(struct layers *layers)
 
 	for (i = 0; i < LAYER_KINDS; i++) {
 		if (layers->layer[i])
-			layer_table[i]->target.close(&layers->layer[i]->target);
+			layer_table[i]->close(layers->layer[i]);
 		layers->layer[i] = NULL;
 	}
 }

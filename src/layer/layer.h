@@ -2,7 +2,7 @@
  * Layers: faults on demand and limits, between a device's queues and its
  * target.
  *
- * A layer is a target on another target: it keeps a request for a while, or
+ * A layer is a backend on another one: it keeps a request for a while, or
  * answers it in the target's place, and hands it down otherwise. A device
  * without layers does not come through here.
  */
@@ -12,7 +12,7 @@
 #include <ev.h>
 
 #include "base/option.h"
-#include "target/target.h"
+#include "io/backend.h"
 
 /* From the bottom to the top. */
 enum layer_kind { LAYER_ERROR, LAYER_DELAY, LAYER_LIMIT, LAYER_KINDS };
@@ -42,15 +42,19 @@ enum layer_option {
 /* These alone. `add` and `set` have them behind their own. */
 extern const struct option layer_options[];
 
+struct layer_ops;
+
 /* The head of every layer's own structure. */
 struct layer {
-	struct target target;
-	struct target *below; /* what it hands requests down to */
+	struct backend backend;
+	const struct layer_ops *ops;
+	struct backend *below; /* what it hands requests down to */
 };
 
 /* Values of the layers' options come as an array of LAYER_OPTIONS. */
 struct layer_ops {
-	struct target_ops target; /* of it: name, submit, describe, close */
+	const char *name;
+	struct backend_ops io;
 	enum layer_option first, last;
 
 	/* Without effect until change(). Returns NULL without memory. */
@@ -65,6 +69,12 @@ struct layer_ops {
 
 	/* Keep no request any longer, from now on; may be NULL. */
 	void (*hurry)(struct layer *layer);
+
+	/* Put " key=value..." about the present state into text. */
+	void (*describe)(const struct layer *layer, char *text, size_t size);
+
+	/* No request is kept. Frees it. */
+	void (*close)(struct layer *layer);
 };
 
 extern const struct layer_ops layer_error, layer_delay, layer_limit;
@@ -82,7 +92,7 @@ int layers_check(const struct option_value *values, struct failure *failure);
  * nothing until layers_change(). Returns 0 or -ENOMEM.
  */
 int layers_put_on(struct layers *layers, struct ev_loop *loop,
-		  struct target *bottom, const struct option_value *values);
+		  struct backend *bottom, const struct option_value *values);
 
 /*
  * Take the values for each layer that has one among those that are given.
@@ -92,7 +102,7 @@ void layers_change(struct layers *layers, const struct option_value *values,
 		   const struct option_value *given);
 
 /* What a device's requests are handed to. */
-struct target *layers_top(const struct layers *layers, struct target *bottom);
+struct backend *layers_top(const struct layers *layers, struct backend *bottom);
 
 /* Let every request go that is kept, and keep none from now on. */
 void layers_hurry(struct layers *layers);
@@ -101,6 +111,13 @@ void layers_hurry(struct layers *layers);
 void layers_close(struct layers *layers);
 
 /* ---- for the layers themselves ---- */
+
+/* The head of a new layer, for its open(). */
+static inline void layer_init(struct layer *layer, const struct layer_ops *ops)
+{
+	layer->ops = ops;
+	layer->backend.ops = &ops->io;
+}
 
 /* Which requests a layer is for. */
 struct layer_filter {

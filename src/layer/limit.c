@@ -85,7 +85,7 @@ static void let_go(struct limit *limit, struct io *io)
 	if (limit->bytes > 0 && has_data(io))
 		limit->bytes_until = fmax(limit->bytes_until, limit->line) +
 				     io->length / limit->bytes;
-	target_submit(limit->layer.below, io);
+	backend_submit(limit->layer.below, io);
 }
 
 /* ---- those that wait ---- */
@@ -147,7 +147,7 @@ static struct layer *limit_open(struct ev_loop *loop)
 
 	if (!limit)
 		return NULL;
-	limit->layer.target.ops = &layer_limit.target;
+	layer_init(&limit->layer, &layer_limit);
 	limit->last = &limit->first;
 	limit->loop = loop;
 	loop_timer_init(&limit->timer, on_timer, limit);
@@ -167,9 +167,9 @@ static void limit_change(struct layer *layer, const struct option_value *values)
 	plan(limit);
 }
 
-static void limit_submit(struct target *target, struct io *io)
+static void limit_submit(struct backend *backend, struct io *io)
 {
-	struct limit *limit = (struct limit *)target;
+	struct limit *limit = (struct limit *)backend;
 
 	/* Behind those that wait, even when there is no limit any more. */
 	if (limit->first) {
@@ -194,32 +194,31 @@ static void limit_hurry(struct layer *layer)
 	plan(limit);
 }
 
-static void limit_describe(const struct target *target, char *text, size_t size)
+static void limit_describe(const struct layer *layer, char *text, size_t size)
 {
-	const struct limit *limit = (const struct limit *)target;
+	const struct limit *limit = (const struct limit *)layer;
 
 	snprintf(text, size, " limited=%llu waiting=%llu",
 		 (unsigned long long)limit->limited,
 		 (unsigned long long)limit->waiting);
 }
 
-static void limit_close(struct target *target)
+static void limit_close(struct layer *layer)
 {
-	struct limit *limit = (struct limit *)target;
+	struct limit *limit = (struct limit *)layer;
 
 	loop_timer_stop(limit->loop, &limit->timer);
 	free(limit);
 }
 
 const struct layer_ops layer_limit = {
-	.target = { .name = "limit",
-		    .help = "so many requests and bytes a second",
-		    .submit = limit_submit,
-		    .describe = limit_describe,
-		    .close = limit_close },
+	.name = "limit",
+	.io = { .submit = limit_submit },
 	.first = LIMIT_IOPS,
 	.last = LIMIT_BANDWIDTH,
 	.open = limit_open,
 	.change = limit_change,
 	.hurry = limit_hurry,
+	.describe = limit_describe,
+	.close = limit_close,
 };

@@ -383,7 +383,7 @@ int server_run(const char *config, int is_hot)
 	signal(SIGINT, SIG_IGN);
 	signal(SIGHUP, SIG_IGN);
 	process_survive_limits(LOG_LEVEL_DEBUG);
-	process_allow_files(SERVER_MAX_FILES);
+	process_allow_files(SERVER_FILES_MAX);
 	process_protect(LOG_LEVEL_DEBUG);
 	server.loop = loop_new(is_hot ? 0 : LOOP_PLAIN);
 	if (!server.loop || io_initialise() < 0) {

@@ -5,11 +5,9 @@
 #ifndef UBLKD_SERVER_H
 #define UBLKD_SERVER_H
 
-#define SERVER_NAME	   "ublkd-server" /* in ps */
-#define SERVER_PROTO	   1		  /* of the admin socket */
-#define SERVER_FD	   3		  /* its end of the socketpair */
-#define SERVER_MAX_DEVICES 1024u
-#define SERVER_MAX_FILES   65536ul /* descriptors for that many */
+#define SERVER_NAME	 "ublkd-server" /* in ps */
+#define SERVER_FD	 3		/* its end of the socketpair */
+#define SERVER_FILES_MAX 65536ul /* descriptors, for DEVICES_MAX devices */
 
 /*
  * Serve until the keeper says to stop and every device is gone, or until the

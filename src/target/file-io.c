@@ -131,7 +131,7 @@ static void end_wait(struct file *file, struct io *io)
 static void on_copied(struct ring_op *op, int32_t result)
 {
 	struct io *io = io_of(op);
-	struct file *file = (struct file *)io->target;
+	struct file *file = (struct file *)io->backend;
 
 	(void)result;
 	drop_buffer(file, io);
@@ -465,7 +465,7 @@ void file_go_on(struct file *file)
 static void on_done(struct ring_op *op, int32_t result)
 {
 	struct io *io = io_of(op);
-	struct file *file = (struct file *)io->target;
+	struct file *file = (struct file *)io->backend;
 
 	end(file, io, result);
 	file_go_on(file);
@@ -550,9 +550,9 @@ static void enter(struct file *file, struct io *io, enum stage stage)
 	proceed(file, io);
 }
 
-void file_forget(struct target *target, struct io *io)
+void file_forget(struct backend *backend, struct io *io)
 {
-	struct file *file = (struct file *)target;
+	struct file *file = (struct file *)backend;
 
 	drop_buffer(file, io);
 	file_go_on(file);
@@ -599,7 +599,7 @@ void file_transfer(struct file *file, struct io *io)
 		proceed(file, io);
 		return;
 	}
-	io->target = &file->target;
+	io->backend = &file->target.backend;
 	io->own.done = on_done;
 	io->buffer = NULL;
 	io->at = 0;

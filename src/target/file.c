@@ -381,7 +381,7 @@ static struct file *new_file(const struct target_args *args,
 		free(file);
 		return NULL;
 	}
-	file->target.ops = &target_file;
+	target_init(&file->target, &target_file);
 	file->fd = args->fds[0];
 	file->read_only = args->read_only;
 	file->loop = args->loop;
@@ -417,9 +417,9 @@ static int file_hold(struct target *target, int *fds)
 	return fds[0] >= 0;
 }
 
-static int file_start(struct target *target, struct ring *ring)
+static int file_start(struct backend *backend, struct ring *ring)
 {
-	struct file *file = (struct file *)target;
+	struct file *file = (struct file *)backend;
 	int error;
 
 	if (file_is_memory(file))
@@ -434,9 +434,9 @@ static int is_beyond(const struct file *file, const struct io *io)
 	return io->op != IO_FLUSH && io->offset + io->length > file->size;
 }
 
-static void file_submit(struct target *target, struct io *io)
+static void file_submit(struct backend *backend, struct io *io)
 {
-	struct file *file = (struct file *)target;
+	struct file *file = (struct file *)backend;
 
 	if (!io_is_again(io) && is_beyond(file, io))
 		io_done(io, -EIO);
@@ -523,11 +523,11 @@ const struct target_ops target_file = {
 	.open = file_open,
 	.picks_block_size = 1,
 	.hold = file_hold,
-	.start = file_start,
 	.resize = file_resize,
 	.measure = file_measure,
-	.submit = file_submit,
-	.forget = file_forget,
+	.io = { .submit = file_submit,
+		.forget = file_forget,
+		.start = file_start },
 	.in_workers = file_in_workers,
 	.go_on = file_continue,
 	.describe = file_describe,

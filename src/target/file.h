@@ -62,7 +62,7 @@ int file_is_memory(const struct file *file);
 void file_transfer(struct file *file, struct io *io);
 
 /* The target's forget(). */
-void file_forget(struct target *target, struct io *io);
+void file_forget(struct backend *backend, struct io *io);
 
 /* Go on with those that wait for what has become free. */
 void file_go_on(struct file *file);

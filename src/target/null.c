@@ -56,7 +56,7 @@ static struct target *null_open(struct target_args *args,
 			    "null: out of memory");
 		return NULL;
 	}
-	null->target.ops = &target_null;
+	target_init(&null->target, &target_null);
 	null->fill = values[FILL].number != 0;
 	geometry->size = values[SIZE].number;
 	geometry->discard_granularity = 4096;
@@ -77,9 +77,9 @@ static int null_resize(struct target *target, uint64_t size,
 	return 0;
 }
 
-static void null_submit(struct target *target, struct io *io)
+static void null_submit(struct backend *backend, struct io *io)
 {
-	const struct null *null = (const struct null *)target;
+	const struct null *null = (const struct null *)backend;
 	int error = 0;
 
 	if (io->op == IO_READ && null->fill)
@@ -105,7 +105,7 @@ const struct target_ops target_null = {
 	.options = options,
 	.open = null_open,
 	.resize = null_resize,
-	.submit = null_submit,
+	.io = { .submit = null_submit },
 	.describe = null_describe,
 	.close = null_close,
 };

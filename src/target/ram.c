@@ -154,7 +154,7 @@ static struct target *ram_open(struct target_args *args,
 		free(ram);
 		return NULL;
 	}
-	ram->target.ops = &target_ram;
+	target_init(&ram->target, &target_ram);
 	ram->overcommit = values[OVERCOMMIT].number != 0;
 	ram->allowed = ram->store.length;
 	geometry->size = size;
@@ -299,9 +299,9 @@ static int ram_serve(struct ram *ram, struct io *io)
 	}
 }
 
-static void ram_submit(struct target *target, struct io *io)
+static void ram_submit(struct backend *backend, struct io *io)
 {
-	int result = ram_serve((struct ram *)target, io);
+	int result = ram_serve((struct ram *)backend, io);
 
 	if (result != IO_LATER)
 		io_done(io, result);
@@ -338,7 +338,7 @@ const struct target_ops target_ram = {
 	.resize = ram_resize,
 	.room = ram_room,
 	.trim = ram_trim,
-	.submit = ram_submit,
+	.io = { .submit = ram_submit },
 	.describe = ram_describe,
 	.release = ram_release,
 	.close = ram_close,

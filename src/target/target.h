@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "base/failure.h"
+#include "io/backend.h"
 #include "io/io.h"
 #include "opener.h"
 #include "base/option.h"
@@ -34,6 +35,7 @@ struct target_ops;
  * before had, and target_set_tally() changes it.
  */
 struct target {
+	struct backend backend;
 	const struct target_ops *ops;
 	uint64_t tally;
 	void (*changed)(struct target *target); /* the owner's; may be NULL */
@@ -72,6 +74,7 @@ struct target_ops {
 	const char *name;
 	const char *help;	      /* one sentence */
 	const struct option *options; /* ends with a NULL name */
+	struct backend_ops io;	      /* how requests are served */
 
 	/*
 	 * What must be open before it is: opening a path can block, so that is
@@ -108,13 +111,6 @@ struct target_ops {
 	 * or a negative errno; may be NULL.
 	 */
 	int (*resume)(struct target *target);
-
-	/*
-	 * A queue's ring is there, and has seen no request: the target's file
-	 * can become its fixed file 1. Returns 0 or a negative errno; may be
-	 * NULL.
-	 */
-	int (*start)(struct target *target, struct ring *ring);
 
 	/*
 	 * Serve so many bytes from now on, a multiple of the block size; before
@@ -156,19 +152,6 @@ struct target_ops {
 	int (*trim)(struct target *target);
 
 	/*
-	 * Begin one request; io_done() follows now or later, exactly once. A
-	 * request that io_take() answered with IO_LATER comes again, or goes
-	 * to forget().
-	 */
-	void (*submit)(struct target *target, struct io *io);
-
-	/*
-	 * In place of that: its data does not come, and somebody else answers
-	 * it. What it has can be used for others. May be NULL.
-	 */
-	void (*forget)(struct target *target, struct io *io);
-
-	/*
 	 * Requests in workers of the kernel; and go on with those that were
 	 * held back from them, see workers.h. NULL: there are never any.
 	 */
@@ -198,6 +181,14 @@ struct target_ops {
 
 extern const struct target_ops target_file, target_null, target_ram;
 
+/* The head of a new target, for its open(). */
+static inline void target_init(struct target *target,
+			       const struct target_ops *ops)
+{
+	target->ops = ops;
+	target->backend.ops = &ops->io;
+}
+
 /* All targets, ending with NULL. */
 extern const struct target_ops *const target_table[];
 
@@ -217,12 +208,6 @@ static inline int target_hold(struct target *target, int *fds)
 static inline int target_give_up(struct target *target, int *fds)
 {
 	return target->ops->give_up ? target->ops->give_up(target, fds) : 0;
-}
-
-/* As the target's start(), or 0 for one that has none. */
-static inline int target_start(struct target *target, struct ring *ring)
-{
-	return target->ops->start ? target->ops->start(target, ring) : 0;
 }
 
 static inline void target_set_tally(struct target *target, uint64_t tally)
@@ -247,11 +232,6 @@ static inline uint64_t target_room(const struct target *target)
  * -ENOSPC, for the writer.
  */
 int target_refuse_write(struct target *target, uint64_t used);
-
-static inline void target_submit(struct target *target, struct io *io)
-{
-	target->ops->submit(target, io);
-}
 
 /*
  * Check a size that was asked for: above 0, a multiple of the block size, not

@@ -118,7 +118,7 @@ int __real_lstat(const char *path, struct stat *status);
 int __wrap_lstat(const char *path, struct stat *status);
 int __wrap_lstat64(const char *path, struct stat *status);
 int __wrap_queue_open(struct queue *queue, uint16_t id,
-		      const struct queue_shape *shape, struct target *target,
+		      const struct queue_shape *shape, struct backend *bottom,
 		      queue_event *event, void *owner);
 int __wrap_queue_start(struct queue *queue, struct ev_loop *loop, int fd);
 void __wrap_queue_close(struct queue *queue);
@@ -230,7 +230,7 @@ int __wrap_lstat64(const char *path, struct stat *status)
 }
 
 int __wrap_queue_open(struct queue *queue, uint16_t id,
-		      const struct queue_shape *shape, struct target *target,
+		      const struct queue_shape *shape, struct backend *bottom,
 		      queue_event *event, void *owner)
 {
 	memset(queue, 0, sizeof(*queue));
@@ -243,7 +243,7 @@ int __wrap_queue_open(struct queue *queue, uint16_t id,
 	queue->port.queue_id = id;
 	queue->port.mode = (uint8_t)shape->mode;
 	queue->depth = queue->retired = shape->depth;
-	queue->target = target;
+	queue->top = bottom;
 	queue->event = event;
 	queue->owner = owner;
 	assert_true(queue_count < QUEUES_MAX);

@@ -1813,11 +1813,11 @@ static void test_too_many_devices(void **state)
 	struct client *client = greeted();
 
 	(void)state;
-	fake_host.devices.count = SERVER_MAX_DEVICES - 1;
+	fake_host.devices.count = DEVICES_MAX - 1;
 	ask(client, "add null id=7", "OK id=7 *\n");
 	ask(client, "add null id=8", "ERR limit *\n");
 	ask(client, "del 7", "OK *\n");
-	assert_int_equal(fake_host.devices.count, SERVER_MAX_DEVICES - 1);
+	assert_int_equal(fake_host.devices.count, DEVICES_MAX - 1);
 	fake_host.devices.count = 0;
 }
 

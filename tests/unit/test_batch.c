@@ -20,7 +20,7 @@ static struct {
 	int at_once;
 } got;
 
-static void submit(struct target *target, struct io *io)
+static void submit(struct backend *target, struct io *io)
 {
 	(void)target;
 	if (got.at_once) {
@@ -31,8 +31,8 @@ static void submit(struct target *target, struct io *io)
 	got.ios[got.count++] = io;
 }
 
-static const struct target_ops ops = { .name = "test", .submit = submit };
-static struct target target = { .ops = &ops };
+static const struct backend_ops ops = { .submit = submit };
+static struct backend target = { .ops = &ops };
 
 static struct {
 	unsigned retired, refused;

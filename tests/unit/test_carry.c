@@ -7,7 +7,7 @@
 #include <unistd.h>
 
 #include "keeper/carry.h"
-#include "server/server.h"
+#include "base/message.h"
 #include "support.h"
 
 static int goes_along(int fd)
@@ -97,14 +97,14 @@ static void test_too_many(void **state)
 	const char *name;
 
 	(void)state;
-	for (i = 0; i < (int)SERVER_MAX_DEVICES; i++)
+	for (i = 0; i < (int)DEVICES_MAX; i++)
 		assert_int_equal(carry_put("device-1048575-3", fd), 0);
-	for (i = 0; !error && i < 4 * (int)SERVER_MAX_DEVICES; i++)
+	for (i = 0; !error && i < 4 * (int)DEVICES_MAX; i++)
 		error = carry_put("device-1048575-3", fd);
 	assert_int_equal(error, -E2BIG);
 	for (i = 0; carry_take(&name) == fd; i++)
 		assert_string_equal(name, "device-1048575-3");
-	assert_true(i >= (int)SERVER_MAX_DEVICES);
+	assert_true(i >= (int)DEVICES_MAX);
 	close(fd);
 }
 

@@ -52,9 +52,9 @@ static void close_target(struct target *target)
 
 static unsigned submits; /* requests that reached a target */
 
-static void submit_target(struct target *target, struct io *io)
+static void submit_target(struct backend *backend, struct io *io)
 {
-	(void)target;
+	(void)backend;
 	(void)io;
 	submits++;
 }
@@ -126,19 +126,19 @@ static int trim_target(struct target *target)
 }
 
 static const struct target_ops resize_ops = { .name = "test",
-					      .submit = submit_target,
+					      .io.submit = submit_target,
 					      .resume = resume_target,
 					      .resize = resize_target,
 					      .trim = trim_target,
 					      .close = close_target };
 static const struct target_ops auto_ops = { .name = "test",
-					    .submit = submit_target,
+					    .io.submit = submit_target,
 					    .resize = resize_target,
 					    .measure = measure_target,
 					    .close = close_target };
 
 static const struct target_ops test_ops = { .name = "test",
-					    .submit = submit_target,
+					    .io.submit = submit_target,
 					    .resume = resume_target,
 					    .release = release_target,
 					    .close = close_target };
@@ -150,7 +150,7 @@ static struct target *new_target(void)
 	struct target *target = calloc(1, sizeof(*target));
 
 	assert_non_null(target);
-	target->ops = new_ops;
+	target_init(target, new_ops);
 	targets++;
 	return target;
 }
@@ -2596,8 +2596,9 @@ static void test_layers_when_live(void **state)
 	fake.features = FAKE_FEATURES_OLD;
 	fake.hold[MESSAGE_TIMEOUT] = 1;
 	want_layer(DELAY_TIME, 1000);
-	assert_int_equal(
-		layers_put_on(&spec.layers, test_loop, spec.target, values), 0);
+	assert_int_equal(layers_put_on(&spec.layers, test_loop,
+				       &spec.target->backend, values),
+			 0);
 	assert_int_equal(device_add(set, &spec, on_done, &added, &failure), 0);
 	fake_serve();
 	device = set->first;
@@ -2605,12 +2606,12 @@ static void test_layers_when_live(void **state)
 	/* Nor does it matter when they were put on. */
 	want_layer(ERROR_RATE, 1);
 	assert_int_equal(device_put_on(device, values), 0);
-	assert_ptr_equal(device->queues[0].target, spec.target);
+	assert_ptr_equal(device->queues[0].top, &spec.target->backend);
 	fake_release(MESSAGE_TIMEOUT);
 	expect_told(&added, SYMBOL_NONE, NULL);
-	assert_ptr_equal(device->queues[0].target,
-			 &device->spec.layers.layer[LAYER_DELAY]->target);
-	assert_ptr_equal(device->queues[1].target, device->queues[0].target);
+	assert_ptr_equal(device->queues[0].top,
+			 &device->spec.layers.layer[LAYER_DELAY]->backend);
+	assert_ptr_equal(device->queues[1].top, device->queues[0].top);
 }
 
 static void test_layer_of_a_live_device(void **state)
@@ -2618,16 +2619,16 @@ static void test_layer_of_a_live_device(void **state)
 	struct device *device = add_quietly();
 
 	(void)state;
-	assert_ptr_equal(device->queues[1].target, device->spec.target);
+	assert_ptr_equal(device->queues[1].top, &device->spec.target->backend);
 	want_layer(ERROR_RATE, 1);
 	assert_int_equal(device_put_on(device, values), 0);
-	assert_ptr_equal(device->queues[1].target,
-			 &device->spec.layers.layer[LAYER_ERROR]->target);
+	assert_ptr_equal(device->queues[1].top,
+			 &device->spec.layers.layer[LAYER_ERROR]->backend);
 	calloc_fails = 1;
 	want_layer(DELAY_TIME, 1);
 	assert_int_equal(device_put_on(device, values), -ENOMEM);
-	assert_ptr_equal(device->queues[1].target,
-			 &device->spec.layers.layer[LAYER_ERROR]->target);
+	assert_ptr_equal(device->queues[1].top,
+			 &device->spec.layers.layer[LAYER_ERROR]->backend);
 }
 
 /* A request that the device keeps for an hour. */
@@ -2640,7 +2641,7 @@ static struct device *add_slow(void)
 	values[DELAY_TIME].given = 1;
 	assert_int_equal(device_put_on(device, values), 0);
 	layers_change(&device->spec.layers, values, values);
-	target_submit(device->queues[0].target, &io);
+	backend_submit(device->queues[0].top, &io);
 	settle();
 	assert_int_equal(submits, 0);
 	return device;

@@ -306,8 +306,9 @@ static void open_target(const char *more, uint32_t block_size, int read_only)
 	memset(&failure, 0, sizeof(failure));
 	target = target_file.open(&args, &geometry, &failure);
 	if (target)
-		assert_int_equal(
-			target_file.start(target, (struct ring *)&seen), 0);
+		assert_int_equal(target_file.io.start(&target->backend,
+						      (struct ring *)&seen),
+				 0);
 	else
 		close(fd);
 }
@@ -354,7 +355,7 @@ static struct io *submit(uint16_t tag, uint8_t op, uint64_t offset,
 	io->length = length;
 	io->flags = flags;
 	io->data = op == IO_WRITE ? IO_DATA_WAITS : IO_DATA_HERE;
-	target_file.submit(target, io);
+	target_file.io.submit(&target->backend, io);
 	return io;
 }
 
@@ -1429,7 +1430,7 @@ static void resume(uint16_t tag)
 {
 	assert_int_equal(ios[tag].data, IO_DATA_ASKED);
 	ios[tag].data = IO_DATA_HERE;
-	target_file.submit(target, &ios[tag]);
+	target_file.io.submit(&target->backend, &ios[tag]);
 }
 
 /* All of it at once, into what is written then, however often. */
@@ -1533,7 +1534,7 @@ static void test_whole_forgotten(void **state)
 	submit(0, IO_WRITE, 0, 65536, 0);
 	submit(1, IO_WRITE, 0, 65536, 0);
 	assert_int_equal(ios[1].data, IO_DATA_WAITS);
-	target_file.forget(target, &ios[0]);
+	target_file.io.forget(&target->backend, &ios[0]);
 	resume(1);
 	expect_transfer(RING_WRITE, 0, 65536, RWF_NOWAIT, 0);
 	answer(65536);

@@ -156,7 +156,7 @@ static int submit(uint8_t op, unsigned page, unsigned pages, uint8_t flags)
 	io.data = IO_DATA_HERE;
 	done = 0;
 	driver.puts = driver.zeroes = driver.takes = 0;
-	target_file.submit(target, &io);
+	target_file.io.submit(&target->backend, &io);
 	assert_int_equal(done, 1);
 	return answer;
 }
@@ -289,7 +289,7 @@ static void test_others_change(void **state)
 	io.op = IO_WRITE;
 	io.offset = 9 * PAGE + 512;
 	io.length = 512;
-	target_file.submit(target, &io);
+	target_file.io.submit(&target->backend, &io);
 	assert_int_equal(answer, 0);
 	expect_bytes(request, 0, 1, 'q');
 	fill(request, 0, 1, '?');

@@ -26,15 +26,15 @@ void *__wrap_calloc(size_t count, size_t size)
 static uint16_t served[4096];
 static unsigned serves;
 
-static void submit(struct target *target, struct io *io)
+static void submit(struct backend *backend, struct io *io)
 {
-	(void)target;
+	(void)backend;
 	served[serves++ % COUNT(served)] = io->tag;
 	io_done(io, 0);
 }
 
-static const struct target_ops ops = { .name = "test", .submit = submit };
-static struct target bottom = { .ops = &ops };
+static const struct backend_ops ops = { .submit = submit };
+static struct backend bottom = { .ops = &ops };
 
 /* ---- requests ---- */
 
@@ -54,7 +54,7 @@ static void request(uint16_t tag, uint8_t op, uint64_t offset, uint32_t length)
 	io->offset = offset;
 	io->length = length;
 	io_begin(io);
-	target_submit(layers_top(&layers, &bottom), io);
+	backend_submit(layers_top(&layers, &bottom), io);
 }
 
 static void read_block(uint16_t tag)
@@ -117,10 +117,10 @@ static void set(const char *text)
 /* What `show` tells of a layer. */
 static const char *told(enum layer_kind kind)
 {
-	const struct target *target = &layers.layer[kind]->target;
+	const struct layer *layer = layers.layer[kind];
 	static char text[100];
 
-	target->ops->describe(target, text, sizeof(text));
+	layer->ops->describe(layer, text, sizeof(text));
 	return text;
 }
 
@@ -175,7 +175,7 @@ static void test_order(void **state)
 	set("delay-time=1s");
 	set("error-rate=1");
 	assert_ptr_equal(layers_top(&layers, &bottom),
-			 &layers.layer[LAYER_DELAY]->target);
+			 &layers.layer[LAYER_DELAY]->backend);
 	read_block(1);
 	assert_int_equal(port.owned, 1);
 	pass_time(1.1);
@@ -812,7 +812,7 @@ static void test_limit_is_on_top(void **state)
 	set("delay-time=1s error-rate=1");
 	set("limit-iops=10");
 	assert_ptr_equal(layers_top(&layers, &bottom),
-			 &layers.layer[LAYER_LIMIT]->target);
+			 &layers.layer[LAYER_LIMIT]->backend);
 	read_block(0);
 	assert_string_equal(told(LAYER_DELAY), " delayed=1 waiting=1");
 	drain(1.1);

@@ -36,7 +36,7 @@ static void on_copied(struct ring_op *op, int32_t result)
 	got.back++;
 }
 
-static void submit(struct target *target, struct io *io)
+static void submit(struct backend *target, struct io *io)
 {
 	(void)target;
 	assert_true(got.count < DEPTH || got.at_once);
@@ -59,17 +59,15 @@ static void submit(struct target *target, struct io *io)
 		got.ios[got.count++] = io;
 }
 
-static void forget(struct target *target, struct io *io)
+static void forget(struct backend *target, struct io *io)
 {
 	(void)target;
 	assert_int_equal(io->op, IO_WRITE);
 	got.forgotten++;
 }
 
-static const struct target_ops ops = { .name = "test",
-				       .submit = submit,
-				       .forget = forget };
-static struct target target = { .ops = &ops };
+static const struct backend_ops ops = { .submit = submit, .forget = forget };
+static struct backend target = { .ops = &ops };
 
 /* ---- what the owner is told ---- */
 
@@ -644,23 +642,22 @@ static void announce(uint16_t tag)
 
 static unsigned layered;
 
-static void submit_layer(struct target *layer, struct io *io)
+static void submit_layer(struct backend *layer, struct io *io)
 {
 	(void)layer;
 	layered++;
-	target_submit(&target, io);
+	backend_submit(&target, io);
 }
 
-static const struct target_ops layer_ops = { .name = "layer",
-					     .submit = submit_layer };
-static struct target layer = { .ops = &layer_ops };
+static const struct backend_ops layer_ops = { .submit = submit_layer };
+static struct backend layer = { .ops = &layer_ops };
 
 /* It comes to the target twice, but through its layers once. */
 static void test_data_is_asked_for(void **state)
 {
 	(void)state;
 	layered = 0;
-	queue.target = &layer;
+	queue.top = &layer;
 	announce(7);
 	assert_int_equal(layered, 1);
 	assert_int_equal(got.laters, 1);

@@ -95,7 +95,7 @@ static int submit(enum io_op op, uint64_t offset, uint32_t length)
 
 	seen.parts = 0;
 	seen.result = NEVER;
-	target_submit(ram, &io);
+	backend_submit(&ram->backend, &io);
 	return seen.result;
 }
 

@@ -1,0 +1,115 @@
+/* Every command: its options, and what `help` says of it. */
+#include "command.h"
+
+#include "layer/layer-options.h"
+#include "verbs.h"
+
+static const struct option no_options[] = { { .name = NULL } };
+
+/* How a command names a device; a bare word does as well. */
+#define DEVICE_OPTIONS                                        \
+	[VERB_DEVICE_ID] = { .name = "id",                    \
+			     .type = OPTION_NUMBER,           \
+			     .max = UBLK_MAX_DEVICES - 1,     \
+			     .help = "the device's number" }, \
+	[VERB_DEVICE_NAME] = { .name = "name",                \
+			       .type = OPTION_NAME,           \
+			       .help = "the device's name" }
+
+static const struct option show_options[] = {
+	DEVICE_OPTIONS,
+	{ .name = NULL },
+};
+
+static const struct option del_options[] = {
+	DEVICE_OPTIONS,
+	[VERB_DEL_FORCE] = { .name = "force",
+			     .type = OPTION_FLAG,
+			     .fallback = "no",
+			     .help = "delete it even while it is in use" },
+	{ .name = NULL },
+};
+
+static const char *const auto_names[] = { "auto", NULL };
+
+static const struct option resize_options[] = {
+	DEVICE_OPTIONS,
+	[VERB_RESIZE_SIZE] = { .name = "size",
+			       .type = OPTION_SIZE,
+			       .min = 512,
+			       .max = OPTION_SIZE_MAX,
+			       .required = 1,
+			       .choices = auto_names,
+			       .help = "the new size in bytes; auto: as large "
+				       "as what is behind the device now" },
+	{ .name = NULL },
+};
+
+static const struct option set_options[] = {
+	DEVICE_OPTIONS,
+	LAYER_OPTION_TABLE(VERB_SET_LAYERS),
+	{ .name = NULL },
+};
+
+static const struct option shutdown_options[] = {
+	[VERB_SHUTDOWN_FORCE] = { .name = "force",
+				  .type = OPTION_FLAG,
+				  .fallback = "no",
+				  .help = "also when devices are in use" },
+	[VERB_SHUTDOWN_TIMEOUT] = { .name = "timeout",
+				    .type = OPTION_NUMBER,
+				    .min = 1,
+				    .max = 86400,
+				    .help = "seconds to wait for requests in "
+					    "flight; then they fail (default: "
+					    "that of --stop-timeout)" },
+	{ .name = NULL },
+};
+
+static const struct option upgrade_options[] = {
+	[VERB_UPGRADE_PROGRAM] = { .name = "program",
+				   .type = OPTION_PATH,
+				   .help = "path of the program (default: the "
+					   "one that was started)" },
+	[VERB_UPGRADE_FORCE] = { .name = "force",
+				 .type = OPTION_FLAG,
+				 .fallback = "no",
+				 .help = "also when devices have another "
+					 "recovery than reissue" },
+	{ .name = NULL },
+};
+
+const struct command command_table[] = {
+	{ "add", ACCESS_WRITE, "TARGET [key=value...]", 1, NULL,
+	  "make a block device; answers when it can be opened", verb_add },
+	{ "del", ACCESS_WRITE, "DEVICE", 1, del_options,
+	  "stop and delete a device that nobody uses", verb_del },
+	{ "features", ACCESS_READ, "", 0, no_options,
+	  "what the kernel's ublk driver can do", verb_features },
+	{ "help", ACCESS_READ, "[COMMAND [TARGET]]", 2, no_options,
+	  "the commands, or one command's options", verb_help },
+	{ "list", ACCESS_READ, "", 0, no_options, "all devices, a line each",
+	  verb_list },
+	{ "on-error", ACCESS_READ, "stop|continue", 1, no_options,
+	  "whether an error ends this connection's later commands",
+	  verb_on_error },
+	{ "ping", ACCESS_READ, "", 0, no_options, "answers OK", verb_ping },
+	{ "quit", ACCESS_READ, "", 0, no_options, "end this connection",
+	  verb_quit },
+	{ "resize", ACCESS_WRITE, "DEVICE size=SIZE|auto", 1, resize_options,
+	  "change the size of a live device", verb_resize },
+	{ "set", ACCESS_WRITE, "DEVICE [key=value...]", 1, set_options,
+	  "change the faults and limits that a live device has, or show them",
+	  verb_set },
+	{ "show", ACCESS_READ, "DEVICE", 1, show_options,
+	  "one device in detail", verb_show },
+	{ "shutdown", ACCESS_WRITE, "", 0, shutdown_options,
+	  "delete every device and end ublkd", verb_shutdown },
+	{ "targets", ACCESS_READ, "", 0, no_options,
+	  "what a device's data can come from", verb_targets },
+	{ "upgrade", ACCESS_ROOT, "", 0, upgrade_options,
+	  "go on with another program; every device stays", verb_upgrade },
+	{ "version", ACCESS_READ, "", 0, no_options,
+	  "the version of ublkd and its protocol", verb_version },
+	{ .verb = NULL },
+};

@@ -1,0 +1,44 @@
+/*
+ * A backend serves requests: a target, or a layer before one. Both have this as
+ * the head of their own structure; a queue knows no more of them.
+ */
+#ifndef UBLKD_BACKEND_H
+#define UBLKD_BACKEND_H
+
+#include "io.h"
+
+struct backend;
+
+struct backend_ops {
+	/*
+	 * Begin one request; io_done() follows now or later, exactly once. A
+	 * request that io_take() answered with IO_LATER comes again, or goes
+	 * to forget().
+	 */
+	void (*submit)(struct backend *backend, struct io *io);
+
+	/*
+	 * In place of that: the request's data does not come, and somebody else
+	 * answers it. What the backend has for it can be used for others. May be
+	 * NULL; a layer has none.
+	 */
+	void (*forget)(struct backend *backend, struct io *io);
+
+	/*
+	 * A queue's ring is there, and has seen no request: the target's file
+	 * can become its fixed file 1. Returns 0 or a negative errno; may be
+	 * NULL; a layer has none.
+	 */
+	int (*start)(struct backend *backend, struct ring *ring);
+};
+
+struct backend {
+	const struct backend_ops *ops;
+};
+
+static inline void backend_submit(struct backend *backend, struct io *io)
+{
+	backend->ops->submit(backend, io);
+}
+
+#endif

@@ -1,0 +1,105 @@
+/*
+ * One request in flight, and what the requests of one queue share.
+ */
+#ifndef UBLKD_REQUEST_H
+#define UBLKD_REQUEST_H
+
+#include <stdint.h>
+
+#include "ring.h"
+
+struct batch;
+struct backend;
+
+enum io_op {
+	IO_READ,
+	IO_WRITE,
+	IO_FLUSH,
+	IO_DISCARD,
+	IO_WRITE_ZEROES,
+	IO_OPS,
+};
+
+#define IO_FUA	      1u /* durable before it is done */
+#define IO_KEEP_SPACE 2u /* write zeroes without giving space back */
+#define IO_NO_BUFFER  4u /* zero copy: its pages could not be registered */
+
+/* How data moves between a request and us; `add` has them in this order. */
+enum io_mode {
+	IO_USER_COPY,	  /* by pread and pwrite on the char device */
+	IO_ZERO_COPY,	  /* not at all, the target uses the pages themselves */
+	IO_NEED_GET_DATA, /* by the driver, at an address told per request */
+	IO_COPY,	  /* by the driver, from and to a buffer a tag */
+	IO_MODES,
+};
+
+/* Where the data of a write is, in need-get-data. */
+enum io_data {
+	IO_DATA_HERE,	 /* nothing to be taken, or it has been */
+	IO_DATA_WAITS,	 /* with the driver */
+	IO_DATA_ASKED,	 /* on its way to where the target wants it */
+	IO_DATA_DROPPED, /* the same, and the request is done already */
+};
+
+/* What the requests of one queue share. */
+struct io_port {
+	struct ring *ring; /* its fixed file 0 is the char device */
+	int fd;		   /* the char device */
+	uint16_t queue_id;
+	uint8_t mode;	     /* enum io_mode */
+	uint8_t active;	     /* a request has begun since io_trim() */
+	uint8_t is_special;  /* commands need more than its tag and address */
+	int in_turn;	     /* the queue submits when its turn ends */
+	unsigned owned;	     /* requests that are ours at the moment */
+	int holds;	     /* memory that io_trim() may give back */
+	struct batch *batch; /* commits go there, or NULL */
+	struct io *lent;     /* done by io_done_lent(), linked by `next` */
+
+	/* Copy: the tags' buffers, one behind the other. */
+	uint8_t *buffers;
+	uint32_t buffer_size; /* bytes of one */
+	uint16_t depth;
+	uint8_t is_freeing; /* nobody needs the old pages any more */
+	struct io *ios;	    /* depth of them */
+	uint8_t *old;	    /* the buffers' former pages, to be freed */
+	size_t old_left;    /* bytes of those */
+
+	uint64_t count[IO_OPS], bytes[IO_OPS], errors;
+};
+
+struct io {
+	struct io_port *port;
+	uint64_t offset; /* bytes from the start of the device */
+	uint32_t length; /* bytes */
+	uint16_t tag;
+	uint8_t op;
+	uint8_t flags;
+	uint8_t owned;	 /* ours: delivered and not yet done */
+	uint8_t data;	 /* enum io_data */
+	int16_t outcome; /* as committed, 0 or a negative errno; or this: */
+#define IO_FETCHED 1	 /* it has had no request yet */
+	union {
+		uint32_t dirty; /* copy: bytes of the buffer not known zero */
+		int32_t error;	/* need-get-data: to be committed, later */
+	};
+	const void *address; /* of the data, for the driver */
+
+	/* The delay or limit layer's, while it keeps the request. */
+	struct io *child, *sibling;
+	double due; /* s, of the monotonic clock */
+
+	/* The file target's, while it has the request. */
+	struct ring_op own; /* its own one, in the port's ring */
+	struct backend *backend;
+	struct io *next; /* of those that wait */
+	void *buffer;	 /* from the pool, or NULL */
+	uint32_t room;	 /* bytes of it */
+	uint32_t at;	 /* bytes of the request that are done */
+	uint32_t piece;	 /* bytes that its own request is about */
+	uint8_t stage, tries;
+	uint8_t in_worker, for_pages; /* marks of workers.h, or 0 */
+	uint8_t has_missed; /* a read: the page cache does not have it */
+	uint8_t is_copied;  /* though its pages are registered */
+};
+
+#endif
