@@ -9,7 +9,6 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 /* Newer than the C library's headers on the oldest supported system. */
@@ -86,48 +85,21 @@ static void lock_memory(enum log_level level)
 
 #endif
 
+int process_mounts(void)
+{
+	static int fd = -1;
+
+	if (fd < 0)
+		fd = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
+	return fd;
+}
+
 void process_protect(enum log_level level)
 {
+	process_mounts();
 	set_oom_score(level, "-1000");
 	become_io_flusher(level);
 	lock_memory(level);
-}
-
-/* Whether this is process 1, or that is known to have other mounts. */
-static int is_apart(void)
-{
-	struct stat ours, theirs;
-
-	return getpid() == 1 || (stat("/proc/self/ns/mnt", &ours) == 0 &&
-				 stat("/proc/1/ns/mnt", &theirs) == 0 &&
-				 ours.st_ino != theirs.st_ino);
-}
-
-/* Whether what others mount comes here as well, as in a service's sandbox. */
-static int has_shared_root(void)
-{
-	FILE *file = fopen("/proc/self/mountinfo", "re");
-	char line[512], point[8], options[64];
-	int yes = 0;
-
-	/* 28 1 254:1 / / rw,relatime shared:1 - ext4 ...; see proc(5). */
-	while (file && fgets(line, sizeof(line), file))
-		if (sscanf(line, "%*s %*s %*s %*s %7s %*s %63s", point,
-			   options) == 2 &&
-		    strcmp(point, "/") == 0)
-			yes = strcmp(options, "-") != 0;
-	if (file)
-		fclose(file);
-	return yes;
-}
-
-void process_look_at_mounts(void)
-{
-	if (is_apart() && !has_shared_root())
-		log_warning(
-			"this mount namespace is of its own: a disk that is "
-			"mounted in it alone hangs if both processes are "
-			"killed; see CAVEATS in ublkd(8)");
 }
 
 void process_be_ordinary(void)

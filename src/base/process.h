@@ -9,19 +9,23 @@
 #include "log.h"
 
 /*
- * oom_score_adj -1000, PR_SET_IO_FLUSHER, memory locked as it is touched. What
- * is denied is left out, and told to the log at that level: a server is denied
- * nothing that its keeper was not.
+ * oom_score_adj -1000, PR_SET_IO_FLUSHER, memory locked as it is touched, and
+ * process_mounts() held. What is denied is left out, and told to the log at that
+ * level: a server is denied nothing that its keeper was not.
  */
 void process_protect(enum log_level level);
 
 /*
- * Warn where file systems may be mounted that nobody but this process and its
- * server has: in a mount namespace of its own, to which nothing comes from
- * others. The end of the last process of a namespace unmounts them, and waits for
- * their disks: nobody serves those then.
+ * Our mount namespace, as a descriptor that stays open; -1 where /proc does not
+ * tell. When the last process of a namespace exits, the kernel unmounts what is
+ * mounted there alone, and that before it closes the process's files. If a disk
+ * is mounted that this very process serves, both would wait for each other, with
+ * all locks and sockets of the process. With a descriptor the namespace is a file
+ * like these, and the unmount comes after them. Every ring holds it as well: then
+ * a worker of the kernel's unmounts, when the rings are gone and with them the
+ * driver's commands, so that the next server can take the disk over.
  */
-void process_look_at_mounts(void);
+int process_mounts(void);
 
 /* A child of a protected process is none: the OOM killer may have it. */
 void process_be_ordinary(void);

@@ -9,6 +9,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "base/process.h"
+
 /* Newer than the headers of the oldest supported distribution. */
 #ifndef IORING_FEAT_NO_IOWAIT
 #define IORING_FEAT_NO_IOWAIT (1U << 17)
@@ -87,6 +89,17 @@ static unsigned setup_flags(unsigned flags)
 	return setup;
 }
 
+/* The last fixed file is our mount namespace, see process_mounts(). */
+static int make_files(struct ring *ring)
+{
+	int fds[RING_FILES + 1], i;
+
+	for (i = 0; i < RING_FILES; i++)
+		fds[i] = -1;
+	fds[RING_FILES] = process_mounts();
+	return io_uring_register_files(&ring->uring, fds, RING_FILES + 1);
+}
+
 struct ring *ring_create(unsigned entries, unsigned flags, int *error)
 {
 	struct io_uring_params params = { .flags = setup_flags(flags) |
@@ -114,6 +127,8 @@ struct ring *ring_create(unsigned entries, unsigned flags, int *error)
 	if (params.features & IORING_FEAT_NO_IOWAIT)
 		ring->sleep_flags |= IORING_ENTER_NO_IOWAIT;
 	*error = io_uring_register_eventfd(&ring->uring, ring->event_fd);
+	if (*error == 0)
+		*error = make_files(ring);
 	if (*error == 0)
 		return ring;
 	io_uring_queue_exit(&ring->uring);
@@ -167,17 +182,18 @@ void ring_raise_event(struct ring *ring)
 
 int ring_register_file(struct ring *ring, int fd)
 {
-	int fds[RING_FILES] = { fd }, i;
+	int count = io_uring_register_files_update(&ring->uring, 0, &fd, 1);
 
-	for (i = 1; i < RING_FILES; i++)
-		fds[i] = -1;
-	return io_uring_register_files(&ring->uring, fds, RING_FILES);
+	return count < 0 ? count : 0;
 }
 
 int ring_set_file(struct ring *ring, unsigned slot, int fd)
 {
-	int count = io_uring_register_files_update(&ring->uring, slot, &fd, 1);
+	int count;
 
+	if (slot >= RING_FILES)
+		return -EINVAL;
+	count = io_uring_register_files_update(&ring->uring, slot, &fd, 1);
 	if (count < 0)
 		return count;
 	ring->files &= ~(1u << slot);

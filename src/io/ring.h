@@ -48,7 +48,8 @@ struct ring_op {
 /*
  * A ring for `entries` requests at a time, with room for twice as many
  * completions. Those that are prepared go to the kernel RING_PREPARED at a
- * time, so that idle rings are small. Only the calling thread may use it.
+ * time, so that idle rings are small. Only the calling thread may use it. The
+ * process's mount namespace does not end before the kernel has freed the ring.
  * Returns it, to be freed with ring_destroy(), or NULL with *error a negative
  * errno.
  */
@@ -126,15 +127,15 @@ void ring_raise_event(struct ring *ring);
 #define RING_FILES 2 /* fixed files: 0 is a queue's char device */
 
 /*
- * Make fd the ring's fixed file 0; the others are empty. The ring holds its own
- * reference, which outlives the process until the ring's last request has
- * ended. Returns 0 or a negative errno.
+ * Make fd the ring's fixed file 0. The ring holds its own reference, which
+ * outlives the process until the last request of the ring has ended. Returns 0
+ * or a negative errno.
  */
 int ring_register_file(struct ring *ring, int fd);
 
 /*
- * Put fd into a fixed file's slot, after ring_register_file(); -1 empties it,
- * and the file is let go once no request uses it. Returns 0 or -errno.
+ * Put fd into a fixed file's slot; -1 empties it, and the file is let go once no
+ * request uses it. Returns 0 or -errno.
  */
 int ring_set_file(struct ring *ring, unsigned slot, int fd);
 

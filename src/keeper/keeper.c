@@ -887,7 +887,6 @@ int keeper_run(const struct keeper_options *options)
 	notify_open();
 	process_allow_files(SERVER_FILES_MAX);
 	process_protect(LOG_LEVEL_WARNING);
-	process_look_at_mounts();
 	if (open_all(&keeper, &keeper.failure) < 0) {
 		log_error("%s", keeper.failure.text);
 		keeper.status = 1;

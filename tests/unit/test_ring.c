@@ -240,8 +240,30 @@ static void test_set_file(void **state)
 	transfer.slot = SLOT;
 	assert_int_equal(ring_put_transfer(ring, &transfer, 4), 0);
 	assert_int_equal(result_of(4), -EBADF);
-	assert_true(ring_set_file(ring, RING_FILES, fd) < 0);
+	assert_int_equal(ring_set_file(ring, RING_FILES, fd), -EINVAL);
 	close(fd);
+}
+
+/*
+ * Its mount namespace does not end before the ring: what the kernel says of the
+ * ring has that among the fixed files.
+ */
+static void test_holds_mounts(void **state)
+{
+	char path[64], line[256], ours[64] = "";
+	int found = 0;
+	FILE *file;
+
+	(void)state;
+	need_ring();
+	assert_true(readlink("/proc/self/ns/mnt", ours, sizeof(ours) - 1) > 0);
+	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", ring_fd(ring));
+	file = fopen(path, "re");
+	assert_non_null(file);
+	while (fgets(line, sizeof(line), file))
+		found += strstr(line, ours) != NULL;
+	fclose(file);
+	assert_int_equal(found, 1);
 }
 
 static void test_make_buffers(void **state)
@@ -925,6 +947,7 @@ int main(void)
 		TEST(test_can_stay),
 		TEST(test_files_go_with_the_ring),
 		TEST(test_set_file),
+		TEST(test_holds_mounts),
 		TEST(test_make_buffers),
 		TEST(test_allow_workers),
 		TEST(test_put_commands),
