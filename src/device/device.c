@@ -537,7 +537,7 @@ static const struct step steps[] = {
 			  remove_enter_busy },
 	[DEVICE_TRY_STOP] = { "deleting", "being deleted", "stop the device",
 			      remove_enter_try_stop, remove_answer_try_stop,
-			      remove_enter_try_stop },
+			      NULL },
 	[DEVICE_STOP] = { "deleting", "being deleted", "stop the device",
 			  remove_enter_stop, remove_answer_stop, NULL },
 	[DEVICE_DRAIN] = { "deleting", "being deleted", "drain the queues",

@@ -89,15 +89,12 @@ void remove_enter_try_stop(struct device *device)
 	device_ask_simple(device, MESSAGE_TRY_STOP);
 }
 
-/*
- * The kernel's own word. Somebody may have opened it since the look; or a process
- * that the keeper has just started has not let go yet of what the keeper had
- * open then, its own look for instance. So the kernel is asked again, not others.
- */
+/* The kernel's own word. Somebody may have opened it since the look. */
 void remove_answer_try_stop(struct device *device,
 			    const struct message *message)
 {
 	if (message->result == -EBUSY && !device->force) {
+		device->step = DEVICE_BUSY;
 		if (look_again(device) < 0)
 			refuse_busy(device, "");
 	} else if (message->result == 0) {

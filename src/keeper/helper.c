@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <ev.h>
-#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,10 +14,10 @@
 #include "target/backing.h"
 #include "base/channel.h"
 #include "base/log.h"
-#include "notify.h"
 #include "base/proc.h"
 #include "base/process.h"
 #include "server/server.h"
+#include "spawn.h"
 #include "base/usage.h"
 
 /* A question that waits for its turn, and then its helper until that is gone. */
@@ -100,21 +99,6 @@ static void on_silence(struct channel *channel)
 	start_waiting(helper->helpers);
 }
 
-/* In the child. */
-static void exec_helper(const struct helpers *helpers, int fd)
-{
-	char *const arguments[] = { HELPER_NAME, "--helper", NULL };
-
-	sigprocmask(SIG_SETMASK, helpers->signals, NULL);
-	notify_disown();
-	if (dup2(fd, SERVER_FD) < 0)
-		_exit(127);
-	if (fd == SERVER_FD)
-		fcntl(fd, F_SETFD, 0);
-	execv("/proc/self/exe", arguments);
-	_exit(127);
-}
-
 /* Who reaps children, as the keeper does, may have been there before. */
 static void on_end(struct ev_loop *loop, ev_io *watcher, int events)
 {
@@ -137,13 +121,12 @@ static void on_end(struct ev_loop *loop, ev_io *watcher, int events)
 /* One that cannot be held ends by itself; nobody hears its answer. */
 static int start(struct helper *helper)
 {
+	static char *const arguments[] = { HELPER_NAME, "--helper", NULL };
 	struct helpers *helpers = helper->helpers;
-	pid_t pid = fork();
-	int error;
+	int error = spawn_program(&helper->process, helper->channel.fd,
+				  helper->other_end, "/proc/self/exe",
+				  arguments, helpers->signals);
 
-	if (pid == 0)
-		exec_helper(helpers, helper->other_end);
-	error = pid < 0 ? -errno : proc_open(&helper->process, pid);
 	close(helper->other_end);
 	helper->other_end = -1;
 	if (error) {

@@ -30,8 +30,8 @@ struct candidate {
 
 /*
  * What the server has been asked for whether it may leave. Before an upgrade it
- * goes on: no new program can begin while the server of a file that a device
- * holds is silent, since the start of a program closes what this one has open.
+ * goes on: the new program that is tried gets what the devices hold, and could
+ * not end while the server of such a file is silent.
  */
 enum purpose { FOR_NOTHING, BEFORE_UPGRADE, FOR_UPGRADE, FOR_RESTART };
 

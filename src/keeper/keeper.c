@@ -22,6 +22,7 @@
 #include "base/process.h"
 #include "rings.h"
 #include "server/server.h"
+#include "spawn.h"
 #include "state.h"
 #include "takeover.h"
 #include "watchdog.h"
@@ -535,11 +536,10 @@ static void reap_children(struct keeper *keeper)
 			upgrade_ended(keeper);
 }
 
-/* In the child: the keeper is told why it came to nothing. */
-static void exec_server(struct keeper *keeper, const char *program, int fd)
+int keeper_spawn(struct keeper *keeper, const char *program,
+		 struct proc *process, struct channel *channel,
+		 channel_receive *receive, channel_gone *gone)
 {
-	struct message message = { .magic = MESSAGE_MAGIC,
-				   .type = MESSAGE_FAILED };
 	const char *level = log_level_name(keeper->options->log_level);
 	char *const arguments[] = {
 		keeper->options->is_spared ? "@" SERVER_NAME : SERVER_NAME,
@@ -552,41 +552,19 @@ static void exec_server(struct keeper *keeper, const char *program, int fd)
 		(char *)keeper->config,
 		NULL
 	};
+	int ends[2], error;
 
-	sigprocmask(SIG_SETMASK, &keeper->old_signals, NULL);
-	notify_disown();
-	if (dup2(fd, SERVER_FD) < 0)
-		_exit(127);
-	if (fd == SERVER_FD)
-		fcntl(fd, F_SETFD, 0);
-	execv(program, arguments);
-	message.result = -errno;
-	snprintf(message.text, sizeof(message.text), "%.300s: %s", program,
-		 strerror(errno));
-	channel_send_now(SERVER_FD, &message, NULL, 0);
-	_exit(127);
-}
-
-int keeper_spawn(struct keeper *keeper, const char *program,
-		 struct proc *process, struct channel *channel,
-		 channel_receive *receive, channel_gone *gone)
-{
-	int pair[2], error;
-	pid_t pid;
-
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
 		return -errno;
-	pid = fork();
-	if (pid == 0)
-		exec_server(keeper, program, pair[1]);
-	error = pid < 0 ? -errno : proc_open(process, pid);
-	close(pair[1]);
+	error = spawn_program(process, ends[0], ends[1], program, arguments,
+			      &keeper->old_signals);
+	close(ends[1]);
 	if (error) {
 		/* A server that hears nothing ends. */
-		close(pair[0]);
+		close(ends[0]);
 		return error;
 	}
-	channel_open(channel, keeper->loop, pair[0], receive, gone, keeper);
+	channel_open(channel, keeper->loop, ends[0], receive, gone, keeper);
 	return 0;
 }
 
@@ -886,6 +864,7 @@ int keeper_run(const struct keeper_options *options)
 
 	notify_open();
 	process_allow_files(SERVER_FILES_MAX);
+	spawn_reserve();
 	process_protect(LOG_LEVEL_WARNING);
 	if (open_all(&keeper, &keeper.failure) < 0) {
 		log_error("%s", keeper.failure.text);

@@ -22,6 +22,7 @@
 
 #include "base/log.h"
 #include "io/loop.h"
+#include "keeper/spawn.h"
 
 #ifndef MADV_DONTNEED_LOCKED
 #define MADV_DONTNEED_LOCKED 24 /* Linux 5.18 */
@@ -346,6 +347,11 @@ int host_has_pidfd_getfd(void)
 	return fd >= 0 && close((int)fd) == 0;
 }
 
+int host_has_clone3(void)
+{
+	return syscall(SYS_clone3, NULL, 0) < 0 && errno == EINVAL;
+}
+
 int host_has_shm(void)
 {
 	struct statfs status;
@@ -383,4 +389,28 @@ unsigned count_fds(void)
 		count++;
 	closedir(fds);
 	return count;
+}
+
+void reserve_fds(void)
+{
+	int fd;
+
+	do
+		fd = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 0);
+	while (fd >= 0 && fd < SPAWN_FLOOR);
+	assert_true(fd >= 0);
+	close(fd);
+}
+
+void open_lasting_pipe(int ends[2])
+{
+	int pair[2], i;
+
+	reserve_fds();
+	assert_int_equal(pipe(pair), 0);
+	for (i = 0; i < 2; i++) {
+		ends[i] = dup3(pair[i], SPAWN_FLOOR - 2 + i, O_CLOEXEC);
+		assert_true(ends[i] >= 0);
+		close(pair[i]);
+	}
 }

@@ -65,7 +65,8 @@ const char *test_path(const char *path);
 int host_has_linux(unsigned major, unsigned minor); /* or a newer one */
 int host_has_io_uring(void); /* with the flags that a ring needs */
 int host_has_pidfd_getfd(void);
-int host_has_shm(void); /* files of memory in HOST_SHM, also unnamed ones */
+int host_has_clone3(void); /* emulators of programs have not */
+int host_has_shm(void);	   /* files of memory in HOST_SHM, also unnamed ones */
 #define HOST_SHM "/dev/shm"
 
 /*
@@ -76,5 +77,12 @@ int memory_goes_back(void);
 
 /* Descriptors that this process has open. */
 unsigned count_fds(void);
+
+/*
+ * Numbers for children, as the keeper has them (spawn.h); and a pipe that these
+ * get, too, until both ends are closed.
+ */
+void reserve_fds(void);
+void open_lasting_pipe(int ends[2]);
 
 #endif

@@ -17,6 +17,7 @@
 #include "keeper/helper.h"
 #include "base/proc.h"
 #include "server/server.h"
+#include "keeper/spawn.h"
 #include "support.h"
 #include "base/usage.h"
 
@@ -35,14 +36,16 @@ static enum {
 	LINGER,
 	NO_PROGRAM
 } play;
-static int fork_error, hold_error;
+static int start_error;
 static pid_t last_pid;
 
 int __wrap_execv(const char *path, char *const *arguments);
-pid_t __real_fork(void);
-pid_t __wrap_fork(void);
-int __real_proc_open(struct proc *proc, pid_t pid);
-int __wrap_proc_open(struct proc *proc, pid_t pid);
+int __real_spawn_program(struct proc *proc, int ours, int theirs,
+			 const char *program, char *const arguments[],
+			 const sigset_t *mask);
+int __wrap_spawn_program(struct proc *proc, int ours, int theirs,
+			 const char *program, char *const arguments[],
+			 const sigset_t *mask);
 
 static void say_twice(void)
 {
@@ -90,18 +93,18 @@ int __wrap_execv(const char *path, char *const *arguments)
 	return -1;
 }
 
-pid_t __wrap_fork(void)
+int __wrap_spawn_program(struct proc *proc, int ours, int theirs,
+			 const char *program, char *const arguments[],
+			 const sigset_t *mask)
 {
-	if (fork_error) {
-		errno = fork_error;
-		return -1;
-	}
-	return last_pid = __real_fork();
-}
+	int error = start_error;
 
-int __wrap_proc_open(struct proc *proc, pid_t pid)
-{
-	return hold_error ? hold_error : __real_proc_open(proc, pid);
+	assert_ptr_equal(mask, &signals);
+	if (!error)
+		error = __real_spawn_program(proc, ours, theirs, program,
+					     arguments, mask);
+	last_pid = proc->pid;
+	return error;
 }
 
 /* ---- the search, in the process ---- */
@@ -167,7 +170,7 @@ static int setup(void **state)
 	question.type = MESSAGE_ASK;
 	answers = 0;
 	play = DO_JOB;
-	fork_error = hold_error = 0;
+	start_error = 0;
 	log_forget();
 	return 0;
 }
@@ -402,7 +405,7 @@ static void test_no_answer(void **state)
 	expect(-ECHILD, 0, "");
 	play = NO_PROGRAM;
 	assert_int_equal(ask(HELPER_DISK_USER, "ublkb0"), 0);
-	expect(-ECHILD, 0, "");
+	expect(-ENOEXEC, 0, "/proc/self/exe: Exec format error");
 }
 
 static void test_no_process(void **state)
@@ -410,27 +413,10 @@ static void test_no_process(void **state)
 	unsigned fds = count_fds();
 
 	(void)state;
-	fork_error = EAGAIN;
+	start_error = -EAGAIN;
 	assert_int_equal(ask(HELPER_DISK_USER, "ublkb0"), -EAGAIN);
 	assert_int_equal(helpers.count, 0);
 	assert_int_equal(count_fds(), fds);
-	turn(3);
-	assert_int_equal(answers, 0);
-}
-
-/* One that cannot be held is no answer; its process ends by itself. */
-static void test_not_held(void **state)
-{
-	unsigned fds = count_fds();
-	int status;
-
-	(void)state;
-	hold_error = -EMFILE;
-	assert_int_equal(ask(HELPER_DISK_USER, "ublkb0"), -EMFILE);
-	assert_int_equal(helpers.count, 0);
-	assert_int_equal(count_fds(), fds);
-	assert_int_equal(waitpid(last_pid, &status, 0), last_pid);
-	assert_true(WIFEXITED(status));
 	turn(3);
 	assert_int_equal(answers, 0);
 }
@@ -489,7 +475,7 @@ static void test_waits(void **state)
 	while (answers < HELPERS_MAX + 2)
 		turn(1);
 	assert_int_equal(helpers.running, HELPERS_MAX);
-	fork_error = EAGAIN;
+	start_error = -EAGAIN;
 	kill(last_pid, SIGKILL);
 	while (answers < HELPERS_MAX + 3) {
 		turn(1);
@@ -551,12 +537,12 @@ int main(void)
 		TEST(test_no_process),
 		TEST(test_limit),
 		TEST(test_lingers),
-		TEST(test_not_held),
 		TEST(test_many),
 		TEST(test_waits),
 		TEST(test_no_turn),
 		TEST(test_late_reader),
 	};
 
+	reserve_fds();
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -161,12 +161,12 @@ int __wrap_helper_ask(struct helpers *helpers, const struct message *asked,
 static int setup(void **state)
 {
 	(void)state;
+	open_lasting_pipe(life);
 	helped = NULL;
 	help_error = 0;
 	test_loop_open();
 	test_process = getpid();
 	alarm(60); /* what waits for ever is a failure */
-	assert_int_equal(pipe(life), 0);
 	act = NO_PROGRAM;
 	memset(&keeper, 0, sizeof(keeper));
 	memset(&sent, 0, sizeof(sent));

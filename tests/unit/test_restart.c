@@ -203,19 +203,6 @@ int epoll_wait(int fd, struct epoll_event *events, int max, int timeout)
 	return got;
 }
 
-/* Above the numbers that the servers' own descriptors get. */
-static void open_life(void)
-{
-	int i, ends[2];
-
-	assert_int_equal(pipe(ends), 0);
-	for (i = 0; i < 2; i++) {
-		life[i] = fcntl(ends[i], F_DUPFD_CLOEXEC, 100);
-		assert_true(life[i] >= 100);
-		close(ends[i]);
-	}
-}
-
 /* ---- a test begins ---- */
 
 static int start(void **state)
@@ -224,7 +211,7 @@ static int start(void **state)
 	memset(&fake, 0, sizeof(fake));
 	fake.old[0] = fake.old[1] = -1;
 	log_forget();
-	open_life();
+	open_lasting_pipe(life);
 	alarm(60); /* a keeper that waits for ever is a failure */
 	play = mmap(NULL, sizeof(*play), PROT_READ | PROT_WRITE,
 		    MAP_SHARED | MAP_ANONYMOUS, -1, 0);

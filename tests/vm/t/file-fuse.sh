@@ -101,6 +101,8 @@ end_server
 echo "- an upgrade, where the end of a process asks the file's server"
 begin_server flush
 expect_ok "add file id=0 path=$FOLDER/disk"
+dd if=/tmp/t/random of=/dev/ublkb0 bs=4096 count=1 oflag=direct 2>/dev/null ||
+	fail "cannot write to ublkb0"
 server=$(server_pid)
 expect_ok upgrade
 wait_for 20 'replaced && live 0 1' || fail "$(ask list)"
@@ -108,11 +110,44 @@ server=$(server_pid)
 kill -STOP $files
 expect_err busy upgrade
 echo "$STATUS"
-[ "$(server_pid)" = "$server" ] || fail "the server is another one"
+[ "$(children "$KEEPER")" = "$server" ] ||
+	fail "the server is another one, or not alone: $(children "$KEEPER")"
 reads 1
+
+echo "- meanwhile other devices come and go: the keeper's helpers begin"
+cp /tmp/t/random /tmp/t/plain
+expect_ok "add file id=2 path=/tmp/t/plain"
+reads 2
+expect_ok "del 2"
+! grep "a helper gives no answer" "$LOG" ||
+	fail "a helper could not begin"
 kill -CONT $files
 wait_for 20 'ask upgrade | grep -q "^OK"' || fail "$(ask upgrade)"
 wait_for 20 'replaced && live 0 1' || fail "$(ask list)"
+
+echo "- a server begins while only the keeper has the silent file"
+server=$(server_pid)
+kill -STOP "$KEEPER"
+kill -9 "$server"
+wait_for 20 '! alive "$server"' || fail "it has not ended"
+kill -STOP $files
+kill -CONT "$KEEPER"
+wait_for 20 'replaced && live 1' || fail "$(ask list)"
+reads 1
+kill -CONT $files
+wait_for 20 'live 0 1' || fail "$(ask list)"
+reads 0
+
+echo "- what ends with the silent file open waits for it, and no longer"
+sleep 1.1
+server=$(server_pid)
+kill -STOP $files
+kill -9 "$server"
+sleep 1
+kill -CONT $files
+wait_for 20 'replaced && live 0 1' || fail "$(ask list)"
+reads 0
+reads 1
 expect_ok "del 0"
 expect_ok "del 1"
 stop_ublkd
