@@ -241,6 +241,7 @@ static void test_reserve(void **state)
 	(void)state;
 	close(SERVER_FD);
 	close(40);
+	close(SPAWN_FLOOR - 2);
 	close(SPAWN_FLOOR - 1);
 	spawn_reserve();
 	for (fd = SERVER_FD; fd < SPAWN_FLOOR; fd++)
