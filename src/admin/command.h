@@ -9,7 +9,7 @@
 
 #include <sys/types.h>
 
-#include "device/device.h"
+#include "device/life.h"
 #include "base/failure.h"
 #include "base/option.h"
 #include "base/syntax.h"

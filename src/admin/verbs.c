@@ -117,11 +117,11 @@ static void print_device(struct request *request, const struct device *device)
 		spec->target->ops->describe(spec->target, more + at,
 					    sizeof(more) - at);
 	request_print(request,
-		      "dev id=%u name=%s state=%s target=%s size=%llu "
+		      "dev id=%u name=%s state=%s step=%s target=%s size=%llu "
 		      "dev=/dev/%s ro=%s queues=%u depth=%u block-size=%u "
 		      "max-io=%u mode=%s batch=%s%s%s",
 		      spec->id, device_name(device), device_state(device),
-		      spec->target->ops->name,
+		      device_step_name(device), spec->target->ops->name,
 		      (unsigned long long)spec->geometry.size, device->disk,
 		      spec->read_only ? "yes" : "no", spec->queues, spec->depth,
 		      spec->geometry.block_size, spec->max_io,

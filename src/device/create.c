@@ -1,4 +1,4 @@
-#include "device-steps.h"
+#include "steps.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -10,81 +10,70 @@
 #include "base/log.h"
 #include "base/node.h"
 
-#define NUMBER_TRIES  64    /* of which a node cannot come, for one add */
-#define NODE_RETRY    0.010 /* s between looks for a node in /dev */
-#define NODE_PATIENCE 5.0   /* s until it is given up */
-#define DISK_TIMEOUT  1000  /* ms, where the kernel needs it */
+#define NUMBER_TRIES 64	   /* of which a node cannot come, for one add */
+#define NODE_RETRY   0.010 /* s between looks for a node in /dev */
+#define DISK_TIMEOUT 1000  /* ms, where the kernel needs it */
 
 /* ---- FEATURES ---- */
 
-void device_driver_failure(int error, struct failure *failure)
-{
-	enum symbol symbol = failure_symbol(error);
-	const char *text = strerror(-error);
-
-	if (error == -ENOENT || error == -ENODEV || error == -ENXIO) {
-		symbol = SYMBOL_UNSUPPORTED;
-		text = "the ublk driver is not loaded, run 'modprobe ublk_drv'";
-	}
-	failure_set(failure, symbol, error, NULL, "cannot use %s: %s",
-		    UBLK_CONTROL_PATH, text);
-}
-
-void create_enter_features(struct device *device)
+enum device_step create_enter_features(struct device *device)
 {
 	if (device->set->features)
-		device_enter(device, DEVICE_ADD);
-	else
-		device_ask_simple(device, MESSAGE_FEATURES);
+		return DEVICE_NEXT;
+	return device_ask_simple(device, MESSAGE_FEATURES);
 }
 
-void create_answer_features(struct device *device,
-			    const struct message *message)
+enum device_step create_answer_features(struct device *device,
+					const struct message *message)
 {
 	if (message->result < 0) {
 		device_driver_failure(message->result, &device->failure);
-		device_enter(device, DEVICE_RELEASE);
-		return;
+		return DEVICE_RELEASE;
 	}
 	if (device_set_features(device->set, message->number,
-				&device->failure) < 0) {
-		device_enter(device, DEVICE_RELEASE);
-		return;
+				&device->failure) < 0)
+		return DEVICE_RELEASE;
+	return DEVICE_NEXT;
+}
+
+/* ---- NUMBER ---- */
+
+/* Returns 0, or -1 with the device's failure filled when it has tried enough. */
+static int find_number(struct device *device, uint32_t after)
+{
+	while (device->tries++ < NUMBER_TRIES) {
+		device->number = ++after;
+		if (!device_find(device->set, after) &&
+		    node_check_free(after, &device->failure) == 0)
+			return 0;
 	}
-	device_enter(device, DEVICE_ADD);
+	return failure_set(&device->failure, SYMBOL_EXISTS, EEXIST, "id",
+			   "no number is free up to %u: others have them, or "
+			   "something lies in the place of their nodes in "
+			   "/dev (ls -l /dev/ublk*); name one with id=",
+			   after);
+}
+
+enum device_step create_enter_number(struct device *device)
+{
+	uint32_t after = device->skips ? device->spec.id : device->number;
+
+	device->skips = 0;
+	device_set_id(device, DEVICE_ID_ANY);
+	if (device->doomed || find_number(device, after) < 0)
+		return DEVICE_RELEASE;
+	device->failure = (struct failure){ .symbol = SYMBOL_NONE };
+	return DEVICE_NEXT;
 }
 
 /* ---- ADD ---- */
-
-static const uint64_t mode_flags[IO_MODES] = {
-	[IO_USER_COPY] = UBLK_F_USER_COPY,
-	/* Pages that cannot be registered are copied. */
-	[IO_ZERO_COPY] = UBLK_F_SUPPORT_ZERO_COPY | UBLK_F_AUTO_BUF_REG |
-			 UBLK_F_USER_COPY,
-	[IO_NEED_GET_DATA] = UBLK_F_NEED_GET_DATA,
-	[IO_COPY] = 0, /* what the driver does without being told */
-};
-
-enum io_mode device_mode(uint64_t flags)
-{
-	if (flags & UBLK_F_AUTO_BUF_REG)
-		return IO_ZERO_COPY;
-	if (flags & UBLK_F_USER_COPY)
-		return IO_USER_COPY;
-	return flags & UBLK_F_NEED_GET_DATA ? IO_NEED_GET_DATA : IO_COPY;
-}
-
-int device_batch(uint64_t flags)
-{
-	return (flags & UBLK_F_BATCH_IO) != 0;
-}
 
 static int can_have(const struct device *device, enum io_mode mode)
 {
 	/* The driver takes one from the other. */
 	if (device->spec.batch && mode == IO_NEED_GET_DATA)
 		return 0;
-	return !(mode_flags[mode] & ~device->set->features);
+	return !(device_mode_flags(mode) & ~device->set->features);
 }
 
 /* The first of the target's list that can be had; user copy always can. */
@@ -109,15 +98,10 @@ static uint64_t device_flags(const struct device *device)
 		[RECOVERY_NO] = 0,
 	};
 
-	return UBLK_F_CMD_IOCTL_ENCODE | mode_flags[device->spec.mode] |
+	return UBLK_F_CMD_IOCTL_ENCODE | device_mode_flags(device->spec.mode) |
 	       (device->spec.no_partscan ? UBLK_F_NO_AUTO_PART_SCAN : 0) |
 	       (device->spec.batch ? UBLK_F_BATCH_IO : 0) |
 	       recovery[device->spec.recovery];
-}
-
-int device_aborts_on_close(const struct device *device)
-{
-	return features_abort_on_close(device->set->features);
 }
 
 /*
@@ -139,7 +123,7 @@ static int check_flags(struct device *device)
 {
 	uint64_t missing = device_flags(device) & ~device->set->features;
 
-	if (missing & mode_flags[device->spec.mode])
+	if (missing & device_mode_flags(device->spec.mode))
 		return failure_set(&device->failure, SYMBOL_UNSUPPORTED,
 				   EOPNOTSUPP, "mode",
 				   "the ublk driver of this kernel does not "
@@ -190,54 +174,20 @@ static int must_skip(struct device *device)
 	return 1;
 }
 
-/* Returns 0, or -1 with the device's failure filled when it has tried enough. */
-static int find_number(struct device *device, uint32_t after)
-{
-	while (device->tries++ < NUMBER_TRIES) {
-		device->number = ++after;
-		if (!device_find(device->set, after) &&
-		    node_check_free(after, &device->failure) == 0)
-			return 0;
-	}
-	return failure_set(&device->failure, SYMBOL_EXISTS, EEXIST, "id",
-			   "no number is free up to %u: others have them, or "
-			   "something lies in the place of their nodes in "
-			   "/dev (ls -l /dev/ublk*); name one with id=",
-			   after);
-}
-
-void create_skip_number(struct device *device)
-{
-	uint32_t after = device->number;
-
-	if (device->skips)
-		after = device->spec.id;
-	device->skips = 0;
-	device_set_id(device, DEVICE_ID_ANY);
-	if (find_number(device, after) < 0) {
-		device_enter(device, DEVICE_RELEASE);
-		return;
-	}
-	device->failure = (struct failure){ .symbol = SYMBOL_NONE };
-	device_enter(device, DEVICE_ADD);
-}
-
-void create_enter_add(struct device *device)
+enum device_step create_enter_add(struct device *device)
 {
 	struct message message = device_message(device, MESSAGE_ADD);
 
 	if (device->spec.mode == IO_MODES)
 		device->spec.mode = best_mode(device);
-	if (check_flags(device) < 0 || check_number(device) < 0) {
-		device_enter(device, DEVICE_RELEASE);
-		return;
-	}
+	if (check_flags(device) < 0 || check_number(device) < 0)
+		return DEVICE_RELEASE;
 	message.info.dev_id = device->number;
 	message.info.nr_hw_queues = device->spec.queues;
 	message.info.queue_depth = least_depth(device);
 	message.info.max_io_buf_bytes = device->spec.max_io;
 	message.info.flags = device_flags(device);
-	device_ask(device, &message);
+	return device_ask(device, &message);
 }
 
 static void accept_info(struct device *device, const struct ublk_dev_info *info)
@@ -248,41 +198,34 @@ static void accept_info(struct device *device, const struct ublk_dev_info *info)
 	spec->queues = info->nr_hw_queues;
 	spec->depth = info->queue_depth;
 	spec->max_io = info->max_io_buf_bytes;
-	device->set->seq++;
 }
 
-void create_answer_add(struct device *device, const struct message *message)
+enum device_step create_answer_add(struct device *device,
+				   const struct message *message)
 {
 	if (message->result == -EEXIST && device->picks_number &&
-	    device->number != DEVICE_ID_ANY) {
-		create_skip_number(device);
-		return;
-	}
+	    device->number != DEVICE_ID_ANY)
+		return DEVICE_NUMBER;
 	if (message->result == -EEXIST) {
 		failure_set(
 			&device->failure, SYMBOL_EXISTS, EEXIST, "id",
 			"the id %u is in use by another ublk device, or by a "
 			"deleted one that somebody still has open",
 			device->spec.id);
-		device_enter(device, DEVICE_RELEASE);
-		return;
+		return DEVICE_RELEASE;
 	}
 	if (message->result < 0) {
 		failure_set(&device->failure, failure_symbol(message->result),
 			    message->result, NULL,
 			    "cannot add a ublk device: %s",
 			    strerror(-message->result));
-		device_enter(device, DEVICE_RELEASE);
-		return;
+		return DEVICE_RELEASE;
 	}
 	accept_info(device, &message->info);
 	if (device_flags(device) & ~message->info.flags)
-		device_roll_back(device, DEVICE_DELETE, SYMBOL_UNSUPPORTED,
-				 EOPNOTSUPP, NULL);
-	else
-		device_enter(device, device->doomed || must_skip(device)
-					     ? DEVICE_DELETE
-					     : DEVICE_PARAMS);
+		return device_fail(device, -EOPNOTSUPP);
+	return !device->doomed && must_skip(device) ? DEVICE_DELETE
+						    : DEVICE_NEXT;
 }
 
 /* ---- PARAMS ---- */
@@ -321,7 +264,7 @@ static void set_discard(const struct geometry *geometry,
 	discard->max_discard_segments = geometry->max_discard ? 1 : 0;
 }
 
-void create_enter_params(struct device *device)
+enum device_step create_enter_params(struct device *device)
 {
 	struct message message = device_message(device, MESSAGE_PARAMS);
 
@@ -332,91 +275,23 @@ void create_enter_params(struct device *device)
 		message.params.types |= UBLK_PARAM_TYPE_DISCARD;
 		set_discard(&device->spec.geometry, &message.params.discard);
 	}
-	device_ask(device, &message);
+	return device_ask(device, &message);
 }
 
-void create_answer_params(struct device *device, const struct message *message)
+/* Of PARAMS and NOTE. */
+enum device_step create_answer(struct device *device,
+			       const struct message *message)
 {
-	if (message->result < 0)
-		device_roll_back(device, DEVICE_DELETE,
-				 failure_symbol(message->result),
-				 message->result, NULL);
-	else
-		device_enter(device, DEVICE_NOTE);
-}
-
-/* ---- NOTE ---- */
-
-/* Before it can be live: whenever this process dies, the next can go on. */
-void create_enter_note(struct device *device)
-{
-	int error = device_send_note(device);
-
-	if (error)
-		device_roll_back(device, DEVICE_DELETE, failure_symbol(error),
-				 error, NULL);
-}
-
-void create_answer_note(struct device *device, const struct message *message)
-{
-	if (message->result < 0)
-		device_roll_back(device, DEVICE_DELETE,
-				 failure_symbol(message->result),
-				 message->result, NULL);
-	else
-		device_enter(device,
-			     device->doomed ? DEVICE_DELETE : DEVICE_OPEN);
+	return message->result < 0 ? device_fail(device, message->result)
+				   : DEVICE_NEXT;
 }
 
 /* ---- OPEN ---- */
 
-/* What the driver says about tags: all given up, or a FETCH was refused. */
-static void on_queue(struct queue *queue, int error)
-{
-	struct device *device = queue->owner;
-
-	if (error) {
-		log_error("%s: the driver refused a request slot: %s",
-			  device->disk, strerror(-error));
-		device->refusal = error;
-		/* It cannot start now; the answer to START rolls it back. */
-		if (device->step == DEVICE_START ||
-		    device->step == DEVICE_END_RECOVER)
-			device_cancel_command(device);
-		return;
-	}
-	if (device->step == DEVICE_DRAIN)
-		remove_poll_drain(device);
-}
-
-int create_open_queues(struct device *device)
-{
-	struct device_spec *spec = &device->spec;
-	struct queue_shape shape = { .depth = spec->depth,
-				     .mode = spec->mode,
-				     .batch = spec->batch,
-				     .max_io = spec->max_io };
-	int error;
-
-	if (!device->queues)
-		device->queues = calloc(spec->queues, sizeof(*device->queues));
-	if (!device->queues)
-		return -ENOMEM;
-	while (device->open_queues < spec->queues) {
-		error = queue_open(&device->queues[device->open_queues],
-				   (uint16_t)device->open_queues, &shape,
-				   &spec->target->backend, on_queue, device);
-		if (error)
-			return error;
-		device->open_queues++;
-	}
-	return 0;
-}
-
 /* When all are open: what the kernel is short of shows before the first FETCH. */
 static int start_queues(struct device *device)
 {
-	int error = create_open_queues(device);
+	int error = device_open_queues(device);
 	unsigned i;
 
 	for (i = 0; i < device->open_queues && !error; i++) {
@@ -445,94 +320,73 @@ static int can_wait(int error)
 	return error == -ENOENT || error == -ESTALE || error == -EACCES;
 }
 
-void create_try_open(struct device *device)
+enum device_step create_try_open(struct device *device)
 {
 	struct failure failure;
 	int missing = node_look(NODE_CHAR, device->spec.id, &failure);
 	int error = missing ? missing : open_char(device);
 
 	if (can_wait(error) && device_retry(device, NODE_RETRY) == 0)
-		return;
+		return DEVICE_STAY;
 	if (!error)
 		error = start_queues(device);
+	if (error)
+		device_fail(device, error);
 	if (missing)
-		device_give_up(device, DEVICE_STOP, &failure);
-	else if (error)
-		device_roll_back(device, DEVICE_STOP, failure_symbol(error),
-				 error, NULL);
-	else
-		device_enter(device, device->adopted ? DEVICE_END_RECOVER
-						     : DEVICE_START);
-}
-
-void create_enter_open(struct device *device)
-{
-	device_set_patience(device, NODE_PATIENCE);
-	create_try_open(device);
+		device->failure = failure;
+	return error ? DEVICE_FAILED : DEVICE_NEXT;
 }
 
 /* ---- START ---- */
 
-void create_enter_start(struct device *device)
+enum device_step create_enter_start(struct device *device)
 {
-	device_ask_simple(device, MESSAGE_START);
+	return device_ask_simple(device, MESSAGE_START);
 }
 
-void create_answer_start(struct device *device, const struct message *message)
+enum device_step create_answer_start(struct device *device,
+				     const struct message *message)
 {
-	/* It was cancelled because of the refusal. */
-	int error = device->refusal ? device->refusal : message->result;
-
-	if (message->result < 0)
-		device_roll_back(device, DEVICE_STOP, failure_symbol(error),
-				 error, NULL);
-	else if (device->doomed)
-		device_enter(device, DEVICE_STOP);
-	else if (!device_aborts_on_close(device))
-		device_enter(device, DEVICE_TIMEOUT);
-	else
-		device_enter(device,
-			     device->adopted ? DEVICE_LIVE : DEVICE_NODE);
+	if (message->result == 0)
+		return DEVICE_NEXT;
+	/* It was cancelled because of the refusal, if there is one. */
+	return device_fail(device,
+			   device->refusal ? device->refusal : message->result);
 }
 
 /* ---- TIMEOUT ---- */
 
-void create_enter_timeout(struct device *device)
+enum device_step create_enter_timeout(struct device *device)
 {
 	struct message message = device_message(device, MESSAGE_TIMEOUT);
 
+	if (device_aborts_on_close(device))
+		return DEVICE_NEXT;
 	message.number = DISK_TIMEOUT;
-	device_ask(device, &message);
+	return device_ask(device, &message);
 }
 
-void create_answer_timeout(struct device *device, const struct message *message)
+enum device_step create_answer_timeout(struct device *device,
+				       const struct message *message)
 {
 	if (message->result < 0)
 		log_warning("%s: cannot set its I/O timeout: %s; if the server "
 			    "dies, its users wait for up to 30 s",
 			    device->disk, strerror(-message->result));
-	if (device->doomed)
-		device_enter(device, DEVICE_STOP);
-	else
-		device_enter(device,
-			     device->adopted ? DEVICE_LIVE : DEVICE_NODE);
+	return DEVICE_NEXT;
 }
 
 /* ---- NODE ---- */
 
-void create_try_node(struct device *device)
+enum device_step create_try_node(struct device *device)
 {
 	struct failure failure;
 	int error = node_look(NODE_BLOCK, device->spec.id, &failure);
 
 	if (!error)
-		device_enter(device, DEVICE_LIVE);
-	else if (!can_wait(error) || device_retry(device, NODE_RETRY) < 0)
-		device_give_up(device, DEVICE_STOP, &failure);
-}
-
-void create_enter_node(struct device *device)
-{
-	device_set_patience(device, NODE_PATIENCE);
-	create_try_node(device);
+		return DEVICE_NEXT;
+	if (can_wait(error) && device_retry(device, NODE_RETRY) == 0)
+		return DEVICE_STAY;
+	device->failure = failure;
+	return DEVICE_FAILED;
 }

@@ -1,8 +1,7 @@
 /*
- * The life of a device: an explicit state machine from ADD_DEV to DEL_DEV.
- *
- * Every step asks the keeper for one control command, or waits for one thing,
- * and goes on when the answer comes; I/O is served meanwhile.
+ * A device: what it is made by, what is known of it, its queues, the keeper that
+ * is asked for its commands, and who waits for it. What happens to it, step by
+ * step, is in life.h.
  */
 #ifndef UBLKD_DEVICE_H
 #define UBLKD_DEVICE_H
@@ -19,32 +18,50 @@
 #define DEVICE_ID_ANY	 UINT32_MAX
 #define DEVICE_SIZE_AUTO UINT64_MAX
 
+/* The rows of the table in life.c; and what else may follow from a step. */
 enum device_step {
 	DEVICE_FEATURES, /* ask what the driver can do */
+	DEVICE_NUMBER,	 /* the number cannot be had: choose another */
 	DEVICE_ADD,
 	DEVICE_PARAMS,
-	DEVICE_NOTE,	 /* give the keeper what the next server will need */
+	DEVICE_NOTE, /* give the keeper what the next server will need */
+	DEVICE_OPEN, /* the char device and its queues */
+	DEVICE_START,
+	DEVICE_TIMEOUT, /* lower the disk's I/O timeout (6.12) */
+	DEVICE_NODE,	/* wait for /dev/ublkbN */
+
 	DEVICE_PREPARED, /* another server's device, not taken over yet */
 	DEVICE_GIVE,	 /* its file is open again: the keeper is to have it */
 	DEVICE_RECOVER,	 /* begin to take it over */
-	DEVICE_OPEN,	 /* the char device and its queues */
-	DEVICE_START,
-	DEVICE_END_RECOVER,
-	DEVICE_TIMEOUT, /* lower the disk's I/O timeout (6.12) */
-	DEVICE_NODE,	/* wait for /dev/ublkbN */
+	DEVICE_RECOVER_OPEN,
+	DEVICE_RECOVER_END,
+	DEVICE_RECOVER_TIMEOUT,
+
+	DEVICE_SERVE, /* from now on */
+	DEVICE_LOSE,  /* it cannot be taken over now */
 	DEVICE_LIVE,
-	DEVICE_LOST, /* cannot be taken over yet; the driver holds its I/O */
+	DEVICE_LOST, /* the driver holds its I/O until a later try */
+
 	DEVICE_NOTE_AGAIN, /* its command has changed */
 	DEVICE_TRIM,	   /* give back what lies behind its end */
 	DEVICE_RESIZE,
-	DEVICE_BUSY, /* is anybody using it? */
+	DEVICE_NOTE_SIZE, /* so its command has changed */
+	DEVICE_CHECK,	  /* is anybody using it? That is all */
+
+	DEVICE_BUSY, /* is anybody using it? Else it is deleted */
 	DEVICE_TRY_STOP,
 	DEVICE_STOP,
 	DEVICE_DRAIN, /* wait until the driver gave up every tag */
 	DEVICE_DELETE,
 	DEVICE_RELEASE, /* gone from the kernel: give its memory back */
 	DEVICE_CLOSE,	/* close its files */
+	DEVICE_GONE,
 	DEVICE_STEPS,
+
+	DEVICE_STAY,   /* wait: for an answer, the timer or a command */
+	DEVICE_NEXT,   /* the step is done: what comes next, by the table */
+	DEVICE_FAILED, /* device->failure: what comes then, by the table */
+	DEVICE_UNSENT, /* device->unsent: as if the keeper had answered that */
 };
 
 /* What happens to its I/O when the server dies. */
@@ -78,19 +95,8 @@ struct device;
 struct device_set;
 
 /*
- * Begin to close the files of the spec's target, and to remove the one that was
- * made for it. Returns how many calls of closed will follow.
- */
-unsigned device_close_files(struct device_spec *spec, struct ev_loop *loop,
-			    opener_ended *closed, void *context);
-
-/* Close and free what the spec holds; its files likewise. */
-unsigned device_close_spec(struct device_spec *spec, struct ev_loop *loop,
-			   opener_ended *closed, void *context);
-
-/*
- * An add or a delete has ended; failure is NULL on success. After a failed add
- * and a successful delete the target is closed, and the device is freed when
+ * What somebody waited for has ended; failure is NULL on success. After a failed
+ * add and a successful delete the target is closed, and the device is freed when
  * this returns.
  */
 typedef void device_done(void *context, struct device *device,
@@ -129,10 +135,10 @@ struct device {
 	int adopted;	     /* taken over from another server */
 	int claimed;	     /* by the line of the configuration that made it */
 	int waited;	     /* for a dead server, and it was told */
-	int check_only;	     /* BUSY is all that was asked for */
 	int doomed;	     /* stop it as soon as it is started */
 	int disowned;	     /* then: nobody is to hear why it is not live */
 	int refusal;	     /* a FETCH's negative errno, or 0 */
+	int unsent;	     /* why the keeper could not be asked, likewise */
 	unsigned open_files; /* that are being closed */
 	uint64_t told_tally; /* its target's, as the keeper was told it, */
 	int telling;	     /* and has not answered yet */
@@ -147,7 +153,7 @@ struct device {
 	char *new_words;	/* that the keeper is to note */
 	uint64_t new_size;	/* bytes, while it is resized; else 0 */
 	uint32_t new_unserved;	/* its geometry's, then */
-	struct failure failure; /* why it is rolled back */
+	struct failure failure; /* of what is under way; SYMBOL_NONE: none */
 	device_done *done;
 	void *context;
 	device_done *also_done; /* who has hurried another's delete, or deletes
@@ -163,25 +169,63 @@ struct device_set {
 	unsigned count;
 	uint64_t features; /* of the driver, 0: not known yet */
 	uint64_t next_serial;
-	uint64_t seq; /* grows with every change of state */
+	uint64_t seq; /* grows with every step of a device */
 	void (*on_empty)(struct device_set *set); /* may be NULL */
 };
 
-/*
- * Begin to add a device. Takes the spec's target, layers and words, also on failure.
- * Returns 0 and calls done later, or returns -1 with *failure filled.
- */
-int device_add(struct device_set *set, const struct device_spec *spec,
-	       device_done *done, void *context, struct failure *failure);
+struct device *device_find(struct device_set *set, uint32_t id);
+struct device *device_find_serial(struct device_set *set, uint64_t serial);
+struct device *device_find_name(struct device_set *set, const char *name);
+
+/* "ublkb0" or the name it was given. */
+const char *device_name(const struct device *device);
+
+/* Requests that the server holds. */
+unsigned device_owned(const struct device *device);
+
+/* The size of /dev/ublkbN in bytes, or 0 if that cannot be told. */
+uint64_t device_disk_size(uint32_t id);
 
 /*
- * Prepare to take over a device that another server serves, or that the driver
- * holds since it died; device_recover_all() begins it. The
- * spec's id, queues, depth and max_io are the driver's. Takes the spec's target
- * and words, also on failure. Returns 0, or -1 with *failure filled.
+ * Seconds until a lost device is tried again, or a negative number: there is no
+ * time for that, or it is being tried.
  */
-int device_adopt(struct device_set *set, const struct device_spec *spec,
-		 struct failure *failure);
+double device_retry_in(const struct device *device);
+
+/*
+ * Begin to close the files of the spec's target, and to remove the one that was
+ * made for it. Returns how many calls of closed will follow.
+ */
+unsigned device_close_files(struct device_spec *spec, struct ev_loop *loop,
+			    opener_ended *closed, void *context);
+
+/* Close and free what the spec holds; its files likewise. */
+unsigned device_close_spec(struct device_spec *spec, struct ev_loop *loop,
+			   opener_ended *closed, void *context);
+
+/* ---- the driver ---- */
+
+/* How the data of a device with these flags moves; and flags for a mode. */
+enum io_mode device_mode(uint64_t flags);
+uint64_t device_mode_flags(enum io_mode mode);
+
+/* Whether a device with these flags has commands for many requests. */
+int device_batch(uint64_t flags);
+
+/* As features_abort_on_close(), of the device's driver. */
+int device_aborts_on_close(const struct device *device);
+
+/* What to tell when the control device cannot be used, from a negative errno. */
+void device_driver_failure(int error, struct failure *failure);
+
+/*
+ * Take the driver's features as known. Returns 0, or -1 with *failure filled
+ * when no device can be served with them.
+ */
+int device_set_features(struct device_set *set, uint64_t features,
+			struct failure *failure);
+
+/* ---- what the keeper is told ---- */
 
 /*
  * Tell a keeper of the rings of a device's queues, if the driver needs that they
@@ -199,120 +243,76 @@ int device_send_tally(const struct device *device, struct channel *channel);
 /* A device that is being taken over had that tally in the server before. */
 void device_take_tally(struct device_set *set, uint32_t id, uint64_t tally);
 
-/*
- * A device that was adopted has a stand-in as its target, for the reason `why`;
- * "": nobody has tried yet. reopen may be NULL: there is no way to open it here.
- */
-void device_reopen_later(struct device *device, device_reopen *reopen,
-			 const char *why);
+/* The keeper has written the tally down. */
+void device_tally_is_told(struct device *device);
 
-/* A lost device's target has been opened: it takes the spec's over, and goes on. */
-void device_reopened(struct device *device, struct device_spec *spec);
-
-/* It could not be, for that reason; it is tried again after a while. */
-void device_reopen_failed(struct device *device, const char *why);
+/* ---- for the steps: each function that returns one returns what follows ---- */
 
 /*
- * Its file is open again: fd is the device's from now on. reopen() is called
- * again when the keeper has it as well, and agrees that it is the right one.
+ * A device of the set, with the spec's target and words, which are taken also on
+ * failure; its timer is the caller's. NULL: out of memory, *failure is filled.
  */
-void device_give(struct device *device, int fd);
+struct device *device_new(struct device_set *set,
+			  const struct device_spec *spec,
+			  void (*fire)(struct loop_timer *timer),
+			  struct failure *failure);
+
+/* Another server's device has its true target and layers, of the spec. */
+void device_take_target(struct device *device, const struct device_spec *spec);
+
+/* The number that the driver has given it; DEVICE_ID_ANY: it has none again. */
+void device_set_id(struct device *device, uint32_t id);
+
+/* Its files are closed: tell who waits, and free it. */
+enum device_step device_free(struct device *device);
+
+/* The step has failed, from a negative errno; the words for it are the table's. */
+enum device_step device_fail(struct device *device, int error);
 
 /*
- * Seconds until a lost device is tried again, or a negative number: there is no
- * time for that, or it is being tried.
+ * Tell whoever waits for the device, the first if there are two; failure is NULL
+ * on success.
  */
-double device_retry_in(const struct device *device);
-
-/* Begin to take over every device that is prepared. */
-void device_recover_all(struct device_set *set);
+void device_tell(struct device *device, const struct failure *failure);
 
 /*
- * Put on the layers that the values need, see layers_put_on(); requests go
- * through them from now on. Returns 0 or -ENOMEM.
+ * Nothing is under way any more: whoever waited for that is told. The device is
+ * stopped then if it has been forced meanwhile.
  */
-int device_put_on(struct device *device, const struct option_value *values);
+enum device_step device_rest(struct device *device);
+
+/* A message about the device, to be filled in. */
+struct message device_message(const struct device *device, uint32_t type);
+
+/* Send it; the answer goes to the step, as a failure to send does. */
+enum device_step device_ask(struct device *device,
+			    const struct message *message);
+
+/* The same with nothing to fill in. */
+enum device_step device_ask_simple(struct device *device, uint32_t type);
+
+/* The keeper is to note the device, and to have what its target holds. */
+enum device_step device_ask_note(struct device *device);
+
+/* The keeper is to note new_words as the command that makes the device. */
+enum device_step device_ask_new_words(struct device *device);
+
+/* The command that the keeper runs for it ends with -EINTR. */
+void device_cancel_command(struct device *device);
+
+/* The queues, but for what needs the char device. Returns 0 or a negative errno. */
+int device_open_queues(struct device *device);
+
+/* Close its queues and the char device, as far as they are open. */
+void device_close_queues(struct device *device);
+
+/* Call the step's timer after so many seconds. */
+void device_start_timer(struct device *device, double after);
 
 /*
- * Begin to replace the command that a live device is said to be made by, for
- * the next server as well. Takes the words, also on failure; they are the
- * device's once done is called without a failure. Returns 0, or -1 with
- * *failure filled.
+ * Call the step's timer after interval seconds. Returns 0, or -1 and does not
+ * behind the device's deadline.
  */
-int device_note(struct device *device, char *words, device_done *done,
-		void *context, struct failure *failure);
-
-/*
- * Begin to change the size of a live device, in bytes; DEVICE_SIZE_AUTO: to
- * what its backing has now. The command that it is said to be made by changes
- * likewise. Returns 0 and calls done later, or returns -1 with *failure filled.
- */
-int device_resize(struct device *device, uint64_t size, device_done *done,
-		  void *context, struct failure *failure);
-
-/*
- * Begin to delete a live device; without force it fails with SYMBOL_BUSY, and
- * the device goes on, if it is still in use after a second. With force it is
- * deleted whatever is under way with it: an add fails, a take-over ends in that,
- * a delete without force is forced from then on, and a resize that waits for its
- * backing ends. Returns 0 and calls done later, or returns -1 with *failure
- * filled, also when two wait for the same.
- */
-int device_delete(struct device *device, int force, device_done *done,
-		  void *context, struct failure *failure);
-
-/*
- * Only ask whether a live device is in use: done gets SYMBOL_BUSY if so, and
- * the device stays either way.
- */
-int device_check(struct device *device, device_done *done, void *context,
-		 struct failure *failure);
-
-/* Stop and delete every device, whatever it is doing. on_empty tells the end. */
-void device_delete_all(struct device_set *set);
-
-/* The keeper's answer to a device's message. */
-void device_answer(struct device_set *set, const struct message *message);
-
-/* The keeper is gone: what waits for its answer gets a failure. */
-void device_keeper_gone(struct device_set *set);
-
-struct device *device_find(struct device_set *set, uint32_t id);
-struct device *device_find_serial(struct device_set *set, uint64_t serial);
-struct device *device_find_name(struct device_set *set, const char *name);
-
-/* How the data of a device with these flags moves. */
-enum io_mode device_mode(uint64_t flags);
-
-/* Whether a device with these flags has commands for many requests. */
-int device_batch(uint64_t flags);
-
-/* "ublkb0" or the name it was given. */
-const char *device_name(const struct device *device);
-
-/* adding, live, quiesced or deleting. */
-const char *device_state(const struct device *device);
-
-/*
- * What is under way with it, for a sentence: "being added", "being taken over".
- * NULL if it can be asked for something.
- */
-const char *device_work(const struct device *device);
-
-/* The size of /dev/ublkbN in bytes, or 0 if that cannot be told. */
-uint64_t device_disk_size(uint32_t id);
-
-/* Requests that the server holds. */
-unsigned device_owned(const struct device *device);
-
-/* What to tell when the control device cannot be used, from a negative errno. */
-void device_driver_failure(int error, struct failure *failure);
-
-/*
- * Take the driver's features as known. Returns 0, or -1 with *failure filled
- * when no device can be served with them.
- */
-int device_set_features(struct device_set *set, uint64_t features,
-			struct failure *failure);
+int device_retry(struct device *device, double interval);
 
 #endif

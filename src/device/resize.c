@@ -8,7 +8,7 @@
  * knows, and shrinks after it; the command that made the device follows, and
  * memory is given back last.
  */
-#include "device-steps.h"
+#include "steps.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -28,31 +28,6 @@ static int is_growing(const struct device *device)
 	return device->new_size > device->spec.geometry.size;
 }
 
-void resize_forget(struct device *device)
-{
-	device->new_size = 0;
-	free(device->new_words);
-	device->new_words = NULL;
-}
-
-/* Back to what it was, or to its end. */
-static void end(struct device *device, const struct failure *failure)
-{
-	struct failure why;
-
-	if (failure)
-		why = *failure;
-	resize_forget(device);
-	/* It would be taken for the device's own. */
-	device->failure = (struct failure){ .symbol = SYMBOL_NONE };
-	if (device->force) {
-		device_finish_and_stop(device, failure ? &why : NULL);
-	} else {
-		device_back_to_work(device);
-		device_finish(device, failure ? &why : NULL);
-	}
-}
-
 static int fail_unsupported(struct failure *failure)
 {
 	return failure_set(failure, SYMBOL_UNSUPPORTED, EOPNOTSUPP, NULL,
@@ -64,88 +39,72 @@ static int fail_unsupported(struct failure *failure)
 /* ---- TRIM ---- */
 
 /* The backing may have to wait for what has to be done before. */
-static void grow(struct device *device)
+static enum device_step grow(struct device *device)
 {
 	struct target *target = device->spec.target;
 	struct failure failure;
 	int result = target->ops->resize(target, device->new_size, &failure);
 
-	if (result < 0)
-		end(device, &failure);
-	else if (result == TARGET_LATER)
+	if (result == 0)
+		return DEVICE_NEXT;
+	if (result == TARGET_LATER) {
 		device_start_timer(device, GROW_INTERVAL);
-	else
-		device_enter(device, DEVICE_RESIZE);
+		return DEVICE_STAY;
+	}
+	device->failure = failure;
+	return DEVICE_FAILED;
 }
 
 /* What an earlier shrinking has left is gone now, or cannot go. */
-static void begin(struct device *device, int error)
+static enum device_step begin_resize(struct device *device, int error)
 {
-	struct failure failure;
-
-	if (is_growing(device) && error < 0) {
-		failure_set(&failure, failure_symbol(error), error, NULL,
-			    "what %s had behind its end before cannot be "
-			    "cleared: %s",
-			    device->disk, strerror(-error));
-		end(device, &failure);
-	} else if (is_growing(device)) {
-		grow(device);
-	} else {
-		device_enter(device, DEVICE_RESIZE);
-	}
-}
-
-static void fail_stopping(struct device *device)
-{
-	struct failure failure;
-
-	failure_set(&failure, SYMBOL_STATE, 0, NULL, "%s",
-		    device->also_done ? "the device is being deleted"
-				      : "ublkd is stopping");
-	end(device, &failure);
+	if (!is_growing(device))
+		return DEVICE_NEXT;
+	if (error == 0)
+		return grow(device);
+	failure_set(&device->failure, failure_symbol(error), error, NULL,
+		    "what %s had behind its end before cannot be cleared: %s",
+		    device->disk, strerror(-error));
+	return DEVICE_FAILED;
 }
 
 /* In pieces, and others get their turns between them. */
-void resize_enter_trim(struct device *device)
+enum device_step resize_enter_trim(struct device *device)
 {
 	struct target *target = device->spec.target;
 	int result = 0;
 
 	if (device->force && device->new_size) {
-		fail_stopping(device);
-		return;
+		failure_set(&device->failure, SYMBOL_STATE, 0, NULL, "%s",
+			    device->also_done ? "the device is being deleted"
+					      : "ublkd is stopping");
+		return DEVICE_FAILED;
 	}
 	if (target->ops->trim && !device->force)
 		result = target->ops->trim(target);
 	if (result > 0) {
 		device_start_timer(device, 0);
-		return;
+		return DEVICE_STAY;
 	}
 	if (result < 0)
 		log_warning("%s: what lies behind its end is not given back: "
 			    "%s",
 			    device->disk, strerror(-result));
-	if (device->new_size)
-		begin(device, result);
-	else
-		end(device, device->failure.symbol == SYMBOL_NONE
-				    ? NULL
-				    : &device->failure);
+	return device->new_size ? begin_resize(device, result) : DEVICE_LIVE;
 }
 
 /* ---- RESIZE ---- */
 
-void resize_enter(struct device *device)
+enum device_step resize_enter(struct device *device)
 {
 	struct message message = device_message(device, MESSAGE_RESIZE);
 
 	message.number = device->new_size / SECTOR;
-	device_ask(device, &message);
+	return device_ask(device, &message);
 }
 
 /* The kernel has the old size still: so has the target again. */
-static void undo(struct device *device, int error)
+static enum device_step undo(struct device *device, int error)
 {
 	struct target *target = device->spec.target;
 	struct failure failure;
@@ -154,12 +113,12 @@ static void undo(struct device *device, int error)
 		target->ops->resize(target, device->spec.geometry.size,
 				    &failure);
 	if (error == -EOPNOTSUPP)
-		fail_unsupported(&failure);
+		fail_unsupported(&device->failure);
 	else
-		failure_set(&failure, failure_symbol(error), error, NULL,
-			    "the driver cannot change the size of %s: %s",
+		failure_set(&device->failure, failure_symbol(error), error,
+			    NULL, "the driver cannot change the size of %s: %s",
 			    device->disk, strerror(-error));
-	end(device, &failure);
+	return DEVICE_FAILED;
 }
 
 /* The target is to serve what the kernel has, and no more. */
@@ -175,54 +134,43 @@ static void accept_size(struct device *device, uint64_t size)
 		log_warning("%s has %llu bytes: %s", device->disk,
 			    (unsigned long long)size, failure.text);
 	device->spec.geometry.size = size;
-	device->set->seq++;
 }
 
-void resize_answer(struct device *device, const struct message *message)
+enum device_step resize_answer(struct device *device,
+			       const struct message *message)
 {
-	if (message->result < 0) {
-		undo(device, message->result);
-		return;
-	}
+	if (message->result < 0)
+		return undo(device, message->result);
 	if (is_growing(device))
 		device->spec.geometry.size = device->new_size;
 	else
 		accept_size(device, device->new_size);
 	device->spec.geometry.unserved = device->new_unserved;
-	device->set->seq++;
 	log_info("device %u (%s): %llu bytes from now on", device->spec.id,
 		 device_name(device), (unsigned long long)device->new_size);
-	device_enter(device, DEVICE_NOTE_AGAIN);
+	return DEVICE_NEXT;
 }
 
+/* ---- NOTE_SIZE ---- */
+
 /* Whatever came of the note, the size has changed. */
-void resize_noted(struct device *device, const struct failure *failure)
+enum device_step resize_answer_note(struct device *device,
+				    const struct message *message)
 {
+	free(device->spec.words);
+	device->spec.words = device->new_words;
+	device->new_words = NULL;
 	device->new_size = 0;
-	if (failure) {
-		log_warning("%s: %s", device->disk, failure->text);
-		device->failure = *failure;
+	if (message->result < 0) {
+		failure_set(&device->failure, failure_symbol(message->result),
+			    message->result, NULL, "cannot note the change: %s",
+			    strerror(-message->result));
+		log_warning("%s: %s", device->disk, device->failure.text);
 	}
-	device_enter(device, DEVICE_TRIM);
+	return DEVICE_NEXT;
 }
 
 /* ---- taking over ---- */
-
-uint64_t device_disk_size(uint32_t id)
-{
-	unsigned long long sectors = 0;
-	char path[48];
-	FILE *file;
-
-	snprintf(path, sizeof(path), "/sys/block/ublkb%u/size", id);
-	file = fopen(path, "re");
-	if (!file)
-		return 0;
-	if (fscanf(file, "%llu", &sectors) != 1)
-		sectors = 0;
-	fclose(file);
-	return (uint64_t)sectors * SECTOR;
-}
 
 /* Its words are right again once they have been noted. */
 void resize_settle(struct device *device)
@@ -239,14 +187,6 @@ void resize_settle(struct device *device)
 		device->new_size = size;
 }
 
-void resize_after_recovery(struct device *device)
-{
-	if (device->new_size)
-		device_enter(device, DEVICE_NOTE_AGAIN);
-	else if (device->spec.target->ops->trim)
-		device_enter(device, DEVICE_TRIM);
-}
-
 void resize_keeper_gone(struct device *device)
 {
 	uint64_t size = device_disk_size(device->spec.id);
@@ -255,7 +195,7 @@ void resize_keeper_gone(struct device *device)
 		device->spec.geometry.size = size;
 }
 
-/* ---- from outside ---- */
+/* ---- before anything is done ---- */
 
 /* The whole blocks that are behind a device now, and the rest in bytes. */
 static int measure(const struct device *device, uint64_t *size, uint32_t *rest,
@@ -302,8 +242,8 @@ static int check(const struct device *device, uint64_t *size, uint32_t *rest,
 				 failure);
 }
 
-int device_resize(struct device *device, uint64_t size, device_done *done,
-		  void *context, struct failure *failure)
+int resize_prepare(struct device *device, uint64_t size,
+		   struct failure *failure)
 {
 	int must = size != DEVICE_SIZE_AUTO;
 	uint32_t rest = 0;
@@ -316,13 +256,8 @@ int device_resize(struct device *device, uint64_t size, device_done *done,
 		return failure_set(failure, SYMBOL_LIMIT, ENOMEM, NULL,
 				   "out of memory, or the device's add line "
 				   "would be too long");
-	if (device_begin(device, done, context, failure) < 0) {
-		free(words);
-		return -1;
-	}
 	device->new_size = size;
 	device->new_unserved = rest;
 	device->new_words = words;
-	device_enter(device, DEVICE_TRIM);
 	return 0;
 }

@@ -396,6 +396,7 @@ void fake_end_closing(int error)
 			closing[fake.closing].closed(
 				closing[fake.closing].context, error);
 	}
+	settle();
 }
 
 /* ---- the keeper ---- */

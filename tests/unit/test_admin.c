@@ -1444,7 +1444,8 @@ static void test_adopted_in_vain(void **state)
 	device_recover_all(&fake_host.devices);
 	fake_serve();
 	fake_expect("");
-	ask(client, "list", "dev id=3 * state=quiesced target=file *\nOK *\n");
+	ask(client, "list",
+	    "dev id=3 * state=quiesced step=lost target=file *\nOK *\n");
 	ask(client, "resize 3 size=1M", "ERR * *\n");
 	ask(client, "set 3 error-rate=0.1", "OK*\n");
 	ask(client, "del 3 force=yes", "OK*\n");
@@ -1537,7 +1538,7 @@ static void test_reopened(void **state)
 	assert_false(fake.wish.create);
 	assert_true(fake.wish.patient);
 	ask(client, "show 3",
-	    "dev id=3 * state=live target=file size=8192 * flush-errors=5\n"
+	    "dev id=3 * state=live step=live target=file size=8192 * flush-errors=5\n"
 	    "*layer name=error *\nOK *\n");
 	assert_false(count_text(client, " error="));
 }
@@ -2149,7 +2150,7 @@ static void test_show(void **state)
 	ask(client, "add ram size=1M name=n id=5 queues=2 ro=yes depth=64",
 	    "OK id=5 *\n");
 	ask(client, "show 5",
-	    "dev id=5 name=n state=live target=ram size=1048576 "
+	    "dev id=5 name=n state=live step=live target=ram size=1048576 "
 	    "dev=/dev/ublkb5 ro=yes queues=2 depth=64 *used=0*\n"
 	    "config text=\"add ram size=1M name=n id=5 queues=2 ro=yes "
 	    "depth=64\"\nqueue id=0 *\nqueue id=1 *\nOK seq=*\n");

@@ -44,9 +44,13 @@ static int release_target(struct target *target)
 	return pieces && --pieces;
 }
 
+static const struct target *gave_up; /* its files */
+
 static void close_target(struct target *target)
 {
 	targets--;
+	if (gave_up == target)
+		gave_up = NULL;
 	free(target);
 }
 
@@ -2420,7 +2424,9 @@ static void test_tally_is_taken(void **state)
 
 static int give_up(struct target *target, int *fds)
 {
-	(void)target;
+	if (gave_up == target)
+		return 0;
+	gave_up = target;
 	fds[0] = open("/dev/zero", O_RDONLY | O_CLOEXEC);
 	fds[1] = open("/dev/zero", O_RDONLY | O_CLOEXEC);
 	return 2;

@@ -75,7 +75,7 @@ listing()
 	expect_ok list
 	echo "$REPLY"
 	[ "$(echo "$REPLY" | grep -c '^dev id=')" = 2 ] || fail "not two"
-	echo "$REPLY" | grep -q '^dev id=0 name=scratch state=live target=null size=1073741824 dev=/dev/ublkb0 ' ||
+	echo "$REPLY" | grep -q '^dev id=0 name=scratch state=live step=live target=null size=1073741824 dev=/dev/ublkb0 ' ||
 		fail "the null device's line"
 	[ "$(cat /sys/block/ublkb9/ro)" = 1 ] || fail "not read-only"
 	[ "$(cat /sys/block/ublkb9/queue/logical_block_size)" = 4096 ] ||

@@ -1,0 +1,593 @@
+#include "life.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "lost.h"
+#include "steps.h"
+
+/* ---- steps of a device that is served ---- */
+
+/*
+ * From now on through the layers. Not earlier: START and TIMEOUT wait for the
+ * requests that come before.
+ */
+static void route(struct device *device)
+{
+	const struct device_spec *spec = &device->spec;
+	unsigned i;
+
+	for (i = 0; i < device->open_queues; i++)
+		device->queues[i].top =
+			layers_top(&spec->layers, &spec->target->backend);
+}
+
+static enum device_step enter_serve(struct device *device)
+{
+	free(device->spec.new_file);
+	device->spec.new_file = NULL; /* it is somebody's data now */
+	route(device);
+	if (!device->adopted) {
+		log_info("device %u (%s): %s, %llu bytes, is live",
+			 device->spec.id, device_name(device),
+			 device->spec.target->ops->name,
+			 (unsigned long long)device->spec.geometry.size);
+		return DEVICE_LIVE;
+	}
+	log_notice("device %u (%s): taken over", device->spec.id,
+		   device_name(device));
+	/* What the server before has begun is finished. */
+	return device->new_size ? DEVICE_NOTE_SIZE : DEVICE_TRIM;
+}
+
+static enum device_step enter_live(struct device *device)
+{
+	/* Lost ones can be changed, looked at and deleted as well. */
+	if (!device->open_queues)
+		return DEVICE_LOST;
+	device_send_rings(device, device->set->channel);
+	return device_rest(device);
+}
+
+static enum device_step answer_note_again(struct device *device,
+					  const struct message *message)
+{
+	if (message->result < 0)
+		return device_fail(device, message->result);
+	free(device->spec.words);
+	device->spec.words = device->new_words;
+	device->new_words = NULL;
+	return DEVICE_NEXT;
+}
+
+/* ---- the table ---- */
+
+/* What several steps are to users. */
+enum phase {
+	ADDING,
+	TAKING_OVER,
+	LIVE,
+	LOST,
+	CHANGING,
+	RESIZING,
+	CHECKING,
+	DELETING,
+};
+
+static const struct {
+	const char *state; /* NULL: live, or quiesced if the device is lost */
+	const char *work;  /* for whoever comes meanwhile: "it is ..." */
+} phases[] = {
+	[ADDING] = { "adding", "being added" },
+	[TAKING_OVER] = { "quiesced", "being taken over" },
+	[LIVE] = { "live", NULL },
+	[LOST] = { "quiesced", NULL },
+	[CHANGING] = { NULL, "being changed" },
+	[RESIZING] = { NULL, "being resized" },
+	[CHECKING] = { NULL, "being checked" },
+	[DELETING] = { "deleting", "being deleted" },
+};
+
+struct step {
+	char name[12]; /* as users see it */
+	uint8_t phase;
+	uint8_t next;	  /* step, */
+	uint8_t failed;	  /* or that one; likewise if the device is doomed */
+	uint8_t patience; /* s that device_retry() goes on; 0: as before */
+	const char *what; /* in messages: "cannot ..." */
+	step_go *enter;
+	step_answer *answer;
+	step_go *timer;
+};
+
+static const struct step steps[DEVICE_STEPS] = {
+	[DEVICE_FEATURES] = { "features", ADDING, DEVICE_ADD, DEVICE_RELEASE,
+			      .what = "learn the driver's features",
+			      .enter = create_enter_features,
+			      .answer = create_answer_features },
+	[DEVICE_NUMBER] = { "number", ADDING, DEVICE_ADD, DEVICE_RELEASE,
+			    .what = "add a ublk device",
+			    .enter = create_enter_number },
+	[DEVICE_ADD] = { "add", ADDING, DEVICE_PARAMS, DEVICE_DELETE,
+			 .what = "add a ublk device", .enter = create_enter_add,
+			 .answer = create_answer_add },
+	[DEVICE_PARAMS] = { "params", ADDING, DEVICE_NOTE, DEVICE_DELETE,
+			    .what = "set the device's parameters",
+			    .enter = create_enter_params,
+			    .answer = create_answer },
+	[DEVICE_NOTE] = { "note", ADDING, DEVICE_OPEN, DEVICE_DELETE,
+			  .what = "note the device", .enter = device_ask_note,
+			  .answer = create_answer },
+	[DEVICE_OPEN] = { "open", ADDING, DEVICE_START, DEVICE_STOP,
+			  .patience = 5, .what = "open the char device",
+			  .enter = create_try_open, .timer = create_try_open },
+	[DEVICE_START] = { "start", ADDING, DEVICE_TIMEOUT, DEVICE_STOP,
+			   .what = "start the device",
+			   .enter = create_enter_start,
+			   .answer = create_answer_start },
+	[DEVICE_TIMEOUT] = { "timeout", ADDING, DEVICE_NODE, DEVICE_STOP,
+			     .what = "set the I/O timeout",
+			     .enter = create_enter_timeout,
+			     .answer = create_answer_timeout },
+	[DEVICE_NODE] = { "node", ADDING, DEVICE_SERVE, DEVICE_STOP,
+			  .patience = 5,
+			  .what = "find the block device's node in /dev",
+			  .enter = create_try_node, .timer = create_try_node },
+
+	[DEVICE_PREPARED] = { "prepared", TAKING_OVER, DEVICE_RECOVER,
+			      DEVICE_LOSE, .what = "take the device over" },
+	[DEVICE_GIVE] = { "give", TAKING_OVER, DEVICE_LOST, DEVICE_LOSE,
+			  .what = "give the keeper its file",
+			  .enter = device_ask_note,
+			  .answer = recover_answer_give },
+	[DEVICE_RECOVER] = { "recover", TAKING_OVER, DEVICE_RECOVER_OPEN,
+			     DEVICE_LOSE, .patience = 1,
+			     .what = "take the device over",
+			     .enter = recover_enter, .answer = recover_answer,
+			     .timer = recover_enter },
+	[DEVICE_RECOVER_OPEN] = { "open", TAKING_OVER, DEVICE_RECOVER_END,
+				  DEVICE_LOSE, .patience = 5,
+				  .what = "open the char device",
+				  .enter = create_try_open,
+				  .timer = create_try_open },
+	[DEVICE_RECOVER_END] = { "end-recover", TAKING_OVER,
+				 DEVICE_RECOVER_TIMEOUT, DEVICE_LOSE,
+				 .what = "take the device over",
+				 .enter = recover_enter_end,
+				 .answer = create_answer_start },
+	[DEVICE_RECOVER_TIMEOUT] = { "timeout", TAKING_OVER, DEVICE_SERVE,
+				     DEVICE_LOSE, .what = "set the I/O timeout",
+				     .enter = create_enter_timeout,
+				     .answer = create_answer_timeout },
+
+	[DEVICE_SERVE] = { "live", LIVE, .what = "serve",
+			   .enter = enter_serve },
+	[DEVICE_LOSE] = { "lost", LOST, DEVICE_LOST, DEVICE_STOP,
+			  .what = "serve", .enter = recover_enter_lose },
+	[DEVICE_LIVE] = { "live", LIVE, .what = "serve", .enter = enter_live },
+	[DEVICE_LOST] = { "lost", LOST, DEVICE_RECOVER_OPEN, DEVICE_LOSE,
+			  .what = "serve", .enter = recover_enter_lost,
+			  .timer = recover_try_again },
+
+	[DEVICE_NOTE_AGAIN] = { "note", CHANGING, DEVICE_LIVE, DEVICE_LIVE,
+				.what = "note the change",
+				.enter = device_ask_new_words,
+				.answer = answer_note_again },
+	[DEVICE_TRIM] = { "trim", RESIZING, DEVICE_RESIZE, DEVICE_LIVE,
+			  .what = "give back what it had",
+			  .enter = resize_enter_trim,
+			  .timer = resize_enter_trim },
+	[DEVICE_RESIZE] = { "resize", RESIZING, DEVICE_NOTE_SIZE, DEVICE_LIVE,
+			    .what = "change the size", .enter = resize_enter,
+			    .answer = resize_answer },
+	[DEVICE_NOTE_SIZE] = { "note", RESIZING, DEVICE_TRIM, DEVICE_TRIM,
+			       .what = "note the change",
+			       .enter = device_ask_new_words,
+			       .answer = resize_answer_note },
+	[DEVICE_CHECK] = { "users", CHECKING, DEVICE_LIVE, DEVICE_LIVE,
+			   .what = "look who uses it",
+			   .enter = remove_enter_busy,
+			   .answer = remove_answer_busy,
+			   .timer = remove_enter_busy },
+
+	[DEVICE_BUSY] = { "users", CHECKING, DEVICE_TRY_STOP, DEVICE_LIVE,
+			  .what = "look who uses it",
+			  .enter = remove_enter_busy,
+			  .answer = remove_answer_busy,
+			  .timer = remove_enter_busy },
+	[DEVICE_TRY_STOP] = { "try-stop", DELETING, DEVICE_DRAIN, DEVICE_LIVE,
+			      .what = "stop the device",
+			      .enter = remove_enter_try_stop,
+			      .answer = remove_answer_try_stop },
+	[DEVICE_STOP] = { "stop", DELETING, DEVICE_DRAIN, DEVICE_DRAIN,
+			  .what = "stop the device", .enter = remove_enter_stop,
+			  .answer = remove_answer_stop },
+	[DEVICE_DRAIN] = { "drain", DELETING, DEVICE_DELETE, DEVICE_DELETE,
+			   .patience = 2, .what = "drain the queues",
+			   .enter = remove_poll_drain,
+			   .timer = remove_poll_drain },
+	[DEVICE_DELETE] = { "delete", DELETING, DEVICE_RELEASE, DEVICE_RELEASE,
+			    .what = "delete the device",
+			    .enter = remove_enter_delete,
+			    .answer = remove_answer_delete },
+	[DEVICE_RELEASE] = { "release", DELETING, DEVICE_CLOSE, DEVICE_CLOSE,
+			     .what = "release its memory",
+			     .enter = remove_enter_release,
+			     .timer = remove_enter_release },
+	[DEVICE_CLOSE] = { "close", DELETING, DEVICE_GONE, DEVICE_GONE,
+			   .what = "close its files",
+			   .enter = remove_enter_close,
+			   .timer = remove_enter_close },
+	[DEVICE_GONE] = { "gone", DELETING, .what = "close its files",
+			  .enter = device_free },
+};
+
+const char *device_step_name(const struct device *device)
+{
+	return steps[device->step].name;
+}
+
+const char *device_state(const struct device *device)
+{
+	const char *state = phases[steps[device->step].phase].state;
+
+	if (state)
+		return state;
+	return device->open_queues ? "live" : "quiesced";
+}
+
+const char *device_work(const struct device *device)
+{
+	return phases[device->doomed ? DELETING : steps[device->step].phase]
+		.work;
+}
+
+/* ---- from step to step ---- */
+
+static enum device_step enter(struct device *device, enum device_step step)
+{
+	log_debug("%s: %s", device->disk[0] ? device->disk : "a new device",
+		  steps[step].what);
+	loop_timer_stop(device->set->loop, &device->timer);
+	device->step = step;
+	device->set->seq++;
+	if (steps[step].patience > 0)
+		device->deadline = loop_now() + steps[step].patience;
+	return steps[step].enter(device);
+}
+
+/* What the driver has of a new device is undone, which the log tells. */
+static enum device_step fail(struct device *device)
+{
+	const struct step *step = &steps[device->step];
+	struct failure *failure = &device->failure;
+
+	if (!failure->text[0])
+		failure_set(failure, failure->symbol, failure->error, NULL,
+			    "cannot %s: %s", step->what,
+			    strerror(failure->error));
+	if (step->failed >= DEVICE_STOP)
+		log_error("%s: %s", device->disk, failure->text);
+	/* Who deletes it gets what was asked for. */
+	if (device->disowned)
+		failure->symbol = SYMBOL_NONE;
+	return step->failed;
+}
+
+static enum device_step answer_unsent(struct device *device)
+{
+	struct message message = { .result = device->unsent };
+
+	return steps[device->step].answer(device, &message);
+}
+
+/*
+ * Do what follows from a step, and from that. The device may be freed when this
+ * returns.
+ */
+static void go(struct device *device, enum device_step follows)
+{
+	while (follows != DEVICE_STAY) {
+		const struct step *step = &steps[device->step];
+
+		if (follows == DEVICE_UNSENT)
+			follows = answer_unsent(device);
+		else if (follows == DEVICE_FAILED)
+			follows = fail(device);
+		else if (follows == DEVICE_NEXT)
+			follows = device->doomed ? step->failed : step->next;
+		else
+			follows = enter(device, follows);
+	}
+}
+
+static void on_timer(struct loop_timer *timer)
+{
+	struct device *device = timer->data;
+
+	go(device, steps[device->step].timer(device));
+}
+
+void device_answer(struct device_set *set, const struct message *message)
+{
+	struct device *device = device_find_serial(set, message->serial);
+
+	if (device && message->type == MESSAGE_TALLY)
+		device_tally_is_told(device);
+	else if (device && steps[device->step].answer)
+		go(device, steps[device->step].answer(device, message));
+}
+
+/* ---- from outside ---- */
+
+int device_add(struct device_set *set, const struct device_spec *spec,
+	       device_done *done, void *context, struct failure *failure)
+{
+	struct device *device = device_new(set, spec, on_timer, failure);
+
+	if (!device)
+		return -1;
+	device->done = done;
+	device->context = context;
+	device->number = spec->id;
+	device->picks_number = spec->id == DEVICE_ID_ANY;
+	go(device, DEVICE_FEATURES);
+	return 0;
+}
+
+int device_adopt(struct device_set *set, const struct device_spec *spec,
+		 struct failure *failure)
+{
+	struct device *device = device_new(set, spec, on_timer, failure);
+
+	if (!device)
+		return -1;
+	device->adopted = 1;
+	device->step = DEVICE_PREPARED;
+	snprintf(device->disk, sizeof(device->disk), "ublkb%u", spec->id);
+	return 0;
+}
+
+void device_reopen_later(struct device *device, device_reopen *reopen,
+			 const char *why)
+{
+	device->reopen = reopen;
+	snprintf(device->why, sizeof(device->why), "%s", why);
+}
+
+void device_reopened(struct device *device, struct device_spec *spec)
+{
+	device->reopening = 0;
+	device_take_target(device, spec);
+	go(device, DEVICE_RECOVER);
+}
+
+void device_reopen_failed(struct device *device, const char *why)
+{
+	device->reopening = 0;
+	/* Somebody may have a command for it: LOST comes again behind that. */
+	if (device->step == DEVICE_LOST)
+		go(device, recover_fail(device, why));
+}
+
+void device_give(struct device *device, int fd)
+{
+	device->reopening = 0;
+	if (device->step == DEVICE_LOST) {
+		lost_take(device->spec.target, &fd, 1);
+		go(device, DEVICE_GIVE);
+	} else {
+		opener_close(device->set->loop, fd, NULL, NULL, NULL);
+	}
+}
+
+void device_recover_all(struct device_set *set)
+{
+	struct device *device, *next;
+
+	for (device = set->first; device; device = next) {
+		next = device->next;
+		if (device->step == DEVICE_PREPARED)
+			go(device, recover_begin(device));
+	}
+}
+
+int device_put_on(struct device *device, const struct option_value *values)
+{
+	struct device_spec *spec = &device->spec;
+	int error = layers_put_on(&spec->layers, device->set->loop,
+				  &spec->target->backend, values);
+
+	if (device->step >= DEVICE_LIVE)
+		route(device);
+	return error;
+}
+
+/* Only a live device, or a lost one, can be asked for something. */
+static int check_live(const struct device *device, struct failure *failure)
+{
+	const char *work = device_work(device);
+
+	if (!work)
+		return 0;
+	return failure_set(failure, SYMBOL_BUSY, EBUSY, "id",
+			   "device %u is %s just now", device->spec.id, work);
+}
+
+static void begin_work(struct device *device, enum device_step step,
+		       device_done *done, void *context)
+{
+	device->done = done;
+	device->context = context;
+	device->seen_busy = 0;
+	go(device, step);
+}
+
+int device_note(struct device *device, char *words, device_done *done,
+		void *context, struct failure *failure)
+{
+	if (check_live(device, failure) < 0) {
+		free(words);
+		return -1;
+	}
+	device->new_words = words;
+	begin_work(device, DEVICE_NOTE_AGAIN, done, context);
+	return 0;
+}
+
+int device_resize(struct device *device, uint64_t size, device_done *done,
+		  void *context, struct failure *failure)
+{
+	if (check_live(device, failure) < 0 ||
+	    resize_prepare(device, size, failure) < 0)
+		return -1;
+	begin_work(device, DEVICE_TRIM, done, context);
+	return 0;
+}
+
+int device_check(struct device *device, device_done *done, void *context,
+		 struct failure *failure)
+{
+	if (check_live(device, failure) < 0)
+		return -1;
+	begin_work(device, DEVICE_CHECK, done, context);
+	return 0;
+}
+
+/* Whoever uses it: its I/O is not to be waited for either. */
+static void use_force(struct device *device)
+{
+	device->force = 1;
+	layers_hurry(&device->spec.layers);
+}
+
+/*
+ * Wait for the device's end, perhaps beside whoever waits for that already or for
+ * what comes first. Returns 0, or -1 if two wait.
+ */
+static int join(struct device *device, device_done *done, void *context)
+{
+	int is_first_changed = device->step > DEVICE_LOST &&
+			       device->step < DEVICE_BUSY;
+
+	if (device->also_done)
+		return -1;
+	if (device->done || is_first_changed) {
+		device->also_done = done;
+		device->also_context = context;
+	} else {
+		device->done = done;
+		device->context = context;
+	}
+	return 0;
+}
+
+/* It will not become live: delete it once that is possible. */
+static void doom(struct device *device)
+{
+	device->doomed = 1;
+	if (device->step == DEVICE_NODE)
+		go(device, DEVICE_STOP);
+}
+
+/*
+ * The device does not become live, and whoever adds it is told so now: why that
+ * has failed already, or that somebody deletes it.
+ */
+static void disown(struct device *device)
+{
+	struct failure failure = device->failure;
+
+	if (failure.symbol == SYMBOL_NONE)
+		failure_set(&failure, SYMBOL_STATE, ECANCELED, NULL,
+			    "device %u is deleted by force before it is live",
+			    device->spec.id);
+	device->failure.symbol = SYMBOL_NONE;
+	device->disowned = 1;
+	device_tell(device, &failure);
+}
+
+/*
+ * By force, while something else is under way with it. The next answer, or look,
+ * of that goes on to delete it.
+ */
+static int delete_at_work(struct device *device, device_done *done,
+			  void *context, struct failure *failure)
+{
+	int is_new = device->step < DEVICE_LIVE && !device->doomed;
+	/* Before its release only a device whose add failed has a failure. */
+	int has_failed = device->step >= DEVICE_STOP &&
+			 device->step < DEVICE_RELEASE &&
+			 device->failure.symbol != SYMBOL_NONE;
+
+	if (is_new || has_failed)
+		disown(device);
+	if (join(device, done, context) < 0)
+		return check_live(device, failure);
+	use_force(device);
+	if (is_new)
+		doom(device);
+	/* It may wait for somebody who has the dead disk open. */
+	else if (device->step == DEVICE_DELETE)
+		device_cancel_command(device);
+	return 0;
+}
+
+int device_delete(struct device *device, int force, device_done *done,
+		  void *context, struct failure *failure)
+{
+	if (force && device_work(device))
+		return delete_at_work(device, done, context, failure);
+	if (check_live(device, failure) < 0)
+		return -1;
+	if (force)
+		use_force(device);
+	begin_work(device, force ? DEVICE_STOP : DEVICE_BUSY, done, context);
+	return 0;
+}
+
+/* All of ublkd ends: whoever adds it hears that when it is gone. */
+static void doom_add(struct device *device)
+{
+	failure_set(&device->failure, SYMBOL_STATE, 0, NULL,
+		    "ublkd is stopping");
+	doom(device);
+}
+
+void device_delete_all(struct device_set *set)
+{
+	struct device *device, *next;
+
+	for (device = set->first; device; device = next) {
+		next = device->next;
+		use_force(device);
+		if (!device_work(device))
+			go(device, DEVICE_STOP);
+		else if (device->step < DEVICE_LIVE && !device->doomed)
+			doom_add(device);
+	}
+	if (set->count == 0 && set->on_empty)
+		set->on_empty(set);
+}
+
+void device_keeper_gone(struct device_set *set)
+{
+	struct device *device, *next;
+	struct failure failure;
+
+	failure_set(&failure, SYMBOL_STATE, EPIPE, NULL,
+		    "the keeper is gone, so nothing can be changed");
+	for (device = set->first; device; device = next) {
+		next = device->next;
+		if (device->step >= DEVICE_RELEASE)
+			continue; /* that needs no keeper */
+		loop_timer_stop(set->loop, &device->timer);
+		if (device->step == DEVICE_RESIZE)
+			resize_keeper_gone(device);
+		device_tell(device, &failure);
+		device_tell(device, &failure);
+	}
+}

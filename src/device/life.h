@@ -1,0 +1,112 @@
+/*
+ * The life of a device: a table of steps from ADD_DEV to DEL_DEV.
+ *
+ * Every step asks the keeper for one control command, or waits for one thing,
+ * and the life goes on when the answer comes; I/O is served meanwhile.
+ */
+#ifndef UBLKD_LIFE_H
+#define UBLKD_LIFE_H
+
+#include "device.h"
+
+/*
+ * Begin to add a device. Takes the spec's target, layers and words, also on failure.
+ * Returns 0 and calls done later, or returns -1 with *failure filled.
+ */
+int device_add(struct device_set *set, const struct device_spec *spec,
+	       device_done *done, void *context, struct failure *failure);
+
+/*
+ * Prepare to take over a device that another server serves, or that the driver
+ * holds since it died; device_recover_all() begins it. The
+ * spec's id, queues, depth and max_io are the driver's. Takes the spec's target
+ * and words, also on failure. Returns 0, or -1 with *failure filled.
+ */
+int device_adopt(struct device_set *set, const struct device_spec *spec,
+		 struct failure *failure);
+
+/*
+ * A device that was adopted has a stand-in as its target, for the reason `why`;
+ * "": nobody has tried yet. reopen may be NULL: there is no way to open it here.
+ */
+void device_reopen_later(struct device *device, device_reopen *reopen,
+			 const char *why);
+
+/* A lost device's target has been opened: it takes the spec's over, and goes on. */
+void device_reopened(struct device *device, struct device_spec *spec);
+
+/* It could not be, for that reason; it is tried again after a while. */
+void device_reopen_failed(struct device *device, const char *why);
+
+/*
+ * Its file is open again: fd is the device's from now on. reopen() is called
+ * again when the keeper has it as well, and agrees that it is the right one.
+ */
+void device_give(struct device *device, int fd);
+
+/* Begin to take over every device that is prepared. */
+void device_recover_all(struct device_set *set);
+
+/*
+ * Put on the layers that the values need, see layers_put_on(); requests go
+ * through them from now on. Returns 0 or -ENOMEM.
+ */
+int device_put_on(struct device *device, const struct option_value *values);
+
+/*
+ * Begin to replace the command that a live device is said to be made by, for
+ * the next server as well. Takes the words, also on failure; they are the
+ * device's once done is called without a failure. Returns 0, or -1 with
+ * *failure filled.
+ */
+int device_note(struct device *device, char *words, device_done *done,
+		void *context, struct failure *failure);
+
+/*
+ * Begin to change the size of a live device, in bytes; DEVICE_SIZE_AUTO: to
+ * what its backing has now. The command that it is said to be made by changes
+ * likewise. Returns 0 and calls done later, or returns -1 with *failure filled.
+ */
+int device_resize(struct device *device, uint64_t size, device_done *done,
+		  void *context, struct failure *failure);
+
+/*
+ * Begin to delete a live device; without force it fails with SYMBOL_BUSY, and
+ * the device goes on, if it is still in use after a second. With force it is
+ * deleted whatever is under way with it: an add fails, a take-over ends in that,
+ * a delete without force is forced from then on, and a resize that waits for its
+ * backing ends. Returns 0 and calls done later, or returns -1 with *failure
+ * filled, also when two wait for the same.
+ */
+int device_delete(struct device *device, int force, device_done *done,
+		  void *context, struct failure *failure);
+
+/*
+ * Only ask whether a live device is in use: done gets SYMBOL_BUSY if so, and
+ * the device stays either way.
+ */
+int device_check(struct device *device, device_done *done, void *context,
+		 struct failure *failure);
+
+/* Stop and delete every device, whatever it is doing. on_empty tells the end. */
+void device_delete_all(struct device_set *set);
+
+/* The keeper's answer to a device's message. */
+void device_answer(struct device_set *set, const struct message *message);
+
+/* The keeper is gone: what waits for its answer gets a failure. */
+void device_keeper_gone(struct device_set *set);
+
+/* adding, live, quiesced or deleting. */
+const char *device_state(const struct device *device);
+
+/* The step, finer than the state: "node", "recover", "drain". */
+const char *device_step_name(const struct device *device);
+
+/*
+ * What is under way with it, for a sentence: "being added", "being taken over".
+ * NULL if it can be asked for something.
+ */
+const char *device_work(const struct device *device);
+
+#endif

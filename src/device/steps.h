@@ -1,0 +1,65 @@
+/*
+ * The steps of a device's life, for the table in life.c: a function is called
+ * when the step begins, when the keeper answers, or when the device's timer
+ * fires, and returns what follows. What calls somebody else's function (done,
+ * reopen) does that last: the device may be freed by then.
+ */
+#ifndef UBLKD_STEPS_H
+#define UBLKD_STEPS_H
+
+#include "device.h"
+
+typedef enum device_step step_go(struct device *device);
+typedef enum device_step step_answer(struct device *device,
+				     const struct message *message);
+
+/* ---- create.c: making a device, up to its node in /dev ---- */
+
+step_go create_enter_features, create_enter_number, create_enter_add;
+step_go create_enter_params, create_enter_start, create_enter_timeout;
+step_go create_try_open, create_try_node;
+step_answer create_answer_features, create_answer_add, create_answer;
+step_answer create_answer_start, create_answer_timeout;
+
+/* ---- recover.c: taking a device over ---- */
+
+/* It is prepared, and nobody else serves it any more. */
+step_go recover_begin;
+
+step_go recover_enter, recover_enter_end, recover_enter_lose;
+step_go recover_enter_lost, recover_try_again;
+step_answer recover_answer_give, recover_answer;
+
+/* It cannot be taken over now, for that reason. */
+enum device_step recover_fail(struct device *device, const char *why);
+
+/* ---- resize.c: another size ---- */
+
+/*
+ * Check whether the device can have that size, and prepare to give it.
+ * Returns 0, or -1 with *failure filled.
+ */
+int resize_prepare(struct device *device, uint64_t size,
+		   struct failure *failure);
+
+/*
+ * Nobody else serves the device any more, and it is not served yet: its size is
+ * what the kernel has, whatever its command says.
+ */
+void resize_settle(struct device *device);
+
+/* The answer to RESIZE will not come. */
+void resize_keeper_gone(struct device *device);
+
+step_go resize_enter_trim, resize_enter;
+step_answer resize_answer, resize_answer_note;
+
+/* ---- remove.c: looking who uses a device, stopping and deleting it ---- */
+
+step_go remove_enter_busy, remove_enter_try_stop, remove_enter_stop;
+step_go remove_poll_drain, remove_enter_delete, remove_enter_release;
+step_go remove_enter_close;
+step_answer remove_answer_busy, remove_answer_try_stop;
+step_answer remove_answer_stop, remove_answer_delete;
+
+#endif
