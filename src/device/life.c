@@ -108,7 +108,7 @@ static const struct step steps[DEVICE_STEPS] = {
 			      .what = "learn the driver's features",
 			      .enter = create_enter_features,
 			      .answer = create_answer_features },
-	[DEVICE_NUMBER] = { "number", ADDING, DEVICE_ADD, DEVICE_RELEASE,
+	[DEVICE_NUMBER] = { "add", ADDING, DEVICE_ADD, DEVICE_RELEASE,
 			    .what = "add a ublk device",
 			    .enter = create_enter_number },
 	[DEVICE_ADD] = { "add", ADDING, DEVICE_PARAMS, DEVICE_DELETE,
@@ -221,7 +221,7 @@ static const struct step steps[DEVICE_STEPS] = {
 			   .what = "close its files",
 			   .enter = remove_enter_close,
 			   .timer = remove_enter_close },
-	[DEVICE_GONE] = { "gone", DELETING, .what = "close its files",
+	[DEVICE_GONE] = { "close", DELETING, .what = "forget it",
 			  .enter = device_free },
 };
 

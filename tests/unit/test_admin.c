@@ -532,7 +532,7 @@ static void test_side_by_side(void **state)
 	fake.hold[MESSAGE_START] = 1;
 	ask(slow, "@slow add ram size=1M", "");
 	ask(quick, "ping", "OK\n");
-	ask(quick, "list", "dev id=0 * state=adding *\nOK seq=*\n");
+	ask(quick, "list", "dev id=0 * state=adding step=start *\nOK seq=*\n");
 	fake.hold[MESSAGE_START] = 0;
 	ask(third, "add null id=9", "OK id=9 dev=/dev/ublkb9 *\n");
 	ask(quick, "del 9", "OK id=9\n");

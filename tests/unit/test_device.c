@@ -1427,8 +1427,10 @@ static void test_delete_of_a_lost_one_refused(void **state)
 	begin_delete(device, 0);
 	fake_serve();
 	expect_state(device, "quiesced");
+	assert_string_equal(device_step_name(device), "users");
 	fake_release(MESSAGE_BUSY);
 	expect_told(&deleted, SYMBOL_BUSY, "mounted");
+	assert_string_equal(device_step_name(device), "lost");
 	expect_state(device, "quiesced");
 	fake.result[MESSAGE_RECOVER] = 0;
 	fake.open_error = EMFILE;
@@ -3168,6 +3170,33 @@ static void test_delete_in_change(void **state)
 	delete_in_change(device, MESSAGE_BUSY);
 }
 
+/* Who is told that a change has ended asks for the end, as somebody has before. */
+static void delete_again(void *context, struct device *device,
+			 const struct failure *failure)
+{
+	on_done(context, device, failure);
+	begin_delete(device, 1);
+}
+
+static void test_delete_behind_a_change(void **state)
+{
+	struct device *device = add_quietly();
+	struct failure failure;
+
+	(void)state;
+	fake.hold[MESSAGE_NOTE] = 1;
+	assert_int_equal(device_note(device, strdup("add test 1"), delete_again,
+				     &added, &failure),
+			 0);
+	fake_serve();
+	begin_delete(device, 1);
+	fake_release(MESSAGE_NOTE);
+	expect_told(&added, SYMBOL_NONE, NULL);
+	assert_int_equal(deleted.count, 2);
+	deleted.count = 0;
+	expect_gone();
+}
+
 /* Its backing may let it wait for ever: who deletes it by force does not. */
 static void test_delete_in_growth(void **state)
 {
@@ -3504,6 +3533,7 @@ int main(void)
 		TEST(test_resize_cannot_be_noted),
 		TEST(test_resize_while_busy),
 		TEST(test_delete_in_change),
+		TEST(test_delete_behind_a_change),
 		TEST(test_delete_in_growth),
 		TEST(test_delete_all_in_resize),
 		TEST(test_delete_all_in_trim),

@@ -5,6 +5,9 @@
 #   - every log_error() and log_warning() in src/ is there;
 #   - so is every failure_set() in the files whose failures end a start.
 #
+# So are the steps of a device that ublkd-protocol(7) explains, and those of the
+# table in src/device/life.c.
+#
 # Both are compared without what varies: conversions in the one, the words of
 # `varies` below in the other, and numbers in both.
 set -eu
@@ -136,6 +139,19 @@ bare()
 		$NF = text
 		print $0, kept
 	}'
+}
+
+sed -n 's/^\t\[DEVICE_[A-Z_]*\] = { "\([a-z-]*\)",.*/\1/p' \
+	"$top/src/device/life.c" | sort -u >"$work/steps"
+sed -n '/^\.It Cm step$/,/^\.It Cm target$/s/^\.It Li //p' \
+	"$top/src/man/ublkd-protocol.7" | sed 's/ , /\n/g' | sort -u |
+	diff "$work/steps" - || {
+	echo "ublkd-protocol.7: other steps than src/device/life.c (left)"
+	exit 1
+}
+[ "$(wc -l <"$work/steps")" -gt 20 ] || {
+	echo "src/device/life.c: no steps"
+	exit 1
 }
 
 strings "$top"/src/*.c "$top"/src/*/*.c | bare >"$work/strings"
