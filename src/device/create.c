@@ -26,14 +26,12 @@ enum device_step create_enter_features(struct device *device)
 enum device_step create_answer_features(struct device *device,
 					const struct message *message)
 {
-	if (message->result < 0) {
+	if (message->result < 0)
 		device_driver_failure(message->result, &device->failure);
-		return DEVICE_RELEASE;
-	}
-	if (device_set_features(device->set, message->number,
-				&device->failure) < 0)
-		return DEVICE_RELEASE;
-	return DEVICE_NEXT;
+	else if (device_set_features(device->set, message->number,
+				     &device->failure) == 0)
+		return DEVICE_NEXT;
+	return DEVICE_RELEASE;
 }
 
 /* ---- NUMBER ---- */
@@ -278,12 +276,15 @@ enum device_step create_enter_params(struct device *device)
 	return device_ask(device, &message);
 }
 
-/* Of PARAMS and NOTE. */
+/* Of PARAMS and NOTE; and of START, which a refused FETCH may have cancelled. */
 enum device_step create_answer(struct device *device,
 			       const struct message *message)
 {
-	return message->result < 0 ? device_fail(device, message->result)
-				   : DEVICE_NEXT;
+	int refusal = device->refusal;
+
+	if (message->result == 0)
+		return DEVICE_NEXT;
+	return device_fail(device, refusal ? refusal : message->result);
 }
 
 /* ---- OPEN ---- */
@@ -342,16 +343,6 @@ enum device_step create_try_open(struct device *device)
 enum device_step create_enter_start(struct device *device)
 {
 	return device_ask_simple(device, MESSAGE_START);
-}
-
-enum device_step create_answer_start(struct device *device,
-				     const struct message *message)
-{
-	if (message->result == 0)
-		return DEVICE_NEXT;
-	/* It was cancelled because of the refusal, if there is one. */
-	return device_fail(device,
-			   device->refusal ? device->refusal : message->result);
 }
 
 /* ---- TIMEOUT ---- */

@@ -363,7 +363,6 @@ enum device_step device_free(struct device *device)
 
 	if (failure->symbol == SYMBOL_NONE)
 		failure = NULL;
-	loop_timer_stop(set->loop, &device->timer);
 	layers_close(&device->spec.layers);
 	device->spec.target->ops->close(device->spec.target);
 	set_remove(device);

@@ -19,7 +19,7 @@ step_go create_enter_features, create_enter_number, create_enter_add;
 step_go create_enter_params, create_enter_start, create_enter_timeout;
 step_go create_try_open, create_try_node;
 step_answer create_answer_features, create_answer_add, create_answer;
-step_answer create_answer_start, create_answer_timeout;
+step_answer create_answer_timeout;
 
 /* ---- recover.c: taking a device over ---- */
 
