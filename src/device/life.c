@@ -247,7 +247,7 @@ const char *device_work(const struct device *device)
 
 /* ---- from step to step ---- */
 
-static enum device_step enter(struct device *device, enum device_step step)
+static enum device_step enter_step(struct device *device, enum device_step step)
 {
 	log_debug("%s: %s", device->disk[0] ? device->disk : "a new device",
 		  steps[step].what);
@@ -260,7 +260,7 @@ static enum device_step enter(struct device *device, enum device_step step)
 }
 
 /* What the driver has of a new device is undone, which the log tells. */
-static enum device_step fail(struct device *device)
+static enum device_step fail_step(struct device *device)
 {
 	const struct step *step = &steps[device->step];
 	struct failure *failure = &device->failure;
@@ -288,7 +288,7 @@ static enum device_step answer_unsent(struct device *device)
  * Do what follows from a step, and from that. The device may be freed when this
  * returns.
  */
-static void go(struct device *device, enum device_step follows)
+static void proceed(struct device *device, enum device_step follows)
 {
 	while (follows != DEVICE_STAY) {
 		const struct step *step = &steps[device->step];
@@ -296,11 +296,11 @@ static void go(struct device *device, enum device_step follows)
 		if (follows == DEVICE_UNSENT)
 			follows = answer_unsent(device);
 		else if (follows == DEVICE_FAILED)
-			follows = fail(device);
+			follows = fail_step(device);
 		else if (follows == DEVICE_NEXT)
 			follows = device->doomed ? step->failed : step->next;
 		else
-			follows = enter(device, follows);
+			follows = enter_step(device, follows);
 	}
 }
 
@@ -308,7 +308,7 @@ static void on_timer(struct loop_timer *timer)
 {
 	struct device *device = timer->data;
 
-	go(device, steps[device->step].timer(device));
+	proceed(device, steps[device->step].timer(device));
 }
 
 void device_answer(struct device_set *set, const struct message *message)
@@ -318,7 +318,7 @@ void device_answer(struct device_set *set, const struct message *message)
 	if (device && message->type == MESSAGE_TALLY)
 		device_tally_is_told(device);
 	else if (device && steps[device->step].answer)
-		go(device, steps[device->step].answer(device, message));
+		proceed(device, steps[device->step].answer(device, message));
 }
 
 /* ---- from outside ---- */
@@ -334,7 +334,7 @@ int device_add(struct device_set *set, const struct device_spec *spec,
 	device->context = context;
 	device->number = spec->id;
 	device->picks_number = spec->id == DEVICE_ID_ANY;
-	go(device, DEVICE_FEATURES);
+	proceed(device, DEVICE_FEATURES);
 	return 0;
 }
 
@@ -362,7 +362,7 @@ void device_reopened(struct device *device, struct device_spec *spec)
 {
 	device->reopening = 0;
 	device_take_target(device, spec);
-	go(device, DEVICE_RECOVER);
+	proceed(device, DEVICE_RECOVER);
 }
 
 void device_reopen_failed(struct device *device, const char *why)
@@ -370,7 +370,7 @@ void device_reopen_failed(struct device *device, const char *why)
 	device->reopening = 0;
 	/* Somebody may have a command for it: LOST comes again behind that. */
 	if (device->step == DEVICE_LOST)
-		go(device, recover_fail(device, why));
+		proceed(device, recover_fail(device, why));
 }
 
 void device_give(struct device *device, int fd)
@@ -378,7 +378,7 @@ void device_give(struct device *device, int fd)
 	device->reopening = 0;
 	if (device->step == DEVICE_LOST) {
 		lost_take(device->spec.target, &fd, 1);
-		go(device, DEVICE_GIVE);
+		proceed(device, DEVICE_GIVE);
 	} else {
 		opener_close(device->set->loop, fd, NULL, NULL, NULL);
 	}
@@ -391,7 +391,7 @@ void device_recover_all(struct device_set *set)
 	for (device = set->first; device; device = next) {
 		next = device->next;
 		if (device->step == DEVICE_PREPARED)
-			go(device, recover_begin(device));
+			proceed(device, recover_begin(device));
 	}
 }
 
@@ -423,7 +423,7 @@ static void begin_work(struct device *device, enum device_step step,
 	device->done = done;
 	device->context = context;
 	device->seen_busy = 0;
-	go(device, step);
+	proceed(device, step);
 }
 
 int device_note(struct device *device, char *words, device_done *done,
@@ -488,9 +488,12 @@ static int join(struct device *device, device_done *done, void *context)
 /* It will not become live: delete it once that is possible. */
 static void doom(struct device *device)
 {
+	const struct step *step = &steps[device->step];
+
 	device->doomed = 1;
-	if (device->step == DEVICE_NODE)
-		go(device, DEVICE_STOP);
+	/* A node that is waited for is not needed any more. */
+	if (step->patience && !step->answer)
+		proceed(device, step->failed);
 }
 
 /*
@@ -565,7 +568,7 @@ void device_delete_all(struct device_set *set)
 		next = device->next;
 		use_force(device);
 		if (!device_work(device))
-			go(device, DEVICE_STOP);
+			proceed(device, DEVICE_STOP);
 		else if (device->step < DEVICE_LIVE && !device->doomed)
 			doom_add(device);
 	}
