@@ -277,11 +277,20 @@ static enum device_step fail_step(struct device *device)
 	return step->failed;
 }
 
+/* A step that has asked nothing waits on. */
+static enum device_step answer_step(struct device *device,
+				    const struct message *message)
+{
+	step_answer *answer = steps[device->step].answer;
+
+	return answer ? answer(device, message) : DEVICE_STAY;
+}
+
 static enum device_step answer_unsent(struct device *device)
 {
 	struct message message = { .result = device->unsent };
 
-	return steps[device->step].answer(device, &message);
+	return answer_step(device, &message);
 }
 
 /*
@@ -317,8 +326,8 @@ void device_answer(struct device_set *set, const struct message *message)
 
 	if (device && message->type == MESSAGE_TALLY)
 		device_tally_is_told(device);
-	else if (device && steps[device->step].answer)
-		proceed(device, steps[device->step].answer(device, message));
+	else if (device)
+		proceed(device, answer_step(device, message));
 }
 
 /* ---- from outside ---- */
