@@ -246,7 +246,7 @@ void device_take_tally(struct device_set *set, uint32_t id, uint64_t tally);
 /* The keeper has written the tally down. */
 void device_tally_is_told(struct device *device);
 
-/* ---- for the steps: each function that returns one returns what follows ---- */
+/* ---- for the steps: what a function returns as a step is what follows ---- */
 
 /*
  * A device of the set, with the spec's target and words, which are taken also on
