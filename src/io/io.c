@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "batch.h"
@@ -13,12 +12,6 @@
 /* Newer than the C library of the oldest supported distribution. */
 #ifndef MADV_DONTNEED_LOCKED
 #define MADV_DONTNEED_LOCKED 24 /* Linux 5.18 */
-#endif
-#ifndef MLOCK_ONFAULT
-#define MLOCK_ONFAULT 1
-#endif
-#ifndef MREMAP_DONTUNMAP
-#define MREMAP_DONTUNMAP 4 /* Linux 5.7 */
 #endif
 
 /* Freeing pages takes the one thread's time; bytes. */
@@ -52,11 +45,12 @@ static void *map(size_t size, int protection)
 	return memory;
 }
 
-static void empty(void *memory)
+/* Give the pages back: the memory is all zero afterwards. */
+static void free_pages(void *memory, size_t size)
 {
 	/* The plain advice fails on locked memory. */
-	if (madvise(memory, UBLK_MAX_IO_BYTES, MADV_DONTNEED_LOCKED) < 0)
-		madvise(memory, UBLK_MAX_IO_BYTES, MADV_DONTNEED);
+	if (madvise(memory, size, MADV_DONTNEED_LOCKED) < 0)
+		madvise(memory, size, MADV_DONTNEED);
 }
 
 int io_initialise(void)
@@ -143,15 +137,13 @@ void io_close(struct io_port *port)
 	give_lent_back(port);
 	if (gathered && gathered->port == port) {
 		gathered = NULL;
-		empty(scratch);
+		free_pages(scratch, UBLK_MAX_IO_BYTES);
 	}
 	if (port->holds)
-		empty(sink);
+		free_pages(sink, UBLK_MAX_IO_BYTES);
 	if (port->buffers)
 		munmap(port->buffers, buffers_length(port));
-	if (port->old)
-		munmap(port->old, port->old_left);
-	port->buffers = port->old = NULL;
+	port->buffers = NULL;
 }
 
 static inline int put_command(const struct io *io, uint32_t op, int32_t result,
@@ -274,22 +266,6 @@ static inline int give_address(struct io *io, const void *from, uint32_t at,
 
 /* ---- copy ---- */
 
-/*
- * A WRITE that the driver delivered while io_trim() moved the buffers' pages
- * away has its data in the old ones, unless it came after that; then its first
- * page is here.
- */
-static void __attribute__((noinline)) find_moved(struct io *io)
-{
-	struct io_port *port = io->port;
-	uint8_t *buffer = buffer_of(io);
-	unsigned char here = 0;
-
-	if (mincore(buffer, 1, &here) < 0 || here & 1)
-		return;
-	memcpy(buffer, port->old + (buffer - port->buffers), io->length);
-}
-
 static void begin_copy(struct io *io)
 {
 	if (io->op != IO_WRITE)
@@ -297,8 +273,6 @@ static void begin_copy(struct io *io)
 	io->port->holds = 1;
 	if (io->length > io->dirty)
 		io->dirty = io->length;
-	if (io->port->old && !io->port->is_freeing)
-		find_moved(io);
 }
 
 static void note_dirty(struct io *io, uint32_t end)
@@ -339,80 +313,70 @@ zero_buffer(struct io *io, uint32_t at, uint32_t length)
 	return 0;
 }
 
-/*
- * The buffers' pages are moved away before they are freed, and not freed in
- * place: the driver fills a buffer, and the ring tells of it, whenever this
- * thread leaves the kernel. A ring that tells of nothing after the move had
- * nothing to tell before it. Otherwise the pages stay until it is empty, and
- * requests find their data there, see find_moved().
- */
-static void move_buffers(struct io_port *port)
-{
-	size_t length = buffers_length(port);
-	void *old = mremap(port->buffers, length, length,
-			   MREMAP_MAYMOVE | MREMAP_DONTUNMAP, NULL);
-	uint16_t tag;
-
-	if (old == MAP_FAILED)
-		return;
-	/* The move has unlocked them. If that is denied, it always was. */
-	(void)syscall(SYS_mlock2, port->buffers, length, MLOCK_ONFAULT);
-	for (tag = 0; tag < port->depth; tag++)
-		port->ios[tag].dirty = 0;
-	port->old = old;
-	port->old_left = length;
-}
-
-/* Returns 1 if there is more, or if a request may need them. */
-static int free_old(struct io_port *port)
-{
-	size_t piece = port->old_left < TRIM_MAX ? port->old_left : TRIM_MAX;
-
-	if (!port->is_freeing)
-		port->is_freeing = !ring_has_events(port->ring);
-	if (!port->is_freeing)
-		return 1;
-	port->old_left -= piece;
-	munmap(port->old + port->old_left, piece);
-	if (port->old_left)
-		return 1;
-	port->old = NULL;
-	port->is_freeing = 0;
-	return 0;
-}
-
 /* ---- giving memory back ---- */
 
 static void trim_shared(const struct io_port *port)
 {
-	empty(sink);
+	free_pages(sink, UBLK_MAX_IO_BYTES);
 	if (!gathered || gathered->port != port)
 		return;
 	gathered = NULL;
-	empty(scratch);
+	free_pages(scratch, UBLK_MAX_IO_BYTES);
+}
+
+/*
+ * Copy: free the buffers of some more tags in place. The driver fills a buffer,
+ * and the ring tells of that, whenever this thread leaves the kernel. So the
+ * buffers are read-only meanwhile: what was in one before that, the ring tells of
+ * now, and what the driver cannot put there it brings again 3 ms later.
+ */
+static unsigned trim_buffers(struct io_port *port)
+{
+	struct io *first = &port->ios[port->trimmed];
+	unsigned left = port->depth - port->trimmed;
+	unsigned count = TRIM_MAX / port->buffer_size + 1, i;
+	uint8_t *memory = buffer_of(first);
+	size_t size;
+	int is_free;
+
+	if (count > left)
+		count = left;
+	size = (size_t)count * port->buffer_size;
+	is_free = mprotect(memory, size, PROT_READ) == 0 &&
+		  !ring_has_events(port->ring);
+	if (is_free)
+		free_pages(memory, size);
+	if (mprotect(memory, size, PROT_READ | PROT_WRITE) < 0 || !is_free)
+		return IO_TRIM_TIME;
+	for (i = 0; i < count; i++)
+		first[i].dirty = 0;
+	port->trimmed += (uint16_t)count;
+	if (port->trimmed < port->depth)
+		return 1;
+	port->trimmed = 0;
+	port->holds = 0;
+	return 0;
 }
 
 unsigned io_trim(struct io_port *port)
 {
 	if (io_settle(port) < 0)
 		return 1;
-	if (port->old && free_old(port))
-		return 1;
 	if (!port->holds)
 		return 0;
 	if (port->active || port->owned) {
 		port->active = 0;
+		port->trimmed = 0;
 		return IO_TRIM_TIME;
 	}
 	/* The driver reads what a COMMIT points to when it gets that. */
 	if (ring_submit(port->ring) < 0)
 		return 1;
-	port->holds = 0;
 	if (port->mode == IO_COPY)
-		move_buffers(port);
-	else
-		trim_shared(port);
-	return port->old != NULL;
+		return trim_buffers(port);
+	port->holds = 0;
+	trim_shared(port);
+	return 0;
 }
 
 /* ---- any mode ---- */
@@ -514,11 +478,8 @@ int io_resume(struct io *io)
 /* Since its COMMIT was put others may have had the memory of its data. */
 static int is_stale(const struct io *io)
 {
-	if (io->op != IO_READ)
-		return 0;
-	if (io->port->mode == IO_NEED_GET_DATA)
-		return io->address != zeroes;
-	return io->port->old != NULL; /* copy: moved away, perhaps */
+	return io->op == IO_READ && io->port->mode == IO_NEED_GET_DATA &&
+	       io->address != zeroes;
 }
 
 int io_again(struct io *io)

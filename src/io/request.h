@@ -59,10 +59,8 @@ struct io_port {
 	uint8_t *buffers;
 	uint32_t buffer_size; /* bytes of one */
 	uint16_t depth;
-	uint8_t is_freeing; /* nobody needs the old pages any more */
-	struct io *ios;	    /* depth of them */
-	uint8_t *old;	    /* the buffers' former pages, to be freed */
-	size_t old_left;    /* bytes of those */
+	uint16_t trimmed; /* so many tags' have been freed by io_trim() */
+	struct io *ios;	  /* depth of them */
 
 	uint64_t count[IO_OPS], bytes[IO_OPS], errors;
 };
