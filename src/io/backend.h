@@ -36,9 +36,4 @@ struct backend {
 	const struct backend_ops *ops;
 };
 
-static inline void backend_submit(struct backend *backend, struct io *io)
-{
-	backend->ops->submit(backend, io);
-}
-
 #endif

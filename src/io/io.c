@@ -146,19 +146,26 @@ void io_close(struct io_port *port)
 	port->buffers = NULL;
 }
 
-static inline int put_command(const struct io *io, uint32_t op, int32_t result,
-			      const void *address)
+/*
+ * Put a command on the request's tag: with the address of its data, and a COMMIT
+ * with its outcome.
+ */
+static inline int put_command(const struct io *io, uint32_t op)
 {
 	struct io_port *port = io->port;
+	int is_data = io->op == IO_READ || io->op == IO_WRITE;
 	struct ublk_io_cmd command = { .q_id = port->queue_id,
 				       .tag = io->tag,
-				       .result = result,
-				       .addr = (uintptr_t)address };
+				       .addr = (uintptr_t)io->address };
 	uint64_t buffer = 0;
 
+	if (op == UBLK_IO_COMMIT_AND_FETCH_REQ)
+		command.result = io->outcome ? io->outcome
+				 : is_data   ? (int32_t)io->length
+					     : 0;
 	if (port->is_special) {
 		if (port->batch) {
-			batch_commit(port->batch, io, result);
+			batch_commit(port->batch, io, command.result);
 			return 0;
 		}
 		buffer = UBLK_AUTO_BUF_REG(io->tag);
@@ -169,13 +176,11 @@ static inline int put_command(const struct io *io, uint32_t op, int32_t result,
 int io_fetch(struct io *io)
 {
 	io->outcome = IO_FETCHED;
-	return put_command(io, UBLK_IO_FETCH_REQ, 0, io->address);
+	return put_command(io, UBLK_IO_FETCH_REQ);
 }
 
 void io_submit(struct io_port *port)
 {
-	if (port->in_turn)
-		return;
 	if (port->batch)
 		batch_flush(port->batch);
 	if (ring_submit(port->ring) < 0)
@@ -183,13 +188,6 @@ void io_submit(struct io_port *port)
 }
 
 /* ---- need-get-data ---- */
-
-static void begin_need_get_data(struct io *io)
-{
-	io->data = io->op == IO_WRITE ? IO_DATA_WAITS : IO_DATA_HERE;
-	/* A READ has an address also when it fails, or the driver refuses. */
-	io->address = io->op == IO_READ ? zeroes : NULL;
-}
 
 /*
  * The data of a WRITE comes by a command of its own, and its completion tells
@@ -201,12 +199,13 @@ static int ask_for_data(struct io *io, void *to)
 
 	if (io->data == IO_DATA_HERE)
 		return 0;
-	error = put_command(io, UBLK_IO_NEED_GET_DATA, 0, to);
+	io->address = to;
+	error = put_command(io, UBLK_IO_NEED_GET_DATA);
 	if (error)
 		return error;
-	io->address = to; /* for io_again() */
 	io->data = IO_DATA_ASKED;
-	io_submit(io->port);
+	if (!io->port->in_turn)
+		io_submit(io->port);
 	return IO_LATER;
 }
 
@@ -216,7 +215,7 @@ static int ask_for_data(struct io *io, void *to)
  */
 static void drop_data(struct io *io, int error)
 {
-	io->error = error;
+	io->outcome = (int16_t)error;
 	io->port->holds = 1;
 	if (io->data == IO_DATA_WAITS && ask_for_data(io, sink) < 0)
 		log_error("the data of tag %u of queue %u cannot be taken",
@@ -254,26 +253,7 @@ gather(struct io *io, const void *from, uint32_t at, uint32_t length)
 	return 0;
 }
 
-/* The whole request lies there; or one piece, which is gathered. */
-static inline int give_address(struct io *io, const void *from, uint32_t at,
-			       uint32_t length)
-{
-	if (at || length != io->length)
-		return gather(io, from, at, length);
-	io->address = from;
-	return 0;
-}
-
 /* ---- copy ---- */
-
-static void begin_copy(struct io *io)
-{
-	if (io->op != IO_WRITE)
-		return;
-	io->port->holds = 1;
-	if (io->length > io->dirty)
-		io->dirty = io->length;
-}
 
 static void note_dirty(struct io *io, uint32_t end)
 {
@@ -360,7 +340,7 @@ static unsigned trim_buffers(struct io_port *port)
 
 unsigned io_trim(struct io_port *port)
 {
-	if (io_settle(port) < 0)
+	if (port->lent && io_settle(port) < 0)
 		return 1;
 	if (!port->holds)
 		return 0;
@@ -381,12 +361,20 @@ unsigned io_trim(struct io_port *port)
 
 /* ---- any mode ---- */
 
-void io_begin_data(struct io *io)
+void io_begin(struct io *io)
 {
-	if (io->port->mode == IO_NEED_GET_DATA)
-		begin_need_get_data(io);
-	else
-		begin_copy(io);
+	struct io_port *port = io->port;
+
+	io->owned = 1;
+	port->owned++;
+	port->active = 1;
+	if (port->mode == IO_NEED_GET_DATA) {
+		io->data = io->op == IO_WRITE ? IO_DATA_WAITS : IO_DATA_HERE;
+		/* A READ has one also when it fails, or the driver refuses. */
+		io->address = io->op == IO_READ ? zeroes : NULL;
+	} else if (port->mode == IO_COPY && io->op == IO_WRITE) {
+		note_dirty(io, io->length);
+	}
 }
 
 const void *io_zeroes(void)
@@ -394,51 +382,34 @@ const void *io_zeroes(void)
 	return zeroes;
 }
 
-static void account(const struct io *io, int error)
-{
-	struct io_port *port = io->port;
-
-	if (error) {
-		port->errors++;
-		return;
-	}
-	port->count[io->op]++;
-	port->bytes[io->op] += io->length;
-}
-
-static inline int put_commit(struct io *io, int error)
-{
-	int is_data = io->op == IO_READ || io->op == IO_WRITE;
-	int32_t result = error ? error : is_data ? (int32_t)io->length : 0;
-
-	io->outcome = (int16_t)error;
-	return put_command(io, UBLK_IO_COMMIT_AND_FETCH_REQ, result,
-			   io->address);
-}
-
-static inline void commit(struct io *io, int error)
-{
-	struct io_port *port = io->port;
-
-	io->owned = 0;
-	port->owned--;
-	account(io, error);
-	/* The ring has an entry for every tag: there is room. */
-	if (put_commit(io, error) < 0)
-		log_error("tag %u of queue %u cannot be committed", io->tag,
-			  port->queue_id);
-	io_submit(port);
-}
-
 void io_done(struct io *io, int error)
 {
-	if (io->owned && io->data == IO_DATA_HERE)
-		commit(io, error);
-	else if (io->owned && io->data != IO_DATA_DROPPED)
-		drop_data(io, error);
-	else
+	struct io_port *port = io->port;
+
+	if (!io->owned || io->data == IO_DATA_DROPPED) {
 		log_error("tag %u of queue %u was completed twice", io->tag,
-			  io->port->queue_id);
+			  port->queue_id);
+		return;
+	}
+	if (io->data != IO_DATA_HERE) {
+		drop_data(io, error);
+		return;
+	}
+	io->owned = 0;
+	port->owned--;
+	io->outcome = (int16_t)error;
+	if (error) {
+		port->errors++;
+	} else {
+		port->count[io->op]++;
+		port->bytes[io->op] += io->length;
+	}
+	/* The ring has an entry for every tag: there is room. */
+	if (put_command(io, UBLK_IO_COMMIT_AND_FETCH_REQ) < 0)
+		log_error("tag %u of queue %u cannot be committed", io->tag,
+			  port->queue_id);
+	if (!port->in_turn)
+		io_submit(port);
 }
 
 void io_done_lent(struct io *io)
@@ -450,10 +421,10 @@ void io_done_lent(struct io *io)
 	io_done(io, 0);
 	/* A layer's timer: no turn may come that settles it. */
 	if (!port->in_turn)
-		io_settle_lent(port);
+		io_settle(port);
 }
 
-int io_settle_lent(struct io_port *port)
+int io_settle(struct io_port *port)
 {
 	int error = ring_submit(port->ring);
 
@@ -471,7 +442,7 @@ int io_resume(struct io *io)
 	io->data = IO_DATA_HERE;
 	io->address = NULL;
 	if (is_done)
-		commit(io, io->error);
+		io_done(io, io->outcome);
 	return !is_done;
 }
 
@@ -484,14 +455,13 @@ static int is_stale(const struct io *io)
 
 int io_again(struct io *io)
 {
-	if (io_waits(io))
-		return put_command(io, UBLK_IO_NEED_GET_DATA, 0, io->address) ==
-		       0;
+	if (io->data != IO_DATA_HERE)
+		return put_command(io, UBLK_IO_NEED_GET_DATA) == 0;
 	if (io->outcome == IO_FETCHED)
 		return 0;
 	if (io->outcome == 0 && is_stale(io))
 		io->outcome = -EIO;
-	return put_commit(io, io->outcome) == 0;
+	return put_command(io, UBLK_IO_COMMIT_AND_FETCH_REQ) == 0;
 }
 
 void io_forget(struct io *io)
@@ -528,7 +498,10 @@ int io_put(struct io *io, const void *from, uint32_t at, uint32_t length)
 {
 	switch (io->port->mode) {
 	case IO_NEED_GET_DATA:
-		return give_address(io, from, at, length);
+		if (at || length != io->length)
+			return gather(io, from, at, length);
+		io->address = from;
+		return 0;
 	case IO_COPY:
 		return fill_buffer(io, from, at, length);
 	default:
@@ -553,12 +526,7 @@ int io_take(struct io *io, void *to, uint32_t at, uint32_t length)
 
 int io_put_zeroes(struct io *io, uint32_t at, uint32_t length)
 {
-	switch (io->port->mode) {
-	case IO_NEED_GET_DATA:
-		return give_address(io, zeroes, at, length);
-	case IO_COPY:
+	if (io->port->mode == IO_COPY)
 		return zero_buffer(io, at, length);
-	default:
-		return io_put(io, zeroes, at, length);
-	}
+	return io_put(io, zeroes, at, length);
 }

@@ -28,20 +28,8 @@ void io_close(struct io_port *port);
  */
 int io_fetch(struct io *io);
 
-/* What io_begin() does in the modes that know where data lies. */
-void io_begin_data(struct io *io);
-
 /* The driver delivered a request, and it is filled in: it is ours now. */
-static inline void io_begin(struct io *io)
-{
-	struct io_port *port = io->port;
-
-	io->owned = 1;
-	port->owned++;
-	port->active = 1;
-	if (port->mode >= IO_NEED_GET_DATA)
-		io_begin_data(io);
-}
+void io_begin(struct io *io);
 
 /*
  * Whether the request's pages are a registered buffer of the port's ring, at
@@ -50,12 +38,6 @@ static inline void io_begin(struct io *io)
 static inline int io_is_registered(const struct io *io)
 {
 	return io->port->mode == IO_ZERO_COPY && !(io->flags & IO_NO_BUFFER);
-}
-
-/* Its data has been asked for, and the next event of its tag tells of that. */
-static inline int io_waits(const struct io *io)
-{
-	return io->data >= IO_DATA_ASKED;
 }
 
 /*
@@ -103,12 +85,7 @@ void io_done_lent(struct io *io);
  * taken from the ring, for the next request of a tag that was lent may be among
  * them. Returns 0 or a negative errno; then it has to be called again.
  */
-int io_settle_lent(struct io_port *port);
-
-static inline int io_settle(struct io_port *port)
-{
-	return port->lent ? io_settle_lent(port) : 0;
-}
+int io_settle(struct io_port *port);
 
 /*
  * The target has to return, and is given the same request once more, unless its
@@ -156,8 +133,8 @@ unsigned io_trim(struct io_port *port);
 const char *io_mode_name(enum io_mode mode);
 
 /*
- * What was put into the port's ring goes to the kernel: now, or together with
- * the rest when the queue's turn ends.
+ * What was put into the port's ring goes to the kernel. To be called when
+ * something was put there while the port is not `in_turn`.
  */
 void io_submit(struct io_port *port);
 

@@ -34,15 +34,20 @@ int loop_timer_is_active(const struct loop_timer *timer)
 	return timer->link != NULL;
 }
 
+static void note_first(struct loop_timers *timers)
+{
+	timers->due = timers->first ? timers->first->due : 0;
+}
+
 void loop_timer_stop(struct ev_loop *ev, struct loop_timer *timer)
 {
-	(void)ev;
 	if (!timer->link)
 		return;
 	*timer->link = timer->next;
 	if (timer->next)
 		timer->next->link = timer->link;
 	timer->link = NULL;
+	note_first(timers_of(ev));
 }
 
 void loop_timer_start(struct ev_loop *ev, struct loop_timer *timer,
@@ -59,6 +64,7 @@ void loop_timer_start(struct ev_loop *ev, struct loop_timer *timer,
 	if (timer->next)
 		timer->next->link = &timer->next;
 	*at = timer;
+	note_first(timers_of(ev));
 }
 
 /* Those that are due now; what they start waits for the next turn. */
@@ -95,13 +101,11 @@ void loop_timers_watch(struct loop_timers *timers, struct ev_loop *ev)
 
 void loop_timers_arm(struct loop_timers *timers)
 {
-	double due = timers->first ? timers->first->due : 0;
-	struct itimerspec spec;
+	double due = timers->due;
+	struct itimerspec spec = { .it_value.tv_sec = (time_t)due };
 
 	if (due == timers->armed)
 		return;
-	memset(&spec, 0, sizeof(spec));
-	spec.it_value.tv_sec = (time_t)due;
 	spec.it_value.tv_nsec = (long)((due - floor(due)) * 1e9);
 	timerfd_settime(timers->fd, TFD_TIMER_ABSTIME, &spec, NULL);
 	timers->armed = due;

@@ -35,6 +35,7 @@ int loop_timer_is_active(const struct loop_timer *timer);
 /* What the userdata of its libev loop begins with. */
 struct loop_timers {
 	int fd;
+	double due;   /* when the first one is, 0: there is none */
 	double armed; /* what fd is set to, 0: nothing */
 	struct loop_timer *first;
 	ev_io watcher;
@@ -46,7 +47,10 @@ int loop_timers_open(struct loop_timers *timers);
 /* Let libev watch it, until it is destroyed. */
 void loop_timers_watch(struct loop_timers *timers, struct ev_loop *ev);
 
-/* Before each sleep: let the descriptor tell of the first timer. */
+/*
+ * Before each sleep: let the descriptor tell of the first timer. There is nothing
+ * to do if due and armed are the same.
+ */
 void loop_timers_arm(struct loop_timers *timers);
 
 /* Harmless if it is not open. */

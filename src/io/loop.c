@@ -353,18 +353,6 @@ static void cool(struct loop *loop)
 	ring_unregister_self(ring->ring);
 }
 
-/* Without room for the poll we must not sleep: libev gets a turn instead. */
-static void arm_ring(struct loop *loop, struct loop_ring *ring)
-{
-	if (!ring->is_polling && ring_put_poll(ring->ring, loop->epoll_fd,
-					       (uintptr_t)&ring->poll) == 0)
-		ring->is_polling = 1;
-	loop->libev_due = !ring->is_polling;
-	if (!ring->is_ticking && !ring->can_stay &&
-	    ring_put_timeout(ring->ring, TICK_MS, (uintptr_t)&ring->tick) == 0)
-		ring->is_ticking = 1;
-}
-
 /* Whether the hot ring is still the right one to sleep in. */
 static void judge(struct loop *loop)
 {
@@ -394,10 +382,20 @@ static void run_hot(struct loop *loop)
 	struct loop_ring *hot = loop->hot;
 	int busy = loop->warm_count && watch_all_warm(loop);
 
-	loop_timers_arm(&loop->timers);
+	if (loop->timers.armed != loop->timers.due)
+		loop_timers_arm(&loop->timers);
 	/* Sleep or not: rings that are never idle must not keep libev out. */
-	if (!loop->libev_due)
-		arm_ring(loop, hot);
+	if (!loop->libev_due) {
+		if (!hot->is_polling)
+			hot->is_polling = !ring_put_poll(hot->ring,
+							 loop->epoll_fd,
+							 (uintptr_t)&hot->poll);
+		if (!hot->is_ticking && !hot->can_stay)
+			hot->is_ticking = !ring_put_timeout(
+				hot->ring, TICK_MS, (uintptr_t)&hot->tick);
+		/* Without the poll the thread must not sleep. */
+		loop->libev_due = !hot->is_polling;
+	}
 	if (busy || loop->libev_due)
 		ring_submit(hot->ring);
 	else

@@ -1,6 +1,7 @@
 #include "queue.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -44,21 +45,6 @@ static int map_descriptors(struct queue *queue)
 	return 0;
 }
 
-/* Returns -1 for one that is not known. */
-static int op_of(uint32_t op_flags)
-{
-	static const int8_t ops[] = {
-		[UBLK_IO_OP_READ] = 1 + IO_READ,
-		[UBLK_IO_OP_WRITE] = 1 + IO_WRITE,
-		[UBLK_IO_OP_FLUSH] = 1 + IO_FLUSH,
-		[UBLK_IO_OP_DISCARD] = 1 + IO_DISCARD,
-		[UBLK_IO_OP_WRITE_ZEROES] = 1 + IO_WRITE_ZEROES,
-	};
-	uint32_t op = op_flags & 0xff;
-
-	return op < sizeof(ops) ? ops[op] - 1 : -1;
-}
-
 /* ---- memory goes back when a queue is idle ---- */
 
 static void start_trim(struct queue *queue, unsigned ms)
@@ -90,29 +76,31 @@ static uint8_t flags_of(uint32_t op_flags)
 	return flags;
 }
 
-static void fill(struct queue *queue, struct io *io,
-		 const struct ublk_io_desc *from, int op)
-{
-	io->offset = from->start_sector * SECTOR;
-	io->length = from->nr_sectors * SECTOR;
-	queue->turn_bytes += io->length;
-	io->flags = from->op_flags & ~0xffu ? flags_of(from->op_flags) : 0;
-	io->op = op < 0 ? IO_FLUSH : (uint8_t)op;
-}
-
 /* Hand the request that the driver put under this tag to a backend. */
 static inline void dispatch(struct queue *queue, uint16_t tag)
 {
+	static const uint8_t ops[] = {
+		[UBLK_IO_OP_READ] = 1 + IO_READ,
+		[UBLK_IO_OP_WRITE] = 1 + IO_WRITE,
+		[UBLK_IO_OP_FLUSH] = 1 + IO_FLUSH,
+		[UBLK_IO_OP_DISCARD] = 1 + IO_DISCARD,
+		[UBLK_IO_OP_WRITE_ZEROES] = 1 + IO_WRITE_ZEROES,
+	};
 	const struct ublk_io_desc *from = &queue->descriptors[tag];
+	uint32_t op = from->op_flags & 0xff, flags = from->op_flags & ~0xffu;
+	int is_known = op < sizeof(ops) && ops[op];
 	struct io *io = &queue->ios[tag];
-	int op = op_of(from->op_flags);
 
-	fill(queue, io, from, op);
+	io->offset = from->start_sector * SECTOR;
+	io->length = from->nr_sectors * SECTOR;
+	io->flags = flags ? flags_of(flags) : 0;
+	io->op = is_known ? (uint8_t)(ops[op] - 1) : IO_FLUSH;
+	queue->turn_bytes += io->length;
 	io_begin(io);
-	if (op < 0)
-		io_done(io, -EOPNOTSUPP);
+	if (is_known)
+		queue->top->ops->submit(queue->top, io);
 	else
-		backend_submit(queue->top, io);
+		io_done(io, -EOPNOTSUPP);
 }
 
 /* It waited for its data, and does not come to the backend again. */
@@ -136,7 +124,7 @@ static void resume(struct queue *queue, uint16_t tag, int32_t result)
 	int is_short;
 
 	if (result == UBLK_IO_RES_NEED_GET_DATA ||
-	    op_of(from->op_flags) != IO_WRITE) {
+	    (from->op_flags & 0xff) != UBLK_IO_OP_WRITE) {
 		let_go(queue, io);
 		io_forget(io);
 		dispatch(queue, tag);
@@ -151,7 +139,7 @@ static void resume(struct queue *queue, uint16_t tag, int32_t result)
 	if (is_short)
 		io_done(io, -EIO);
 	else
-		backend_submit(queue->bottom, io);
+		queue->bottom->ops->submit(queue->bottom, io);
 }
 
 /* The driver does not take what we ask: told once. */
@@ -178,6 +166,7 @@ static int is_passing(int32_t result)
 static void take(struct queue *queue, const struct ring_event *event)
 {
 	uint16_t tag = (uint16_t)event->data;
+	struct io *io;
 
 	if (event->data >= RING_OP_FIRST) {
 		struct ring_op *op = (struct ring_op *)(uintptr_t)event->data;
@@ -185,19 +174,20 @@ static void take(struct queue *queue, const struct ring_event *event)
 		op->done(op, event->result);
 		return;
 	}
+	io = &queue->ios[tag];
 	queue->wake.taken++;
 	if (event->result >= 0) {
-		if (io_waits(&queue->ios[tag]))
-			resume(queue, tag, event->result);
-		else
+		if (io->data == IO_DATA_HERE)
 			dispatch(queue, tag);
+		else
+			resume(queue, tag, event->result);
 		return;
 	}
-	if (is_passing(event->result) && io_again(&queue->ios[tag]))
+	if (is_passing(event->result) && io_again(io))
 		return;
-	if (io_waits(&queue->ios[tag])) {
-		let_go(queue, &queue->ios[tag]);
-		io_forget(&queue->ios[tag]);
+	if (io->data != IO_DATA_HERE) {
+		let_go(queue, io);
+		io_forget(io);
 	}
 	queue->retired++;
 	if (event->result != -ENODEV)
@@ -216,50 +206,6 @@ static int take_batch(struct queue *queue, unsigned *count)
 		take(queue, &events[i]);
 	*count += got;
 	return got && ring_seen(queue->port.ring, got);
-}
-
-/* The driver has given up the last tag: nothing is left to be done here. */
-static int tell_retired(struct queue *queue)
-{
-	loop_poke(queue->wake.ev);
-	/* See struct loop_ring; it is looked at once more, whatever has raced. */
-	ring_signal(queue->port.ring, 1);
-	ring_raise_event(queue->port.ring);
-	queue->event(queue, 0);
-	return -1;
-}
-
-static void begin_turn(struct queue *queue)
-{
-	turns_count();
-	queue->port.in_turn = 1;
-	queue->turn_bytes = 0;
-	queue->wake.taken = 0;
-}
-
-static void end_turn(struct queue *queue, int more)
-{
-	queue->port.in_turn = 0;
-	queue->wake.more = more;
-	if (queue->port.holds && !loop_timer_is_active(&queue->trim))
-		start_trim(queue, IO_TRIM_TIME);
-}
-
-static int on_turn(struct loop_ring *wake)
-{
-	struct queue *queue = wake->data;
-	unsigned count = 0;
-	int more = 1;
-
-	begin_turn(queue);
-	while (more && count < TURN_MAX && queue->turn_bytes < TURN_BYTES &&
-	       io_settle(&queue->port) == 0)
-		more = take_batch(queue, &count);
-	/* Others may wait for what was lent, and no other turn may come. */
-	if (io_settle(&queue->port) < 0)
-		more = 1;
-	end_turn(queue, more);
-	return count && queue_is_retired(queue) ? tell_retired(queue) : 0;
 }
 
 /* ---- the same with commands for many tags ---- */
@@ -308,25 +254,83 @@ static int take_lists(struct queue *queue, unsigned *count)
 	return got != 0;
 }
 
-static int on_batch_turn(struct loop_ring *wake)
+/* ---- turns ---- */
+
+static struct turns unseen = { .watched = 1 };
+static struct turns *turns = &unseen;
+static void (*tell_busy)(void *owner);
+static void *tell_whom;
+
+int queue_share_turns(int fd, void (*busy)(void *owner), void *owner)
+{
+	void *map = mmap(NULL, sizeof(*turns), PROT_READ | PROT_WRITE,
+			 MAP_SHARED, fd, 0);
+
+	if (map == MAP_FAILED)
+		return -errno;
+	if (turns != &unseen)
+		munmap(turns, sizeof(*turns));
+	turns = map;
+	tell_busy = busy;
+	tell_whom = owner;
+	return 0;
+}
+
+/*
+ * The keeper that ends its watch writes and reads in the opposite order, so one
+ * of the two sees what the other has written.
+ */
+void queue_count_turn(void)
+{
+	atomic_fetch_add(&turns->count, 1);
+	if (!atomic_load(&turns->watched) &&
+	    !atomic_exchange(&turns->watched, 1))
+		tell_busy(tell_whom);
+}
+
+/* The driver has given up the last tag: nothing is left to be done here. */
+static int tell_retired(struct queue *queue)
+{
+	/* If the FETCH of a batch failed, there may be requests that are done. */
+	io_submit(&queue->port);
+	loop_poke(queue->wake.ev);
+	/* See struct loop_ring; it is looked at once more, whatever has raced. */
+	ring_signal(queue->port.ring, 1);
+	ring_raise_event(queue->port.ring);
+	queue->event(queue, 0);
+	return -1;
+}
+
+static int on_turn(struct loop_ring *wake)
 {
 	struct queue *queue = wake->data;
+	struct io_port *port = &queue->port;
 	unsigned count = 0;
-	int more;
+	int more = 1;
 
-	begin_turn(queue);
-	do {
-		more = take_lists(queue, &count);
-	} while (more && count < TURN_MAX && wake->taken < TURN_MAX &&
-		 queue->turn_bytes < TURN_BYTES);
-	batch_flush(queue->port.batch);
-	end_turn(queue, more);
-	if (!count || !queue_is_retired(queue))
-		return 0;
-	/* If the FETCH has failed, there may be requests that are done. */
-	io_submit(&queue->port);
-	return tell_retired(queue);
+	queue_count_turn();
+	port->in_turn = 1;
+	queue->turn_bytes = 0;
+	wake->taken = 0;
+	while (more && count < TURN_MAX && wake->taken < TURN_MAX &&
+	       queue->turn_bytes < TURN_BYTES &&
+	       (!port->lent || io_settle(port) == 0))
+		more = port->batch ? take_lists(queue, &count)
+				   : take_batch(queue, &count);
+	/* Others may wait for what was lent, and no other turn may come. */
+	if (port->lent && io_settle(port) < 0)
+		more = 1;
+	if (port->batch)
+		batch_flush(port->batch);
+	port->in_turn = 0;
+	wake->more = more;
+	if (port->holds && !loop_timer_is_active(&queue->trim))
+		start_trim(queue, IO_TRIM_TIME);
+	return count && queue->retired == queue->depth ? tell_retired(queue)
+						       : 0;
 }
+
+/* ---- opening and closing ---- */
 
 static int fetch_all(struct queue *queue)
 {
@@ -353,9 +357,9 @@ static int start_batch(struct queue *queue)
 	return error ? error : ring_submit(queue->port.ring);
 }
 
-static int open_ring(struct queue *queue, int is_batch)
+static int open_ring(struct queue *queue)
 {
-	int error, is_small = is_batch && queue->depth < BATCH_ENTRIES;
+	int is_small = queue->is_batch && queue->depth < BATCH_ENTRIES, error;
 
 	queue->port.ring = ring_create(is_small ? BATCH_ENTRIES : queue->depth,
 				       RING_DEFER, &error);
@@ -374,17 +378,18 @@ int queue_open(struct queue *queue, uint16_t id,
 	queue->port.mode = (uint8_t)shape->mode;
 	queue->top = queue->bottom = bottom;
 	queue->depth = queue->retired = shape->depth;
+	queue->is_batch = shape->batch;
 	queue->event = event;
 	queue->owner = owner;
 	loop_timer_init(&queue->trim, on_trim, queue);
-	queue->wake.turn = shape->batch ? on_batch_turn : on_turn;
+	queue->wake.turn = on_turn;
 	queue->wake.data = queue;
 	queue->ios = calloc(shape->depth, sizeof(*queue->ios));
 	error = queue->ios ? io_open(&queue->port, queue->ios, shape->depth,
 				     shape->max_io)
 			   : -ENOMEM;
 	if (!error)
-		error = open_ring(queue, shape->batch);
+		error = open_ring(queue);
 	if (error)
 		queue_close(queue);
 	return error;
@@ -392,8 +397,8 @@ int queue_open(struct queue *queue, uint16_t id,
 
 int queue_start(struct queue *queue, struct ev_loop *loop, int fd)
 {
-	int is_batch = queue->wake.turn == on_batch_turn, error;
 	struct ring *ring = queue->port.ring;
+	int error;
 
 	queue->port.fd = fd;
 	queue->retired = 0;
@@ -405,7 +410,7 @@ int queue_start(struct queue *queue, struct ev_loop *loop, int fd)
 	if (!error && queue->bottom->ops->start)
 		error = queue->bottom->ops->start(queue->bottom, ring);
 	if (!error)
-		error = is_batch ? start_batch(queue) : fetch_all(queue);
+		error = queue->is_batch ? start_batch(queue) : fetch_all(queue);
 	if (error) {
 		queue->retired = queue->depth; /* the loop sees none */
 		return error;

@@ -32,6 +32,7 @@ struct queue {
 	uint16_t depth;
 	uint16_t retired; /* tags that the driver does not have, or gave up */
 	int refused;	  /* it refused one, and that has been told */
+	int is_batch;	  /* with the commands of batch.h */
 	queue_event *event;
 	void *owner;
 };
@@ -71,5 +72,17 @@ int queue_ring_fd(const struct queue *queue);
 
 /* Whether the driver has given up every tag. */
 int queue_is_retired(const struct queue *queue);
+
+/* ---- for the keeper's watch ---- */
+
+/*
+ * Count turns in a struct turns (turns.h) in the page of fd (owned by the caller)
+ * from now on, and call busy once when a turn is counted while nobody looks.
+ * Returns 0, or a negative errno: then as before, in a page that nobody sees.
+ */
+int queue_share_turns(int fd, void (*busy)(void *owner), void *owner);
+
+/* The server has answered, or taken, something; queues count theirs. Cheap. */
+void queue_count_turn(void);
 
 #endif

@@ -74,12 +74,10 @@ struct io {
 	uint8_t flags;
 	uint8_t owned;	 /* ours: delivered and not yet done */
 	uint8_t data;	 /* enum io_data */
-	int16_t outcome; /* as committed, 0 or a negative errno; or this: */
+	int16_t outcome; /* of the last COMMIT, or of the next one if it waits
+			  * for the data: 0 or a negative errno; or this: */
 #define IO_FETCHED 1	 /* it has had no request yet */
-	union {
-		uint32_t dirty; /* copy: bytes of the buffer not known zero */
-		int32_t error;	/* need-get-data: to be committed, later */
-	};
+	uint32_t dirty;	 /* copy: bytes of the buffer not known zero */
 	const void *address; /* of the data, for the driver */
 
 	/* The delay or limit layer's, while it keeps the request. */

@@ -241,29 +241,14 @@ int ring_put_command(struct ring *ring, int fd, uint32_t op,
 	return 0;
 }
 
-static inline void fill_addressed(struct io_uring_sqe *sqe, uint32_t op,
-				  const void *command, uint64_t address,
-				  uint64_t data)
-{
-	*sqe = (struct io_uring_sqe){ .opcode = IORING_OP_URING_CMD,
-				      .flags = IOSQE_FIXED_FILE,
-				      .cmd_op = op,
-				      .addr = address,
-				      .user_data = data };
-	memcpy(sqe->cmd, command, 16);
-}
-
 /* Apart, so that the hot path below need not save registers for it. */
 static int __attribute__((noinline))
-put_slowly(struct ring *ring, uint32_t op, const void *command,
-	   uint64_t address, uint64_t data)
+put_after_submit(struct ring *ring, uint32_t op, const void *command,
+		 uint64_t address, uint64_t data)
 {
-	struct io_uring_sqe *sqe = next_sqe(ring);
-
-	if (!sqe)
+	if (ring_submit(ring) < 0)
 		return -EBUSY;
-	fill_addressed(sqe, op, command, address, data);
-	return 0;
+	return ring_put_addressed(ring, op, command, address, data);
 }
 
 int ring_put_addressed(struct ring *ring, uint32_t op, const void *command,
@@ -272,8 +257,13 @@ int ring_put_addressed(struct ring *ring, uint32_t op, const void *command,
 	struct io_uring_sqe *sqe = io_uring_get_sqe(&ring->uring);
 
 	if (!sqe)
-		return put_slowly(ring, op, command, address, data);
-	fill_addressed(sqe, op, command, address, data);
+		return put_after_submit(ring, op, command, address, data);
+	*sqe = (struct io_uring_sqe){ .opcode = IORING_OP_URING_CMD,
+				      .flags = IOSQE_FIXED_FILE,
+				      .cmd_op = op,
+				      .addr = address,
+				      .user_data = data };
+	memcpy(sqe->cmd, command, 16);
 	return 0;
 }
 
@@ -646,32 +636,27 @@ int ring_look(struct ring *ring)
 /* ---- a ring that the thread sleeps in ---- */
 
 /*
- * As liburing's submit does it, which cannot be told of flags before 2.10: make
- * what was put visible to the kernel. Returns how many that are.
+ * What was put is made visible to the kernel as liburing's submit does it, which
+ * cannot be told of flags before 2.10.
  */
-static unsigned publish(struct ring *ring)
+void ring_sleep(struct ring *ring)
 {
 	struct io_uring_sq *sq = &ring->uring.sq;
+	unsigned flags = ring->sleep_flags, least = 1 + ring->answers;
 
 	for (; sq->sqe_head != sq->sqe_tail; sq->sqe_head++)
 		if (sq->array)
 			sq->array[sq->sqe_head & sq->ring_mask] = sq->sqe_head &
 								  sq->ring_mask;
 	io_uring_smp_store_release(sq->ktail, sq->sqe_tail);
-	return sq->sqe_tail - io_uring_smp_load_acquire(sq->khead);
-}
-
-void ring_sleep(struct ring *ring)
-{
-	unsigned count = publish(ring), flags = ring->sleep_flags;
-	unsigned least = 1 + ring->answers;
-
 	if (ring->is_registered)
 		flags |= IORING_ENTER_REGISTERED_RING;
 	ring->answers = 0;
 	/* EINTR and the like: the next call goes on from there. */
-	(void)io_uring_enter((unsigned)ring->uring.enter_ring_fd, count, least,
-			     flags, NULL);
+	(void)io_uring_enter((unsigned)ring->uring.enter_ring_fd,
+			     sq->sqe_tail -
+				     io_uring_smp_load_acquire(sq->khead),
+			     least, flags, NULL);
 }
 
 int ring_can_stay(const struct ring *ring)

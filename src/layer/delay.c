@@ -84,7 +84,7 @@ static void let_go(struct delay *delay)
 
 	delay->kept = meld_all(io->child);
 	delay->keeping--;
-	backend_submit(delay->layer.below, io);
+	layer_hand_down(&delay->layer, io);
 }
 
 /* ---- the timer ---- */
@@ -185,7 +185,7 @@ static void delay_submit(struct backend *backend, struct io *io)
 	struct delay *delay = (struct delay *)backend;
 
 	if (!is_on(delay) || !layer_filter_match(&delay->filter, io)) {
-		backend_submit(delay->layer.below, io);
+		layer_hand_down(&delay->layer, io);
 		return;
 	}
 	delay->delayed++;

@@ -70,7 +70,7 @@ static void error_submit(struct backend *backend, struct io *io)
 	if (is_to_fail(error, io))
 		io_done(io, -error->error);
 	else
-		backend_submit(error->layer.below, io);
+		layer_hand_down(&error->layer, io);
 }
 
 static void error_describe(const struct layer *layer, char *text, size_t size)

@@ -51,6 +51,11 @@ struct layer {
 	struct backend *below; /* what it hands requests down to */
 };
 
+static inline void layer_hand_down(const struct layer *layer, struct io *io)
+{
+	layer->below->ops->submit(layer->below, io);
+}
+
 /* Values of the layers' options come as an array of LAYER_OPTIONS. */
 struct layer_ops {
 	const char *name;

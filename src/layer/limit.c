@@ -85,7 +85,7 @@ static void let_go(struct limit *limit, struct io *io)
 	if (limit->bytes > 0 && has_data(io))
 		limit->bytes_until = fmax(limit->bytes_until, limit->line) +
 				     io->length / limit->bytes;
-	backend_submit(limit->layer.below, io);
+	layer_hand_down(&limit->layer, io);
 }
 
 /* ---- those that wait ---- */

@@ -22,7 +22,7 @@
 #include "io/pool.h"
 #include "base/process.h"
 #include "admin/startup.h"
-#include "io/turns.h"
+#include "io/queue.h"
 
 /* Of the question for the driver's features that a server begins with. */
 #define SERIAL_START UINT64_MAX
@@ -254,7 +254,7 @@ static void on_active(void *owner)
 
 static void count_turns(struct server *server, const int *fds, int fd_count)
 {
-	int error = fd_count == 1 ? turns_open(fds[0], on_active, server)
+	int error = fd_count == 1 ? queue_share_turns(fds[0], on_active, server)
 				  : -EINVAL;
 
 	if (error)
@@ -278,7 +278,7 @@ static void on_message(struct channel *channel, const struct message *message,
 {
 	struct server *server = channel->owner;
 
-	turns_count();
+	queue_count_turn();
 	forget_old(server);
 	switch (message->type) {
 	case MESSAGE_BEGIN:

@@ -494,7 +494,7 @@ static void issue(struct file *file, struct io *io)
 					  (uint64_t)(uintptr_t)&io->own);
 	if (error)
 		finish(file, io, error == -EBUSY ? -EIO : error);
-	else
+	else if (!port->in_turn)
 		io_submit(port);
 }
 

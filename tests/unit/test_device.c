@@ -2649,7 +2649,7 @@ static struct device *add_slow(void)
 	values[DELAY_TIME].given = 1;
 	assert_int_equal(device_put_on(device, values), 0);
 	layers_change(&device->spec.layers, values, values);
-	backend_submit(device->queues[0].top, &io);
+	device->queues[0].top->ops->submit(device->queues[0].top, &io);
 	settle();
 	assert_int_equal(submits, 0);
 	return device;

@@ -54,7 +54,8 @@ static void request(uint16_t tag, uint8_t op, uint64_t offset, uint32_t length)
 	io->offset = offset;
 	io->length = length;
 	io_begin(io);
-	backend_submit(layers_top(&layers, &bottom), io);
+	layers_top(&layers, &bottom)
+		->ops->submit(layers_top(&layers, &bottom), io);
 }
 
 static void read_block(uint16_t tag)

@@ -42,7 +42,7 @@ static int32_t request(uint8_t op)
 	io.offset = 0;
 	io.length = BLOCK;
 	io_begin(&io);
-	backend_submit(&target->backend, &io);
+	target->backend.ops->submit(&target->backend, &io);
 	assert_int_equal(port.owned, 0);
 	return fake_ring.put[fake_ring.put_count - 1].command.result;
 }

@@ -8,7 +8,6 @@
 
 #include "fakering.h"
 #include "io/queue.h"
-#include "io/turns.h"
 
 #define DEPTH	 128
 #define QUEUE_ID 3
@@ -507,7 +506,7 @@ static void on_busy(void *of)
 static void test_turns_are_counted(void **state)
 {
 	(void)state;
-	assert_int_equal(turns_open(device, on_busy, NULL), 0);
+	assert_int_equal(queue_share_turns(device, on_busy, NULL), 0);
 	busy = 0;
 	got.at_once = 1;
 	deliver(1, UBLK_IO_OP_READ, 0, 8);
@@ -646,7 +645,7 @@ static void submit_layer(struct backend *layer, struct io *io)
 {
 	(void)layer;
 	layered++;
-	backend_submit(&target, io);
+	target.ops->submit(&target, io);
 }
 
 static const struct backend_ops layer_ops = { .submit = submit_layer };

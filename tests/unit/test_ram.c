@@ -95,7 +95,7 @@ static int submit(enum io_op op, uint64_t offset, uint32_t length)
 
 	seen.parts = 0;
 	seen.result = NEVER;
-	backend_submit(&ram->backend, &io);
+	ram->backend.ops->submit(&ram->backend, &io);
 	return seen.result;
 }
 

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "support.h"
+#include "io/queue.h"
 #include "keeper/watchdog.h"
 
 #define SERVER 4711
@@ -56,7 +57,7 @@ static void ask(struct watchdog *of)
 	assert_ptr_equal(of, &watchdog);
 	asked++;
 	if (answers)
-		turns_count();
+		queue_count_turn();
 }
 
 static void on_busy(void *owner)
@@ -78,7 +79,7 @@ static int start(void **state)
 	watchdog_open(&watchdog, test_loop, is_waited_for, ask, NULL);
 	fd = watchdog_begin(&watchdog, &server);
 	assert_true(fd >= 0);
-	assert_int_equal(turns_open(fd, on_busy, &told), 0);
+	assert_int_equal(queue_share_turns(fd, on_busy, &told), 0);
 	close(fd);
 	return 0;
 }
@@ -97,15 +98,15 @@ static void test_idle(void **state)
 	(void)state;
 	pass_time(5);
 	assert_false(ev_is_active(&watchdog.timer));
-	turns_count();
-	turns_count();
+	queue_count_turn();
+	queue_count_turn();
 	assert_int_equal(told, 1);
 	watchdog_look(&watchdog);
 	assert_true(ev_is_active(&watchdog.timer));
 	pass_time(5);
 	assert_false(ev_is_active(&watchdog.timer));
 	assert_int_equal(asked, 0);
-	turns_count();
+	queue_count_turn();
 	assert_int_equal(told, 2);
 }
 
@@ -118,7 +119,7 @@ static void test_at_work(void **state)
 	watchdog_look(&watchdog);
 	waited_for = 1;
 	for (i = 0; i < 60; i++) {
-		turns_count();
+		queue_count_turn();
 		pass_time(1);
 	}
 	assert_int_equal(asked + told + kills, 0);
@@ -160,7 +161,7 @@ static void test_late_turn(void **state)
 	watchdog_look(&watchdog);
 	waited_for = 1;
 	pass_time(LIMIT - 1.5);
-	turns_count();
+	queue_count_turn();
 	pass_time(LIMIT - 1.5);
 	assert_int_equal(kills, 0);
 	pass_time(3);
@@ -203,7 +204,7 @@ static void test_stopped_twice(void **state)
 	waited_for = 1;
 	set_process('T', 2);
 	pass_time(5);
-	turns_count();
+	queue_count_turn();
 	pass_time(1);
 	pass_time(5);
 	assert_int_equal(log_count("is stopped, by a debugger or SIGSTOP"), 2);
@@ -263,8 +264,8 @@ static void test_end(void **state)
 static void test_no_page(void **state)
 {
 	(void)state;
-	assert_int_equal(turns_open(-1, on_busy, &told), -EBADF);
-	turns_count();
+	assert_int_equal(queue_share_turns(-1, on_busy, &told), -EBADF);
+	queue_count_turn();
 	assert_int_equal(told, 1);
 }
 
