@@ -109,54 +109,35 @@ const struct option verb_add_options[] = {
 	{ .name = NULL },
 };
 
-struct add_values {
-	struct option_value common[OPTION_MAX];
-	struct option_value target[OPTION_MAX];
+/* An add line as it was read. */
+struct add {
+	const struct target_ops *target;
+	struct option_value common[OPTION_MAX]; /* their texts are the line's */
+	struct option_value values[OPTION_MAX]; /* of the target's options */
+	struct device_spec spec;
 };
 
-/* One key=value of an add: an option of all targets, or of this one. */
-static int read_pair(const struct target_ops *target, const char *word,
-		     struct add_values *values, struct failure *failure)
+static int read_options(const struct syntax_line *line, struct add *add,
+			struct failure *failure)
 {
-	struct hint hint;
+	const struct target_ops *target = add->target;
 	char topic[64];
-	const char *value;
-	size_t length;
-	int i;
+	const struct option_reader reader = {
+		.owner = target->name,
+		.topic = topic,
+		.sets = { { target->options, add->values },
+			  { verb_add_options, add->common } }
+	};
+	int stray;
 
-	value = syntax_value(word, &length);
-	if (!value)
-		return failure_set(failure, SYMBOL_ARG, 0, word,
-				   "add takes one target and then key=value "
-				   "options; 'help add %s' lists them",
-				   target->name);
-	i = option_find(verb_add_options, word, length);
-	if (i >= 0)
-		return option_read(&verb_add_options[i], &values->common[i],
-				   value, failure);
-	i = option_find(target->options, word, length);
-	if (i >= 0)
-		return option_read(&target->options[i], &values->target[i],
-				   value, failure);
-	hint_begin(&hint, word, length);
-	option_offer(target->options, &hint);
-	option_offer(verb_add_options, &hint);
 	snprintf(topic, sizeof(topic), "add %s", target->name);
-	return option_fail_unknown(target->name, topic, &hint, failure);
-}
-
-static int read_pairs(const struct syntax_line *line,
-		      const struct target_ops *target,
-		      struct add_values *values, struct failure *failure)
-{
-	int i;
-
-	option_defaults(verb_add_options, values->common);
-	option_defaults(target->options, values->target);
-	for (i = 2; i < line->count; i++)
-		if (read_pair(target, line->words[i], values, failure) < 0)
-			return -1;
-	return option_check_required(target->options, values->target, failure);
+	stray = option_read_line(&reader, line, 2, 0, failure);
+	if (stray > 0)
+		return failure_set(failure, SYMBOL_ARG, 0, line->words[stray],
+				   "add takes one target and then key=value "
+				   "options; 'help %s' lists them",
+				   topic);
+	return stray;
 }
 
 /* Numbers and ublkbN name devices already: such a name would be ambiguous. */
@@ -219,54 +200,54 @@ static int set_spec(const struct option_value *common, struct device_spec *spec,
 	return 0;
 }
 
-/*
- * Read a whole `add`: the target's and the options' values, and what they say
- * of the device. Returns the target or NULL with *failure filled.
- */
-static const struct target_ops *read_add(const struct syntax_line *line,
-					 struct add_values *values,
-					 struct device_spec *spec,
-					 struct failure *failure)
+/* Read a whole `add`. Returns 0, or -1 with *failure filled. */
+static int read_add(const struct syntax_line *line, struct add *add,
+		    struct failure *failure)
 {
 	const struct target_ops *target;
 
-	if (line->count < 2) {
-		failure_set(failure, SYMBOL_ARG, 0, NULL,
-			    "add what? 'targets' lists what there is");
-		return NULL;
-	}
+	if (line->count < 2)
+		return failure_set(failure, SYMBOL_ARG, 0, NULL,
+				   "add what? 'targets' lists what there is");
 	target = target_find(line->words[1]);
-	if (!target) {
-		target_fail_unknown(line->words[1], failure);
-		return NULL;
-	}
-	if (!target->open) {
-		failure_set(failure, SYMBOL_UNSUPPORTED, 0, target->name,
-			    "this ublkd was built without the target %s "
-			    "(--disable-%s)",
-			    target->name, target->name);
-		return NULL;
-	}
-	if (read_pairs(line, target, values, failure) < 0 ||
-	    set_spec(values->common, spec, failure) < 0)
-		return NULL;
-	return target;
+	if (!target)
+		return target_fail_unknown(line->words[1], failure);
+	if (!target->open)
+		return failure_set(failure, SYMBOL_UNSUPPORTED, 0, target->name,
+				   "this ublkd was built without the target %s "
+				   "(--disable-%s)",
+				   target->name, target->name);
+	add->target = target;
+	if (read_options(line, add, failure) < 0)
+		return -1;
+	return set_spec(add->common, &add->spec, failure);
+}
+
+/* The same, of a device's words, to which the texts in *line point. */
+static int read_words(const char *words, struct syntax_line *line,
+		      struct add *add, struct failure *failure)
+{
+	const char *why;
+
+	if (syntax_split(line, words, strlen(words), &why) < 0)
+		return failure_set(failure, SYMBOL_INTERNAL, 0, NULL, "%s",
+				   why);
+	return read_add(line, add, failure);
 }
 
 int verb_read_layers(const char *words, struct option_value *layers,
 		     struct failure *failure)
 {
-	struct add_values values;
-	struct device_spec spec;
 	struct syntax_line line;
+	struct add add;
 	const char *why;
 
 	if (syntax_split(&line, words, strlen(words), &why) < 0)
 		return failure_set(failure, SYMBOL_LIMIT, 0, NULL,
 				   "the device's add line would have %s", why);
-	if (!read_add(&line, &values, &spec, failure))
+	if (read_add(&line, &add, failure) < 0)
 		return -1;
-	memcpy(layers, &values.common[LAYERS], LAYER_OPTIONS * sizeof(*layers));
+	memcpy(layers, &add.common[LAYERS], LAYER_OPTIONS * sizeof(*layers));
 	return 0;
 }
 
@@ -429,15 +410,14 @@ static int check_mode(const struct device_spec *spec, struct failure *failure)
 }
 
 /* The target and its layers. On failure the spec is to be closed. */
-static int open_target(struct command_host *host,
-		       const struct target_ops *target,
-		       struct target_args *args,
-		       const struct add_values *values,
-		       struct device_spec *spec, struct failure *failure)
+static int open_target(struct command_host *host, struct add *add,
+		       struct target_args *args, struct failure *failure)
 {
-	const struct option_value *layers = &values->common[LAYERS];
+	const struct option_value *layers = &add->common[LAYERS];
+	const struct target_ops *target = add->target;
+	struct device_spec *spec = &add->spec;
 
-	args->values = values->target;
+	args->values = add->values;
 	args->read_only = spec->read_only;
 	args->mode = spec->mode;
 	args->max_io = spec->max_io;
@@ -457,71 +437,124 @@ static int open_target(struct command_host *host,
 	return 0;
 }
 
+/* ---- a file on its way to a device: opened, then locked ---- */
+
+struct add_file {
+	/* `lock`: 0, or why the file is not locked; `who` may have the lock. */
+	void (*done)(struct add_file *file, int lock, const char *who);
+	struct device_set *set;
+	uint64_t serial; /* of the device, which may be gone; 0: a new one */
+	char *path;
+	char lock; /* of struct opener_wish */
+	struct opener_result opened;
+};
+
+static void on_locked(void *context, const struct message *answer)
+{
+	struct add_file *file = context;
+
+	file->done(file, answer->result, answer->text);
+}
+
+/*
+ * A lock on a network is given by a server, who may be silent, so a helper asks
+ * for it. A disk has none.
+ */
+static void on_opened(void *context, const struct opener_result *result)
+{
+	struct add_file *file = context;
+	char how[] = { file->lock, '\0' };
+	int error = 0;
+
+	file->opened = *result;
+	if (result->fd >= 0 && file->lock && !backing_is_disk(result->fd) &&
+	    (!file->serial || device_find_serial(file->set, file->serial))) {
+		error = ask(HELPER_LOCK, how, result->fd, on_locked, file);
+		if (!error)
+			return;
+	}
+	file->done(file, error, "");
+}
+
+/*
+ * Begin to open what the target needs; the file's done, set and serial are given.
+ * For a device that is there the file must be there as well. Returns 0, or -1
+ * with *failure filled.
+ */
+static int open_file(struct add_file *file, const struct add *add,
+		     struct failure *failure)
+{
+	struct target_args args = { .values = add->values,
+				    .read_only = add->spec.read_only };
+	struct opener_wish wish = { .path = NULL };
+	int error = -ENOMEM;
+
+	if (add->target->opens(&args, &wish, failure) < 0)
+		return -1;
+	if (file->serial) {
+		wish.create = 0;
+		wish.patient = 1;
+	}
+	file->lock = wish.lock;
+	file->path = strdup(wish.path);
+	if (file->path)
+		error = opener_open(file->set->loop, &wish, on_opened, file);
+	if (!error)
+		return 0;
+	free(file->path);
+	return failure_set(failure, failure_symbol(error), error, NULL,
+			   "cannot open anything: %s", strerror(-error));
+}
+
+/* ---- a new device ---- */
+
 /* An add while its file is being opened. */
 struct pending_add {
+	struct add_file file;
 	struct request *request;
-	const struct target_ops *target;
-	struct add_values values; /* their texts are the request's */
-	struct device_spec spec;
-	const char *path; /* the request's as well */
-	char lock;	  /* of struct opener_wish */
-	struct opener_result opened;
+	struct add add;
 	struct failure failure;
 	unsigned open_files; /* that are being closed */
 };
 
-/* Of a target that has nothing to open. */
-static void start_add(struct request *request, const struct target_ops *target,
-		      const struct add_values *values, struct device_spec *spec)
-{
-	struct command_host *host = request->host;
-	struct target_args args = { .adopted = 0 };
-	struct failure failure;
-	int error = open_target(host, target, &args, values, spec, &failure);
-
-	if (error)
-		device_close_spec(spec, host->devices.loop, NULL, NULL);
-	else
-		error = device_add(&host->devices, spec, on_added, request,
-				   &failure);
-	if (error)
-		request_fail(request, &failure);
-}
-
 /* Its file is free again: now it is answered, if it was not before. */
-static void end_add(struct pending_add *add)
+static void end_add(struct pending_add *pending)
 {
-	if (add->failure.symbol != SYMBOL_NONE)
-		request_fail(add->request, &add->failure);
-	free(add);
+	if (pending->failure.symbol != SYMBOL_NONE)
+		request_fail(pending->request, &pending->failure);
+	free(pending->file.path);
+	free(pending);
 }
 
 static void on_closed(void *context, int error)
 {
-	struct pending_add *add = context;
+	struct pending_add *pending = context;
 
 	(void)error;
-	if (--add->open_files == 0)
-		end_add(add);
+	if (--pending->open_files == 0)
+		end_add(pending);
 }
 
 /* It is not to be: what was opened is closed, fd as well unless it is -1. */
-static void undo_add(struct pending_add *add, struct ev_loop *loop, int fd)
+static void undo_add(struct pending_add *pending, int fd)
 {
-	unsigned begun = device_close_spec(&add->spec, loop, on_closed, add);
+	struct ev_loop *loop = pending->file.set->loop;
+	unsigned begun =
+		device_close_spec(&pending->add.spec, loop, on_closed, pending);
 
 	if (fd >= 0)
-		begun += opener_close(loop, fd, NULL, on_closed, add);
-	add->open_files = begun;
+		begun += opener_close(loop, fd, NULL, on_closed, pending);
+	pending->open_files = begun;
 	if (begun == 0)
-		end_add(add);
+		end_add(pending);
 }
 
-static void tell_opening(struct pending_add *add, int error, const char *why)
+static void tell_opening(struct pending_add *pending, int error,
+			 const char *why)
 {
-	failure_set(&add->failure, failure_symbol(error), error, "path",
-		    "cannot open %.200s: %s", add->path, why);
-	undo_add(add, add->request->host->devices.loop, -1);
+	failure_set(&pending->failure, failure_symbol(error), error, "path",
+		    "cannot open %.200s: %s", pending->file.path, why);
+	undo_add(pending, -1);
 }
 
 /* A disk that somebody has for himself; perhaps the helper knows who. */
@@ -533,163 +566,111 @@ static void on_user(void *context, const struct message *answer)
 			     : "somebody has it for himself");
 }
 
-static void fail_opening(struct pending_add *add, int error)
+/* The add's file is open, or not. The world may have changed meanwhile. */
+static void go_on(struct add_file *file, int lock, const char *who)
 {
-	if (error != -EBUSY ||
-	    ask(HELPER_NODE_USER, add->path, -1, on_user, add) < 0)
-		tell_opening(add, error, strerror(-error));
-}
-
-/* The world may have changed meanwhile. Returns 1 if it was answered. */
-static int is_too_late(struct request *request, const struct device_spec *spec)
-{
-	if (is_refused(request))
-		return 1;
-	return is_taken(request, spec);
-}
-
-/* What it needs is open, and locked if `lock` is 0; `who` may have the lock. */
-static void go_on(struct pending_add *add, int lock, const char *who)
-{
-	struct command_host *host = add->request->host;
-	struct device_spec *spec = &add->spec;
-	int fds[1] = { add->opened.fd };
+	struct pending_add *pending = (struct pending_add *)file;
+	struct command_host *host = pending->request->host;
+	struct device_spec *spec = &pending->add.spec;
+	int fds[1] = { file->opened.fd };
 	struct target_args args = {
 		.fds = fds, .fd_count = 1, .lock = lock, .who = who
 	};
 
-	/* Somebody else has locked the file that was made: it is his now. */
-	if (lock) {
-		free(spec->new_file);
-		spec->new_file = NULL;
-	}
-	if (!is_too_late(add->request, spec) &&
-	    open_target(host, add->target, &args, &add->values, spec,
-			&add->failure) == 0) {
-		device_add(&host->devices, spec, on_added, add->request,
-			   &add->failure);
-		memset(spec, 0, sizeof(*spec)); /* it is the device's */
-	}
-	/* The request may have been answered, and be gone. */
-	undo_add(add, host->devices.loop, fds[0]);
-}
-
-static void on_locked(void *context, const struct message *answer)
-{
-	go_on(context, answer->result, answer->text);
-}
-
-/*
- * Lock a file as its opener_wish says. A lock on a network is given by a server,
- * who may be silent, so a helper asks for it. Returns 0 if the answer comes to
- * done, 1 where there is nothing to lock, or a negative errno.
- */
-static int lock_file(int fd, char lock, ask_done *done, void *context)
-{
-	char how[] = { lock, '\0' };
-
-	if (!lock || backing_is_disk(fd))
-		return 1;
-	return ask(HELPER_LOCK, how, fd, done, context);
-}
-
-static void on_opened(void *context, const struct opener_result *result)
-{
-	struct pending_add *add = context;
-	int state;
-
-	add->opened = *result;
-	if (result->fd < 0) {
-		fail_opening(add, result->fd);
+	if (fds[0] < 0) {
+		if (fds[0] != -EBUSY ||
+		    ask(HELPER_NODE_USER, file->path, -1, on_user, pending) < 0)
+			tell_opening(pending, fds[0], strerror(-fds[0]));
 		return;
 	}
-	if (result->is_new)
-		add->spec.new_file = strdup(add->path);
-	state = lock_file(result->fd, add->lock, on_locked, add);
-	if (state)
-		go_on(add, state < 0 ? state : 0, "");
+	/* If somebody else has locked the file that was made it is his. */
+	if (file->opened.is_new && !lock)
+		spec->new_file = strdup(file->path);
+	if (!is_refused(pending->request) &&
+	    !is_taken(pending->request, spec) &&
+	    open_target(host, &pending->add, &args, &pending->failure) == 0) {
+		device_add(&host->devices, spec, on_added, pending->request,
+			   &pending->failure);
+		memset(spec, 0, sizeof(*spec)); /* it is the device's */
+	}
+	undo_add(pending, fds[0]);
 }
 
-/* Begin to open what the target needs. Takes the spec, also on failure. */
-static int begin_opening(struct request *request,
-			 const struct target_ops *target,
-			 const struct add_values *values,
-			 struct device_spec *spec, struct failure *failure)
+/* Begin to open the target's file. Takes the spec, also on failure. */
+static int begin_add(struct request *request, const struct add *add,
+		     struct failure *failure)
 {
-	struct target_args args = { .values = values->target,
-				    .read_only = spec->read_only };
-	struct pending_add *add = calloc(1, sizeof(*add));
-	struct opener_wish wish = { .path = NULL };
-	int error = -ENOMEM;
+	struct pending_add *pending = calloc(1, sizeof(*pending));
 
-	if (add && target->opens(&args, &wish, failure) < 0) {
-		free(add);
-		free(spec->words);
-		return -1;
+	if (!pending) {
+		free(add->spec.words);
+		return failure_set(failure, SYMBOL_LIMIT, ENOMEM, NULL,
+				   "out of memory");
 	}
-	if (add) {
-		add->request = request;
-		add->target = target;
-		add->values = *values;
-		add->spec = *spec;
-		add->path = wish.path;
-		add->lock = wish.lock;
-		error = opener_open(request->host->devices.loop, &wish,
-				    on_opened, add);
-	}
-	if (!error)
+	pending->file.done = go_on;
+	pending->file.set = &request->host->devices;
+	pending->request = request;
+	pending->add = *add;
+	if (open_file(&pending->file, add, failure) == 0)
 		return 0;
-	free(add);
-	free(spec->words);
-	return failure_set(failure, failure_symbol(error), error, NULL,
-			   "cannot open anything: %s", strerror(-error));
+	free(pending);
+	free(add->spec.words);
+	return -1;
+}
+
+/* Of a target that has nothing to open. Takes the spec, also on failure. */
+static int add_at_once(struct request *request, struct add *add,
+		       struct failure *failure)
+{
+	struct device_set *set = &request->host->devices;
+	struct target_args args = { .adopted = 0 };
+
+	if (open_target(request->host, add, &args, failure) == 0)
+		return device_add(set, &add->spec, on_added, request, failure);
+	device_close_spec(&add->spec, set->loop, NULL, NULL);
+	return -1;
 }
 
 /* With the daemon's rights any path can be opened: that is for root. */
-static int check_paths(const struct request *request,
-		       const struct target_ops *target,
-		       const struct option_value *values,
+static int check_paths(const struct request *request, const struct add *add,
 		       struct failure *failure)
 {
-	int i;
+	const struct option *option = add->target->options;
+	const struct option_value *value = add->values;
 
-	for (i = 0; target->options[i].name; i++)
-		if (target->options[i].type == OPTION_PATH &&
-		    values[i].number == OPTION_IS_PATH && request->uid != 0)
+	for (; option->name; option++, value++)
+		if (option->type == OPTION_PATH &&
+		    value->number == OPTION_IS_PATH && request->uid != 0)
 			return failure_set(failure, SYMBOL_DENIED, EPERM,
-					   target->options[i].name,
+					   option->name,
 					   "%s= names a path, which is for "
 					   "root only",
-					   target->options[i].name);
+					   option->name);
 	return 0;
 }
 
 int verb_add(struct request *request)
 {
-	const struct target_ops *target;
-	struct add_values values;
-	struct device_spec spec = { .id = DEVICE_ID_ANY };
 	struct failure failure;
+	struct add add;
+	int error;
 
-	target = read_add(&request->line, &values, &spec, &failure);
-	if (!target ||
-	    check_paths(request, target, values.target, &failure) < 0) {
+	if (read_add(&request->line, &add, &failure) < 0 ||
+	    check_paths(request, &add, &failure) < 0) {
 		request_fail(request, &failure);
 		return 0;
 	}
-	spec.words = words_join(&request->line);
-	if (!spec.words)
+	add.spec.words = words_join(&request->line);
+	if (!add.spec.words)
 		return request_refuse(request, SYMBOL_LIMIT, NULL,
 				      "out of memory");
-	if (is_taken(request, &spec)) {
-		free(spec.words);
+	if (is_taken(request, &add.spec) || is_refused(request)) {
+		free(add.spec.words);
 		return 0;
 	}
-	if (is_refused(request))
-		free(spec.words);
-	else if (!target->opens)
-		start_add(request, target, &values, &spec);
-	else if (begin_opening(request, target, &values, &spec, &failure) < 0)
+	error = add.target->opens ? begin_add(request, &add, &failure)
+				  : add_at_once(request, &add, &failure);
+	if (error)
 		request_fail(request, &failure);
 	return 0;
 }
@@ -713,40 +694,25 @@ static int take_from_driver(struct device_spec *spec,
 					 "out of memory");
 }
 
-/*
- * What a later try needs of the command that made it: the target, its values,
- * whose texts are the line's, and the spec as the driver has it.
- */
-static const struct target_ops *read_again(const struct device *device,
-					   struct syntax_line *line,
-					   struct add_values *values,
-					   struct device_spec *spec,
-					   struct failure *failure)
+/* What a later try needs: the command that made the device, the driver's spec. */
+static int read_again(const struct device *device, struct syntax_line *line,
+		      struct add *add, struct failure *failure)
 {
 	const struct device_spec *had = &device->spec;
-	const struct target_ops *target;
-	const char *why;
 
-	if (syntax_split(line, had->words, strlen(had->words), &why) < 0) {
-		failure_set(failure, SYMBOL_INTERNAL, 0, NULL, "%s", why);
-		return NULL;
-	}
-	target = read_add(line, values, spec, failure);
-	if (!target)
-		return NULL;
-	spec->queues = had->queues;
-	spec->depth = had->depth;
-	spec->max_io = had->max_io;
-	spec->mode = had->mode;
-	spec->batch = had->batch;
-	return target;
+	if (read_words(had->words, line, add, failure) < 0)
+		return -1;
+	add->spec.queues = had->queues;
+	add->spec.depth = had->depth;
+	add->spec.max_io = had->max_io;
+	add->spec.mode = had->mode;
+	add->spec.batch = had->batch;
+	return 0;
 }
 
 /* With the descriptors that the stand-in has, which gets back what is not taken. */
 static void open_again(struct command_host *host, struct device *device,
-		       const struct target_ops *target,
-		       const struct add_values *values,
-		       struct device_spec *spec, int *fds, int fd_count)
+		       struct add *add, int *fds, int fd_count)
 {
 	struct target_args args = { .adopted = 1,
 				    .size = device_disk_size(device->spec.id),
@@ -754,31 +720,20 @@ static void open_again(struct command_host *host, struct device *device,
 				    .fd_count = fd_count };
 	struct failure failure;
 
-	if (open_target(host, target, &args, values, spec, &failure) == 0) {
-		device_reopened(device, spec);
+	if (open_target(host, add, &args, &failure) == 0) {
+		device_reopened(device, &add->spec);
 		return;
 	}
-	device_close_spec(spec, host->devices.loop, NULL, NULL);
+	device_close_spec(&add->spec, host->devices.loop, NULL, NULL);
 	lost_take(device->spec.target, fds, fd_count);
 	device_reopen_failed(device, failure.text);
 }
 
-/* A file that is being opened for a device, which may be gone by then. */
-struct reopening {
-	struct command_host *host;
-	uint64_t serial; /* the device's */
-	char lock;	 /* of struct opener_wish */
-	int fd;		 /* once it is open, or a negative errno */
-	char path[];
-};
-
-/* The file is open and locked; or not, and `who` may have the lock. */
-static void end_reopening(struct reopening *reopening, int error,
-			  const char *who)
+/* Locked anew: the lock went with the last process that had the file open. */
+static void end_reopening(struct add_file *file, int lock, const char *who)
 {
-	struct device_set *set = &reopening->host->devices;
-	struct device *device = device_find_serial(set, reopening->serial);
-	int fd = reopening->fd;
+	struct device *device = device_find_serial(file->set, file->serial);
+	int fd = file->opened.fd, error = fd < 0 ? fd : lock;
 	char why[200];
 
 	if (device && !error) {
@@ -786,66 +741,31 @@ static void end_reopening(struct reopening *reopening, int error,
 		fd = -1;
 	} else if (device) {
 		snprintf(why, sizeof(why), "cannot %s %.100s: %s",
-			 fd < 0 ? "open" : "lock", reopening->path,
+			 fd < 0 ? "open" : "lock", file->path,
 			 who[0] ? who : strerror(-error));
 		device_reopen_failed(device, why);
 	}
 	if (fd >= 0)
-		opener_close(set->loop, fd, NULL, NULL, NULL);
-	free(reopening);
+		opener_close(file->set->loop, fd, NULL, NULL, NULL);
+	free(file->path);
+	free(file);
 }
 
-static void on_locked_again(void *context, const struct message *answer)
-{
-	end_reopening(context, answer->result, answer->text);
-}
-
-/* The lock went with the last process that had the file open. */
-static void on_reopened(void *context, const struct opener_result *result)
-{
-	struct reopening *reopening = context;
-	struct device_set *set = &reopening->host->devices;
-	int state = result->fd < 0 ? result->fd : 1;
-
-	reopening->fd = result->fd;
-	if (state > 0 && device_find_serial(set, reopening->serial))
-		state = lock_file(result->fd, reopening->lock, on_locked_again,
-				  reopening);
-	if (state)
-		end_reopening(reopening, state < 0 ? state : 0, "");
-}
-
-/* As `add` has opened it, except that it must be there. */
-static int begin_reopening(struct command_host *host,
-			   const struct device *device,
-			   const struct target_ops *target,
-			   const struct add_values *values,
+static int begin_reopening(const struct device *device, const struct add *add,
 			   struct failure *failure)
 {
-	struct target_args args = { .values = values->target,
-				    .read_only = device->spec.read_only };
-	struct opener_wish wish = { .path = NULL };
-	struct reopening *reopening;
-	int error = -ENOMEM;
+	struct add_file *file = calloc(1, sizeof(*file));
 
-	if (target->opens(&args, &wish, failure) < 0)
-		return -1;
-	wish.create = 0;
-	wish.patient = 1;
-	reopening = malloc(sizeof(*reopening) + strlen(wish.path) + 1);
-	if (reopening) {
-		reopening->host = host;
-		reopening->serial = device->serial;
-		reopening->lock = wish.lock;
-		memcpy(reopening->path, wish.path, strlen(wish.path) + 1);
-		error = opener_open(host->devices.loop, &wish, on_reopened,
-				    reopening);
-	}
-	if (!error)
+	if (!file)
+		return failure_set(failure, SYMBOL_LIMIT, ENOMEM, NULL,
+				   "out of memory");
+	file->done = end_reopening;
+	file->set = device->set;
+	file->serial = device->serial;
+	if (open_file(file, add, failure) == 0)
 		return 0;
-	free(reopening);
-	return failure_set(failure, SYMBOL_LIMIT, error, NULL,
-			   "cannot open anything: %s", strerror(-error));
+	free(file);
+	return -1;
 }
 
 /* The device's reopen(): its file first, unless that is open. */
@@ -853,22 +773,19 @@ static void reopen(struct device *device)
 {
 	/* The set is the host's first. */
 	struct command_host *host = (struct command_host *)device->set;
-	const struct target_ops *target;
-	struct add_values values;
-	struct device_spec spec;
 	struct syntax_line line;
 	struct failure failure;
+	struct add add;
 	int fds[MESSAGE_MAX_FDS], count;
 
-	target = read_again(device, &line, &values, &spec, &failure);
-	if (!target) {
+	if (read_again(device, &line, &add, &failure) < 0) {
 		device_reopen_failed(device, failure.text);
 		return;
 	}
 	count = target_give_up(device->spec.target, fds);
-	if (count || !target->opens)
-		open_again(host, device, target, &values, &spec, fds, count);
-	else if (begin_reopening(host, device, target, &values, &failure) < 0)
+	if (count || !add.target->opens)
+		open_again(host, device, &add, fds, count);
+	else if (begin_reopening(device, &add, &failure) < 0)
 		device_reopen_failed(device, failure.text);
 }
 
@@ -883,29 +800,27 @@ static int can_reopen(const struct target_ops *target, int fd_count)
  * its file is to be opened first: it stays in sight, with what it had.
  */
 static void adopt_lost(struct command_host *host, const struct message *message,
-		       const struct target_ops *target,
-		       const struct add_values *values,
-		       struct device_spec *spec, int *fds, int fd_count,
-		       const char *why)
+		       struct add *add, int *fds, int fd_count, const char *why)
 {
+	struct device_spec *spec = &add->spec;
 	struct failure failure;
 	struct device *device;
 
 	if (take_from_driver(spec, message, &failure) < 0)
 		return;
 	spec->geometry.size = device_disk_size(message->id);
-	spec->target = lost_new(target, fds, fd_count);
-	if (!spec->target || layers_put_on(&spec->layers, host->devices.loop,
-					   &spec->target->backend,
-					   &values->common[LAYERS]) < 0) {
+	spec->target = lost_new(add->target, fds, fd_count);
+	if (!spec->target ||
+	    layers_put_on(&spec->layers, host->devices.loop,
+			  &spec->target->backend, &add->common[LAYERS]) < 0) {
 		device_close_spec(spec, host->devices.loop, NULL, NULL);
 		return;
 	}
 	if (device_adopt(&host->devices, spec, &failure) < 0)
 		return;
 	device = device_find(&host->devices, message->id);
-	device_reopen_later(device,
-			    can_reopen(target, fd_count) ? reopen : NULL, why);
+	device_reopen_later(
+		device, can_reopen(add->target, fd_count) ? reopen : NULL, why);
 }
 
 int command_adopt(struct command_host *host, const struct message *message,
@@ -915,36 +830,29 @@ int command_adopt(struct command_host *host, const struct message *message,
 				    .size = device_disk_size(message->id),
 				    .fds = fds,
 				    .fd_count = fd_count };
-	const struct target_ops *target;
-	struct add_values values;
-	struct device_spec spec, as_read;
+	struct device_spec as_read;
 	struct syntax_line line;
-	const char *why;
+	struct add add;
 
-	if (syntax_split(&line, message->text, strlen(message->text), &why) < 0)
-		return failure_set(failure, SYMBOL_INTERNAL, 0, NULL, "%s",
-				   why);
-	target = read_add(&line, &values, &spec, failure);
-	if (!target)
+	if (read_words(message->text, &line, &add, failure) < 0)
 		return -1;
-	as_read = spec;
-	if (fd_count == 0 && target->opens) {
-		adopt_lost(host, message, target, &values, &spec, fds, 0, "");
+	if (fd_count == 0 && add.target->opens) {
+		adopt_lost(host, message, &add, fds, 0, "");
 		return 0;
 	}
-	if (!can_reopen(target, fd_count)) {
+	if (!can_reopen(add.target, fd_count)) {
 		failure_set(failure, SYMBOL_STATE, 0, NULL,
 			    "what it held cannot be opened");
-		adopt_lost(host, message, target, &values, &spec, fds, 0,
-			   failure->text);
+		adopt_lost(host, message, &add, fds, 0, failure->text);
 		return -1;
 	}
-	if (take_from_driver(&spec, message, failure) < 0)
+	as_read = add.spec;
+	if (take_from_driver(&add.spec, message, failure) < 0)
 		return -1;
-	if (open_target(host, target, &args, &values, &spec, failure) == 0)
-		return device_adopt(&host->devices, &spec, failure);
-	device_close_spec(&spec, host->devices.loop, NULL, NULL);
-	adopt_lost(host, message, target, &values, &as_read, fds, fd_count,
-		   failure->text);
+	if (open_target(host, &add, &args, failure) == 0)
+		return device_adopt(&host->devices, &add.spec, failure);
+	device_close_spec(&add.spec, host->devices.loop, NULL, NULL);
+	add.spec = as_read;
+	adopt_lost(host, message, &add, fds, fd_count, failure->text);
 	return -1;
 }

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/hint.h"
 #include "base/log.h"
 
 const struct command *command_find(const char *verb)
@@ -113,60 +114,30 @@ int command_refuse_unknown(struct request *request, const char *verb)
 
 /* ---- running ---- */
 
-/* The size, which some try to `set`, has a command of its own. */
-static int fail_key(const struct command *command, const char *key,
-		    size_t length, struct failure *failure)
-{
-	struct hint hint;
-
-	if (strcmp(command->verb, "set") == 0 && length == 4 &&
-	    memcmp(key, "size", length) == 0)
-		return failure_set(failure, SYMBOL_UNKNOWN, 0, "size",
-				   "set does not change the size: 'resize "
-				   "DEVICE size=SIZE' does");
-	hint_begin(&hint, key, length);
-	option_offer(command->options, &hint);
-	return option_fail_unknown(command->verb, command->verb, &hint,
-				   failure);
-}
-
-static int read_pair(struct request *request, const char *key, size_t length,
-		     const char *value, struct failure *failure)
-{
-	const struct command *command = request->command;
-	int which = option_find(command->options, key, length);
-
-	if (which < 0)
-		return fail_key(command, key, length, failure);
-	return option_read(&command->options[which], &request->values[which],
-			   value, failure);
-}
-
 /* Read the key=value pairs. Returns 0, or -1 with *failure filled. */
 static int read_options(struct request *request, struct failure *failure)
 {
 	const struct command *command = request->command;
-	int i, words = 0;
+	const struct option_reader reader = { .owner = command->verb,
+					      .topic = command->verb,
+					      .sets = { { command->options,
+							  request->values } } };
+	int stray = option_read_line(&reader, &request->line, 1,
+				     command->max_words, failure);
 
-	option_defaults(command->options, request->values);
-	for (i = 1; i < request->line.count; i++) {
-		const char *word = request->line.words[i], *value;
-		size_t length;
-
-		value = syntax_value(word, &length);
-		if (value) {
-			if (read_pair(request, word, length, value, failure) <
-			    0)
-				return -1;
-		} else if (++words > command->max_words) {
-			return failure_set(failure, SYMBOL_ARG, 0, word,
-					   "%s takes no such word; 'help %s' "
-					   "shows it",
-					   command->verb, command->verb);
-		}
-	}
-	return option_check_required(command->options, request->values,
-				     failure);
+	if (stray > 0)
+		return failure_set(failure, SYMBOL_ARG, 0,
+				   request->line.words[stray],
+				   "%s takes no such word; 'help %s' shows it",
+				   command->verb, command->verb);
+	/* The size, which some try to `set`, has a command of its own. */
+	if (stray < 0 && failure->symbol == SYMBOL_UNKNOWN &&
+	    strcmp(failure->arg, "size") == 0 &&
+	    strcmp(command->verb, "set") == 0)
+		return failure_set(failure, SYMBOL_UNKNOWN, 0, "size",
+				   "set does not change the size: 'resize "
+				   "DEVICE size=SIZE' does");
+	return stray;
 }
 
 static int check_access(const struct request *request, struct failure *failure)

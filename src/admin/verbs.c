@@ -8,6 +8,7 @@
 #include "device/ask.h"
 #include "command.h"
 #include "base/feature.h"
+#include "base/hint.h"
 #include "base/log.h"
 
 #define LIST_TURN	 16   /* devices listed before others get a turn */

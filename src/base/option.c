@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "syntax.h"
+#include "hint.h"
 
 #define NAME_MAX_BYTES 63
 
@@ -45,23 +45,6 @@ int option_find(const struct option *table, const char *name, size_t length)
 		    memcmp(table[i].name, name, length) == 0)
 			return i;
 	return -1;
-}
-
-void option_offer(const struct option *table, struct hint *hint)
-{
-	for (; table->name; table++)
-		hint_offer(hint, table->name);
-}
-
-int option_fail_unknown(const char *owner, const char *topic, struct hint *hint,
-			struct failure *failure)
-{
-	char key[sizeof(failure->arg)];
-
-	snprintf(key, sizeof(key), "%.*s", (int)hint->length, hint->word);
-	return failure_set(failure, SYMBOL_UNKNOWN, 0, key,
-			   "%s has no option %s; %s'help %s' lists them", owner,
-			   key, hint_text(hint), topic);
 }
 
 static int read_name(const char *text)
@@ -324,5 +307,54 @@ int option_check_required(const struct option *table,
 			return failure_set(failure, SYMBOL_ARG, 0,
 					   table[i].name, "%s= is missing: %s",
 					   table[i].name, table[i].help);
+	return 0;
+}
+
+static int read_pair(const struct option_reader *reader, const char *word,
+		     size_t length, const char *value, struct failure *failure)
+{
+	const struct option_set *set;
+	const struct option *option;
+	char key[sizeof(failure->arg)];
+	struct hint hint;
+
+	hint_begin(&hint, word, length);
+	for (set = reader->sets; set->table; set++) {
+		int which = option_find(set->table, word, length);
+
+		if (which >= 0)
+			return option_read(&set->table[which],
+					   &set->values[which], value, failure);
+		for (option = set->table; option->name; option++)
+			hint_offer(&hint, option->name);
+	}
+	snprintf(key, sizeof(key), "%.*s", (int)length, word);
+	return failure_set(failure, SYMBOL_UNKNOWN, 0, key,
+			   "%s has no option %s; %s'help %s' lists them",
+			   reader->owner, key, hint_text(&hint), reader->topic);
+}
+
+int option_read_line(const struct option_reader *reader,
+		     const struct syntax_line *line, int first, int max_words,
+		     struct failure *failure)
+{
+	const struct option_set *set;
+	const char *value;
+	size_t length;
+	int i;
+
+	for (set = reader->sets; set->table; set++)
+		option_defaults(set->table, set->values);
+	for (i = first; i < line->count; i++) {
+		value = syntax_value(line->words[i], &length);
+		if (!value && --max_words < 0)
+			return i;
+		if (value && read_pair(reader, line->words[i], length, value,
+				       failure) < 0)
+			return -1;
+	}
+	for (set = reader->sets; set->table; set++)
+		if (option_check_required(set->table, set->values, failure) < 0)
+			return -1;
 	return 0;
 }

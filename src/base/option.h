@@ -10,7 +10,7 @@
 #include <stdint.h>
 
 #include "failure.h"
-#include "hint.h"
+#include "syntax.h"
 
 enum option_type {
 	OPTION_SIZE, /* bytes, see syntax_size(); its one choice is 0 */
@@ -53,16 +53,6 @@ void option_defaults(const struct option *table, struct option_value *values);
 /* The index of an option named by length bytes at name, or -1. */
 int option_find(const struct option *table, const char *name, size_t length);
 
-/* Offer the names of a table's options. */
-void option_offer(const struct option *table, struct hint *hint);
-
-/*
- * Say that `owner` has no option of the name that the hint is about, what may
- * have been meant, and that 'help TOPIC' lists those it has. Returns -1.
- */
-int option_fail_unknown(const char *owner, const char *topic, struct hint *hint,
-			struct failure *failure);
-
 /*
  * Read text as the value of *option. A second value for the same option is a
  * mistake. Returns 0, or -1 with *failure filled.
@@ -74,6 +64,25 @@ int option_read(const struct option *option, struct option_value *value,
 int option_check_required(const struct option *table,
 			  const struct option_value *values,
 			  struct failure *failure);
+
+/* What the key=value words of a line can give a value to. */
+struct option_reader {
+	const char *owner; /* of the options, as a failure names it */
+	const char *topic; /* 'help TOPIC' lists them */
+	struct option_set {
+		const struct option *table;
+		struct option_value *values; /* as many, to be filled */
+	} sets[3];			     /* ends with a NULL table */
+};
+
+/*
+ * Read the words of a line from the index `first` (at least 1) on: defaults, then
+ * what is given. Returns 0; -1 with *failure filled; or the index of the first
+ * word that is no key=value after max_words of that kind.
+ */
+int option_read_line(const struct option_reader *reader,
+		     const struct syntax_line *line, int first, int max_words,
+		     struct failure *failure);
 
 /* Whether min and max mean something for it. */
 int option_has_range(const struct option *option);

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/hint.h"
 #include "io/loop.h"
 
 #define REFUSAL_PAUSE 60 /* seconds between two refusals that are told */
