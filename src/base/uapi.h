@@ -205,11 +205,6 @@ _Static_assert(sizeof(struct ublk_batch_element) == 16, "kernel ABI");
 #define UBLK_IO_COMMIT_IO_CMDS _IOWR('u', 0x26, struct ublk_batch_io)
 #define UBLK_IO_FETCH_IO_CMDS  _IOWR('u', 0x27, struct ublk_batch_io)
 
-/* A queue's descriptors are mapped at this offset of the char device. */
-#define UBLK_DESC_SPAN(page)                                               \
-	((UBLK_MAX_QUEUE_DEPTH * sizeof(struct ublk_io_desc) + (page)-1) / \
-	 (page) * (page))
-
 /* Where a request's data lies on the char device in user copy. */
 #define UBLK_DATA_OFFSET(queue, tag) \
 	(0x80000000ULL + ((uint64_t)(queue) << 41) + ((uint64_t)(tag) << 25))

@@ -7,6 +7,7 @@
 
 #include "batch.h"
 #include "base/log.h"
+#include "base/page.h"
 #include "base/uapi.h"
 
 /* Newer than the C library of the oldest supported distribution. */
@@ -77,14 +78,6 @@ const char *io_mode_name(enum io_mode mode)
 	return names[mode];
 }
 
-/* A page has bytes of one tag only. */
-static uint32_t round_to_pages(uint32_t bytes)
-{
-	uint32_t page = (uint32_t)sysconf(_SC_PAGESIZE);
-
-	return (bytes + page - 1) / page * page;
-}
-
 static size_t buffers_length(const struct io_port *port)
 {
 	return (size_t)port->buffer_size * port->depth;
@@ -103,7 +96,8 @@ int io_open(struct io_port *port, struct io *ios, uint16_t depth,
 	port->ios = ios;
 	port->depth = depth;
 	port->is_special = port->mode == IO_ZERO_COPY;
-	port->buffer_size = round_to_pages(max_io);
+	/* A page has bytes of one tag only. */
+	port->buffer_size = (uint32_t)page_round_up(max_io);
 	if (port->mode == IO_COPY) {
 		if (port->buffer_size > SIZE_MAX / depth)
 			return -ENOMEM;

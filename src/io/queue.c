@@ -5,10 +5,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <unistd.h>
 
 #include "batch.h"
 #include "base/log.h"
+#include "base/page.h"
 #include "turns.h"
 
 /*
@@ -22,22 +22,17 @@
 /* A ring that is full would end the FETCH: the loop has some requests, too. */
 #define BATCH_ENTRIES 16
 
-#define SECTOR 512u
-
 static size_t map_length(uint16_t depth)
 {
-	size_t page = (size_t)sysconf(_SC_PAGESIZE);
-	size_t bytes = depth * sizeof(struct ublk_io_desc);
-
-	return (bytes + page - 1) / page * page;
+	return page_round_up(depth * sizeof(struct ublk_io_desc));
 }
 
 static int map_descriptors(struct queue *queue)
 {
-	size_t page = (size_t)sysconf(_SC_PAGESIZE);
-	off_t offset = (off_t)(queue->port.queue_id * UBLK_DESC_SPAN(page));
+	size_t span = map_length(UBLK_MAX_QUEUE_DEPTH);
 	void *map = mmap(NULL, map_length(queue->depth), PROT_READ,
-			 MAP_SHARED | MAP_POPULATE, queue->port.fd, offset);
+			 MAP_SHARED | MAP_POPULATE, queue->port.fd,
+			 (off_t)(queue->port.queue_id * span));
 
 	if (map == MAP_FAILED)
 		return -errno;

@@ -87,11 +87,12 @@ struct io {
 	/* The file target's, while it has the request. */
 	struct ring_op own; /* its own one, in the port's ring */
 	struct backend *backend;
-	struct io *next; /* of those that wait */
-	void *buffer;	 /* from the pool, or NULL */
-	uint32_t room;	 /* bytes of it */
-	uint32_t at;	 /* bytes of the request that are done */
-	uint32_t piece;	 /* bytes that its own request is about */
+	struct io *next;       /* of those that wait */
+	void *buffer;	       /* from the pool, or NULL */
+	uint32_t room;	       /* bytes of it */
+	uint32_t at;	       /* bytes of the request that are done */
+	uint32_t piece;	       /* bytes that its own request is about */
+	uint32_t flush_errors; /* of the file, when its flush began */
 	uint8_t stage, tries;
 	uint8_t in_worker, for_pages; /* marks of workers.h, or 0 */
 	uint8_t has_missed; /* a read: the page cache does not have it */

@@ -9,6 +9,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "base/page.h"
 #include "base/process.h"
 
 /* Newer than the headers of the oldest supported distribution. */
@@ -507,12 +508,10 @@ static int register_intake(struct ring *ring)
 
 int ring_make_intake(struct ring *ring, uint32_t *half)
 {
-	size_t page = (size_t)sysconf(_SC_PAGESIZE);
 	void *memory;
 	int error;
 
-	ring->intake_size =
-		(TABLE_SIZE + 2 * (size_t)*half + page - 1) / page * page;
+	ring->intake_size = page_round_up(TABLE_SIZE + 2 * (size_t)*half);
 	memory = mmap(NULL, ring->intake_size, PROT_READ | PROT_WRITE,
 		      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (memory == MAP_FAILED)

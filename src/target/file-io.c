@@ -24,6 +24,9 @@
 #define ZERO_PIECE (1u << 20) /* bytes written at a time from the zero page */
 #define TRIES_MAX  100	      /* of what says EAGAIN to a worker */
 
+#define COUNT_BITS 48 /* of the tally's number */
+#define COUNT_MASK ((UINT64_C(1) << COUNT_BITS) - 1)
+
 /* What a request's own request in the ring is for. */
 enum stage { TRANSFER, ALLOCATE, ZERO, SYNC };
 
@@ -307,22 +310,20 @@ static void retry(struct file *file, struct io *io)
 		finish(file, io, -EIO);
 }
 
-static void count_error(struct file *file)
+/* The number has the count in its lower 48 bits, and the errno above, positive. */
+struct file_tally file_tally(const struct file *file)
 {
-	target_set_tally(&file->target, file->target.tally + 1);
+	const uint64_t number = file->target.tally;
+
+	return (struct file_tally){ .flush_errors = number & COUNT_MASK,
+				    .unsynced = -(int)(number >> COUNT_BITS) };
 }
 
-static int unsynced(const struct file *file)
-{
-	return -(int)(file->target.tally >> FILE_UNSYNCED_SHIFT);
-}
-
-/* With a negative errno, or 0. */
-static void set_unsynced(struct file *file, int error)
+static void set_tally(struct file *file, struct file_tally tally)
 {
 	target_set_tally(&file->target,
-			 file_flush_errors(file) |
-				 (uint64_t)-error << FILE_UNSYNCED_SHIFT);
+			 (tally.flush_errors & COUNT_MASK) |
+				 (uint64_t)-tally.unsynced << COUNT_BITS);
 }
 
 /*
@@ -331,10 +332,13 @@ static void set_unsynced(struct file *file, int error)
  */
 static void note_unsynced(struct file *file, const struct io *io, int error)
 {
+	struct file_tally tally = file_tally(file);
+
 	if (!(io->flags & IO_FUA))
 		return;
-	count_error(file);
-	set_unsynced(file, error);
+	tally.flush_errors++;
+	tally.unsynced = error;
+	set_tally(file, tally);
 }
 
 /* So many bytes were read. */
@@ -381,25 +385,23 @@ static void end_allocation(struct file *file, struct io *io, int32_t result)
 		finish(file, io, result);
 }
 
-/* Of several that wait at a time the kernel tells it to one. */
-static int failed_meanwhile(const struct file *file, const struct io *io)
-{
-	return io->at != (uint32_t)file_flush_errors(file);
-}
-
 static void end_sync(struct file *file, struct io *io, int32_t result)
 {
+	struct file_tally tally = file_tally(file);
 	int error = result;
 
 	if (error && io->op != IO_FLUSH) {
 		note_unsynced(file, io, error);
 	} else if (error) {
-		count_error(file);
-	} else if (failed_meanwhile(file, io)) {
+		tally.flush_errors++;
+		set_tally(file, tally);
+	} else if (io->flush_errors != (uint32_t)tally.flush_errors) {
+		/* Of several that wait at a time the kernel tells one. */
 		error = -EIO;
 	} else if (io->op == IO_FLUSH) {
-		error = unsynced(file);
-		set_unsynced(file, 0);
+		error = tally.unsynced;
+		tally.unsynced = 0;
+		set_tally(file, tally);
 	}
 	finish(file, io, error);
 }
@@ -546,7 +548,7 @@ static void enter(struct file *file, struct io *io, enum stage stage)
 {
 	io->stage = (uint8_t)stage;
 	if (stage == SYNC)
-		io->at = (uint32_t)file_flush_errors(file); /* no bytes */
+		io->flush_errors = (uint32_t)file_tally(file).flush_errors;
 	proceed(file, io);
 }
 

@@ -488,7 +488,7 @@ static void file_describe(const struct target *target, char *text, size_t size)
 	if ((size_t)at < size)
 		snprintf(text + at, size - (size_t)at,
 			 " waiting=%u flush-errors=%llu", waiting(file),
-			 (unsigned long long)file_flush_errors(file));
+			 (unsigned long long)file_tally(file).flush_errors);
 }
 
 static int file_give_up(struct target *target, int *fds)

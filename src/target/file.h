@@ -44,17 +44,13 @@ struct file {
 	int growth_error;	/* of the last one: negative, or 0 */
 };
 
-/*
- * What must not be forgotten is in the target's tally: how many flushes have
- * failed; and above that, positive, the errno of a durable write that the next
- * flush is to tell, or 0.
- */
-#define FILE_UNSYNCED_SHIFT 48
+/* What must not be forgotten: what the target's tally, a number, says. */
+struct file_tally {
+	uint64_t flush_errors; /* so many flushes have failed */
+	int unsynced; /* of a durable write, the next flush tells it; or 0 */
+};
 
-static inline uint64_t file_flush_errors(const struct file *file)
-{
-	return file->target.tally & ((UINT64_C(1) << FILE_UNSYNCED_SHIFT) - 1);
-}
+struct file_tally file_tally(const struct file *file);
 
 int file_is_memory(const struct file *file);
 

@@ -6,6 +6,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "base/page.h"
 #include "fakering.h"
 #include "io/queue.h"
 
@@ -136,14 +137,15 @@ static int stop(void **state)
 /* Requests under these tags, the sector of each being its tag. */
 static void deliver(const uint16_t *tags, unsigned count)
 {
-	size_t page = (size_t)sysconf(_SC_PAGESIZE);
 	struct ublk_io_desc descriptor = { .op_flags = UBLK_IO_OP_READ,
 					   .nr_sectors = 8 };
 	unsigned i;
 
 	for (i = 0; i < count; i++) {
-		off_t at = (off_t)(QUEUE_ID * UBLK_DESC_SPAN(page) +
-				   tags[i] * sizeof(descriptor));
+		off_t at =
+			(off_t)(QUEUE_ID * page_round_up(UBLK_MAX_QUEUE_DEPTH *
+							 sizeof(descriptor)) +
+				tags[i] * sizeof(descriptor));
 
 		descriptor.start_sector = tags[i];
 		assert_int_equal(pwrite(device, &descriptor, sizeof(descriptor),

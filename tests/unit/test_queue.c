@@ -6,6 +6,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "base/page.h"
 #include "fakering.h"
 #include "io/queue.h"
 
@@ -103,8 +104,8 @@ static void describe(uint16_t tag, uint32_t op_flags, uint64_t sector,
 	struct ublk_io_desc descriptor = { .op_flags = op_flags,
 					   .nr_sectors = sectors,
 					   .start_sector = sector };
-	size_t page = (size_t)sysconf(_SC_PAGESIZE);
-	off_t at = (off_t)(QUEUE_ID * UBLK_DESC_SPAN(page) +
+	off_t at = (off_t)(QUEUE_ID * page_round_up(UBLK_MAX_QUEUE_DEPTH *
+						    sizeof(descriptor)) +
 			   tag * sizeof(descriptor));
 
 	assert_int_equal(pwrite(device, &descriptor, sizeof(descriptor), at),
