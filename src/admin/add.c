@@ -117,8 +117,8 @@ struct add {
 	struct device_spec spec;
 };
 
-static int read_options(const struct syntax_line *line, struct add *add,
-			struct failure *failure)
+static int read_add_options(const struct syntax_line *line, struct add *add,
+			    struct failure *failure)
 {
 	const struct target_ops *target = add->target;
 	char topic[64];
@@ -218,7 +218,7 @@ static int read_add(const struct syntax_line *line, struct add *add,
 				   "(--disable-%s)",
 				   target->name, target->name);
 	add->target = target;
-	if (read_options(line, add, failure) < 0)
+	if (read_add_options(line, add, failure) < 0)
 		return -1;
 	return set_spec(add->common, &add->spec, failure);
 }
@@ -481,8 +481,8 @@ static void on_opened(void *context, const struct opener_result *result)
  * For a device that is there the file must be there as well. Returns 0, or -1
  * with *failure filled.
  */
-static int open_file(struct add_file *file, const struct add *add,
-		     struct failure *failure)
+static int begin_open(struct add_file *file, const struct add *add,
+		      struct failure *failure)
 {
 	struct target_args args = { .values = add->values,
 				    .read_only = add->spec.read_only };
@@ -518,7 +518,7 @@ struct pending_add {
 };
 
 /* Its file is free again: now it is answered, if it was not before. */
-static void end_add(struct pending_add *pending)
+static void end_pending(struct pending_add *pending)
 {
 	if (pending->failure.symbol != SYMBOL_NONE)
 		request_fail(pending->request, &pending->failure);
@@ -526,13 +526,13 @@ static void end_add(struct pending_add *pending)
 	free(pending);
 }
 
-static void on_closed(void *context, int error)
+static void on_undone(void *context, int error)
 {
 	struct pending_add *pending = context;
 
 	(void)error;
 	if (--pending->open_files == 0)
-		end_add(pending);
+		end_pending(pending);
 }
 
 /* It is not to be: what was opened is closed, fd as well unless it is -1. */
@@ -540,17 +540,16 @@ static void undo_add(struct pending_add *pending, int fd)
 {
 	struct ev_loop *loop = pending->file.set->loop;
 	unsigned begun =
-		device_close_spec(&pending->add.spec, loop, on_closed, pending);
+		device_close_spec(&pending->add.spec, loop, on_undone, pending);
 
 	if (fd >= 0)
-		begun += opener_close(loop, fd, NULL, on_closed, pending);
+		begun += opener_close(loop, fd, NULL, on_undone, pending);
 	pending->open_files = begun;
 	if (begun == 0)
-		end_add(pending);
+		end_pending(pending);
 }
 
-static void tell_opening(struct pending_add *pending, int error,
-			 const char *why)
+static void fail_open(struct pending_add *pending, int error, const char *why)
 {
 	failure_set(&pending->failure, failure_symbol(error), error, "path",
 		    "cannot open %.200s: %s", pending->file.path, why);
@@ -560,14 +559,14 @@ static void tell_opening(struct pending_add *pending, int error,
 /* A disk that somebody has for himself; perhaps the helper knows who. */
 static void on_user(void *context, const struct message *answer)
 {
-	tell_opening(context, -EBUSY,
-		     answer->result == -EBUSY && answer->text[0]
-			     ? answer->text
-			     : "somebody has it for himself");
+	fail_open(context, -EBUSY,
+		  answer->result == -EBUSY && answer->text[0]
+			  ? answer->text
+			  : "somebody has it for himself");
 }
 
 /* The add's file is open, or not. The world may have changed meanwhile. */
-static void go_on(struct add_file *file, int lock, const char *who)
+static void add_opened(struct add_file *file, int lock, const char *who)
 {
 	struct pending_add *pending = (struct pending_add *)file;
 	struct command_host *host = pending->request->host;
@@ -580,7 +579,7 @@ static void go_on(struct add_file *file, int lock, const char *who)
 	if (fds[0] < 0) {
 		if (fds[0] != -EBUSY ||
 		    ask(HELPER_NODE_USER, file->path, -1, on_user, pending) < 0)
-			tell_opening(pending, fds[0], strerror(-fds[0]));
+			fail_open(pending, fds[0], strerror(-fds[0]));
 		return;
 	}
 	/* If somebody else has locked the file that was made it is his. */
@@ -597,8 +596,8 @@ static void go_on(struct add_file *file, int lock, const char *who)
 }
 
 /* Begin to open the target's file. Takes the spec, also on failure. */
-static int begin_add(struct request *request, const struct add *add,
-		     struct failure *failure)
+static int add_with_file(struct request *request, const struct add *add,
+			 struct failure *failure)
 {
 	struct pending_add *pending = calloc(1, sizeof(*pending));
 
@@ -607,11 +606,11 @@ static int begin_add(struct request *request, const struct add *add,
 		return failure_set(failure, SYMBOL_LIMIT, ENOMEM, NULL,
 				   "out of memory");
 	}
-	pending->file.done = go_on;
+	pending->file.done = add_opened;
 	pending->file.set = &request->host->devices;
 	pending->request = request;
 	pending->add = *add;
-	if (open_file(&pending->file, add, failure) == 0)
+	if (begin_open(&pending->file, add, failure) == 0)
 		return 0;
 	free(pending);
 	free(add->spec.words);
@@ -668,7 +667,7 @@ int verb_add(struct request *request)
 		free(add.spec.words);
 		return 0;
 	}
-	error = add.target->opens ? begin_add(request, &add, &failure)
+	error = add.target->opens ? add_with_file(request, &add, &failure)
 				  : add_at_once(request, &add, &failure);
 	if (error)
 		request_fail(request, &failure);
@@ -762,7 +761,7 @@ static int begin_reopening(const struct device *device, const struct add *add,
 	file->done = end_reopening;
 	file->set = device->set;
 	file->serial = device->serial;
-	if (open_file(file, add, failure) == 0)
+	if (begin_open(file, add, failure) == 0)
 		return 0;
 	free(file);
 	return -1;

@@ -188,7 +188,8 @@ static void flush(struct client *client)
 
 /* ---- one request ---- */
 
-static void emit(struct request *request, const char *text, size_t length)
+static void emit_to_client(struct request *request, const char *text,
+			   size_t length)
 {
 	append((struct client *)request, text, length);
 }
@@ -419,7 +420,7 @@ static void greet(struct client *client)
  * It stays until it has read why, or for a second: closed at once, its own
  * request would meet a broken pipe and it would not get to read anything.
  */
-static void refuse(struct client *client)
+static void refuse_client(struct client *client)
 {
 	char text[160];
 	int length = snprintf(text, sizeof(text),
@@ -455,7 +456,7 @@ static struct client *new_client(struct admin *admin, int fd,
 	client->request.session = &client->session;
 	client->request.uid = peer->uid;
 	client->request.pid = peer->pid;
-	client->request.emit = emit;
+	client->request.emit = emit_to_client;
 	client->request.done = done;
 	client->next = admin->clients;
 	admin->clients = client;
@@ -475,7 +476,7 @@ static void add_client(struct admin *admin, int fd)
 	if (!client)
 		close(fd);
 	else if (client->refused)
-		refuse(client);
+		refuse_client(client);
 	else
 		greet(client);
 }

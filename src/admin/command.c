@@ -20,7 +20,7 @@ const struct command *command_find(const char *verb)
 
 /* ---- replies ---- */
 
-static void emit(struct request *request, const char *text, int length)
+static void emit_line(struct request *request, const char *text, int length)
 {
 	/* A line that was cut keeps its newline. */
 	if (length >= REQUEST_LINE_MAX)
@@ -35,7 +35,7 @@ void request_print(struct request *request, const char *format, ...)
 	va_list args;
 
 	va_start(args, format);
-	emit(request, text, vsnprintf(text, sizeof(text), format, args));
+	emit_line(request, text, vsnprintf(text, sizeof(text), format, args));
 	va_end(args);
 }
 

@@ -21,14 +21,15 @@ struct startup {
 };
 
 /* Nobody reads the replies. */
-static void emit(struct request *request, const char *text, size_t length)
+static void drop_reply(struct request *request, const char *text, size_t length)
 {
 	(void)request;
 	(void)text;
 	(void)length;
 }
 
-static void finish(struct startup *startup, const struct failure *failure)
+static void finish_startup(struct startup *startup,
+			   const struct failure *failure)
 {
 	struct command_host *host = startup->request.host;
 	startup_done *done = startup->done;
@@ -48,7 +49,7 @@ static void fail(struct startup *startup)
 	failure_set(&failure, startup->failure.symbol, failure.error, NULL,
 		    "%s:%u: %.200s", startup->path, startup->number,
 		    startup->failure.text);
-	finish(startup, &failure);
+	finish_startup(startup, &failure);
 }
 
 static void run_line(struct startup *startup, size_t length)
@@ -77,12 +78,12 @@ static void end_of_file(struct startup *startup)
 	struct failure failure;
 
 	if (!ferror(startup->file)) {
-		finish(startup, NULL);
+		finish_startup(startup, NULL);
 		return;
 	}
 	failure_set(&failure, failure_symbol(errno), errno, NULL, "%s: %s",
 		    startup->path, strerror(errno));
-	finish(startup, &failure);
+	finish_startup(startup, &failure);
 }
 
 static void advance(struct startup *startup)
@@ -109,7 +110,7 @@ static void advance(struct startup *startup)
 	startup->running = 0;
 }
 
-static void on_done(struct request *request, const struct failure *failure)
+static void on_line_done(struct request *request, const struct failure *failure)
 {
 	struct startup *startup = (struct startup *)request;
 
@@ -138,13 +139,13 @@ void startup_run(struct command_host *host, const char *path,
 	startup->request.session = &startup->session;
 	startup->request.configures = 1;
 	startup->request.pid = getpid();
-	startup->request.emit = emit;
-	startup->request.done = on_done;
+	startup->request.emit = drop_reply;
+	startup->request.done = on_line_done;
 	startup->file = fopen(path, "re");
 	if (!startup->file) {
 		failure_set(&failure, failure_symbol(errno), errno, NULL,
 			    "%s: %s", path, strerror(errno));
-		finish(startup, &failure);
+		finish_startup(startup, &failure);
 		return;
 	}
 	advance(startup);

@@ -59,8 +59,8 @@ static void item_free(struct channel_item *item)
 	free(item);
 }
 
-static int keep(struct channel *channel, const struct message *message,
-		const int *fds, int fd_count)
+static int keep_unsent(struct channel *channel, const struct message *message,
+		       const int *fds, int fd_count)
 {
 	struct channel_item *item = malloc(sizeof(*item));
 
@@ -92,10 +92,10 @@ int channel_send(struct channel *channel, const struct message *message,
 	if (channel->fd < 0)
 		return -EPIPE;
 	if (channel->first)
-		return keep(channel, message, fds, fd_count);
+		return keep_unsent(channel, message, fds, fd_count);
 	error = channel_send_now(channel->fd, message, fds, fd_count);
 	if (error == -EAGAIN || error == -ENOBUFS)
-		return keep(channel, message, fds, fd_count);
+		return keep_unsent(channel, message, fds, fd_count);
 	return error;
 }
 

@@ -103,7 +103,7 @@ static int send_syslog(const char *line, size_t length)
 }
 
 /* Hand one finished line over. Returns 0, or -1 if it was not taken. */
-static int emit(enum log_level level, const char *text)
+static int write_line(enum log_level level, const char *text)
 {
 	char line[LINE_MAX_BYTES + 64];
 	int length;
@@ -138,13 +138,13 @@ void log_line(enum log_level level, const char *format, ...)
 	if (state.dropped) {
 		snprintf(lost, sizeof(lost), "%u lines of this log were lost",
 			 state.dropped);
-		if (emit(LOG_LEVEL_WARNING, lost) == 0)
+		if (write_line(LOG_LEVEL_WARNING, lost) == 0)
 			state.dropped = 0;
 	}
 	va_start(args, format);
 	vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
 	escape_controls(text);
-	if (emit(level, text) < 0)
+	if (write_line(level, text) < 0)
 		state.dropped++;
 }

@@ -238,7 +238,7 @@ static uint8_t *element_at(const struct batch *batch, const struct list *list,
 }
 
 /* Into the open list; it has room for all tags, and each is there once. */
-static void keep(struct batch *batch, const void *elements, unsigned count)
+static void put_back(struct batch *batch, const void *elements, unsigned count)
 {
 	struct list *open = batch->open;
 
@@ -305,7 +305,8 @@ void batch_flush(struct batch *batch)
 			  batch->port->queue_id, strerror(-error));
 }
 
-static int refuse(const struct batch *batch, const uint8_t *element, int result)
+static int tell_refused_commit(const struct batch *batch,
+			       const uint8_t *element, int result)
 {
 	log_error("the driver refused the commit of tag %u of queue %u: %s",
 		  tag_of(element), batch->port->queue_id, strerror(-result));
@@ -324,21 +325,21 @@ static int list_answered(struct batch *batch, struct list *list, int result)
 	int error = 0;
 
 	if (!taken && !is_passing(result)) {
-		error = refuse(batch, list->elements, result);
+		error = tell_refused_commit(batch, list->elements, result);
 		taken = 1;
 	}
 	list->is_sent = 0;
 	list->count = 0;
 	if (taken < count)
-		keep(batch, element_at(batch, list, taken), count - taken);
+		put_back(batch, element_at(batch, list, taken), count - taken);
 	return error;
 }
 
 static int one_answered(struct batch *batch, uint16_t tag, int result)
 {
 	if (!is_passing(result))
-		return refuse(batch, one_of(batch, tag), result);
-	keep(batch, one_of(batch, tag), 1);
+		return tell_refused_commit(batch, one_of(batch, tag), result);
+	put_back(batch, one_of(batch, tag), 1);
 	return 0;
 }
 

@@ -34,7 +34,7 @@ static uint8_t *scratch, *sink;
 /* Whose READ lies in the scratch; it may not have been submitted yet. */
 static struct io *gathered;
 
-static void *map(size_t size, int protection)
+static void *map_memory(size_t size, int protection)
 {
 	void *memory = mmap(NULL, size, protection,
 			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -57,11 +57,11 @@ static void free_pages(void *memory, size_t size)
 int io_initialise(void)
 {
 	if (!zeroes)
-		zeroes = map(UBLK_MAX_IO_BYTES, PROT_READ);
+		zeroes = map_memory(UBLK_MAX_IO_BYTES, PROT_READ);
 	if (!scratch)
-		scratch = map(UBLK_MAX_IO_BYTES, PROT_READ | PROT_WRITE);
+		scratch = map_memory(UBLK_MAX_IO_BYTES, PROT_READ | PROT_WRITE);
 	if (!sink)
-		sink = map(UBLK_MAX_IO_BYTES, PROT_READ | PROT_WRITE);
+		sink = map_memory(UBLK_MAX_IO_BYTES, PROT_READ | PROT_WRITE);
 	return zeroes && scratch && sink ? 0 : -ENOMEM;
 }
 
@@ -101,8 +101,8 @@ int io_open(struct io_port *port, struct io *ios, uint16_t depth,
 	if (port->mode == IO_COPY) {
 		if (port->buffer_size > SIZE_MAX / depth)
 			return -ENOMEM;
-		port->buffers =
-			map(buffers_length(port), PROT_READ | PROT_WRITE);
+		port->buffers = map_memory(buffers_length(port),
+					   PROT_READ | PROT_WRITE);
 		if (!port->buffers)
 			return -ENOMEM;
 	}

@@ -49,7 +49,7 @@ static unsigned class_of(uint32_t size)
  * Its pages are taken at once, and locked as everything is. If there are none
  * that is known here; later the driver would look for them again and again.
  */
-static void *map(size_t size)
+static void *map_buffer(size_t size)
 {
 	void *bytes = mmap(NULL, size, PROT_READ | PROT_WRITE,
 			   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -75,7 +75,7 @@ static void *take_idle(unsigned class)
 	return idle;
 }
 
-static void give_back(unsigned class, unsigned count)
+static void free_idle(unsigned class, unsigned count)
 {
 	while (count--) {
 		void *bytes = take_idle(class);
@@ -86,12 +86,12 @@ static void give_back(unsigned class, unsigned count)
 }
 
 /* What has been idle for a whole period goes. */
-static void on_timer(struct loop_timer *timer)
+static void on_pool_timer(struct loop_timer *timer)
 {
 	unsigned class, left = 0;
 
 	for (class = 0; class < CLASSES; class ++) {
-		give_back(class, pool.idle[class].least);
+		free_idle(class, pool.idle[class].least);
 		pool.idle[class].least = pool.idle[class].count;
 		left += pool.idle[class].count;
 	}
@@ -102,7 +102,7 @@ static void on_timer(struct loop_timer *timer)
 void pool_open(struct ev_loop *loop)
 {
 	pool.loop = loop;
-	loop_timer_init(&pool.timer, on_timer, NULL);
+	loop_timer_init(&pool.timer, on_pool_timer, NULL);
 }
 
 void pool_close(void)
@@ -113,7 +113,7 @@ void pool_close(void)
 		return;
 	loop_timer_stop(pool.loop, &pool.timer);
 	for (class = 0; class < CLASSES; class ++)
-		give_back(class, pool.idle[class].count);
+		free_idle(class, pool.idle[class].count);
 	pool.loop = NULL;
 }
 
@@ -124,7 +124,7 @@ static void make_room(uint32_t size)
 
 	for (class = CLASSES; class -- > 0;)
 		while (pool.idle[class].count && pool.size + size > POOL_MAX)
-			give_back(class, 1);
+			free_idle(class, 1);
 }
 
 static void *make(unsigned class)
@@ -133,7 +133,7 @@ static void *make(unsigned class)
 	void *bytes;
 
 	make_room(size);
-	bytes = map(size);
+	bytes = map_buffer(size);
 	if (bytes)
 		pool.size += size;
 	return bytes;
@@ -173,7 +173,7 @@ void pool_put(uint64_t *has, void *buffer, uint32_t room)
 
 void *pool_reserve(uint32_t size)
 {
-	return map(size);
+	return map_buffer(size);
 }
 
 void pool_unreserve(void *buffer, uint32_t size)

@@ -58,7 +58,7 @@ static void on_trim(struct loop_timer *timer)
 
 /* ---- requests ---- */
 
-static uint8_t flags_of(uint32_t op_flags)
+static uint8_t request_flags(uint32_t op_flags)
 {
 	uint8_t flags = 0;
 
@@ -88,7 +88,7 @@ static inline void dispatch(struct queue *queue, uint16_t tag)
 
 	io->offset = from->start_sector * SECTOR;
 	io->length = from->nr_sectors * SECTOR;
-	io->flags = flags ? flags_of(flags) : 0;
+	io->flags = flags ? request_flags(flags) : 0;
 	io->op = is_known ? (uint8_t)(ops[op] - 1) : IO_FLUSH;
 	queue->turn_bytes += io->length;
 	io_begin(io);
@@ -99,7 +99,7 @@ static inline void dispatch(struct queue *queue, uint16_t tag)
 }
 
 /* It waited for its data, and does not come to the backend again. */
-static void let_go(struct queue *queue, struct io *io)
+static void forget_data(struct queue *queue, struct io *io)
 {
 	const struct backend_ops *ops = queue->bottom->ops;
 
@@ -112,7 +112,7 @@ static void let_go(struct queue *queue, struct io *io)
  * reached the driver has queued it again, perhaps under another tag, and this
  * is the next one of this tag.
  */
-static void resume(struct queue *queue, uint16_t tag, int32_t result)
+static void take_data(struct queue *queue, uint16_t tag, int32_t result)
 {
 	const struct ublk_io_desc *from = &queue->descriptors[tag];
 	struct io *io = &queue->ios[tag];
@@ -120,7 +120,7 @@ static void resume(struct queue *queue, uint16_t tag, int32_t result)
 
 	if (result == UBLK_IO_RES_NEED_GET_DATA ||
 	    (from->op_flags & 0xff) != UBLK_IO_OP_WRITE) {
-		let_go(queue, io);
+		forget_data(queue, io);
 		io_forget(io);
 		dispatch(queue, tag);
 		return;
@@ -128,7 +128,7 @@ static void resume(struct queue *queue, uint16_t tag, int32_t result)
 	/* A part of the pages could be reached: it has been cut short. */
 	is_short = from->nr_sectors * SECTOR != io->length;
 	if (is_short)
-		let_go(queue, io);
+		forget_data(queue, io);
 	if (!io_resume(io))
 		return;
 	if (is_short)
@@ -138,7 +138,7 @@ static void resume(struct queue *queue, uint16_t tag, int32_t result)
 }
 
 /* The driver does not take what we ask: told once. */
-static void refuse(struct queue *queue, int error)
+static void tell_refused(struct queue *queue, int error)
 {
 	if (queue->refused)
 		return;
@@ -158,7 +158,7 @@ static int is_passing(int32_t result)
  * its data; -ENODEV says that the device is stopping and this tag is given up.
  * Others are a target's.
  */
-static void take(struct queue *queue, const struct ring_event *event)
+static void take_event(struct queue *queue, const struct ring_event *event)
 {
 	uint16_t tag = (uint16_t)event->data;
 	struct io *io;
@@ -175,18 +175,18 @@ static void take(struct queue *queue, const struct ring_event *event)
 		if (io->data == IO_DATA_HERE)
 			dispatch(queue, tag);
 		else
-			resume(queue, tag, event->result);
+			take_data(queue, tag, event->result);
 		return;
 	}
 	if (is_passing(event->result) && io_again(io))
 		return;
 	if (io->data != IO_DATA_HERE) {
-		let_go(queue, io);
+		forget_data(queue, io);
 		io_forget(io);
 	}
 	queue->retired++;
 	if (event->result != -ENODEV)
-		refuse(queue, event->result);
+		tell_refused(queue, event->result);
 }
 
 /* Adds how many were taken to *count. Returns whether there are more. */
@@ -198,7 +198,7 @@ static int take_batch(struct queue *queue, unsigned *count)
 	if (got > BATCH)
 		got = BATCH;
 	for (i = 0; i < got; i++)
-		take(queue, &events[i]);
+		take_event(queue, &events[i]);
 	*count += got;
 	return got && ring_seen(queue->port.ring, got);
 }
@@ -227,7 +227,7 @@ static int take_list(struct queue *queue, const struct ring_event *event)
 	if (batch_has_ended(batch))
 		queue->retired = queue->depth;
 	if (error && error != -ENODEV)
-		refuse(queue, error);
+		tell_refused(queue, error);
 	return 1;
 }
 
@@ -240,7 +240,7 @@ static int take_lists(struct queue *queue, unsigned *count)
 
 	for (i = 0; i < got && is_done; i++) {
 		if (events[i].data >= RING_OP_FIRST)
-			take(queue, &events[i]);
+			take_event(queue, &events[i]);
 		else
 			is_done = take_list(queue, &events[i]);
 	}

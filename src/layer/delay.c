@@ -70,7 +70,7 @@ static struct io *meld_all(struct io *list)
 	return heap;
 }
 
-static void keep(struct delay *delay, struct io *io, double due)
+static void keep_delayed(struct delay *delay, struct io *io, double due)
 {
 	io->due = due;
 	io->child = io->sibling = NULL;
@@ -78,7 +78,7 @@ static void keep(struct delay *delay, struct io *io, double due)
 	delay->keeping++;
 }
 
-static void let_go(struct delay *delay)
+static void release_due(struct delay *delay)
 {
 	struct io *io = delay->kept;
 
@@ -96,7 +96,7 @@ static int is_on(const struct delay *delay)
 }
 
 /* For the one that is due next; with none, nothing wakes up. */
-static void plan(struct delay *delay)
+static void plan_release(struct delay *delay)
 {
 	double after = 0;
 
@@ -108,7 +108,7 @@ static void plan(struct delay *delay)
 		loop_timer_stop(delay->loop, &delay->timer);
 }
 
-static void on_timer(struct loop_timer *timer)
+static void on_delay_timer(struct loop_timer *timer)
 {
 	struct delay *delay = timer->data;
 	double until = is_on(delay) ? loop_now() : INFINITY;
@@ -117,9 +117,9 @@ static void on_timer(struct loop_timer *timer)
 	for (count = 0; count < TURN_MAX; count++) {
 		if (!delay->kept || delay->kept->due > until)
 			break;
-		let_go(delay);
+		release_due(delay);
 	}
-	plan(delay);
+	plan_release(delay);
 }
 
 /* ---- the layer ---- */
@@ -132,7 +132,7 @@ static struct layer *delay_open(struct ev_loop *loop)
 		return NULL;
 	layer_init(&delay->layer, &layer_delay);
 	delay->loop = loop;
-	loop_timer_init(&delay->timer, on_timer, delay);
+	loop_timer_init(&delay->timer, on_delay_timer, delay);
 	return &delay->layer;
 }
 
@@ -158,7 +158,7 @@ static void delay_change(struct layer *layer, const struct option_value *values)
 	delay->max = (double)values[DELAY_MAX].number / 1e6;
 	delay->mean = (double)values[DELAY_MEAN].number / 1e6;
 	delay->random = values[DELAY_SEED].number;
-	plan(delay);
+	plan_release(delay);
 }
 
 /* From 0 to just below 1. */
@@ -189,9 +189,9 @@ static void delay_submit(struct backend *backend, struct io *io)
 		return;
 	}
 	delay->delayed++;
-	keep(delay, io, loop_now() + draw_time(delay));
+	keep_delayed(delay, io, loop_now() + draw_time(delay));
 	if (delay->kept == io)
-		plan(delay);
+		plan_release(delay);
 }
 
 static void delay_hurry(struct layer *layer)
@@ -199,7 +199,7 @@ static void delay_hurry(struct layer *layer)
 	struct delay *delay = (struct delay *)layer;
 
 	delay->hurried = 1;
-	plan(delay);
+	plan_release(delay);
 }
 
 static void delay_describe(const struct layer *layer, char *text, size_t size)

@@ -75,7 +75,7 @@ static int can_go(const struct limit *limit, const struct io *io)
 	return !is_on(limit) || time_of(limit, io) <= limit->time;
 }
 
-static void let_go(struct limit *limit, struct io *io)
+static void release(struct limit *limit, struct io *io)
 {
 	limit->line = fmax(limit->line, fmin(limit->time, time_of(limit, io)));
 	if (limit->requests > 0)
@@ -90,7 +90,7 @@ static void let_go(struct limit *limit, struct io *io)
 
 /* ---- those that wait ---- */
 
-static void keep(struct limit *limit, struct io *io)
+static void keep_limited(struct limit *limit, struct io *io)
 {
 	io->sibling = NULL;
 	*limit->last = io;
@@ -112,7 +112,7 @@ static struct io *take_first(struct limit *limit)
 }
 
 /* For the first one; with none, nothing wakes up. */
-static void plan(struct limit *limit)
+static void plan_next(struct limit *limit)
 {
 	double after = 0;
 
@@ -124,7 +124,7 @@ static void plan(struct limit *limit)
 		loop_timer_stop(limit->loop, &limit->timer);
 }
 
-static void on_timer(struct loop_timer *timer)
+static void on_limit_timer(struct loop_timer *timer)
 {
 	struct limit *limit = timer->data;
 	int count;
@@ -134,9 +134,9 @@ static void on_timer(struct loop_timer *timer)
 	for (count = 0; count < TURN_MAX && limit->first; count++) {
 		if (!can_go(limit, limit->first))
 			break;
-		let_go(limit, take_first(limit));
+		release(limit, take_first(limit));
 	}
-	plan(limit);
+	plan_next(limit);
 }
 
 /* ---- the layer ---- */
@@ -150,7 +150,7 @@ static struct layer *limit_open(struct ev_loop *loop)
 	layer_init(&limit->layer, &layer_limit);
 	limit->last = &limit->first;
 	limit->loop = loop;
-	loop_timer_init(&limit->timer, on_timer, limit);
+	loop_timer_init(&limit->timer, on_limit_timer, limit);
 	return &limit->layer;
 }
 
@@ -164,7 +164,7 @@ static void limit_change(struct layer *layer, const struct option_value *values)
 	limit->time = limit->line = loop_now();
 	limit->requests_until = limit->bytes_until = limit->time;
 	limit->waited = limit->time - CATCH_UP;
-	plan(limit);
+	plan_next(limit);
 }
 
 static void limit_submit(struct backend *backend, struct io *io)
@@ -173,17 +173,17 @@ static void limit_submit(struct backend *backend, struct io *io)
 
 	/* Behind those that wait, even when there is no limit any more. */
 	if (limit->first) {
-		keep(limit, io);
+		keep_limited(limit, io);
 		return;
 	}
 	if (!can_go(limit, io))
 		read_clock(limit);
 	if (can_go(limit, io)) {
-		let_go(limit, io);
+		release(limit, io);
 		return;
 	}
-	keep(limit, io);
-	plan(limit);
+	keep_limited(limit, io);
+	plan_next(limit);
 }
 
 static void limit_hurry(struct layer *layer)
@@ -191,7 +191,7 @@ static void limit_hurry(struct layer *layer)
 	struct limit *limit = (struct limit *)layer;
 
 	limit->hurried = 1;
-	plan(limit);
+	plan_next(limit);
 }
 
 static void limit_describe(const struct layer *layer, char *text, size_t size)

@@ -53,7 +53,7 @@ static int find_request(const struct drain *drain, struct failure *failure)
 			   "that takes long");
 }
 
-static void on_closed(void *context, int error)
+static void on_drain_closed(void *context, int error)
 {
 	struct drain *drain = context;
 
@@ -81,7 +81,7 @@ static void ask_file_servers(struct drain *drain)
 
 			if (fd >= 0)
 				drain->asked += opener_close_patiently(
-					set->loop, fd, on_closed, drain);
+					set->loop, fd, on_drain_closed, drain);
 		}
 	}
 }
@@ -101,7 +101,7 @@ static void release(struct drain *drain)
 	}
 }
 
-static void look_again(struct drain *drain)
+static void check_again_soon(struct drain *drain)
 {
 	loop_timer_start(drain->host->devices.loop, &drain->timer, LOOK_AGAIN);
 }
@@ -115,7 +115,7 @@ static int is_late(struct drain *drain)
 	return now >= drain->deadline || now >= drain->hold_deadline;
 }
 
-static void look(struct drain *drain)
+static void check_drained(struct drain *drain)
 {
 	struct failure failure;
 	int is_clear = find_command(drain->host, &failure) == 0;
@@ -123,10 +123,10 @@ static void look(struct drain *drain)
 	if (is_clear && workers_drain()) {
 		drain->active = 0;
 		drain->deadline = loop_now() + DRAIN_HOLD;
-		look_again(drain);
+		check_again_soon(drain);
 		drain->done(drain, NULL);
 	} else if (!is_late(drain) && !drain->host->stopping) {
-		look_again(drain);
+		check_again_soon(drain);
 	} else {
 		if (is_clear)
 			find_request(drain, &failure);
@@ -135,16 +135,16 @@ static void look(struct drain *drain)
 	}
 }
 
-static void on_timer(struct loop_timer *timer)
+static void on_drain_timer(struct loop_timer *timer)
 {
 	struct drain *drain = timer->data;
 
 	if (drain->active)
-		look(drain);
+		check_drained(drain);
 	else if (loop_now() >= drain->deadline || drain->host->stopping)
 		drain_end(drain); /* nobody has told it to leave */
 	else
-		look_again(drain);
+		check_again_soon(drain);
 }
 
 void drain_begin(struct drain *drain, struct command_host *host,
@@ -153,7 +153,7 @@ void drain_begin(struct drain *drain, struct command_host *host,
 	drain_end(drain);
 	drain->host = host;
 	drain->done = done;
-	loop_timer_init(&drain->timer, on_timer, drain);
+	loop_timer_init(&drain->timer, on_drain_timer, drain);
 	drain->active = 1;
 	drain->deadline = loop_now() + DRAIN_PATIENCE;
 	/*
@@ -162,7 +162,7 @@ void drain_begin(struct drain *drain, struct command_host *host,
 	 */
 	if (!drain->asked)
 		ask_file_servers(drain);
-	look(drain);
+	check_drained(drain);
 }
 
 void drain_end(struct drain *drain)

@@ -80,7 +80,7 @@ static void on_started(struct command_host *host, const struct failure *failure)
 		    "out of memory");
 }
 
-static void begin(struct server *server, const int *fds, int fd_count)
+static void begin_serving(struct server *server, const int *fds, int fd_count)
 {
 	if (fd_count != 2) {
 		log_error("the keeper sent no listening sockets");
@@ -282,7 +282,7 @@ static void on_message(struct channel *channel, const struct message *message,
 	forget_old(server);
 	switch (message->type) {
 	case MESSAGE_BEGIN:
-		begin(server, fds, fd_count);
+		begin_serving(server, fds, fd_count);
 		return;
 	case MESSAGE_DEVICE:
 		take_over(server, message, fds, fd_count);

@@ -22,7 +22,7 @@
 #define STACK_DEPTH 8 /* devices on devices that are looked through */
 
 /* What the kernel knows; a file server that is gone could block more. */
-static int look(int fd, struct statx *status)
+static int ask_status(int fd, struct statx *status)
 {
 	if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC,
 		  STATX_BASIC_STATS | WANT_DIOALIGN, status) < 0)
@@ -40,7 +40,7 @@ static uint32_t field(const struct statx *status, size_t at)
 
 /* ---- disks ---- */
 
-static uint64_t read_number(const char *path)
+static uint64_t read_sysfs_number(const char *path)
 {
 	FILE *file = fopen(path, "re");
 	unsigned long long number = 0;
@@ -64,7 +64,7 @@ static uint64_t queue_number(dev_t device, const char *name)
 	for (i = 0; i < 2 && !number; i++) {
 		snprintf(path, sizeof(path), "/sys/dev/block/%u:%u/%squeue/%s",
 			 major(device), minor(device), places[i], name);
-		number = read_number(path);
+		number = read_sysfs_number(path);
 	}
 	return number;
 }
@@ -152,7 +152,7 @@ static void look_at_file(struct backing *backing, int fd,
 int backing_look(struct backing *backing, int fd)
 {
 	struct statx status;
-	int error = look(fd, &status);
+	int error = ask_status(fd, &status);
 
 	memset(backing, 0, sizeof(*backing));
 	if (error)
@@ -177,7 +177,7 @@ int backing_size(const struct backing *backing, int fd, uint64_t *size)
 
 	if (backing->kind == BACKING_DISK)
 		return ioctl(fd, BLKGETSIZE64, size) < 0 ? -errno : 0;
-	error = look(fd, &status);
+	error = ask_status(fd, &status);
 	if (!error)
 		*size = status.stx_size;
 	return error;
@@ -187,7 +187,7 @@ uint64_t backing_used(int fd)
 {
 	struct statx status;
 
-	return look(fd, &status) == 0 ? status.stx_blocks * 512 : 0;
+	return ask_status(fd, &status) == 0 ? status.stx_blocks * 512 : 0;
 }
 
 /* ---- who has it ---- */
@@ -196,7 +196,7 @@ int backing_is_disk(int fd)
 {
 	struct statx status;
 
-	return look(fd, &status) == 0 && S_ISBLK(status.stx_mode);
+	return ask_status(fd, &status) == 0 && S_ISBLK(status.stx_mode);
 }
 
 int backing_lock(int fd, int read_only, char *who, size_t size)

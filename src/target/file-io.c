@@ -141,7 +141,7 @@ static void on_copied(struct ring_op *op, int32_t result)
 	file_go_on(file);
 }
 
-static void finish(struct file *file, struct io *io, int error)
+static void finish_request(struct file *file, struct io *io, int error)
 {
 	end_wait(file, io);
 	if (is_whole(io) && io->op == IO_READ && !error) {
@@ -159,7 +159,7 @@ static uint32_t least(uint32_t one, uint32_t other)
 	return one < other ? one : other;
 }
 
-static int flags_of(const struct io *io)
+static int transfer_flags(const struct io *io)
 {
 	return (is_try(io) ? RWF_NOWAIT : 0) |
 	       (io->flags & IO_FUA ? RWF_DSYNC : 0);
@@ -170,7 +170,7 @@ static int prepare_transfer(struct io *io, struct ring_transfer *transfer)
 	int is_read = io->op == IO_READ;
 
 	transfer->op = is_read ? RING_READ : RING_WRITE;
-	transfer->flags = flags_of(io);
+	transfer->flags = transfer_flags(io);
 	io->piece = io->length - io->at;
 	if (uses_pages(io)) {
 		transfer->buffer = io->tag + 1u;
@@ -205,13 +205,13 @@ static void prepare_zeroes(struct io *io, struct ring_transfer *transfer)
 {
 	io->piece = least(io->length - io->at, ZERO_PIECE);
 	transfer->op = RING_WRITE;
-	transfer->flags = flags_of(io);
+	transfer->flags = transfer_flags(io);
 	transfer->bytes = (void *)io_zeroes();
 	transfer->length = io->piece;
 }
 
-static int prepare(const struct file *file, struct io *io,
-		   struct ring_transfer *transfer)
+static int prepare_request(const struct file *file, struct io *io,
+			   struct ring_transfer *transfer)
 {
 	transfer->fd = -1;
 	transfer->slot = FILE_SLOT;
@@ -307,7 +307,7 @@ static void retry(struct file *file, struct io *io)
 	if (io->tries++ < TRIES_MAX)
 		wait_for_turn(file, io);
 	else
-		finish(file, io, -EIO);
+		finish_request(file, io, -EIO);
 }
 
 /* The number has the count in its lower 48 bits, and the errno above, positive. */
@@ -361,7 +361,7 @@ static void end_transfer(struct file *file, struct io *io, int32_t result)
 		note_unsynced(file, io, result);
 	/* Nothing where there should be something: the file was cut short. */
 	if (result <= 0) {
-		finish(file, io, result ? result : -EIO);
+		finish_request(file, io, result ? result : -EIO);
 		return;
 	}
 	if (io->op == IO_READ)
@@ -369,7 +369,7 @@ static void end_transfer(struct file *file, struct io *io, int32_t result)
 	io->at += (uint32_t)result;
 	io->tries = io->has_missed = 0;
 	if (error || io->at == io->length)
-		finish(file, io, error);
+		finish_request(file, io, error);
 	else
 		enter(file, io, io->stage);
 }
@@ -382,7 +382,7 @@ static void end_allocation(struct file *file, struct io *io, int32_t result)
 		 (result == -EOPNOTSUPP || result == -EINVAL))
 		enter(file, io, ZERO);
 	else
-		finish(file, io, result);
+		finish_request(file, io, result);
 }
 
 static void end_sync(struct file *file, struct io *io, int32_t result)
@@ -403,7 +403,7 @@ static void end_sync(struct file *file, struct io *io, int32_t result)
 		tally.unsynced = 0;
 		set_tally(file, tally);
 	}
-	finish(file, io, error);
+	finish_request(file, io, error);
 }
 
 /* It was tried without a wait, and that is not to be had. */
@@ -431,7 +431,7 @@ static int is_undone(struct file *file, struct io *io, int32_t result)
 	return 1;
 }
 
-static void end(struct file *file, struct io *io, int32_t result)
+static void end_request(struct file *file, struct io *io, int32_t result)
 {
 	int again = is_undone(file, io, result);
 
@@ -464,12 +464,12 @@ void file_go_on(struct file *file)
 	serve(file, &file->for_turn[!file->reads_first]);
 }
 
-static void on_done(struct ring_op *op, int32_t result)
+static void on_request_done(struct ring_op *op, int32_t result)
 {
 	struct io *io = io_of(op);
 	struct file *file = (struct file *)io->backend;
 
-	end(file, io, result);
+	end_request(file, io, result);
 	file_go_on(file);
 }
 
@@ -490,12 +490,12 @@ static void issue(struct file *file, struct io *io)
 		line_up(&file->for_buffer, io);
 		return;
 	}
-	error = prepare(file, io, &transfer);
+	error = prepare_request(file, io, &transfer);
 	if (!error)
 		error = ring_put_transfer(port->ring, &transfer,
 					  (uint64_t)(uintptr_t)&io->own);
 	if (error)
-		finish(file, io, error == -EBUSY ? -EIO : error);
+		finish_request(file, io, error == -EBUSY ? -EIO : error);
 	else if (!port->in_turn)
 		io_submit(port);
 }
@@ -530,7 +530,7 @@ static int has_all(struct file *file, struct io *io)
 		return 1;
 	result = io_take(io, io->buffer, 0, io->length);
 	if (result < 0)
-		finish(file, io, result == -EBUSY ? -EIO : result);
+		finish_request(file, io, result == -EBUSY ? -EIO : result);
 	return !result;
 }
 
@@ -583,7 +583,8 @@ static int read_cached(struct file *file, struct io *io)
 		io->has_missed = 1;
 		return 0;
 	}
-	finish(file, io, io->buffer ? io_put(io, bytes, 0, io->length) : 0);
+	finish_request(file, io,
+		       io->buffer ? io_put(io, bytes, 0, io->length) : 0);
 	return 1;
 }
 
@@ -602,7 +603,7 @@ void file_transfer(struct file *file, struct io *io)
 		return;
 	}
 	io->backend = &file->target.backend;
-	io->own.done = on_done;
+	io->own.done = on_request_done;
 	io->buffer = NULL;
 	io->at = 0;
 	io->tries = io->in_worker = io->for_pages = 0;

@@ -148,8 +148,8 @@ static int check_own(const struct file *file, const struct target_args *args,
 			   file->path, (long long)id);
 }
 
-static int look(struct file *file, const struct target_args *args,
-		struct failure *failure)
+static int look_at_file(struct file *file, const struct target_args *args,
+			struct failure *failure)
 {
 	int error = backing_look(&file->backing, file->fd);
 
@@ -276,8 +276,9 @@ static const enum io_mode modes[] = { IO_ZERO_COPY, IO_USER_COPY, IO_COPY,
  * In need-get-data a request has one buffer for all of its bytes; also when
  * there is none but the device's own.
  */
-static int check_mode(const struct file *file, const struct target_args *args,
-		      struct failure *failure)
+static int check_file_mode(const struct file *file,
+			   const struct target_args *args,
+			   struct failure *failure)
 {
 	if (file_is_memory(file) && args->mode != IO_MODES &&
 	    args->mode != IO_USER_COPY)
@@ -333,8 +334,8 @@ static int reserve(struct file *file, const struct target_args *args)
 	return file->reserve ? 0 : -ENOMEM;
 }
 
-static int prepare(struct file *file, const struct target_args *args,
-		   struct failure *failure)
+static int prepare_file(struct file *file, const struct target_args *args,
+			struct failure *failure)
 {
 	int error;
 
@@ -354,12 +355,12 @@ static int prepare(struct file *file, const struct target_args *args,
 static int set_up(struct file *file, const struct target_args *args,
 		  struct geometry *geometry, struct failure *failure)
 {
-	if (look(file, args, failure) < 0 ||
-	    check_mode(file, args, failure) < 0 ||
+	if (look_at_file(file, args, failure) < 0 ||
+	    check_file_mode(file, args, failure) < 0 ||
 	    set_direct(file, &args->values[DIRECT], failure) < 0 ||
 	    set_block_size(file, geometry, failure) < 0 ||
 	    set_place(file, args, geometry, failure) < 0 ||
-	    prepare(file, args, failure) < 0)
+	    prepare_file(file, args, failure) < 0)
 		return -1;
 	set_geometry(file, args, geometry);
 	return 0;

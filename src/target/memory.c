@@ -184,7 +184,7 @@ static int64_t now_ms(void)
 }
 
 /* Fills the credit with at least `bytes`. Returns 0 or -ENOMEM. */
-static int look(uint64_t bytes, uint64_t reserve)
+static int look_at_memory(uint64_t bytes, uint64_t reserve)
 {
 	int64_t now = now_ms();
 	uint64_t room;
@@ -211,7 +211,7 @@ static int look(uint64_t bytes, uint64_t reserve)
 int memory_take(uint64_t bytes, uint64_t reserve)
 {
 	if ((credit.left < bytes || credit.reserve != reserve) &&
-	    look(bytes, reserve) < 0)
+	    look_at_memory(bytes, reserve) < 0)
 		return -ENOMEM;
 	credit.left -= bytes;
 	return 0;

@@ -117,13 +117,13 @@ static int end_open(struct opening *opening, int32_t result)
 
 /* ---- what was made goes again, and what is open is closed ---- */
 
-static int undo(struct opening *opening, int32_t result)
+static int undo_opening(struct opening *opening, int32_t result)
 {
 	struct opener_result *mine = &opening->result;
 	int fd = mine->fd;
 
 	(void)result;
-	opening->next = undo;
+	opening->next = undo_opening;
 	if (mine->is_new) {
 		mine->is_new = 0;
 		if (ring_put_unlink(opener.ring, opening->path,
@@ -140,7 +140,8 @@ static int undo(struct opening *opening, int32_t result)
 	return 1;
 }
 
-static void tell(struct opening *opening, const struct opener_result *result)
+static void tell_opening(struct opening *opening,
+			 const struct opener_result *result)
 {
 	opener_done *done = opening->done;
 	opener_ended *ended = opening->ended;
@@ -161,34 +162,34 @@ static void free_opening(struct opening *opening)
 }
 
 /* Nothing is under way for it; perhaps something has to be undone. */
-static void end(struct opening *opening, int error)
+static void end_opening(struct opening *opening, int error)
 {
 	uint8_t mark = opening->mark;
 
 	if (!opening->error)
 		opening->error = error || opening->done ? error : -ECANCELED;
 	if (opening->error) {
-		if (undo(opening, 0) == 0)
+		if (undo_opening(opening, 0) == 0)
 			return;
 		opening->result.fd = opening->error;
 	}
-	tell(opening, &opening->result);
+	tell_opening(opening, &opening->result);
 	free_opening(opening);
 	workers_expect(opener.ring, -1);
 	workers_leave(mark);
 	opener.count--;
 }
 
-static void go_on(struct opening *opening, int32_t result)
+static void continue_opening(struct opening *opening, int32_t result)
 {
 	int state = opening->next(opening, result);
 
 	if (state == 0)
 		return; /* the next request is under way */
-	end(opening, state < 0 ? state : 0);
+	end_opening(opening, state < 0 ? state : 0);
 }
 
-static void submit(void)
+static void submit_openings(void)
 {
 	if (ring_submit(opener.ring) < 0)
 		ring_raise_event(opener.ring);
@@ -207,13 +208,15 @@ static void on_event(struct ev_loop *loop, ev_io *watcher, int events)
 		count = ring_reap(opener.ring, done, REAP_MAX);
 		for (i = 0; i < count; i++)
 			if (done[i].data) /* 0: a cancellation's own */
-				go_on((struct opening *)(uintptr_t)done[i].data,
-				      done[i].result);
+				continue_opening(
+					(struct opening *)(uintptr_t)done[i]
+						.data,
+					done[i].result);
 	} while (count == REAP_MAX);
 	if (opener.count == 0)
 		close_ring();
 	else
-		submit();
+		submit_openings();
 }
 
 /* Whatever becomes of it, nobody waits for it now. */
@@ -226,7 +229,7 @@ static void on_patience(struct loop_timer *timer)
 		log_warning("%s cannot be opened within %g s", opening->path,
 			    OPENER_PATIENCE);
 		ring_put_cancel(opener.ring, data_of(opening), 0);
-		submit();
+		submit_openings();
 	} else {
 		opening->outcome = -ETIMEDOUT;
 		log_warning("%s is not closed within %g s: its file system or "
@@ -234,7 +237,7 @@ static void on_patience(struct loop_timer *timer)
 			    opening->path ? opening->path : "a file",
 			    OPENER_PATIENCE);
 	}
-	tell(opening, &late);
+	tell_opening(opening, &late);
 }
 
 static int open_ring(struct ev_loop *loop)
@@ -254,7 +257,7 @@ static int open_ring(struct ev_loop *loop)
 }
 
 /* Its first request is in the ring. */
-static void begin(struct opening *opening)
+static void begin_opening(struct opening *opening)
 {
 	opener.count++;
 	workers_expect(opener.ring, 1);
@@ -262,7 +265,7 @@ static void begin(struct opening *opening)
 	if (!opening->wish.patient)
 		loop_timer_start(opener.loop, &opening->patience,
 				 OPENER_PATIENCE);
-	submit();
+	submit_openings();
 }
 
 static struct opening *new_opening(const char *path, void *context)
@@ -301,7 +304,7 @@ int opener_open(struct ev_loop *loop, const struct opener_wish *wish,
 				      0, data_of(opening));
 	}
 	if (!error) {
-		begin(opening);
+		begin_opening(opening);
 		return 0;
 	}
 	end_ring_if_idle();
@@ -316,8 +319,8 @@ int opener_open(struct ev_loop *loop, const struct opener_wish *wish,
 static int end_growth(struct opening *opening, int32_t result)
 {
 	opening->outcome = result;
-	tell(opening, &opening->result);
-	return undo(opening, 0);
+	tell_opening(opening, &opening->result);
+	return undo_opening(opening, 0);
 }
 
 /*
@@ -345,7 +348,7 @@ struct opening *opener_grow(struct ev_loop *loop, int fd, uint64_t size,
 		opening->error = -ECANCELED; /* nothing is left open */
 		opening->ended = ended;
 		opening->wish.patient = 1;
-		begin(opening);
+		begin_opening(opening);
 		return opening;
 	}
 	end_ring_if_idle();
@@ -403,8 +406,8 @@ static unsigned close_file(struct ev_loop *loop, int fd, const char *path,
 	opening->result.fd = fd;
 	opening->result.is_new = path != NULL;
 	opening->ended = ended;
-	if (undo(opening, 0) == 0) {
-		begin(opening);
+	if (undo_opening(opening, 0) == 0) {
+		begin_opening(opening);
 		return 1;
 	}
 	end_ring_if_idle();
