@@ -22,20 +22,30 @@ void node_path(enum node node, uint32_t id, char *path, size_t size)
 	snprintf(path, size, nodes[node].path, id);
 }
 
+int node_read_number(const char *path, dev_t *number)
+{
+	FILE *file = fopen(path, "re");
+	unsigned first, second;
+	int count;
+
+	if (!file)
+		return -errno;
+	count = fscanf(file, "%u:%u", &first, &second);
+	fclose(file);
+	if (count != 2)
+		return -EINVAL;
+	*number = makedev(first, second);
+	return 0;
+}
+
 /* Whether it is the number that the kernel has for the device, if that is known. */
 static int is_number(enum node node, uint32_t id, dev_t number)
 {
-	unsigned first = 0, second = 0;
+	dev_t known;
 	char path[64];
-	FILE *file;
-	int is_known;
 
 	snprintf(path, sizeof(path), nodes[node].number, id);
-	file = fopen(path, "re");
-	is_known = file && fscanf(file, "%u:%u", &first, &second) == 2;
-	if (file)
-		fclose(file);
-	return !is_known || makedev(first, second) == number;
+	return node_read_number(path, &known) < 0 || known == number;
 }
 
 static int fail_absent(const char *path, struct failure *failure)

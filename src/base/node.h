@@ -8,6 +8,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "failure.h"
 
@@ -32,5 +33,8 @@ int node_look(enum node node, uint32_t id, struct failure *failure);
  * -1 with *failure filled.
  */
 int node_check_free(uint32_t id, struct failure *failure);
+
+/* Read a number as sysfs has it, "259:3". Returns 0 or a negative errno. */
+int node_read_number(const char *path, dev_t *number);
 
 #endif

@@ -215,22 +215,27 @@ int ring_allow_workers(struct ring *ring, unsigned count)
 	return io_uring_register_iowq_max_workers(&ring->uring, limits);
 }
 
-/* A clean SQE; NULL if there is none even after a submit. */
-static struct io_uring_sqe *next_sqe(struct ring *ring)
+/*
+ * An SQE with nothing but its data, which liburing's functions that fill SQEs
+ * leave alone; NULL if there is none even after a submit.
+ */
+static struct io_uring_sqe *next_sqe(struct ring *ring, uint64_t data)
 {
 	struct io_uring_sqe *sqe = io_uring_get_sqe(&ring->uring);
 
 	if (!sqe && ring_submit(ring) == 0)
 		sqe = io_uring_get_sqe(&ring->uring);
-	if (sqe)
+	if (sqe) {
 		memset(sqe, 0, ring->sqe_size);
+		sqe->user_data = data;
+	}
 	return sqe;
 }
 
 int ring_put_command(struct ring *ring, int fd, uint32_t op,
 		     const void *command, size_t size, uint64_t data)
 {
-	struct io_uring_sqe *sqe = next_sqe(ring);
+	struct io_uring_sqe *sqe = next_sqe(ring, data);
 
 	if (!sqe)
 		return -EBUSY;
@@ -238,7 +243,6 @@ int ring_put_command(struct ring *ring, int fd, uint32_t op,
 	sqe->fd = fd;
 	sqe->cmd_op = op;
 	memcpy(sqe->cmd, command, size);
-	sqe->user_data = data;
 	return 0;
 }
 
@@ -271,7 +275,7 @@ int ring_put_addressed(struct ring *ring, uint32_t op, const void *command,
 int ring_put_immediate(struct ring *ring, uint32_t op, const void *command,
 		       uint64_t address, int is_quiet, uint64_t data)
 {
-	struct io_uring_sqe *sqe = next_sqe(ring);
+	struct io_uring_sqe *sqe = next_sqe(ring, data);
 
 	if (!sqe)
 		return -EBUSY;
@@ -284,14 +288,13 @@ int ring_put_immediate(struct ring *ring, uint32_t op, const void *command,
 	sqe->cmd_op = op;
 	sqe->addr = address;
 	memcpy(sqe->cmd, command, 16);
-	sqe->user_data = data;
 	return 0;
 }
 
 int ring_put_lasting(struct ring *ring, uint32_t op, const void *command,
 		     uint64_t data)
 {
-	struct io_uring_sqe *sqe = next_sqe(ring);
+	struct io_uring_sqe *sqe = next_sqe(ring, data);
 
 	if (!sqe)
 		return -EBUSY;
@@ -300,7 +303,6 @@ int ring_put_lasting(struct ring *ring, uint32_t op, const void *command,
 	sqe->rw_flags = IORING_URING_CMD_MULTISHOT;
 	sqe->cmd_op = op;
 	memcpy(sqe->cmd, command, 16);
-	sqe->user_data = data;
 	return 0;
 }
 
@@ -317,24 +319,22 @@ int ring_goes_on(const struct ring_event *event)
 int ring_put_open(struct ring *ring, const char *path, int flags, mode_t mode,
 		  uint64_t data)
 {
-	struct io_uring_sqe *sqe = next_sqe(ring);
+	struct io_uring_sqe *sqe = next_sqe(ring, data);
 
 	if (!sqe)
 		return -EBUSY;
 	io_uring_prep_openat(sqe, AT_FDCWD, path, flags, mode);
 	sqe->flags |= IOSQE_ASYNC;
-	sqe->user_data = data;
 	return 0;
 }
 
 int ring_put_unlink(struct ring *ring, const char *path, uint64_t data)
 {
-	struct io_uring_sqe *sqe = next_sqe(ring);
+	struct io_uring_sqe *sqe = next_sqe(ring, data);
 
 	if (!sqe)
 		return -EBUSY;
 	io_uring_prep_unlinkat(sqe, AT_FDCWD, path, 0);
-	sqe->user_data = data;
 	return 0;
 }
 
@@ -357,36 +357,33 @@ int ring_put_close(struct ring *ring, int fd, uint64_t data)
 
 	if (!has_room(ring, 2))
 		return -EBUSY;
-	sqe = next_sqe(ring);
+	sqe = next_sqe(ring, 0);
 	io_uring_prep_close(sqe, fd);
 	sqe->flags |= IOSQE_ASYNC | IOSQE_IO_HARDLINK;
-	sqe = next_sqe(ring);
+	sqe = next_sqe(ring, data);
 	io_uring_prep_nop(sqe);
-	sqe->user_data = data;
 	return 0;
 }
 
 int ring_put_write(struct ring *ring, int fd, const void *bytes, size_t size,
 		   uint64_t data)
 {
-	struct io_uring_sqe *sqe = next_sqe(ring);
+	struct io_uring_sqe *sqe = next_sqe(ring, data);
 
 	if (!sqe)
 		return -EBUSY;
 	io_uring_prep_write(sqe, fd, bytes, (unsigned)size, 0);
-	sqe->user_data = data;
 	return 0;
 }
 
 int ring_put_read(struct ring *ring, int fd, void *bytes, size_t size,
 		  uint64_t data)
 {
-	struct io_uring_sqe *sqe = next_sqe(ring);
+	struct io_uring_sqe *sqe = next_sqe(ring, data);
 
 	if (!sqe)
 		return -EBUSY;
 	io_uring_prep_read(sqe, fd, bytes, (unsigned)size, 0);
-	sqe->user_data = data;
 	return 0;
 }
 
@@ -431,7 +428,7 @@ static void prepare(struct io_uring_sqe *sqe,
 int ring_put_transfer(struct ring *ring, const struct ring_transfer *transfer,
 		      uint64_t data)
 {
-	struct io_uring_sqe *sqe = next_sqe(ring);
+	struct io_uring_sqe *sqe = next_sqe(ring, data);
 	int is_fixed = transfer->fd < 0;
 
 	if (!sqe)
@@ -441,18 +438,16 @@ int ring_put_transfer(struct ring *ring, const struct ring_transfer *transfer,
 		sqe->flags |= IOSQE_FIXED_FILE;
 	if (transfer->wait)
 		sqe->flags |= IOSQE_ASYNC;
-	sqe->user_data = data;
 	return 0;
 }
 
 int ring_put_cancel(struct ring *ring, uint64_t victim, uint64_t data)
 {
-	struct io_uring_sqe *sqe = next_sqe(ring);
+	struct io_uring_sqe *sqe = next_sqe(ring, data);
 
 	if (!sqe)
 		return -EBUSY;
 	io_uring_prep_cancel64(sqe, victim, 0);
-	sqe->user_data = data;
 	return 0;
 }
 
@@ -688,24 +683,22 @@ void ring_unregister_self(struct ring *ring)
 
 int ring_put_poll(struct ring *ring, int fd, uint64_t data)
 {
-	struct io_uring_sqe *sqe = next_sqe(ring);
+	struct io_uring_sqe *sqe = next_sqe(ring, data);
 
 	if (!sqe)
 		return -EBUSY;
 	io_uring_prep_poll_add(sqe, fd, POLLIN);
-	sqe->user_data = data;
 	return 0;
 }
 
 int ring_put_timeout(struct ring *ring, unsigned ms, uint64_t data)
 {
-	struct io_uring_sqe *sqe = next_sqe(ring);
+	struct io_uring_sqe *sqe = next_sqe(ring, data);
 
 	if (!sqe)
 		return -EBUSY;
 	ring->timeout.tv_sec = ms / 1000;
 	ring->timeout.tv_nsec = ms % 1000 * 1000000L;
 	io_uring_prep_timeout(sqe, &ring->timeout, 0, 0);
-	sqe->user_data = data;
 	return 0;
 }

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/compat.h"
+#include "base/node.h"
 
 /* Newer than the headers of the oldest supported system; the kernel's ABI. */
 #define WANT_DIOALIGN 0x2000u /* Linux 6.1 */
@@ -270,18 +271,12 @@ static int64_t number_in(const char *link)
 static int64_t search_name(struct search *search, const char *name)
 {
 	char path[LINK_BYTES];
-	unsigned first, second;
-	int64_t found = -1;
-	FILE *file;
+	dev_t device;
 
 	snprintf(path, sizeof(path), "/sys/class/block/%.200s/dev", name);
-	file = fopen(path, "re");
-	if (!file)
-		return -1;
-	if (fscanf(file, "%u:%u", &first, &second) == 2)
-		found = search_device(search, makedev(first, second));
-	fclose(file);
-	return found;
+	return node_read_number(path, &device) < 0
+		       ? -1
+		       : search_device(search, device);
 }
 
 /* What dm and md devices lie on. */
