@@ -41,7 +41,7 @@ int node_read_number(const char *path, dev_t *number)
 /* Whether it is the number that the kernel has for the device, if that is known. */
 static int is_number(enum node node, uint32_t id, dev_t number)
 {
-	dev_t known;
+	dev_t known = 0;
 	char path[64];
 
 	snprintf(path, sizeof(path), nodes[node].number, id);
