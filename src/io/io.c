@@ -256,8 +256,9 @@ static void note_dirty(struct io *io, uint32_t end)
 		io->dirty = end;
 }
 
-static int fill_buffer(struct io *io, const void *from, uint32_t at,
-		       uint32_t length)
+/* Apart, so that io_put() need not save registers for it. */
+static int __attribute__((noinline))
+fill_buffer(struct io *io, const void *from, uint32_t at, uint32_t length)
 {
 	memcpy(buffer_of(io) + at, from, length);
 	note_dirty(io, at + length);

@@ -83,16 +83,16 @@ static inline void dispatch(struct queue *queue, uint16_t tag)
 	};
 	const struct ublk_io_desc *from = &queue->descriptors[tag];
 	uint32_t op = from->op_flags & 0xff, flags = from->op_flags & ~0xffu;
-	int is_known = op < sizeof(ops) && ops[op];
+	uint8_t known = op < sizeof(ops) ? ops[op] : 0;
 	struct io *io = &queue->ios[tag];
 
 	io->offset = from->start_sector * SECTOR;
 	io->length = from->nr_sectors * SECTOR;
 	io->flags = flags ? request_flags(flags) : 0;
-	io->op = is_known ? (uint8_t)(ops[op] - 1) : IO_FLUSH;
+	io->op = known ? (uint8_t)(known - 1) : IO_FLUSH;
 	queue->turn_bytes += io->length;
 	io_begin(io);
-	if (is_known)
+	if (known)
 		queue->top->ops->submit(queue->top, io);
 	else
 		io_done(io, -EOPNOTSUPP);
@@ -231,8 +231,9 @@ static int take_list(struct queue *queue, const struct ring_event *event)
 	return 1;
 }
 
-/* Returns 1 if there may be more. */
-static int take_lists(struct queue *queue, unsigned *count)
+/* Returns 1 if there may be more. Apart, so that on_turn() is short. */
+static int __attribute__((noinline))
+take_lists(struct queue *queue, unsigned *count)
 {
 	const struct ring_event *events;
 	unsigned got = ring_peek(queue->port.ring, &events), i;
