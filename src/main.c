@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/auxv.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "keeper/helper.h"
@@ -296,6 +297,17 @@ static void fill_standard_descriptors(void)
 		close(fd);
 }
 
+/*
+ * A keeper of an earlier build had what its devices hold go along over the exec,
+ * and named that in the environment. The server has all of it, and is asked.
+ */
+static void drop_carried(void)
+{
+	if (getenv("UBLKD_CARRIED"))
+		syscall(SYS_close_range, STDERR_FILENO + 1, ~0u, 0u);
+	unsetenv("UBLKD_CARRIED");
+}
+
 int main(int argc, char **argv)
 {
 	struct choice choice = { .socket = DEFAULT_SOCKET,
@@ -331,7 +343,9 @@ int main(int argc, char **argv)
 	options.borrowed_socket = choice.borrowed_socket;
 	options.newline_fd = choice.ready_fd;
 	options.is_spared = argv[0] && argv[0][0] == '@';
-	if (!choice.foreground && !choice.continues)
+	if (choice.continues)
+		drop_carried();
+	else if (!choice.foreground)
 		options.ready_fd = become_daemon();
 	log_open("ublkd", options.log_level, !choice.foreground);
 	return keeper_run(&options);

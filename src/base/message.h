@@ -51,7 +51,8 @@ enum message_type {
 	MESSAGE_CANCEL,
 
 	/* server to keeper, not answered */
-	MESSAGE_PREPARED, /* all of the table can be served */
+	MESSAGE_PREPARED, /* all of the table can be served; number 1: as a
+			     keeper this program takes a copy of the table */
 	MESSAGE_READY,	  /* the configuration has been run */
 	MESSAGE_FAILED,	  /* it has failed; text: why. The server leaves */
 	MESSAGE_SHUTDOWN, /* somebody asked for it on the admin socket;

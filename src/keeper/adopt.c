@@ -83,7 +83,8 @@ static int look(struct adoption *adoption, uint32_t id,
 	struct control *control = &adoption->jobs->control;
 	struct ring_event event;
 
-	if (control_get_info(control, id, &answer, 0) < 0 ||
+	if (control_put_buffer(control, UBLK_CMD_GET_DEV_INFO, id, &answer,
+			       sizeof(answer), 0) < 0 ||
 	    ring_wait(control->ring, &event) < 0 ||
 	    (event.result < 0 && event.result != -ENODEV)) {
 		log_error("device %u: the driver does not tell of it: left "
@@ -110,11 +111,9 @@ static void restore(struct adoption *adoption, const struct ublk_dev_info *info,
 		log_error("device %u cannot be taken over: out of memory",
 			  info->dev_id);
 	/* A living server knows better than the note. */
-	jobs_take_tally(adoption->jobs, info->dev_id,
-			takeover->fd >= 0
-				? takeover_tally(takeover, info->dev_id)
-			: noted ? noted->tally
-				: 0);
+	if (takeover->fd >= 0)
+		jobs_take_tally(adoption->jobs, info->dev_id,
+				takeover_tally(takeover, info->dev_id));
 }
 
 /*

@@ -164,6 +164,13 @@ void held_remove(const struct held_file *file)
 			    strerror(errno));
 }
 
+void held_close(const struct held_file *files, int count)
+{
+	while (count--)
+		if (files[count].fd >= 0)
+			close(files[count].fd);
+}
+
 int held_fds(const struct held_file *files, int count, int *fds)
 {
 	int i;

@@ -55,6 +55,9 @@ int held_link(const struct held_file *file);
 /* Remove it, if it is still there and no other. */
 void held_remove(const struct held_file *file);
 
+/* Close the descriptors that there are. */
+void held_close(const struct held_file *files, int count);
+
 /*
  * Copy out the descriptors, which stay the record's. Returns how many: count, or
  * 0 if one of them is not there, because none is of use alone.

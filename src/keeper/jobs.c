@@ -1,4 +1,4 @@
-#include "jobs-parts.h"
+#include "jobs.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -7,213 +7,52 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "carry.h"
+#include "base/feature.h"
 #include "base/log.h"
-#include "notify.h"
+#include "base/node.h"
+#include "entry.h"
 #include "server/server.h"
-#include "takeover.h"
 
-#define RING_ENTRIES   256
-#define REAP_MAX       64
-#define DEVICE_MARK    0x7562ULL /* top of server_flags in our devices */
-#define CLOSE_PATIENCE 30.0	 /* s for what a deleted device held */
+#define RING_ENTRIES	256
+#define REAP_MAX	64
+#define DEVICE_MARK	0x7562ULL /* top of server_flags in our devices */
+#define CLOSE_PATIENCE	30.0	  /* s for what a deleted device held */
+#define QUIESCED_MOMENT 20	  /* ms */
 
+/* One request of the server, or of the clean-up, until its answer. */
+struct job {
+	struct jobs *jobs;
+	struct entry *entry;	/* NULL for FEATURES and ASK */
+	unsigned generation;	/* of the server that asked; 0: the clean-up */
+	struct message message; /* arguments live here while it runs */
+	int stage;
+	int fd;
+	char path[64];
+	char bytes[16];
+	const int *fds; /* beside the message, only while the job begins */
+	int fd_count;
+	unsigned closing;  /* of what the device held, when it is deleted */
+	int result;	   /* then: of the command itself; of a BUSY: why a
+			      helper could not tell */
+	ev_timer patience; /* then */
+};
+
+/* What is done for one type of message. */
+struct operation {
+	/* Returns 0 under way, 1 done at once, or a negative errno. */
+	int (*begin)(struct job *job);
+	/* NULL: the result as it is. Returns 1 while the job goes on. */
+	int (*end)(struct job *job, int result);
+};
+
+/* What the ring's completions for the job bring. */
+static uint64_t job_data(const struct job *job)
+{
+	return (uint64_t)(uintptr_t)job;
+}
+
+static const struct operation *find_operation(uint32_t type);
 static void advance_orphan(struct jobs *jobs, struct entry *entry);
-
-/* ---- the table of devices ---- */
-
-static struct entry *entry_find(const struct jobs *jobs, uint32_t id)
-{
-	struct entry *entry;
-
-	for (entry = jobs->entries; entry; entry = entry->next)
-		if (entry->id == id)
-			return entry;
-	return NULL;
-}
-
-static struct entry *entry_new(struct jobs *jobs, uint32_t id)
-{
-	struct entry *entry = calloc(1, sizeof(*entry));
-
-	if (!entry)
-		return NULL;
-	entry->id = id;
-	entry->next = jobs->entries;
-	jobs->entries = entry;
-	return entry;
-}
-
-/* A service manager keeps them for when all of ublkd is killed. */
-static void store_file(const struct entry *entry, int which)
-{
-	char name[40];
-	int error;
-
-	takeover_name(name, sizeof(name), entry->id, which);
-	/* What was spared of an earlier device with that id. */
-	notify_unstore(name);
-	error = notify_store(name, entry->files[which].fd);
-	if (error)
-		log_warning("the service manager does not keep what device %u "
-			    "holds: %s",
-			    entry->id, strerror(-error));
-}
-
-static void unstore_files(const struct entry *entry)
-{
-	char name[40];
-	int i;
-
-	for (i = 0; i < entry->file_count; i++) {
-		takeover_name(name, sizeof(name), entry->id, i);
-		notify_unstore(name);
-	}
-}
-
-/* Returns 1 if a completion with that data tells that it is closed, or 0. */
-static unsigned begin_close(struct jobs *jobs, int fd, uint64_t data)
-{
-	if (ring_put_close(jobs->control.ring, fd, data) == 0)
-		return 1;
-	close(fd);
-	return 0;
-}
-
-/* Returns how many completions with that data tell that it is closed. */
-static unsigned let_go(struct jobs *jobs, struct entry *entry, uint64_t data)
-{
-	unsigned begun = 0;
-
-	unstore_files(entry);
-	while (entry->file_count) {
-		const struct held_file *file =
-			&entry->files[--entry->file_count];
-
-		/* Nobody needs it without its device. */
-		if (entry->private)
-			held_remove(file);
-		if (file->fd >= 0)
-			begun += begin_close(jobs, file->fd, data);
-	}
-	return begun;
-}
-
-static void entry_free(struct jobs *jobs, struct entry *entry)
-{
-	struct entry **at = &jobs->entries;
-
-	while (*at != entry)
-		at = &(*at)->next;
-	*at = entry->next;
-	/* Last, so that a later keeper can finish what this one began. */
-	state_remove(jobs->state, entry->id);
-	free(entry->files);
-	free(entry->words);
-	free(entry);
-}
-
-/* Put fd where nothing is open: into the record that there is, or a new one. */
-static int keep_file(struct entry *entry, int which, int fd)
-{
-	struct held_file *files;
-
-	if (which < entry->file_count)
-		return entry->files[which].fd < 0
-			       ? held_take(&entry->files[which], fd)
-			       : -EINVAL;
-	files = reallocarray(entry->files, (size_t)which + 1, sizeof(*files));
-	if (!files)
-		return -ENOMEM;
-	entry->files = files;
-	held_describe(&files[which], fd);
-	entry->file_count = which + 1;
-	return 0;
-}
-
-static int keep_files(struct entry *entry, const int *fds, int count)
-{
-	int i, fd, error;
-
-	for (i = 0; i < count; i++) {
-		fd = fcntl(fds[i], F_DUPFD_CLOEXEC, 0);
-		if (fd < 0)
-			return -errno;
-		error = keep_file(entry, i, fd);
-		if (error) {
-			close(fd);
-			return error;
-		}
-		store_file(entry, i);
-	}
-	return 0;
-}
-
-/* Note it, as made by that command, for a keeper that comes after this one. */
-static int write_state(const struct jobs *jobs, const struct entry *entry,
-		       const char *words)
-{
-	struct state_device device = { .id = entry->id,
-				       .recoverable = entry->recoverable,
-				       .private = entry->private,
-				       .mark = entry->info.server_flags,
-				       .tally = entry->tally,
-				       .file_count = entry->file_count };
-
-	if (entry->file_count)
-		memcpy(device.files, entry->files,
-		       sizeof(device.files[0]) * (size_t)entry->file_count);
-	snprintf(device.words, sizeof(device.words), "%s", words);
-	return state_write(jobs->state, &device);
-}
-
-/*
- * Files of ours get their names when they are noted, and not before: else one
- * would stay for ever if we were killed in between.
- */
-static int name_files(const struct entry *entry)
-{
-	int i, error = 0;
-
-	for (i = 0; entry->private && i < entry->file_count && !error; i++)
-		error = held_link(&entry->files[i]);
-	return error;
-}
-
-static int note_first(struct jobs *jobs, struct entry *entry,
-		      const struct message *message)
-{
-	int error;
-
-	entry->recoverable = (message->number & NOTE_RECOVERABLE) != 0;
-	entry->private = (message->number & NOTE_PRIVATE) != 0;
-	error = write_state(jobs, entry, message->text);
-	return error ? error : name_files(entry);
-}
-
-/* What cannot be written down does not count, now or later. */
-int jobs_note(struct job *job)
-{
-	struct entry *entry = job->entry;
-	const struct message *message = &job->message;
-	char *words = strdup(message->text);
-	int error;
-
-	if (!words)
-		return -ENOMEM;
-	error = keep_files(entry, job->fds, job->fd_count);
-	if (!error && !entry->words)
-		error = note_first(job->jobs, entry, message);
-	else if (!error && strcmp(words, entry->words) != 0)
-		error = write_state(job->jobs, entry, words);
-	if (error) {
-		free(words);
-		return error;
-	}
-	free(entry->words);
-	entry->words = words;
-	return 1;
-}
 
 /* ---- jobs ---- */
 
@@ -250,9 +89,9 @@ static int was_last(const struct job *job, int result)
 		return 0;
 	if (result == 0 || result == -ENODEV)
 		return 1;
-	if (!job->entry->clean_up)
+	if (job->entry->state < ENTRY_TO_STOP)
 		return 0;
-	log_error("device %u cannot be deleted: %s", job->entry->id,
+	log_error("device %u cannot be deleted: %s", job->entry->noted.id,
 		  strerror(-result));
 	return 1;
 }
@@ -269,19 +108,18 @@ static void job_finish(struct job *job, int result, int is_last)
 
 	if (is_last) {
 		/* Before it is told: what it held is free then. */
-		entry_free(jobs, entry);
+		entry_free(&jobs->entries, entry, jobs->state);
 		job->entry = entry = NULL;
 	}
 	job->message.result = result;
 	if (!is_old)
 		jobs->answer(jobs, &job->message);
 	/* The server that asked died meanwhile: what it began is finished. */
-	if (entry && is_old && !entry->clean_up &&
-	    (entry->taking ||
-	     (job->message.type == MESSAGE_TRY_STOP && entry->deleting)))
-		entry->clean_up = CLEAN_UP_STOP;
+	if (entry && is_old &&
+	    (entry->state == ENTRY_TAKEN || entry->state == ENTRY_DELETING))
+		entry->state = ENTRY_TO_STOP;
 	job_free(job);
-	if (entry && entry->clean_up)
+	if (entry && entry->state >= ENTRY_TO_STOP)
 		advance_orphan(jobs, entry);
 	see_idle(jobs);
 }
@@ -295,7 +133,7 @@ static void on_close_patience(struct ev_loop *loop, ev_timer *timer, int events)
 	(void)events;
 	log_warning("device %u is deleted, but what it held is not closed "
 		    "within %g s: its file system or disk stands still",
-		    job->entry->id, CLOSE_PATIENCE);
+		    job->entry->noted.id, CLOSE_PATIENCE);
 	job->jobs->late++;
 	job_finish(job, job->result, 1);
 }
@@ -309,7 +147,8 @@ static int begin_closing(struct job *job, int result)
 {
 	struct jobs *jobs = job->jobs;
 
-	job->closing = let_go(jobs, job->entry, job_data(job));
+	job->closing =
+		entry_let_go(job->entry, jobs->control.ring, job_data(job));
 	if (!job->closing)
 		return 0;
 	job->result = result;
@@ -349,7 +188,7 @@ static void job_begin(struct job *job)
 
 	if (job->entry)
 		job->entry->job = job;
-	result = jobs_operation(job->message.type)->begin(job);
+	result = find_operation(job->message.type)->begin(job);
 	if (result)
 		job_end(job, result < 0 ? result : 0);
 	else
@@ -367,26 +206,18 @@ static struct job *job_new(struct jobs *jobs, struct entry *entry,
 	job->entry = entry;
 	job->message.magic = MESSAGE_MAGIC;
 	job->message.type = type;
-	job->message.id = entry ? entry->id : 0;
+	job->message.id = entry ? entry->noted.id : 0;
 	return job;
 }
 
-static void go_on(struct job *job, int result)
+static void job_go_on(struct job *job, int result)
 {
-	const struct operation *operation = jobs_operation(job->message.type);
+	const struct operation *operation = find_operation(job->message.type);
 
 	if (operation->end)
 		result = operation->end(job, result);
 	if (result <= 0)
 		job_end(job, result);
-}
-
-void jobs_go_on(struct job *job, int result)
-{
-	struct jobs *jobs = job->jobs;
-
-	go_on(job, result);
-	submit(jobs);
 }
 
 static void on_ring(struct ev_loop *loop, ev_io *watcher, int events)
@@ -408,7 +239,7 @@ static void on_ring(struct ev_loop *loop, ev_io *watcher, int events)
 		if (job->closing)
 			on_closed(job);
 		else
-			go_on(job, done[i].result);
+			job_go_on(job, done[i].result);
 	}
 	submit(jobs);
 	if (count == REAP_MAX)
@@ -428,28 +259,431 @@ static void cancel_wait(struct jobs *jobs, struct entry *entry)
 		return;
 	if (ring_put_cancel(jobs->control.ring, job_data(entry->job), 0) < 0)
 		log_error("device %u: a command that waits cannot be cancelled",
-			  entry->id);
+			  entry->noted.id);
 	submit(jobs);
 }
 
+/* ---- the operations ---- */
+
+/* The stages of a RECOVER. */
+enum { RECOVER_LOOK, RECOVER_MOMENT, RECOVER_ASKED };
+
+/* And of a BUSY. */
+enum { BUSY_USERS, BUSY_OPEN, BUSY_CLOSE };
+
+/* A command of the driver, whose answer ends the job or its stage. */
+static int ask_driver(struct job *job, uint32_t command, uint64_t number)
+{
+	return control_put(&job->jobs->control, command, job->message.id,
+			   number, job_data(job));
+}
+
+/* One that reads or fills a part of the message. */
+static int ask_driver_with(struct job *job, uint32_t command, void *bytes,
+			   size_t size)
+{
+	return control_put_buffer(&job->jobs->control, command, job->message.id,
+				  bytes, size, job_data(job));
+}
+
+static int begin_features(struct job *job)
+{
+	int error = control_open(&job->jobs->control);
+
+	return error ? error
+		     : ask_driver_with(job, UBLK_CMD_GET_FEATURES,
+				       &job->message.number,
+				       sizeof(job->message.number));
+}
+
+static int end_features(struct job *job, int result)
+{
+	if (result == 0)
+		job->jobs->features = job->message.number;
+	return result;
+}
+
+/*
+ * The driver writes back what it accepted: it clamps the queues to the CPUs and
+ * silently drops flags that it does not know.
+ */
+static int begin_add(struct job *job)
+{
+	struct ublk_dev_info *info = &job->message.info;
+
+	info->server_flags = job->jobs->mark;
+	return control_put_buffer(&job->jobs->control, UBLK_CMD_ADD_DEV,
+				  info->dev_id, info, sizeof(*info),
+				  job_data(job));
+}
+
+static int end_add(struct job *job, int result)
+{
+	if (result == 0) {
+		job->entry->noted.id = job->message.id =
+			job->message.info.dev_id;
+		job->entry->info = job->message.info;
+	}
+	return result;
+}
+
+static int begin_params(struct job *job)
+{
+	return ask_driver_with(job, UBLK_CMD_SET_PARAMS, &job->message.params,
+			       sizeof(job->message.params));
+}
+
+/* Keep what the next server will need. */
+static int begin_note(struct job *job)
+{
+	int error = entry_note(job->entry, job->jobs->state, &job->message,
+			       job->fds, job->fd_count);
+
+	return error ? error : 1;
+}
+
+/* Waits until every tag is fetched; on 6.12 for the partition scan as well. */
+static int begin_start(struct job *job)
+{
+	return ask_driver(job, UBLK_CMD_START_DEV, (uint64_t)job->jobs->server);
+}
+
+/* One whose server has died meanwhile is to be stopped. */
+static int end_start(struct job *job, int result)
+{
+	if (result == 0 && job->entry->state == ENTRY_NEW)
+		job->entry->state = ENTRY_LIVE;
+	return result;
+}
+
+static int is_old_driver(const struct jobs *jobs)
+{
+	return !features_abort_on_close(jobs->features);
+}
+
+/* -EBUSY until the dead server's last descriptor, mapping and ring are gone. */
+static int start_recovery(struct job *job)
+{
+	job->stage = RECOVER_ASKED;
+	return ask_driver(job, UBLK_CMD_START_USER_RECOVERY, 0);
+}
+
+/*
+ * An old driver cancels the dead server's commands after it has called the
+ * device quiesced, and a RECOVER in between takes them away under its hands,
+ * which the kernel does not survive. So it is not asked before it says so, and
+ * then gets a moment.
+ */
+static int begin_recover(struct job *job)
+{
+	if (job->entry->state == ENTRY_LIVE)
+		job->entry->state = ENTRY_QUIESCED; /* who served has left */
+	if (!is_old_driver(job->jobs))
+		return start_recovery(job);
+	job->stage = RECOVER_LOOK;
+	return ask_driver_with(job, UBLK_CMD_GET_DEV_INFO, &job->message.info,
+			       sizeof(job->message.info));
+}
+
+static int go_on_recovering(struct job *job, int result)
+{
+	if (job->stage == RECOVER_LOOK && result < 0)
+		return result;
+	if (job->stage == RECOVER_LOOK &&
+	    job->message.info.state == UBLK_S_DEV_LIVE)
+		return -EBUSY;
+	/* Once it has begun there is no way back for a server that is dead. */
+	if (job->generation != job->jobs->generation)
+		return -ECANCELED;
+	if (job->stage == RECOVER_MOMENT)
+		return start_recovery(job);
+	job->stage = RECOVER_MOMENT;
+	return ring_put_timeout(job->jobs->control.ring, QUIESCED_MOMENT,
+				job_data(job));
+}
+
+/*
+ * Before this driver aborted I/O on close it also broke when a server died
+ * between the two commands of a take-over: the next RECOVER is refused, or
+ * worse. Such a device cannot be saved.
+ */
+static int end_recover(struct job *job, int result)
+{
+	if (job->stage != RECOVER_ASKED) {
+		result = go_on_recovering(job, result);
+		return result < 0 ? result : 1;
+	}
+	if (result == 0 && is_old_driver(job->jobs) &&
+	    job->entry->state == ENTRY_QUIESCED) {
+		job->entry->state = ENTRY_TAKEN;
+		/* For the next keeper as well. */
+		state_doom(job->jobs->state, job->entry->noted.id);
+	}
+	return result;
+}
+
+/* Every tag is fetched, or the command waits for that. */
+static int begin_end_recover(struct job *job)
+{
+	if (job->entry->state == ENTRY_TAKEN) {
+		job->entry->state = ENTRY_QUIESCED;
+		state_spare(job->jobs->state, job->entry->noted.id);
+	}
+	return ask_driver(job, UBLK_CMD_END_USER_RECOVERY,
+			  (uint64_t)job->jobs->server);
+}
+
+/* The server that asked may be dead by now: then the next one takes it over. */
+static int end_end_recover(struct job *job, int result)
+{
+	if (result == 0 && job->entry->state == ENTRY_QUIESCED &&
+	    job->generation == job->jobs->generation)
+		job->entry->state = ENTRY_LIVE;
+	return result;
+}
+
+/*
+ * The write waits for the disk's I/O on some kernels (it freezes the queue), so
+ * it goes through the ring like the rest; and a device that is taken over has
+ * what an earlier server wrote, and I/O that may take long: the read tells.
+ */
+static int begin_timeout(struct job *job)
+{
+	int error;
+
+	snprintf(job->path, sizeof(job->path),
+		 "/sys/block/ublkb%u/queue/io_timeout", job->message.id);
+	job->fd = open(job->path, O_RDWR | O_CLOEXEC);
+	if (job->fd < 0)
+		return -errno;
+	error = ring_put_read(job->jobs->control.ring, job->fd, job->bytes,
+			      sizeof(job->bytes) - 1, job_data(job));
+	if (error)
+		close(job->fd);
+	return error;
+}
+
+static int write_timeout(struct job *job)
+{
+	int length = snprintf(job->bytes, sizeof(job->bytes), "%u",
+			      (unsigned)job->message.number);
+
+	job->stage = 1;
+	return ring_put_write(job->jobs->control.ring, job->fd, job->bytes,
+			      (size_t)length, job_data(job));
+}
+
+static int end_timeout(struct job *job, int result)
+{
+	/* The bytes are zeroes behind what was read. */
+	if (job->stage == 0 && result > 0) {
+		result = 0;
+		if (strtoul(job->bytes, NULL, 10) != job->message.number)
+			result = write_timeout(job);
+		if (result == 0 && job->stage == 1)
+			return 1;
+	}
+	close(job->fd);
+	return result < 0 ? result : 0;
+}
+
+static void on_helped(void *context, const struct message *answer)
+{
+	struct job *job = context;
+	struct jobs *jobs = job->jobs;
+
+	job->message.number = answer->number;
+	memcpy(job->message.text, answer->text, sizeof(answer->text));
+	job_go_on(job, answer->result);
+	submit(jobs);
+}
+
+static int ask_helper(struct job *job, const struct message *question)
+{
+	return helper_ask(job->jobs->helpers, question, job->fds, job->fd_count,
+			  on_helped, job);
+}
+
+/* What the server wants to know from a helper. */
+static int begin_ask(struct job *job)
+{
+	return ask_helper(job, &job->message);
+}
+
+/* On the ring, because opening a disk can wait for its I/O. */
+static int open_disk(struct job *job)
+{
+	job->stage = BUSY_OPEN;
+	node_path(NODE_BLOCK, job->message.id, job->path, sizeof(job->path));
+	return ring_put_open(job->jobs->control.ring, job->path,
+			     O_RDONLY | O_EXCL | O_CLOEXEC, 0, job_data(job));
+}
+
+/*
+ * Is the disk in use? A helper finds most users and their names; the exclusive
+ * open sees those that hold the disk in other ways, such as a mount in another
+ * namespace. If no helper can tell, that open is all, and sees no plain opener.
+ */
+static int begin_busy(struct job *job)
+{
+	struct message question = { .magic = MESSAGE_MAGIC,
+				    .type = MESSAGE_ASK,
+				    .number = HELPER_DISK_USER };
+
+	job->stage = BUSY_USERS;
+	snprintf(question.text, sizeof(question.text), "ublkb%u",
+		 job->message.id);
+	job->result = ask_helper(job, &question);
+	return job->result ? open_disk(job) : 0;
+}
+
+/* The last close can wait for I/O as well. */
+static int close_disk(struct job *job, int fd)
+{
+	job->stage = BUSY_CLOSE;
+	if (ring_put_close(job->jobs->control.ring, fd, job_data(job)) == 0)
+		return 1;
+	close(fd);
+	return job->result;
+}
+
+/* Nobody's disk is opened for a server that has died meanwhile: see detach(). */
+static int end_users(struct job *job, int result)
+{
+	if (result == -EBUSY || !job->entry)
+		return result;
+	job->result = result;
+	result = open_disk(job);
+	return result ? result : 1;
+}
+
+static int end_busy(struct job *job, int result)
+{
+	if (job->stage == BUSY_USERS)
+		return end_users(job, result);
+	if (job->stage == BUSY_CLOSE)
+		return job->result;
+	if (result == -EBUSY)
+		snprintf(job->message.text, sizeof(job->message.text),
+			 "held exclusively");
+	if (result == -ENOENT || result == -ENXIO)
+		return 0;
+	return result < 0 ? result : close_disk(job, result);
+}
+
+/* What begins to be stopped is finished, by the next keeper as well. */
+static void doom(struct job *job)
+{
+	if (job->entry->state < ENTRY_DELETING)
+		job->entry->state = ENTRY_DELETING;
+	state_doom(job->jobs->state, job->entry->noted.id);
+}
+
+/* 7.x: a STOP, or -EBUSY at once while anybody has the disk open. */
+static int begin_try_stop(struct job *job)
+{
+	return ask_driver(job, UBLK_CMD_TRY_STOP_DEV, 0);
+}
+
+/* Until it is known, a dead server's device is not being stopped. */
+static int end_try_stop(struct job *job, int result)
+{
+	if (result != -EBUSY)
+		doom(job);
+	return result;
+}
+
+/* Waits for writeback and for all I/O in flight. Always succeeds. */
+static int begin_stop(struct job *job)
+{
+	doom(job);
+	return ask_driver(job, UBLK_CMD_STOP_DEV, 0);
+}
+
+/*
+ * 6.16 and newer. The driver checks neither range nor alignment, and does not
+ * wait for I/O.
+ */
+static int begin_resize(struct job *job)
+{
+	return ask_driver(job, UBLK_CMD_UPDATE_SIZE, job->message.number);
+}
+
+/*
+ * DEL_DEV waits until the id is free: until the char device and, after a STOP
+ * under load, the dead disk have been closed by whoever has them open. A disk
+ * that is deleted by force may stay open, a mount for instance, for as long as
+ * its user likes: that must hold up nobody.
+ */
+static int begin_delete(struct job *job)
+{
+	return ask_driver(job,
+			  job->message.number && job->stage == 0
+				  ? UBLK_CMD_DEL_DEV_ASYNC
+				  : UBLK_CMD_DEL_DEV,
+			  0);
+}
+
+/*
+ * Interrupted, it had done all but wait for the id; cancelled, it had not begun.
+ * Kernels before 6.7 only know the command that waits.
+ */
+static int end_delete(struct job *job, int result)
+{
+	if (result == -EINTR)
+		return 0;
+	if (result == -ECANCELED)
+		job->message.number = 1;
+	else if (result == -EOPNOTSUPP && job->message.number && !job->stage)
+		job->stage = 1;
+	else
+		return result;
+	return begin_delete(job) < 0 ? result : 1;
+}
+
+static const struct operation operations[] = {
+	[MESSAGE_FEATURES] = { begin_features, end_features },
+	[MESSAGE_ADD] = { begin_add, end_add },
+	[MESSAGE_PARAMS] = { begin_params, NULL },
+	[MESSAGE_NOTE] = { begin_note, NULL },
+	[MESSAGE_START] = { begin_start, end_start },
+	[MESSAGE_RECOVER] = { begin_recover, end_recover },
+	[MESSAGE_END_RECOVER] = { begin_end_recover, end_end_recover },
+	[MESSAGE_TIMEOUT] = { begin_timeout, end_timeout },
+	[MESSAGE_BUSY] = { begin_busy, end_busy },
+	[MESSAGE_TRY_STOP] = { begin_try_stop, end_try_stop },
+	[MESSAGE_STOP] = { begin_stop, NULL },
+	[MESSAGE_DELETE] = { begin_delete, end_delete },
+	[MESSAGE_RESIZE] = { begin_resize, NULL },
+	[MESSAGE_ASK] = { begin_ask, NULL },
+};
+
+/* Returns NULL for a message that is no request. */
+static const struct operation *find_operation(uint32_t type)
+{
+	if (type >= sizeof(operations) / sizeof(operations[0]) ||
+	    !operations[type].begin)
+		return NULL;
+	return &operations[type];
+}
 /* ---- devices whose server is dead ---- */
 
 /* The next step for an orphan that has no job: stop it, then delete it. */
 static void advance_orphan(struct jobs *jobs, struct entry *entry)
 {
-	uint32_t type = entry->clean_up == CLEAN_UP_STOP ? MESSAGE_STOP
-							 : MESSAGE_DELETE;
+	uint32_t type = entry->state == ENTRY_TO_STOP ? MESSAGE_STOP
+						      : MESSAGE_DELETE;
 	struct job *job = job_new(jobs, entry, type);
 
 	if (!job) {
 		log_error("device %u cannot be deleted: out of memory",
-			  entry->id);
-		let_go(jobs, entry, 0);
+			  entry->noted.id);
+		entry_let_go(entry, jobs->control.ring, 0);
 		submit(jobs);
-		entry_free(jobs, entry);
+		entry_free(&jobs->entries, entry, jobs->state);
 		return;
 	}
-	entry->clean_up = CLEAN_UP_DELETE;
+	entry->state = ENTRY_TO_DELETE;
 	job->message.number = 1;
 	job_begin(job);
 }
@@ -460,7 +694,7 @@ static void advance_orphan(struct jobs *jobs, struct entry *entry)
  */
 static void orphan(struct jobs *jobs, struct entry *entry)
 {
-	entry->clean_up = CLEAN_UP_STOP;
+	entry->state = ENTRY_TO_STOP;
 	if (!entry->job)
 		advance_orphan(jobs, entry);
 	else
@@ -482,13 +716,6 @@ static void detach(struct entry *entry)
 	entry->job = NULL;
 }
 
-/* Whether the next server can take it over, with nothing lost. */
-static int can_wait(const struct entry *entry)
-{
-	return entry->live && entry->recoverable && !entry->deleting &&
-	       !entry->taking;
-}
-
 void jobs_server_gone(struct jobs *jobs, int replaced, unsigned *kept,
 		      unsigned *deleted)
 {
@@ -497,11 +724,12 @@ void jobs_server_gone(struct jobs *jobs, int replaced, unsigned *kept,
 	*kept = *deleted = 0;
 	for (entry = jobs->entries; entry; entry = next) {
 		next = entry->next;
-		entry->served = 0;
-		if (entry->clean_up)
+		if (entry->state >= ENTRY_TO_STOP)
 			continue;
+		if (entry->state == ENTRY_LIVE)
+			entry->state = ENTRY_QUIESCED;
 		detach(entry);
-		if (replaced && can_wait(entry)) {
+		if (replaced && entry_can_wait(entry)) {
 			++*kept;
 			cancel_wait(jobs, entry);
 			continue;
@@ -521,9 +749,9 @@ int jobs_ask_users(struct jobs *jobs, helper_done *done, void *context)
 
 	/* Of many hundreds not all are looked at. */
 	for (entry = jobs->entries; entry && at < room; entry = entry->next)
-		if (!entry->clean_up)
+		if (entry->state < ENTRY_TO_STOP)
 			at += (size_t)sprintf(question.text + at, "ublkb%u ",
-					      entry->id);
+					      entry->noted.id);
 	return at ? helper_ask(jobs->helpers, &question, NULL, 0, done, context)
 		  : -ENODEV;
 }
@@ -556,80 +784,25 @@ void jobs_hurry(struct jobs *jobs)
 
 int jobs_take_tally(struct jobs *jobs, uint32_t id, uint64_t tally)
 {
-	struct entry *entry = entry_find(jobs, id);
+	struct entry *entry = entry_find(jobs->entries, id);
 
-	if (!entry)
-		return -ENODEV;
-	if (entry->tally == tally)
-		return 0;
-	entry->tally = tally;
-	/* What is being deleted is noted as that, or not at all. */
-	if (!entry->words || !can_wait(entry) || entry->clean_up)
-		return 0;
-	return write_state(jobs, entry, entry->words);
+	return entry ? entry_take_tally(entry, jobs->state, tally) : -ENODEV;
 }
 
 void jobs_close_file(struct jobs *jobs, int fd)
 {
-	begin_close(jobs, fd, 0);
+	entry_close(jobs->control.ring, fd, 0);
 	submit(jobs);
-}
-
-static int send_tally(const struct entry *entry, struct channel *channel)
-{
-	struct message message = { .magic = MESSAGE_MAGIC,
-				   .type = MESSAGE_TALLY,
-				   .id = entry->id,
-				   .number = entry->tally };
-
-	return entry->tally ? channel_send(channel, &message, NULL, 0) : 0;
-}
-
-static int hand_over(const struct entry *entry, struct channel *channel)
-{
-	struct message message = { .magic = MESSAGE_MAGIC,
-				   .type = MESSAGE_DEVICE,
-				   .id = entry->id,
-				   .info = entry->info };
-	int fds[MESSAGE_MAX_FDS];
-	int count = held_fds(entry->files, entry->file_count, fds);
-
-	message.info.state = entry->served ? UBLK_S_DEV_LIVE
-					   : UBLK_S_DEV_QUIESCED;
-	snprintf(message.text, sizeof(message.text), "%s", entry->words);
-	return channel_send(channel, &message, fds, count);
 }
 
 int jobs_hand_over(struct jobs *jobs, struct channel *channel)
 {
 	const struct entry *entry;
-	int error;
-
-	for (entry = jobs->entries; entry; entry = entry->next) {
-		if (entry->clean_up || !can_wait(entry))
-			continue;
-		error = hand_over(entry, channel);
-		if (!error)
-			error = send_tally(entry, channel);
-		if (error)
-			return error;
-	}
-	return 0;
-}
-
-int jobs_carry(const struct jobs *jobs)
-{
-	const struct entry *entry;
-	char name[40];
-	int i, error = 0;
+	int error = 0;
 
 	for (entry = jobs->entries; entry && !error; entry = entry->next)
-		for (i = 0; i < entry->file_count && !error; i++) {
-			if (entry->files[i].fd < 0)
-				continue;
-			takeover_name(name, sizeof(name), entry->id, i);
-			error = carry_put(name, entry->files[i].fd);
-		}
+		if (entry_can_wait(entry))
+			error = entry_hand_over(entry, channel);
 	return error;
 }
 
@@ -637,7 +810,7 @@ int jobs_carry(const struct jobs *jobs)
 
 int jobs_can_run(uint32_t type)
 {
-	return type == MESSAGE_CANCEL || jobs_operation(type);
+	return type == MESSAGE_CANCEL || find_operation(type);
 }
 
 static int needs_device(uint32_t type)
@@ -655,18 +828,18 @@ void jobs_run(struct jobs *jobs, const struct message *message, const int *fds,
 	struct job *job;
 
 	if (message->type == MESSAGE_CANCEL) {
-		cancel_wait(jobs, entry_find(jobs, message->id));
+		cancel_wait(jobs, entry_find(jobs->entries, message->id));
 		return;
 	}
 	if (message->type == MESSAGE_ADD)
-		entry = entry_new(jobs, UINT32_MAX);
+		entry = entry_new(&jobs->entries, UINT32_MAX);
 	else if (needs_device(message->type))
-		entry = entry_find(jobs, message->id);
+		entry = entry_find(jobs->entries, message->id);
 	answer.result = -ENODEV;
 	if (!entry && needs_device(message->type))
 		goto refuse;
 	answer.result = -EBUSY;
-	if (entry && (entry->job || entry->clean_up))
+	if (entry && (entry->job || entry->state >= ENTRY_TO_STOP))
 		goto refuse;
 	answer.result = -ENOMEM;
 	job = job_new(jobs, entry, message->type);
@@ -697,8 +870,8 @@ int jobs_are_busy(const struct jobs *jobs)
 	const struct entry *entry;
 
 	for (entry = jobs->entries; entry; entry = entry->next)
-		if (entry->job || entry->clean_up || entry->deleting ||
-		    !entry->live)
+		if (entry->job || (entry->state != ENTRY_LIVE &&
+				   entry->state != ENTRY_QUIESCED))
 			return 1;
 	/* This process could neither end nor become another program. */
 	return jobs->late > 0;
@@ -727,7 +900,7 @@ int jobs_have_requests(const struct jobs *jobs)
 	const struct entry *entry;
 
 	for (entry = jobs->entries; entry; entry = entry->next)
-		if (entry->live && has_requests(entry->id))
+		if (has_requests(entry->noted.id))
 			return 1;
 	return 0;
 }
@@ -737,55 +910,33 @@ int jobs_have_devices(const struct jobs *jobs)
 	const struct entry *entry;
 
 	for (entry = jobs->entries; entry; entry = entry->next)
-		if (!entry->clean_up)
+		if (entry->state < ENTRY_TO_STOP)
 			return 1;
 	return 0;
 }
 
 int jobs_has(const struct jobs *jobs, uint32_t id)
 {
-	return entry_find(jobs, id) != NULL;
-}
-
-static void close_files(const struct held_file *files, int count)
-{
-	while (count--)
-		if (files[count].fd >= 0)
-			close(files[count].fd);
-}
-
-static int copy_noted(struct entry *entry, const struct state_device *noted)
-{
-	size_t count = (size_t)noted->file_count;
-
-	entry->private = noted->private;
-	entry->words = strdup(noted->words);
-	if (count)
-		entry->files = calloc(count, sizeof(*entry->files));
-	if (!entry->words || (count && !entry->files))
-		return -ENOMEM;
-	if (count)
-		memcpy(entry->files, noted->files,
-		       count * sizeof(*entry->files));
-	entry->file_count = noted->file_count;
-	return 0;
+	return entry_find(jobs->entries, id) != NULL;
 }
 
 int jobs_restore(struct jobs *jobs, const struct ublk_dev_info *info,
 		 const struct state_device *noted, int doomed)
 {
-	struct entry *entry = entry_new(jobs, info->dev_id);
-	int error = !entry ? -ENOMEM : noted ? copy_noted(entry, noted) : 0;
+	struct entry *entry = entry_new(&jobs->entries, info->dev_id);
+	int error = 0;
 
-	if (error && noted)
-		close_files(noted->files, noted->file_count);
+	if (entry && noted)
+		error = entry_restore(entry, noted);
+	else if (!entry && noted)
+		held_close(noted->files, noted->file_count);
 	if (!entry)
-		return error;
+		return -ENOMEM;
 	entry->info = *info;
 	/* Without its words nobody can serve it. */
-	entry->clean_up = doomed || error ? CLEAN_UP_STOP : CLEAN_UP_NO;
-	entry->live = entry->recoverable = !doomed;
-	entry->served = info->state == UBLK_S_DEV_LIVE;
+	entry->state = doomed || error			? ENTRY_TO_STOP
+		       : info->state == UBLK_S_DEV_LIVE ? ENTRY_LIVE
+							: ENTRY_QUIESCED;
 	return error;
 }
 
@@ -795,7 +946,7 @@ void jobs_clean_up(struct jobs *jobs)
 
 	for (entry = jobs->entries; entry; entry = next) {
 		next = entry->next;
-		if (entry->clean_up == CLEAN_UP_STOP && !entry->job)
+		if (entry->state == ENTRY_TO_STOP && !entry->job)
 			advance_orphan(jobs, entry);
 	}
 }
@@ -837,28 +988,16 @@ int jobs_open(struct jobs *jobs, struct ev_loop *loop, const char *path,
 	return 0;
 }
 
-/* Devices that stay, for the next keeper: only what we know of them goes. */
-static void forget_all(struct jobs *jobs)
-{
-	struct entry *entry;
-
-	while ((entry = jobs->entries)) {
-		jobs->entries = entry->next;
-		close_files(entry->files, entry->file_count);
-		free(entry->job);
-		free(entry->files);
-		free(entry->words);
-		free(entry);
-	}
-}
-
 void jobs_close(struct jobs *jobs)
 {
 	if (!jobs->control.ring)
 		return;
 	ev_io_stop(jobs->loop, &jobs->watcher);
 	ring_destroy(jobs->control.ring);
-	forget_all(jobs);
+	while (jobs->entries) {
+		free(jobs->entries->job);
+		entry_forget(&jobs->entries, jobs->entries);
+	}
 	if (jobs->control.fd >= 0)
 		close(jobs->control.fd);
 	jobs->control.ring = NULL;

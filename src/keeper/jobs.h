@@ -10,11 +10,11 @@
 
 #include "base/channel.h"
 #include "control.h"
+#include "entry.h"
 #include "helper.h"
 #include "base/message.h"
 #include "state.h"
 
-struct entry;
 struct jobs;
 
 /* The answer to a server's request. */
@@ -84,12 +84,6 @@ void jobs_hurry(struct jobs *jobs);
  * Returns 0 or a negative errno.
  */
 int jobs_hand_over(struct jobs *jobs, struct channel *channel);
-
-/*
- * Have what the devices hold go along over an exec (carry.h), as takeover_name()
- * calls it. Returns 0 or a negative errno.
- */
-int jobs_carry(const struct jobs *jobs);
 
 /*
  * A device has another tally (target.h), for the next server and for the next

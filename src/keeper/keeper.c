@@ -1,4 +1,4 @@
-#include "keeper-parts.h"
+#include "keeper.h"
 
 #include <errno.h>
 #include <ev.h>
@@ -13,13 +13,14 @@
 #include <unistd.h>
 
 #include "adopt.h"
-#include "carry.h"
 #include "base/channel.h"
+#include "base/proc.h"
+#include "base/process.h"
+#include "helper.h"
+#include "io/loop.h"
 #include "jobs.h"
 #include "listener.h"
-#include "io/loop.h"
 #include "notify.h"
-#include "base/process.h"
 #include "rings.h"
 #include "server/server.h"
 #include "spawn.h"
@@ -35,7 +36,123 @@
 #define DELAY_MIN 0.1
 #define DELAY_MAX 10.0
 
+#define UPGRADE_PATIENCE  10.0	    /* s for a new program to read the table */
+#define TABLE_SIZE	  (8 << 20) /* bytes, for DEVICES_MAX devices */
+#define TABLE_VARIABLE	  "UBLKD_TABLE"
 #define LEFTOVER_PATIENCE 3.0 /* s for a killed one's devices to be deleted */
+
+/* A new program that is tried as a server before the keeper becomes it. */
+struct candidate {
+	struct proc process;
+	char program[MESSAGE_TEXT];
+	int takes_table; /* builds before there was a copy would keep it open */
+	struct channel channel;
+	ev_timer patience;
+};
+
+/*
+ * What the server has been asked for whether it may leave. Before an upgrade it
+ * goes on: the new program that is tried gets what the devices hold, and could
+ * not end while the server of such a file is silent.
+ */
+enum purpose { FOR_NOTHING, BEFORE_UPGRADE, FOR_UPGRADE, FOR_RESTART };
+
+/* The commands of --config: a server runs them, once. */
+enum configuration {
+	CONFIGURATION_DONE, /* or there is none */
+	CONFIGURATION_TO_RUN,
+	CONFIGURATION_RUNS,
+};
+
+struct keeper {
+	const struct keeper_options *options;
+	struct ev_loop *loop;
+	struct listener listener;
+	struct state state;
+	int handover; /* what a server without a keeper answers on */
+	struct takeover takeover; /* a server that is to leave */
+	struct helpers helpers;
+	struct jobs jobs;
+	struct rings rings; /* of the server */
+	struct channel channel;
+	struct watchdog watchdog;
+	struct proc server;
+	int serving; /* it has said that it is ready */
+	struct candidate candidate;
+	enum purpose asked;
+	ev_tstamp started; /* the last server; 0: none was yet */
+	double delay;
+	int stopping;
+	int leaving; /* and the devices stay, for the next keeper */
+	enum configuration configuration;
+	int has_users; /* it has been ready, or devices of an earlier ublkd go
+			  on: a server that dies is replaced */
+	int ready_fd, newline_fd; /* of the options; -1: that has been told */
+	int status;		  /* of the keeper's own exit */
+	struct failure failure;	  /* why it is not 0 */
+	int signal_fd;
+	sigset_t old_signals;
+	ev_io signals;
+	ev_timer restart;
+	ev_timer stop_limit;
+};
+
+/* ---- a program as a server ---- */
+
+/*
+ * Start a program as a server; it is held, and the channel is opened to it.
+ * Returns 0 or a negative errno.
+ */
+static int spawn_server(struct keeper *keeper, const char *program,
+			struct proc *process, struct channel *channel,
+			channel_receive *receive, channel_gone *gone)
+{
+	const struct keeper_options *options = keeper->options;
+	const char *level = log_level_name(options->log_level);
+	char *const arguments[] = {
+		options->is_spared ? "@" SERVER_NAME : SERVER_NAME,
+		"--server",
+		"--log-level",
+		(char *)level,
+		options->foreground ? "--foreground" : "--syslog",
+		options->is_plain ? "--hot=no" : "--hot=yes",
+		keeper->configuration == CONFIGURATION_TO_RUN ? "--config"
+							      : NULL,
+		(char *)options->config,
+		NULL
+	};
+	int ends[2], error;
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
+		return -errno;
+	error = spawn_program(process, ends[0], ends[1], program, arguments,
+			      &keeper->old_signals);
+	close(ends[1]);
+	if (error) {
+		/* A server that hears nothing ends. */
+		close(ends[0]);
+		return error;
+	}
+	channel_open(channel, keeper->loop, ends[0], receive, gone, keeper);
+	return 0;
+}
+
+/*
+ * Give a server all it needs, and the table of devices. Returns 0 or a negative
+ * errno.
+ */
+static int give_table(struct keeper *keeper, struct channel *channel)
+{
+	struct message message = { .magic = MESSAGE_MAGIC,
+				   .type = MESSAGE_BEGIN };
+	int fds[] = { keeper->listener.fd, keeper->handover };
+	int error = channel_send(channel, &message, fds, 2);
+
+	if (!error)
+		error = jobs_hand_over(&keeper->jobs, channel);
+	message.type = MESSAGE_TABLE_END;
+	return error ? error : channel_send(channel, &message, NULL, 0);
+}
 
 /* ---- the end of it all ---- */
 
@@ -47,27 +164,34 @@ static void maybe_leave(struct keeper *keeper)
 		ev_break(keeper->loop, EVBREAK_ALL);
 }
 
-int keeper_ask_to_leave(struct keeper *keeper, enum purpose purpose)
+/*
+ * The server answers once it has no request in a worker of the kernel, where it
+ * could not end, and no command half done; or that it cannot have that. Returns
+ * NULL, or why nothing has been asked.
+ */
+static const char *ask_to_leave(struct keeper *keeper, enum purpose purpose)
 {
 	struct message message = { .magic = MESSAGE_MAGIC,
 				   .type = MESSAGE_MAY_LEAVE,
 				   .number = purpose == BEFORE_UPGRADE };
-	int error = channel_send(&keeper->channel, &message, NULL, 0);
 
-	if (error)
-		return error;
+	if (channel_send(&keeper->channel, &message, NULL, 0) < 0)
+		return "the server cannot be asked";
 	keeper->asked = purpose;
 	watchdog_look(&keeper->watchdog);
-	return 0;
+	return NULL;
 }
 
-void keeper_maybe_hand_over(struct keeper *keeper)
+/*
+ * If that was asked for and nothing is in the way: end so that the next keeper
+ * finds a server, and no command half done. Its devices stay up meanwhile.
+ */
+static void maybe_hand_over(struct keeper *keeper)
 {
-	if (!keeper->leaving || keeper->stopping || !keeper->serving ||
-	    keeper->asked || keeper->candidate.process.pid ||
-	    jobs_are_busy(&keeper->jobs))
-		return;
-	keeper_ask_to_leave(keeper, FOR_RESTART);
+	if (keeper->leaving && !keeper->stopping && keeper->serving &&
+	    !keeper->asked && !keeper->candidate.process.pid &&
+	    !jobs_are_busy(&keeper->jobs))
+		ask_to_leave(keeper, FOR_RESTART);
 }
 
 static void hand_over(struct keeper *keeper, const struct message *answer)
@@ -77,7 +201,7 @@ static void hand_over(struct keeper *keeper, const struct message *answer)
 		log_error("no restart: %s", answer->text);
 		notify_send("STATUS=no restart: %s", answer->text);
 	} else if (jobs_are_busy(&keeper->jobs)) {
-		keeper_maybe_hand_over(keeper);
+		maybe_hand_over(keeper);
 	} else if (!keeper->stopping && keeper->server.pid) {
 		log_notice("the server goes on without a keeper until the next "
 			   "one starts");
@@ -85,35 +209,276 @@ static void hand_over(struct keeper *keeper, const struct message *answer)
 	}
 }
 
-/* ---- the server ---- */
+/*
+ * ---- an upgrade: a new program is tried as a server beside ours; if that can
+ * read the table of devices, this process goes on as it ----
+ */
 
-static void tell_ready(struct keeper *keeper, const char *failure)
+static void end_candidate(struct keeper *keeper)
 {
-	if (keeper->options->ready_fd < 0 || keeper->told)
-		return;
-	keeper->told = 1;
-	if (write(keeper->options->ready_fd, failure, strlen(failure) + 1) < 0)
-		log_debug("nobody waits for the start");
-	close(keeper->options->ready_fd);
+	struct candidate *candidate = &keeper->candidate;
+
+	ev_timer_stop(keeper->loop, &candidate->patience);
+	channel_close(&candidate->channel);
+	proc_kill(&candidate->process);
+	proc_close(&candidate->process);
 }
 
-/* A service manager, and whoever gave us a descriptor for it. */
-static void tell_managers(struct keeper *keeper)
+static void refuse_upgrade(struct keeper *keeper, int error, const char *why)
 {
-	int fd = keeper->options->newline_fd;
-	int error = notify_send("READY=1\nSTATUS=ready on %s",
-				keeper->listener.path);
+	struct message message = { .magic = MESSAGE_MAGIC,
+				   .type = MESSAGE_UPGRADE,
+				   .result = error };
 
+	snprintf(message.text, sizeof(message.text), "%.350s", why);
+	log_error("no upgrade: %s", message.text);
+	channel_send(&keeper->channel, &message, NULL, 0);
+}
+
+/* Nothing comes of it, because of a negative errno, which `why` explains. */
+static void fail_upgrade(struct keeper *keeper, int error, const char *why)
+{
+	if (keeper->candidate.process.pid)
+		end_candidate(keeper);
+	refuse_upgrade(keeper, error, why);
+	maybe_hand_over(keeper);
+}
+
+/*
+ * Returns what another keeper could not go on with just now, or NULL. `answer` is
+ * the server's word whether it can be left, NULL before it has been asked.
+ */
+static const char *why_not_now(const struct keeper *keeper,
+			       const struct message *answer)
+{
+	if (answer && answer->result < 0)
+		return answer->text;
+	if (keeper->stopping)
+		return "every device is being deleted";
+	/* The devices' memory would be lost with this process. */
+	if (!keeper->server.pid || keeper->channel.fd < 0 || !keeper->serving)
+		return "there is no server just now";
+	if (keeper->leaving)
+		return "a restart was asked for";
+	if (jobs_are_busy(&keeper->jobs))
+		return "a device is being added or deleted";
+	if (keeper->candidate.process.pid || keeper->asked)
+		return "another upgrade or restart is under way";
+	return NULL;
+}
+
+/*
+ * The next keeper asks the server for the table of devices. Should that have died
+ * by then, there is this copy: a socket which has been told it as a server is,
+ * and which goes along over an exec. Returns the socket, or a negative errno.
+ */
+static int copy_table(struct keeper *keeper)
+{
+	int pair[2], size = TABLE_SIZE, error;
+	struct channel channel;
+	char text[16];
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+		return -errno;
+	setsockopt(pair[0], SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof(size));
+	channel_open(&channel, keeper->loop, pair[0], NULL, NULL, NULL);
+	error = jobs_hand_over(&keeper->jobs, &channel);
+	if (!error && channel.first)
+		error = -ENOBUFS;
+	channel_close(&channel);
+	snprintf(text, sizeof(text), "%d", pair[1]);
+	if (!error && (fcntl(pair[1], F_SETFD, 0) < 0 ||
+		       setenv(TABLE_VARIABLE, text, 1) < 0))
+		error = -errno;
+	if (!error)
+		return pair[1];
+	close(pair[1]);
+	return error;
+}
+
+/*
+ * From here on it is as if this keeper had been killed and the next one were
+ * started: the server serves until that takes over. The process is the same.
+ */
+static void become(struct keeper *keeper, const char *program)
+{
+	const struct keeper_options *options = keeper->options;
+	const char *level = log_level_name(options->log_level);
+	char text[400], timeout[16];
+	int error, table = -1;
+	char *const arguments[] = {
+		options->is_spared ? "@ublkd" : "ublkd",
+		"--continue",
+		"--socket",
+		keeper->listener.path,
+		"--state",
+		(char *)options->state,
+		"--log-level",
+		(char *)level,
+		options->foreground ? "--foreground" : "--syslog",
+		options->is_plain ? "--hot=no" : "--hot=yes",
+		"--stop-timeout",
+		timeout,
+		keeper->listener.inode ? NULL : "--borrowed-socket",
+		NULL
+	};
+
+	snprintf(timeout, sizeof(timeout), "%d", options->stop_timeout);
+	log_notice("upgrade: going on as %s", program);
+	if (keeper->candidate.takes_table)
+		table = copy_table(keeper);
+	if (keeper->candidate.takes_table && table < 0)
+		log_warning("upgrade: should the server die now, memory of "
+			    "devices is lost: %s",
+			    strerror(-table));
+	execv(program, arguments);
+	error = errno;
+	unsetenv(TABLE_VARIABLE);
+	if (table >= 0)
+		close(table);
+	snprintf(text, sizeof(text), "%.300s: %s", program, strerror(error));
+	fail_upgrade(keeper, -error, text);
+}
+
+static void on_candidate_message(struct channel *channel,
+				 const struct message *message, const int *fds,
+				 int fd_count)
+{
+	struct keeper *keeper = channel->owner;
+	const char *why;
+
+	while (fd_count)
+		jobs_close_file(&keeper->jobs, fds[--fd_count]);
+	if (message->type == MESSAGE_FAILED || message->result < 0) {
+		fail_upgrade(keeper, -EINVAL, message->text);
+	} else if (message->type == MESSAGE_PREPARED) {
+		keeper->candidate.takes_table = message->number == 1;
+		end_candidate(keeper);
+		why = why_not_now(keeper, NULL);
+		if (!why)
+			why = ask_to_leave(keeper, FOR_UPGRADE);
+		if (why)
+			fail_upgrade(keeper, -EBUSY, why);
+	}
+}
+
+static void on_candidate_gone(struct channel *channel)
+{
+	fail_upgrade(channel->owner, -EINVAL,
+		     "the new program ended before it had read the table of "
+		     "devices; is it a ublkd?");
+}
+
+/* Its process has ended, with or without a word. */
+static void end_of_candidate(struct keeper *keeper)
+{
+	struct candidate *candidate = &keeper->candidate;
+
+	channel_finish(&candidate->channel);
+	/* Unless its last word was one. */
+	if (candidate->process.pid)
+		on_candidate_gone(&candidate->channel);
+}
+
+static void on_candidate_late(struct ev_loop *loop, ev_timer *timer, int events)
+{
+	(void)loop;
+	(void)events;
+	fail_upgrade(timer->data, -ETIMEDOUT,
+		     "the new program does not say that it is ready");
+}
+
+static void try_program(struct keeper *keeper)
+{
+	struct candidate *candidate = &keeper->candidate;
+	int error = spawn_server(keeper, candidate->program,
+				 &candidate->process, &candidate->channel,
+				 on_candidate_message, on_candidate_gone);
+
+	if (error) {
+		fail_upgrade(keeper, error, strerror(-error));
+		return;
+	}
+	ev_timer_init(&candidate->patience, on_candidate_late, UPGRADE_PATIENCE,
+		      0);
+	candidate->patience.data = keeper;
+	ev_timer_start(keeper->loop, &candidate->patience);
+	error = give_table(keeper, &candidate->channel);
+	/* -EPIPE: it has ended already, and its last word is to be read. */
+	if (error && error != -EPIPE)
+		fail_upgrade(keeper, -EPIPE, "out of memory");
+}
+
+/*
+ * The server asks for an upgrade, to the program that the message names or to
+ * the one that was started. The server is answered if nothing comes of it.
+ */
+static void begin_upgrade(struct keeper *keeper, const struct message *message)
+{
+	struct candidate *candidate = &keeper->candidate;
+	const char *why = why_not_now(keeper, NULL);
+
+	if (!why) {
+		snprintf(candidate->program, sizeof(candidate->program), "%s",
+			 message->text[0] ? message->text
+					  : keeper->options->program);
+		why = ask_to_leave(keeper, BEFORE_UPGRADE);
+	}
+	if (why)
+		refuse_upgrade(keeper, -EBUSY, why);
+}
+
+/* The server's answer whether it can be left now, or for what it was asked. */
+static void on_may_leave(struct keeper *keeper, const struct message *answer)
+{
+	enum purpose purpose = keeper->asked;
+	const char *why;
+
+	keeper->asked = FOR_NOTHING;
+	if (purpose == FOR_RESTART)
+		hand_over(keeper, answer);
+	if (purpose != BEFORE_UPGRADE && purpose != FOR_UPGRADE)
+		return;
+	why = why_not_now(keeper, answer);
+	if (why)
+		fail_upgrade(keeper, -EBUSY, why);
+	else if (purpose == BEFORE_UPGRADE)
+		try_program(keeper);
+	else
+		become(keeper, keeper->candidate.program);
+}
+
+/* ---- the server ---- */
+
+/* Once: whoever gave us the descriptor waits for that. */
+static void tell_once(int *fd, const char *text, size_t length)
+{
+	if (*fd < 0)
+		return;
+	if (write(*fd, text, length) < 0)
+		log_debug("nobody waits for the start");
+	close(*fd);
+	*fd = -1;
+}
+
+static void tell_failure(struct keeper *keeper, const char *failure)
+{
+	tell_once(&keeper->ready_fd, failure, strlen(failure) + 1);
+}
+
+/* The process that was started, a service manager, and --ready-fd. */
+static void tell_ready(struct keeper *keeper)
+{
+	int error;
+
+	tell_failure(keeper, "");
+	error = notify_send("READY=1\nSTATUS=ready on %s",
+			    keeper->listener.path);
 	if (error)
 		log_warning("the service manager does not hear that we are "
 			    "ready: %s",
 			    strerror(-error));
-	if (fd < 0 || keeper->told_newline)
-		return;
-	keeper->told_newline = 1;
-	if (write(fd, "\n", 1) < 0)
-		log_debug("nobody waits on --ready-fd");
-	close(fd);
+	tell_once(&keeper->newline_fd, "\n", 1);
 }
 
 /*
@@ -170,14 +535,20 @@ static void stop_all(struct keeper *keeper, double limit)
 		stop_devices(keeper);
 }
 
-/* Undo everything and end; whoever waits for the start is told then. */
+/* Whoever waits for the start is told at the end. */
+static void set_failure(struct keeper *keeper, const char *why)
+{
+	keeper->status = 1;
+	snprintf(keeper->failure.text, sizeof(keeper->failure.text), "%.399s",
+		 why);
+}
+
+/* Undo everything and end. */
 static void fail_start(struct keeper *keeper, const char *why)
 {
 	if (keeper->stopping)
 		return;
-	keeper->status = 1;
-	snprintf(keeper->failure.text, sizeof(keeper->failure.text), "%.399s",
-		 why);
+	set_failure(keeper, why);
 	stop_all(keeper, 0);
 }
 
@@ -192,9 +563,8 @@ static void give_up_takeover(struct keeper *keeper, const char *why)
 	log_error("the devices are not taken over: %s; process %d serves them "
 		  "on, without a keeper",
 		  why, (int)keeper->takeover.server.pid);
-	keeper->status = keeper->leaving = 1;
-	snprintf(keeper->failure.text, sizeof(keeper->failure.text), "%.399s",
-		 why);
+	keeper->leaving = 1;
+	set_failure(keeper, why);
 	proc_kill(&keeper->server);
 	ev_break(keeper->loop, EVBREAK_ALL);
 }
@@ -210,12 +580,12 @@ static void on_failed(struct keeper *keeper, const struct message *message)
 	/* A server has told the log itself, and it may have run the file. */
 	if (message->result < 0) {
 		log_error("cannot start a server: %s", message->text);
-		if (!keeper->was_ready && !keeper->succeeds)
-			keeper->config = keeper->options->config;
+		if (keeper->configuration == CONFIGURATION_RUNS)
+			keeper->configuration = CONFIGURATION_TO_RUN;
 	}
 	if (keeper->takeover.fd >= 0)
 		give_up_takeover(keeper, message->text);
-	else if (!keeper->was_ready && !keeper->adopted)
+	else if (!keeper->has_users)
 		fail_start(keeper, message->text);
 	else
 		proc_kill(&keeper->server); /* one more death */
@@ -289,11 +659,10 @@ static void on_ready(struct keeper *keeper)
 	if (keeper->stopping)
 		return;
 	log_notice("ready on %s", keeper->listener.path);
-	keeper->was_ready = keeper->serving = 1;
-	keeper->succeeds = 0;
-	tell_ready(keeper, "");
-	tell_managers(keeper);
-	keeper_maybe_hand_over(keeper);
+	keeper->has_users = keeper->serving = 1;
+	keeper->configuration = CONFIGURATION_DONE;
+	tell_ready(keeper);
+	maybe_hand_over(keeper);
 }
 
 /* What it asked for may wait for requests that it must answer. */
@@ -304,19 +673,6 @@ static void run_job(struct keeper *keeper, const struct message *message,
 	if (message->type != MESSAGE_FEATURES && message->type != MESSAGE_ASK)
 		rings_release(&keeper->rings, message->id);
 	jobs_run(&keeper->jobs, message, fds, fd_count);
-}
-
-static void on_may_leave(struct keeper *keeper, const struct message *answer)
-{
-	enum purpose purpose = keeper->asked;
-
-	keeper->asked = FOR_NOTHING;
-	if (purpose == BEFORE_UPGRADE)
-		upgrade_try(keeper, answer);
-	else if (purpose == FOR_UPGRADE)
-		upgrade_end(keeper, answer);
-	else if (purpose == FOR_RESTART)
-		hand_over(keeper, answer);
 }
 
 /* Without that its end is only as risky as it was. */
@@ -352,7 +708,7 @@ static void on_message(struct channel *channel, const struct message *message,
 		on_ready(keeper);
 		break;
 	case MESSAGE_UPGRADE:
-		upgrade_begin(keeper, message);
+		begin_upgrade(keeper, message);
 		break;
 	case MESSAGE_MAY_LEAVE:
 		on_may_leave(keeper, message);
@@ -410,7 +766,7 @@ static void replace_server(struct keeper *keeper)
 	start_after(keeper, delay);
 }
 
-static const char *describe_end(int status, char *text, size_t size)
+static void describe_end(int status, char *text, size_t size)
 {
 	if (WIFSIGNALED(status))
 		snprintf(text, size, "was killed by signal %d (%s)",
@@ -418,21 +774,6 @@ static const char *describe_end(int status, char *text, size_t size)
 	else
 		snprintf(text, size, "exited with status %d",
 			 WEXITSTATUS(status));
-	return text;
-}
-
-static void log_end(const struct keeper *keeper, unsigned kept,
-		    unsigned deleted)
-{
-	char text[100];
-
-	if (keeper->stopping && keeper->server_status == 0)
-		return;
-	log_error("the server, process %d, %s; %u of its devices wait for the "
-		  "next one, %u are deleted",
-		  (int)keeper->last_server,
-		  describe_end(keeper->server_status, text, sizeof(text)), kept,
-		  deleted);
 }
 
 /*
@@ -443,30 +784,25 @@ static void go_on(struct keeper *keeper, const char *why)
 {
 	if (keeper->stopping)
 		return;
-	if (keeper->was_ready || keeper->adopted)
+	if (keeper->has_users)
 		replace_server(keeper);
 	else
 		fail_start(keeper, why);
 }
 
-/* The server is gone: has it run the configuration, if it was to? */
-static void see_configuration(struct keeper *keeper)
+/*
+ * The server's process has ended. Somebody else may have its end of the channel:
+ * a program that is no server may leave a child behind.
+ */
+static void server_is_gone(struct keeper *keeper, int status)
 {
-	const char *config = keeper->options->config;
-
-	if (keeper->adopted && !keeper->was_ready && !keeper->stopping &&
-	    config && !keeper->config && !keeper->succeeds)
-		log_error("the server ended while it ran the configuration; "
-			  "the rest of %s is not run",
-			  config);
-}
-
-/* Its process has ended, and all that it had to say has been read. */
-static void server_is_gone(struct keeper *keeper)
-{
+	pid_t server = keeper->server.pid;
 	char end[100], why[160];
 	unsigned kept, deleted;
 
+	watchdog_end(&keeper->watchdog);
+	proc_close(&keeper->server);
+	channel_finish(&keeper->channel);
 	rings_drop(&keeper->rings);
 	if (keeper->takeover.fd >= 0 && !keeper->stopping) {
 		give_up_takeover(keeper, "the new server ended at once");
@@ -480,13 +816,22 @@ static void server_is_gone(struct keeper *keeper)
 	keeper->serving = 0;
 	if (keeper->candidate.process.pid || keeper->asked == FOR_UPGRADE ||
 	    keeper->asked == BEFORE_UPGRADE)
-		upgrade_fail(keeper, -ESRCH, "the server has died meanwhile");
+		fail_upgrade(keeper, -ESRCH, "the server has died meanwhile");
 	keeper->asked = FOR_NOTHING; /* a restart asks the next one */
 	jobs_set_server(&keeper->jobs, 0);
 	jobs_server_gone(&keeper->jobs, !keeper->stopping, &kept, &deleted);
-	log_end(keeper, kept, deleted);
-	see_configuration(keeper);
-	describe_end(keeper->server_status, end, sizeof(end));
+	describe_end(status, end, sizeof(end));
+	if (!keeper->stopping || status != 0)
+		log_error("the server, process %d, %s; %u of its devices wait "
+			  "for the next one, %u are deleted",
+			  (int)server, end, kept, deleted);
+	if (keeper->configuration == CONFIGURATION_RUNS && keeper->has_users &&
+	    !keeper->stopping) {
+		log_error("the server ended while it ran the configuration; "
+			  "the rest of %s is not run",
+			  keeper->options->config);
+		keeper->configuration = CONFIGURATION_DONE;
+	}
 	snprintf(why, sizeof(why),
 		 "the server %s before it was ready; see the log", end);
 	go_on(keeper, why);
@@ -506,20 +851,6 @@ static void on_gone(struct channel *channel)
 }
 
 /*
- * Somebody else may have its end of the channel: a program that is no server may
- * leave a child behind.
- */
-static void end_server(struct keeper *keeper, int status)
-{
-	keeper->server_status = status;
-	keeper->last_server = keeper->server.pid;
-	watchdog_end(&keeper->watchdog);
-	proc_close(&keeper->server);
-	channel_finish(&keeper->channel);
-	server_is_gone(keeper);
-}
-
-/*
  * Servers, candidates, helpers, the server of what this process was before, and
  * whoever init leaves to process 1 of a container. A number means the same process
  * until this has reaped it.
@@ -531,54 +862,9 @@ static void reap_children(struct keeper *keeper)
 
 	while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
 		if (pid == keeper->server.pid)
-			end_server(keeper, status);
+			server_is_gone(keeper, status);
 		else if (pid == keeper->candidate.process.pid)
-			upgrade_ended(keeper);
-}
-
-int keeper_spawn(struct keeper *keeper, const char *program,
-		 struct proc *process, struct channel *channel,
-		 channel_receive *receive, channel_gone *gone)
-{
-	const char *level = log_level_name(keeper->options->log_level);
-	char *const arguments[] = {
-		keeper->options->is_spared ? "@" SERVER_NAME : SERVER_NAME,
-		"--server",
-		"--log-level",
-		(char *)level,
-		keeper->options->foreground ? "--foreground" : "--syslog",
-		keeper->options->is_plain ? "--hot=no" : "--hot=yes",
-		keeper->config ? "--config" : NULL,
-		(char *)keeper->config,
-		NULL
-	};
-	int ends[2], error;
-
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
-		return -errno;
-	error = spawn_program(process, ends[0], ends[1], program, arguments,
-			      &keeper->old_signals);
-	close(ends[1]);
-	if (error) {
-		/* A server that hears nothing ends. */
-		close(ends[0]);
-		return error;
-	}
-	channel_open(channel, keeper->loop, ends[0], receive, gone, keeper);
-	return 0;
-}
-
-int keeper_send_table(struct keeper *keeper, struct channel *channel)
-{
-	struct message message = { .magic = MESSAGE_MAGIC,
-				   .type = MESSAGE_BEGIN };
-	int fds[] = { keeper->listener.fd, keeper->handover };
-	int error = channel_send(channel, &message, fds, 2);
-
-	if (!error)
-		error = jobs_hand_over(&keeper->jobs, channel);
-	message.type = MESSAGE_TABLE_END;
-	return error ? error : channel_send(channel, &message, NULL, 0);
+			end_of_candidate(keeper);
 }
 
 static int is_waited_for(struct watchdog *watchdog)
@@ -618,15 +904,15 @@ static int start_server(struct keeper *keeper)
 	int error;
 
 	keeper->started = ev_time();
-	keeper->starts++;
-	error = keeper_spawn(keeper, "/proc/self/exe", &keeper->server,
+	error = spawn_server(keeper, "/proc/self/exe", &keeper->server,
 			     &keeper->channel, on_message, on_gone);
 	if (error)
 		return error;
-	keeper->config = NULL; /* once */
+	if (keeper->configuration == CONFIGURATION_TO_RUN)
+		keeper->configuration = CONFIGURATION_RUNS;
 	jobs_set_server(&keeper->jobs, keeper->server.pid);
 	watch_server(keeper);
-	error = keeper_send_table(keeper, &keeper->channel);
+	error = give_table(keeper, &keeper->channel);
 	if (!error && keeper->takeover.fd < 0)
 		tell_to_go(keeper);
 	return error;
@@ -665,7 +951,7 @@ static void on_signal(struct ev_loop *loop, ev_io *watcher, int events)
 		}
 		if (info.ssi_signo == SIGUSR2) {
 			keeper->leaving = 1;
-			keeper_maybe_hand_over(keeper);
+			maybe_hand_over(keeper);
 			continue;
 		}
 		if (info.ssi_signo == SIGHUP)
@@ -709,13 +995,13 @@ static void on_answer(struct jobs *jobs, const struct message *message)
 	struct keeper *keeper = jobs->owner;
 	int error = channel_send(&keeper->channel, message, NULL, 0);
 
-	if (!error || !keeper->server.pid)
+	/* When the other end is closed on_gone() knows whether it may be. */
+	if (!error || error == -EPIPE || !keeper->server.pid)
 		return;
 	/* It would wait for it for ever; the next server knows better. */
-	if (error != -EPIPE)
-		log_error("the server, process %d, cannot be told what it "
-			  "waits for: %s; it is killed",
-			  (int)keeper->server.pid, strerror(-error));
+	log_error("the server, process %d, cannot be told what it waits for: "
+		  "%s; it is killed",
+		  (int)keeper->server.pid, strerror(-error));
 	proc_kill(&keeper->server);
 }
 
@@ -724,25 +1010,21 @@ static void on_idle(struct jobs *jobs)
 	struct keeper *keeper = jobs->owner;
 
 	/* The leftovers are gone: the first server need not wait longer. */
-	if (keeper->starts == 0 && ev_is_active(&keeper->restart))
+	if (keeper->started == 0 && ev_is_active(&keeper->restart))
 		start_after(keeper, 0);
-	keeper_maybe_hand_over(keeper);
+	maybe_hand_over(keeper);
 	maybe_leave(keeper);
 }
 
 /*
  * What the service manager gives: the admin socket, and what devices held when
- * all of an earlier ublkd was killed; and that from the program that this one
- * was before an upgrade. Returns the socket or -1.
+ * all of an earlier ublkd was killed. Returns the socket or -1.
  */
 static int take_given(struct keeper *keeper)
 {
 	const char *name;
 	int fd, listener = -1;
 
-	while ((fd = carry_take(&name)) >= 0)
-		if (takeover_keep(&keeper->takeover, name, fd) < 0)
-			close(fd);
 	while ((fd = notify_take(&name)) >= 0) {
 		if (takeover_keep(&keeper->takeover, name, fd) == 0)
 			continue;
@@ -759,27 +1041,34 @@ static int take_given(struct keeper *keeper)
 	return listener;
 }
 
-/* One ublkd a socket, whoever made that. */
-static int lock_socket(struct keeper *keeper, struct failure *failure)
+/* Of the program before an upgrade: for when its server tells none any more. */
+static void take_table(struct takeover *takeover)
 {
-	int given = take_given(keeper);
+	const char *number = getenv(TABLE_VARIABLE);
 
-	if (given >= 0)
-		return listener_adopt(&keeper->listener, given, failure);
-	return listener_lock(&keeper->listener, keeper->options->socket,
-			     failure);
+	if (number && takeover->fd < 0)
+		takeover_take_table(takeover, atoi(number));
+	if (number)
+		close(atoi(number));
+	unsetenv(TABLE_VARIABLE);
 }
 
 /* The admin socket, the state folder, and what an earlier keeper has left. */
 static int open_places(struct keeper *keeper, struct failure *failure)
 {
 	struct takeover *takeover = &keeper->takeover;
+	int given = take_given(keeper), error;
 
-	if (lock_socket(keeper, failure) < 0 ||
+	/* One ublkd a socket, whoever made that. */
+	error = given >= 0 ? listener_adopt(&keeper->listener, given, failure)
+			   : listener_lock(&keeper->listener,
+					   keeper->options->socket, failure);
+	if (error < 0 ||
 	    state_open(&keeper->state, keeper->options->state, failure) < 0 ||
 	    takeover_begin(takeover, keeper->state.path, &keeper->handover,
 			   failure) < 0)
 		return -1;
+	take_table(takeover);
 	if (takeover->fd >= 0)
 		log_notice(
 			"process %d serves without a keeper: its devices are "
@@ -799,15 +1088,16 @@ static int open_places(struct keeper *keeper, struct failure *failure)
  * The configuration may want ids that leftovers still have, so the first server
  * waits for them, but not for ever. While an old server lives, they wait.
  */
-static void begin(struct keeper *keeper)
+static void start_first(struct keeper *keeper)
 {
 	double delay = 0;
 
-	keeper->succeeds = keeper->takeover.fd >= 0;
-	if (!keeper->succeeds)
-		keeper->config = keeper->options->config;
-	keeper->adopted = keeper->succeeds || jobs_have_devices(&keeper->jobs);
+	keeper->has_users = keeper->takeover.fd >= 0 ||
+			    jobs_have_devices(&keeper->jobs);
+	/* A living server has run it. */
 	if (keeper->takeover.fd < 0) {
+		if (keeper->options->config)
+			keeper->configuration = CONFIGURATION_TO_RUN;
 		takeover_drop_rest(&keeper->takeover, let_go, keeper);
 		jobs_clean_up(&keeper->jobs);
 		if (jobs_are_busy(&keeper->jobs))
@@ -847,7 +1137,7 @@ static int open_all(struct keeper *keeper, struct failure *failure)
 				   strerror(-error));
 	adopt_devices(&keeper->jobs, &keeper->takeover,
 		      keeper->options->delete_leftovers);
-	begin(keeper);
+	start_first(keeper);
 	return 0;
 }
 
@@ -860,6 +1150,8 @@ int keeper_run(const struct keeper_options *options)
 				 .handover = -1,
 				 .takeover = { .fd = -1, .listener = -1 },
 				 .candidate.channel.fd = -1,
+				 .ready_fd = options->ready_fd,
+				 .newline_fd = options->newline_fd,
 				 .delay = DELAY_MIN };
 
 	notify_open();
@@ -889,7 +1181,7 @@ int keeper_run(const struct keeper_options *options)
 	if (keeper.loop)
 		ev_loop_destroy(keeper.loop);
 	if (keeper.status) {
-		tell_ready(&keeper, keeper.failure.text);
+		tell_failure(&keeper, keeper.failure.text);
 		notify_send("STATUS=%s", keeper.failure.text);
 	}
 	notify_close();

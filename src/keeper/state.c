@@ -310,8 +310,7 @@ static int read_line(const char *text, size_t length, int number,
 			       : -EINVAL;
 	if (strcmp(line.words[0], "file") == 0)
 		return read_file_line(&line, device);
-	if (strcmp(line.words[0], "add") != 0 ||
-	    length >= sizeof(device->words))
+	if (strcmp(line.words[0], "add") != 0 || length >= MESSAGE_TEXT)
 		return -EINVAL;
 	memcpy(device->words, text, length);
 	device->words[length] = '\0';
@@ -333,14 +332,18 @@ static int parse(char *text, struct state_device *device)
 	return result < 0 ? result : text[0] ? -EINVAL : 0;
 }
 
+/* Its words and files are there until the next one is read. */
 static int read_device(const struct state *state, const char *name,
 		       struct state_device *device)
 {
+	static struct held_file files[MESSAGE_MAX_FDS];
+	static char words[MESSAGE_TEXT];
 	char text[TEXT_SIZE];
 	int fd = openat(state->fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 	ssize_t length;
 
-	memset(device, 0, sizeof(*device));
+	memset(files, 0, sizeof(files));
+	*device = (struct state_device){ .files = files, .words = words };
 	if (fd < 0)
 		return -errno;
 	length = read(fd, text, sizeof(text) - 1);

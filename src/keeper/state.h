@@ -21,16 +21,17 @@ struct state {
 			      its name come and go together */
 };
 
+/* What is noted of a device, and what it holds. */
 struct state_device {
 	uint32_t id;
-	int recoverable; /* the driver holds it for another server */
+	int recoverable; /* the driver holds it for another server, */
+	char *words;	 /* which gets the command that made it; */
 	int private;	 /* its files are ours to remove with it */
 	int deleting;	 /* somebody began to stop it: that is finished */
 	uint64_t mark;	 /* in the driver's server_flags; 0: not noted */
-	uint64_t tally;	 /* its target's, see target.h */
-	struct held_file files[MESSAGE_MAX_FDS]; /* read: none is open */
+	uint64_t tally;	 /* of its target (target.h) */
+	struct held_file *files; /* what its target holds */
 	int file_count;
-	char words[MESSAGE_TEXT]; /* the command that made it */
 };
 
 /*
@@ -42,7 +43,10 @@ int state_open(struct state *state, const char *path, struct failure *failure);
 /* Unlock it. A folder that we made is removed, if it is empty. */
 void state_close(struct state *state);
 
-/* Write a device's file, or replace it, at once or not at all. 0 or -errno. */
+/*
+ * Write a device's file, or replace it, at once or not at all; but for `deleting`,
+ * which it is not. Returns 0 or a negative errno.
+ */
 int state_write(const struct state *state, const struct state_device *device);
 
 /* Note that the device is being deleted. Returns 0 or a negative errno. */
@@ -58,9 +62,10 @@ int state_has(const struct state *state, uint32_t id);
 void state_remove(const struct state *state, uint32_t id);
 
 /*
- * Read every device's file, in no order; take() may change what it is given. One
- * that cannot be read is told to the log and left where it is. Returns 0 or a
- * negative errno.
+ * Read every device's file, in no order; take() may change what it is given. Until
+ * it returns there are words, and room for MESSAGE_MAX_FDS files, none of which is
+ * open. A device that cannot be read is told to the log and left where it is.
+ * Returns 0 or a negative errno.
  */
 int state_read_all(const struct state *state,
 		   void (*take)(void *context, struct state_device *device),

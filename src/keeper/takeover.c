@@ -110,6 +110,17 @@ static int keep(struct takeover *takeover, const struct message *message,
 	return 0;
 }
 
+void takeover_take_table(struct takeover *takeover, int fd)
+{
+	struct message message;
+	int fds[MESSAGE_MAX_FDS], count;
+
+	while (channel_receive_now(fd, &message, fds, &count) > 0)
+		if (message.type != MESSAGE_DEVICE ||
+		    keep(takeover, &message, fds, count) < 0)
+			channel_close_fds(fds, count);
+}
+
 void takeover_name(char *name, size_t size, uint32_t id, int index)
 {
 	snprintf(name, size, "device-%u-%d", (unsigned)id, index);

@@ -49,6 +49,12 @@ int takeover_begin(struct takeover *takeover, const char *folder, int *handover,
  */
 int takeover_keep(struct takeover *takeover, const char *name, int fd);
 
+/*
+ * Keep what a copy of the table tells, a MESSAGE_DEVICE for each device, to the
+ * end of that socket. When there is no server that tells its own.
+ */
+void takeover_take_table(struct takeover *takeover, int fd);
+
 /* What a device's descriptor number `index` is called elsewhere. */
 void takeover_name(char *name, size_t size, uint32_t id, int index);
 

@@ -96,6 +96,7 @@ static void tell_prepared(struct server *server)
 {
 	struct message message = { .magic = MESSAGE_MAGIC,
 				   .type = MESSAGE_PREPARED,
+				   .number = 1,
 				   .result = server->unfit ? -EINVAL : 0 };
 
 	snprintf(message.text, sizeof(message.text), "%s", server->why);

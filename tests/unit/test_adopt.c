@@ -38,8 +38,8 @@ static struct {
 } fake;
 
 int __wrap_control_open(struct control *control);
-int __wrap_control_get_info(struct control *control, uint32_t id,
-			    struct ublk_dev_info *info, uint64_t data);
+int __wrap_control_put_buffer(struct control *control, uint32_t op, uint32_t id,
+			      void *buffer, size_t size, uint64_t data);
 int __wrap_ring_wait(struct ring *ring, struct ring_event *event);
 int __real_held_open(struct held_file *file);
 int __wrap_held_open(struct held_file *file);
@@ -56,11 +56,15 @@ int __wrap_control_open(struct control *control)
 	return fake.open_error;
 }
 
-int __wrap_control_get_info(struct control *control, uint32_t id,
-			    struct ublk_dev_info *info, uint64_t data)
+int __wrap_control_put_buffer(struct control *control, uint32_t op, uint32_t id,
+			      void *buffer, size_t size, uint64_t data)
 {
+	struct ublk_dev_info *info = buffer;
+
 	(void)control;
 	(void)data;
+	assert_int_equal(op, UBLK_CMD_GET_DEV_INFO);
+	assert_int_equal(size, sizeof(*info));
 	assert_true(id < COUNT(fake.marks));
 	fake.answer = fake.info_error  ? fake.info_error
 		      : fake.marks[id] ? 0
@@ -154,22 +158,25 @@ static void add_device(uint32_t id, uint64_t mark)
 static struct state_device new_note(uint32_t id, uint64_t mark, int private,
 				    const char *file)
 {
-	struct state_device device = {
-		.id = id, .recoverable = 1, .private = private, .mark = mark
-	};
+	static struct held_file held;
+	struct state_device device = { .id = id,
+				       .recoverable = 1,
+				       .words = "add null",
+				       .private = private,
+				       .mark = mark,
+				       .files = &held };
 	int fd;
 
-	snprintf(device.words, sizeof(device.words), "add null");
+	memset(&held, 0, sizeof(held));
 	if (!file)
 		return device;
 	device.file_count = 1;
 	fd = open(file, O_RDONLY | O_CLOEXEC);
 	if (fd >= 0) {
-		held_describe(&device.files[0], fd);
+		held_describe(&held, fd);
 		close(fd);
 	}
-	snprintf(device.files[0].path, sizeof(device.files[0].path), "%s",
-		 file);
+	snprintf(held.path, sizeof(held.path), "%s", file);
 	return device;
 }
 
@@ -222,7 +229,7 @@ static void test_name(void **context)
 	(void)context;
 	snprintf(names, sizeof(names), "%s", test_path("names"));
 	add_device(1, MARK);
-	snprintf(device.words, sizeof(device.words), "add null name=eve");
+	device.words = "add null name=eve";
 	assert_int_equal(state_write(&state, &device), 0);
 	state.names = names;
 	adopt(0);

@@ -10,15 +10,12 @@
 
 #define FD	 9
 #define ID	 7
-#define SERVER	 4711
 #define DATA	 0x123456789abcdef0
 #define NO_QUEUE 0xffff
 
 static struct ring *const ring = (struct ring *)&ring; /* it is only passed */
 static struct control control;
 static struct ublk_dev_info info;
-static struct ublk_params params;
-static uint64_t features;
 static uint32_t op; /* of the last command, 0: none */
 static struct ublk_ctrl_cmd command;
 static int put_error;
@@ -91,50 +88,17 @@ static void test_open(void **state)
 	assert_int_equal(control.fd, FD);
 }
 
-static void test_with_buffers(void **state)
+static void test_put(void **state)
 {
 	(void)state;
-	info.dev_id = ID;
-	control_get_features(&control, &features, DATA);
-	expect(UBLK_CMD_GET_FEATURES, 0, &features, sizeof(features), 0);
-	control_add(&control, &info, DATA);
+	assert_int_equal(control_put_buffer(&control, UBLK_CMD_ADD_DEV, ID,
+					    &info, sizeof(info), DATA),
+			 0);
 	expect(UBLK_CMD_ADD_DEV, ID, &info, sizeof(info), 0);
-	control_get_info(&control, ID, &info, DATA);
-	expect(UBLK_CMD_GET_DEV_INFO, ID, &info, sizeof(info), 0);
-	control_set_params(&control, ID, &params, DATA);
-	expect(UBLK_CMD_SET_PARAMS, ID, &params, sizeof(params), 0);
-}
-
-static void test_with_numbers(void **state)
-{
-	(void)state;
-	control_start(&control, ID, SERVER, DATA);
-	expect(UBLK_CMD_START_DEV, ID, NULL, 0, SERVER);
-	control_end_recovery(&control, ID, SERVER, DATA);
-	expect(UBLK_CMD_END_USER_RECOVERY, ID, NULL, 0, SERVER);
-	control_update_size(&control, ID, UINT64_MAX / 512, DATA);
+	assert_int_equal(control_put(&control, UBLK_CMD_UPDATE_SIZE, ID,
+				     UINT64_MAX / 512, DATA),
+			 0);
 	expect(UBLK_CMD_UPDATE_SIZE, ID, NULL, 0, UINT64_MAX / 512);
-}
-
-static void test_simple(void **state)
-{
-	static const struct {
-		int (*put)(struct control *to, uint32_t id, uint64_t data);
-		uint32_t op;
-	} cases[] = {
-		{ control_start_recovery, UBLK_CMD_START_USER_RECOVERY },
-		{ control_stop, UBLK_CMD_STOP_DEV },
-		{ control_try_stop, UBLK_CMD_TRY_STOP_DEV },
-		{ control_delete, UBLK_CMD_DEL_DEV },
-		{ control_delete_async, UBLK_CMD_DEL_DEV_ASYNC },
-	};
-	unsigned i;
-
-	(void)state;
-	for (i = 0; i < COUNT(cases); i++) {
-		assert_int_equal(cases[i].put(&control, ID, DATA), 0);
-		expect(cases[i].op, ID, NULL, 0, 0);
-	}
 }
 
 /* Of a module that is not loaded, and of a ring that is full. */
@@ -142,10 +106,12 @@ static void test_errors(void **state)
 {
 	(void)state;
 	put_error = -EAGAIN;
-	assert_int_equal(control_stop(&control, ID, DATA), -EAGAIN);
+	assert_int_equal(control_put(&control, UBLK_CMD_STOP_DEV, ID, 0, DATA),
+			 -EAGAIN);
 	op = 0;
 	control.fd = -1;
-	assert_int_equal(control_stop(&control, ID, DATA), -ENODEV);
+	assert_int_equal(control_put(&control, UBLK_CMD_STOP_DEV, ID, 0, DATA),
+			 -ENODEV);
 	assert_int_equal(op, 0);
 }
 
@@ -153,9 +119,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(test_open, start),
-		cmocka_unit_test_setup(test_with_buffers, start),
-		cmocka_unit_test_setup(test_with_numbers, start),
-		cmocka_unit_test_setup(test_simple, start),
+		cmocka_unit_test_setup(test_put, start),
 		cmocka_unit_test_setup(test_errors, start),
 	};
 

@@ -40,22 +40,10 @@ void __wrap_ring_clear_event(struct ring *of);
 void __wrap_ring_raise_event(struct ring *of);
 int __wrap_notify_store(const char *name, int fd);
 int __wrap_notify_unstore(const char *name);
-int __wrap_control_start(struct control *control, uint32_t id, int server_pid,
-			 uint64_t data);
-int __wrap_control_end_recovery(struct control *control, uint32_t id,
-				int server_pid, uint64_t data);
-int __wrap_control_stop(struct control *control, uint32_t id, uint64_t data);
-int __wrap_control_try_stop(struct control *control, uint32_t id,
-			    uint64_t data);
-int __wrap_control_delete(struct control *control, uint32_t id, uint64_t data);
-int __wrap_control_delete_async(struct control *control, uint32_t id,
-				uint64_t data);
-int __wrap_control_add(struct control *control, struct ublk_dev_info *info,
-		       uint64_t data);
-int __wrap_control_get_info(struct control *control, uint32_t id,
-			    struct ublk_dev_info *info, uint64_t data);
-int __wrap_control_start_recovery(struct control *control, uint32_t id,
-				  uint64_t data);
+int __wrap_control_put(struct control *control, uint32_t op, uint32_t id,
+		       uint64_t number, uint64_t data);
+int __wrap_control_put_buffer(struct control *control, uint32_t op, uint32_t id,
+			      void *buffer, size_t size, uint64_t data);
 int __wrap_ring_put_timeout(struct ring *of, unsigned ms, uint64_t data);
 int __wrap_channel_send(struct channel *channel, const struct message *message,
 			const int *fds, int fd_count);
@@ -151,82 +139,51 @@ int __wrap_notify_unstore(const char *name)
 	return 0;
 }
 
-static int ask_driver(const char *word, uint32_t id, uint64_t data)
+static int ask_fake(const char *word, uint32_t id, uint64_t data)
 {
 	put_word(word, id);
 	ring.data = data;
 	return 0;
 }
 
-int __wrap_control_start(struct control *control, uint32_t id, int server_pid,
-			 uint64_t data)
+int __wrap_control_put(struct control *control, uint32_t op, uint32_t id,
+		       uint64_t number, uint64_t data)
 {
 	(void)control;
-	(void)server_pid;
-	return ask_driver("start", id, data);
+	(void)number;
+	return ask_fake(op == UBLK_CMD_START_DEV	     ? "start"
+			: op == UBLK_CMD_START_USER_RECOVERY ? "recover"
+			: op == UBLK_CMD_END_USER_RECOVERY   ? "end-recovery"
+			: op == UBLK_CMD_STOP_DEV	     ? "stop"
+			: op == UBLK_CMD_TRY_STOP_DEV	     ? "try-stop"
+			: op == UBLK_CMD_DEL_DEV	     ? "delete"
+			: op == UBLK_CMD_DEL_DEV_ASYNC	     ? "delete-async"
+							     : "other",
+			id, data);
 }
 
-int __wrap_control_end_recovery(struct control *control, uint32_t id,
-				int server_pid, uint64_t data)
+int __wrap_control_put_buffer(struct control *control, uint32_t op, uint32_t id,
+			      void *buffer, size_t size, uint64_t data)
 {
-	(void)control;
-	(void)server_pid;
-	return ask_driver("end-recovery", id, data);
-}
+	struct ublk_dev_info *info = buffer;
 
-int __wrap_control_stop(struct control *control, uint32_t id, uint64_t data)
-{
 	(void)control;
-	return ask_driver("stop", id, data);
-}
-
-int __wrap_control_try_stop(struct control *control, uint32_t id, uint64_t data)
-{
-	(void)control;
-	return ask_driver("try-stop", id, data);
-}
-
-int __wrap_control_delete(struct control *control, uint32_t id, uint64_t data)
-{
-	(void)control;
-	return ask_driver("delete", id, data);
-}
-
-int __wrap_control_delete_async(struct control *control, uint32_t id,
-				uint64_t data)
-{
-	(void)control;
-	return ask_driver("delete-async", id, data);
-}
-
-int __wrap_control_add(struct control *control, struct ublk_dev_info *info,
-		       uint64_t data)
-{
-	(void)control;
+	(void)id;
+	assert_int_equal(size, sizeof(*info));
+	if (op == UBLK_CMD_GET_DEV_INFO)
+		info->state = UBLK_S_DEV_QUIESCED;
 	info->dev_id = ID;
-	return ask_driver("add", ID, data);
-}
-
-int __wrap_control_get_info(struct control *control, uint32_t id,
-			    struct ublk_dev_info *info, uint64_t data)
-{
-	(void)control;
-	info->state = UBLK_S_DEV_QUIESCED;
-	return ask_driver("get-info", id, data);
-}
-
-int __wrap_control_start_recovery(struct control *control, uint32_t id,
-				  uint64_t data)
-{
-	(void)control;
-	return ask_driver("recover", id, data);
+	return ask_fake(op == UBLK_CMD_ADD_DEV	      ? "add"
+			: op == UBLK_CMD_GET_DEV_INFO ? "get-info"
+						      : "other",
+			ID, data);
 }
 
 int __wrap_ring_put_timeout(struct ring *of, unsigned ms, uint64_t data)
 {
 	(void)of;
 	assert_in_range(ms, 1, 100);
-	return ask_driver("moment", ID, data);
+	return ask_fake("moment", ID, data);
 }
 
 /* The driver has done what it was asked for last. */
@@ -291,6 +248,15 @@ static void end_close(void)
 	on_closed(job);
 }
 
+/* What the keeper forgets at its end; the devices stay. */
+static void forget_all(void)
+{
+	while (jobs.entries) {
+		free(jobs.entries->job);
+		entry_forget(&jobs.entries, jobs.entries);
+	}
+}
+
 static int start(void **state)
 {
 	(void)state;
@@ -316,7 +282,7 @@ static int start(void **state)
 static int stop(void **state)
 {
 	(void)state;
-	forget_all(&jobs);
+	forget_all();
 	state_close(&state_folder);
 	test_folder_remove();
 	test_loop_close();
@@ -327,12 +293,16 @@ static int stop(void **state)
 static void delete_device(void)
 {
 	struct ublk_dev_info info = { .dev_id = ID };
-	struct state_device noted = { .id = ID, .words = "add null" };
+	struct held_file files[2];
+	struct state_device noted = { .id = ID,
+				      .recoverable = 1,
+				      .words = "add null",
+				      .files = files,
+				      .file_count = 2 };
 	struct job *job;
 
-	noted.file_count = 2;
-	held_describe(&noted.files[0], open("/dev/null", O_RDONLY | O_CLOEXEC));
-	held_describe(&noted.files[1], open("/dev/null", O_RDONLY | O_CLOEXEC));
+	held_describe(&files[0], open("/dev/null", O_RDONLY | O_CLOEXEC));
+	held_describe(&files[1], open("/dev/null", O_RDONLY | O_CLOEXEC));
 	assert_int_equal(jobs_restore(&jobs, &info, &noted, 0), 0);
 	job = job_new(&jobs, jobs.entries, MESSAGE_DELETE);
 	assert_non_null(job);
@@ -407,7 +377,7 @@ static void test_server_dies(void **state)
 
 	(void)state;
 	delete_device();
-	jobs.entries->deleting = 1;
+	jobs.entries->state = ENTRY_DELETING;
 	jobs_set_server(&jobs, 0);
 	jobs_server_gone(&jobs, 1, &kept, &deleted);
 	end_close();
@@ -424,7 +394,7 @@ static struct entry *live_device(const char *words, const char *path)
 	struct message message = { .type = MESSAGE_NOTE,
 				   .id = ID,
 				   .number = NOTE_RECOVERABLE };
-	struct entry *entry = entry_new(&jobs, ID);
+	struct entry *entry = entry_new(&jobs.entries, ID);
 	int fd = path ? open(path, O_RDWR | O_CLOEXEC) : -1;
 
 	snprintf(message.text, sizeof(message.text), "%s", words);
@@ -432,7 +402,7 @@ static struct entry *live_device(const char *words, const char *path)
 	if (fd >= 0)
 		close(fd); /* the table has one of its own */
 	assert_int_equal(told.answer.result, 0);
-	entry->live = entry->served = 1;
+	entry->state = ENTRY_LIVE;
 	sent.count = told.answers = writes = 0;
 	return entry;
 }
@@ -541,12 +511,12 @@ static void test_first_note_fails(void **state)
 	unsigned fds = count_fds();
 
 	(void)state;
-	entry_new(&jobs, ID);
+	entry_new(&jobs.entries, ID);
 	write_error = -ENOSPC;
 	jobs_run(&jobs, &message, &fd, 1);
 	assert_int_equal(told.answer.result, -ENOSPC);
-	assert_null(jobs.entries->words);
-	forget_all(&jobs);
+	assert_null(jobs.entries->noted.words);
+	forget_all();
 	assert_int_equal(count_fds(), fds);
 	close(fd);
 }
@@ -561,7 +531,7 @@ static void test_note_private(void **state)
 	char path[512];
 
 	(void)state;
-	entry_new(&jobs, ID);
+	entry_new(&jobs.entries, ID);
 	snprintf(message.text, sizeof(message.text), "add ram");
 	jobs_run(&jobs, &message, &fd, 1);
 	assert_int_equal(told.answer.result, 0);
@@ -572,7 +542,7 @@ static void test_note_private(void **state)
 	assert_int_equal(access(path, F_OK), 0);
 	close(fd);
 	ring.put_error = -EBUSY;
-	let_go(&jobs, jobs.entries, 0);
+	entry_let_go(jobs.entries, NULL, 0);
 	assert_int_equal(access(path, F_OK), -1);
 }
 
@@ -584,7 +554,7 @@ static void test_let_go_of_a_user_file(void **state)
 	test_file("data", "1234");
 	entry = live_device("add file path=/a", test_path("data"));
 	ring.put_error = -EBUSY;
-	let_go(&jobs, entry, 0);
+	entry_let_go(entry, NULL, 0);
 	assert_int_equal(access(test_path("data"), F_OK), 0);
 }
 
@@ -597,8 +567,8 @@ static struct entry *device_without_file(void)
 
 	test_file("data", "1234");
 	entry = live_device("add file path=/a", test_path("data"));
-	close(entry->files[0].fd);
-	entry->files[0].fd = -1;
+	close(entry->noted.files[0].fd);
+	entry->noted.files[0].fd = -1;
 	return entry;
 }
 
@@ -669,51 +639,51 @@ static void expect_handed_over(int expected)
 
 static void test_hand_over(void **state)
 {
+	static const enum entry_state not_to_hand_over[] = {
+		ENTRY_NEW,     ENTRY_TAKEN,	ENTRY_DELETING,
+		ENTRY_TO_STOP, ENTRY_TO_DELETE,
+	};
 	struct entry *entry = live_device("add null", NULL);
+	unsigned i;
 
 	(void)state;
 	expect_handed_over(1);
 	/* Somebody who can is told whether that would be a loss. */
 	assert_int_equal(handed_over(0)->info.state, UBLK_S_DEV_LIVE);
-	entry->served = 0;
+	entry->state = ENTRY_QUIESCED;
 	assert_int_equal(handed_over(0)->info.state, UBLK_S_DEV_QUIESCED);
-	entry->tally = 9;
+	entry->noted.tally = 9;
 	handed_over(0);
 	assert_int_equal(sent.count, 2);
 	assert_int_equal(sent.messages[1].type, MESSAGE_TALLY);
 	assert_true(sent.messages[1].number == 9);
-	entry->tally = 0;
-	entry->live = 0;
+	entry->noted.tally = 0;
+	entry->noted.recoverable = 0;
 	expect_handed_over(0);
-	entry->live = 1;
-	entry->recoverable = 0;
-	expect_handed_over(0);
-	entry->recoverable = 1;
-	entry->deleting = 1;
-	expect_handed_over(0);
-	entry->deleting = 0;
-	entry->taking = 1;
-	expect_handed_over(0);
-	entry->taking = 0;
-	entry->clean_up = CLEAN_UP_STOP;
-	expect_handed_over(0);
+	entry->noted.recoverable = 1;
+	for (i = 0; i < COUNT(not_to_hand_over); i++) {
+		entry->state = not_to_hand_over[i];
+		expect_handed_over(0);
+	}
 }
 
 static void test_restore(void **state)
 {
 	struct ublk_dev_info info = { .dev_id = ID, .state = UBLK_S_DEV_LIVE };
-	struct state_device device = { .id = ID, .words = "add null" };
+	struct state_device device = { .id = ID,
+				       .recoverable = 1,
+				       .words = "add null" };
 
 	(void)state;
 	assert_int_equal(jobs_restore(&jobs, &info, &device, 0), 0);
 	assert_int_equal(handed_over(0)->info.state, UBLK_S_DEV_LIVE);
 	assert_true(jobs_have_devices(&jobs));
 	assert_false(jobs_are_busy(&jobs));
-	forget_all(&jobs);
+	forget_all();
 	info.state = UBLK_S_DEV_QUIESCED;
 	assert_int_equal(jobs_restore(&jobs, &info, &device, 0), 0);
 	assert_int_equal(handed_over(0)->info.state, UBLK_S_DEV_QUIESCED);
-	forget_all(&jobs);
+	forget_all();
 	assert_int_equal(jobs_restore(&jobs, &info, &device, 1), 0);
 	expect_handed_over(0);
 	assert_false(jobs_have_devices(&jobs));
@@ -748,7 +718,7 @@ static void test_server_gone(void **state)
 	(void)state;
 	expect_gone(1, 1, 0);
 	expect("");
-	assert_int_equal(entry->clean_up, CLEAN_UP_NO);
+	assert_int_equal(entry->state, ENTRY_QUIESCED);
 	assert_int_equal(handed_over(0)->info.state, UBLK_S_DEV_QUIESCED);
 	/* Nobody comes after it. */
 	expect_gone(0, 0, 1);
@@ -765,7 +735,7 @@ static void test_server_gone(void **state)
 static void test_server_gone_without_recovery(void **state)
 {
 	(void)state;
-	live_device("add null", NULL)->recoverable = 0;
+	live_device("add null", NULL)->noted.recoverable = 0;
 	expect_gone(1, 0, 1);
 	expect("stop-3");
 }
@@ -781,7 +751,7 @@ static void run(uint32_t type)
 static void test_server_gone_in_a_start(void **state)
 {
 	(void)state;
-	live_device("add null", NULL)->live = 0;
+	live_device("add null", NULL)->state = ENTRY_NEW;
 	run(MESSAGE_START);
 	expect("start-3");
 	expect_gone(1, 0, 1);
@@ -803,9 +773,8 @@ static void test_server_gone_in_a_take_over(void **state)
 	expect("cancel-end-3");
 	/* Too late: but for whom has it come to life? */
 	driver_answers(0);
-	assert_false(entry->served);
 	assert_int_equal(told.answers, 0);
-	assert_int_equal(entry->clean_up, CLEAN_UP_NO);
+	assert_int_equal(entry->state, ENTRY_QUIESCED);
 	expect("");
 }
 
@@ -883,7 +852,7 @@ static void test_start(void **state)
 	struct entry *entry = live_device("add null", NULL);
 
 	(void)state;
-	entry->live = entry->served = 0;
+	entry->state = ENTRY_NEW;
 	assert_true(jobs_are_busy(&jobs));
 	run(MESSAGE_START);
 	assert_int_equal(told.answers, 0);
@@ -891,8 +860,7 @@ static void test_start(void **state)
 	expect("start-3");
 	assert_int_equal(told.answers, 1);
 	assert_int_equal(told.answer.type, MESSAGE_START);
-	assert_true(entry->live);
-	assert_true(entry->served);
+	assert_int_equal(entry->state, ENTRY_LIVE);
 	assert_false(jobs_are_busy(&jobs));
 	assert_int_equal(told.idles, 1);
 }
@@ -902,12 +870,11 @@ static void test_start_fails(void **state)
 	struct entry *entry = live_device("add null", NULL);
 
 	(void)state;
-	entry->live = entry->served = 0;
+	entry->state = ENTRY_NEW;
 	run(MESSAGE_START);
 	driver_answers(-EINTR);
 	assert_int_equal(told.answer.result, -EINTR);
-	assert_false(entry->live);
-	assert_false(entry->served);
+	assert_int_equal(entry->state, ENTRY_NEW);
 }
 
 static void test_end_of_a_take_over(void **state)
@@ -915,15 +882,14 @@ static void test_end_of_a_take_over(void **state)
 	struct entry *entry = live_device("add null", NULL);
 
 	(void)state;
-	entry->served = 0;
+	entry->state = ENTRY_QUIESCED;
 	run(MESSAGE_END_RECOVER);
 	driver_answers(-EINTR);
-	assert_false(entry->served);
 	/* It is somebody's data still. */
-	assert_true(entry->live);
+	assert_int_equal(entry->state, ENTRY_QUIESCED);
 	run(MESSAGE_END_RECOVER);
 	driver_answers(0);
-	assert_true(entry->served);
+	assert_int_equal(entry->state, ENTRY_LIVE);
 }
 
 static void test_add(void **state)
@@ -967,7 +933,7 @@ static void test_refused(void **state)
 	expect("stop-3");
 	assert_true(jobs_are_busy(&jobs));
 	driver_answers(0);
-	jobs.entries->clean_up = CLEAN_UP_STOP;
+	jobs.entries->state = ENTRY_TO_STOP;
 	run(MESSAGE_DELETE);
 	assert_int_equal(told.answer.result, -EBUSY);
 	assert_true(jobs_can_run(MESSAGE_CANCEL));
@@ -999,7 +965,7 @@ static void test_clean_up_fails(void **state)
 	struct entry *entry = live_device("add null", NULL);
 
 	(void)state;
-	entry->clean_up = CLEAN_UP_STOP;
+	entry->state = ENTRY_TO_STOP;
 	jobs_clean_up(&jobs);
 	driver_answers(0);
 	expect("stop-3 delete-async-3");
@@ -1047,7 +1013,7 @@ static void test_tally(void **state)
 	write_error = 0;
 	/* One that is being deleted is noted as that. */
 	assert_int_equal(state_doom(&state_folder, ID), 0);
-	entry->deleting = 1;
+	entry->state = ENTRY_DELETING;
 	assert_int_equal(jobs_take_tally(&jobs, ID, 7), 0);
 	assert_true(noted()->deleting);
 }

@@ -4,10 +4,6 @@
  */
 /* NOLINTNEXTLINE(bugprone-suspicious-include): its functions are static */
 #include "../../src/keeper/keeper.c"
-/* NOLINTNEXTLINE(bugprone-suspicious-include) */
-#include "../../src/keeper/upgrade.c"
-
-#include "../../src/keeper/jobs-parts.h"
 
 #include "support.h"
 
@@ -31,6 +27,8 @@ static int is_told_before_go;
 void __real_proc_kill(const struct proc *proc);
 void __wrap_proc_kill(const struct proc *proc);
 int __wrap_execv(const char *path, char *const arguments[]);
+int __real_channel_send(struct channel *channel, const struct message *message,
+			const int *fds, int fd_count);
 int __wrap_channel_send(struct channel *channel, const struct message *message,
 			const int *fds, int fd_count);
 
@@ -75,13 +73,24 @@ static void play_program(void)
 	_exit(0);
 }
 
-static int carried; /* over an exec, just now */
+static struct takeover left; /* what the program of an upgrade is left */
+
+/* It is to go along, and to be whole. */
+static void take_copy(void)
+{
+	const char *table = getenv(TABLE_VARIABLE);
+
+	if (!table)
+		return;
+	assert_int_equal(fcntl(atoi(table), F_GETFD), 0);
+	takeover_take_table(&left, atoi(table));
+}
 
 int __wrap_execv(const char *path, char *const arguments[])
 {
 	(void)path;
 	if (getpid() == test_process)
-		assert_int_equal(carried, 1);
+		take_copy();
 	if (getpid() != test_process && act != NO_PROGRAM)
 		play_program();
 	execs++;
@@ -104,9 +113,8 @@ static int hears_something(int fd)
 int __wrap_channel_send(struct channel *channel, const struct message *message,
 			const int *fds, int fd_count)
 {
-	(void)channel;
-	(void)fds;
-	(void)fd_count;
+	if (channel != &keeper.channel && channel != &keeper.candidate.channel)
+		return __real_channel_send(channel, message, fds, fd_count);
 	if (message->type == MESSAGE_GO)
 		is_told_before_go = hears_something(old_server);
 	sent = *message;
@@ -119,22 +127,6 @@ static void hold(struct proc *proc, pid_t pid)
 {
 	proc->pid = pid;
 	proc->fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
-}
-
-int __wrap_jobs_carry(const struct jobs *jobs);
-void __wrap_carry_undo(void);
-
-int __wrap_jobs_carry(const struct jobs *jobs)
-{
-	assert_ptr_equal(jobs, &keeper.jobs);
-	carried++;
-	return 0;
-}
-
-void __wrap_carry_undo(void)
-{
-	assert_int_equal(execs, 1);
-	carried--;
 }
 
 static struct message question; /* to a helper */
@@ -171,13 +163,14 @@ static int setup(void **state)
 	memset(&keeper, 0, sizeof(keeper));
 	memset(&sent, 0, sizeof(sent));
 	kills = execs = sent_count = 0;
-	carried = 0;
 	log_forget();
 	send_error = 0;
+	left = (struct takeover){ .fd = -1, .listener = -1 };
 	keeper.options = &options;
 	keeper.loop = test_loop;
 	keeper.channel.fd = 1000; /* nobody looks at it */
 	keeper.candidate.channel.fd = -1;
+	keeper.ready_fd = keeper.newline_fd = -1;
 	keeper.channel.owner = &keeper;
 	keeper.takeover.fd = -1;
 	keeper.jobs.owner = &keeper;
@@ -191,6 +184,7 @@ static int setup(void **state)
 static int teardown(void **state)
 {
 	(void)state;
+	takeover_close(&left);
 	proc_close(&keeper.server);
 	proc_close(&keeper.candidate.process);
 	close(life[0]);
@@ -200,6 +194,32 @@ static int teardown(void **state)
 	sigprocmask(SIG_SETMASK, &keeper.old_signals, NULL);
 	test_loop_close();
 	return 0;
+}
+
+/* A device of an earlier keeper's, which holds that or, with -1, nothing. */
+static void restore_device_with(int fd)
+{
+	struct ublk_dev_info info = { .dev_id = 3 };
+	struct held_file file;
+	struct state_device noted = { .id = 3,
+				      .recoverable = 1,
+				      .words = "add null",
+				      .files = &file,
+				      .file_count = fd >= 0 };
+
+	held_describe(&file, fd);
+	assert_int_equal(jobs_restore(&keeper.jobs, &info, &noted, 0), 0);
+}
+
+static void restore_device(void)
+{
+	restore_device_with(-1);
+}
+
+static void forget_devices(void)
+{
+	while (keeper.jobs.entries)
+		entry_forget(&keeper.jobs.entries, keeper.jobs.entries);
 }
 
 static int is_blocked(const sigset_t *set)
@@ -218,11 +238,61 @@ static void test_exec_fails(void **state)
 	(void)state;
 	become(&keeper, "/nowhere/ublkd");
 	assert_int_equal(execs, 1);
-	assert_int_equal(carried, 0);
 	assert_int_equal(sent.type, MESSAGE_UPGRADE);
 	assert_int_equal(sent.result, -ENOEXEC);
 	sigprocmask(SIG_BLOCK, NULL, &now);
 	assert_true(is_blocked(&now));
+}
+
+/*
+ * The server has what the devices hold as well, but may die before the new
+ * program asks it. When there is no such program nothing goes along.
+ */
+static void test_table_goes_along(void **state)
+{
+	unsigned fds = count_fds();
+
+	(void)state;
+	restore_device_with(open("/dev/null", O_RDONLY | O_CLOEXEC));
+	/* A build that does not know of it would keep it for ever. */
+	become(&keeper, "/nowhere/ublkd");
+	assert_int_equal(execs, 1);
+	assert_null(left.held);
+	assert_false(log_has("should the server die now"));
+	execs = 0;
+	keeper.candidate.takes_table = 1;
+	become(&keeper, "/nowhere/ublkd");
+	assert_int_equal(execs, 1);
+	assert_non_null(left.held);
+	assert_int_equal(left.held->id, 3);
+	assert_int_equal(left.held->fd_count, 1);
+	assert_true(fcntl(left.held->fds[0], F_GETFD) & FD_CLOEXEC);
+	assert_null(getenv(TABLE_VARIABLE));
+	takeover_close(&left);
+	forget_devices();
+	assert_int_equal(count_fds(), fds);
+}
+
+/* More than the socket takes: the upgrade goes on, and its risk is told. */
+static void test_table_is_too_large(void **state)
+{
+	char words[MESSAGE_TEXT] = "";
+	unsigned fds = count_fds(), i;
+
+	(void)state;
+	memset(words, 'x', sizeof(words) - 1);
+	for (i = 0; i < 5000; i++) {
+		restore_device();
+		free(keeper.jobs.entries->noted.words);
+		keeper.jobs.entries->noted.words = strdup(words);
+	}
+	keeper.candidate.takes_table = 1;
+	become(&keeper, "/nowhere/ublkd");
+	assert_int_equal(execs, 1);
+	assert_null(left.held);
+	assert_true(log_has("should the server die now"));
+	forget_devices();
+	assert_int_equal(count_fds(), fds);
 }
 
 /* The program before has left them blocked; servers do not have them so. */
@@ -268,6 +338,10 @@ static void test_answer_is_lost(void **state)
 	(void)state;
 	on_answer(&keeper.jobs, &answer);
 	assert_int_equal(kills, 0);
+	/* It has closed its end: that may be the last that it does, in order. */
+	send_error = -EPIPE;
+	on_answer(&keeper.jobs, &answer);
+	assert_int_equal(kills, 0);
 	send_error = -ENOMEM;
 	on_answer(&keeper.jobs, &answer);
 	assert_int_equal(kills, 1);
@@ -290,24 +364,6 @@ static uint64_t read_tally(void)
 	noted_tally = 0;
 	assert_int_equal(state_read_all(&state_folder, take_noted, NULL), 0);
 	return noted_tally;
-}
-
-/* A device of an earlier keeper's. */
-static void restore_device(void)
-{
-	struct ublk_dev_info info = { .dev_id = 3 };
-	struct state_device noted = { .id = 3, .words = "add null" };
-
-	assert_int_equal(jobs_restore(&keeper.jobs, &info, &noted, 0), 0);
-}
-
-static void forget_device(void)
-{
-	struct entry *entry = keeper.jobs.entries;
-
-	keeper.jobs.entries = entry->next;
-	free(entry->words);
-	free(entry);
 }
 
 static void tell_tally(uint32_t id, uint64_t tally)
@@ -333,7 +389,7 @@ static void note_device(void)
 
 static void forget_noted(void)
 {
-	forget_device();
+	forget_devices();
 	state_remove(&state_folder, 3);
 	state_close(&state_folder);
 	test_folder_remove();
@@ -439,7 +495,7 @@ static void test_stop_names_users(void **state)
 	assert_int_equal(sent.type, MESSAGE_STOP_ALL);
 	assert_true(ev_is_active(&keeper.stop_limit));
 	ev_timer_stop(test_loop, &keeper.stop_limit);
-	forget_device();
+	forget_devices();
 }
 
 /* The end does not depend on it. */
@@ -458,7 +514,7 @@ static void test_stop_unknown_users(void **state)
 	stop_all(&keeper, 0);
 	assert_int_equal(sent_count, 1);
 	ev_timer_stop(test_loop, &keeper.stop_limit);
-	forget_device();
+	forget_devices();
 }
 
 /* Nobody uses what is not there, or is being deleted anyway. */
@@ -471,11 +527,11 @@ static void test_stop_of_nothing(void **state)
 	ev_timer_stop(test_loop, &keeper.stop_limit);
 	keeper.stopping = 0;
 	restore_device();
-	keeper.jobs.entries->clean_up = CLEAN_UP_STOP;
+	keeper.jobs.entries->state = ENTRY_TO_STOP;
 	stop_all(&keeper, 0);
 	assert_null(helped);
 	ev_timer_stop(test_loop, &keeper.stop_limit);
-	forget_device();
+	forget_devices();
 }
 
 /* ---- the question whether the server may leave ---- */
@@ -493,7 +549,8 @@ static void hear(uint32_t type, int result, const char *text)
 static void hear_candidate(void)
 {
 	struct message message = { .magic = MESSAGE_MAGIC,
-				   .type = MESSAGE_PREPARED };
+				   .type = MESSAGE_PREPARED,
+				   .number = 1 };
 
 	hold(&keeper.candidate.process, SERVER + 1);
 	keeper.candidate.channel.owner = &keeper;
@@ -504,7 +561,7 @@ static void hear_candidate(void)
 static void begin_restart(void)
 {
 	keeper.leaving = 1;
-	keeper_maybe_hand_over(&keeper);
+	maybe_hand_over(&keeper);
 }
 
 static void expect_refusal(const char *why)
@@ -523,6 +580,7 @@ static void test_upgrade_asks(void **state)
 	hear_candidate();
 	assert_int_equal(execs, 0);
 	assert_int_equal(sent.type, MESSAGE_MAY_LEAVE);
+	assert_true(keeper.candidate.takes_table);
 	hear(MESSAGE_UPGRADE, 0, "");
 	expect_refusal("under way");
 	hear(MESSAGE_MAY_LEAVE, 0, "");
@@ -599,9 +657,9 @@ static void test_upgrade_not_now(void **state)
 	expect_not_now("under way");
 	keeper.asked = FOR_NOTHING;
 	restore_device();
-	keeper.jobs.entries->deleting = 1;
+	keeper.jobs.entries->state = ENTRY_DELETING;
 	expect_not_now("being added or deleted");
-	forget_device();
+	forget_devices();
 	keeper.jobs = busy;
 }
 
@@ -609,7 +667,7 @@ static void test_upgrade_not_now(void **state)
 
 static int table_error; /* of what the new program is told */
 
-static void begin_upgrade(const char *program)
+static void ask_for_upgrade(const char *program)
 {
 	struct message message = { .magic = MESSAGE_MAGIC,
 				   .type = MESSAGE_UPGRADE };
@@ -667,13 +725,13 @@ static void test_upgrade_in_vain(void **state)
 static void test_program_does_not_run(void **state)
 {
 	(void)state;
-	begin_upgrade("/new");
+	ask_for_upgrade("/new");
 	assert_true(keeper.candidate.process.pid);
 	assert_string_equal(keeper.candidate.program, "/new");
 	wait_until_told(MESSAGE_UPGRADE);
 	expect_end(-EINVAL, "/new: Exec format error");
 	/* Without a name it is what was started. */
-	begin_upgrade("");
+	ask_for_upgrade("");
 	assert_string_equal(keeper.candidate.program, "/started");
 	wait_until_told(MESSAGE_UPGRADE);
 	expect_end(-EINVAL, "/started: Exec format error");
@@ -683,7 +741,7 @@ static void test_program_dies(void **state)
 {
 	(void)state;
 	act = DIE;
-	begin_upgrade("/new");
+	ask_for_upgrade("/new");
 	wait_until_told(MESSAGE_UPGRADE);
 	expect_end(-EINVAL, "is it a ublkd?");
 }
@@ -693,7 +751,7 @@ static void test_program_leaves_child(void **state)
 {
 	(void)state;
 	act = LEAVE_CHILD;
-	begin_upgrade("/new");
+	ask_for_upgrade("/new");
 	wait_until_told(MESSAGE_UPGRADE);
 	expect_end(-EINVAL, "is it a ublkd?");
 }
@@ -703,7 +761,7 @@ static void test_program_is_ready(void **state)
 {
 	(void)state;
 	act = PREPARE_AND_DIE;
-	begin_upgrade("/new");
+	ask_for_upgrade("/new");
 	wait_until_told(MESSAGE_MAY_LEAVE);
 	expect_end(0, "");
 	hear(MESSAGE_MAY_LEAVE, 0, "");
@@ -717,7 +775,7 @@ static void test_program_was_ready(void **state)
 
 	(void)state;
 	act = PREPARE_AND_DIE;
-	begin_upgrade("/new");
+	ask_for_upgrade("/new");
 	assert_int_equal(waitid(P_PID, (id_t)keeper.candidate.process.pid,
 				&info, WEXITED | WNOWAIT),
 			 0);
@@ -735,7 +793,7 @@ static void test_program_is_unfit(void **state)
 
 	(void)state;
 	act = SAY_NOTHING;
-	begin_upgrade("/new");
+	ask_for_upgrade("/new");
 	on_candidate_message(&keeper.candidate.channel, &message, NULL, 0);
 	assert_int_equal(sent.type, MESSAGE_UPGRADE);
 	expect_end(-EINVAL, "device 3: no");
@@ -748,7 +806,7 @@ static void test_program_is_late(void **state)
 
 	(void)state;
 	act = SAY_NOTHING;
-	begin_upgrade("/new");
+	ask_for_upgrade("/new");
 	pid = keeper.candidate.process.pid;
 	ev_io_stop(test_loop, &keeper.signals); /* the test reaps */
 	pass_time(9);
@@ -769,11 +827,11 @@ static void test_table_is_not_sent(void **state)
 	(void)state;
 	act = SAY_NOTHING;
 	table_error = -EPIPE;
-	begin_upgrade("/new");
+	ask_for_upgrade("/new");
 	assert_true(keeper.candidate.process.pid);
-	upgrade_fail(&keeper, -EIO, "enough");
+	fail_upgrade(&keeper, -EIO, "enough");
 	table_error = -ENOMEM;
-	begin_upgrade("/new");
+	ask_for_upgrade("/new");
 	expect_end(-EPIPE, "out of memory");
 }
 
@@ -782,10 +840,10 @@ static void test_restart_after_upgrade(void **state)
 {
 	(void)state;
 	act = SAY_NOTHING;
-	begin_upgrade("/new");
+	ask_for_upgrade("/new");
 	begin_restart();
 	assert_int_equal(sent.type, MESSAGE_TABLE_END);
-	upgrade_fail(&keeper, -EIO, "enough");
+	fail_upgrade(&keeper, -EIO, "enough");
 	assert_int_equal(sent.type, MESSAGE_MAY_LEAVE);
 	assert_int_equal(keeper.asked, FOR_RESTART);
 }
@@ -829,7 +887,7 @@ static void test_restart_asks(void **state)
 	begin_restart();
 	assert_int_equal(sent.type, MESSAGE_MAY_LEAVE);
 	assert_int_equal(sent_count, 1);
-	keeper_maybe_hand_over(&keeper);
+	maybe_hand_over(&keeper);
 	assert_int_equal(sent_count, 1);
 	assert_false(log_has("goes on without a keeper"));
 	hear(MESSAGE_MAY_LEAVE, 0, "");
@@ -865,11 +923,11 @@ static void test_restart_while_busy(void **state)
 	(void)state;
 	begin_restart();
 	restore_device();
-	keeper.jobs.entries->deleting = 1;
+	keeper.jobs.entries->state = ENTRY_DELETING;
 	hear(MESSAGE_MAY_LEAVE, 0, "");
 	assert_false(log_has("goes on without a keeper"));
 	assert_int_equal(sent_count, 1);
-	forget_device();
+	forget_devices();
 	on_idle(&keeper.jobs);
 	assert_int_equal(sent_count, 2);
 	hear(MESSAGE_MAY_LEAVE, 0, "");
@@ -914,7 +972,7 @@ static void test_takeover_says_why(void **state)
 	keeper.takeover.fd = 1000;
 	keeper.takeover.server.pid = 0;
 	hear(MESSAGE_FAILED, 0, "out of memory");
-	end_server(&keeper, 0);
+	server_is_gone(&keeper, 0);
 	assert_string_equal(keeper.failure.text, "out of memory");
 	assert_int_equal(log_count("are not taken over"), 1);
 	assert_int_equal(keeper.status, 1);
@@ -927,6 +985,8 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	static const struct CMUnitTest tests[] = {
 		TEST(test_exec_fails),
+		TEST(test_table_goes_along),
+		TEST(test_table_is_too_large),
 		TEST(test_signals_inherited),
 		TEST(test_channel_breaks),
 		TEST(test_orderly_end),

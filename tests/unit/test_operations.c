@@ -2,14 +2,9 @@
  * What the keeper runs: one operation for each type of message, in stages. The
  * driver, the ring and the helpers are faked, and note what they are asked.
  */
-#include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
+/* NOLINTNEXTLINE(bugprone-suspicious-include): its functions are static */
+#include "../../src/keeper/jobs.c"
 
-#include "keeper/jobs-parts.h"
 #include "support.h"
 
 #define ID     7
@@ -17,16 +12,13 @@
 
 static struct jobs jobs;
 static struct entry entry;
-static struct job job;
+static struct job *job;
 static int put_error;	/* of whatever is asked */
 static int help_error;	/* of asking for a helper */
 static int opened = -1; /* what open() gives; -1: an errno */
 static helper_done *helped;
 static struct message question;
-static struct {
-	unsigned count;
-	int result;
-} gone_on;
+static struct message told; /* to the server, when the job ends */
 
 /* ---- what happened, a word each ---- */
 
@@ -57,50 +49,61 @@ static void expect(const char *expected)
 static void check(const struct control *control, uint64_t data)
 {
 	assert_ptr_equal(control, &jobs.control);
-	assert_int_equal(data, job_data(&job));
+	assert_int_equal(data, job_data(job));
 }
 
-#define FAKE(name, parameters, ...)       \
-	int __wrap_##name parameters;     \
-	int __wrap_##name parameters      \
-	{                                 \
-		check(control, data);     \
-		return note(__VA_ARGS__); \
+int __wrap_control_put(struct control *control, uint32_t op, uint32_t id,
+		       uint64_t number, uint64_t data);
+int __wrap_control_put(struct control *control, uint32_t op, uint32_t id,
+		       uint64_t number, uint64_t data)
+{
+	check(control, data);
+	switch (op) {
+	case UBLK_CMD_START_DEV:
+		return note("start%u/%llu", id, (unsigned long long)number);
+	case UBLK_CMD_END_USER_RECOVERY:
+		return note("end%u/%llu", id, (unsigned long long)number);
+	case UBLK_CMD_UPDATE_SIZE:
+		return note("size%u=%llu", id, (unsigned long long)number);
+	default:
+		assert_true(number == 0);
+		return note("%s%u",
+			    op == UBLK_CMD_START_USER_RECOVERY ? "recover"
+			    : op == UBLK_CMD_TRY_STOP_DEV      ? "try-stop"
+			    : op == UBLK_CMD_STOP_DEV	       ? "stop"
+			    : op == UBLK_CMD_DEL_DEV	       ? "delete"
+			    : op == UBLK_CMD_DEL_DEV_ASYNC     ? "async"
+							       : "other",
+			    id);
 	}
+}
 
-FAKE(control_get_features,
-     (struct control * control, uint64_t *features, uint64_t data),
-     "features%s", features == &job.message.number ? "" : "?")
-FAKE(control_add,
-     (struct control * control, struct ublk_dev_info *info, uint64_t data),
-     "add%llx", (unsigned long long)info->server_flags)
-FAKE(control_set_params,
-     (struct control * control, uint32_t id, struct ublk_params *params,
-      uint64_t data),
-     "params%u%s", id, params == &job.message.params ? "" : "?")
-FAKE(control_start,
-     (struct control * control, uint32_t id, int server, uint64_t data),
-     "start%u/%d", id, server)
-FAKE(control_get_info,
-     (struct control * control, uint32_t id, struct ublk_dev_info *info,
-      uint64_t data),
-     "info%u%s", id, info == &job.message.info ? "" : "?")
-FAKE(control_start_recovery,
-     (struct control * control, uint32_t id, uint64_t data), "recover%u", id)
-FAKE(control_end_recovery,
-     (struct control * control, uint32_t id, int server, uint64_t data),
-     "end%u/%d", id, server)
-FAKE(control_try_stop, (struct control * control, uint32_t id, uint64_t data),
-     "try-stop%u", id)
-FAKE(control_stop, (struct control * control, uint32_t id, uint64_t data),
-     "stop%u", id)
-FAKE(control_update_size,
-     (struct control * control, uint32_t id, uint64_t sectors, uint64_t data),
-     "size%u=%llu", id, (unsigned long long)sectors)
-FAKE(control_delete, (struct control * control, uint32_t id, uint64_t data),
-     "delete%u", id)
-FAKE(control_delete_async,
-     (struct control * control, uint32_t id, uint64_t data), "async%u", id)
+int __wrap_control_put_buffer(struct control *control, uint32_t op, uint32_t id,
+			      void *buffer, size_t size, uint64_t data);
+int __wrap_control_put_buffer(struct control *control, uint32_t op, uint32_t id,
+			      void *buffer, size_t size, uint64_t data)
+{
+	struct message *message = &job->message;
+
+	check(control, data);
+	if (op == UBLK_CMD_GET_FEATURES) {
+		assert_ptr_equal(buffer, &message->number);
+		assert_int_equal(size, sizeof(message->number));
+		return note("features");
+	}
+	if (op == UBLK_CMD_SET_PARAMS) {
+		assert_ptr_equal(buffer, &message->params);
+		assert_int_equal(size, sizeof(message->params));
+		return note("params%u", id);
+	}
+	assert_ptr_equal(buffer, &message->info);
+	assert_int_equal(size, sizeof(message->info));
+	if (op == UBLK_CMD_GET_DEV_INFO)
+		return note("info%u", id);
+	assert_int_equal(op, UBLK_CMD_ADD_DEV);
+	assert_int_equal(id, message->info.dev_id);
+	return note("add%llx", (unsigned long long)message->info.server_flags);
+}
 
 int __wrap_control_open(struct control *control);
 int __wrap_control_open(struct control *control)
@@ -117,7 +120,7 @@ int __wrap_ring_put_open(struct ring *ring, const char *path, int flags,
 	(void)ring;
 	(void)mode;
 	assert_int_equal(flags, O_RDONLY | O_EXCL | O_CLOEXEC);
-	assert_ptr_equal(path, job.path);
+	assert_ptr_equal(path, job->path);
 	check(&jobs.control, data);
 	return note("open%s", path);
 }
@@ -136,9 +139,9 @@ int __wrap_ring_put_read(struct ring *ring, int fd, void *bytes, size_t size,
 			 uint64_t data)
 {
 	(void)ring;
-	assert_int_equal(fd, job.fd);
-	assert_ptr_equal(bytes, job.bytes);
-	assert_int_equal(size, sizeof(job.bytes) - 1);
+	assert_int_equal(fd, job->fd);
+	assert_ptr_equal(bytes, job->bytes);
+	assert_int_equal(size, sizeof(job->bytes) - 1);
 	check(&jobs.control, data);
 	return note("read");
 }
@@ -149,7 +152,7 @@ int __wrap_ring_put_write(struct ring *ring, int fd, const void *bytes,
 			  size_t size, uint64_t data)
 {
 	(void)ring;
-	assert_int_equal(fd, job.fd);
+	assert_int_equal(fd, job->fd);
 	check(&jobs.control, data);
 	return note("write%.*s", (int)size, (const char *)bytes);
 }
@@ -171,21 +174,31 @@ int __wrap_helper_ask(struct helpers *helpers, const struct message *asked,
 		      void *context)
 {
 	assert_ptr_equal(helpers, jobs.helpers);
-	assert_ptr_equal(context, &job);
-	assert_int_equal(fd_count, job.fd_count);
-	assert_ptr_equal(fds, job.fds);
+	assert_ptr_equal(context, job);
+	assert_int_equal(fd_count, job->fd_count);
+	assert_ptr_equal(fds, job->fds);
 	question = *asked;
 	helped = done;
 	note("help");
 	return help_error;
 }
 
-void __wrap_jobs_go_on(struct job *of, int result);
-void __wrap_jobs_go_on(struct job *of, int result)
+int __wrap_ring_submit(struct ring *ring);
+int __wrap_ring_submit(struct ring *ring)
 {
-	assert_ptr_equal(of, &job);
-	gone_on.count++;
-	gone_on.result = result;
+	assert_null(ring);
+	return 0;
+}
+
+static void on_told(struct jobs *of, const struct message *message)
+{
+	assert_ptr_equal(of, &jobs);
+	told = *message;
+}
+
+static void on_idle(struct jobs *of)
+{
+	assert_ptr_equal(of, &jobs);
 }
 
 int __wrap_state_doom(const struct state *state, uint32_t id);
@@ -225,25 +238,47 @@ int __wrap_open64(const char *path, int flags, ...)
 
 /* ---- */
 
+/* Another job for the device; the last one ends with it, if it has not. */
+static void begin_anew(void)
+{
+	free(entry.job);
+	job = job_new(&jobs, &entry, 0);
+	assert_non_null(job);
+	job->generation = 3;
+	entry.job = job;
+}
+
+/* As detach() does it. */
+static void leave_device(void)
+{
+	job->entry = NULL;
+	entry.job = NULL;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	free(job);
+	return 0;
+}
+
 static int setup(void **state)
 {
 	static struct helpers helpers;
 	static struct state folder;
 
 	(void)state;
-	memset(&job, 0, sizeof(job));
 	memset(&entry, 0, sizeof(entry));
-	memset(&gone_on, 0, sizeof(gone_on));
+	memset(&told, 0, sizeof(told));
 	jobs = (struct jobs){ .server = SERVER,
 			      .generation = 3,
 			      .mark = 0xabc,
 			      .state = &folder,
-			      .helpers = &helpers };
-	entry.id = job.message.id = ID;
-	entry.job = &job;
-	job.jobs = &jobs;
-	job.entry = &entry;
-	job.generation = 3;
+			      .helpers = &helpers,
+			      .answer = on_told,
+			      .idle = on_idle };
+	entry.noted.id = ID;
+	begin_anew();
 	put_error = help_error = 0;
 	opened = -1;
 	trace[0] = '\0';
@@ -252,15 +287,15 @@ static int setup(void **state)
 
 static int begin(uint32_t type)
 {
-	job.message.type = type;
-	return jobs_operation(type)->begin(&job);
+	job->message.type = type;
+	return find_operation(type)->begin(job);
 }
 
 static int end(int result)
 {
-	const struct operation *operation = jobs_operation(job.message.type);
+	const struct operation *operation = find_operation(job->message.type);
 
-	return operation->end ? operation->end(&job, result) : result;
+	return operation->end ? operation->end(job, result) : result;
 }
 
 static void test_table(void **state)
@@ -270,11 +305,11 @@ static void test_table(void **state)
 
 	(void)state;
 	for (type = 0; type < 200; type++)
-		count += jobs_operation(type) != NULL;
+		count += find_operation(type) != NULL;
 	assert_int_equal(count, 14);
-	assert_null(jobs_operation(MESSAGE_CANCEL));
-	assert_null(jobs_operation(MESSAGE_SHUTDOWN));
-	assert_null(jobs_operation(UINT32_MAX));
+	assert_null(find_operation(MESSAGE_CANCEL));
+	assert_null(find_operation(MESSAGE_SHUTDOWN));
+	assert_null(find_operation(UINT32_MAX));
 }
 
 static void test_features(void **state)
@@ -282,7 +317,7 @@ static void test_features(void **state)
 	(void)state;
 	assert_int_equal(begin(MESSAGE_FEATURES), 0);
 	expect("control features");
-	job.message.number = 0x1fe;
+	job->message.number = 0x1fe;
 	assert_int_equal(end(-EIO), -EIO);
 	assert_int_equal(jobs.features, 0);
 	assert_int_equal(end(0), 0);
@@ -296,16 +331,16 @@ static void test_features(void **state)
 static void test_add(void **state)
 {
 	(void)state;
-	entry.id = UINT32_MAX;
+	entry.noted.id = UINT32_MAX;
 	assert_int_equal(begin(MESSAGE_ADD), 0);
 	expect("addabc");
-	job.message.info.dev_id = 9;
-	job.message.info.queue_depth = 64;
+	job->message.info.dev_id = 9;
+	job->message.info.queue_depth = 64;
 	assert_int_equal(end(-EEXIST), -EEXIST);
-	assert_int_equal(entry.id, UINT32_MAX);
+	assert_int_equal(entry.noted.id, UINT32_MAX);
 	assert_int_equal(end(0), 0);
-	assert_int_equal(entry.id, 9);
-	assert_int_equal(job.message.id, 9);
+	assert_int_equal(entry.noted.id, 9);
+	assert_int_equal(job->message.id, 9);
 	assert_int_equal(entry.info.queue_depth, 64);
 }
 
@@ -316,15 +351,15 @@ static void test_start(void **state)
 	assert_int_equal(begin(MESSAGE_START), 0);
 	expect("params7 start7/4711");
 	assert_int_equal(end(-EINTR), -EINTR);
-	assert_false(entry.live);
+	assert_int_equal(entry.state, ENTRY_NEW);
 	assert_int_equal(end(0), 0);
-	assert_true(entry.live);
+	assert_int_equal(entry.state, ENTRY_LIVE);
 	/* Its server has died meanwhile. */
-	entry.clean_up = CLEAN_UP_STOP;
+	entry.state = ENTRY_TO_STOP;
 	assert_int_equal(end(0), 0);
-	assert_false(entry.live);
+	assert_int_equal(entry.state, ENTRY_TO_STOP);
 	begin(MESSAGE_RESIZE);
-	job.message.number = 2048;
+	job->message.number = 2048;
 	begin(MESSAGE_RESIZE);
 	expect("size7=0 size7=2048");
 }
@@ -335,40 +370,50 @@ static void test_recover(void **state)
 {
 	(void)state;
 	jobs.features = UBLK_F_UPDATE_SIZE;
-	entry.served = 1; /* by the server that this one takes over from */
+	entry.state = ENTRY_LIVE; /* with the server that is to leave */
 	assert_int_equal(begin(MESSAGE_RECOVER), 0);
-	assert_false(entry.served);
+	assert_int_equal(entry.state, ENTRY_QUIESCED);
 	expect("recover7");
 	assert_int_equal(end(-EBUSY), -EBUSY);
 	assert_int_equal(end(0), 0);
-	assert_false(entry.taking);
+	assert_int_equal(entry.state, ENTRY_QUIESCED);
 	begin(MESSAGE_END_RECOVER);
 	expect("end7/4711");
+	assert_int_equal(end(-EINTR), -EINTR);
+	assert_int_equal(entry.state, ENTRY_QUIESCED);
+	/* Nobody serves it if the server that asked has died meanwhile. */
+	job->generation--;
+	assert_int_equal(end(0), 0);
+	assert_int_equal(entry.state, ENTRY_QUIESCED);
+	job->generation++;
+	assert_int_equal(end(0), 0);
+	assert_int_equal(entry.state, ENTRY_LIVE);
 }
 
 /* An old driver is not asked before the device is quiesced, and a moment. */
 static void test_recover_old(void **state)
 {
 	(void)state;
+	entry.state = ENTRY_QUIESCED;
 	assert_int_equal(begin(MESSAGE_RECOVER), 0);
 	expect("info7");
-	job.message.info.state = UBLK_S_DEV_LIVE;
+	job->message.info.state = UBLK_S_DEV_LIVE;
 	assert_int_equal(end(0), -EBUSY);
 	assert_int_equal(end(-ENODEV), -ENODEV);
-	job.message.info.state = UBLK_S_DEV_QUIESCED;
+	job->message.info.state = UBLK_S_DEV_QUIESCED;
 	assert_int_equal(end(0), 1);
 	expect("moment");
 	assert_int_equal(end(-ETIME), 1);
 	expect("recover7");
 	assert_int_equal(end(-EBUSY), -EBUSY);
-	assert_false(entry.taking);
+	assert_int_equal(entry.state, ENTRY_QUIESCED);
 	expect("");
 	/* From here on another server could not take it over again. */
 	assert_int_equal(end(0), 0);
-	assert_true(entry.taking);
+	assert_int_equal(entry.state, ENTRY_TAKEN);
 	expect("doom7");
 	begin(MESSAGE_END_RECOVER);
-	assert_false(entry.taking);
+	assert_int_equal(entry.state, ENTRY_QUIESCED);
 	expect("spare7 end7/4711");
 }
 
@@ -377,7 +422,7 @@ static void test_recover_for_nobody(void **state)
 {
 	(void)state;
 	begin(MESSAGE_RECOVER);
-	job.message.info.state = UBLK_S_DEV_QUIESCED;
+	job->message.info.state = UBLK_S_DEV_QUIESCED;
 	jobs.generation++;
 	assert_int_equal(end(0), -ECANCELED);
 	expect("info7");
@@ -385,13 +430,13 @@ static void test_recover_for_nobody(void **state)
 
 /* ---- the I/O timeout ---- */
 
-static void begin_timeout(const char *there)
+static void play_timeout(const char *there)
 {
 	opened = __real_open("/dev/null", O_RDWR | O_CLOEXEC);
-	job.message.number = 1000;
+	job->message.number = 1000;
 	assert_int_equal(begin(MESSAGE_TIMEOUT), 0);
 	expect("read");
-	memcpy(job.bytes, there, strlen(there));
+	memcpy(job->bytes, there, strlen(there));
 }
 
 static void expect_closed(void)
@@ -402,7 +447,7 @@ static void expect_closed(void)
 static void test_timeout(void **state)
 {
 	(void)state;
-	begin_timeout("30000\n");
+	play_timeout("30000\n");
 	assert_int_equal(end(6), 1);
 	expect("write1000");
 	assert_int_equal(end(4), 0);
@@ -413,7 +458,7 @@ static void test_timeout(void **state)
 static void test_timeout_is_set(void **state)
 {
 	(void)state;
-	begin_timeout("1000\n");
+	play_timeout("1000\n");
 	assert_int_equal(end(5), 0);
 	expect("");
 	expect_closed();
@@ -423,12 +468,12 @@ static void test_timeout_fails(void **state)
 {
 	(void)state;
 	assert_int_equal(begin(MESSAGE_TIMEOUT), -ENOENT);
-	begin_timeout("");
+	play_timeout("");
 	assert_int_equal(end(-EIO), -EIO);
 	expect_closed();
-	memset(&job.bytes, 0, sizeof(job.bytes));
-	job.stage = 0;
-	begin_timeout("30000\n");
+	memset(job->bytes, 0, sizeof(job->bytes));
+	job->stage = 0;
+	play_timeout("30000\n");
 	put_error = -EBUSY;
 	end(6);
 	expect("write1000");
@@ -442,18 +487,24 @@ static void test_timeout_fails(void **state)
 
 /* ---- is it in use? ---- */
 
-static void help(int result, uint64_t number, const char *text)
+/*
+ * The helper answers. Returns 1 while the job goes on, or its result; what the
+ * server is told then is in `told`, and the next job is there.
+ */
+static int help(int result, uint64_t number, const char *text)
 {
 	struct message answer = { .result = result, .number = number };
 
 	snprintf(answer.text, sizeof(answer.text), "%s", text);
-	helped(&job, &answer);
-	assert_int_equal(gone_on.count, 1);
-	assert_int_equal(gone_on.result, result);
-	gone_on.count = 0;
+	told.type = 0;
+	helped(job, &answer);
+	if (!told.type)
+		return 1;
+	begin_anew();
+	return told.result;
 }
 
-static void begin_busy(void)
+static void play_busy(void)
 {
 	assert_int_equal(begin(MESSAGE_BUSY), 0);
 	expect("help");
@@ -465,11 +516,11 @@ static void begin_busy(void)
 static void test_busy(void **state)
 {
 	(void)state;
-	begin_busy();
-	help(-EBUSY, 1, "mounted on /mnt");
-	assert_int_equal(end(-EBUSY), -EBUSY);
-	assert_int_equal(job.message.number, 1);
-	assert_string_equal(job.message.text, "mounted on /mnt");
+	play_busy();
+	assert_int_equal(help(-EBUSY, 1, "mounted on /mnt"), -EBUSY);
+	assert_int_equal(told.type, MESSAGE_BUSY);
+	assert_int_equal(told.number, 1);
+	assert_string_equal(told.text, "mounted on /mnt");
 	expect("");
 }
 
@@ -477,20 +528,18 @@ static void test_busy(void **state)
 static void test_busy_exclusively(void **state)
 {
 	(void)state;
-	begin_busy();
-	help(0, 0, "");
-	assert_int_equal(end(0), 1);
+	play_busy();
+	assert_int_equal(help(0, 0, ""), 1);
 	expect("open/dev/ublkb7");
 	assert_int_equal(end(-EBUSY), -EBUSY);
-	assert_string_equal(job.message.text, "held exclusively");
+	assert_string_equal(job->message.text, "held exclusively");
 }
 
 static void test_not_busy(void **state)
 {
 	(void)state;
-	begin_busy();
-	help(0, 0, "");
-	assert_int_equal(end(0), 1);
+	play_busy();
+	assert_int_equal(help(0, 0, ""), 1);
 	expect("open/dev/ublkb7");
 	assert_int_equal(end(55), 1);
 	expect("close55");
@@ -501,14 +550,13 @@ static void test_not_busy(void **state)
 static void test_busy_for_nobody(void **state)
 {
 	(void)state;
-	begin_busy();
-	job.entry = NULL;
-	help(0, 0, "");
-	assert_int_equal(end(0), 0);
+	play_busy();
+	leave_device();
+	assert_int_equal(help(0, 0, ""), 0);
 	expect("");
-	begin_busy();
-	help(-ECANCELED, 0, "");
-	assert_int_equal(end(-ECANCELED), -ECANCELED);
+	play_busy();
+	leave_device();
+	assert_int_equal(help(-ECANCELED, 0, ""), -ECANCELED);
 	expect("");
 }
 
@@ -516,13 +564,13 @@ static void test_busy_for_nobody(void **state)
 static void test_busy_unopened(void **state)
 {
 	(void)state;
-	begin_busy();
+	play_busy();
 	assert_int_equal(end(0), 1);
 	assert_int_equal(end(-ENOENT), 0);
 	assert_int_equal(end(-ENXIO), 0);
 	assert_int_equal(end(-EMFILE), -EMFILE);
 	put_error = -EBUSY;
-	job.stage = 0;
+	job->stage = 0;
 	assert_int_equal(end(0), -EBUSY);
 }
 
@@ -532,7 +580,7 @@ static void test_busy_close_now(void **state)
 	int fd = __real_open("/dev/null", O_RDONLY | O_CLOEXEC);
 
 	(void)state;
-	begin_busy();
+	play_busy();
 	assert_int_equal(end(0), 1);
 	put_error = -EBUSY;
 	assert_int_equal(end(fd), 0);
@@ -543,14 +591,14 @@ static void test_busy_close_now(void **state)
 static void test_busy_unknown(void **state)
 {
 	(void)state;
-	begin_busy();
-	help(-ETIMEDOUT, 0, "");
-	assert_int_equal(end(-ETIMEDOUT), 1);
+	play_busy();
+	assert_int_equal(help(-ETIMEDOUT, 0, ""), 1);
 	expect("open/dev/ublkb7");
 	assert_int_equal(end(-EBUSY), -EBUSY);
 	assert_int_equal(end(55), 1);
 	assert_int_equal(end(0), -ETIMEDOUT);
-	setup(NULL);
+	expect("close55");
+	begin_anew();
 	help_error = -EAGAIN;
 	assert_int_equal(begin(MESSAGE_BUSY), 0);
 	expect("help open/dev/ublkb7");
@@ -564,18 +612,18 @@ static void test_ask(void **state)
 	static const int fds[] = { 12 };
 
 	(void)state;
-	job.entry = NULL;
-	job.message.number = HELPER_NODE_USER;
-	job.fds = fds;
-	job.fd_count = 1;
-	snprintf(job.message.text, sizeof(job.message.text), "/dev/sda");
+	leave_device();
+	job->message.number = HELPER_NODE_USER;
+	job->fds = fds;
+	job->fd_count = 1;
+	snprintf(job->message.text, sizeof(job->message.text), "/dev/sda");
 	assert_int_equal(begin(MESSAGE_ASK), 0);
 	expect("help");
 	assert_int_equal(question.number, HELPER_NODE_USER);
 	assert_string_equal(question.text, "/dev/sda");
-	help(-EBUSY, 0, "in use as swap");
-	assert_int_equal(end(-EBUSY), -EBUSY);
-	assert_string_equal(job.message.text, "in use as swap");
+	assert_int_equal(help(-EBUSY, 0, "in use as swap"), -EBUSY);
+	assert_int_equal(told.type, MESSAGE_ASK);
+	assert_string_equal(told.text, "in use as swap");
 	help_error = -EAGAIN;
 	assert_int_equal(begin(MESSAGE_ASK), -EAGAIN);
 }
@@ -587,25 +635,29 @@ static void test_stop(void **state)
 {
 	(void)state;
 	assert_int_equal(begin(MESSAGE_STOP), 0);
-	assert_true(entry.deleting);
+	assert_int_equal(entry.state, ENTRY_DELETING);
 	expect("doom7 stop7");
 }
 
 static void test_try_stop(void **state)
 {
 	(void)state;
+	entry.state = ENTRY_LIVE;
 	assert_int_equal(begin(MESSAGE_TRY_STOP), 0);
-	assert_false(entry.deleting);
 	assert_int_equal(end(-EBUSY), -EBUSY);
-	assert_false(entry.deleting);
+	assert_int_equal(entry.state, ENTRY_LIVE);
 	expect("try-stop7");
 	assert_int_equal(end(0), 0);
-	assert_true(entry.deleting);
+	assert_int_equal(entry.state, ENTRY_DELETING);
 	expect("doom7");
 	/* Nobody knows how far it came: it is finished. */
-	entry.deleting = 0;
+	entry.state = ENTRY_QUIESCED;
 	assert_int_equal(end(-EIO), -EIO);
-	assert_true(entry.deleting);
+	assert_int_equal(entry.state, ENTRY_DELETING);
+	/* And no later than by the keeper, once its server is dead. */
+	entry.state = ENTRY_TO_STOP;
+	assert_int_equal(end(0), 0);
+	assert_int_equal(entry.state, ENTRY_TO_STOP);
 }
 
 static void test_delete(void **state)
@@ -625,7 +677,7 @@ static void test_delete(void **state)
 static void test_delete_by_force(void **state)
 {
 	(void)state;
-	job.message.number = 1;
+	job->message.number = 1;
 	assert_int_equal(begin(MESSAGE_DELETE), 0);
 	expect("async7");
 	assert_int_equal(end(-ENODEV), -ENODEV);
@@ -638,7 +690,7 @@ static void test_delete_by_force(void **state)
 
 int main(void)
 {
-#define TEST(name) cmocka_unit_test_setup(name, setup)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	static const struct CMUnitTest tests[] = {
 		TEST(test_table),
 		TEST(test_features),

@@ -118,6 +118,7 @@ static void expect_prepared(int result)
 {
 	hear((struct message){ .type = MESSAGE_TABLE_END });
 	assert_int_equal(sent.type, MESSAGE_PREPARED);
+	assert_int_equal(sent.number, 1); /* it takes a copy of the table */
 	assert_int_equal(sent.result, result);
 }
 

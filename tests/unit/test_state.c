@@ -52,13 +52,20 @@ int __wrap_renameat(int from, const char *old, int to, const char *new)
 /* ---- what was read ---- */
 
 static struct state_device seen[4];
+static char seen_words[COUNT(seen)][MESSAGE_TEXT];
+static struct held_file seen_files[COUNT(seen)][MESSAGE_MAX_FDS];
 static unsigned seen_count;
 
 static void take(void *context, struct state_device *device)
 {
 	assert_ptr_equal(context, &state);
 	assert_true(seen_count < COUNT(seen));
-	seen[seen_count++] = *device;
+	seen[seen_count] = *device;
+	snprintf(seen_words[seen_count], MESSAGE_TEXT, "%s", device->words);
+	seen[seen_count].words = seen_words[seen_count];
+	seen[seen_count].files = memcpy(seen_files[seen_count], device->files,
+					sizeof(seen_files[seen_count]));
+	seen_count++;
 }
 
 static void read_all(unsigned expected)
@@ -93,10 +100,14 @@ static int stop(void **context)
 
 static struct state_device new_device(uint32_t id)
 {
-	struct state_device device = { .id = id, .recoverable = 1 };
+	static struct held_file files[MESSAGE_MAX_FDS];
+	static char words[MESSAGE_TEXT];
+	struct state_device device = {
+		.id = id, .recoverable = 1, .words = words, .files = files
+	};
 
-	snprintf(device.words, sizeof(device.words), "add null size=1M id=%u",
-		 (unsigned)id);
+	memset(files, 0, sizeof(files));
+	snprintf(words, sizeof(words), "add null size=1M id=%u", (unsigned)id);
 	return device;
 }
 
@@ -132,7 +143,16 @@ static void test_round_trip(void **context)
 	device.files[1].generation = UINT64_MAX - 1;
 	assert_int_equal(state_write(&state, &device), 0);
 	read_all(1);
-	assert_memory_equal(&seen[0], &device, sizeof(device));
+	assert_int_equal(seen[0].id, 7);
+	assert_int_equal(seen[0].recoverable, 1);
+	assert_int_equal(seen[0].private, 1);
+	assert_int_equal(seen[0].deleting, 0);
+	assert_true(seen[0].mark == device.mark);
+	assert_true(seen[0].tally == device.tally);
+	assert_string_equal(seen[0].words, device.words);
+	assert_int_equal(seen[0].file_count, 2);
+	assert_memory_equal(seen[0].files, device.files,
+			    2 * sizeof(*device.files));
 	device = new_device(UBLK_MAX_DEVICES - 1);
 	device.recoverable = 0;
 	assert_int_equal(state_write(&state, &device), 0);
@@ -159,7 +179,8 @@ static void test_replace(void **context)
 
 	(void)context;
 	write_device(3);
-	strcpy(device.words, "add null size=1M id=3 error-rate=1%");
+	snprintf(device.words, MESSAGE_TEXT,
+		 "add null size=1M id=3 error-rate=1");
 	assert_int_equal(state_write(&state, &device), 0);
 	read_all(1);
 	assert_string_equal(seen[0].words, device.words);
@@ -264,7 +285,7 @@ static void check_write_fails(int error)
 {
 	struct state_device device = new_device(3);
 
-	strcpy(device.words, "add null size=2M id=3");
+	snprintf(device.words, MESSAGE_TEXT, "add null size=2M id=3");
 	assert_int_equal(state_write(&state, &device), error);
 	memset(&fake, 0, sizeof(fake));
 	assert_false(exists("new"));

@@ -88,3 +88,17 @@ alive "$stranger" || fail "a stranger was killed"
 grep -q '^ERR arg .*ended before' /tmp/t/answer || fail "no such answer"
 kill "$stranger" "$(cat /tmp/t/child)"
 goes_on_as $FOLDER/ublkd
+
+# The keepers before they left a table to the next one had descriptors go along.
+echo "- what a keeper of an earlier build has left open"
+stop_ublkd
+: >/tmp/t/carried
+start_as "env UBLKD_CARRIED='1 9:device-0-0' ublkd --continue 9</tmp/t/carried"
+server=$(server_pid)
+for pid in "$KEEPER" "$server"; do
+	! find "/proc/$pid/fd" -lname /tmp/t/carried | grep . ||
+		fail "process $pid has it open"
+done
+! tr '\0' '\n' <"/proc/$server/environ" | grep UBLKD_CARRIED ||
+	fail "the server is told of it"
+stop_ublkd

@@ -1,0 +1,244 @@
+#include "entry.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "notify.h"
+#include "takeover.h"
+
+/* ---- the table ---- */
+
+struct entry *entry_find(struct entry *first, uint32_t id)
+{
+	while (first && first->noted.id != id)
+		first = first->next;
+	return first;
+}
+
+struct entry *entry_new(struct entry **first, uint32_t id)
+{
+	struct entry *entry = calloc(1, sizeof(*entry));
+
+	if (!entry)
+		return NULL;
+	entry->noted.id = id;
+	entry->next = *first;
+	*first = entry;
+	return entry;
+}
+
+void entry_forget(struct entry **first, struct entry *entry)
+{
+	while (*first != entry)
+		first = &(*first)->next;
+	*first = entry->next;
+	held_close(entry->noted.files, entry->noted.file_count);
+	free(entry->noted.files);
+	free(entry->noted.words);
+	free(entry);
+}
+
+void entry_free(struct entry **first, struct entry *entry,
+		const struct state *state)
+{
+	/* Last of all, so that a later keeper can finish what this one began. */
+	state_remove(state, entry->noted.id);
+	entry_forget(first, entry);
+}
+
+int entry_restore(struct entry *entry, const struct state_device *noted)
+{
+	size_t size = sizeof(*noted->files) * (size_t)noted->file_count;
+
+	entry->noted = *noted;
+	entry->noted.words = strdup(noted->words);
+	entry->noted.files = size ? malloc(size) : NULL;
+	if (!entry->noted.words || (size && !entry->noted.files)) {
+		held_close(noted->files, noted->file_count);
+		entry->noted.file_count = 0;
+		return -ENOMEM;
+	}
+	if (size)
+		memcpy(entry->noted.files, noted->files, size);
+	return 0;
+}
+
+int entry_can_wait(const struct entry *entry)
+{
+	return entry->noted.recoverable &&
+	       (entry->state == ENTRY_LIVE || entry->state == ENTRY_QUIESCED);
+}
+
+/* ---- what is noted ---- */
+
+/* A service manager keeps them for when all of ublkd is killed. */
+static void store_file(const struct entry *entry, int which)
+{
+	char name[40];
+	int error;
+
+	takeover_name(name, sizeof(name), entry->noted.id, which);
+	/* What was spared of an earlier device with that id. */
+	notify_unstore(name);
+	error = notify_store(name, entry->noted.files[which].fd);
+	if (error)
+		log_warning("the service manager does not keep what device %u "
+			    "holds: %s",
+			    entry->noted.id, strerror(-error));
+}
+
+/* Put fd where nothing is open: into the record that there is, or a new one. */
+static int keep_file(struct entry *entry, int which, int fd)
+{
+	struct held_file *files;
+
+	if (which < entry->noted.file_count)
+		return entry->noted.files[which].fd < 0
+			       ? held_take(&entry->noted.files[which], fd)
+			       : -EINVAL;
+	files = reallocarray(entry->noted.files, (size_t)which + 1,
+			     sizeof(*files));
+	if (!files)
+		return -ENOMEM;
+	entry->noted.files = files;
+	held_describe(&files[which], fd);
+	entry->noted.file_count = which + 1;
+	return 0;
+}
+
+static int keep_files(struct entry *entry, const int *fds, int count)
+{
+	int i, fd, error;
+
+	for (i = 0; i < count; i++) {
+		fd = fcntl(fds[i], F_DUPFD_CLOEXEC, 0);
+		if (fd < 0)
+			return -errno;
+		error = keep_file(entry, i, fd);
+		if (error) {
+			close(fd);
+			return error;
+		}
+		store_file(entry, i);
+	}
+	return 0;
+}
+
+/* As made by that command. */
+static int write_state(const struct entry *entry, const struct state *state,
+		       char *words)
+{
+	struct state_device noted = entry->noted;
+
+	noted.words = words;
+	noted.mark = entry->info.server_flags;
+	return state_write(state, &noted);
+}
+
+/*
+ * The device's own files get their names when they are noted, and not before:
+ * else one would stay for ever if this process were killed in between.
+ */
+static int note_first(struct entry *entry, const struct state *state,
+		      uint64_t flags, char *words)
+{
+	int i, error;
+
+	entry->noted.recoverable = (flags & NOTE_RECOVERABLE) != 0;
+	entry->noted.private = (flags & NOTE_PRIVATE) != 0;
+	error = write_state(entry, state, words);
+	for (i = 0;
+	     entry->noted.private && i < entry->noted.file_count && !error; i++)
+		error = held_link(&entry->noted.files[i]);
+	return error;
+}
+
+int entry_note(struct entry *entry, const struct state *state,
+	       const struct message *message, const int *fds, int fd_count)
+{
+	char *words = strdup(message->text);
+	int error = words ? keep_files(entry, fds, fd_count) : -ENOMEM;
+
+	if (!error && !entry->noted.words)
+		error = note_first(entry, state, message->number, words);
+	else if (!error && strcmp(words, entry->noted.words) != 0)
+		error = write_state(entry, state, words);
+	/* What cannot be written down does not count, now or later. */
+	if (error) {
+		free(words);
+		return error;
+	}
+	free(entry->noted.words);
+	entry->noted.words = words;
+	return 0;
+}
+
+int entry_take_tally(struct entry *entry, const struct state *state,
+		     uint64_t tally)
+{
+	if (entry->noted.tally == tally)
+		return 0;
+	entry->noted.tally = tally;
+	/* What is being deleted is noted as that, or not at all. */
+	return entry->noted.words && entry_can_wait(entry)
+		       ? write_state(entry, state, entry->noted.words)
+		       : 0;
+}
+
+/* ---- who gets what it holds ---- */
+
+int entry_hand_over(const struct entry *entry, struct channel *channel)
+{
+	struct message message = { .magic = MESSAGE_MAGIC,
+				   .type = MESSAGE_DEVICE,
+				   .id = entry->noted.id,
+				   .info = entry->info };
+	struct message tally = { .magic = MESSAGE_MAGIC,
+				 .type = MESSAGE_TALLY,
+				 .id = entry->noted.id,
+				 .number = entry->noted.tally };
+	int fds[MESSAGE_MAX_FDS];
+	int count = held_fds(entry->noted.files, entry->noted.file_count, fds),
+	    error;
+
+	message.info.state = entry->state == ENTRY_LIVE ? UBLK_S_DEV_LIVE
+							: UBLK_S_DEV_QUIESCED;
+	snprintf(message.text, sizeof(message.text), "%s", entry->noted.words);
+	error = channel_send(channel, &message, fds, count);
+	return error || !entry->noted.tally
+		       ? error
+		       : channel_send(channel, &tally, NULL, 0);
+}
+
+unsigned entry_close(struct ring *ring, int fd, uint64_t data)
+{
+	if (ring_put_close(ring, fd, data) == 0)
+		return 1;
+	close(fd);
+	return 0;
+}
+
+unsigned entry_let_go(struct entry *entry, struct ring *ring, uint64_t data)
+{
+	const struct held_file *file;
+	unsigned begun = 0;
+	char name[40];
+
+	while (entry->noted.file_count) {
+		file = &entry->noted.files[--entry->noted.file_count];
+		takeover_name(name, sizeof(name), entry->noted.id,
+			      entry->noted.file_count);
+		notify_unstore(name);
+		/* Nobody needs it without its device. */
+		if (entry->noted.private)
+			held_remove(file);
+		if (file->fd >= 0)
+			begun += entry_close(ring, file->fd, data);
+	}
+	return begun;
+}
