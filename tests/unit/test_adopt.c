@@ -11,8 +11,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/proc.h"
 #include "keeper/adopt.h"
 #include "keeper/names.h"
+#include "server/server.h"
 #include "support.h"
 
 #define MARK  0x7562000000000001ULL /* of this socket */
@@ -32,6 +34,10 @@ static struct {
 	uint64_t generation; /* of every file; 0: what the host says */
 	uint64_t marks[4];   /* of the devices that there are; 0: none */
 	uint16_t device_state;
+	pid_t server;	       /* of every device, 0: none that is known */
+	const char *server_is; /* what process that is; NULL: none any more */
+	char server_state;
+	unsigned waits, ends_after; /* for it; 0: it lives on */
 	int answer;
 	unsigned kept, doomed; /* devices that were restored: a bit each */
 	int open, away;	       /* files of the last one */
@@ -49,6 +55,8 @@ DIR *__real_opendir(const char *path);
 DIR *__wrap_opendir(const char *path);
 int __wrap_jobs_restore(struct jobs *of, const struct ublk_dev_info *info,
 			const struct state_device *noted, int doomed);
+int __wrap_proc_look(pid_t pid, struct proc_look *look);
+int __wrap_dying_wait(struct dying *dying, pid_t pid);
 
 int __wrap_control_open(struct control *control)
 {
@@ -72,6 +80,28 @@ int __wrap_control_put_buffer(struct control *control, uint32_t op, uint32_t id,
 	info->dev_id = id;
 	info->server_flags = fake.marks[id];
 	info->state = fake.device_state;
+	info->server_pid = fake.server;
+	return 0;
+}
+
+int __wrap_proc_look(pid_t pid, struct proc_look *look)
+{
+	assert_int_equal(pid, fake.server);
+	if (!fake.server_is)
+		return -ESRCH;
+	*look = (struct proc_look){ .state = fake.server_state };
+	snprintf(look->name, sizeof(look->name), "%s", fake.server_is);
+	return 0;
+}
+
+int __wrap_dying_wait(struct dying *dying, pid_t pid)
+{
+	assert_int_equal(pid, fake.server);
+	snprintf(dying->who, sizeof(dying->who), "process %d", (int)pid);
+	if (!fake.ends_after)
+		return -EBUSY;
+	if (++fake.waits == fake.ends_after)
+		fake.server_is = NULL;
 	return 0;
 }
 
@@ -282,6 +312,65 @@ static void test_not_ours(void **context)
 	assert_int_equal(access(test_path("data"), F_OK), 0);
 	assert_int_equal(log_count("device 1 "), 1);
 	assert_true(takeover.held->is_spared);
+}
+
+/* Another server has it, which lives on. */
+static void test_served(void **context)
+{
+	(void)context;
+	add_device(1, MARK);
+	note(1, MARK, 0, NULL);
+	keep("device-1-0");
+	fake.server = 4711;
+	fake.server_is = SERVER_NAME;
+	fake.server_state = 'S';
+	adopt(0);
+	check(0, 0);
+	assert_true(state_has(&state, 1));
+	assert_true(takeover.held->is_spared);
+	assert_true(log_has("served by process 4711"));
+}
+
+/* It was killed a moment ago: its end is waited for. */
+static void test_server_is_dying(void **context)
+{
+	(void)context;
+	add_device(1, MARK);
+	note(1, MARK, 0, NULL);
+	fake.server = 4711;
+	fake.server_is = SERVER_NAME;
+	fake.server_state = 'D';
+	fake.ends_after = 3;
+	adopt(0);
+	check(1u << 1, 0);
+	assert_int_equal(fake.waits, 3);
+}
+
+/* Nobody waits for the one that hands over, a zombie, or who has its number. */
+static void test_not_served(void **context)
+{
+	(void)context;
+	add_device(1, MARK);
+	note(1, MARK, 0, NULL);
+	fake.server = 4711;
+	fake.server_is = SERVER_NAME;
+	fake.server_state = 'Z';
+	adopt(0);
+	check(1u << 1, 0);
+	fake.kept = 0;
+	fake.server_is = "sleep";
+	fake.server_state = 'S';
+	adopt(0);
+	check(1u << 1, 0);
+	fake.kept = 0;
+	fake.server_is = SERVER_NAME;
+	takeover.server.pid = 4711;
+	takeover.fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	adopt(0);
+	check(1u << 1, 0);
+	close(takeover.fd);
+	takeover.fd = -1;
+	takeover.server.pid = 0;
 }
 
 static void test_gone(void **context)
@@ -550,6 +639,9 @@ int main(void)
 		TEST(test_other_socket),
 		TEST(test_without_mark),
 		TEST(test_not_ours),
+		TEST(test_served),
+		TEST(test_server_is_dying),
+		TEST(test_not_served),
 		TEST(test_gone),
 		TEST(test_silent_driver),
 		TEST(test_no_control),
