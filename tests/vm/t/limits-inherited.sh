@@ -41,12 +41,6 @@ start_ublkd
 # shellcheck disable=SC3045
 ulimit -S -f unlimited
 server=$(server_pid)
-grep -q "larger than 8388608 bytes (RLIMIT_FSIZE)" "$LOG" ||
-	fail "the log does not tell the limit"
-for pid in "$KEEPER" "$server"; do
-	grep -q "^Max cpu time *unlimited *unlimited" "/proc/$pid/limits" ||
-		fail "$pid has CPU time: $(cat "/proc/$pid/limits")"
-done
 
 expect_err limit "add ram size=16M"
 echo "$STATUS" | grep -q "errno=EFBIG" || fail "$STATUS"
@@ -77,5 +71,11 @@ if ask features | grep -q 'name=update-size have=yes'; then
 	expect_ok "del 0"
 fi
 same_server
+grep -q "larger than 8388608 bytes (RLIMIT_FSIZE)" "$LOG" ||
+	fail "the log does not tell the limit"
+for pid in "$KEEPER" "$server"; do
+	grep -q "^Max cpu time *unlimited *unlimited" "/proc/$pid/limits" ||
+		fail "$pid has CPU time: $(cat "/proc/$pid/limits")"
+done
 stop_ublkd
 umount /tmp/t/mnt
