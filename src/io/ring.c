@@ -232,6 +232,11 @@ static struct io_uring_sqe *next_sqe(struct ring *ring, uint64_t data)
 	return sqe;
 }
 
+/*
+ * In a worker from the beginning, for then the kernel copies the command at once.
+ * One that turns out to block is read by Linux 6.12 where it lies in the ring when
+ * a worker gets to it, and by then another one may lie there.
+ */
 int ring_put_command(struct ring *ring, int fd, uint32_t op,
 		     const void *command, size_t size, uint64_t data)
 {
@@ -240,6 +245,7 @@ int ring_put_command(struct ring *ring, int fd, uint32_t op,
 	if (!sqe)
 		return -EBUSY;
 	sqe->opcode = IORING_OP_URING_CMD;
+	sqe->flags = IOSQE_ASYNC;
 	sqe->fd = fd;
 	sqe->cmd_op = op;
 	memcpy(sqe->cmd, command, size);

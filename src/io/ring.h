@@ -153,9 +153,9 @@ int ring_make_buffers(struct ring *ring, unsigned count);
 int ring_allow_workers(struct ring *ring, unsigned count);
 
 /*
- * A driver command on fd: opcode op, with size bytes at command as its argument
- * (at most 16, or 80 in a wide ring). All ring_put_* functions return 0, or
- * -EBUSY if the ring is full even after a submit.
+ * A driver command on fd that may block: opcode op, with size bytes at command as
+ * its argument (at most 16, or 80 in a wide ring). All ring_put_* functions return
+ * 0, or -EBUSY if the ring is full even after a submit.
  */
 int ring_put_command(struct ring *ring, int fd, uint32_t op,
 		     const void *command, size_t size, uint64_t data);
