@@ -7,7 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/auxv.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "keeper/helper.h"
@@ -298,13 +297,20 @@ static void fill_standard_descriptors(void)
 }
 
 /*
- * A keeper of an earlier build had what its devices hold go along over the exec,
- * and named that in the environment. The server has all of it, and is asked.
+ * A keeper of an earlier build let what its devices hold go along over the exec,
+ * and named it in the environment: "PID FD:NAME FD:NAME ...". The server has all
+ * of that, and is asked.
  */
 static void drop_carried(void)
 {
-	if (getenv("UBLKD_CARRIED"))
-		syscall(SYS_close_range, STDERR_FILENO + 1, ~0u, 0u);
+	const char *at = getenv("UBLKD_CARRIED");
+	int fd;
+
+	while (at && (at = strchr(at, ' '))) {
+		at++;
+		if (sscanf(at, "%d:", &fd) == 1 && fd > STDERR_FILENO)
+			close(fd);
+	}
 	unsetenv("UBLKD_CARRIED");
 }
 

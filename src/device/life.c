@@ -501,7 +501,7 @@ static void doom(struct device *device)
 
 	device->doomed = 1;
 	/* A node that is waited for is not needed any more. */
-	if (step->patience && !step->answer)
+	if (device->step < DEVICE_LIVE && step->patience && !step->answer)
 		proceed(device, step->failed);
 }
 

@@ -842,7 +842,11 @@ void jobs_run(struct jobs *jobs, const struct message *message, const int *fds,
 	if (entry && (entry->job || entry->state >= ENTRY_TO_STOP))
 		goto refuse;
 	answer.result = -ENOMEM;
+	if (message->type == MESSAGE_ADD && !entry)
+		goto refuse;
 	job = job_new(jobs, entry, message->type);
+	if (!job && message->type == MESSAGE_ADD)
+		entry_forget(&jobs->entries, entry);
 	if (!job)
 		goto refuse;
 	job->message = *message;
@@ -870,8 +874,8 @@ int jobs_are_busy(const struct jobs *jobs)
 	const struct entry *entry;
 
 	for (entry = jobs->entries; entry; entry = entry->next)
-		if (entry->job || (entry->state != ENTRY_LIVE &&
-				   entry->state != ENTRY_QUIESCED))
+		if (entry->job || entry->state == ENTRY_NEW ||
+		    entry->state > ENTRY_TAKEN)
 			return 1;
 	/* This process could neither end nor become another program. */
 	return jobs->late > 0;

@@ -280,6 +280,8 @@ static int copy_table(struct keeper *keeper)
 
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
 		return -errno;
+	/* The one gives what any process may have, the other needs a capability. */
+	setsockopt(pair[0], SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
 	setsockopt(pair[0], SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof(size));
 	channel_open(&channel, keeper->loop, pair[0], NULL, NULL, NULL);
 	error = jobs_hand_over(&keeper->jobs, &channel);

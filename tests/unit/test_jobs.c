@@ -664,6 +664,9 @@ static void test_hand_over(void **state)
 	for (i = 0; i < COUNT(not_to_hand_over); i++) {
 		entry->state = not_to_hand_over[i];
 		expect_handed_over(0);
+		/* One that cannot be taken over stops no restart. */
+		assert_int_equal(jobs_are_busy(&jobs),
+				 entry->state != ENTRY_TAKEN);
 	}
 }
 
