@@ -206,17 +206,23 @@ static int read_add(const struct syntax_line *line, struct add *add,
 {
 	const struct target_ops *target;
 
-	if (line->count < 2)
-		return failure_set(failure, SYMBOL_ARG, 0, NULL,
-				   "add what? 'targets' lists what there is");
+	if (line->count < 2) {
+		failure_set(failure, SYMBOL_ARG, 0, NULL,
+			    "add what? 'targets' lists what there is");
+		return -1;
+	}
 	target = target_find(line->words[1]);
-	if (!target)
-		return target_fail_unknown(line->words[1], failure);
-	if (!target->open)
-		return failure_set(failure, SYMBOL_UNSUPPORTED, 0, target->name,
-				   "this ublkd was built without the target %s "
-				   "(--disable-%s)",
-				   target->name, target->name);
+	if (!target) {
+		target_fail_unknown(line->words[1], failure);
+		return -1;
+	}
+	if (!target->open) {
+		failure_set(failure, SYMBOL_UNSUPPORTED, 0, target->name,
+			    "this ublkd was built without the target %s "
+			    "(--disable-%s)",
+			    target->name, target->name);
+		return -1;
+	}
 	add->target = target;
 	if (read_add_options(line, add, failure) < 0)
 		return -1;
@@ -229,9 +235,10 @@ static int read_words(const char *words, struct syntax_line *line,
 {
 	const char *why;
 
-	if (syntax_split(line, words, strlen(words), &why) < 0)
-		return failure_set(failure, SYMBOL_INTERNAL, 0, NULL, "%s",
-				   why);
+	if (syntax_split(line, words, strlen(words), &why) < 0) {
+		failure_set(failure, SYMBOL_INTERNAL, 0, NULL, "%s", why);
+		return -1;
+	}
 	return read_add(line, add, failure);
 }
 
@@ -502,8 +509,9 @@ static int begin_open(struct add_file *file, const struct add *add,
 	if (!error)
 		return 0;
 	free(file->path);
-	return failure_set(failure, failure_symbol(error), error, NULL,
-			   "cannot open anything: %s", strerror(-error));
+	failure_set(failure, failure_symbol(error), error, NULL,
+		    "cannot open anything: %s", strerror(-error));
+	return -1;
 }
 
 /* ---- a new device ---- */
