@@ -120,7 +120,7 @@ start_ublkd()
 # ublkd_answers: the server of this keeper, not one that it takes over from.
 ublkd_answers()
 {
-	[ -S "$SOCK" ] && ask version 2>/dev/null |
+	[ -S "$SOCK" ] && [ -s /tmp/t/pid ] && ask version 2>/dev/null |
 		grep -q "keeper-pid=$(cat /tmp/t/pid)\$"
 }
 
