@@ -141,7 +141,8 @@ ask_beside()
 }
 
 # A server is stopped before it begins, and traced from there on: only it calls
-# dup2. $1 is the keeper; it is not stopped by then.
+# sendto, to tell that it has left the keeper's descriptors (keeper/spawn.c). $1 is
+# the keeper; it is not stopped by then.
 trace_next_server()
 {
 	kill -CONT "$1"
@@ -154,7 +155,7 @@ trace_next_server()
 	kill -CONT "$VICTIM"
 }
 
-STOP_CHILD="-f -e trace=dup2 -e inject=dup2:signal=SIGSTOP"
+STOP_CHILD="-f -e trace=sendto -e inject=sendto:signal=SIGSTOP"
 
 # A driver without update-size reads the partition table inside START. Is the
 # server killed then, and the device one that waits for the next server, START
