@@ -10,10 +10,11 @@
 
 requires strace
 
-# send_slow LINE...: from default socat, which half-closes.
+# send_slow LINE...: from a socat that half-closes, and gives up when nothing comes
+# for 2 s; by default that is 0.5 s, in which a busy host's guest may stand still.
 send_slow()
 {
-	(printf '%s\n' "$@" | socat - "UNIX:$SOCK" >/tmp/t/slow 2>&1) &
+	(printf '%s\n' "$@" | socat -t 2 - "UNIX:$SOCK" >/tmp/t/slow 2>&1) &
 	slow=$!
 	wait_for 5 "grep -q '^WAIT @slow' /tmp/t/slow" || fail "no WAIT"
 }
