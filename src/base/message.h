@@ -112,9 +112,10 @@ enum helper_job {
 	/* Disks' names with blanks between them: number is how many have a user,
 	   text a line for each that fits: the name, a blank and who. */
 	HELPER_DISK_USERS,
-	/* "r" or "w", and a file: as backing_lock() in target/backing.h, and text is who has it. The
-	   lock is that of all who share the open file; a lock that comes too
-	   late ends with the last of their descriptors. */
+	/* "r" or "w", and a file: as backing_lock() in target/backing.h, and
+	   text is who has it. The lock is that of all who share the open file;
+	   a lock that comes too late ends with the last of their
+	   descriptors. */
 	HELPER_LOCK,
 };
 

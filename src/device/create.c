@@ -9,6 +9,7 @@
 #include "base/feature.h"
 #include "base/log.h"
 #include "base/node.h"
+#include "base/page.h"
 
 #define NUMBER_TRIES 64	   /* of which a node cannot come, for one add */
 #define NODE_RETRY   0.010 /* s between looks for a node in /dev */
@@ -249,16 +250,16 @@ static void set_basic(const struct device_spec *spec,
 	basic->physical_bs_shift = shift_of(physical);
 	basic->io_min_shift = shift_of(physical);
 	basic->io_opt_shift = shift_of(physical);
-	basic->max_sectors = spec->max_io / 512;
-	basic->dev_sectors = geometry->size / 512;
+	basic->max_sectors = spec->max_io / SECTOR;
+	basic->dev_sectors = geometry->size / SECTOR;
 }
 
 static void set_discard(const struct geometry *geometry,
 			struct ublk_param_discard *discard)
 {
 	discard->discard_granularity = geometry->discard_granularity;
-	discard->max_discard_sectors = geometry->max_discard / 512;
-	discard->max_write_zeroes_sectors = geometry->max_write_zeroes / 512;
+	discard->max_discard_sectors = geometry->max_discard / SECTOR;
+	discard->max_write_zeroes_sectors = geometry->max_write_zeroes / SECTOR;
 	discard->max_discard_segments = geometry->max_discard ? 1 : 0;
 }
 

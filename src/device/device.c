@@ -8,6 +8,7 @@
 
 #include "base/feature.h"
 #include "base/log.h"
+#include "base/page.h"
 
 /* ---- the set ---- */
 
@@ -97,7 +98,7 @@ uint64_t device_disk_size(uint32_t id)
 	if (fscanf(file, "%llu", &sectors) != 1)
 		sectors = 0;
 	fclose(file);
-	return (uint64_t)sectors * 512;
+	return (uint64_t)sectors * SECTOR;
 }
 
 double device_retry_in(const struct device *device)

@@ -16,9 +16,8 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "base/page.h"
 #include "base/words.h"
-
-#define SECTOR 512u
 
 /* How often a target is asked whether it has grown, in s. */
 #define GROW_INTERVAL 0.01
