@@ -22,7 +22,8 @@ const char *features_required_missing(uint64_t have);
 
 /*
  * Whether the driver aborts a dead server's I/O when it closes. Those that do have
- * UPDATE_SIZE.
+ * UPDATE_SIZE. Older ones do it in the cancelling of the server's commands, which
+ * is a race with requests that are on their way to it (see keeper/rings.h).
  */
 int features_abort_on_close(uint64_t have);
 

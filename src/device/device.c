@@ -480,6 +480,7 @@ int device_open_queues(struct device *device)
 	struct queue_shape shape = { .depth = spec->depth,
 				     .mode = spec->mode,
 				     .batch = spec->batch,
+				     .defer = device_aborts_on_close(device),
 				     .max_io = spec->max_io };
 	int error;
 

@@ -353,12 +353,12 @@ static int start_batch(struct queue *queue)
 	return error ? error : ring_submit(queue->port.ring);
 }
 
-static int open_ring(struct queue *queue)
+static int open_ring(struct queue *queue, const struct queue_shape *shape)
 {
-	int is_small = queue->is_batch && queue->depth < BATCH_ENTRIES, error;
+	int is_small = shape->batch && shape->depth < BATCH_ENTRIES, error;
 
-	queue->port.ring = ring_create(is_small ? BATCH_ENTRIES : queue->depth,
-				       RING_DEFER, &error);
+	queue->port.ring = ring_create(is_small ? BATCH_ENTRIES : shape->depth,
+				       shape->defer ? RING_DEFER : 0, &error);
 	return queue->port.ring ? 0 : error;
 }
 
@@ -385,7 +385,7 @@ int queue_open(struct queue *queue, uint16_t id,
 				     shape->max_io)
 			   : -ENOMEM;
 	if (!error)
-		error = open_ring(queue);
+		error = open_ring(queue, shape);
 	if (error)
 		queue_close(queue);
 	return error;

@@ -42,6 +42,7 @@ struct queue_shape {
 	uint16_t depth;
 	enum io_mode mode;
 	int batch;	 /* with the commands of batch.h */
+	int defer;	 /* its ring may be one with RING_DEFER */
 	uint32_t max_io; /* bytes */
 };
 

@@ -7,6 +7,8 @@
  * before the task gets there, the kernel uses freed memory (a null pointer in
  * io_fallback_tw()). Under load that took one server's end in three. With a ring
  * that somebody else has open nothing is cancelled before the task has ended.
+ * Where the keeper dies with its server, deferred task work (RING_DEFER) makes
+ * that far more likely, so a queue of such a driver goes without.
  */
 #ifndef UBLKD_RINGS_H
 #define UBLKD_RINGS_H

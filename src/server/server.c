@@ -103,7 +103,10 @@ static void tell_prepared(struct server *server)
 	channel_send(&server->channel, &message, NULL, 0);
 }
 
-/* Every device that there was is being taken over: to work. */
+/*
+ * To work. What the driver can do is asked first: it decides how the devices that
+ * there were are taken over.
+ */
 static void begin_work(struct server *server, const int *fds, int fd_count)
 {
 	server->going = 1;
@@ -115,11 +118,6 @@ static void begin_work(struct server *server, const int *fds, int fd_count)
 	else
 		channel_close_fds(fds, fd_count);
 	tell_keeper(server, MESSAGE_FEATURES, SERIAL_START, "");
-	device_recover_all(&server->host.devices);
-	if (server->config)
-		startup_run(&server->host, server->config, on_started);
-	else
-		on_started(&server->host, NULL);
 }
 
 /* The keeper has gone on since GO, so it has told the old server. */
@@ -206,14 +204,25 @@ static void log_features(struct server *server, const struct message *message)
 	log_warning("%s", failure.text);
 }
 
+static void begin_devices(struct server *server)
+{
+	device_recover_all(&server->host.devices);
+	if (server->config)
+		startup_run(&server->host, server->config, on_started);
+	else
+		on_started(&server->host, NULL);
+}
+
 static void take_features(struct server *server, const struct message *message)
 {
-	if (message->serial == SERIAL_START)
+	if (message->serial == SERIAL_START) {
 		log_features(server, message);
-	else if (message->serial == 0)
+		begin_devices(server);
+	} else if (message->serial == 0) {
 		command_features_answer(&server->host, message);
-	else
+	} else {
 		device_answer(&server->host.devices, message);
+	}
 }
 
 /* The keeper answers only what it could not do. */

@@ -240,6 +240,7 @@ int __wrap_queue_open(struct queue *queue, uint16_t id,
 	}
 	note("q%u+", id);
 	fake.batch = shape->batch;
+	fake.defer = shape->defer;
 	queue->port.queue_id = id;
 	queue->port.mode = (uint8_t)shape->mode;
 	queue->depth = queue->retired = shape->depth;

@@ -37,6 +37,7 @@ struct fake {
 	unsigned open_failures; /* that many opens fail, then none */
 	unsigned opens;
 	int batch;	 /* the last queue that was opened has its commands */
+	int defer;	 /* its ring may defer the kernel's task work */
 	int queue_error; /* of queue number queue_fails */
 	unsigned queue_fails;
 	int start_error;     /* of every queue's start */

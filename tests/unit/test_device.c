@@ -325,6 +325,7 @@ static void test_add(void **state)
 	/* The features are known now. */
 	add(DEVICE_ID_ANY);
 	fake_expect("ADD PARAMS NOTE open q0+ q1+ START");
+	assert_true(fake.defer);
 	assert_int_equal(empties, 0);
 }
 
@@ -345,6 +346,7 @@ static void test_rings_on_old_kernel(void **state)
 	(void)state;
 	fake.features = FAKE_FEATURES_OLD;
 	add(DEVICE_ID_ANY);
+	assert_false(fake.defer);
 	assert_int_equal(fake.last[MESSAGE_RING].id, 0);
 	assert_int_equal(fake.last[MESSAGE_RING].number, FAKE_RING + 1);
 	fake.result[MESSAGE_BUSY] = -EBUSY;

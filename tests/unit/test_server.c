@@ -68,6 +68,8 @@ int __wrap_command_adopt(struct command_host *host,
 	return adopt_result;
 }
 
+#define LINUX_7_3 0x1fffff /* the features of its driver */
+
 static int start(void **state)
 {
 	(void)state;
@@ -197,7 +199,33 @@ static void go(void)
 			 0);
 	old_keeper = ends[1];
 	hear_with((struct message){ .type = MESSAGE_GO }, ends[0]);
+	assert_int_equal(sent.type, MESSAGE_FEATURES);
+}
+
+/* What the driver can do is known before anything is done with it. */
+static void test_go(void **state)
+{
+	(void)state;
+	go();
+	hear((struct message){ .type = MESSAGE_FEATURES,
+			       .serial = sent.serial,
+			       .number = LINUX_7_3 });
 	assert_int_equal(sent.type, MESSAGE_READY);
+	assert_int_equal(server.host.devices.features, LINUX_7_3);
+	assert_int_equal(admins, 1);
+	close(old_keeper);
+}
+
+static void test_go_without_driver(void **state)
+{
+	(void)state;
+	go();
+	hear((struct message){ .type = MESSAGE_FEATURES,
+			       .serial = sent.serial,
+			       .result = -ENOENT });
+	assert_true(log_has("modprobe"));
+	assert_int_equal(sent.type, MESSAGE_READY);
+	close(old_keeper);
 }
 
 /* What the old server hears before its socket is closed; 0: nothing. */
@@ -217,6 +245,7 @@ static void test_keeper_gone_at_once(void **state)
 {
 	(void)state;
 	go();
+	server.host.devices.count = 1;
 	on_keeper_gone(&server.channel);
 	assert_int_equal(heard_by_old(), MESSAGE_LEAVE);
 	assert_true(server.host.keeper_gone);
@@ -231,6 +260,7 @@ static void test_keeper_gone_later(void **state)
 	go();
 	hear((struct message){ .type = MESSAGE_TALLY });
 	assert_int_equal(heard_by_old(), 0);
+	server.host.devices.count = 1;
 	on_keeper_gone(&server.channel);
 	assert_int_equal(handovers, 1);
 }
@@ -244,6 +274,8 @@ int main(void)
 		TEST(test_configuration_fails),
 		TEST(test_configuration_fails_in_take_over),
 		TEST(test_upgrade_fails),
+		TEST(test_go),
+		TEST(test_go_without_driver),
 		TEST(test_keeper_gone_at_once),
 		TEST(test_keeper_gone_later),
 #undef TEST
