@@ -9,7 +9,8 @@
 
 #include "base/log.h"
 #include "notify.h"
-#include "takeover.h"
+
+#define STORED "device-%u-%d" /* with a service manager: device and which */
 
 /* ---- the table ---- */
 
@@ -74,17 +75,25 @@ int entry_can_wait(const struct entry *entry)
 	       (entry->state == ENTRY_LIVE || entry->state == ENTRY_QUIESCED);
 }
 
-/* ---- what is noted ---- */
+/* ---- what a device holds ---- */
 
-/* A service manager keeps them for when all of ublkd is killed. */
+/* A service manager keeps copies for when all of ublkd is killed. */
+static void unstore_file(const struct entry *entry, int which)
+{
+	char name[40];
+
+	snprintf(name, sizeof(name), STORED, (unsigned)entry->noted.id, which);
+	notify_unstore(name);
+}
+
 static void store_file(const struct entry *entry, int which)
 {
 	char name[40];
 	int error;
 
-	takeover_name(name, sizeof(name), entry->noted.id, which);
 	/* What was spared of an earlier device with that id. */
-	notify_unstore(name);
+	unstore_file(entry, which);
+	snprintf(name, sizeof(name), STORED, (unsigned)entry->noted.id, which);
 	error = notify_store(name, entry->noted.files[which].fd);
 	if (error)
 		log_warning("the service manager does not keep what device %u "
@@ -109,6 +118,51 @@ static int keep_file(struct entry *entry, int which, int fd)
 	held_describe(&files[which], fd);
 	entry->noted.file_count = which + 1;
 	return 0;
+}
+
+static struct entry *find_or_make(struct entry **first, uint32_t id)
+{
+	struct entry *entry = entry_find(*first, id);
+
+	return entry ? entry : entry_new(first, id);
+}
+
+int entry_from_message(struct entry **first, const struct message *message,
+		       const int *fds, int fd_count)
+{
+	struct entry *entry = find_or_make(first, message->id);
+	int taken = 0, error = entry ? 0 : -ENOMEM;
+
+	if (entry && message->type == MESSAGE_TALLY)
+		entry->noted.tally = message->number;
+	if (entry && message->type == MESSAGE_DEVICE) {
+		held_close(entry->noted.files, entry->noted.file_count);
+		entry->noted.file_count = 0;
+		while (taken < fd_count && !error) {
+			error = keep_file(entry, taken, fds[taken]);
+			taken += !error;
+		}
+	}
+	channel_close_fds(fds + taken, fd_count - taken);
+	return error;
+}
+
+int entry_from_store(struct entry **first, const char *name, int fd)
+{
+	struct entry *entry;
+	unsigned id;
+	int which;
+	char end;
+
+	if (sscanf(name, STORED "%c", &id, &which, &end) != 2)
+		return -EINVAL;
+	entry = find_or_make(first, id);
+	if (!entry)
+		return -ENOMEM;
+	/* They come in the order in which they were left. */
+	if (which != entry->noted.file_count || which >= MESSAGE_MAX_FDS)
+		return -EINVAL;
+	return keep_file(entry, which, fd);
 }
 
 static int keep_files(struct entry *entry, const int *fds, int count)
@@ -227,13 +281,10 @@ unsigned entry_let_go(struct entry *entry, struct ring *ring, uint64_t data)
 {
 	const struct held_file *file;
 	unsigned begun = 0;
-	char name[40];
 
 	while (entry->noted.file_count) {
 		file = &entry->noted.files[--entry->noted.file_count];
-		takeover_name(name, sizeof(name), entry->noted.id,
-			      entry->noted.file_count);
-		notify_unstore(name);
+		unstore_file(entry, entry->noted.file_count);
 		/* Nobody needs it without its device. */
 		if (entry->noted.private)
 			held_remove(file);

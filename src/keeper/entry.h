@@ -1,6 +1,10 @@
 /*
  * The keeper's table of devices: what is known of each, and what it holds for
  * the next server and, written down in the state folder, for the next keeper.
+ *
+ * What a device holds travels as messages (to a server, from a server that has
+ * lost its keeper, in the copy that goes along over an exec), and lies under names
+ * with a service manager: both are written and read here.
  */
 #ifndef UBLKD_ENTRY_H
 #define UBLKD_ENTRY_H
@@ -25,6 +29,8 @@ enum entry_state {
 	ENTRY_DELETING,	 /* its server began to stop it: that is finished */
 	ENTRY_TO_STOP,	 /* no server will have it: it is to be stopped next, */
 	ENTRY_TO_DELETE, /* or to be deleted next */
+	ENTRY_SPARED,	 /* of a keeper's start: it is left alone, and what it
+			    held stays for somebody later */
 };
 
 /* A device that exists in the driver, or is about to. */
@@ -40,6 +46,21 @@ struct entry *entry_find(struct entry *first, uint32_t id);
 
 /* A new device in front of the list, or NULL without memory. */
 struct entry *entry_new(struct entry **first, uint32_t id);
+
+/*
+ * A keeper's start: an entry is told of by a MESSAGE_DEVICE or MESSAGE_TALLY,
+ * whose descriptors are taken, also on failure. What a message tells of a
+ * device's files counts more than what was there. Returns 0 or -ENOMEM.
+ */
+int entry_from_message(struct entry **first, const struct message *message,
+		       const int *fds, int fd_count);
+
+/*
+ * The same by the name under which a service manager had the descriptor. Takes
+ * fd on success. Returns 0, -ENOMEM, or -EINVAL for what is no device's, or
+ * lacks the descriptor before it.
+ */
+int entry_from_store(struct entry **first, const char *name, int fd);
 
 /*
  * The device is gone, and let go of what it held: take it out of the list and

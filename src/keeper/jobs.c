@@ -304,13 +304,18 @@ static int end_features(struct job *job, int result)
 }
 
 /*
- * The driver writes back what it accepted: it clamps the queues to the CPUs and
- * silently drops flags that it does not know.
+ * The entry is there before the device, of which the driver writes back what it
+ * accepted: it clamps the queues to the CPUs and silently drops flags that it does
+ * not know.
  */
 static int begin_add(struct job *job)
 {
 	struct ublk_dev_info *info = &job->message.info;
 
+	job->entry = entry_new(&job->jobs->entries, UINT32_MAX);
+	if (!job->entry)
+		return -ENOMEM;
+	job->entry->job = job;
 	info->server_flags = job->jobs->mark;
 	return control_put_buffer(&job->jobs->control, UBLK_CMD_ADD_DEV,
 				  info->dev_id, info, sizeof(*info),
@@ -678,8 +683,7 @@ static void advance_orphan(struct jobs *jobs, struct entry *entry)
 	if (!job) {
 		log_error("device %u cannot be deleted: out of memory",
 			  entry->noted.id);
-		entry_let_go(entry, jobs->control.ring, 0);
-		submit(jobs);
+		jobs_let_go(jobs, entry);
 		entry_free(&jobs->entries, entry, jobs->state);
 		return;
 	}
@@ -795,6 +799,12 @@ void jobs_close_file(struct jobs *jobs, int fd)
 	submit(jobs);
 }
 
+void jobs_let_go(struct jobs *jobs, struct entry *entry)
+{
+	entry_let_go(entry, jobs->control.ring, 0);
+	submit(jobs);
+}
+
 int jobs_hand_over(struct jobs *jobs, struct channel *channel)
 {
 	const struct entry *entry;
@@ -825,38 +835,29 @@ void jobs_run(struct jobs *jobs, const struct message *message, const int *fds,
 {
 	struct message answer = *message;
 	struct entry *entry = NULL;
-	struct job *job;
+	struct job *job = NULL;
 
 	if (message->type == MESSAGE_CANCEL) {
 		cancel_wait(jobs, entry_find(jobs->entries, message->id));
 		return;
 	}
-	if (message->type == MESSAGE_ADD)
-		entry = entry_new(&jobs->entries, UINT32_MAX);
-	else if (needs_device(message->type))
+	if (needs_device(message->type))
 		entry = entry_find(jobs->entries, message->id);
-	answer.result = -ENODEV;
 	if (!entry && needs_device(message->type))
-		goto refuse;
-	answer.result = -EBUSY;
-	if (entry && (entry->job || entry->state >= ENTRY_TO_STOP))
-		goto refuse;
-	answer.result = -ENOMEM;
-	if (message->type == MESSAGE_ADD && !entry)
-		goto refuse;
-	job = job_new(jobs, entry, message->type);
-	if (!job && message->type == MESSAGE_ADD)
-		entry_forget(&jobs->entries, entry);
-	if (!job)
-		goto refuse;
+		answer.result = -ENODEV;
+	else if (entry && (entry->job || entry->state >= ENTRY_TO_STOP))
+		answer.result = -EBUSY;
+	else if (!(job = job_new(jobs, entry, message->type)))
+		answer.result = -ENOMEM;
+	if (!job) {
+		jobs->answer(jobs, &answer);
+		return;
+	}
 	job->message = *message;
 	job->generation = jobs->generation;
 	job->fds = fds;
 	job->fd_count = fd_count;
 	job_begin(job);
-	return;
-refuse:
-	jobs->answer(jobs, &answer);
 }
 
 /* Devices carry this, so that a later keeper on the same socket knows them. */

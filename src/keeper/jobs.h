@@ -95,6 +95,9 @@ int jobs_take_tally(struct jobs *jobs, uint32_t id, uint64_t tally);
 /* Close a file that no device has; nobody waits for that. */
 void jobs_close_file(struct jobs *jobs, int fd);
 
+/* Close all that a device held which is none of ours; the same. */
+void jobs_let_go(struct jobs *jobs, struct entry *entry);
+
 /* Whether a command is under way. */
 int jobs_are_busy(const struct jobs *jobs);
 

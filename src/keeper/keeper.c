@@ -69,7 +69,6 @@ struct keeper {
 	struct ev_loop *loop;
 	struct listener listener;
 	struct state state;
-	int handover; /* what a server without a keeper answers on */
 	struct takeover takeover; /* a server that is to leave */
 	struct helpers helpers;
 	struct jobs jobs;
@@ -145,7 +144,7 @@ static int give_table(struct keeper *keeper, struct channel *channel)
 {
 	struct message message = { .magic = MESSAGE_MAGIC,
 				   .type = MESSAGE_BEGIN };
-	int fds[] = { keeper->listener.fd, keeper->handover };
+	int fds[] = { keeper->listener.fd, keeper->takeover.handover };
 	int error = channel_send(channel, &message, fds, 2);
 
 	if (!error)
@@ -602,37 +601,25 @@ static void tell_to_go(struct keeper *keeper)
 		     keeper->takeover.fd >= 0);
 }
 
-static void let_go(void *keeper, int fd)
-{
-	jobs_close_file(&((struct keeper *)keeper)->jobs, fd);
-}
-
 /* What the old server has told before it left, after its table. */
-static void pass_tallies(struct keeper *keeper)
+static void pass_tally(void *context, const struct message *tally)
 {
-	struct message message = { .magic = MESSAGE_MAGIC,
-				   .type = MESSAGE_TALLY };
-	const struct held *held = keeper->takeover.held;
+	struct keeper *keeper = context;
 
-	for (; held; held = held->next) {
-		message.id = held->id;
-		message.number = held->tally;
-		if (held->tally && jobs_take_tally(&keeper->jobs, held->id,
-						   held->tally) != -ENODEV)
-			channel_send(&keeper->channel, &message, NULL, 0);
-	}
+	if (jobs_take_tally(&keeper->jobs, tally->id, tally->number) != -ENODEV)
+		channel_send(&keeper->channel, tally, NULL, 0);
 }
 
 static void end_old_server(struct keeper *keeper)
 {
-	if (takeover_end(&keeper->takeover) < 0)
+	struct takeover *takeover = &keeper->takeover;
+
+	if (takeover_end(takeover, pass_tally, keeper) < 0)
 		log_warning("process %d, the old server, does not end; its "
 			    "devices wait for it",
-			    (int)keeper->takeover.server.pid);
-	pass_tallies(keeper);
-	rings_drop_after(&keeper->takeover.rings, &keeper->takeover.server);
-	takeover_drop_rest(&keeper->takeover, let_go, keeper);
-	takeover_close(&keeper->takeover);
+			    (int)takeover->server.pid);
+	adopt_drop_rest(&keeper->jobs, takeover);
+	takeover_close(takeover);
 }
 
 /* The new server can serve all there is: now the old one may leave. */
@@ -688,19 +675,11 @@ static void hold_ring(struct keeper *keeper, const struct message *message)
 			    message->id, strerror(-error));
 }
 
-static void note_tally(struct keeper *keeper, const struct message *message)
-{
-	struct message answer = *message;
-
-	answer.result =
-		jobs_take_tally(&keeper->jobs, message->id, message->number);
-	channel_send(&keeper->channel, &answer, NULL, 0);
-}
-
 static void on_message(struct channel *channel, const struct message *message,
 		       const int *fds, int fd_count)
 {
 	struct keeper *keeper = channel->owner;
+	struct message answer;
 
 	switch (message->type) {
 	case MESSAGE_PREPARED:
@@ -722,7 +701,10 @@ static void on_message(struct channel *channel, const struct message *message,
 		hold_ring(keeper, message);
 		break;
 	case MESSAGE_TALLY:
-		note_tally(keeper, message);
+		answer = *message;
+		answer.result = jobs_take_tally(&keeper->jobs, message->id,
+						message->number);
+		channel_send(&keeper->channel, &answer, NULL, 0);
 		break;
 	case MESSAGE_ACTIVE:
 		watchdog_look(&keeper->watchdog);
@@ -740,7 +722,7 @@ static void on_message(struct channel *channel, const struct message *message,
 	}
 	/* On a network every close can wait. */
 	while (fd_count)
-		let_go(keeper, fds[--fd_count]);
+		jobs_close_file(&keeper->jobs, fds[--fd_count]);
 }
 
 /* Start a server in so many seconds. */
@@ -1028,7 +1010,7 @@ static int take_given(struct keeper *keeper)
 	int fd, listener = -1;
 
 	while ((fd = notify_take(&name)) >= 0) {
-		if (takeover_keep(&keeper->takeover, name, fd) == 0)
+		if (entry_from_store(&keeper->takeover.found, name, fd) == 0)
 			continue;
 		if (listener < 0 && (strcmp(name, "admin") == 0 ||
 				     strcmp(name, "ublkd.socket") == 0)) {
@@ -1049,7 +1031,7 @@ static void take_table(struct takeover *takeover)
 	const char *number = getenv(TABLE_VARIABLE);
 
 	if (number && takeover->fd < 0)
-		takeover_take_table(takeover, atoi(number));
+		takeover_read_table(takeover, atoi(number));
 	if (number)
 		close(atoi(number));
 	unsetenv(TABLE_VARIABLE);
@@ -1067,8 +1049,7 @@ static int open_places(struct keeper *keeper, struct failure *failure)
 					   keeper->options->socket, failure);
 	if (error < 0 ||
 	    state_open(&keeper->state, keeper->options->state, failure) < 0 ||
-	    takeover_begin(takeover, keeper->state.path, &keeper->handover,
-			   failure) < 0)
+	    takeover_begin(takeover, keeper->state.path, failure) < 0)
 		return -1;
 	take_table(takeover);
 	if (takeover->fd >= 0)
@@ -1100,7 +1081,7 @@ static void start_first(struct keeper *keeper)
 	if (keeper->takeover.fd < 0) {
 		if (keeper->options->config)
 			keeper->configuration = CONFIGURATION_TO_RUN;
-		takeover_drop_rest(&keeper->takeover, let_go, keeper);
+		adopt_drop_rest(&keeper->jobs, &keeper->takeover);
 		jobs_clean_up(&keeper->jobs);
 		if (jobs_are_busy(&keeper->jobs))
 			delay = LEFTOVER_PATIENCE;
@@ -1145,16 +1126,17 @@ static int open_all(struct keeper *keeper, struct failure *failure)
 
 int keeper_run(const struct keeper_options *options)
 {
-	struct keeper keeper = { .options = options,
-				 .channel.fd = -1,
-				 .listener = { .fd = -1, .lock = -1 },
-				 .state = { .fd = -1, .names = options->names },
-				 .handover = -1,
-				 .takeover = { .fd = -1, .listener = -1 },
-				 .candidate.channel.fd = -1,
-				 .ready_fd = options->ready_fd,
-				 .newline_fd = options->newline_fd,
-				 .delay = DELAY_MIN };
+	struct keeper keeper = {
+		.options = options,
+		.channel.fd = -1,
+		.listener = { .fd = -1, .lock = -1 },
+		.state = { .fd = -1, .names = options->names },
+		.takeover = { .fd = -1, .listener = -1, .handover = -1 },
+		.candidate.channel.fd = -1,
+		.ready_fd = options->ready_fd,
+		.newline_fd = options->newline_fd,
+		.delay = DELAY_MIN
+	};
 
 	notify_open();
 	process_allow_files(SERVER_FILES_MAX);

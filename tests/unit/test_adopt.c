@@ -41,6 +41,8 @@ static struct {
 	int answer;
 	unsigned kept, doomed; /* devices that were restored: a bit each */
 	int open, away;	       /* files of the last one */
+	uint64_t tally;	       /* of the last one */
+	char unstored[200];
 } fake;
 
 int __wrap_control_open(struct control *control);
@@ -57,6 +59,9 @@ int __wrap_jobs_restore(struct jobs *of, const struct ublk_dev_info *info,
 			const struct state_device *noted, int doomed);
 int __wrap_proc_look(pid_t pid, struct proc_look *look);
 int __wrap_dying_wait(struct dying *dying, pid_t pid);
+int __wrap_notify_unstore(const char *name);
+int __wrap_ring_put_close(struct ring *ring, int fd, uint64_t data);
+int __wrap_ring_submit(struct ring *ring);
 
 int __wrap_control_open(struct control *control)
 {
@@ -124,6 +129,26 @@ void __wrap_held_describe(struct held_file *file, int fd)
 		file->generation = fake.generation;
 }
 
+int __wrap_notify_unstore(const char *name)
+{
+	add_text(fake.unstored, sizeof(fake.unstored), name);
+	add_text(fake.unstored, sizeof(fake.unstored), " ");
+	return 0;
+}
+
+int __wrap_ring_put_close(struct ring *ring, int fd, uint64_t data)
+{
+	assert_null(ring);
+	assert_int_equal(data, 0);
+	return close(fd);
+}
+
+int __wrap_ring_submit(struct ring *ring)
+{
+	assert_null(ring);
+	return 0;
+}
+
 DIR *__wrap_opendir(const char *path)
 {
 	int is_driver = strcmp(path, "/sys/class/ublk-char") == 0;
@@ -139,6 +164,7 @@ int __wrap_jobs_restore(struct jobs *of, const struct ublk_dev_info *info,
 	assert_ptr_equal(of, &jobs);
 	*(doomed ? &fake.doomed : &fake.kept) |= 1u << info->dev_id;
 	fake.open = fake.away = 0;
+	fake.tally = noted ? noted->tally : 0;
 	for (i = 0; noted && i < noted->file_count; i++) {
 		if (noted->files[i].fd < 0) {
 			fake.away++;
@@ -161,7 +187,8 @@ static int start(void **context)
 	assert_int_equal(state_open(&state, test_path("state"), &failure), 0);
 	assert_int_equal(mkdir(test_path("sys"), 0700), 0);
 	jobs = (struct jobs){ .state = &state, .mark = MARK };
-	takeover = (struct takeover){ .fd = -1, .listener = -1 };
+	takeover =
+		(struct takeover){ .fd = -1, .listener = -1, .handover = -1 };
 	return 0;
 }
 
@@ -221,7 +248,7 @@ static void keep(const char *name)
 {
 	int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 
-	assert_int_equal(takeover_keep(&takeover, name, fd), 0);
+	assert_int_equal(entry_from_store(&takeover.found, name, fd), 0);
 }
 
 static void adopt(int delete_leftovers)
@@ -231,6 +258,12 @@ static void adopt(int delete_leftovers)
 	adopt_devices(&jobs, &takeover, delete_leftovers);
 	/* Those that it took are gone, and it has left none. */
 	assert_true(count_fds() <= fds);
+}
+
+/* What was found of the device that was found last. */
+static int is_spared(void)
+{
+	return takeover.found->state == ENTRY_SPARED;
 }
 
 static void check(unsigned kept, unsigned doomed)
@@ -311,7 +344,7 @@ static void test_not_ours(void **context)
 	assert_true(state_has(&state, 1));
 	assert_int_equal(access(test_path("data"), F_OK), 0);
 	assert_int_equal(log_count("device 1 "), 1);
-	assert_true(takeover.held->is_spared);
+	assert_true(is_spared());
 }
 
 /* Another server has it, which lives on. */
@@ -327,7 +360,7 @@ static void test_served(void **context)
 	adopt(0);
 	check(0, 0);
 	assert_true(state_has(&state, 1));
-	assert_true(takeover.held->is_spared);
+	assert_true(is_spared());
 	assert_true(log_has("served by process 4711"));
 }
 
@@ -384,7 +417,7 @@ static void test_gone(void **context)
 	assert_false(state_has(&state, 1));
 	assert_int_equal(access(test_path("data"), F_OK), -1);
 	assert_true(log_has("device 1"));
-	assert_false(takeover.held->is_spared);
+	assert_false(is_spared());
 }
 
 static void test_silent_driver(void **context)
@@ -397,7 +430,7 @@ static void test_silent_driver(void **context)
 	adopt(1);
 	check(0, 0);
 	assert_true(state_has(&state, 1));
-	assert_true(takeover.held->is_spared);
+	assert_true(is_spared());
 }
 
 static void test_no_control(void **context)
@@ -406,7 +439,7 @@ static void test_no_control(void **context)
 	keep("device-1-0");
 	fake.open_error = -EMFILE;
 	adopt(0);
-	assert_true(takeover.held->is_spared);
+	assert_true(is_spared());
 	assert_true(log_has("cannot look"));
 }
 
@@ -420,7 +453,7 @@ static void test_leftovers(void **context)
 	keep("device-1-0");
 	adopt(0);
 	check(0, 0);
-	assert_true(takeover.held->is_spared);
+	assert_true(is_spared());
 	assert_int_equal(log_count("device 1 "), 1);
 	assert_int_equal(log_count("device 2 "), 0);
 	adopt(1);
@@ -499,9 +532,9 @@ static void test_user_file_is_open(void **context)
 		device.file_count = noted;
 		device.tally = 7;
 		assert_int_equal(state_write(&state, &device), 0);
-		assert_int_equal(takeover_keep(&takeover, "device-1-0",
-					       open(test_path("data"),
-						    O_RDONLY | O_CLOEXEC)),
+		assert_int_equal(entry_from_store(&takeover.found, "device-1-0",
+						  open(test_path("data"),
+						       O_RDONLY | O_CLOEXEC)),
 				 0);
 		adopt(0);
 		check(1u << 1, 0);
@@ -525,8 +558,8 @@ static void test_user_file_without_generation(void **context)
 	note(1, MARK, 0, test_path("data"));
 	fake.generation = 9;
 	assert_int_equal(
-		takeover_keep(&takeover, "device-1-0",
-			      open(test_path("data"), O_RDONLY | O_CLOEXEC)),
+		entry_from_store(&takeover.found, "device-1-0",
+				 open(test_path("data"), O_RDONLY | O_CLOEXEC)),
 		0);
 	adopt(0);
 	check(1u << 1, 0);
@@ -629,6 +662,56 @@ static void test_private_not_opened(void **context)
 	assert_true(log_has(strerror(EIO)));
 }
 
+/* ---- what was found of them ---- */
+
+/* From a server, or in the copy of the table that goes along over an exec. */
+static void test_tally(void **context)
+{
+	struct state_device device = new_note(1, MARK, 0, NULL);
+	struct message message = { .magic = MESSAGE_MAGIC,
+				   .type = MESSAGE_TALLY,
+				   .id = 1,
+				   .number = 9 };
+
+	(void)context;
+	add_device(1, MARK);
+	device.tally = 7;
+	assert_int_equal(state_write(&state, &device), 0);
+	adopt(0);
+	assert_int_equal(fake.tally, 7);
+	assert_int_equal(entry_from_message(&takeover.found, &message, NULL, 0),
+			 0);
+	adopt(0);
+	assert_int_equal(fake.tally, 9);
+	assert_int_equal(state_read_all(&state, see, NULL), 0);
+	assert_int_equal(seen.tally, 9);
+}
+
+static void test_drop_rest(void **context)
+{
+	unsigned before = count_fds();
+
+	(void)context;
+	add_device(1, MARK);
+	note(1, MARK, 0, "/dev/null");
+	add_device(2, MARK);
+	keep("device-1-0");
+	keep("device-2-0");
+	keep("device-3-0");
+	keep("device-3-1");
+	adopt(0);
+	check(1u << 1, 0);
+	adopt_drop_rest(&jobs, &takeover);
+	assert_string_equal(fake.unstored, "device-3-1 device-3-0 ");
+	assert_int_equal(count_fds(), before + 1);
+	/* That of one that was left alone, for somebody later. */
+	assert_int_equal(takeover.found->noted.id, 2);
+	assert_null(takeover.found->next);
+	takeover_close(&takeover);
+	assert_string_equal(fake.unstored, "device-3-1 device-3-0 ");
+	assert_int_equal(count_fds(), before);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, start, stop)
 
 int main(void)
@@ -656,6 +739,8 @@ int main(void)
 		TEST(test_private_opened),
 		TEST(test_data_is_dead),
 		TEST(test_private_not_opened),
+		TEST(test_tally),
+		TEST(test_drop_rest),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
