@@ -8,7 +8,6 @@
 #include <unistd.h>
 
 #include "base/log.h"
-#include "names.h"
 #include "base/proc.h"
 #include "server/server.h"
 
@@ -257,8 +256,8 @@ static void adopt_noted(void *context, struct state_device *noted)
 			   noted->id);
 	/* A build before there were names for udev has written none. */
 	if (!obstacle)
-		names_write(adoption->jobs->state->names, noted->id,
-			    noted->words);
+		state_write_name(adoption->jobs->state, noted->id,
+				 noted->words);
 	restore(adoption, &info, noted, obstacle != NULL);
 }
 

@@ -11,7 +11,6 @@
 #include <unistd.h>
 
 #include "base/log.h"
-#include "names.h"
 #include "base/proc.h"
 #include "base/syntax.h"
 
@@ -34,23 +33,35 @@ static void name_of(char *name, size_t size, uint32_t id, const char *kind)
 	snprintf(name, size, "%u.%s", (unsigned)id, kind);
 }
 
-/* ---- the folder ---- */
+/* ---- folders ---- */
 
-static int check_folder(const struct state *state, struct failure *failure)
+/*
+ * What lies there decides what root does. Returns a descriptor of the folder or a
+ * negative errno, -EPERM when others can write to it.
+ */
+static int open_folder(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	struct stat status;
+	int error = 0;
+
+	if (fd < 0)
+		return -errno;
+	if (fstat(fd, &status) < 0)
+		error = -errno;
+	else if (status.st_uid != geteuid() || (status.st_mode & 022))
+		error = -EPERM;
+	if (!error)
+		return fd;
+	close(fd);
+	return error;
+}
+
+static int lock_folder(const struct state *state, struct failure *failure)
 {
 	struct dying dying = { .what = state->path };
-	struct stat status;
-	int error;
+	int error = dying_lock(&dying, state->fd);
 
-	if (fstat(state->fd, &status) < 0)
-		return failure_set(failure, failure_symbol(errno), errno, NULL,
-				   "%s: %s", state->path, strerror(errno));
-	if (status.st_uid != geteuid() || (status.st_mode & 022))
-		return failure_set(failure, SYMBOL_DENIED, 0, NULL,
-				   "the state folder %s can be written to by "
-				   "others; its mode should be 0700",
-				   state->path);
-	error = dying_lock(&dying, state->fd);
 	if (error == -EBUSY)
 		return failure_set(failure, SYMBOL_BUSY, 0, NULL,
 				   "another ublkd keeps its state in %s; name "
@@ -73,12 +84,18 @@ int state_open(struct state *state, const char *path, struct failure *failure)
 		return failure_set(failure, failure_symbol(errno), errno, NULL,
 				   "cannot make the state folder %s: %s", path,
 				   strerror(errno));
-	state->fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	state->fd = open_folder(path);
+	if (state->fd == -EPERM)
+		return failure_set(failure, SYMBOL_DENIED, 0, NULL,
+				   "the state folder %s can be written to by "
+				   "others; its mode should be 0700",
+				   path);
 	if (state->fd < 0)
-		return failure_set(failure, failure_symbol(errno), errno, NULL,
+		return failure_set(failure, failure_symbol(state->fd),
+				   state->fd, NULL,
 				   "cannot open the state folder %s: %s", path,
-				   strerror(errno));
-	if (check_folder(state, failure) == 0) {
+				   strerror(-state->fd));
+	if (lock_folder(state, failure) == 0) {
 		/* Of a keeper that was killed while it wrote. */
 		unlinkat(state->fd, "new", 0);
 		return 0;
@@ -143,13 +160,17 @@ static size_t format_device(char *text, const struct state_device *device)
 	return append(text, at, "%s\n", device->words);
 }
 
-/* The folder may be on a disk: there a rename alone may show an empty file. */
-static int write_file(int folder, const char *name, const char *text,
-		      size_t length)
+/*
+ * Write a file whole or not at all: whoever reads it at any time has the old one or
+ * the new one. The folder may be on a disk: there a rename alone may show an empty
+ * file.
+ */
+static int write_file(int folder, const char *name, const char *temporary,
+		      mode_t mode, const char *text, size_t length)
 {
-	int fd = openat(folder, name,
+	int fd = openat(folder, temporary,
 			O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC,
-			0600);
+			mode);
 	ssize_t written;
 	int error;
 
@@ -160,6 +181,10 @@ static int write_file(int folder, const char *name, const char *text,
 	if (!error && fsync(fd) < 0)
 		error = -errno;
 	close(fd);
+	if (!error && renameat(folder, temporary, folder, name) < 0)
+		error = -errno;
+	if (error)
+		unlinkat(folder, temporary, 0);
 	return error;
 }
 
@@ -171,18 +196,14 @@ int state_write(const struct state *state, const struct state_device *device)
 
 	if (length >= sizeof(text))
 		return -ENAMETOOLONG;
-	error = write_file(state->fd, "new", text, length);
 	name_of(name, sizeof(name), device->id, LIVE);
-	if (!error && renameat(state->fd, "new", state->fd, name) < 0)
-		error = -errno;
-	if (error) {
-		unlinkat(state->fd, "new", 0);
+	error = write_file(state->fd, name, "new", 0600, text, length);
+	if (error)
 		return error;
-	}
 	/* It is not being deleted: state_spare() may have failed. */
 	name_of(name, sizeof(name), device->id, DOOMED);
 	unlinkat(state->fd, name, 0);
-	names_write(state->names, device->id, device->words);
+	state_write_name(state, device->id, device->words);
 	return 0;
 }
 
@@ -206,6 +227,60 @@ int state_spare(const struct state *state, uint32_t id)
 	return change_kind(state, id, DOOMED, LIVE);
 }
 
+/* ---- names ---- */
+
+static void remove_name(const struct state *state, uint32_t id)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), "%s/ublkb%u", state->names, (unsigned)id);
+	unlink(path);
+}
+
+static int write_name(const char *names, uint32_t id, const char *name)
+{
+	char file[32], temporary[40], text[SYNTAX_LINE_MAX + 32];
+	int folder, length, error;
+
+	if (mkdir(names, 0755) < 0 && errno != EEXIST)
+		return -errno;
+	folder = open_folder(names);
+	if (folder < 0)
+		return folder;
+	snprintf(file, sizeof(file), "ublkb%u", (unsigned)id);
+	snprintf(temporary, sizeof(temporary), "%s.new", file);
+	length = snprintf(text, sizeof(text), "UBLKD_NAME=%s\n", name);
+	error = write_file(folder, file, temporary, 0644, text, (size_t)length);
+	close(folder);
+	return error;
+}
+
+void state_write_name(const struct state *state, uint32_t id, const char *words)
+{
+	struct syntax_line line = { .count = 0 };
+	const char *why;
+	int error, i;
+
+	if (!state->names)
+		return;
+	if (syntax_split(&line, words, strlen(words), &why) < 0)
+		line.count = 0;
+	for (i = 0; i < line.count; i++)
+		if (strncmp(line.words[i], "name=", 5) == 0)
+			break;
+	if (i == line.count) {
+		remove_name(state, id);
+		return;
+	}
+	error = write_name(state->names, id, line.words[i] + 5);
+	if (error)
+		log_warning("device %u gets no link in /dev/ublk/by-name: its "
+			    "name cannot be written to %s: %s",
+			    (unsigned)id, state->names, strerror(-error));
+}
+
+/* ---- the end of a device ---- */
+
 void state_remove(const struct state *state, uint32_t id)
 {
 	char name[32];
@@ -214,7 +289,8 @@ void state_remove(const struct state *state, uint32_t id)
 	unlinkat(state->fd, name, 0);
 	name_of(name, sizeof(name), id, DOOMED);
 	unlinkat(state->fd, name, 0);
-	names_remove(state->names, id);
+	if (state->names)
+		remove_name(state, id);
 }
 
 /* ---- reading ---- */

@@ -13,7 +13,6 @@
 
 #include "base/proc.h"
 #include "keeper/adopt.h"
-#include "keeper/names.h"
 #include "server/server.h"
 #include "support.h"
 
@@ -299,7 +298,7 @@ static void test_name(void **context)
 	check(1u << 1, 0);
 	assert_int_equal(access(test_path("names/ublkb1"), F_OK), 0);
 	/* One that is to be deleted needs none. */
-	names_remove(state.names, 1);
+	state_write_name(&state, 1, "add null");
 	fake.device_state = UBLK_S_DEV_DEAD;
 	adopt(0);
 	assert_int_equal(access(test_path("names/ublkb1"), F_OK), -1);

@@ -5,7 +5,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "keeper/names.h"
 #include "keeper/state.h"
 #include "support.h"
 
