@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/node.h"
 #include "base/proc.h"
 #include "server/server.h"
 
@@ -287,7 +288,7 @@ static void adopt_leftover(struct adoption *adoption, uint32_t id)
 
 static void adopt_leftovers(struct adoption *adoption)
 {
-	DIR *folder = opendir("/sys/class/ublk-char");
+	DIR *folder = opendir(NODE_DEVICES);
 	struct dirent *entry;
 	unsigned id;
 

@@ -456,8 +456,8 @@ static int begin_timeout(struct job *job)
 {
 	int error;
 
-	snprintf(job->path, sizeof(job->path),
-		 "/sys/block/ublkb%u/queue/io_timeout", job->message.id);
+	node_attribute(job->message.id, "queue/io_timeout", job->path,
+		       sizeof(job->path));
 	job->fd = open(job->path, O_RDWR | O_CLOEXEC);
 	if (job->fd < 0)
 		return -errno;
@@ -889,7 +889,7 @@ static int has_requests(uint32_t id)
 	ssize_t length;
 	int fd;
 
-	snprintf(path, sizeof(path), "/sys/block/ublkb%u/inflight", id);
+	node_attribute(id, "inflight", path, sizeof(path));
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return 0;
