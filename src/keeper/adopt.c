@@ -267,7 +267,7 @@ static void adopt_leftover(struct adoption *adoption, uint32_t id)
 {
 	struct ublk_dev_info info;
 
-	if (jobs_has(adoption->jobs, id) ||
+	if (entry_find(adoption->jobs->entries, id) ||
 	    state_has(adoption->jobs->state, id) ||
 	    ask_driver(adoption, id, NULL, &info) < 0)
 		return;

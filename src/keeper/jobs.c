@@ -920,11 +920,6 @@ int jobs_have_devices(const struct jobs *jobs)
 	return 0;
 }
 
-int jobs_has(const struct jobs *jobs, uint32_t id)
-{
-	return entry_find(jobs->entries, id) != NULL;
-}
-
 int jobs_restore(struct jobs *jobs, const struct ublk_dev_info *info,
 		 const struct state_device *noted, int doomed)
 {

@@ -107,8 +107,6 @@ int jobs_have_requests(const struct jobs *jobs);
 /* Whether there are devices that are not to be deleted. */
 int jobs_have_devices(const struct jobs *jobs);
 
-int jobs_has(const struct jobs *jobs, uint32_t id);
-
 /*
  * At the start, an earlier keeper's device: one that the next server takes
  * over, or a doomed one that jobs_clean_up() will stop and delete. `noted` may

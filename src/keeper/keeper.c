@@ -153,6 +153,17 @@ static int give_table(struct keeper *keeper, struct channel *channel)
 	return error ? error : channel_send(channel, &message, NULL, 0);
 }
 
+/* A word without any more. Returns 0 or a negative errno. */
+static int tell_server(struct keeper *keeper, enum message_type type,
+		       uint64_t number)
+{
+	struct message message = { .magic = MESSAGE_MAGIC,
+				   .type = type,
+				   .number = number };
+
+	return channel_send(&keeper->channel, &message, NULL, 0);
+}
+
 /* ---- the end of it all ---- */
 
 /* Leave once nothing is left to look after. */
@@ -170,11 +181,8 @@ static void maybe_leave(struct keeper *keeper)
  */
 static const char *ask_to_leave(struct keeper *keeper, enum purpose purpose)
 {
-	struct message message = { .magic = MESSAGE_MAGIC,
-				   .type = MESSAGE_MAY_LEAVE,
-				   .number = purpose == BEFORE_UPGRADE };
-
-	if (channel_send(&keeper->channel, &message, NULL, 0) < 0)
+	if (tell_server(keeper, MESSAGE_MAY_LEAVE, purpose == BEFORE_UPGRADE) <
+	    0)
 		return "the server cannot be asked";
 	keeper->asked = purpose;
 	watchdog_look(&keeper->watchdog);
@@ -370,17 +378,6 @@ static void on_candidate_gone(struct channel *channel)
 		     "devices; is it a ublkd?");
 }
 
-/* Its process has ended, with or without a word. */
-static void end_of_candidate(struct keeper *keeper)
-{
-	struct candidate *candidate = &keeper->candidate;
-
-	channel_finish(&candidate->channel);
-	/* Unless its last word was one. */
-	if (candidate->process.pid)
-		on_candidate_gone(&candidate->channel);
-}
-
 static void on_candidate_late(struct ev_loop *loop, ev_timer *timer, int events)
 {
 	(void)loop;
@@ -501,15 +498,12 @@ static void on_stop_limit(struct ev_loop *loop, ev_timer *timer, int events)
 
 static void stop_devices(struct keeper *keeper)
 {
-	struct message message = { .magic = MESSAGE_MAGIC,
-				   .type = MESSAGE_STOP_ALL };
 	unsigned kept, deleted;
 
 	ev_timer_start(keeper->loop, &keeper->stop_limit);
 	jobs_hurry(&keeper->jobs);
 	watchdog_look(&keeper->watchdog);
-	if (channel_send(&keeper->channel, &message, NULL, 0) < 0 &&
-	    !keeper->server.pid)
+	if (tell_server(keeper, MESSAGE_STOP_ALL, 0) < 0 && !keeper->server.pid)
 		jobs_server_gone(&keeper->jobs, 0, &kept, &deleted);
 	maybe_leave(keeper);
 }
@@ -733,11 +727,19 @@ static void start_after(struct keeper *keeper, double delay)
 	ev_timer_start(keeper->loop, &keeper->restart);
 }
 
-/* Replace a server that is gone, at once if it had been up for a while. */
-static void replace_server(struct keeper *keeper)
+/*
+ * No server could be started, or it is gone: the next one starts, at once if that
+ * had been up for a while. A server that was never ready ends the start, unless
+ * there are devices of before: their users wait for a server.
+ */
+static void replace_server(struct keeper *keeper, const char *why)
 {
 	double delay = 0;
 
+	if (!keeper->has_users)
+		fail_start(keeper, why);
+	if (keeper->stopping)
+		return;
 	if (ev_time() - keeper->started < GOOD_RUN) {
 		delay = keeper->delay;
 		keeper->delay = delay * 2 < DELAY_MAX ? delay * 2 : DELAY_MAX;
@@ -758,20 +760,6 @@ static void describe_end(int status, char *text, size_t size)
 	else
 		snprintf(text, size, "exited with status %d",
 			 WEXITSTATUS(status));
-}
-
-/*
- * No server could be started, or it is gone. One that was never ready ends the
- * start, unless there are devices of before: their users wait for a server.
- */
-static void go_on(struct keeper *keeper, const char *why)
-{
-	if (keeper->stopping)
-		return;
-	if (keeper->has_users)
-		replace_server(keeper);
-	else
-		fail_start(keeper, why);
 }
 
 /*
@@ -818,7 +806,7 @@ static void server_is_gone(struct keeper *keeper, int status)
 	}
 	snprintf(why, sizeof(why),
 		 "the server %s before it was ready; see the log", end);
-	go_on(keeper, why);
+	replace_server(keeper, why);
 	maybe_leave(keeper);
 }
 
@@ -841,14 +829,20 @@ static void on_gone(struct channel *channel)
  */
 static void reap_children(struct keeper *keeper)
 {
+	struct candidate *candidate = &keeper->candidate;
 	pid_t pid;
 	int status;
 
-	while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
+	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
 		if (pid == keeper->server.pid)
 			server_is_gone(keeper, status);
-		else if (pid == keeper->candidate.process.pid)
-			end_of_candidate(keeper);
+		if (pid != candidate->process.pid)
+			continue;
+		channel_finish(&candidate->channel);
+		/* Unless its last word was one. */
+		if (candidate->process.pid)
+			on_candidate_gone(&candidate->channel);
+	}
 }
 
 static int is_waited_for(struct watchdog *watchdog)
@@ -862,11 +856,7 @@ static int is_waited_for(struct watchdog *watchdog)
 
 static void ask_for_turn(struct watchdog *watchdog)
 {
-	struct message message = { .magic = MESSAGE_MAGIC,
-				   .type = MESSAGE_PING };
-	struct keeper *keeper = watchdog->owner;
-
-	channel_send(&keeper->channel, &message, NULL, 0);
+	tell_server(watchdog->owner, MESSAGE_PING, 0);
 }
 
 static void watch_server(struct keeper *keeper)
@@ -916,7 +906,7 @@ static void on_restart(struct ev_loop *loop, ev_timer *timer, int events)
 	/* Half started: its end is the same as any other's. */
 	proc_kill(&keeper->server);
 	if (!keeper->server.pid)
-		go_on(keeper, strerror(-error));
+		replace_server(keeper, strerror(-error));
 }
 
 /* ---- start and end ---- */

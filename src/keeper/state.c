@@ -295,58 +295,49 @@ void state_remove(const struct state *state, uint32_t id)
 
 /* ---- reading ---- */
 
-/* The number of key=N on the line. Returns 0, or -EINVAL without it. */
-static int read_number(const struct syntax_line *line, const char *key,
-		       uint64_t max, uint64_t *number)
+/* The number of key=N on the line, or 0 and *error set without it. */
+static uint64_t read_number(const struct syntax_line *line, const char *key,
+			    uint64_t max, int *error)
 {
+	uint64_t number;
 	size_t length;
 	int i;
 
 	for (i = 1; i < line->count; i++) {
 		const char *value = syntax_value(line->words[i], &length);
 
-		if (value && length == strlen(key) &&
-		    strncmp(line->words[i], key, length) == 0)
-			return syntax_number(value, number) == 0 &&
-					       *number <= max
-				       ? 0
-				       : -EINVAL;
+		if (!value || length != strlen(key) ||
+		    strncmp(line->words[i], key, length) != 0)
+			continue;
+		if (syntax_number(value, &number) == 0 && number <= max)
+			return number;
+		break;
 	}
-	return -EINVAL;
-}
-
-/* 0 without it: a build before that key was noted has written the line. */
-static void read_optional(const struct syntax_line *line, const char *key,
-			  uint64_t *number)
-{
-	if (read_number(line, key, UINT64_MAX, number) < 0)
-		*number = 0;
+	*error = -EINVAL;
+	return 0;
 }
 
 static int read_head(const struct syntax_line *line,
 		     struct state_device *device)
 {
-	uint64_t version, id, recoverable, private;
+	int error = 0, is_old;
 
-	if (read_number(line, "version", FORMAT_VERSION, &version) < 0 ||
-	    read_number(line, "id", UBLK_MAX_DEVICES - 1, &id) < 0 ||
-	    read_number(line, "recoverable", 1, &recoverable) < 0 ||
-	    read_number(line, "private", 1, &private) < 0)
-		return -EINVAL;
-	device->id = (uint32_t)id;
-	device->recoverable = recoverable != 0;
-	device->private = private != 0;
+	read_number(line, "version", FORMAT_VERSION, &error);
+	device->id =
+		(uint32_t)read_number(line, "id", UBLK_MAX_DEVICES - 1, &error);
+	device->recoverable = read_number(line, "recoverable", 1, &error) != 0;
+	device->private = read_number(line, "private", 1, &error) != 0;
 	/* Builds before this was noted knew a device by its socket. */
-	read_optional(line, "mark", &device->mark);
-	read_optional(line, "tally", &device->tally);
-	return 0;
+	device->mark = read_number(line, "mark", UINT64_MAX, &is_old);
+	device->tally = read_number(line, "tally", UINT64_MAX, &is_old);
+	return error;
 }
 
 static int read_file_line(const struct syntax_line *line,
 			  struct state_device *device)
 {
 	struct held_file *file = &device->files[device->file_count];
-	uint64_t number;
+	int error = 0, is_old;
 	size_t length;
 	const char *path;
 
@@ -357,18 +348,14 @@ static int read_file_line(const struct syntax_line *line,
 	    strlen(path) >= sizeof(file->path))
 		return -EINVAL;
 	snprintf(file->path, sizeof(file->path), "%s", path);
-	if (read_number(line, "device", UINT64_MAX, &number) < 0)
-		return -EINVAL;
-	file->device = (dev_t)number;
-	if (read_number(line, "inode", UINT64_MAX, &number) < 0)
-		return -EINVAL;
-	file->inode = (ino_t)number;
+	file->device = (dev_t)read_number(line, "device", UINT64_MAX, &error);
+	file->inode = (ino_t)read_number(line, "inode", UINT64_MAX, &error);
 	/* Builds before these were noted could not tell a file made anew. */
-	read_optional(line, "born", &file->born);
-	read_optional(line, "generation", &file->generation);
+	file->born = read_number(line, "born", UINT64_MAX, &is_old);
+	file->generation = read_number(line, "generation", UINT64_MAX, &is_old);
 	file->fd = -1;
 	device->file_count++;
-	return 0;
+	return error;
 }
 
 /* Returns 1 after the last line, 0 before it, or -EINVAL. */

@@ -361,7 +361,7 @@ static void test_late(void **state)
 	pass_time(2);
 	assert_int_equal(told.answers, 1);
 	assert_true(log_has("device 3 is deleted, but what it held"));
-	assert_false(jobs_has(&jobs, ID));
+	assert_null(entry_find(jobs.entries, ID));
 	assert_true(jobs_are_busy(&jobs));
 	told.idles = 0;
 	end_close();
@@ -690,8 +690,8 @@ static void test_restore(void **state)
 	assert_int_equal(jobs_restore(&jobs, &info, &device, 1), 0);
 	expect_handed_over(0);
 	assert_false(jobs_have_devices(&jobs));
-	assert_true(jobs_has(&jobs, ID));
-	assert_false(jobs_has(&jobs, ID + 1));
+	assert_non_null(entry_find(jobs.entries, ID));
+	assert_null(entry_find(jobs.entries, ID + 1));
 	jobs_clean_up(&jobs);
 	expect("stop-3");
 	driver_answers(0);
@@ -906,7 +906,7 @@ static void test_add(void **state)
 	assert_int_equal(told.answer.result, 0);
 	assert_int_equal(told.answer.id, ID);
 	assert_true(told.answer.serial == 7);
-	assert_true(jobs_has(&jobs, ID));
+	assert_non_null(entry_find(jobs.entries, ID));
 	assert_true(jobs_are_busy(&jobs));
 }
 
@@ -953,11 +953,11 @@ static void test_delete_fails(void **state)
 	run(MESSAGE_DELETE);
 	driver_answers(-EBUSY);
 	assert_int_equal(told.answer.result, -EBUSY);
-	assert_true(jobs_has(&jobs, ID));
+	assert_non_null(entry_find(jobs.entries, ID));
 	assert_true(state_has(&state_folder, ID));
 	run(MESSAGE_DELETE);
 	driver_answers(-ENODEV);
-	assert_false(jobs_has(&jobs, ID));
+	assert_null(entry_find(jobs.entries, ID));
 	assert_false(state_has(&state_folder, ID));
 	assert_false(log_has("cannot be deleted"));
 }
