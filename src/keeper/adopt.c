@@ -59,22 +59,16 @@ static int is_served(struct adoption *adoption, int32_t pid)
 	return 0;
 }
 
-/* Of a noted device the note tells which one it is, of another one the mark. */
-static int is_ours(const struct adoption *adoption,
-		   const struct state_device *noted,
-		   const struct ublk_dev_info *info)
-{
-	uint64_t mark = noted ? noted->mark : 0;
-
-	return info->server_flags == (mark ? mark : adoption->jobs->mark);
-}
-
 /* Whether a device that the driver has is ours to have; if not it is told. */
 static int is_free(struct adoption *adoption, uint32_t id,
 		   const struct state_device *noted,
 		   const struct ublk_dev_info *info)
 {
-	if (!is_ours(adoption, noted, info)) {
+	/* Of a noted device the note tells which one it is. */
+	uint64_t mark = noted && noted->mark ? noted->mark
+					     : adoption->jobs->mark;
+
+	if (info->server_flags != mark) {
 		/* Others' devices are no news. */
 		if (noted)
 			log_error("device %u is another one than that of which "

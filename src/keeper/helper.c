@@ -311,11 +311,8 @@ static int tell_user(struct message *message, const char *disk)
 
 static int find_disk_user(struct message *message, int fd)
 {
-	char disk[32];
-
 	(void)fd;
-	snprintf(disk, sizeof(disk), "%.31s", message->text);
-	return tell_user(message, disk);
+	return tell_user(message, message->text);
 }
 
 static int find_node_user(struct message *message, int fd)

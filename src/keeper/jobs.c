@@ -62,16 +62,6 @@ static void submit(struct jobs *jobs)
 		ring_raise_event(jobs->control.ring); /* again next turn */
 }
 
-/* What is still being closed for it comes to nobody's notice, but to it. */
-static void job_free(struct job *job)
-{
-	if (job->entry)
-		job->entry->job = NULL;
-	job->entry = NULL;
-	if (!job->closing)
-		free(job);
-}
-
 static void see_idle(struct jobs *jobs)
 {
 	if (!jobs_are_busy(jobs))
@@ -106,10 +96,13 @@ static void job_finish(struct job *job, int result, int is_last)
 	struct entry *entry = job->entry;
 	int is_old = job->generation != jobs->generation;
 
+	job->entry = NULL;
+	if (entry)
+		entry->job = NULL;
 	if (is_last) {
 		/* Before it is told: what it held is free then. */
 		entry_free(&jobs->entries, entry, jobs->state);
-		job->entry = entry = NULL;
+		entry = NULL;
 	}
 	job->message.result = result;
 	if (!is_old)
@@ -118,7 +111,9 @@ static void job_finish(struct job *job, int result, int is_last)
 	if (entry && is_old &&
 	    (entry->state == ENTRY_TAKEN || entry->state == ENTRY_DELETING))
 		entry->state = ENTRY_TO_STOP;
-	job_free(job);
+	/* Else on_closed() does it. */
+	if (!job->closing)
+		free(job);
 	if (entry && entry->state >= ENTRY_TO_STOP)
 		advance_orphan(jobs, entry);
 	see_idle(jobs);
@@ -138,27 +133,6 @@ static void on_close_patience(struct ev_loop *loop, ev_timer *timer, int events)
 	job_finish(job, job->result, 1);
 }
 
-/*
- * The device is gone. With a dead server this is the last close of what it held,
- * which can wait for a disk, and on a network every close can. Returns 1 if the
- * job ends when that is done.
- */
-static int begin_closing(struct job *job, int result)
-{
-	struct jobs *jobs = job->jobs;
-
-	job->closing =
-		entry_let_go(job->entry, jobs->control.ring, job_data(job));
-	if (!job->closing)
-		return 0;
-	job->result = result;
-	ev_timer_init(&job->patience, on_close_patience, CLOSE_PATIENCE, 0);
-	job->patience.data = job;
-	ev_timer_start(jobs->loop, &job->patience);
-	submit(jobs);
-	return 1;
-}
-
 static void on_closed(struct job *job)
 {
 	if (--job->closing)
@@ -173,12 +147,28 @@ static void on_closed(struct job *job)
 	free(job); /* it has ended without */
 }
 
+/*
+ * With a dead server the end of a device is the last close of what it held, which
+ * can wait for a disk, and on a network every close can: the job ends when that is
+ * done.
+ */
 static void job_end(struct job *job, int result)
 {
+	struct jobs *jobs = job->jobs;
 	int is_last = was_last(job, result);
 
-	if (!is_last || !begin_closing(job, result))
+	if (is_last)
+		job->closing = entry_let_go(job->entry, jobs->control.ring,
+					    job_data(job));
+	if (!job->closing) {
 		job_finish(job, result, is_last);
+		return;
+	}
+	job->result = result;
+	ev_timer_init(&job->patience, on_close_patience, CLOSE_PATIENCE, 0);
+	job->patience.data = job;
+	ev_timer_start(jobs->loop, &job->patience);
+	submit(jobs);
 }
 
 static void job_begin(struct job *job)
@@ -390,23 +380,6 @@ static int begin_recover(struct job *job)
 			       sizeof(job->message.info));
 }
 
-static int go_on_recovering(struct job *job, int result)
-{
-	if (job->stage == RECOVER_LOOK && result < 0)
-		return result;
-	if (job->stage == RECOVER_LOOK &&
-	    job->message.info.state == UBLK_S_DEV_LIVE)
-		return -EBUSY;
-	/* Once it has begun there is no way back for a server that is dead. */
-	if (job->generation != job->jobs->generation)
-		return -ECANCELED;
-	if (job->stage == RECOVER_MOMENT)
-		return start_recovery(job);
-	job->stage = RECOVER_MOMENT;
-	return ring_put_timeout(job->jobs->control.ring, QUIESCED_MOMENT,
-				job_data(job));
-}
-
 /*
  * Before this driver aborted I/O on close it also broke when a server died
  * between the two commands of a take-over: the next RECOVER is refused, or
@@ -414,17 +387,33 @@ static int go_on_recovering(struct job *job, int result)
  */
 static int end_recover(struct job *job, int result)
 {
-	if (job->stage != RECOVER_ASKED) {
-		result = go_on_recovering(job, result);
-		return result < 0 ? result : 1;
+	struct jobs *jobs = job->jobs;
+
+	if (job->stage == RECOVER_ASKED) {
+		if (result == 0 && is_old_driver(jobs) &&
+		    job->entry->state == ENTRY_QUIESCED) {
+			job->entry->state = ENTRY_TAKEN;
+			/* For the next keeper as well. */
+			state_doom(jobs->state, job->entry->noted.id);
+		}
+		return result;
 	}
-	if (result == 0 && is_old_driver(job->jobs) &&
-	    job->entry->state == ENTRY_QUIESCED) {
-		job->entry->state = ENTRY_TAKEN;
-		/* For the next keeper as well. */
-		state_doom(job->jobs->state, job->entry->noted.id);
+	if (job->stage == RECOVER_LOOK && result < 0)
+		return result;
+	if (job->stage == RECOVER_LOOK &&
+	    job->message.info.state == UBLK_S_DEV_LIVE)
+		return -EBUSY;
+	/* Once it has begun there is no way back for a server that is dead. */
+	if (job->generation != jobs->generation)
+		return -ECANCELED;
+	if (job->stage == RECOVER_MOMENT) {
+		result = start_recovery(job);
+	} else {
+		job->stage = RECOVER_MOMENT;
+		result = ring_put_timeout(jobs->control.ring, QUIESCED_MOMENT,
+					  job_data(job));
 	}
-	return result;
+	return result < 0 ? result : 1;
 }
 
 /* Every tag is fetched, or the command waits for that. */
@@ -468,24 +457,20 @@ static int begin_timeout(struct job *job)
 	return error;
 }
 
-static int write_timeout(struct job *job)
-{
-	int length = snprintf(job->bytes, sizeof(job->bytes), "%u",
-			      (unsigned)job->message.number);
-
-	job->stage = 1;
-	return ring_put_write(job->jobs->control.ring, job->fd, job->bytes,
-			      (size_t)length, job_data(job));
-}
-
 static int end_timeout(struct job *job, int result)
 {
+	int length;
+
 	/* The bytes are zeroes behind what was read. */
-	if (job->stage == 0 && result > 0) {
-		result = 0;
-		if (strtoul(job->bytes, NULL, 10) != job->message.number)
-			result = write_timeout(job);
-		if (result == 0 && job->stage == 1)
+	if (job->stage == 0 && result > 0 &&
+	    strtoul(job->bytes, NULL, 10) != job->message.number) {
+		job->stage = 1;
+		length = snprintf(job->bytes, sizeof(job->bytes), "%u",
+				  (unsigned)job->message.number);
+		result = ring_put_write(job->jobs->control.ring, job->fd,
+					job->bytes, (size_t)length,
+					job_data(job));
+		if (result == 0)
 			return 1;
 	}
 	close(job->fd);
@@ -542,30 +527,17 @@ static int begin_busy(struct job *job)
 	return job->result ? open_disk(job) : 0;
 }
 
-/* The last close can wait for I/O as well. */
-static int close_disk(struct job *job, int fd)
-{
-	job->stage = BUSY_CLOSE;
-	if (ring_put_close(job->jobs->control.ring, fd, job_data(job)) == 0)
-		return 1;
-	close(fd);
-	return job->result;
-}
-
-/* Nobody's disk is opened for a server that has died meanwhile: see detach(). */
-static int end_users(struct job *job, int result)
-{
-	if (result == -EBUSY || !job->entry)
-		return result;
-	job->result = result;
-	result = open_disk(job);
-	return result ? result : 1;
-}
-
 static int end_busy(struct job *job, int result)
 {
-	if (job->stage == BUSY_USERS)
-		return end_users(job, result);
+	if (job->stage == BUSY_USERS) {
+		/* Nobody's disk is opened for a server that has died: see
+		   detach(). */
+		if (result == -EBUSY || !job->entry)
+			return result;
+		job->result = result;
+		result = open_disk(job);
+		return result ? result : 1;
+	}
 	if (job->stage == BUSY_CLOSE)
 		return job->result;
 	if (result == -EBUSY)
@@ -573,7 +545,13 @@ static int end_busy(struct job *job, int result)
 			 "held exclusively");
 	if (result == -ENOENT || result == -ENXIO)
 		return 0;
-	return result < 0 ? result : close_disk(job, result);
+	if (result < 0)
+		return result;
+	/* The last close can wait for I/O as well. */
+	job->stage = BUSY_CLOSE;
+	return entry_close(job->jobs->control.ring, result, job_data(job))
+		       ? 1
+		       : job->result;
 }
 
 /* What begins to be stopped is finished, by the next keeper as well. */
@@ -693,19 +671,6 @@ static void advance_orphan(struct jobs *jobs, struct entry *entry)
 }
 
 /*
- * Stop and delete what a dead server leaves. A START that waits for tags which
- * nobody will fetch must be cancelled first: STOP and DEL would wait for it.
- */
-static void orphan(struct jobs *jobs, struct entry *entry)
-{
-	entry->state = ENTRY_TO_STOP;
-	if (!entry->job)
-		advance_orphan(jobs, entry);
-	else
-		cancel_wait(jobs, entry);
-}
-
-/*
  * A look or a setting that a dead server asked for can wait for the very I/O
  * that the next server must answer: it goes on without its device.
  */
@@ -724,6 +689,7 @@ void jobs_server_gone(struct jobs *jobs, int replaced, unsigned *kept,
 		      unsigned *deleted)
 {
 	struct entry *entry, *next;
+	int stays;
 
 	*kept = *deleted = 0;
 	for (entry = jobs->entries; entry; entry = next) {
@@ -732,14 +698,15 @@ void jobs_server_gone(struct jobs *jobs, int replaced, unsigned *kept,
 			continue;
 		if (entry->state == ENTRY_LIVE)
 			entry->state = ENTRY_QUIESCED;
+		stays = replaced && entry_can_wait(entry);
+		if (!stays)
+			entry->state = ENTRY_TO_STOP;
+		++*(stays ? kept : deleted);
 		detach(entry);
-		if (replaced && entry_can_wait(entry)) {
-			++*kept;
-			cancel_wait(jobs, entry);
-			continue;
-		}
-		++*deleted;
-		orphan(jobs, entry);
+		/* First: STOP and DEL would wait for a START that waits. */
+		cancel_wait(jobs, entry);
+		if (!stays && !entry->job)
+			advance_orphan(jobs, entry);
 	}
 }
 

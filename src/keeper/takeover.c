@@ -47,7 +47,7 @@ static int make_socket(const struct sockaddr_un *address)
 	return error ? error : fd;
 }
 
-/* Returns a socket, or -errno; see is_nobody(). */
+/* Returns a socket, or -errno. */
 static int connect_to(const struct sockaddr_un *address)
 {
 	struct timeval patience = { .tv_sec = PATIENCE };
@@ -64,12 +64,6 @@ static int connect_to(const struct sockaddr_un *address)
 	error = -errno;
 	close(fd);
 	return error;
-}
-
-/* Everything else, a full backlog for instance, is somebody. */
-static int is_nobody(int error)
-{
-	return error == -ENOENT || error == -ECONNREFUSED;
 }
 
 /*
@@ -153,8 +147,11 @@ static int ask_for_table(struct takeover *takeover,
 
 	do {
 		fd = connect_to(address);
+		if (fd == -ENOENT || fd == -ECONNREFUSED)
+			return 0;
+		/* A full backlog, for instance, is somebody. */
 		if (fd < 0)
-			return is_nobody(fd) ? 0 : fd;
+			return fd;
 		takeover->fd = fd;
 		server = proc_peer(fd);
 		while (!error && proc_is_dying(server))
