@@ -29,7 +29,7 @@ static int is_server(int32_t pid)
 }
 
 /* A device is left alone, for somebody later: what it held stays as it is. */
-static void spare(struct adoption *adoption, uint32_t id)
+static void spare_found(struct adoption *adoption, uint32_t id)
 {
 	struct entry *found = entry_find(adoption->takeover->found, id);
 
@@ -38,7 +38,7 @@ static void spare(struct adoption *adoption, uint32_t id)
 }
 
 /* It cannot be found out what there is: so is all. */
-static void spare_all(struct takeover *takeover)
+static void spare_all_found(struct takeover *takeover)
 {
 	struct entry *found;
 
@@ -47,7 +47,7 @@ static void spare_all(struct takeover *takeover)
 }
 
 /* By another than the one that leaves; one that is dying gets time to go. */
-static int is_served(struct adoption *adoption, int32_t pid)
+static int is_served_by_another(struct adoption *adoption, int32_t pid)
 {
 	const struct takeover *takeover = adoption->takeover;
 
@@ -76,7 +76,7 @@ static int is_free(struct adoption *adoption, uint32_t id,
 				  id, adoption->jobs->state->path);
 		return 0;
 	}
-	if (!is_served(adoption, info->server_pid))
+	if (!is_served_by_another(adoption, info->server_pid))
 		return 1;
 	log_warning("device %u is ours but is served by %s: left alone", id,
 		    adoption->dying.who);
@@ -87,9 +87,9 @@ static int is_free(struct adoption *adoption, uint32_t id,
  * What the driver knows of it. Returns 0 if it is there and ours to have,
  * -ENODEV if it is gone, -EBUSY if it is to be left alone.
  */
-static int ask_driver(struct adoption *adoption, uint32_t id,
-		      const struct state_device *noted,
-		      struct ublk_dev_info *info)
+static int look_up_device(struct adoption *adoption, uint32_t id,
+			  const struct state_device *noted,
+			  struct ublk_dev_info *info)
 {
 	/* Static: a command that was not taken keeps its address. */
 	static struct ublk_dev_info answer;
@@ -103,7 +103,7 @@ static int ask_driver(struct adoption *adoption, uint32_t id,
 		log_error("device %u: the driver does not tell of it: left "
 			  "alone",
 			  id);
-		spare(adoption, id);
+		spare_found(adoption, id);
 		return -EBUSY;
 	}
 	if (event.result < 0)
@@ -111,12 +111,13 @@ static int ask_driver(struct adoption *adoption, uint32_t id,
 	*info = answer;
 	if (is_free(adoption, id, noted, info))
 		return 0;
-	spare(adoption, id);
+	spare_found(adoption, id);
 	return -EBUSY;
 }
 
-static void restore(struct adoption *adoption, const struct ublk_dev_info *info,
-		    const struct state_device *noted, int doomed)
+static void restore_device(struct adoption *adoption,
+			   const struct ublk_dev_info *info,
+			   const struct state_device *noted, int doomed)
 {
 	if (jobs_restore(adoption->jobs, info, noted, doomed) < 0)
 		log_error("device %u cannot be taken over: out of memory",
@@ -124,8 +125,8 @@ static void restore(struct adoption *adoption, const struct ublk_dev_info *info,
 }
 
 /*
- * What the device held, from the old server or from whoever kept that: it is newer
- * than the note, and an older build may not have noted all that there is to know.
+ * What the device held, from the old server or from whoever kept that. This is
+ * newer than the note, and an older build may not have noted all that is known.
  */
 static void take_found(struct adoption *adoption, struct state_device *noted)
 {
@@ -221,7 +222,8 @@ static void adopt_noted(void *context, struct state_device *noted)
 	struct adoption *adoption = context;
 	struct ublk_dev_info info;
 	const char *obstacle;
-	int error = ask_driver(adoption, noted->id, noted, &info), which = 0;
+	int error = look_up_device(adoption, noted->id, noted, &info),
+	    which = 0;
 
 	if (error == -EBUSY)
 		return;
@@ -253,7 +255,7 @@ static void adopt_noted(void *context, struct state_device *noted)
 	if (!obstacle)
 		state_write_name(adoption->jobs->state, noted->id,
 				 noted->words);
-	restore(adoption, &info, noted, obstacle != NULL);
+	restore_device(adoption, &info, noted, obstacle != NULL);
 }
 
 /* Ours, and nothing is noted of it: an add that was not finished, mostly. */
@@ -263,10 +265,10 @@ static void adopt_leftover(struct adoption *adoption, uint32_t id)
 
 	if (entry_find(adoption->jobs->entries, id) ||
 	    state_has(adoption->jobs->state, id) ||
-	    ask_driver(adoption, id, NULL, &info) < 0)
+	    look_up_device(adoption, id, NULL, &info) < 0)
 		return;
 	if (info.state != UBLK_S_DEV_DEAD && !adoption->delete_leftovers) {
-		spare(adoption, id);
+		spare_found(adoption, id);
 		log_warning(
 			"device %u was left by a ublkd that was killed, and "
 			"%s knows nothing of it: its users wait until it "
@@ -277,7 +279,7 @@ static void adopt_leftover(struct adoption *adoption, uint32_t id)
 	log_warning("device %u was left by a ublkd that was killed: it is "
 		    "deleted",
 		    id);
-	restore(adoption, &info, NULL, 1);
+	restore_device(adoption, &info, NULL, 1);
 }
 
 static void adopt_leftovers(struct adoption *adoption)
@@ -307,14 +309,14 @@ void adopt_devices(struct jobs *jobs, struct takeover *takeover,
 		return; /* without the driver there are no devices */
 	if (error < 0) {
 		log_error("cannot look for devices: %s", strerror(-error));
-		spare_all(takeover);
+		spare_all_found(takeover);
 		return;
 	}
 	error = state_read_all(jobs->state, adopt_noted, &adoption);
 	if (error < 0) {
 		log_error("cannot read %s: %s", jobs->state->path,
 			  strerror(-error));
-		spare_all(takeover);
+		spare_all_found(takeover);
 	}
 	adopt_leftovers(&adoption);
 }

@@ -198,8 +198,8 @@ static int write_state(const struct entry *entry, const struct state *state,
  * The device's own files get their names when they are noted, and not before:
  * else one would stay for ever if this process were killed in between.
  */
-static int note_first(struct entry *entry, const struct state *state,
-		      uint64_t flags, char *words)
+static int write_first_note(struct entry *entry, const struct state *state,
+			    uint64_t flags, char *words)
 {
 	int i, error;
 
@@ -219,7 +219,7 @@ int entry_note(struct entry *entry, const struct state *state,
 	int error = words ? keep_files(entry, fds, fd_count) : -ENOMEM;
 
 	if (!error && !entry->noted.words)
-		error = note_first(entry, state, message->number, words);
+		error = write_first_note(entry, state, message->number, words);
 	else if (!error && strcmp(words, entry->noted.words) != 0)
 		error = write_state(entry, state, words);
 	/* What cannot be written down does not count, now or later. */

@@ -2,9 +2,9 @@
  * The keeper's table of devices: what is known of each, and what it holds for
  * the next server and, written down in the state folder, for the next keeper.
  *
- * What a device holds travels as messages (to a server, from a server that has
- * lost its keeper, in the copy that goes along over an exec), and lies under names
- * with a service manager: both are written and read here.
+ * What a device holds travels as messages: to a server, from a server that has
+ * lost its keeper, and in the copy that goes along over an exec. A service manager
+ * has it under names. All of that is written and read here.
  */
 #ifndef UBLKD_ENTRY_H
 #define UBLKD_ENTRY_H

@@ -45,7 +45,7 @@ static uint64_t time_of_birth(const struct statx *status)
 	       status->stx_btime.tv_nsec;
 }
 
-static void read_path(struct held_file *file, int fd)
+static void read_link_of(struct held_file *file, int fd)
 {
 	char link[40];
 	ssize_t length;
@@ -84,7 +84,7 @@ void held_describe(struct held_file *file, int fd)
 	/* A disk's node may be made anew for the same disk. */
 	if (!S_ISBLK(status.stx_mode))
 		file->born = time_of_birth(&status);
-	read_path(file, fd);
+	read_link_of(file, fd);
 	if (had_no_name(file->path, &base))
 		sprintf(base, "/ublkd-ram-%llu",
 			(unsigned long long)status.stx_ino);
@@ -93,16 +93,17 @@ void held_describe(struct held_file *file, int fd)
 }
 
 /* What one of the two does not know is no difference. */
-static int differ(uint64_t one, uint64_t other)
+static int numbers_differ(uint64_t one, uint64_t other)
 {
 	return one && other && one != other;
 }
 
-static int is_same(const struct held_file *file, const struct held_file *other)
+static int is_same_file(const struct held_file *file,
+			const struct held_file *other)
 {
 	return file->device == other->device && file->inode == other->inode &&
-	       !differ(file->born, other->born) &&
-	       !differ(file->generation, other->generation);
+	       !numbers_differ(file->born, other->born) &&
+	       !numbers_differ(file->generation, other->generation);
 }
 
 int held_take(struct held_file *file, int fd)
@@ -110,7 +111,7 @@ int held_take(struct held_file *file, int fd)
 	struct held_file now;
 
 	held_describe(&now, fd);
-	if (!is_same(file, &now))
+	if (!is_same_file(file, &now))
 		return -ESTALE;
 	*file = now;
 	return 0;
@@ -140,7 +141,7 @@ int held_is_there(const struct held_file *file)
 		return 0;
 	held_describe(&now, fd);
 	close(fd);
-	return is_same(file, &now);
+	return is_same_file(file, &now);
 }
 
 int held_link(const struct held_file *file)

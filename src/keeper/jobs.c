@@ -56,13 +56,13 @@ static void advance_orphan(struct jobs *jobs, struct entry *entry);
 
 /* ---- jobs ---- */
 
-static void submit(struct jobs *jobs)
+static void submit_commands(struct jobs *jobs)
 {
 	if (ring_submit(jobs->control.ring) < 0)
 		ring_raise_event(jobs->control.ring); /* again next turn */
 }
 
-static void see_idle(struct jobs *jobs)
+static void tell_if_idle(struct jobs *jobs)
 {
 	if (!jobs_are_busy(jobs))
 		jobs->idle(jobs);
@@ -116,7 +116,7 @@ static void job_finish(struct job *job, int result, int is_last)
 		free(job);
 	if (entry && entry->state >= ENTRY_TO_STOP)
 		advance_orphan(jobs, entry);
-	see_idle(jobs);
+	tell_if_idle(jobs);
 }
 
 /* The device's end is told all the same. */
@@ -143,14 +143,14 @@ static void on_closed(struct job *job)
 		return;
 	}
 	job->jobs->late--;
-	see_idle(job->jobs);
+	tell_if_idle(job->jobs);
 	free(job); /* it has ended without */
 }
 
 /*
- * With a dead server the end of a device is the last close of what it held, which
- * can wait for a disk, and on a network every close can: the job ends when that is
- * done.
+ * A device that is gone lets go of what it held. With a dead server that is the
+ * last close, which can wait for a disk, and on a network every close can: the job
+ * ends when all is closed.
  */
 static void job_end(struct job *job, int result)
 {
@@ -168,7 +168,7 @@ static void job_end(struct job *job, int result)
 	ev_timer_init(&job->patience, on_close_patience, CLOSE_PATIENCE, 0);
 	job->patience.data = job;
 	ev_timer_start(jobs->loop, &job->patience);
-	submit(jobs);
+	submit_commands(jobs);
 }
 
 static void job_begin(struct job *job)
@@ -182,7 +182,7 @@ static void job_begin(struct job *job)
 	if (result)
 		job_end(job, result < 0 ? result : 0);
 	else
-		submit(jobs);
+		submit_commands(jobs);
 }
 
 static struct job *job_new(struct jobs *jobs, struct entry *entry,
@@ -210,7 +210,7 @@ static void job_go_on(struct job *job, int result)
 		job_end(job, result);
 }
 
-static void on_ring(struct ev_loop *loop, ev_io *watcher, int events)
+static void on_command_ring(struct ev_loop *loop, ev_io *watcher, int events)
 {
 	struct jobs *jobs = watcher->data;
 	struct ring *ring = jobs->control.ring;
@@ -231,7 +231,7 @@ static void on_ring(struct ev_loop *loop, ev_io *watcher, int events)
 		else
 			job_go_on(job, done[i].result);
 	}
-	submit(jobs);
+	submit_commands(jobs);
 	if (count == REAP_MAX)
 		ring_raise_event(ring);
 }
@@ -250,7 +250,7 @@ static void cancel_wait(struct jobs *jobs, struct entry *entry)
 	if (ring_put_cancel(jobs->control.ring, job_data(entry->job), 0) < 0)
 		log_error("device %u: a command that waits cannot be cancelled",
 			  entry->noted.id);
-	submit(jobs);
+	submit_commands(jobs);
 }
 
 /* ---- the operations ---- */
@@ -294,9 +294,8 @@ static int end_features(struct job *job, int result)
 }
 
 /*
- * The entry is there before the device, of which the driver writes back what it
- * accepted: it clamps the queues to the CPUs and silently drops flags that it does
- * not know.
+ * The entry is there before the device. The driver writes back what it accepted:
+ * it clamps the queues to the CPUs and silently drops flags that it does not know.
  */
 static int begin_add(struct job *job)
 {
@@ -485,7 +484,7 @@ static void on_helped(void *context, const struct message *answer)
 	job->message.number = answer->number;
 	memcpy(job->message.text, answer->text, sizeof(answer->text));
 	job_go_on(job, answer->result);
-	submit(jobs);
+	submit_commands(jobs);
 }
 
 static int ask_helper(struct job *job, const struct message *question)
@@ -531,7 +530,7 @@ static int end_busy(struct job *job, int result)
 {
 	if (job->stage == BUSY_USERS) {
 		/* Nobody's disk is opened for a server that has died: see
-		   detach(). */
+		   detach_look(). */
 		if (result == -EBUSY || !job->entry)
 			return result;
 		job->result = result;
@@ -555,7 +554,7 @@ static int end_busy(struct job *job, int result)
 }
 
 /* What begins to be stopped is finished, by the next keeper as well. */
-static void doom(struct job *job)
+static void doom_device(struct job *job)
 {
 	if (job->entry->state < ENTRY_DELETING)
 		job->entry->state = ENTRY_DELETING;
@@ -572,14 +571,14 @@ static int begin_try_stop(struct job *job)
 static int end_try_stop(struct job *job, int result)
 {
 	if (result != -EBUSY)
-		doom(job);
+		doom_device(job);
 	return result;
 }
 
 /* Waits for writeback and for all I/O in flight. Always succeeds. */
 static int begin_stop(struct job *job)
 {
-	doom(job);
+	doom_device(job);
 	return ask_driver(job, UBLK_CMD_STOP_DEV, 0);
 }
 
@@ -674,7 +673,7 @@ static void advance_orphan(struct jobs *jobs, struct entry *entry)
  * A look or a setting that a dead server asked for can wait for the very I/O
  * that the next server must answer: it goes on without its device.
  */
-static void detach(struct entry *entry)
+static void detach_look(struct entry *entry)
 {
 	struct job *job = entry->job;
 
@@ -702,7 +701,7 @@ void jobs_server_gone(struct jobs *jobs, int replaced, unsigned *kept,
 		if (!stays)
 			entry->state = ENTRY_TO_STOP;
 		++*(stays ? kept : deleted);
-		detach(entry);
+		detach_look(entry);
 		/* First: STOP and DEL would wait for a START that waits. */
 		cancel_wait(jobs, entry);
 		if (!stays && !entry->job)
@@ -763,13 +762,13 @@ int jobs_take_tally(struct jobs *jobs, uint32_t id, uint64_t tally)
 void jobs_close_file(struct jobs *jobs, int fd)
 {
 	entry_close(jobs->control.ring, fd, 0);
-	submit(jobs);
+	submit_commands(jobs);
 }
 
 void jobs_let_go(struct jobs *jobs, struct entry *entry)
 {
 	entry_let_go(entry, jobs->control.ring, 0);
-	submit(jobs);
+	submit_commands(jobs);
 }
 
 int jobs_hand_over(struct jobs *jobs, struct channel *channel)
@@ -949,7 +948,8 @@ int jobs_open(struct jobs *jobs, struct ev_loop *loop, const char *path,
 	if (error < 0)
 		log_warning("cannot allow more kernel workers: %s",
 			    strerror(-error));
-	ev_io_init(&jobs->watcher, on_ring, ring_event_fd(ring), EV_READ);
+	ev_io_init(&jobs->watcher, on_command_ring, ring_event_fd(ring),
+		   EV_READ);
 	jobs->watcher.data = jobs;
 	ev_io_start(loop, &jobs->watcher);
 	return 0;

@@ -309,7 +309,7 @@ static int copy_table(struct keeper *keeper)
  * From here on it is as if this keeper had been killed and the next one were
  * started: the server serves until that takes over. The process is the same.
  */
-static void become(struct keeper *keeper, const char *program)
+static void become_program(struct keeper *keeper, const char *program)
 {
 	const struct keeper_options *options = keeper->options;
 	const char *level = log_level_name(options->log_level);
@@ -411,7 +411,7 @@ static void try_program(struct keeper *keeper)
  * The server asks for an upgrade, to the program that the message names or to
  * the one that was started. The server is answered if nothing comes of it.
  */
-static void begin_upgrade(struct keeper *keeper, const struct message *message)
+static void start_upgrade(struct keeper *keeper, const struct message *message)
 {
 	struct candidate *candidate = &keeper->candidate;
 	const char *why = why_not_now(keeper, NULL);
@@ -443,7 +443,7 @@ static void on_may_leave(struct keeper *keeper, const struct message *answer)
 	else if (purpose == BEFORE_UPGRADE)
 		try_program(keeper);
 	else
-		become(keeper, keeper->candidate.program);
+		become_program(keeper, keeper->candidate.program);
 }
 
 /* ---- the server ---- */
@@ -669,8 +669,9 @@ static void hold_ring(struct keeper *keeper, const struct message *message)
 			    message->id, strerror(-error));
 }
 
-static void on_message(struct channel *channel, const struct message *message,
-		       const int *fds, int fd_count)
+static void on_server_message(struct channel *channel,
+			      const struct message *message, const int *fds,
+			      int fd_count)
 {
 	struct keeper *keeper = channel->owner;
 	struct message answer;
@@ -683,7 +684,7 @@ static void on_message(struct channel *channel, const struct message *message,
 		on_ready(keeper);
 		break;
 	case MESSAGE_UPGRADE:
-		begin_upgrade(keeper, message);
+		start_upgrade(keeper, message);
 		break;
 	case MESSAGE_MAY_LEAVE:
 		on_may_leave(keeper, message);
@@ -728,9 +729,9 @@ static void start_after(struct keeper *keeper, double delay)
 }
 
 /*
- * No server could be started, or it is gone: the next one starts, at once if that
- * had been up for a while. A server that was never ready ends the start, unless
- * there are devices of before: their users wait for a server.
+ * No server could be started, or the server is gone: the next one starts, at once
+ * if the last one had been up for a while. A server that was never ready ends the
+ * start, unless there are devices of before: their users wait for a server.
  */
 static void replace_server(struct keeper *keeper, const char *why)
 {
@@ -814,7 +815,7 @@ static void server_is_gone(struct keeper *keeper, int status)
  * It may live on, cut off by a message that was lost for want of memory or
  * descriptors: the next one takes over. In an orderly end it leaves by itself.
  */
-static void on_gone(struct channel *channel)
+static void on_server_cut_off(struct channel *channel)
 {
 	struct keeper *keeper = channel->owner;
 
@@ -879,7 +880,8 @@ static int start_server(struct keeper *keeper)
 
 	keeper->started = ev_time();
 	error = spawn_server(keeper, "/proc/self/exe", &keeper->server,
-			     &keeper->channel, on_message, on_gone);
+			     &keeper->channel, on_server_message,
+			     on_server_cut_off);
 	if (error)
 		return error;
 	if (keeper->configuration == CONFIGURATION_TO_RUN)
@@ -964,12 +966,12 @@ static int open_signals(struct keeper *keeper)
 	return 0;
 }
 
-static void on_answer(struct jobs *jobs, const struct message *message)
+static void send_answer(struct jobs *jobs, const struct message *message)
 {
 	struct keeper *keeper = jobs->owner;
 	int error = channel_send(&keeper->channel, message, NULL, 0);
 
-	/* When the other end is closed on_gone() knows whether it may be. */
+	/* When the other end is closed on_server_cut_off() knows whether it may be. */
 	if (!error || error == -EPIPE || !keeper->server.pid)
 		return;
 	/* It would wait for it for ever; the next server knows better. */
@@ -979,7 +981,7 @@ static void on_answer(struct jobs *jobs, const struct message *message)
 	proc_kill(&keeper->server);
 }
 
-static void on_idle(struct jobs *jobs)
+static void on_jobs_idle(struct jobs *jobs)
 {
 	struct keeper *keeper = jobs->owner;
 
@@ -1101,8 +1103,8 @@ static int open_all(struct keeper *keeper, struct failure *failure)
 		return -1;
 	helpers_open(&keeper->helpers, keeper->loop, &keeper->old_signals);
 	error = jobs_open(&keeper->jobs, keeper->loop, keeper->listener.path,
-			  &keeper->state, &keeper->helpers, on_answer, on_idle,
-			  keeper);
+			  &keeper->state, &keeper->helpers, send_answer,
+			  on_jobs_idle, keeper);
 	if (error)
 		return failure_set(failure, SYMBOL_UNSUPPORTED, error, NULL,
 				   "cannot make an io_uring (is sysctl "

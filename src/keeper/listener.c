@@ -73,7 +73,7 @@ static int take_lock(struct listener *listener, struct failure *failure)
 }
 
 /* Returns 1 if somebody answers, 0 if not; *peer: that process, 0: unknown. */
-static int answers(const struct sockaddr_un *address, pid_t *peer)
+static int somebody_answers(const struct sockaddr_un *address, pid_t *peer)
 {
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	int yes;
@@ -108,7 +108,7 @@ static int clear_path(const struct sockaddr_un *address,
 	if (!S_ISSOCK(status.st_mode))
 		return failure_set(failure, SYMBOL_EXISTS, 0, NULL,
 				   "%s exists and is not a socket", path);
-	while (answers(address, &peer)) {
+	while (somebody_answers(address, &peer)) {
 		error = dying_wait(&dying, peer);
 		if (error == -EBUSY)
 			return failure_set(
@@ -202,7 +202,7 @@ int listener_bind(struct listener *listener, struct failure *failure)
 }
 
 /* Whether the path leads to that socket, be it through a link. */
-static int is_at(int fd, const char *path)
+static int is_bound_at(int fd, const char *path)
 {
 	struct sockaddr_un address;
 	char bound[sizeof(address.sun_path) + 1];
@@ -220,7 +220,7 @@ static int is_at(int fd, const char *path)
 
 int listener_use(struct listener *listener, int fd, int borrowed)
 {
-	if (!is_at(fd, listener->path))
+	if (!is_bound_at(fd, listener->path))
 		return -ENOENT;
 	listener->fd = fd;
 	if (!borrowed)

@@ -28,7 +28,8 @@
 #define LIVE   "dev"
 #define DOOMED "del"
 
-static void name_of(char *name, size_t size, uint32_t id, const char *kind)
+static void name_device_file(char *name, size_t size, uint32_t id,
+			     const char *kind)
 {
 	snprintf(name, size, "%u.%s", (unsigned)id, kind);
 }
@@ -36,8 +37,8 @@ static void name_of(char *name, size_t size, uint32_t id, const char *kind)
 /* ---- folders ---- */
 
 /*
- * What lies there decides what root does. Returns a descriptor of the folder or a
- * negative errno, -EPERM when others can write to it.
+ * Open a folder whose files decide what root does. Returns a descriptor or a
+ * negative errno, -EPERM when others can write to the folder.
  */
 static int open_folder(const char *path)
 {
@@ -117,11 +118,11 @@ void state_close(struct state *state)
 
 /* ---- writing ---- */
 
-static size_t append(char *text, size_t at, const char *format, ...)
+static size_t append_text(char *text, size_t at, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 
 /* Past the end nothing is written, but it is counted. */
-static size_t append(char *text, size_t at, const char *format, ...)
+static size_t append_text(char *text, size_t at, const char *format, ...)
 {
 	size_t room = at < TEXT_SIZE ? TEXT_SIZE - at : 0;
 	va_list args;
@@ -138,32 +139,33 @@ static size_t format_device(char *text, const struct state_device *device)
 	size_t at;
 	int i;
 
-	at = append(text, 0,
-		    "state version=%d id=%u recoverable=%d private=%d "
-		    "mark=%llu tally=%llu\n",
-		    FORMAT_VERSION, (unsigned)device->id, device->recoverable,
-		    device->private, (unsigned long long)device->mark,
-		    (unsigned long long)device->tally);
+	at = append_text(text, 0,
+			 "state version=%d id=%u recoverable=%d private=%d "
+			 "mark=%llu tally=%llu\n",
+			 FORMAT_VERSION, (unsigned)device->id,
+			 device->recoverable, device->private,
+			 (unsigned long long)device->mark,
+			 (unsigned long long)device->tally);
 	for (i = 0; i < device->file_count; i++) {
 		const struct held_file *file = &device->files[i];
 		char path[sizeof(file->path) * 4];
 
 		syntax_quote(path, sizeof(path), file->path);
-		at = append(text, at,
-			    "file path=%s device=%llu inode=%llu born=%llu "
-			    "generation=%llu\n",
-			    path, (unsigned long long)file->device,
-			    (unsigned long long)file->inode,
-			    (unsigned long long)file->born,
-			    (unsigned long long)file->generation);
+		at = append_text(
+			text, at,
+			"file path=%s device=%llu inode=%llu born=%llu "
+			"generation=%llu\n",
+			path, (unsigned long long)file->device,
+			(unsigned long long)file->inode,
+			(unsigned long long)file->born,
+			(unsigned long long)file->generation);
 	}
-	return append(text, at, "%s\n", device->words);
+	return append_text(text, at, "%s\n", device->words);
 }
 
 /*
- * Write a file whole or not at all: whoever reads it at any time has the old one or
- * the new one. The folder may be on a disk: there a rename alone may show an empty
- * file.
+ * Write a file whole or not at all: udev, for instance, may read it at any time.
+ * The folder may be on a disk: there a rename alone may show an empty file.
  */
 static int write_file(int folder, const char *name, const char *temporary,
 		      mode_t mode, const char *text, size_t length)
@@ -196,12 +198,12 @@ int state_write(const struct state *state, const struct state_device *device)
 
 	if (length >= sizeof(text))
 		return -ENAMETOOLONG;
-	name_of(name, sizeof(name), device->id, LIVE);
+	name_device_file(name, sizeof(name), device->id, LIVE);
 	error = write_file(state->fd, name, "new", 0600, text, length);
 	if (error)
 		return error;
 	/* It is not being deleted: state_spare() may have failed. */
-	name_of(name, sizeof(name), device->id, DOOMED);
+	name_device_file(name, sizeof(name), device->id, DOOMED);
 	unlinkat(state->fd, name, 0);
 	state_write_name(state, device->id, device->words);
 	return 0;
@@ -212,8 +214,8 @@ static int change_kind(const struct state *state, uint32_t id, const char *was,
 {
 	char from[32], to[32];
 
-	name_of(from, sizeof(from), id, was);
-	name_of(to, sizeof(to), id, is);
+	name_device_file(from, sizeof(from), id, was);
+	name_device_file(to, sizeof(to), id, is);
 	return renameat(state->fd, from, state->fd, to) < 0 ? -errno : 0;
 }
 
@@ -285,9 +287,9 @@ void state_remove(const struct state *state, uint32_t id)
 {
 	char name[32];
 
-	name_of(name, sizeof(name), id, LIVE);
+	name_device_file(name, sizeof(name), id, LIVE);
 	unlinkat(state->fd, name, 0);
-	name_of(name, sizeof(name), id, DOOMED);
+	name_device_file(name, sizeof(name), id, DOOMED);
 	unlinkat(state->fd, name, 0);
 	if (state->names)
 		remove_name(state, id);
@@ -380,7 +382,7 @@ static int read_line(const char *text, size_t length, int number,
 	return 1;
 }
 
-static int parse(char *text, struct state_device *device)
+static int parse_device(char *text, struct state_device *device)
 {
 	int number, result = 0;
 
@@ -414,7 +416,8 @@ static int read_device(const struct state *state, const char *name,
 	if (length < 0)
 		return -errno;
 	text[length] = '\0';
-	return strlen(text) == (size_t)length ? parse(text, device) : -EINVAL;
+	return strlen(text) == (size_t)length ? parse_device(text, device)
+					      : -EINVAL;
 }
 
 int state_has(const struct state *state, uint32_t id)
@@ -422,8 +425,8 @@ int state_has(const struct state *state, uint32_t id)
 	struct state_device device;
 	char live[32], doomed[32];
 
-	name_of(live, sizeof(live), id, LIVE);
-	name_of(doomed, sizeof(doomed), id, DOOMED);
+	name_device_file(live, sizeof(live), id, LIVE);
+	name_device_file(doomed, sizeof(doomed), id, DOOMED);
 	return read_device(state, live, &device) == 0 ||
 	       read_device(state, doomed, &device) == 0;
 }

@@ -22,10 +22,10 @@ struct state {
 
 /*
  * The names that users gave their devices, for the rule of udev that makes the
- * links in /dev/ublk/by-name (contrib/udev): a file ublkbN for each disk that has
- * one, which comes and goes with the device's own file, and so is there before
- * the kernel tells udev of the disk. The folder is the host's, like the devices'
- * numbers: all its ublkds share it.
+ * links in /dev/ublk/by-name (contrib/udev). A file ublkbN for each disk that has
+ * one comes and goes with the device's note, and so is there before the kernel
+ * tells udev of the disk. The folder is the host's, like the devices' numbers: all
+ * its ublkds share it.
  */
 #define NAMES_FOLDER "/run/ublkd-names" /* the rule names it, too */
 
@@ -59,8 +59,8 @@ int state_write(const struct state *state, const struct state_device *device);
 
 /*
  * For udev, write down the name that the command `words` gives device `id`, or
- * forget what was written if it gives none. state_write() does that, too. A failure
- * is told to the log alone: no device depends on it.
+ * forget what was written if it gives none. state_write() does that, too. Only the
+ * log is told of a failure: no device depends on the name.
  */
 void state_write_name(const struct state *state, uint32_t id,
 		      const char *words);

@@ -15,7 +15,7 @@
 #define PATIENCE     5 /* s that a server may take for an answer, or to leave */
 #define END_PATIENCE 2000 /* ms from there to the end of its process */
 
-static int set_address(struct sockaddr_un *address, const char *folder)
+static int set_handover_address(struct sockaddr_un *address, const char *folder)
 {
 	int length;
 
@@ -27,7 +27,7 @@ static int set_address(struct sockaddr_un *address, const char *folder)
 }
 
 /* A stale one is replaced: nobody answers there. Returns it or -errno. */
-static int make_socket(const struct sockaddr_un *address)
+static int make_handover(const struct sockaddr_un *address)
 {
 	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK,
 			0);
@@ -48,7 +48,7 @@ static int make_socket(const struct sockaddr_un *address)
 }
 
 /* Returns a socket, or -errno. */
-static int connect_to(const struct sockaddr_un *address)
+static int connect_handover(const struct sockaddr_un *address)
 {
 	struct timeval patience = { .tv_sec = PATIENCE };
 	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
@@ -146,7 +146,7 @@ static int ask_for_table(struct takeover *takeover,
 	pid_t server;
 
 	do {
-		fd = connect_to(address);
+		fd = connect_handover(address);
 		if (fd == -ENOENT || fd == -ECONNREFUSED)
 			return 0;
 		/* A full backlog, for instance, is somebody. */
@@ -178,7 +178,7 @@ int takeover_begin(struct takeover *takeover, const char *folder,
 {
 	struct dying dying = { .what = folder, .grace = DYING_GRACE };
 	struct sockaddr_un address;
-	int error = set_address(&address, folder), got = 0;
+	int error = set_handover_address(&address, folder), got = 0;
 
 	takeover->fd = takeover->listener = takeover->handover = -1;
 	if (!error)
@@ -191,7 +191,7 @@ int takeover_begin(struct takeover *takeover, const char *folder,
 				   "(%s); its disks stay up until it is killed",
 				   strerror(-got));
 	if (got == 0)
-		takeover->handover = error ? error : make_socket(&address);
+		takeover->handover = error ? error : make_handover(&address);
 	if (takeover->handover >= 0) {
 		takeover->owned = 1;
 		return 0;
@@ -236,7 +236,7 @@ void takeover_remove(struct takeover *takeover, const char *folder)
 {
 	struct sockaddr_un address;
 
-	if (takeover->owned && set_address(&address, folder) == 0)
+	if (takeover->owned && set_handover_address(&address, folder) == 0)
 		unlink(address.sun_path);
 	takeover->owned = 0;
 }

@@ -35,10 +35,10 @@ int takeover_begin(struct takeover *takeover, const char *folder,
 		   struct failure *failure);
 
 /*
- * Read a table from a socket, to its end, into what was found. That of the copy
- * which an earlier program of this process has left, for instance, when there is
- * no server that tells its own. Returns 1 for a whole one of a server, 0 when
- * nothing comes for some seconds, -1 when it ends before.
+ * Read a table from a socket into what was found: a server's, or the copy that an
+ * earlier program of this process has left for when no server tells its own.
+ * Returns 1 for a server's whole table, 0 when nothing comes for some seconds, and
+ * a negative number when the socket ends before, as that of a copy does.
  */
 int takeover_read_table(struct takeover *takeover, int fd);
 
@@ -46,9 +46,9 @@ int takeover_read_table(struct takeover *takeover, int fd);
 void takeover_leave(struct takeover *takeover);
 
 /*
- * Wait until the old server has left, and hand on each MESSAGE_TALLY that it tells
- * before; its rings are let go of when its process has ended. Returns 0, or
- * -ETIMEDOUT when the server is still there after some seconds.
+ * Wait until the old server has left, and hand on each MESSAGE_TALLY that comes
+ * before; the server's rings are let go of when its process has ended. Returns 0,
+ * or -ETIMEDOUT when the server is still there after some seconds.
  */
 int takeover_end(struct takeover *takeover,
 		 void (*hand_on)(void *context, const struct message *tally),

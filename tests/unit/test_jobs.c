@@ -20,7 +20,7 @@ static struct {
 	int closing[MESSAGE_MAX_FDS];
 	unsigned closes, submits;
 	uint64_t data;
-	struct ring_event done[4]; /* completions that on_ring() will find */
+	struct ring_event done[4]; /* that on_command_ring() will find */
 	unsigned done_count;
 } ring;
 
@@ -192,7 +192,7 @@ static void driver_answers(int result)
 	ring.done[0] =
 		(struct ring_event){ .data = ring.data, .result = result };
 	ring.done_count = 1;
-	on_ring(test_loop, &jobs.watcher, EV_READ);
+	on_command_ring(test_loop, &jobs.watcher, EV_READ);
 }
 
 /* What was handed over. */

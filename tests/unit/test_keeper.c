@@ -236,7 +236,7 @@ static void test_exec_fails(void **state)
 	sigset_t now;
 
 	(void)state;
-	become(&keeper, "/nowhere/ublkd");
+	become_program(&keeper, "/nowhere/ublkd");
 	assert_int_equal(execs, 1);
 	assert_int_equal(sent.type, MESSAGE_UPGRADE);
 	assert_int_equal(sent.result, -ENOEXEC);
@@ -257,13 +257,13 @@ static void test_table_goes_along(void **state)
 	/* It may be that it could not be written down. */
 	keeper.jobs.entries->noted.tally = 6;
 	/* A build that does not know of it would keep it for ever. */
-	become(&keeper, "/nowhere/ublkd");
+	become_program(&keeper, "/nowhere/ublkd");
 	assert_int_equal(execs, 1);
 	assert_null(left.found);
 	assert_false(log_has("should the server die now"));
 	execs = 0;
 	keeper.candidate.takes_table = 1;
-	become(&keeper, "/nowhere/ublkd");
+	become_program(&keeper, "/nowhere/ublkd");
 	assert_int_equal(execs, 1);
 	assert_non_null(left.found);
 	assert_int_equal(left.found->noted.id, 3);
@@ -290,7 +290,7 @@ static void test_table_is_too_large(void **state)
 		keeper.jobs.entries->noted.words = strdup(words);
 	}
 	keeper.candidate.takes_table = 1;
-	become(&keeper, "/nowhere/ublkd");
+	become_program(&keeper, "/nowhere/ublkd");
 	assert_int_equal(execs, 1);
 	assert_null(left.found);
 	assert_true(log_has("should the server die now"));
@@ -320,7 +320,7 @@ static void test_signals_inherited(void **state)
 static void test_channel_breaks(void **state)
 {
 	(void)state;
-	on_gone(&keeper.channel);
+	on_server_cut_off(&keeper.channel);
 	assert_int_equal(kills, 1);
 }
 
@@ -329,7 +329,7 @@ static void test_orderly_end(void **state)
 {
 	(void)state;
 	keeper.stopping = 1;
-	on_gone(&keeper.channel);
+	on_server_cut_off(&keeper.channel);
 	assert_int_equal(kills, 0);
 }
 
@@ -339,14 +339,14 @@ static void test_answer_is_lost(void **state)
 				  .type = MESSAGE_START };
 
 	(void)state;
-	on_answer(&keeper.jobs, &answer);
+	send_answer(&keeper.jobs, &answer);
 	assert_int_equal(kills, 0);
 	/* It has closed its end: that may be the last that it does, in order. */
 	send_error = -EPIPE;
-	on_answer(&keeper.jobs, &answer);
+	send_answer(&keeper.jobs, &answer);
 	assert_int_equal(kills, 0);
 	send_error = -ENOMEM;
-	on_answer(&keeper.jobs, &answer);
+	send_answer(&keeper.jobs, &answer);
 	assert_int_equal(kills, 1);
 	assert_true(log_has("cannot be told"));
 }
@@ -376,7 +376,7 @@ static void tell_tally(uint32_t id, uint64_t tally)
 				   .id = id,
 				   .number = tally };
 
-	on_message(&keeper.channel, &message, NULL, 0);
+	on_server_message(&keeper.channel, &message, NULL, 0);
 	assert_int_equal(sent.type, MESSAGE_TALLY);
 }
 
@@ -455,7 +455,7 @@ static void test_old_server_leaves(void **state)
 	assert_int_equal(channel_send_now(old_server, &tally, NULL, 0), 0);
 	assert_int_equal(shutdown(old_server, SHUT_WR), 0);
 	is_told_before_go = -1;
-	on_message(&keeper.channel, &prepared, NULL, 0);
+	on_server_message(&keeper.channel, &prepared, NULL, 0);
 	assert_int_equal(is_told_before_go, 0);
 	assert_int_equal(channel_receive_now(old_server, &heard, fds, &count),
 			 1);
@@ -552,7 +552,7 @@ static void hear(uint32_t type, int result, const char *text)
 				   .result = result };
 
 	snprintf(message.text, sizeof(message.text), "%s", text);
-	on_message(&keeper.channel, &message, NULL, 0);
+	on_server_message(&keeper.channel, &message, NULL, 0);
 }
 
 static void hear_candidate(void)
@@ -642,7 +642,7 @@ static void expect_not_now(const char *why)
 				   .type = MESSAGE_UPGRADE };
 
 	sent_count = 0;
-	on_message(&keeper.channel, &message, NULL, 0);
+	on_server_message(&keeper.channel, &message, NULL, 0);
 	expect_refusal(why);
 	assert_int_equal(sent_count, 1);
 	assert_false(ev_is_active(&keeper.candidate.patience));
@@ -682,7 +682,7 @@ static void ask_for_upgrade(const char *program)
 				   .type = MESSAGE_UPGRADE };
 
 	snprintf(message.text, sizeof(message.text), "%s", program);
-	on_message(&keeper.channel, &message, NULL, 0);
+	on_server_message(&keeper.channel, &message, NULL, 0);
 	/* The server could leave, and only then a program is started. */
 	assert_int_equal(sent.type, MESSAGE_MAY_LEAVE);
 	assert_int_equal(sent.number, 1);
@@ -724,7 +724,7 @@ static void test_upgrade_in_vain(void **state)
 				   .type = MESSAGE_UPGRADE };
 
 	(void)state;
-	on_message(&keeper.channel, &message, NULL, 0);
+	on_server_message(&keeper.channel, &message, NULL, 0);
 	expect_not_now("under way");
 	hear(MESSAGE_MAY_LEAVE, -EBUSY, "device 7 stands still");
 	expect_end(-EBUSY, "device 7 stands still");
@@ -875,7 +875,7 @@ static void test_arguments(void **state)
 	options.log_level = LOG_LEVEL_INFO;
 	strcpy(keeper.listener.path, "/a");
 	keeper.listener.inode = 0;
-	become(&keeper, "/new");
+	become_program(&keeper, "/new");
 	assert_string_equal(arguments_seen,
 			    " ublkd --continue --socket /a --state /nowhere "
 			    "--log-level info --syslog --hot=yes "
@@ -883,7 +883,7 @@ static void test_arguments(void **state)
 	keeper.options = &other;
 	keeper.listener.inode = 1;
 	execs = 0;
-	become(&keeper, "/new");
+	become_program(&keeper, "/new");
 	assert_string_equal(arguments_seen,
 			    " @ublkd --continue --socket /a --state /s "
 			    "--log-level debug --foreground --hot=no "
@@ -937,7 +937,7 @@ static void test_restart_while_busy(void **state)
 	assert_false(log_has("goes on without a keeper"));
 	assert_int_equal(sent_count, 1);
 	forget_devices();
-	on_idle(&keeper.jobs);
+	on_jobs_idle(&keeper.jobs);
 	assert_int_equal(sent_count, 2);
 	hear(MESSAGE_MAY_LEAVE, 0, "");
 	assert_true(log_has("goes on without a keeper"));

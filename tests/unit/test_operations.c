@@ -248,7 +248,7 @@ static void begin_anew(void)
 	entry.job = job;
 }
 
-/* As detach() does it. */
+/* As detach_look() does it. */
 static void leave_device(void)
 {
 	job->entry = NULL;
