@@ -43,7 +43,6 @@ static void unlink_helper(struct helper *helper)
 	while (*at != helper)
 		at = &(*at)->next;
 	*at = helper->next;
-	helper->helpers->count--;
 }
 
 static void helper_free(struct helper *helper)
@@ -219,21 +218,12 @@ static int put_question(struct helper *helper, const struct message *question,
 	return 0;
 }
 
-static void add_last_helper(struct helper *helper)
-{
-	struct helper **at = &helper->helpers->first;
-
-	while (*at)
-		at = &(*at)->next;
-	*at = helper;
-	helper->helpers->count++;
-}
-
 static struct helper *helper_new(struct helpers *helpers,
 				 const struct message *question, const int *fds,
 				 int fd_count, int *error)
 {
 	struct helper *helper = calloc(1, sizeof(*helper));
+	struct helper **last = &helpers->first;
 
 	*error = -ENOMEM;
 	if (!helper)
@@ -244,7 +234,9 @@ static struct helper *helper_new(struct helpers *helpers,
 		free(helper);
 		return NULL;
 	}
-	add_last_helper(helper);
+	while (*last)
+		last = &(*last)->next;
+	*last = helper;
 	ev_timer_init(&helper->patience, on_helper_patience, HELPER_TURN, 0);
 	/* An answer that is there comes first, should we have stood still. */
 	ev_set_priority(&helper->patience, EV_MINPRI);
@@ -290,7 +282,6 @@ void helpers_close(struct helpers *helpers)
 
 	while ((helper = helpers->first)) {
 		helpers->first = helper->next;
-		helpers->count--;
 		proc_kill(&helper->process);
 		tell_asker_error(helper, -ECANCELED);
 		helper_free(helper);

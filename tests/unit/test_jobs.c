@@ -868,33 +868,6 @@ static void test_start(void **state)
 	assert_int_equal(told.idles, 1);
 }
 
-static void test_start_fails(void **state)
-{
-	struct entry *entry = live_device("add null", NULL);
-
-	(void)state;
-	entry->state = ENTRY_NEW;
-	run(MESSAGE_START);
-	driver_answers(-EINTR);
-	assert_int_equal(told.answer.result, -EINTR);
-	assert_int_equal(entry->state, ENTRY_NEW);
-}
-
-static void test_end_of_a_take_over(void **state)
-{
-	struct entry *entry = live_device("add null", NULL);
-
-	(void)state;
-	entry->state = ENTRY_QUIESCED;
-	run(MESSAGE_END_RECOVER);
-	driver_answers(-EINTR);
-	/* It is somebody's data still. */
-	assert_int_equal(entry->state, ENTRY_QUIESCED);
-	run(MESSAGE_END_RECOVER);
-	driver_answers(0);
-	assert_int_equal(entry->state, ENTRY_LIVE);
-}
-
 static void test_add(void **state)
 {
 	struct message message = { .type = MESSAGE_ADD, .serial = 7 };
@@ -1049,8 +1022,6 @@ int main(void)
 		TEST(test_server_gone_in_a_try_stop),
 		TEST(test_server_gone_in_a_try_stop_that_fails),
 		TEST(test_start),
-		TEST(test_start_fails),
-		TEST(test_end_of_a_take_over),
 		TEST(test_add),
 		TEST(test_add_fails),
 		TEST(test_refused),
