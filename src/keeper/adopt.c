@@ -119,7 +119,7 @@ static void restore_device(struct adoption *adoption,
 			   const struct ublk_dev_info *info,
 			   const struct state_device *noted, int doomed)
 {
-	if (jobs_restore(adoption->jobs, info, noted, doomed) < 0)
+	if (entry_restore(&adoption->jobs->entries, info, noted, doomed) < 0)
 		log_error("device %u cannot be taken over: out of memory",
 			  info->dev_id);
 }

@@ -52,7 +52,8 @@ void entry_free(struct entry **first, struct entry *entry,
 	entry_forget(first, entry);
 }
 
-int entry_restore(struct entry *entry, const struct state_device *noted)
+/* The words and files of a note, which are the reader's, become the entry's. */
+static int keep_note(struct entry *entry, const struct state_device *noted)
 {
 	size_t size = sizeof(*noted->files) * (size_t)noted->file_count;
 
@@ -60,13 +61,32 @@ int entry_restore(struct entry *entry, const struct state_device *noted)
 	entry->noted.words = strdup(noted->words);
 	entry->noted.files = size ? malloc(size) : NULL;
 	if (!entry->noted.words || (size && !entry->noted.files)) {
-		held_close(noted->files, noted->file_count);
 		entry->noted.file_count = 0;
 		return -ENOMEM;
 	}
 	if (size)
 		memcpy(entry->noted.files, noted->files, size);
 	return 0;
+}
+
+int entry_restore(struct entry **first, const struct ublk_dev_info *info,
+		  const struct state_device *noted, int is_doomed)
+{
+	struct entry *entry = entry_new(first, info->dev_id);
+	int error = entry ? 0 : -ENOMEM;
+
+	if (entry && noted)
+		error = keep_note(entry, noted);
+	if (error && noted)
+		held_close(noted->files, noted->file_count);
+	if (!entry)
+		return error;
+	entry->info = *info;
+	/* Without its words nobody can serve it. */
+	entry->state = is_doomed || error		? ENTRY_TO_STOP
+		       : info->state == UBLK_S_DEV_LIVE ? ENTRY_LIVE
+							: ENTRY_QUIESCED;
+	return error;
 }
 
 int entry_can_wait(const struct entry *entry)
@@ -232,12 +252,16 @@ int entry_note(struct entry *entry, const struct state *state,
 	return 0;
 }
 
-int entry_take_tally(struct entry *entry, const struct state *state,
-		     uint64_t tally)
+int entry_take_tally(struct entry *first, const struct state *state,
+		     const struct message *tally)
 {
-	if (entry->noted.tally == tally)
+	struct entry *entry = entry_find(first, tally->id);
+
+	if (!entry)
+		return -ENODEV;
+	if (entry->noted.tally == tally->number)
 		return 0;
-	entry->noted.tally = tally;
+	entry->noted.tally = tally->number;
 	/* What is being deleted is noted as that, or not at all. */
 	return entry->noted.words && entry_can_wait(entry)
 		       ? write_state(entry, state, entry->noted.words)

@@ -70,11 +70,13 @@ void entry_free(struct entry **first, struct entry *entry,
 		const struct state *state);
 
 /*
- * An earlier keeper's device, with what that one has noted of it. The
- * descriptors of its files are the entry's from now on, also on failure.
- * Returns 0 or -ENOMEM.
+ * A keeper's start: an earlier keeper's device, one that the next server takes
+ * over, or a doomed one that is to be stopped and deleted. `noted` may be NULL
+ * then. The descriptors of its files are taken, also on failure. Returns 0 or
+ * -ENOMEM.
  */
-int entry_restore(struct entry *entry, const struct state_device *noted);
+int entry_restore(struct entry **first, const struct ublk_dev_info *info,
+		  const struct state_device *noted, int is_doomed);
 
 /* Only what this process knows of the device goes; the device stays. */
 void entry_forget(struct entry **first, struct entry *entry);
@@ -93,11 +95,12 @@ int entry_note(struct entry *entry, const struct state *state,
 	       const struct message *message, const int *fds, int fd_count);
 
 /*
- * The device has another tally (target.h). Returns 0 or a negative errno; the
- * tally is kept also if it cannot be written down.
+ * A MESSAGE_TALLY: a device has another tally (target.h), for the next server and
+ * the next keeper. Returns 0 or a negative errno, -ENODEV when there is no such
+ * device; the tally is kept also if it cannot be written down.
  */
-int entry_take_tally(struct entry *entry, const struct state *state,
-		     uint64_t tally);
+int entry_take_tally(struct entry *first, const struct state *state,
+		     const struct message *tally);
 
 /*
  * Tell a new server of the device: a MESSAGE_DEVICE, with what its target holds,

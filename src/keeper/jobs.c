@@ -752,13 +752,6 @@ void jobs_hurry(struct jobs *jobs)
 			cancel_wait(jobs, entry);
 }
 
-int jobs_take_tally(struct jobs *jobs, uint32_t id, uint64_t tally)
-{
-	struct entry *entry = entry_find(jobs->entries, id);
-
-	return entry ? entry_take_tally(entry, jobs->state, tally) : -ENODEV;
-}
-
 void jobs_close_file(struct jobs *jobs, int fd)
 {
 	entry_close(jobs->control.ring, fd, 0);
@@ -884,26 +877,6 @@ int jobs_have_devices(const struct jobs *jobs)
 		if (entry->state < ENTRY_TO_STOP)
 			return 1;
 	return 0;
-}
-
-int jobs_restore(struct jobs *jobs, const struct ublk_dev_info *info,
-		 const struct state_device *noted, int doomed)
-{
-	struct entry *entry = entry_new(&jobs->entries, info->dev_id);
-	int error = 0;
-
-	if (entry && noted)
-		error = entry_restore(entry, noted);
-	else if (!entry && noted)
-		held_close(noted->files, noted->file_count);
-	if (!entry)
-		return -ENOMEM;
-	entry->info = *info;
-	/* Without its words nobody can serve it. */
-	entry->state = doomed || error			? ENTRY_TO_STOP
-		       : info->state == UBLK_S_DEV_LIVE ? ENTRY_LIVE
-							: ENTRY_QUIESCED;
-	return error;
 }
 
 void jobs_clean_up(struct jobs *jobs)

@@ -85,13 +85,6 @@ void jobs_hurry(struct jobs *jobs);
  */
 int jobs_hand_over(struct jobs *jobs, struct channel *channel);
 
-/*
- * A device has another tally (target.h), for the next server and for the next
- * keeper. Returns 0 or a negative errno; it is kept also if it cannot be written
- * down.
- */
-int jobs_take_tally(struct jobs *jobs, uint32_t id, uint64_t tally);
-
 /* Close a file that no device has; nobody waits for that. */
 void jobs_close_file(struct jobs *jobs, int fd);
 
@@ -107,16 +100,7 @@ int jobs_have_requests(const struct jobs *jobs);
 /* Whether there are devices that are not to be deleted. */
 int jobs_have_devices(const struct jobs *jobs);
 
-/*
- * At the start, an earlier keeper's device: one that the next server takes
- * over, or a doomed one that jobs_clean_up() will stop and delete. `noted` may
- * be NULL then. The descriptors of its files are the jobs' from now on, also on
- * failure. Returns 0 or -ENOMEM.
- */
-int jobs_restore(struct jobs *jobs, const struct ublk_dev_info *info,
-		 const struct state_device *noted, int doomed);
-
-/* Begin to delete what was restored for that. */
+/* Begin to delete what was restored for that: see entry_restore(). */
 void jobs_clean_up(struct jobs *jobs);
 
 #endif

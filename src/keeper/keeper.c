@@ -600,7 +600,8 @@ static void pass_tally(void *context, const struct message *tally)
 {
 	struct keeper *keeper = context;
 
-	if (jobs_take_tally(&keeper->jobs, tally->id, tally->number) != -ENODEV)
+	if (entry_take_tally(keeper->jobs.entries, keeper->jobs.state, tally) !=
+	    -ENODEV)
 		channel_send(&keeper->channel, tally, NULL, 0);
 }
 
@@ -697,8 +698,8 @@ static void on_server_message(struct channel *channel,
 		break;
 	case MESSAGE_TALLY:
 		answer = *message;
-		answer.result = jobs_take_tally(&keeper->jobs, message->id,
-						message->number);
+		answer.result = entry_take_tally(keeper->jobs.entries,
+						 keeper->jobs.state, message);
 		channel_send(&keeper->channel, &answer, NULL, 0);
 		break;
 	case MESSAGE_ACTIVE:

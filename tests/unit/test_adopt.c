@@ -54,8 +54,8 @@ void __real_held_describe(struct held_file *file, int fd);
 void __wrap_held_describe(struct held_file *file, int fd);
 DIR *__real_opendir(const char *path);
 DIR *__wrap_opendir(const char *path);
-int __wrap_jobs_restore(struct jobs *of, const struct ublk_dev_info *info,
-			const struct state_device *noted, int doomed);
+int __wrap_entry_restore(struct entry **first, const struct ublk_dev_info *info,
+			 const struct state_device *noted, int doomed);
 int __wrap_proc_look(pid_t pid, struct proc_look *look);
 int __wrap_dying_wait(struct dying *dying, pid_t pid);
 int __wrap_notify_unstore(const char *name);
@@ -155,12 +155,12 @@ DIR *__wrap_opendir(const char *path)
 	return __real_opendir(is_driver ? test_path("sys") : path);
 }
 
-int __wrap_jobs_restore(struct jobs *of, const struct ublk_dev_info *info,
-			const struct state_device *noted, int doomed)
+int __wrap_entry_restore(struct entry **first, const struct ublk_dev_info *info,
+			 const struct state_device *noted, int doomed)
 {
 	int i;
 
-	assert_ptr_equal(of, &jobs);
+	assert_ptr_equal(first, &jobs.entries);
 	*(doomed ? &fake.doomed : &fake.kept) |= 1u << info->dev_id;
 	fake.open = fake.away = 0;
 	fake.tally = noted ? noted->tally : 0;

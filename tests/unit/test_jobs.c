@@ -303,7 +303,7 @@ static void delete_device(void)
 
 	held_describe(&files[0], open("/dev/null", O_RDONLY | O_CLOEXEC));
 	held_describe(&files[1], open("/dev/null", O_RDONLY | O_CLOEXEC));
-	assert_int_equal(jobs_restore(&jobs, &info, &noted, 0), 0);
+	assert_int_equal(entry_restore(&jobs.entries, &info, &noted, 0), 0);
 	job = job_new(&jobs, jobs.entries, MESSAGE_DELETE);
 	assert_non_null(job);
 	job->generation = 1;
@@ -421,6 +421,15 @@ static int note(const char *words, const int *fds, int fd_count)
 	return told.answer.result;
 }
 
+static int take_tally(uint32_t id, uint64_t tally)
+{
+	struct message message = { .type = MESSAGE_TALLY,
+				   .id = id,
+				   .number = tally };
+
+	return entry_take_tally(jobs.entries, &state_folder, &message);
+}
+
 static struct state_device seen;
 static unsigned seen_count;
 
@@ -498,7 +507,7 @@ static void test_note_fails(void **state)
 	assert_string_equal(noted()->words, "add null");
 	/* And nothing brings it to light later. */
 	write_error = 0;
-	assert_int_equal(jobs_take_tally(&jobs, ID, 5), 0);
+	assert_int_equal(take_tally(ID, 5), 0);
 	assert_string_equal(noted()->words, "add null");
 	assert_int_equal(note("add null error-rate=2", NULL, 0), 0);
 	assert_string_equal(noted()->words, "add null error-rate=2");
@@ -581,7 +590,7 @@ static void test_note_without_file(void **state)
 	assert_int_equal(note("add file path=/a discard=no", NULL, 0), 0);
 	assert_int_equal(noted()->file_count, 1);
 	assert_string_equal(noted()->files[0].path, test_path("data"));
-	assert_int_equal(jobs_take_tally(&jobs, ID, 5), 0);
+	assert_int_equal(take_tally(ID, 5), 0);
 	assert_int_equal(noted()->file_count, 1);
 	assert_string_equal(noted()->files[0].path, test_path("data"));
 	assert_true(noted()->tally == 5);
@@ -678,16 +687,16 @@ static void test_restore(void **state)
 				       .words = "add null" };
 
 	(void)state;
-	assert_int_equal(jobs_restore(&jobs, &info, &device, 0), 0);
+	assert_int_equal(entry_restore(&jobs.entries, &info, &device, 0), 0);
 	assert_int_equal(handed_over(0)->info.state, UBLK_S_DEV_LIVE);
 	assert_true(jobs_have_devices(&jobs));
 	assert_false(jobs_are_busy(&jobs));
 	forget_all();
 	info.state = UBLK_S_DEV_QUIESCED;
-	assert_int_equal(jobs_restore(&jobs, &info, &device, 0), 0);
+	assert_int_equal(entry_restore(&jobs.entries, &info, &device, 0), 0);
 	assert_int_equal(handed_over(0)->info.state, UBLK_S_DEV_QUIESCED);
 	forget_all();
-	assert_int_equal(jobs_restore(&jobs, &info, &device, 1), 0);
+	assert_int_equal(entry_restore(&jobs.entries, &info, &device, 1), 0);
 	expect_handed_over(0);
 	assert_false(jobs_have_devices(&jobs));
 	assert_non_null(entry_find(jobs.entries, ID));
@@ -976,21 +985,21 @@ static void test_tally(void **state)
 	struct entry *entry = live_device("add null", NULL);
 
 	(void)state;
-	assert_int_equal(jobs_take_tally(&jobs, ID + 1, 5), -ENODEV);
-	assert_int_equal(jobs_take_tally(&jobs, ID, 5), 0);
-	assert_int_equal(jobs_take_tally(&jobs, ID, 5), 0);
+	assert_int_equal(take_tally(ID + 1, 5), -ENODEV);
+	assert_int_equal(take_tally(ID, 5), 0);
+	assert_int_equal(take_tally(ID, 5), 0);
 	assert_int_equal(writes, 1);
 	assert_true(noted()->tally == 5);
 	/* It has happened, whether that can be written down or not. */
 	write_error = -ENOSPC;
-	assert_int_equal(jobs_take_tally(&jobs, ID, 6), -ENOSPC);
+	assert_int_equal(take_tally(ID, 6), -ENOSPC);
 	handed_over(0);
 	assert_true(sent.messages[1].number == 6);
 	write_error = 0;
 	/* One that is being deleted is noted as that. */
 	assert_int_equal(state_doom(&state_folder, ID), 0);
 	entry->state = ENTRY_DELETING;
-	assert_int_equal(jobs_take_tally(&jobs, ID, 7), 0);
+	assert_int_equal(take_tally(ID, 7), 0);
 	assert_true(noted()->deleting);
 }
 

@@ -208,7 +208,8 @@ static void restore_device_with(int fd)
 				      .file_count = fd >= 0 };
 
 	held_describe(&file, fd);
-	assert_int_equal(jobs_restore(&keeper.jobs, &info, &noted, 0), 0);
+	assert_int_equal(entry_restore(&keeper.jobs.entries, &info, &noted, 0),
+			 0);
 }
 
 static void restore_device(void)
