@@ -37,7 +37,7 @@ static void spare_found(struct adoption *adoption, uint32_t id)
 		found->state = ENTRY_SPARED;
 }
 
-/* It cannot be found out what there is: so is all. */
+/* It cannot be found out which devices there are: all are left alone. */
 static void spare_all_found(struct takeover *takeover)
 {
 	struct entry *found;

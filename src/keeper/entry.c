@@ -179,7 +179,7 @@ int entry_from_store(struct entry **first, const char *name, int fd)
 	entry = find_or_make(first, id);
 	if (!entry)
 		return -ENOMEM;
-	/* They come in the order in which they were left. */
+	/* A service manager gives descriptors in the order in which it got them. */
 	if (which != entry->noted.file_count || which >= MESSAGE_MAX_FDS)
 		return -EINVAL;
 	return keep_file(entry, which, fd);

@@ -99,7 +99,7 @@ static void on_helper_silence(struct channel *channel)
 	start_helpers_waiting(helper->helpers);
 }
 
-/* Who reaps children, as the keeper does, may have been there before. */
+/* A helper has ended; the keeper, which reaps children, may have been first. */
 static void on_helper_end(struct ev_loop *loop, ev_io *watcher, int events)
 {
 	struct helper *helper = watcher->data;
@@ -118,7 +118,7 @@ static void on_helper_end(struct ev_loop *loop, ev_io *watcher, int events)
 	start_helpers_waiting(helpers);
 }
 
-/* One that cannot be held ends by itself; nobody hears its answer. */
+/* A helper that cannot be held ends by itself; nobody hears its answer. */
 static int start_helper(struct helper *helper)
 {
 	static char *const arguments[] = { HELPER_NAME, "--helper", NULL };
@@ -170,7 +170,7 @@ static void start_helpers_waiting(struct helpers *helpers)
 	}
 }
 
-/* It may be in a sleep that no signal ends: nobody waits for that. */
+/* The helper may be in a sleep that no signal ends: nobody waits for its end. */
 static void on_helper_patience(struct ev_loop *loop, ev_timer *timer,
 			       int events)
 {

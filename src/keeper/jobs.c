@@ -129,7 +129,7 @@ static void on_close_patience(struct ev_loop *loop, ev_timer *timer, int events)
 	log_warning("device %u is deleted, but what it held is not closed "
 		    "within %g s: its file system or disk stands still",
 		    job->entry->noted.id, CLOSE_PATIENCE);
-	job->jobs->late++;
+	job->jobs->unclosed++;
 	job_finish(job, job->result, 1);
 }
 
@@ -142,7 +142,7 @@ static void on_closed(struct job *job)
 		job_finish(job, job->result, 1);
 		return;
 	}
-	job->jobs->late--;
+	job->jobs->unclosed--;
 	tell_if_idle(job->jobs);
 	free(job); /* it has ended without */
 }
@@ -268,7 +268,7 @@ static int ask_driver(struct job *job, uint32_t command, uint64_t number)
 			   number, job_data(job));
 }
 
-/* One that reads or fills a part of the message. */
+/* A command of the driver that reads or fills a part of the message. */
 static int ask_driver_with(struct job *job, uint32_t command, void *bytes,
 			   size_t size)
 {
@@ -838,7 +838,7 @@ int jobs_are_busy(const struct jobs *jobs)
 		    entry->state > ENTRY_TAKEN)
 			return 1;
 	/* This process could neither end nor become another program. */
-	return jobs->late > 0;
+	return jobs->unclosed > 0;
 }
 
 static int has_requests(uint32_t id)

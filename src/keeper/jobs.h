@@ -34,7 +34,8 @@ struct jobs {
 	uint64_t features;   /* of the driver, once somebody has asked */
 	pid_t server;	     /* who serves what is started now */
 	unsigned generation; /* of that server; answers go to no other */
-	unsigned late;	     /* deletes that are over, but for a close */
+	unsigned unclosed;   /* devices that are deleted, and what they held is
+				still being closed */
 	jobs_answer *answer;
 	jobs_idle *idle;
 	void *owner;

@@ -41,7 +41,7 @@
 #define TABLE_VARIABLE	  "UBLKD_TABLE"
 #define LEFTOVER_PATIENCE 3.0 /* s for a killed one's devices to be deleted */
 
-/* A new program that is tried as a server before the keeper becomes it. */
+/* A new program that is tried as a server before the keeper becomes this program. */
 struct candidate {
 	struct proc process;
 	char program[MESSAGE_TEXT];
@@ -92,8 +92,8 @@ struct keeper {
 	int signal_fd;
 	sigset_t old_signals;
 	ev_io signals;
-	ev_timer restart;
-	ev_timer stop_limit;
+	ev_timer restart;    /* when it ends the next server is started */
+	ev_timer stop_limit; /* ... what devices may take to be deleted */
 };
 
 /* ---- a program as a server ---- */
@@ -153,7 +153,7 @@ static int give_table(struct keeper *keeper, struct channel *channel)
 	return error ? error : channel_send(channel, &message, NULL, 0);
 }
 
-/* A word without any more. Returns 0 or a negative errno. */
+/* A message of a type and a number. Returns 0 or a negative errno. */
 static int tell_server(struct keeper *keeper, enum message_type type,
 		       uint64_t number)
 {
@@ -175,9 +175,9 @@ static void maybe_leave(struct keeper *keeper)
 }
 
 /*
- * The server answers once it has no request in a worker of the kernel, where it
- * could not end, and no command half done; or that it cannot have that. Returns
- * NULL, or why nothing has been asked.
+ * Ask the server whether it may leave. It answers once it has no request in a
+ * worker of the kernel, with which no process can end, and no command half done; or
+ * why that cannot be had. Returns NULL, or why nothing has been asked.
  */
 static const char *ask_to_leave(struct keeper *keeper, enum purpose purpose)
 {
@@ -190,8 +190,8 @@ static const char *ask_to_leave(struct keeper *keeper, enum purpose purpose)
 }
 
 /*
- * If that was asked for and nothing is in the way: end so that the next keeper
- * finds a server, and no command half done. Its devices stay up meanwhile.
+ * A restart (SIGUSR2): once nothing is in the way this keeper ends, and leaves the
+ * server with no command half done to the next keeper. Devices stay up meanwhile.
  */
 static void maybe_hand_over(struct keeper *keeper)
 {
@@ -242,7 +242,7 @@ static void refuse_upgrade(struct keeper *keeper, int error, const char *why)
 	channel_send(&keeper->channel, &message, NULL, 0);
 }
 
-/* Nothing comes of it, because of a negative errno, which `why` explains. */
+/* Nothing comes of an upgrade, for a negative errno that `why` explains. */
 static void fail_upgrade(struct keeper *keeper, int error, const char *why)
 {
 	if (keeper->candidate.process.pid)
@@ -252,8 +252,8 @@ static void fail_upgrade(struct keeper *keeper, int error, const char *why)
 }
 
 /*
- * Returns what another keeper could not go on with just now, or NULL. `answer` is
- * the server's word whether it can be left, NULL before it has been asked.
+ * Why this process cannot become another keeper just now, or NULL. `answer` is the
+ * server's word whether it can be left, NULL before the server has been asked.
  */
 static const char *why_not_now(const struct keeper *keeper,
 			       const struct message *answer)
@@ -275,9 +275,9 @@ static const char *why_not_now(const struct keeper *keeper,
 }
 
 /*
- * The next keeper asks the server for the table of devices. Should that have died
- * by then, there is this copy: a socket which has been told it as a server is,
- * and which goes along over an exec. Returns the socket, or a negative errno.
+ * The next keeper asks the server for the table of devices. In case the server has
+ * died by then, a copy of the table goes along over the exec: in a socket, into
+ * which it was written as to a server. Returns the socket, or a negative errno.
  */
 static int copy_table(struct keeper *keeper)
 {
@@ -287,7 +287,7 @@ static int copy_table(struct keeper *keeper)
 
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
 		return -errno;
-	/* The one gives what any process may have, the other needs a capability. */
+	/* As much as any process may have; and with a capability, all of it. */
 	setsockopt(pair[0], SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
 	setsockopt(pair[0], SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof(size));
 	channel_open(&channel, keeper->loop, pair[0], NULL, NULL, NULL);
@@ -306,8 +306,9 @@ static int copy_table(struct keeper *keeper)
 }
 
 /*
- * From here on it is as if this keeper had been killed and the next one were
- * started: the server serves until that takes over. The process is the same.
+ * Go on as another program: from here on all is as if this keeper had been killed
+ * and the next one were started, which takes over from the server that goes on. Only
+ * the process is the same.
  */
 static void become_program(struct keeper *keeper, const char *program)
 {
@@ -508,7 +509,7 @@ static void stop_devices(struct keeper *keeper)
 	maybe_leave(keeper);
 }
 
-/* Who is about to lose a disk has been found out, or that took too long. */
+/* The users who are about to lose a disk are known, or that took too long. */
 static void on_users(void *context, const struct message *answer)
 {
 	jobs_log_users(answer);
@@ -783,7 +784,7 @@ static void server_is_gone(struct keeper *keeper, int status)
 		return;
 	}
 	if (keeper->takeover.fd >= 0) {
-		/* It is all to end, the old one too. */
+		/* Everything is to end, the old server too. */
 		takeover_leave(&keeper->takeover);
 		end_old_server(keeper);
 	}
@@ -813,7 +814,7 @@ static void server_is_gone(struct keeper *keeper, int status)
 }
 
 /*
- * It may live on, cut off by a message that was lost for want of memory or
+ * The server may live on, cut off by a message that was lost for want of memory or
  * descriptors: the next one takes over. In an orderly end it leaves by itself.
  */
 static void on_server_cut_off(struct channel *channel)
@@ -825,9 +826,9 @@ static void on_server_cut_off(struct channel *channel)
 }
 
 /*
- * Servers, candidates, helpers, the server of what this process was before, and
- * whoever init leaves to process 1 of a container. A number means the same process
- * until this has reaped it.
+ * Children are servers, candidates, helpers, the server of the program that this
+ * process was before, and whoever is left to process 1 of a container. A number
+ * means the same process until its end has been reaped here.
  */
 static void reap_children(struct keeper *keeper)
 {
@@ -877,12 +878,10 @@ static void watch_server(struct keeper *keeper)
 
 static int start_server(struct keeper *keeper)
 {
-	int error;
+	int error = spawn_server(keeper, "/proc/self/exe", &keeper->server,
+				 &keeper->channel, on_server_message,
+				 on_server_cut_off);
 
-	keeper->started = ev_time();
-	error = spawn_server(keeper, "/proc/self/exe", &keeper->server,
-			     &keeper->channel, on_server_message,
-			     on_server_cut_off);
 	if (error)
 		return error;
 	if (keeper->configuration == CONFIGURATION_TO_RUN)
@@ -902,11 +901,12 @@ static void on_restart(struct ev_loop *loop, ev_timer *timer, int events)
 
 	(void)loop;
 	(void)events;
+	keeper->started = ev_time();
 	error = start_server(keeper);
-	if (error == 0)
+	if (!error)
 		return;
 	log_error("cannot start a server: %s", strerror(-error));
-	/* Half started: its end is the same as any other's. */
+	/* The end of one that is half started is the same as any other's. */
 	proc_kill(&keeper->server);
 	if (!keeper->server.pid)
 		replace_server(keeper, strerror(-error));
@@ -941,8 +941,8 @@ static void on_signal(struct ev_loop *loop, ev_io *watcher, int events)
 }
 
 /*
- * A program that this process was before has left them blocked, so that it died
- * of none of them on the way; its children never have them so.
+ * The program that this process was before an upgrade has left these signals
+ * blocked, so that none of them killed it on the way; children never have them so.
  */
 static int open_signals(struct keeper *keeper)
 {
@@ -972,10 +972,10 @@ static void send_answer(struct jobs *jobs, const struct message *message)
 	struct keeper *keeper = jobs->owner;
 	int error = channel_send(&keeper->channel, message, NULL, 0);
 
-	/* When the other end is closed on_server_cut_off() knows whether it may be. */
+	/* Of a channel that is closed on_server_cut_off() knows whether it may be. */
 	if (!error || error == -EPIPE || !keeper->server.pid)
 		return;
-	/* It would wait for it for ever; the next server knows better. */
+	/* The server would wait for the answer for ever; the next one does not. */
 	log_error("the server, process %d, cannot be told what it waits for: "
 		  "%s; it is killed",
 		  (int)keeper->server.pid, strerror(-error));

@@ -83,7 +83,7 @@ static void note_descriptors(void)
 	/* Meant for another process, which left them in our environment. */
 	if (count < 1 || number_of("LISTEN_PID") != getpid())
 		return;
-	/* They are one row. */
+	/* The descriptors are one row. */
 	for (fd = FIRST_FD; fd < FIRST_FD + count; fd++)
 		if (fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
 			break;

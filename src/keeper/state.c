@@ -202,7 +202,7 @@ int state_write(const struct state *state, const struct state_device *device)
 	error = write_file(state->fd, name, "new", 0600, text, length);
 	if (error)
 		return error;
-	/* It is not being deleted: state_spare() may have failed. */
+	/* The device is not being deleted: state_spare() may have failed. */
 	name_device_file(name, sizeof(name), device->id, DOOMED);
 	unlinkat(state->fd, name, 0);
 	state_write_name(state, device->id, device->words);
@@ -397,7 +397,7 @@ static int parse_device(char *text, struct state_device *device)
 	return result < 0 ? result : text[0] ? -EINVAL : 0;
 }
 
-/* Its words and files are there until the next one is read. */
+/* The device's words and files are there until the next device is read. */
 static int read_device(const struct state *state, const char *name,
 		       struct state_device *device)
 {

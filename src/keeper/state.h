@@ -68,7 +68,7 @@ void state_write_name(const struct state *state, uint32_t id,
 /* Note that the device is being deleted. Returns 0 or a negative errno. */
 int state_doom(const struct state *state, uint32_t id);
 
-/* It stays after all. Returns 0 or a negative errno. */
+/* A device that was being deleted stays. Returns 0 or a negative errno. */
 int state_spare(const struct state *state, uint32_t id);
 
 /* Whether there is a file of the device that can be read. */

@@ -54,14 +54,14 @@ static void report_stopped(struct watchdog *watchdog)
 	watchdog->still = 1;
 }
 
-/* It was asked for a turn and has taken none yet. */
+/* The server was asked for a turn and has taken none yet. */
 static void look_at_still_server(struct watchdog *watchdog)
 {
 	struct proc_look look = { .state = 0 };
 	int is_starved;
 
 	proc_look(watchdog->server->pid, &look);
-	/* It would go on, but got no CPU: that is not its fault. */
+	/* A server that gets no CPU is not to be blamed for that. */
 	is_starved = look.state == 'R' && look.ticks == watchdog->ticks;
 	watchdog->ticks = look.ticks;
 	if (look.state == 'T' || look.state == 't')
