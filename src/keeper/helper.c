@@ -78,6 +78,14 @@ static void tell_asker_error(struct helper *helper, int error)
 	tell_asker(helper, &answer);
 }
 
+/* It is over with a helper; whoever waits for an answer hears the error. */
+static void drop_helper(struct helper *helper, int error)
+{
+	unlink_helper(helper);
+	tell_asker_error(helper, error);
+	helper_free(helper);
+}
+
 static void start_helpers_waiting(struct helpers *helpers);
 
 static void on_helper_answer(struct channel *channel,
@@ -111,9 +119,7 @@ static void on_helper_end(struct ev_loop *loop, ev_io *watcher, int events)
 	waitid((idtype_t)P_PIDFD, (id_t)helper->process.fd, &info,
 	       WEXITED | WNOHANG);
 	channel_finish(&helper->channel);
-	tell_asker_error(helper, -ECHILD);
-	unlink_helper(helper);
-	helper_free(helper);
+	drop_helper(helper, -ECHILD);
 	helpers->running--;
 	start_helpers_waiting(helpers);
 }
@@ -162,11 +168,8 @@ static void start_helpers_waiting(struct helpers *helpers)
 		if (helper->other_end < 0 || !has_turn(helpers))
 			continue;
 		error = start_helper(helper);
-		if (!error)
-			continue;
-		unlink_helper(helper);
-		tell_asker_error(helper, error);
-		helper_free(helper);
+		if (error)
+			drop_helper(helper, error);
 	}
 }
 
@@ -181,9 +184,7 @@ static void on_helper_patience(struct ev_loop *loop, ev_timer *timer,
 	if (helper->other_end >= 0) {
 		log_warning("no helper can be started: %s",
 			    "as many as may be are not done");
-		unlink_helper(helper);
-		tell_asker_error(helper, -ETIMEDOUT);
-		helper_free(helper);
+		drop_helper(helper, -ETIMEDOUT);
 		return;
 	}
 	if (helper->done)
@@ -218,21 +219,21 @@ static int put_question(struct helper *helper, const struct message *question,
 	return 0;
 }
 
-static struct helper *helper_new(struct helpers *helpers,
-				 const struct message *question, const int *fds,
-				 int fd_count, int *error)
+int helper_ask(struct helpers *helpers, const struct message *question,
+	       const int *fds, int fd_count, helper_done *done, void *context)
 {
 	struct helper *helper = calloc(1, sizeof(*helper));
 	struct helper **last = &helpers->first;
+	int error = -ENOMEM;
 
-	*error = -ENOMEM;
-	if (!helper)
-		return NULL;
-	helper->helpers = helpers;
-	*error = put_question(helper, question, fds, fd_count);
-	if (*error) {
+	if (helper) {
+		helper->helpers = helpers;
+		error = put_question(helper, question, fds, fd_count);
+	}
+	if (error) {
+		log_warning("no helper can be started: %s", strerror(-error));
 		free(helper);
-		return NULL;
+		return error;
 	}
 	while (*last)
 		last = &(*last)->next;
@@ -242,25 +243,10 @@ static struct helper *helper_new(struct helpers *helpers,
 	ev_set_priority(&helper->patience, EV_MINPRI);
 	helper->patience.data = helper;
 	ev_timer_start(helpers->loop, &helper->patience);
-	return helper;
-}
-
-int helper_ask(struct helpers *helpers, const struct message *question,
-	       const int *fds, int fd_count, helper_done *done, void *context)
-{
-	int error;
-	struct helper *helper =
-		helper_new(helpers, question, fds, fd_count, &error);
-
-	if (!helper) {
-		log_warning("no helper can be started: %s", strerror(-error));
-		return error;
-	}
 	if (has_turn(helpers))
 		error = start_helper(helper);
 	if (error) {
-		unlink_helper(helper);
-		helper_free(helper);
+		drop_helper(helper, error);
 		return error;
 	}
 	helper->done = done;
@@ -281,10 +267,8 @@ void helpers_close(struct helpers *helpers)
 	struct helper *helper;
 
 	while ((helper = helpers->first)) {
-		helpers->first = helper->next;
 		proc_kill(&helper->process);
-		tell_asker_error(helper, -ECANCELED);
-		helper_free(helper);
+		drop_helper(helper, -ECANCELED);
 	}
 	helpers->running = helpers->busy = 0;
 }

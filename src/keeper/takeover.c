@@ -192,10 +192,8 @@ int takeover_begin(struct takeover *takeover, const char *folder,
 				   strerror(-got));
 	if (got == 0)
 		takeover->handover = error ? error : make_handover(&address);
-	if (takeover->handover >= 0) {
-		takeover->owned = 1;
+	if (takeover->handover >= 0)
 		return 0;
-	}
 	error = takeover->handover;
 	takeover->handover = -1;
 	return failure_set(failure, failure_symbol(error), error, NULL,
@@ -236,9 +234,9 @@ void takeover_remove(struct takeover *takeover, const char *folder)
 {
 	struct sockaddr_un address;
 
-	if (takeover->owned && set_handover_address(&address, folder) == 0)
+	if (takeover->handover >= 0 &&
+	    set_handover_address(&address, folder) == 0)
 		unlink(address.sun_path);
-	takeover->owned = 0;
 }
 
 void takeover_close(struct takeover *takeover)

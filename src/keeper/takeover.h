@@ -21,7 +21,6 @@ struct takeover {
 	int listener;	    /* its admin socket, -1: taken or none */
 	int handover; /* the hand-over socket to go on with, which listens: the
 			 old server's or a new one */
-	int owned;    /* the hand-over socket's path is ours to remove */
 	struct entry *found; /* what devices held, from whoever had that */
 	struct rings rings;  /* of the server that is to leave */
 };
