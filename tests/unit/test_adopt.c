@@ -243,11 +243,31 @@ static void note(uint32_t id, uint64_t mark, int private, const char *file)
 	assert_int_equal(state_write(&state, &device), 0);
 }
 
-static void keep(const char *name)
+/* Our device, which an earlier keeper has left. */
+static void leave(int private, const char *file)
 {
-	int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	add_device(1, MARK);
+	note(1, MARK, private, file);
+}
+
+/* Every device has a server: that process is so called, and in that state. */
+static void serve_by(const char *name, char how)
+{
+	fake.server = 4711;
+	fake.server_is = name;
+	fake.server_state = how;
+}
+
+static void keep_file(const char *name, const char *file)
+{
+	int fd = open(file, O_RDONLY | O_CLOEXEC);
 
 	assert_int_equal(entry_from_store(&takeover.found, name, fd), 0);
+}
+
+static void keep(const char *name)
+{
+	keep_file(name, "/dev/null");
 }
 
 static void adopt(int delete_leftovers)
@@ -276,8 +296,7 @@ static void check(unsigned kept, unsigned doomed)
 static void test_ours(void **context)
 {
 	(void)context;
-	add_device(1, MARK);
-	note(1, MARK, 0, NULL);
+	leave(0, NULL);
 	adopt(0);
 	check(1u << 1, 0);
 }
@@ -350,12 +369,9 @@ static void test_not_ours(void **context)
 static void test_served(void **context)
 {
 	(void)context;
-	add_device(1, MARK);
-	note(1, MARK, 0, NULL);
+	leave(0, NULL);
 	keep("device-1-0");
-	fake.server = 4711;
-	fake.server_is = SERVER_NAME;
-	fake.server_state = 'S';
+	serve_by(SERVER_NAME, 'S');
 	adopt(0);
 	check(0, 0);
 	assert_true(state_has(&state, 1));
@@ -367,11 +383,8 @@ static void test_served(void **context)
 static void test_server_is_dying(void **context)
 {
 	(void)context;
-	add_device(1, MARK);
-	note(1, MARK, 0, NULL);
-	fake.server = 4711;
-	fake.server_is = SERVER_NAME;
-	fake.server_state = 'D';
+	leave(0, NULL);
+	serve_by(SERVER_NAME, 'D');
 	fake.ends_after = 3;
 	adopt(0);
 	check(1u << 1, 0);
@@ -382,16 +395,12 @@ static void test_server_is_dying(void **context)
 static void test_not_served(void **context)
 {
 	(void)context;
-	add_device(1, MARK);
-	note(1, MARK, 0, NULL);
-	fake.server = 4711;
-	fake.server_is = SERVER_NAME;
-	fake.server_state = 'Z';
+	leave(0, NULL);
+	serve_by(SERVER_NAME, 'Z');
 	adopt(0);
 	check(1u << 1, 0);
 	fake.kept = 0;
-	fake.server_is = "sleep";
-	fake.server_state = 'S';
+	serve_by("sleep", 'S');
 	adopt(0);
 	check(1u << 1, 0);
 	fake.kept = 0;
@@ -422,8 +431,7 @@ static void test_gone(void **context)
 static void test_silent_driver(void **context)
 {
 	(void)context;
-	add_device(1, MARK);
-	note(1, MARK, 0, NULL);
+	leave(0, NULL);
 	keep("device-1-0");
 	fake.info_error = -EIO;
 	adopt(1);
@@ -465,8 +473,7 @@ static void test_user_file(void **context)
 {
 	(void)context;
 	test_file("data", "1234");
-	add_device(1, MARK);
-	note(1, MARK, 0, test_path("data"));
+	leave(0, test_path("data"));
 	adopt(0);
 	check(1u << 1, 0);
 	assert_int_equal(fake.open, 0);
@@ -485,8 +492,7 @@ static void test_user_file_is_gone_and_deleted(void **context)
 {
 	(void)context;
 	test_file("data", "1234");
-	add_device(1, MARK);
-	note(1, MARK, 0, test_path("data"));
+	leave(0, test_path("data"));
 	adopt(1);
 	check(1u << 1, 0);
 	assert_int_equal(unlink(test_path("data")), 0);
@@ -531,10 +537,7 @@ static void test_user_file_is_open(void **context)
 		device.file_count = noted;
 		device.tally = 7;
 		assert_int_equal(state_write(&state, &device), 0);
-		assert_int_equal(entry_from_store(&takeover.found, "device-1-0",
-						  open(test_path("data"),
-						       O_RDONLY | O_CLOEXEC)),
-				 0);
+		keep_file("device-1-0", test_path("data"));
 		adopt(0);
 		check(1u << 1, 0);
 		assert_int_equal(fake.open, 1);
@@ -553,13 +556,9 @@ static void test_user_file_without_generation(void **context)
 {
 	(void)context;
 	test_file("data", "1234");
-	add_device(1, MARK);
-	note(1, MARK, 0, test_path("data"));
+	leave(0, test_path("data"));
 	fake.generation = 9;
-	assert_int_equal(
-		entry_from_store(&takeover.found, "device-1-0",
-				 open(test_path("data"), O_RDONLY | O_CLOEXEC)),
-		0);
+	keep_file("device-1-0", test_path("data"));
 	adopt(0);
 	check(1u << 1, 0);
 	assert_int_equal(state_read_all(&state, see, NULL), 0);
@@ -616,8 +615,7 @@ static void test_private_opened(void **context)
 {
 	(void)context;
 	test_file("data", "1234");
-	add_device(1, MARK);
-	note(1, MARK, 1, test_path("data"));
+	leave(1, test_path("data"));
 	adopt(0);
 	check(1u << 1, 0);
 	assert_int_equal(fake.open, 1);
@@ -629,8 +627,7 @@ static void check_dead(int private, const char *file, int error)
 	fake.device_state = 2;
 	fake.file_error = error;
 	log_forget();
-	add_device(1, MARK);
-	note(1, MARK, private, file);
+	leave(private, file);
 	adopt(0);
 	check(0, 1u << 1);
 	assert_true(log_has("its data died"));
@@ -649,8 +646,7 @@ static void test_data_is_dead(void **context)
 static void test_private_not_opened(void **context)
 {
 	(void)context;
-	add_device(1, MARK);
-	note(1, MARK, 1, "/data");
+	leave(1, "/data");
 	fake.file_error = -EIO;
 	adopt(0);
 	check(1u << 1, 0);
@@ -691,8 +687,7 @@ static void test_drop_rest(void **context)
 	unsigned before = count_fds();
 
 	(void)context;
-	add_device(1, MARK);
-	note(1, MARK, 0, "/dev/null");
+	leave(0, "/dev/null");
 	add_device(2, MARK);
 	keep("device-1-0");
 	keep("device-2-0");
