@@ -267,8 +267,10 @@ void helpers_close(struct helpers *helpers)
 	struct helper *helper;
 
 	while ((helper = helpers->first)) {
+		helpers->first = helper->next;
 		proc_kill(&helper->process);
-		drop_helper(helper, -ECANCELED);
+		tell_asker_error(helper, -ECANCELED);
+		helper_free(helper);
 	}
 	helpers->running = helpers->busy = 0;
 }
