@@ -160,26 +160,16 @@ static int bind_safely(struct listener *listener,
 	return listen(listener->fd, BACKLOG) < 0 ? -errno : 0;
 }
 
-static int set_path(struct listener *listener, const char *path,
-		    struct failure *failure)
-{
-	int length =
-		snprintf(listener->path, sizeof(listener->path), "%s", path);
-
-	if (length >= (int)sizeof(listener->path))
-		return failure_set(failure, SYMBOL_ARG, 0, NULL,
-				   "the path of a socket has at most %zu bytes",
-				   sizeof(listener->path) - 1);
-	return 0;
-}
-
 int listener_lock(struct listener *listener, const char *path,
 		  struct failure *failure)
 {
 	listener->fd = listener->lock = -1;
 	listener->inode = 0;
-	if (set_path(listener, path, failure) < 0)
-		return -1;
+	if (snprintf(listener->path, sizeof(listener->path), "%s", path) >=
+	    (int)sizeof(listener->path))
+		return failure_set(failure, SYMBOL_ARG, 0, NULL,
+				   "the path of a socket has at most %zu bytes",
+				   sizeof(listener->path) - 1);
 	return take_lock(listener, failure);
 }
 
