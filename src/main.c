@@ -11,8 +11,8 @@
 
 #include "keeper/helper.h"
 #include "keeper/keeper.h"
+#include "keeper/state.h"
 #include "base/log.h"
-#include "keeper/names.h"
 #include "base/process.h"
 #include "server/server.h"
 

@@ -11,8 +11,7 @@ static const struct {
 	const char *number; /* in sysfs: "259:3" */
 	mode_t type;
 } nodes[] = {
-	[NODE_CHAR] = { "/dev/ublkc%u", "/sys/class/ublk-char/ublkc%u/dev",
-			S_IFCHR },
+	[NODE_CHAR] = { "/dev/ublkc%u", NODE_DEVICES "/ublkc%u/dev", S_IFCHR },
 	[NODE_BLOCK] = { "/dev/ublkb%u", "/sys/class/block/ublkb%u/dev",
 			 S_IFBLK },
 };
@@ -20,6 +19,11 @@ static const struct {
 void node_path(enum node node, uint32_t id, char *path, size_t size)
 {
 	snprintf(path, size, nodes[node].path, id);
+}
+
+void node_attribute(uint32_t id, const char *attribute, char *path, size_t size)
+{
+	snprintf(path, size, "/sys/block/ublkb%u/%s", id, attribute);
 }
 
 int node_read_number(const char *path, dev_t *number)

@@ -21,6 +21,12 @@ enum node {
 
 void node_path(enum node node, uint32_t id, char *path, size_t size);
 
+/* Where sysfs has an attribute of a device's disk, such as "queue/io_timeout". */
+void node_attribute(uint32_t id, const char *attribute, char *path,
+		    size_t size);
+
+#define NODE_DEVICES "/sys/class/ublk-char" /* one "ublkcN" for each device */
+
 /*
  * Look for a device's node. Returns 0 when it is there, or with *failure filled:
  * -ENOENT while there is nothing, -ESTALE for another device's node, which may

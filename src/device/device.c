@@ -8,6 +8,7 @@
 
 #include "base/feature.h"
 #include "base/log.h"
+#include "base/node.h"
 #include "base/page.h"
 
 /* ---- the set ---- */
@@ -91,7 +92,7 @@ uint64_t device_disk_size(uint32_t id)
 	char path[48];
 	FILE *file;
 
-	snprintf(path, sizeof(path), "/sys/block/ublkb%u/size", id);
+	node_attribute(id, "size", path, sizeof(path));
 	file = fopen(path, "re");
 	if (!file)
 		return 0;

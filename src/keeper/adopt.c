@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
-#include "names.h"
+#include "base/node.h"
 #include "base/proc.h"
 #include "server/server.h"
 
@@ -28,8 +28,26 @@ static int is_server(int32_t pid)
 	       strcmp(look.name, SERVER_NAME) == 0 && !strchr("ZX", look.state);
 }
 
+/* A device is left alone, for somebody later: what it held stays as it is. */
+static void spare_found(struct adoption *adoption, uint32_t id)
+{
+	struct entry *found = entry_find(adoption->takeover->found, id);
+
+	if (found)
+		found->state = ENTRY_SPARED;
+}
+
+/* It cannot be found out which devices there are: all are left alone. */
+static void spare_all_found(struct takeover *takeover)
+{
+	struct entry *found;
+
+	for (found = takeover->found; found; found = found->next)
+		found->state = ENTRY_SPARED;
+}
+
 /* By another than the one that leaves; one that is dying gets time to go. */
-static int is_served(struct adoption *adoption, int32_t pid)
+static int is_served_by_another(struct adoption *adoption, int32_t pid)
 {
 	const struct takeover *takeover = adoption->takeover;
 
@@ -41,22 +59,16 @@ static int is_served(struct adoption *adoption, int32_t pid)
 	return 0;
 }
 
-/* Of a noted device the note tells which one it is, of another one the mark. */
-static int is_ours(const struct adoption *adoption,
-		   const struct state_device *noted,
-		   const struct ublk_dev_info *info)
-{
-	uint64_t mark = noted ? noted->mark : 0;
-
-	return info->server_flags == (mark ? mark : adoption->jobs->mark);
-}
-
 /* Whether a device that the driver has is ours to have; if not it is told. */
 static int is_free(struct adoption *adoption, uint32_t id,
 		   const struct state_device *noted,
 		   const struct ublk_dev_info *info)
 {
-	if (!is_ours(adoption, noted, info)) {
+	/* Of a noted device the note tells which one it is. */
+	uint64_t mark = noted && noted->mark ? noted->mark
+					     : adoption->jobs->mark;
+
+	if (info->server_flags != mark) {
 		/* Others' devices are no news. */
 		if (noted)
 			log_error("device %u is another one than that of which "
@@ -64,7 +76,7 @@ static int is_free(struct adoption *adoption, uint32_t id,
 				  id, adoption->jobs->state->path);
 		return 0;
 	}
-	if (!is_served(adoption, info->server_pid))
+	if (!is_served_by_another(adoption, info->server_pid))
 		return 1;
 	log_warning("device %u is ours but is served by %s: left alone", id,
 		    adoption->dying.who);
@@ -75,8 +87,9 @@ static int is_free(struct adoption *adoption, uint32_t id,
  * What the driver knows of it. Returns 0 if it is there and ours to have,
  * -ENODEV if it is gone, -EBUSY if it is to be left alone.
  */
-static int look(struct adoption *adoption, uint32_t id,
-		const struct state_device *noted, struct ublk_dev_info *info)
+static int look_up_device(struct adoption *adoption, uint32_t id,
+			  const struct state_device *noted,
+			  struct ublk_dev_info *info)
 {
 	/* Static: a command that was not taken keeps its address. */
 	static struct ublk_dev_info answer;
@@ -90,7 +103,7 @@ static int look(struct adoption *adoption, uint32_t id,
 		log_error("device %u: the driver does not tell of it: left "
 			  "alone",
 			  id);
-		takeover_spare(adoption->takeover, id);
+		spare_found(adoption, id);
 		return -EBUSY;
 	}
 	if (event.result < 0)
@@ -98,42 +111,45 @@ static int look(struct adoption *adoption, uint32_t id,
 	*info = answer;
 	if (is_free(adoption, id, noted, info))
 		return 0;
-	takeover_spare(adoption->takeover, id);
+	spare_found(adoption, id);
 	return -EBUSY;
 }
 
-static void restore(struct adoption *adoption, const struct ublk_dev_info *info,
-		    const struct state_device *noted, int doomed)
+static void restore_device(struct adoption *adoption,
+			   const struct ublk_dev_info *info,
+			   const struct state_device *noted, int doomed)
 {
-	struct takeover *takeover = adoption->takeover;
-
-	if (jobs_restore(adoption->jobs, info, noted, doomed) < 0)
+	if (entry_restore(&adoption->jobs->entries, info, noted, doomed) < 0)
 		log_error("device %u cannot be taken over: out of memory",
 			  info->dev_id);
-	/* A living server knows better than the note. */
-	if (takeover->fd >= 0)
-		jobs_take_tally(adoption->jobs, info->dev_id,
-				takeover_tally(takeover, info->dev_id));
 }
 
 /*
- * The descriptors that its target held, from the old server or from whoever kept
- * them. An older build may not have noted all that there is to know of them.
+ * What the device held, from the old server or from whoever kept that. This is
+ * newer than the note, and an older build may not have noted all that is known.
  */
-static void take_files(struct adoption *adoption, struct state_device *noted)
+static void take_found(struct adoption *adoption, struct state_device *noted)
 {
-	int fds[MESSAGE_MAX_FDS], is_better = 0, i;
-	int count = takeover_fds(adoption->takeover, noted->id, fds);
+	struct entry *found = entry_find(adoption->takeover->found, noted->id);
+	int is_better, i;
 
-	for (i = 0; i < count; i++) {
-		struct held_file *file = &noted->files[i], was = *file;
+	if (!found)
+		return;
+	is_better = found->noted.tally && found->noted.tally != noted->tally;
+	if (is_better)
+		noted->tally = found->noted.tally;
+	for (i = 0; i < found->noted.file_count; i++) {
+		const struct held_file *file = &found->noted.files[i],
+				       *was = &noted->files[i];
 
-		held_describe(file, fds[i]);
-		is_better |= i >= noted->file_count || was.born != file->born ||
-			     was.generation != file->generation;
+		is_better |= i >= noted->file_count ||
+			     was->born != file->born ||
+			     was->generation != file->generation;
+		noted->files[i] = *file;
 	}
-	if (noted->file_count < count)
-		noted->file_count = count;
+	if (noted->file_count < i)
+		noted->file_count = i;
+	found->noted.file_count = 0;
 	if (is_better && !noted->deleting)
 		state_write(adoption->jobs->state, noted);
 }
@@ -206,7 +222,8 @@ static void adopt_noted(void *context, struct state_device *noted)
 	struct adoption *adoption = context;
 	struct ublk_dev_info info;
 	const char *obstacle;
-	int error = look(adoption, noted->id, noted, &info), which = 0;
+	int error = look_up_device(adoption, noted->id, noted, &info),
+	    which = 0;
 
 	if (error == -EBUSY)
 		return;
@@ -214,7 +231,7 @@ static void adopt_noted(void *context, struct state_device *noted)
 		forget_noted(adoption, noted);
 		return;
 	}
-	take_files(adoption, noted);
+	take_found(adoption, noted);
 	error = open_files(noted, &which);
 	obstacle = find_obstacle(noted, &info, error);
 	if (!obstacle && adoption->delete_leftovers && misses_file(noted))
@@ -236,9 +253,9 @@ static void adopt_noted(void *context, struct state_device *noted)
 			   noted->id);
 	/* A build before there were names for udev has written none. */
 	if (!obstacle)
-		names_write(adoption->jobs->state->names, noted->id,
-			    noted->words);
-	restore(adoption, &info, noted, obstacle != NULL);
+		state_write_name(adoption->jobs->state, noted->id,
+				 noted->words);
+	restore_device(adoption, &info, noted, obstacle != NULL);
 }
 
 /* Ours, and nothing is noted of it: an add that was not finished, mostly. */
@@ -246,12 +263,12 @@ static void adopt_leftover(struct adoption *adoption, uint32_t id)
 {
 	struct ublk_dev_info info;
 
-	if (jobs_has(adoption->jobs, id) ||
+	if (entry_find(adoption->jobs->entries, id) ||
 	    state_has(adoption->jobs->state, id) ||
-	    look(adoption, id, NULL, &info) < 0)
+	    look_up_device(adoption, id, NULL, &info) < 0)
 		return;
 	if (info.state != UBLK_S_DEV_DEAD && !adoption->delete_leftovers) {
-		takeover_spare(adoption->takeover, id);
+		spare_found(adoption, id);
 		log_warning(
 			"device %u was left by a ublkd that was killed, and "
 			"%s knows nothing of it: its users wait until it "
@@ -262,12 +279,12 @@ static void adopt_leftover(struct adoption *adoption, uint32_t id)
 	log_warning("device %u was left by a ublkd that was killed: it is "
 		    "deleted",
 		    id);
-	restore(adoption, &info, NULL, 1);
+	restore_device(adoption, &info, NULL, 1);
 }
 
 static void adopt_leftovers(struct adoption *adoption)
 {
-	DIR *folder = opendir("/sys/class/ublk-char");
+	DIR *folder = opendir(NODE_DEVICES);
 	struct dirent *entry;
 	unsigned id;
 
@@ -292,14 +309,27 @@ void adopt_devices(struct jobs *jobs, struct takeover *takeover,
 		return; /* without the driver there are no devices */
 	if (error < 0) {
 		log_error("cannot look for devices: %s", strerror(-error));
-		takeover_spare_all(takeover);
+		spare_all_found(takeover);
 		return;
 	}
 	error = state_read_all(jobs->state, adopt_noted, &adoption);
 	if (error < 0) {
 		log_error("cannot read %s: %s", jobs->state->path,
 			  strerror(-error));
-		takeover_spare_all(takeover);
+		spare_all_found(takeover);
 	}
 	adopt_leftovers(&adoption);
+}
+
+void adopt_drop_rest(struct jobs *jobs, struct takeover *takeover)
+{
+	struct entry *found, *next;
+
+	for (found = takeover->found; found; found = next) {
+		next = found->next;
+		if (found->state == ENTRY_SPARED)
+			continue;
+		jobs_let_go(jobs, found);
+		entry_forget(&takeover->found, found);
+	}
 }

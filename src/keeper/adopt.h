@@ -18,4 +18,11 @@
 void adopt_devices(struct jobs *jobs, struct takeover *takeover,
 		   int delete_leftovers);
 
+/*
+ * After that, and when no old server has them any more: what was found and no
+ * device took is closed, and kept by a service manager no longer; but for what
+ * belongs to devices that were left alone.
+ */
+void adopt_drop_rest(struct jobs *jobs, struct takeover *takeover);
+
 #endif

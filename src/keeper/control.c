@@ -13,8 +13,8 @@ int control_open(struct control *control)
 	return control->fd < 0 ? -errno : 0;
 }
 
-static int put(struct control *control, uint32_t op,
-	       const struct ublk_ctrl_cmd *command, uint64_t data)
+static int put_command(struct control *control, uint32_t op,
+		       const struct ublk_ctrl_cmd *command, uint64_t data)
 {
 	if (control->fd < 0)
 		return -ENODEV;
@@ -29,7 +29,7 @@ int control_put(struct control *control, uint32_t op, uint32_t id,
 					 .queue_id = NO_QUEUE,
 					 .data = number };
 
-	return put(control, op, &command, data);
+	return put_command(control, op, &command, data);
 }
 
 int control_put_buffer(struct control *control, uint32_t op, uint32_t id,
@@ -40,5 +40,5 @@ int control_put_buffer(struct control *control, uint32_t op, uint32_t id,
 					 .addr = (uintptr_t)buffer,
 					 .len = (uint16_t)size };
 
-	return put(control, op, &command, data);
+	return put_command(control, op, &command, data);
 }

@@ -9,7 +9,8 @@
 
 #include "base/log.h"
 #include "notify.h"
-#include "takeover.h"
+
+#define STORED "device-%u-%d" /* with a service manager: device and which */
 
 /* ---- the table ---- */
 
@@ -51,7 +52,8 @@ void entry_free(struct entry **first, struct entry *entry,
 	entry_forget(first, entry);
 }
 
-int entry_restore(struct entry *entry, const struct state_device *noted)
+/* The words and files of a note, which are the reader's, become the entry's. */
+static int keep_note(struct entry *entry, const struct state_device *noted)
 {
 	size_t size = sizeof(*noted->files) * (size_t)noted->file_count;
 
@@ -59,7 +61,6 @@ int entry_restore(struct entry *entry, const struct state_device *noted)
 	entry->noted.words = strdup(noted->words);
 	entry->noted.files = size ? malloc(size) : NULL;
 	if (!entry->noted.words || (size && !entry->noted.files)) {
-		held_close(noted->files, noted->file_count);
 		entry->noted.file_count = 0;
 		return -ENOMEM;
 	}
@@ -68,23 +69,51 @@ int entry_restore(struct entry *entry, const struct state_device *noted)
 	return 0;
 }
 
+int entry_restore(struct entry **first, const struct ublk_dev_info *info,
+		  const struct state_device *noted, int is_doomed)
+{
+	struct entry *entry = entry_new(first, info->dev_id);
+	int error = entry ? 0 : -ENOMEM;
+
+	if (entry && noted)
+		error = keep_note(entry, noted);
+	if (error && noted)
+		held_close(noted->files, noted->file_count);
+	if (!entry)
+		return error;
+	entry->info = *info;
+	/* Without its words nobody can serve it. */
+	entry->state = is_doomed || error		? ENTRY_TO_STOP
+		       : info->state == UBLK_S_DEV_LIVE ? ENTRY_LIVE
+							: ENTRY_QUIESCED;
+	return error;
+}
+
 int entry_can_wait(const struct entry *entry)
 {
 	return entry->noted.recoverable &&
 	       (entry->state == ENTRY_LIVE || entry->state == ENTRY_QUIESCED);
 }
 
-/* ---- what is noted ---- */
+/* ---- what a device holds ---- */
 
-/* A service manager keeps them for when all of ublkd is killed. */
+/* A service manager keeps copies for when all of ublkd is killed. */
+static void unstore_file(const struct entry *entry, int which)
+{
+	char name[40];
+
+	snprintf(name, sizeof(name), STORED, (unsigned)entry->noted.id, which);
+	notify_unstore(name);
+}
+
 static void store_file(const struct entry *entry, int which)
 {
 	char name[40];
 	int error;
 
-	takeover_name(name, sizeof(name), entry->noted.id, which);
 	/* What was spared of an earlier device with that id. */
-	notify_unstore(name);
+	unstore_file(entry, which);
+	snprintf(name, sizeof(name), STORED, (unsigned)entry->noted.id, which);
 	error = notify_store(name, entry->noted.files[which].fd);
 	if (error)
 		log_warning("the service manager does not keep what device %u "
@@ -109,6 +138,51 @@ static int keep_file(struct entry *entry, int which, int fd)
 	held_describe(&files[which], fd);
 	entry->noted.file_count = which + 1;
 	return 0;
+}
+
+static struct entry *find_or_make(struct entry **first, uint32_t id)
+{
+	struct entry *entry = entry_find(*first, id);
+
+	return entry ? entry : entry_new(first, id);
+}
+
+int entry_from_message(struct entry **first, const struct message *message,
+		       const int *fds, int fd_count)
+{
+	struct entry *entry = find_or_make(first, message->id);
+	int taken = 0, error = entry ? 0 : -ENOMEM;
+
+	if (entry && message->type == MESSAGE_TALLY)
+		entry->noted.tally = message->number;
+	if (entry && message->type == MESSAGE_DEVICE) {
+		held_close(entry->noted.files, entry->noted.file_count);
+		entry->noted.file_count = 0;
+		while (taken < fd_count && !error) {
+			error = keep_file(entry, taken, fds[taken]);
+			taken += !error;
+		}
+	}
+	channel_close_fds(fds + taken, fd_count - taken);
+	return error;
+}
+
+int entry_from_store(struct entry **first, const char *name, int fd)
+{
+	struct entry *entry;
+	unsigned id;
+	int which;
+	char end;
+
+	if (sscanf(name, STORED "%c", &id, &which, &end) != 2)
+		return -EINVAL;
+	entry = find_or_make(first, id);
+	if (!entry)
+		return -ENOMEM;
+	/* A service manager gives descriptors in the order in which it got them. */
+	if (which != entry->noted.file_count || which >= MESSAGE_MAX_FDS)
+		return -EINVAL;
+	return keep_file(entry, which, fd);
 }
 
 static int keep_files(struct entry *entry, const int *fds, int count)
@@ -144,8 +218,8 @@ static int write_state(const struct entry *entry, const struct state *state,
  * The device's own files get their names when they are noted, and not before:
  * else one would stay for ever if this process were killed in between.
  */
-static int note_first(struct entry *entry, const struct state *state,
-		      uint64_t flags, char *words)
+static int write_first_note(struct entry *entry, const struct state *state,
+			    uint64_t flags, char *words)
 {
 	int i, error;
 
@@ -165,7 +239,7 @@ int entry_note(struct entry *entry, const struct state *state,
 	int error = words ? keep_files(entry, fds, fd_count) : -ENOMEM;
 
 	if (!error && !entry->noted.words)
-		error = note_first(entry, state, message->number, words);
+		error = write_first_note(entry, state, message->number, words);
 	else if (!error && strcmp(words, entry->noted.words) != 0)
 		error = write_state(entry, state, words);
 	/* What cannot be written down does not count, now or later. */
@@ -178,12 +252,16 @@ int entry_note(struct entry *entry, const struct state *state,
 	return 0;
 }
 
-int entry_take_tally(struct entry *entry, const struct state *state,
-		     uint64_t tally)
+int entry_take_tally(struct entry *first, const struct state *state,
+		     const struct message *tally)
 {
-	if (entry->noted.tally == tally)
+	struct entry *entry = entry_find(first, tally->id);
+
+	if (!entry)
+		return -ENODEV;
+	if (entry->noted.tally == tally->number)
 		return 0;
-	entry->noted.tally = tally;
+	entry->noted.tally = tally->number;
 	/* What is being deleted is noted as that, or not at all. */
 	return entry->noted.words && entry_can_wait(entry)
 		       ? write_state(entry, state, entry->noted.words)
@@ -227,13 +305,10 @@ unsigned entry_let_go(struct entry *entry, struct ring *ring, uint64_t data)
 {
 	const struct held_file *file;
 	unsigned begun = 0;
-	char name[40];
 
 	while (entry->noted.file_count) {
 		file = &entry->noted.files[--entry->noted.file_count];
-		takeover_name(name, sizeof(name), entry->noted.id,
-			      entry->noted.file_count);
-		notify_unstore(name);
+		unstore_file(entry, entry->noted.file_count);
 		/* Nobody needs it without its device. */
 		if (entry->noted.private)
 			held_remove(file);

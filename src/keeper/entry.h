@@ -1,6 +1,10 @@
 /*
  * The keeper's table of devices: what is known of each, and what it holds for
  * the next server and, written down in the state folder, for the next keeper.
+ *
+ * What a device holds travels as messages: to a server, from a server that has
+ * lost its keeper, and in the copy that goes along over an exec. A service manager
+ * has it under names. All of that is written and read here.
  */
 #ifndef UBLKD_ENTRY_H
 #define UBLKD_ENTRY_H
@@ -25,6 +29,8 @@ enum entry_state {
 	ENTRY_DELETING,	 /* its server began to stop it: that is finished */
 	ENTRY_TO_STOP,	 /* no server will have it: it is to be stopped next, */
 	ENTRY_TO_DELETE, /* or to be deleted next */
+	ENTRY_SPARED,	 /* of a keeper's start: it is left alone, and what it
+			    held stays for somebody later */
 };
 
 /* A device that exists in the driver, or is about to. */
@@ -42,6 +48,21 @@ struct entry *entry_find(struct entry *first, uint32_t id);
 struct entry *entry_new(struct entry **first, uint32_t id);
 
 /*
+ * A keeper's start: an entry is told of by a MESSAGE_DEVICE or MESSAGE_TALLY,
+ * whose descriptors are taken, also on failure. What a message tells of a
+ * device's files counts more than what was there. Returns 0 or -ENOMEM.
+ */
+int entry_from_message(struct entry **first, const struct message *message,
+		       const int *fds, int fd_count);
+
+/*
+ * The same by the name under which a service manager had the descriptor. Takes
+ * fd on success. Returns 0, -ENOMEM, or -EINVAL for what is no device's, or
+ * lacks the descriptor before it.
+ */
+int entry_from_store(struct entry **first, const char *name, int fd);
+
+/*
  * The device is gone, and let go of what it held: take it out of the list and
  * out of the state folder.
  */
@@ -49,11 +70,13 @@ void entry_free(struct entry **first, struct entry *entry,
 		const struct state *state);
 
 /*
- * An earlier keeper's device, with what that one has noted of it. The
- * descriptors of its files are the entry's from now on, also on failure.
- * Returns 0 or -ENOMEM.
+ * A keeper's start: an earlier keeper's device, one that the next server takes
+ * over, or a doomed one that is to be stopped and deleted. `noted` may be NULL
+ * then. The descriptors of its files are taken, also on failure. Returns 0 or
+ * -ENOMEM.
  */
-int entry_restore(struct entry *entry, const struct state_device *noted);
+int entry_restore(struct entry **first, const struct ublk_dev_info *info,
+		  const struct state_device *noted, int is_doomed);
 
 /* Only what this process knows of the device goes; the device stays. */
 void entry_forget(struct entry **first, struct entry *entry);
@@ -72,11 +95,12 @@ int entry_note(struct entry *entry, const struct state *state,
 	       const struct message *message, const int *fds, int fd_count);
 
 /*
- * The device has another tally (target.h). Returns 0 or a negative errno; the
- * tally is kept also if it cannot be written down.
+ * A MESSAGE_TALLY: a device has another tally (target.h), for the next server and
+ * the next keeper. Returns 0 or a negative errno, -ENODEV when there is no such
+ * device; the tally is kept also if it cannot be written down.
  */
-int entry_take_tally(struct entry *entry, const struct state *state,
-		     uint64_t tally);
+int entry_take_tally(struct entry *first, const struct state *state,
+		     const struct message *tally);
 
 /*
  * Tell a new server of the device: a MESSAGE_DEVICE, with what its target holds,

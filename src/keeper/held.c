@@ -37,24 +37,6 @@ static uint64_t generation_of(int fd, const struct statx *status)
 	return of_inode[0];
 }
 
-static uint64_t time_of_birth(const struct statx *status)
-{
-	if (!(status->stx_mask & STATX_BTIME))
-		return 0;
-	return (uint64_t)status->stx_btime.tv_sec * 1000000000 +
-	       status->stx_btime.tv_nsec;
-}
-
-static void read_path(struct held_file *file, int fd)
-{
-	char link[40];
-	ssize_t length;
-
-	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
-	length = readlink(link, file->path, sizeof(file->path) - 40);
-	file->path[length > 0 ? length : 0] = '\0';
-}
-
 /*
  * The link of one that was made without a name is "/folder/#1234 (deleted)",
  * also when it has got one.
@@ -71,7 +53,8 @@ static int had_no_name(const char *path, char **base)
 void held_describe(struct held_file *file, int fd)
 {
 	struct statx status;
-	char *base;
+	char link[40], *base;
+	ssize_t length;
 
 	memset(file, 0, sizeof(*file));
 	file->fd = fd;
@@ -82,9 +65,12 @@ void held_describe(struct held_file *file, int fd)
 	file->inode = (ino_t)status.stx_ino;
 	file->generation = generation_of(fd, &status);
 	/* A disk's node may be made anew for the same disk. */
-	if (!S_ISBLK(status.stx_mode))
-		file->born = time_of_birth(&status);
-	read_path(file, fd);
+	if (!S_ISBLK(status.stx_mode) && (status.stx_mask & STATX_BTIME))
+		file->born = (uint64_t)status.stx_btime.tv_sec * 1000000000 +
+			     status.stx_btime.tv_nsec;
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	length = readlink(link, file->path, sizeof(file->path) - 40);
+	file->path[length > 0 ? length : 0] = '\0';
 	if (had_no_name(file->path, &base))
 		sprintf(base, "/ublkd-ram-%llu",
 			(unsigned long long)status.stx_ino);
@@ -93,16 +79,17 @@ void held_describe(struct held_file *file, int fd)
 }
 
 /* What one of the two does not know is no difference. */
-static int differ(uint64_t one, uint64_t other)
+static int numbers_differ(uint64_t one, uint64_t other)
 {
 	return one && other && one != other;
 }
 
-static int is_same(const struct held_file *file, const struct held_file *other)
+static int is_same_file(const struct held_file *file,
+			const struct held_file *other)
 {
 	return file->device == other->device && file->inode == other->inode &&
-	       !differ(file->born, other->born) &&
-	       !differ(file->generation, other->generation);
+	       !numbers_differ(file->born, other->born) &&
+	       !numbers_differ(file->generation, other->generation);
 }
 
 int held_take(struct held_file *file, int fd)
@@ -110,7 +97,7 @@ int held_take(struct held_file *file, int fd)
 	struct held_file now;
 
 	held_describe(&now, fd);
-	if (!is_same(file, &now))
+	if (!is_same_file(file, &now))
 		return -ESTALE;
 	*file = now;
 	return 0;
@@ -140,7 +127,7 @@ int held_is_there(const struct held_file *file)
 		return 0;
 	held_describe(&now, fd);
 	close(fd);
-	return is_same(file, &now);
+	return is_same_file(file, &now);
 }
 
 int held_link(const struct held_file *file)

@@ -43,7 +43,6 @@ static void unlink_helper(struct helper *helper)
 	while (*at != helper)
 		at = &(*at)->next;
 	*at = helper->next;
-	helper->helpers->count--;
 }
 
 static void helper_free(struct helper *helper)
@@ -59,7 +58,7 @@ static void helper_free(struct helper *helper)
 	free(helper);
 }
 
-static void tell(struct helper *helper, const struct message *answer)
+static void tell_asker(struct helper *helper, const struct message *answer)
 {
 	helper_done *done = helper->done;
 
@@ -70,37 +69,46 @@ static void tell(struct helper *helper, const struct message *answer)
 		done(helper->context, answer);
 }
 
-static void tell_error(struct helper *helper, int error)
+static void tell_asker_error(struct helper *helper, int error)
 {
 	struct message answer = { .magic = MESSAGE_MAGIC,
 				  .type = MESSAGE_ASK,
 				  .result = error };
 
-	tell(helper, &answer);
+	tell_asker(helper, &answer);
 }
 
-static void start_waiting(struct helpers *helpers);
+/* It is over with a helper; whoever waits for an answer hears the error. */
+static void drop_helper(struct helper *helper, int error)
+{
+	unlink_helper(helper);
+	tell_asker_error(helper, error);
+	helper_free(helper);
+}
 
-static void on_answer(struct channel *channel, const struct message *message,
-		      const int *fds, int fd_count)
+static void start_helpers_waiting(struct helpers *helpers);
+
+static void on_helper_answer(struct channel *channel,
+			     const struct message *message, const int *fds,
+			     int fd_count)
 {
 	struct helper *helper = channel->owner;
 
 	channel_close_fds(fds, fd_count);
-	tell(helper, message);
-	start_waiting(helper->helpers);
+	tell_asker(helper, message);
+	start_helpers_waiting(helper->helpers);
 }
 
-static void on_silence(struct channel *channel)
+static void on_helper_silence(struct channel *channel)
 {
 	struct helper *helper = channel->owner;
 
-	tell_error(helper, -ECHILD);
-	start_waiting(helper->helpers);
+	tell_asker_error(helper, -ECHILD);
+	start_helpers_waiting(helper->helpers);
 }
 
-/* Who reaps children, as the keeper does, may have been there before. */
-static void on_end(struct ev_loop *loop, ev_io *watcher, int events)
+/* A helper has ended; the keeper, which reaps children, may have been first. */
+static void on_helper_end(struct ev_loop *loop, ev_io *watcher, int events)
 {
 	struct helper *helper = watcher->data;
 	struct helpers *helpers = helper->helpers;
@@ -111,15 +119,13 @@ static void on_end(struct ev_loop *loop, ev_io *watcher, int events)
 	waitid((idtype_t)P_PIDFD, (id_t)helper->process.fd, &info,
 	       WEXITED | WNOHANG);
 	channel_finish(&helper->channel);
-	tell_error(helper, -ECHILD);
-	unlink_helper(helper);
-	helper_free(helper);
+	drop_helper(helper, -ECHILD);
 	helpers->running--;
-	start_waiting(helpers);
+	start_helpers_waiting(helpers);
 }
 
-/* One that cannot be held ends by itself; nobody hears its answer. */
-static int start(struct helper *helper)
+/* A helper that cannot be held ends by itself; nobody hears its answer. */
+static int start_helper(struct helper *helper)
 {
 	static char *const arguments[] = { HELPER_NAME, "--helper", NULL };
 	struct helpers *helpers = helper->helpers;
@@ -133,7 +139,7 @@ static int start(struct helper *helper)
 		log_warning("no helper can be started: %s", strerror(-error));
 		return error;
 	}
-	ev_io_init(&helper->end, on_end, helper->process.fd, EV_READ);
+	ev_io_init(&helper->end, on_helper_end, helper->process.fd, EV_READ);
 	helper->end.data = helper;
 	ev_io_start(helpers->loop, &helper->end);
 	ev_timer_stop(helpers->loop, &helper->patience);
@@ -152,7 +158,7 @@ static int has_turn(const struct helpers *helpers)
 }
 
 /* In the order in which they were asked. */
-static void start_waiting(struct helpers *helpers)
+static void start_helpers_waiting(struct helpers *helpers)
 {
 	struct helper *helper, *next;
 	int error;
@@ -161,17 +167,15 @@ static void start_waiting(struct helpers *helpers)
 		next = helper->next;
 		if (helper->other_end < 0 || !has_turn(helpers))
 			continue;
-		error = start(helper);
-		if (!error)
-			continue;
-		unlink_helper(helper);
-		tell_error(helper, error);
-		helper_free(helper);
+		error = start_helper(helper);
+		if (error)
+			drop_helper(helper, error);
 	}
 }
 
-/* It may be in a sleep that no signal ends: nobody waits for that. */
-static void on_patience(struct ev_loop *loop, ev_timer *timer, int events)
+/* The helper may be in a sleep that no signal ends: nobody waits for its end. */
+static void on_helper_patience(struct ev_loop *loop, ev_timer *timer,
+			       int events)
 {
 	struct helper *helper = timer->data;
 
@@ -180,9 +184,7 @@ static void on_patience(struct ev_loop *loop, ev_timer *timer, int events)
 	if (helper->other_end >= 0) {
 		log_warning("no helper can be started: %s",
 			    "as many as may be are not done");
-		unlink_helper(helper);
-		tell_error(helper, -ETIMEDOUT);
-		helper_free(helper);
+		drop_helper(helper, -ETIMEDOUT);
 		return;
 	}
 	if (helper->done)
@@ -190,8 +192,8 @@ static void on_patience(struct ev_loop *loop, ev_timer *timer, int events)
 			    "killed",
 			    HELPER_PATIENCE);
 	proc_kill(&helper->process);
-	tell_error(helper, -ETIMEDOUT);
-	start_waiting(helper->helpers);
+	tell_asker_error(helper, -ETIMEDOUT);
+	start_helpers_waiting(helper->helpers);
 }
 
 /*
@@ -213,60 +215,38 @@ static int put_question(struct helper *helper, const struct message *question,
 	}
 	helper->other_end = pair[1];
 	channel_open(&helper->channel, helper->helpers->loop, pair[0],
-		     on_answer, on_silence, helper);
+		     on_helper_answer, on_helper_silence, helper);
 	return 0;
-}
-
-static void add_last(struct helper *helper)
-{
-	struct helper **at = &helper->helpers->first;
-
-	while (*at)
-		at = &(*at)->next;
-	*at = helper;
-	helper->helpers->count++;
-}
-
-static struct helper *helper_new(struct helpers *helpers,
-				 const struct message *question, const int *fds,
-				 int fd_count, int *error)
-{
-	struct helper *helper = calloc(1, sizeof(*helper));
-
-	*error = -ENOMEM;
-	if (!helper)
-		return NULL;
-	helper->helpers = helpers;
-	*error = put_question(helper, question, fds, fd_count);
-	if (*error) {
-		free(helper);
-		return NULL;
-	}
-	add_last(helper);
-	ev_timer_init(&helper->patience, on_patience, HELPER_TURN, 0);
-	/* An answer that is there comes first, should we have stood still. */
-	ev_set_priority(&helper->patience, EV_MINPRI);
-	helper->patience.data = helper;
-	ev_timer_start(helpers->loop, &helper->patience);
-	return helper;
 }
 
 int helper_ask(struct helpers *helpers, const struct message *question,
 	       const int *fds, int fd_count, helper_done *done, void *context)
 {
-	int error;
-	struct helper *helper =
-		helper_new(helpers, question, fds, fd_count, &error);
+	struct helper *helper = calloc(1, sizeof(*helper));
+	struct helper **last = &helpers->first;
+	int error = -ENOMEM;
 
-	if (!helper) {
+	if (helper) {
+		helper->helpers = helpers;
+		error = put_question(helper, question, fds, fd_count);
+	}
+	if (error) {
 		log_warning("no helper can be started: %s", strerror(-error));
+		free(helper);
 		return error;
 	}
+	while (*last)
+		last = &(*last)->next;
+	*last = helper;
+	ev_timer_init(&helper->patience, on_helper_patience, HELPER_TURN, 0);
+	/* An answer that is there comes first, should we have stood still. */
+	ev_set_priority(&helper->patience, EV_MINPRI);
+	helper->patience.data = helper;
+	ev_timer_start(helpers->loop, &helper->patience);
 	if (has_turn(helpers))
-		error = start(helper);
+		error = start_helper(helper);
 	if (error) {
-		unlink_helper(helper);
-		helper_free(helper);
+		drop_helper(helper, error);
 		return error;
 	}
 	helper->done = done;
@@ -288,9 +268,8 @@ void helpers_close(struct helpers *helpers)
 
 	while ((helper = helpers->first)) {
 		helpers->first = helper->next;
-		helpers->count--;
 		proc_kill(&helper->process);
-		tell_error(helper, -ECANCELED);
+		tell_asker_error(helper, -ECANCELED);
 		helper_free(helper);
 	}
 	helpers->running = helpers->busy = 0;
@@ -311,11 +290,8 @@ static int tell_user(struct message *message, const char *disk)
 
 static int find_disk_user(struct message *message, int fd)
 {
-	char disk[32];
-
 	(void)fd;
-	snprintf(disk, sizeof(disk), "%.31s", message->text);
-	return tell_user(message, disk);
+	return tell_user(message, message->text);
 }
 
 static int find_node_user(struct message *message, int fd)
@@ -331,7 +307,7 @@ static int find_node_user(struct message *message, int fd)
 	return error ? error : tell_user(message, disk);
 }
 
-static unsigned split(char *text, struct usage *usages, unsigned max)
+static unsigned split_disks(char *text, struct usage *usages, unsigned max)
 {
 	unsigned count = 0;
 	char *word, *rest;
@@ -352,7 +328,7 @@ static int find_disk_users(struct message *message, int fd)
 	(void)fd;
 	if (!usages)
 		return -ENOMEM;
-	count = split(message->text, usages, DEVICES_MAX);
+	count = split_disks(message->text, usages, DEVICES_MAX);
 	usage_find("", usages, count);
 	message->number = 0;
 	message->text[0] = '\0';
@@ -384,7 +360,7 @@ static int lock_file(struct message *message, int fd)
  * What helpers can be asked to do, with a question that becomes the answer, and
  * its descriptor or -1. Each returns 0 or a negative errno.
  */
-static int (*const jobs[])(struct message *message, int fd) = {
+static int (*const helper_jobs[])(struct message *message, int fd) = {
 	[HELPER_DISK_USER] = find_disk_user,
 	[HELPER_NODE_USER] = find_node_user,
 	[HELPER_DISK_USERS] = find_disk_users,
@@ -400,8 +376,8 @@ int helper_run(void)
 	if (channel_receive_now(SERVER_FD, &message, fds, &count) <= 0)
 		return 1;
 	message.result = -EINVAL;
-	if (message.number < sizeof(jobs) / sizeof(jobs[0]))
-		message.result =
-			jobs[message.number](&message, count ? fds[0] : -1);
+	if (message.number < sizeof(helper_jobs) / sizeof(helper_jobs[0]))
+		message.result = helper_jobs[message.number](
+			&message, count ? fds[0] : -1);
 	return channel_send_now(SERVER_FD, &message, NULL, 0) ? 1 : 0;
 }

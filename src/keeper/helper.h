@@ -29,9 +29,8 @@ struct helpers {
 	struct ev_loop *loop;
 	const sigset_t *signals; /* the signal mask of every child */
 	struct helper *first;	 /* in the order in which they were asked */
-	unsigned count;		 /* of them, */
-	unsigned running;	 /* of those that have a process, */
-	unsigned busy;		 /* and of those that have not answered yet */
+	unsigned running;	 /* how many of them have a process, */
+	unsigned busy;		 /* and of those have not answered yet */
 };
 
 /*

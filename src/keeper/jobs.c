@@ -56,23 +56,13 @@ static void advance_orphan(struct jobs *jobs, struct entry *entry);
 
 /* ---- jobs ---- */
 
-static void submit(struct jobs *jobs)
+static void submit_commands(struct jobs *jobs)
 {
 	if (ring_submit(jobs->control.ring) < 0)
 		ring_raise_event(jobs->control.ring); /* again next turn */
 }
 
-/* What is still being closed for it comes to nobody's notice, but to it. */
-static void job_free(struct job *job)
-{
-	if (job->entry)
-		job->entry->job = NULL;
-	job->entry = NULL;
-	if (!job->closing)
-		free(job);
-}
-
-static void see_idle(struct jobs *jobs)
+static void tell_if_idle(struct jobs *jobs)
 {
 	if (!jobs_are_busy(jobs))
 		jobs->idle(jobs);
@@ -106,10 +96,13 @@ static void job_finish(struct job *job, int result, int is_last)
 	struct entry *entry = job->entry;
 	int is_old = job->generation != jobs->generation;
 
+	job->entry = NULL;
+	if (entry)
+		entry->job = NULL;
 	if (is_last) {
 		/* Before it is told: what it held is free then. */
 		entry_free(&jobs->entries, entry, jobs->state);
-		job->entry = entry = NULL;
+		entry = NULL;
 	}
 	job->message.result = result;
 	if (!is_old)
@@ -118,10 +111,12 @@ static void job_finish(struct job *job, int result, int is_last)
 	if (entry && is_old &&
 	    (entry->state == ENTRY_TAKEN || entry->state == ENTRY_DELETING))
 		entry->state = ENTRY_TO_STOP;
-	job_free(job);
+	/* Else on_closed() does it. */
+	if (!job->closing)
+		free(job);
 	if (entry && entry->state >= ENTRY_TO_STOP)
 		advance_orphan(jobs, entry);
-	see_idle(jobs);
+	tell_if_idle(jobs);
 }
 
 /* The device's end is told all the same. */
@@ -134,29 +129,8 @@ static void on_close_patience(struct ev_loop *loop, ev_timer *timer, int events)
 	log_warning("device %u is deleted, but what it held is not closed "
 		    "within %g s: its file system or disk stands still",
 		    job->entry->noted.id, CLOSE_PATIENCE);
-	job->jobs->late++;
+	job->jobs->unclosed++;
 	job_finish(job, job->result, 1);
-}
-
-/*
- * The device is gone. With a dead server this is the last close of what it held,
- * which can wait for a disk, and on a network every close can. Returns 1 if the
- * job ends when that is done.
- */
-static int begin_closing(struct job *job, int result)
-{
-	struct jobs *jobs = job->jobs;
-
-	job->closing =
-		entry_let_go(job->entry, jobs->control.ring, job_data(job));
-	if (!job->closing)
-		return 0;
-	job->result = result;
-	ev_timer_init(&job->patience, on_close_patience, CLOSE_PATIENCE, 0);
-	job->patience.data = job;
-	ev_timer_start(jobs->loop, &job->patience);
-	submit(jobs);
-	return 1;
 }
 
 static void on_closed(struct job *job)
@@ -168,17 +142,33 @@ static void on_closed(struct job *job)
 		job_finish(job, job->result, 1);
 		return;
 	}
-	job->jobs->late--;
-	see_idle(job->jobs);
+	job->jobs->unclosed--;
+	tell_if_idle(job->jobs);
 	free(job); /* it has ended without */
 }
 
+/*
+ * A device that is gone lets go of what it held. With a dead server that is the
+ * last close, which can wait for a disk, and on a network every close can: the job
+ * ends when all is closed.
+ */
 static void job_end(struct job *job, int result)
 {
+	struct jobs *jobs = job->jobs;
 	int is_last = was_last(job, result);
 
-	if (!is_last || !begin_closing(job, result))
+	if (is_last)
+		job->closing = entry_let_go(job->entry, jobs->control.ring,
+					    job_data(job));
+	if (!job->closing) {
 		job_finish(job, result, is_last);
+		return;
+	}
+	job->result = result;
+	ev_timer_init(&job->patience, on_close_patience, CLOSE_PATIENCE, 0);
+	job->patience.data = job;
+	ev_timer_start(jobs->loop, &job->patience);
+	submit_commands(jobs);
 }
 
 static void job_begin(struct job *job)
@@ -192,7 +182,7 @@ static void job_begin(struct job *job)
 	if (result)
 		job_end(job, result < 0 ? result : 0);
 	else
-		submit(jobs);
+		submit_commands(jobs);
 }
 
 static struct job *job_new(struct jobs *jobs, struct entry *entry,
@@ -220,7 +210,7 @@ static void job_go_on(struct job *job, int result)
 		job_end(job, result);
 }
 
-static void on_ring(struct ev_loop *loop, ev_io *watcher, int events)
+static void on_command_ring(struct ev_loop *loop, ev_io *watcher, int events)
 {
 	struct jobs *jobs = watcher->data;
 	struct ring *ring = jobs->control.ring;
@@ -241,7 +231,7 @@ static void on_ring(struct ev_loop *loop, ev_io *watcher, int events)
 		else
 			job_go_on(job, done[i].result);
 	}
-	submit(jobs);
+	submit_commands(jobs);
 	if (count == REAP_MAX)
 		ring_raise_event(ring);
 }
@@ -260,7 +250,7 @@ static void cancel_wait(struct jobs *jobs, struct entry *entry)
 	if (ring_put_cancel(jobs->control.ring, job_data(entry->job), 0) < 0)
 		log_error("device %u: a command that waits cannot be cancelled",
 			  entry->noted.id);
-	submit(jobs);
+	submit_commands(jobs);
 }
 
 /* ---- the operations ---- */
@@ -278,7 +268,7 @@ static int ask_driver(struct job *job, uint32_t command, uint64_t number)
 			   number, job_data(job));
 }
 
-/* One that reads or fills a part of the message. */
+/* A command of the driver that reads or fills a part of the message. */
 static int ask_driver_with(struct job *job, uint32_t command, void *bytes,
 			   size_t size)
 {
@@ -304,13 +294,17 @@ static int end_features(struct job *job, int result)
 }
 
 /*
- * The driver writes back what it accepted: it clamps the queues to the CPUs and
- * silently drops flags that it does not know.
+ * The entry is there before the device. The driver writes back what it accepted:
+ * it clamps the queues to the CPUs and silently drops flags that it does not know.
  */
 static int begin_add(struct job *job)
 {
 	struct ublk_dev_info *info = &job->message.info;
 
+	job->entry = entry_new(&job->jobs->entries, UINT32_MAX);
+	if (!job->entry)
+		return -ENOMEM;
+	job->entry->job = job;
 	info->server_flags = job->jobs->mark;
 	return control_put_buffer(&job->jobs->control, UBLK_CMD_ADD_DEV,
 				  info->dev_id, info, sizeof(*info),
@@ -385,23 +379,6 @@ static int begin_recover(struct job *job)
 			       sizeof(job->message.info));
 }
 
-static int go_on_recovering(struct job *job, int result)
-{
-	if (job->stage == RECOVER_LOOK && result < 0)
-		return result;
-	if (job->stage == RECOVER_LOOK &&
-	    job->message.info.state == UBLK_S_DEV_LIVE)
-		return -EBUSY;
-	/* Once it has begun there is no way back for a server that is dead. */
-	if (job->generation != job->jobs->generation)
-		return -ECANCELED;
-	if (job->stage == RECOVER_MOMENT)
-		return start_recovery(job);
-	job->stage = RECOVER_MOMENT;
-	return ring_put_timeout(job->jobs->control.ring, QUIESCED_MOMENT,
-				job_data(job));
-}
-
 /*
  * Before this driver aborted I/O on close it also broke when a server died
  * between the two commands of a take-over: the next RECOVER is refused, or
@@ -409,17 +386,33 @@ static int go_on_recovering(struct job *job, int result)
  */
 static int end_recover(struct job *job, int result)
 {
-	if (job->stage != RECOVER_ASKED) {
-		result = go_on_recovering(job, result);
-		return result < 0 ? result : 1;
+	struct jobs *jobs = job->jobs;
+
+	if (job->stage == RECOVER_ASKED) {
+		if (result == 0 && is_old_driver(jobs) &&
+		    job->entry->state == ENTRY_QUIESCED) {
+			job->entry->state = ENTRY_TAKEN;
+			/* For the next keeper as well. */
+			state_doom(jobs->state, job->entry->noted.id);
+		}
+		return result;
 	}
-	if (result == 0 && is_old_driver(job->jobs) &&
-	    job->entry->state == ENTRY_QUIESCED) {
-		job->entry->state = ENTRY_TAKEN;
-		/* For the next keeper as well. */
-		state_doom(job->jobs->state, job->entry->noted.id);
+	if (job->stage == RECOVER_LOOK && result < 0)
+		return result;
+	if (job->stage == RECOVER_LOOK &&
+	    job->message.info.state == UBLK_S_DEV_LIVE)
+		return -EBUSY;
+	/* Once it has begun there is no way back for a server that is dead. */
+	if (job->generation != jobs->generation)
+		return -ECANCELED;
+	if (job->stage == RECOVER_MOMENT) {
+		result = start_recovery(job);
+	} else {
+		job->stage = RECOVER_MOMENT;
+		result = ring_put_timeout(jobs->control.ring, QUIESCED_MOMENT,
+					  job_data(job));
 	}
-	return result;
+	return result < 0 ? result : 1;
 }
 
 /* Every tag is fetched, or the command waits for that. */
@@ -451,8 +444,8 @@ static int begin_timeout(struct job *job)
 {
 	int error;
 
-	snprintf(job->path, sizeof(job->path),
-		 "/sys/block/ublkb%u/queue/io_timeout", job->message.id);
+	node_attribute(job->message.id, "queue/io_timeout", job->path,
+		       sizeof(job->path));
 	job->fd = open(job->path, O_RDWR | O_CLOEXEC);
 	if (job->fd < 0)
 		return -errno;
@@ -463,24 +456,20 @@ static int begin_timeout(struct job *job)
 	return error;
 }
 
-static int write_timeout(struct job *job)
-{
-	int length = snprintf(job->bytes, sizeof(job->bytes), "%u",
-			      (unsigned)job->message.number);
-
-	job->stage = 1;
-	return ring_put_write(job->jobs->control.ring, job->fd, job->bytes,
-			      (size_t)length, job_data(job));
-}
-
 static int end_timeout(struct job *job, int result)
 {
+	int length;
+
 	/* The bytes are zeroes behind what was read. */
-	if (job->stage == 0 && result > 0) {
-		result = 0;
-		if (strtoul(job->bytes, NULL, 10) != job->message.number)
-			result = write_timeout(job);
-		if (result == 0 && job->stage == 1)
+	if (job->stage == 0 && result > 0 &&
+	    strtoul(job->bytes, NULL, 10) != job->message.number) {
+		job->stage = 1;
+		length = snprintf(job->bytes, sizeof(job->bytes), "%u",
+				  (unsigned)job->message.number);
+		result = ring_put_write(job->jobs->control.ring, job->fd,
+					job->bytes, (size_t)length,
+					job_data(job));
+		if (result == 0)
 			return 1;
 	}
 	close(job->fd);
@@ -495,7 +484,7 @@ static void on_helped(void *context, const struct message *answer)
 	job->message.number = answer->number;
 	memcpy(job->message.text, answer->text, sizeof(answer->text));
 	job_go_on(job, answer->result);
-	submit(jobs);
+	submit_commands(jobs);
 }
 
 static int ask_helper(struct job *job, const struct message *question)
@@ -537,30 +526,17 @@ static int begin_busy(struct job *job)
 	return job->result ? open_disk(job) : 0;
 }
 
-/* The last close can wait for I/O as well. */
-static int close_disk(struct job *job, int fd)
-{
-	job->stage = BUSY_CLOSE;
-	if (ring_put_close(job->jobs->control.ring, fd, job_data(job)) == 0)
-		return 1;
-	close(fd);
-	return job->result;
-}
-
-/* Nobody's disk is opened for a server that has died meanwhile: see detach(). */
-static int end_users(struct job *job, int result)
-{
-	if (result == -EBUSY || !job->entry)
-		return result;
-	job->result = result;
-	result = open_disk(job);
-	return result ? result : 1;
-}
-
 static int end_busy(struct job *job, int result)
 {
-	if (job->stage == BUSY_USERS)
-		return end_users(job, result);
+	if (job->stage == BUSY_USERS) {
+		/* Nobody's disk is opened for a server that has died: see
+		   detach_look(). */
+		if (result == -EBUSY || !job->entry)
+			return result;
+		job->result = result;
+		result = open_disk(job);
+		return result ? result : 1;
+	}
 	if (job->stage == BUSY_CLOSE)
 		return job->result;
 	if (result == -EBUSY)
@@ -568,11 +544,17 @@ static int end_busy(struct job *job, int result)
 			 "held exclusively");
 	if (result == -ENOENT || result == -ENXIO)
 		return 0;
-	return result < 0 ? result : close_disk(job, result);
+	if (result < 0)
+		return result;
+	/* The last close can wait for I/O as well. */
+	job->stage = BUSY_CLOSE;
+	return entry_close(job->jobs->control.ring, result, job_data(job))
+		       ? 1
+		       : job->result;
 }
 
 /* What begins to be stopped is finished, by the next keeper as well. */
-static void doom(struct job *job)
+static void doom_device(struct job *job)
 {
 	if (job->entry->state < ENTRY_DELETING)
 		job->entry->state = ENTRY_DELETING;
@@ -589,14 +571,14 @@ static int begin_try_stop(struct job *job)
 static int end_try_stop(struct job *job, int result)
 {
 	if (result != -EBUSY)
-		doom(job);
+		doom_device(job);
 	return result;
 }
 
 /* Waits for writeback and for all I/O in flight. Always succeeds. */
 static int begin_stop(struct job *job)
 {
-	doom(job);
+	doom_device(job);
 	return ask_driver(job, UBLK_CMD_STOP_DEV, 0);
 }
 
@@ -678,8 +660,7 @@ static void advance_orphan(struct jobs *jobs, struct entry *entry)
 	if (!job) {
 		log_error("device %u cannot be deleted: out of memory",
 			  entry->noted.id);
-		entry_let_go(entry, jobs->control.ring, 0);
-		submit(jobs);
+		jobs_let_go(jobs, entry);
 		entry_free(&jobs->entries, entry, jobs->state);
 		return;
 	}
@@ -689,23 +670,10 @@ static void advance_orphan(struct jobs *jobs, struct entry *entry)
 }
 
 /*
- * Stop and delete what a dead server leaves. A START that waits for tags which
- * nobody will fetch must be cancelled first: STOP and DEL would wait for it.
- */
-static void orphan(struct jobs *jobs, struct entry *entry)
-{
-	entry->state = ENTRY_TO_STOP;
-	if (!entry->job)
-		advance_orphan(jobs, entry);
-	else
-		cancel_wait(jobs, entry);
-}
-
-/*
  * A look or a setting that a dead server asked for can wait for the very I/O
  * that the next server must answer: it goes on without its device.
  */
-static void detach(struct entry *entry)
+static void detach_look(struct entry *entry)
 {
 	struct job *job = entry->job;
 
@@ -720,6 +688,7 @@ void jobs_server_gone(struct jobs *jobs, int replaced, unsigned *kept,
 		      unsigned *deleted)
 {
 	struct entry *entry, *next;
+	int stays;
 
 	*kept = *deleted = 0;
 	for (entry = jobs->entries; entry; entry = next) {
@@ -728,14 +697,15 @@ void jobs_server_gone(struct jobs *jobs, int replaced, unsigned *kept,
 			continue;
 		if (entry->state == ENTRY_LIVE)
 			entry->state = ENTRY_QUIESCED;
-		detach(entry);
-		if (replaced && entry_can_wait(entry)) {
-			++*kept;
-			cancel_wait(jobs, entry);
-			continue;
-		}
-		++*deleted;
-		orphan(jobs, entry);
+		stays = replaced && entry_can_wait(entry);
+		if (!stays)
+			entry->state = ENTRY_TO_STOP;
+		++*(stays ? kept : deleted);
+		detach_look(entry);
+		/* First: STOP and DEL would wait for a START that waits. */
+		cancel_wait(jobs, entry);
+		if (!stays && !entry->job)
+			advance_orphan(jobs, entry);
 	}
 }
 
@@ -782,17 +752,16 @@ void jobs_hurry(struct jobs *jobs)
 			cancel_wait(jobs, entry);
 }
 
-int jobs_take_tally(struct jobs *jobs, uint32_t id, uint64_t tally)
-{
-	struct entry *entry = entry_find(jobs->entries, id);
-
-	return entry ? entry_take_tally(entry, jobs->state, tally) : -ENODEV;
-}
-
 void jobs_close_file(struct jobs *jobs, int fd)
 {
 	entry_close(jobs->control.ring, fd, 0);
-	submit(jobs);
+	submit_commands(jobs);
+}
+
+void jobs_let_go(struct jobs *jobs, struct entry *entry)
+{
+	entry_let_go(entry, jobs->control.ring, 0);
+	submit_commands(jobs);
 }
 
 int jobs_hand_over(struct jobs *jobs, struct channel *channel)
@@ -825,38 +794,29 @@ void jobs_run(struct jobs *jobs, const struct message *message, const int *fds,
 {
 	struct message answer = *message;
 	struct entry *entry = NULL;
-	struct job *job;
+	struct job *job = NULL;
 
 	if (message->type == MESSAGE_CANCEL) {
 		cancel_wait(jobs, entry_find(jobs->entries, message->id));
 		return;
 	}
-	if (message->type == MESSAGE_ADD)
-		entry = entry_new(&jobs->entries, UINT32_MAX);
-	else if (needs_device(message->type))
+	if (needs_device(message->type))
 		entry = entry_find(jobs->entries, message->id);
-	answer.result = -ENODEV;
 	if (!entry && needs_device(message->type))
-		goto refuse;
-	answer.result = -EBUSY;
-	if (entry && (entry->job || entry->state >= ENTRY_TO_STOP))
-		goto refuse;
-	answer.result = -ENOMEM;
-	if (message->type == MESSAGE_ADD && !entry)
-		goto refuse;
-	job = job_new(jobs, entry, message->type);
-	if (!job && message->type == MESSAGE_ADD)
-		entry_forget(&jobs->entries, entry);
-	if (!job)
-		goto refuse;
+		answer.result = -ENODEV;
+	else if (entry && (entry->job || entry->state >= ENTRY_TO_STOP))
+		answer.result = -EBUSY;
+	else if (!(job = job_new(jobs, entry, message->type)))
+		answer.result = -ENOMEM;
+	if (!job) {
+		jobs->answer(jobs, &answer);
+		return;
+	}
 	job->message = *message;
 	job->generation = jobs->generation;
 	job->fds = fds;
 	job->fd_count = fd_count;
 	job_begin(job);
-	return;
-refuse:
-	jobs->answer(jobs, &answer);
 }
 
 /* Devices carry this, so that a later keeper on the same socket knows them. */
@@ -878,7 +838,7 @@ int jobs_are_busy(const struct jobs *jobs)
 		    entry->state > ENTRY_TAKEN)
 			return 1;
 	/* This process could neither end nor become another program. */
-	return jobs->late > 0;
+	return jobs->unclosed > 0;
 }
 
 static int has_requests(uint32_t id)
@@ -888,7 +848,7 @@ static int has_requests(uint32_t id)
 	ssize_t length;
 	int fd;
 
-	snprintf(path, sizeof(path), "/sys/block/ublkb%u/inflight", id);
+	node_attribute(id, "inflight", path, sizeof(path));
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return 0;
@@ -917,31 +877,6 @@ int jobs_have_devices(const struct jobs *jobs)
 		if (entry->state < ENTRY_TO_STOP)
 			return 1;
 	return 0;
-}
-
-int jobs_has(const struct jobs *jobs, uint32_t id)
-{
-	return entry_find(jobs->entries, id) != NULL;
-}
-
-int jobs_restore(struct jobs *jobs, const struct ublk_dev_info *info,
-		 const struct state_device *noted, int doomed)
-{
-	struct entry *entry = entry_new(&jobs->entries, info->dev_id);
-	int error = 0;
-
-	if (entry && noted)
-		error = entry_restore(entry, noted);
-	else if (!entry && noted)
-		held_close(noted->files, noted->file_count);
-	if (!entry)
-		return -ENOMEM;
-	entry->info = *info;
-	/* Without its words nobody can serve it. */
-	entry->state = doomed || error			? ENTRY_TO_STOP
-		       : info->state == UBLK_S_DEV_LIVE ? ENTRY_LIVE
-							: ENTRY_QUIESCED;
-	return error;
 }
 
 void jobs_clean_up(struct jobs *jobs)
@@ -986,7 +921,8 @@ int jobs_open(struct jobs *jobs, struct ev_loop *loop, const char *path,
 	if (error < 0)
 		log_warning("cannot allow more kernel workers: %s",
 			    strerror(-error));
-	ev_io_init(&jobs->watcher, on_ring, ring_event_fd(ring), EV_READ);
+	ev_io_init(&jobs->watcher, on_command_ring, ring_event_fd(ring),
+		   EV_READ);
 	jobs->watcher.data = jobs;
 	ev_io_start(loop, &jobs->watcher);
 	return 0;

@@ -34,7 +34,8 @@ struct jobs {
 	uint64_t features;   /* of the driver, once somebody has asked */
 	pid_t server;	     /* who serves what is started now */
 	unsigned generation; /* of that server; answers go to no other */
-	unsigned late;	     /* deletes that are over, but for a close */
+	unsigned unclosed;   /* devices that are deleted, and what they held is
+				still being closed */
 	jobs_answer *answer;
 	jobs_idle *idle;
 	void *owner;
@@ -85,15 +86,11 @@ void jobs_hurry(struct jobs *jobs);
  */
 int jobs_hand_over(struct jobs *jobs, struct channel *channel);
 
-/*
- * A device has another tally (target.h), for the next server and for the next
- * keeper. Returns 0 or a negative errno; it is kept also if it cannot be written
- * down.
- */
-int jobs_take_tally(struct jobs *jobs, uint32_t id, uint64_t tally);
-
 /* Close a file that no device has; nobody waits for that. */
 void jobs_close_file(struct jobs *jobs, int fd);
+
+/* Close all that a device held which is none of ours; the same. */
+void jobs_let_go(struct jobs *jobs, struct entry *entry);
 
 /* Whether a command is under way. */
 int jobs_are_busy(const struct jobs *jobs);
@@ -104,18 +101,7 @@ int jobs_have_requests(const struct jobs *jobs);
 /* Whether there are devices that are not to be deleted. */
 int jobs_have_devices(const struct jobs *jobs);
 
-int jobs_has(const struct jobs *jobs, uint32_t id);
-
-/*
- * At the start, an earlier keeper's device: one that the next server takes
- * over, or a doomed one that jobs_clean_up() will stop and delete. `noted` may
- * be NULL then. The descriptors of its files are the jobs' from now on, also on
- * failure. Returns 0 or -ENOMEM.
- */
-int jobs_restore(struct jobs *jobs, const struct ublk_dev_info *info,
-		 const struct state_device *noted, int doomed);
-
-/* Begin to delete what was restored for that. */
+/* Begin to delete what was restored for that: see entry_restore(). */
 void jobs_clean_up(struct jobs *jobs);
 
 #endif

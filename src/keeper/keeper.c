@@ -41,7 +41,7 @@
 #define TABLE_VARIABLE	  "UBLKD_TABLE"
 #define LEFTOVER_PATIENCE 3.0 /* s for a killed one's devices to be deleted */
 
-/* A new program that is tried as a server before the keeper becomes it. */
+/* A new program that is tried as a server before the keeper becomes this program. */
 struct candidate {
 	struct proc process;
 	char program[MESSAGE_TEXT];
@@ -69,7 +69,6 @@ struct keeper {
 	struct ev_loop *loop;
 	struct listener listener;
 	struct state state;
-	int handover; /* what a server without a keeper answers on */
 	struct takeover takeover; /* a server that is to leave */
 	struct helpers helpers;
 	struct jobs jobs;
@@ -93,8 +92,8 @@ struct keeper {
 	int signal_fd;
 	sigset_t old_signals;
 	ev_io signals;
-	ev_timer restart;
-	ev_timer stop_limit;
+	ev_timer restart;    /* when it ends the next server is started */
+	ev_timer stop_limit; /* ... what devices may take to be deleted */
 };
 
 /* ---- a program as a server ---- */
@@ -145,13 +144,24 @@ static int give_table(struct keeper *keeper, struct channel *channel)
 {
 	struct message message = { .magic = MESSAGE_MAGIC,
 				   .type = MESSAGE_BEGIN };
-	int fds[] = { keeper->listener.fd, keeper->handover };
+	int fds[] = { keeper->listener.fd, keeper->takeover.handover };
 	int error = channel_send(channel, &message, fds, 2);
 
 	if (!error)
 		error = jobs_hand_over(&keeper->jobs, channel);
 	message.type = MESSAGE_TABLE_END;
 	return error ? error : channel_send(channel, &message, NULL, 0);
+}
+
+/* A message of a type and a number. Returns 0 or a negative errno. */
+static int tell_server(struct keeper *keeper, enum message_type type,
+		       uint64_t number)
+{
+	struct message message = { .magic = MESSAGE_MAGIC,
+				   .type = type,
+				   .number = number };
+
+	return channel_send(&keeper->channel, &message, NULL, 0);
 }
 
 /* ---- the end of it all ---- */
@@ -165,17 +175,14 @@ static void maybe_leave(struct keeper *keeper)
 }
 
 /*
- * The server answers once it has no request in a worker of the kernel, where it
- * could not end, and no command half done; or that it cannot have that. Returns
- * NULL, or why nothing has been asked.
+ * Ask the server whether it may leave. It answers once it has no request in a
+ * worker of the kernel, with which no process can end, and no command half done; or
+ * why that cannot be had. Returns NULL, or why nothing has been asked.
  */
 static const char *ask_to_leave(struct keeper *keeper, enum purpose purpose)
 {
-	struct message message = { .magic = MESSAGE_MAGIC,
-				   .type = MESSAGE_MAY_LEAVE,
-				   .number = purpose == BEFORE_UPGRADE };
-
-	if (channel_send(&keeper->channel, &message, NULL, 0) < 0)
+	if (tell_server(keeper, MESSAGE_MAY_LEAVE, purpose == BEFORE_UPGRADE) <
+	    0)
 		return "the server cannot be asked";
 	keeper->asked = purpose;
 	watchdog_look(&keeper->watchdog);
@@ -183,8 +190,8 @@ static const char *ask_to_leave(struct keeper *keeper, enum purpose purpose)
 }
 
 /*
- * If that was asked for and nothing is in the way: end so that the next keeper
- * finds a server, and no command half done. Its devices stay up meanwhile.
+ * A restart (SIGUSR2): once nothing is in the way this keeper ends, and leaves the
+ * server with no command half done to the next keeper. Devices stay up meanwhile.
  */
 static void maybe_hand_over(struct keeper *keeper)
 {
@@ -235,7 +242,7 @@ static void refuse_upgrade(struct keeper *keeper, int error, const char *why)
 	channel_send(&keeper->channel, &message, NULL, 0);
 }
 
-/* Nothing comes of it, because of a negative errno, which `why` explains. */
+/* Nothing comes of an upgrade, for a negative errno that `why` explains. */
 static void fail_upgrade(struct keeper *keeper, int error, const char *why)
 {
 	if (keeper->candidate.process.pid)
@@ -245,8 +252,8 @@ static void fail_upgrade(struct keeper *keeper, int error, const char *why)
 }
 
 /*
- * Returns what another keeper could not go on with just now, or NULL. `answer` is
- * the server's word whether it can be left, NULL before it has been asked.
+ * Why this process cannot become another keeper just now, or NULL. `answer` is the
+ * server's word whether it can be left, NULL before the server has been asked.
  */
 static const char *why_not_now(const struct keeper *keeper,
 			       const struct message *answer)
@@ -268,9 +275,9 @@ static const char *why_not_now(const struct keeper *keeper,
 }
 
 /*
- * The next keeper asks the server for the table of devices. Should that have died
- * by then, there is this copy: a socket which has been told it as a server is,
- * and which goes along over an exec. Returns the socket, or a negative errno.
+ * The next keeper asks the server for the table of devices. In case the server has
+ * died by then, a copy of the table goes along over the exec: in a socket, into
+ * which it was written as to a server. Returns the socket, or a negative errno.
  */
 static int copy_table(struct keeper *keeper)
 {
@@ -280,7 +287,7 @@ static int copy_table(struct keeper *keeper)
 
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
 		return -errno;
-	/* The one gives what any process may have, the other needs a capability. */
+	/* As much as any process may have; and with a capability, all of it. */
 	setsockopt(pair[0], SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
 	setsockopt(pair[0], SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof(size));
 	channel_open(&channel, keeper->loop, pair[0], NULL, NULL, NULL);
@@ -299,10 +306,11 @@ static int copy_table(struct keeper *keeper)
 }
 
 /*
- * From here on it is as if this keeper had been killed and the next one were
- * started: the server serves until that takes over. The process is the same.
+ * Go on as another program: from here on all is as if this keeper had been killed
+ * and the next one were started, which takes over from the server that goes on. Only
+ * the process is the same.
  */
-static void become(struct keeper *keeper, const char *program)
+static void become_program(struct keeper *keeper, const char *program)
 {
 	const struct keeper_options *options = keeper->options;
 	const char *level = log_level_name(options->log_level);
@@ -371,17 +379,6 @@ static void on_candidate_gone(struct channel *channel)
 		     "devices; is it a ublkd?");
 }
 
-/* Its process has ended, with or without a word. */
-static void end_of_candidate(struct keeper *keeper)
-{
-	struct candidate *candidate = &keeper->candidate;
-
-	channel_finish(&candidate->channel);
-	/* Unless its last word was one. */
-	if (candidate->process.pid)
-		on_candidate_gone(&candidate->channel);
-}
-
 static void on_candidate_late(struct ev_loop *loop, ev_timer *timer, int events)
 {
 	(void)loop;
@@ -415,7 +412,7 @@ static void try_program(struct keeper *keeper)
  * The server asks for an upgrade, to the program that the message names or to
  * the one that was started. The server is answered if nothing comes of it.
  */
-static void begin_upgrade(struct keeper *keeper, const struct message *message)
+static void start_upgrade(struct keeper *keeper, const struct message *message)
 {
 	struct candidate *candidate = &keeper->candidate;
 	const char *why = why_not_now(keeper, NULL);
@@ -447,7 +444,7 @@ static void on_may_leave(struct keeper *keeper, const struct message *answer)
 	else if (purpose == BEFORE_UPGRADE)
 		try_program(keeper);
 	else
-		become(keeper, keeper->candidate.program);
+		become_program(keeper, keeper->candidate.program);
 }
 
 /* ---- the server ---- */
@@ -502,20 +499,17 @@ static void on_stop_limit(struct ev_loop *loop, ev_timer *timer, int events)
 
 static void stop_devices(struct keeper *keeper)
 {
-	struct message message = { .magic = MESSAGE_MAGIC,
-				   .type = MESSAGE_STOP_ALL };
 	unsigned kept, deleted;
 
 	ev_timer_start(keeper->loop, &keeper->stop_limit);
 	jobs_hurry(&keeper->jobs);
 	watchdog_look(&keeper->watchdog);
-	if (channel_send(&keeper->channel, &message, NULL, 0) < 0 &&
-	    !keeper->server.pid)
+	if (tell_server(keeper, MESSAGE_STOP_ALL, 0) < 0 && !keeper->server.pid)
 		jobs_server_gone(&keeper->jobs, 0, &kept, &deleted);
 	maybe_leave(keeper);
 }
 
-/* Who is about to lose a disk has been found out, or that took too long. */
+/* The users who are about to lose a disk are known, or that took too long. */
 static void on_users(void *context, const struct message *answer)
 {
 	jobs_log_users(answer);
@@ -602,37 +596,26 @@ static void tell_to_go(struct keeper *keeper)
 		     keeper->takeover.fd >= 0);
 }
 
-static void let_go(void *keeper, int fd)
-{
-	jobs_close_file(&((struct keeper *)keeper)->jobs, fd);
-}
-
 /* What the old server has told before it left, after its table. */
-static void pass_tallies(struct keeper *keeper)
+static void pass_tally(void *context, const struct message *tally)
 {
-	struct message message = { .magic = MESSAGE_MAGIC,
-				   .type = MESSAGE_TALLY };
-	const struct held *held = keeper->takeover.held;
+	struct keeper *keeper = context;
 
-	for (; held; held = held->next) {
-		message.id = held->id;
-		message.number = held->tally;
-		if (held->tally && jobs_take_tally(&keeper->jobs, held->id,
-						   held->tally) != -ENODEV)
-			channel_send(&keeper->channel, &message, NULL, 0);
-	}
+	if (entry_take_tally(keeper->jobs.entries, keeper->jobs.state, tally) !=
+	    -ENODEV)
+		channel_send(&keeper->channel, tally, NULL, 0);
 }
 
 static void end_old_server(struct keeper *keeper)
 {
-	if (takeover_end(&keeper->takeover) < 0)
+	struct takeover *takeover = &keeper->takeover;
+
+	if (takeover_end(takeover, pass_tally, keeper) < 0)
 		log_warning("process %d, the old server, does not end; its "
 			    "devices wait for it",
-			    (int)keeper->takeover.server.pid);
-	pass_tallies(keeper);
-	rings_drop_after(&keeper->takeover.rings, &keeper->takeover.server);
-	takeover_drop_rest(&keeper->takeover, let_go, keeper);
-	takeover_close(&keeper->takeover);
+			    (int)takeover->server.pid);
+	adopt_drop_rest(&keeper->jobs, takeover);
+	takeover_close(takeover);
 }
 
 /* The new server can serve all there is: now the old one may leave. */
@@ -688,19 +671,12 @@ static void hold_ring(struct keeper *keeper, const struct message *message)
 			    message->id, strerror(-error));
 }
 
-static void note_tally(struct keeper *keeper, const struct message *message)
-{
-	struct message answer = *message;
-
-	answer.result =
-		jobs_take_tally(&keeper->jobs, message->id, message->number);
-	channel_send(&keeper->channel, &answer, NULL, 0);
-}
-
-static void on_message(struct channel *channel, const struct message *message,
-		       const int *fds, int fd_count)
+static void on_server_message(struct channel *channel,
+			      const struct message *message, const int *fds,
+			      int fd_count)
 {
 	struct keeper *keeper = channel->owner;
+	struct message answer;
 
 	switch (message->type) {
 	case MESSAGE_PREPARED:
@@ -710,7 +686,7 @@ static void on_message(struct channel *channel, const struct message *message,
 		on_ready(keeper);
 		break;
 	case MESSAGE_UPGRADE:
-		begin_upgrade(keeper, message);
+		start_upgrade(keeper, message);
 		break;
 	case MESSAGE_MAY_LEAVE:
 		on_may_leave(keeper, message);
@@ -722,7 +698,10 @@ static void on_message(struct channel *channel, const struct message *message,
 		hold_ring(keeper, message);
 		break;
 	case MESSAGE_TALLY:
-		note_tally(keeper, message);
+		answer = *message;
+		answer.result = entry_take_tally(keeper->jobs.entries,
+						 keeper->jobs.state, message);
+		channel_send(&keeper->channel, &answer, NULL, 0);
 		break;
 	case MESSAGE_ACTIVE:
 		watchdog_look(&keeper->watchdog);
@@ -740,7 +719,7 @@ static void on_message(struct channel *channel, const struct message *message,
 	}
 	/* On a network every close can wait. */
 	while (fd_count)
-		let_go(keeper, fds[--fd_count]);
+		jobs_close_file(&keeper->jobs, fds[--fd_count]);
 }
 
 /* Start a server in so many seconds. */
@@ -751,11 +730,19 @@ static void start_after(struct keeper *keeper, double delay)
 	ev_timer_start(keeper->loop, &keeper->restart);
 }
 
-/* Replace a server that is gone, at once if it had been up for a while. */
-static void replace_server(struct keeper *keeper)
+/*
+ * No server could be started, or the server is gone: the next one starts, at once
+ * if the last one had been up for a while. A server that was never ready ends the
+ * start, unless there are devices of before: their users wait for a server.
+ */
+static void replace_server(struct keeper *keeper, const char *why)
 {
 	double delay = 0;
 
+	if (!keeper->has_users)
+		fail_start(keeper, why);
+	if (keeper->stopping)
+		return;
 	if (ev_time() - keeper->started < GOOD_RUN) {
 		delay = keeper->delay;
 		keeper->delay = delay * 2 < DELAY_MAX ? delay * 2 : DELAY_MAX;
@@ -779,20 +766,6 @@ static void describe_end(int status, char *text, size_t size)
 }
 
 /*
- * No server could be started, or it is gone. One that was never ready ends the
- * start, unless there are devices of before: their users wait for a server.
- */
-static void go_on(struct keeper *keeper, const char *why)
-{
-	if (keeper->stopping)
-		return;
-	if (keeper->has_users)
-		replace_server(keeper);
-	else
-		fail_start(keeper, why);
-}
-
-/*
  * The server's process has ended. Somebody else may have its end of the channel:
  * a program that is no server may leave a child behind.
  */
@@ -811,7 +784,7 @@ static void server_is_gone(struct keeper *keeper, int status)
 		return;
 	}
 	if (keeper->takeover.fd >= 0) {
-		/* It is all to end, the old one too. */
+		/* Everything is to end, the old server too. */
 		takeover_leave(&keeper->takeover);
 		end_old_server(keeper);
 	}
@@ -836,15 +809,15 @@ static void server_is_gone(struct keeper *keeper, int status)
 	}
 	snprintf(why, sizeof(why),
 		 "the server %s before it was ready; see the log", end);
-	go_on(keeper, why);
+	replace_server(keeper, why);
 	maybe_leave(keeper);
 }
 
 /*
- * It may live on, cut off by a message that was lost for want of memory or
+ * The server may live on, cut off by a message that was lost for want of memory or
  * descriptors: the next one takes over. In an orderly end it leaves by itself.
  */
-static void on_gone(struct channel *channel)
+static void on_server_cut_off(struct channel *channel)
 {
 	struct keeper *keeper = channel->owner;
 
@@ -853,20 +826,26 @@ static void on_gone(struct channel *channel)
 }
 
 /*
- * Servers, candidates, helpers, the server of what this process was before, and
- * whoever init leaves to process 1 of a container. A number means the same process
- * until this has reaped it.
+ * Children are servers, candidates, helpers, the server of the program that this
+ * process was before, and whoever is left to process 1 of a container. A number
+ * means the same process until its end has been reaped here.
  */
 static void reap_children(struct keeper *keeper)
 {
+	struct candidate *candidate = &keeper->candidate;
 	pid_t pid;
 	int status;
 
-	while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
+	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
 		if (pid == keeper->server.pid)
 			server_is_gone(keeper, status);
-		else if (pid == keeper->candidate.process.pid)
-			end_of_candidate(keeper);
+		if (pid != candidate->process.pid)
+			continue;
+		channel_finish(&candidate->channel);
+		/* Unless its last word was one. */
+		if (candidate->process.pid)
+			on_candidate_gone(&candidate->channel);
+	}
 }
 
 static int is_waited_for(struct watchdog *watchdog)
@@ -880,11 +859,7 @@ static int is_waited_for(struct watchdog *watchdog)
 
 static void ask_for_turn(struct watchdog *watchdog)
 {
-	struct message message = { .magic = MESSAGE_MAGIC,
-				   .type = MESSAGE_PING };
-	struct keeper *keeper = watchdog->owner;
-
-	channel_send(&keeper->channel, &message, NULL, 0);
+	tell_server(watchdog->owner, MESSAGE_PING, 0);
 }
 
 static void watch_server(struct keeper *keeper)
@@ -903,11 +878,10 @@ static void watch_server(struct keeper *keeper)
 
 static int start_server(struct keeper *keeper)
 {
-	int error;
+	int error = spawn_server(keeper, "/proc/self/exe", &keeper->server,
+				 &keeper->channel, on_server_message,
+				 on_server_cut_off);
 
-	keeper->started = ev_time();
-	error = spawn_server(keeper, "/proc/self/exe", &keeper->server,
-			     &keeper->channel, on_message, on_gone);
 	if (error)
 		return error;
 	if (keeper->configuration == CONFIGURATION_TO_RUN)
@@ -927,14 +901,15 @@ static void on_restart(struct ev_loop *loop, ev_timer *timer, int events)
 
 	(void)loop;
 	(void)events;
+	keeper->started = ev_time();
 	error = start_server(keeper);
-	if (error == 0)
+	if (!error)
 		return;
 	log_error("cannot start a server: %s", strerror(-error));
-	/* Half started: its end is the same as any other's. */
+	/* The end of one that is half started is the same as any other's. */
 	proc_kill(&keeper->server);
 	if (!keeper->server.pid)
-		go_on(keeper, strerror(-error));
+		replace_server(keeper, strerror(-error));
 }
 
 /* ---- start and end ---- */
@@ -966,8 +941,8 @@ static void on_signal(struct ev_loop *loop, ev_io *watcher, int events)
 }
 
 /*
- * A program that this process was before has left them blocked, so that it died
- * of none of them on the way; its children never have them so.
+ * The program that this process was before an upgrade has left these signals
+ * blocked, so that none of them killed it on the way; children never have them so.
  */
 static int open_signals(struct keeper *keeper)
 {
@@ -992,22 +967,22 @@ static int open_signals(struct keeper *keeper)
 	return 0;
 }
 
-static void on_answer(struct jobs *jobs, const struct message *message)
+static void send_answer(struct jobs *jobs, const struct message *message)
 {
 	struct keeper *keeper = jobs->owner;
 	int error = channel_send(&keeper->channel, message, NULL, 0);
 
-	/* When the other end is closed on_gone() knows whether it may be. */
+	/* Of a channel that is closed on_server_cut_off() knows whether it may be. */
 	if (!error || error == -EPIPE || !keeper->server.pid)
 		return;
-	/* It would wait for it for ever; the next server knows better. */
+	/* The server would wait for the answer for ever; the next one does not. */
 	log_error("the server, process %d, cannot be told what it waits for: "
 		  "%s; it is killed",
 		  (int)keeper->server.pid, strerror(-error));
 	proc_kill(&keeper->server);
 }
 
-static void on_idle(struct jobs *jobs)
+static void on_jobs_idle(struct jobs *jobs)
 {
 	struct keeper *keeper = jobs->owner;
 
@@ -1028,7 +1003,7 @@ static int take_given(struct keeper *keeper)
 	int fd, listener = -1;
 
 	while ((fd = notify_take(&name)) >= 0) {
-		if (takeover_keep(&keeper->takeover, name, fd) == 0)
+		if (entry_from_store(&keeper->takeover.found, name, fd) == 0)
 			continue;
 		if (listener < 0 && (strcmp(name, "admin") == 0 ||
 				     strcmp(name, "ublkd.socket") == 0)) {
@@ -1049,7 +1024,7 @@ static void take_table(struct takeover *takeover)
 	const char *number = getenv(TABLE_VARIABLE);
 
 	if (number && takeover->fd < 0)
-		takeover_take_table(takeover, atoi(number));
+		takeover_read_table(takeover, atoi(number));
 	if (number)
 		close(atoi(number));
 	unsetenv(TABLE_VARIABLE);
@@ -1067,8 +1042,7 @@ static int open_places(struct keeper *keeper, struct failure *failure)
 					   keeper->options->socket, failure);
 	if (error < 0 ||
 	    state_open(&keeper->state, keeper->options->state, failure) < 0 ||
-	    takeover_begin(takeover, keeper->state.path, &keeper->handover,
-			   failure) < 0)
+	    takeover_begin(takeover, keeper->state.path, failure) < 0)
 		return -1;
 	take_table(takeover);
 	if (takeover->fd >= 0)
@@ -1100,7 +1074,7 @@ static void start_first(struct keeper *keeper)
 	if (keeper->takeover.fd < 0) {
 		if (keeper->options->config)
 			keeper->configuration = CONFIGURATION_TO_RUN;
-		takeover_drop_rest(&keeper->takeover, let_go, keeper);
+		adopt_drop_rest(&keeper->jobs, &keeper->takeover);
 		jobs_clean_up(&keeper->jobs);
 		if (jobs_are_busy(&keeper->jobs))
 			delay = LEFTOVER_PATIENCE;
@@ -1130,8 +1104,8 @@ static int open_all(struct keeper *keeper, struct failure *failure)
 		return -1;
 	helpers_open(&keeper->helpers, keeper->loop, &keeper->old_signals);
 	error = jobs_open(&keeper->jobs, keeper->loop, keeper->listener.path,
-			  &keeper->state, &keeper->helpers, on_answer, on_idle,
-			  keeper);
+			  &keeper->state, &keeper->helpers, send_answer,
+			  on_jobs_idle, keeper);
 	if (error)
 		return failure_set(failure, SYMBOL_UNSUPPORTED, error, NULL,
 				   "cannot make an io_uring (is sysctl "
@@ -1145,16 +1119,17 @@ static int open_all(struct keeper *keeper, struct failure *failure)
 
 int keeper_run(const struct keeper_options *options)
 {
-	struct keeper keeper = { .options = options,
-				 .channel.fd = -1,
-				 .listener = { .fd = -1, .lock = -1 },
-				 .state = { .fd = -1, .names = options->names },
-				 .handover = -1,
-				 .takeover = { .fd = -1, .listener = -1 },
-				 .candidate.channel.fd = -1,
-				 .ready_fd = options->ready_fd,
-				 .newline_fd = options->newline_fd,
-				 .delay = DELAY_MIN };
+	struct keeper keeper = {
+		.options = options,
+		.channel.fd = -1,
+		.listener = { .fd = -1, .lock = -1 },
+		.state = { .fd = -1, .names = options->names },
+		.takeover = { .fd = -1, .listener = -1, .handover = -1 },
+		.candidate.channel.fd = -1,
+		.ready_fd = options->ready_fd,
+		.newline_fd = options->newline_fd,
+		.delay = DELAY_MIN
+	};
 
 	notify_open();
 	process_allow_files(SERVER_FILES_MAX);

@@ -11,7 +11,7 @@ struct keeper_options {
 	const char *program; /* the path that was started, for an upgrade */
 	const char *socket;
 	const char *state;  /* folder */
-	const char *names;  /* folder of names.h, or NULL */
+	const char *names;  /* folder of names, see state.h, or NULL */
 	const char *config; /* or NULL */
 	enum log_level log_level;
 	int foreground;

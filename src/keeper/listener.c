@@ -73,7 +73,7 @@ static int take_lock(struct listener *listener, struct failure *failure)
 }
 
 /* Returns 1 if somebody answers, 0 if not; *peer: that process, 0: unknown. */
-static int answers(const struct sockaddr_un *address, pid_t *peer)
+static int somebody_answers(const struct sockaddr_un *address, pid_t *peer)
 {
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	int yes;
@@ -108,7 +108,7 @@ static int clear_path(const struct sockaddr_un *address,
 	if (!S_ISSOCK(status.st_mode))
 		return failure_set(failure, SYMBOL_EXISTS, 0, NULL,
 				   "%s exists and is not a socket", path);
-	while (answers(address, &peer)) {
+	while (somebody_answers(address, &peer)) {
 		error = dying_wait(&dying, peer);
 		if (error == -EBUSY)
 			return failure_set(
@@ -160,26 +160,16 @@ static int bind_safely(struct listener *listener,
 	return listen(listener->fd, BACKLOG) < 0 ? -errno : 0;
 }
 
-static int set_path(struct listener *listener, const char *path,
-		    struct failure *failure)
-{
-	int length =
-		snprintf(listener->path, sizeof(listener->path), "%s", path);
-
-	if (length >= (int)sizeof(listener->path))
-		return failure_set(failure, SYMBOL_ARG, 0, NULL,
-				   "the path of a socket has at most %zu bytes",
-				   sizeof(listener->path) - 1);
-	return 0;
-}
-
 int listener_lock(struct listener *listener, const char *path,
 		  struct failure *failure)
 {
 	listener->fd = listener->lock = -1;
 	listener->inode = 0;
-	if (set_path(listener, path, failure) < 0)
-		return -1;
+	if (snprintf(listener->path, sizeof(listener->path), "%s", path) >=
+	    (int)sizeof(listener->path))
+		return failure_set(failure, SYMBOL_ARG, 0, NULL,
+				   "the path of a socket has at most %zu bytes",
+				   sizeof(listener->path) - 1);
 	return take_lock(listener, failure);
 }
 
@@ -202,7 +192,7 @@ int listener_bind(struct listener *listener, struct failure *failure)
 }
 
 /* Whether the path leads to that socket, be it through a link. */
-static int is_at(int fd, const char *path)
+static int is_bound_at(int fd, const char *path)
 {
 	struct sockaddr_un address;
 	char bound[sizeof(address.sun_path) + 1];
@@ -220,7 +210,7 @@ static int is_at(int fd, const char *path)
 
 int listener_use(struct listener *listener, int fd, int borrowed)
 {
-	if (!is_at(fd, listener->path))
+	if (!is_bound_at(fd, listener->path))
 		return -ENOENT;
 	listener->fd = fd;
 	if (!borrowed)

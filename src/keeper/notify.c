@@ -13,9 +13,9 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/syntax.h"
 
 #define FIRST_FD       3 /* sd_listen_fds(3): they begin behind the standard ones */
-#define NAME_MAX_BYTES 255
 #define TEXT_MAX_BYTES 1024
 
 static struct {
@@ -25,23 +25,23 @@ static struct {
 	int next, end;	  /* descriptors that nobody has taken yet */
 	char *names;	  /* theirs, or NULL */
 	char *rest;	  /* of the names */
-} state = { .socket = -1 };
+} manager = { .socket = -1 };
 
 /* A path, or the name of an abstract socket behind a "@". */
-static int set_address(const char *path)
+static int set_manager_address(const char *path)
 {
 	size_t length = strlen(path);
 
 	if ((path[0] != '/' && path[0] != '@') || !path[1] ||
-	    length >= sizeof(state.address.sun_path))
+	    length >= sizeof(manager.address.sun_path))
 		return -EINVAL;
-	memset(&state.address, 0, sizeof(state.address));
-	state.address.sun_family = AF_UNIX;
-	memcpy(state.address.sun_path, path, length);
+	memset(&manager.address, 0, sizeof(manager.address));
+	manager.address.sun_family = AF_UNIX;
+	memcpy(manager.address.sun_path, path, length);
 	if (path[0] == '@')
-		state.address.sun_path[0] = '\0';
-	state.length = (socklen_t)(offsetof(struct sockaddr_un, sun_path) +
-				   length + (path[0] == '/'));
+		manager.address.sun_path[0] = '\0';
+	manager.length = (socklen_t)(offsetof(struct sockaddr_un, sun_path) +
+				     length + (path[0] == '/'));
 	return 0;
 }
 
@@ -51,14 +51,14 @@ static void open_socket(void)
 
 	if (!path)
 		return;
-	if (set_address(path) < 0) {
+	if (set_manager_address(path) < 0) {
 		log_warning("NOTIFY_SOCKET is no address that we know: %s",
 			    path);
 		return;
 	}
-	state.socket =
+	manager.socket =
 		socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (state.socket < 0)
+	if (manager.socket < 0)
 		log_warning("cannot speak to the service manager: %s",
 			    strerror(errno));
 }
@@ -67,16 +67,12 @@ static void open_socket(void)
 static int number_of(const char *variable)
 {
 	const char *text = getenv(variable);
-	long number;
-	char *end;
+	uint64_t number;
 
-	if (!text || !*text)
-		return -1;
-	errno = 0;
-	number = strtol(text, &end, 10);
-	return errno || *end || number < 0 || number > INT_MAX - FIRST_FD
-		       ? -1
-		       : (int)number;
+	return text && syntax_number(text, &number) == 0 &&
+			       number <= INT_MAX - FIRST_FD
+		       ? (int)number
+		       : -1;
 }
 
 static void note_descriptors(void)
@@ -87,13 +83,13 @@ static void note_descriptors(void)
 	/* Meant for another process, which left them in our environment. */
 	if (count < 1 || number_of("LISTEN_PID") != getpid())
 		return;
-	/* They are one row. */
+	/* The descriptors are one row. */
 	for (fd = FIRST_FD; fd < FIRST_FD + count; fd++)
 		if (fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
 			break;
-	state.next = FIRST_FD;
-	state.end = fd;
-	state.rest = state.names = names ? strdup(names) : NULL;
+	manager.next = FIRST_FD;
+	manager.end = fd;
+	manager.rest = manager.names = names ? strdup(names) : NULL;
 	if (fd < FIRST_FD + count)
 		log_warning("of %d descriptors from the service manager there "
 			    "are %d",
@@ -111,13 +107,13 @@ void notify_open(void)
 
 void notify_close(void)
 {
-	while (state.next < state.end)
-		close(state.next++);
-	free(state.names);
-	state.names = state.rest = NULL;
-	if (state.socket >= 0)
-		close(state.socket);
-	state.socket = -1;
+	while (manager.next < manager.end)
+		close(manager.next++);
+	free(manager.names);
+	manager.names = manager.rest = NULL;
+	if (manager.socket >= 0)
+		close(manager.socket);
+	manager.socket = -1;
 }
 
 void notify_disown(void)
@@ -129,8 +125,8 @@ void notify_disown(void)
 static int send_text(const char *text, int fd)
 {
 	struct iovec vector = { (void *)text, strlen(text) };
-	struct msghdr header = { .msg_name = &state.address,
-				 .msg_namelen = state.length,
+	struct msghdr header = { .msg_name = &manager.address,
+				 .msg_namelen = manager.length,
 				 .msg_iov = &vector,
 				 .msg_iovlen = 1 };
 	union {
@@ -138,7 +134,7 @@ static int send_text(const char *text, int fd)
 		char space[CMSG_SPACE(sizeof(int))];
 	} control;
 
-	if (state.socket < 0)
+	if (manager.socket < 0)
 		return 0;
 	if (fd >= 0) {
 		memset(&control, 0, sizeof(control));
@@ -149,7 +145,7 @@ static int send_text(const char *text, int fd)
 		control.header.cmsg_len = CMSG_LEN(sizeof(int));
 		memcpy(CMSG_DATA(&control.header), &fd, sizeof(int));
 	}
-	return sendmsg(state.socket, &header, MSG_NOSIGNAL) < 0 ? -errno : 0;
+	return sendmsg(manager.socket, &header, MSG_NOSIGNAL) < 0 ? -errno : 0;
 }
 
 int notify_send(const char *format, ...)
@@ -163,22 +159,10 @@ int notify_send(const char *format, ...)
 	return send_text(text, -1);
 }
 
-static int is_name(const char *name)
-{
-	size_t length = strlen(name), i;
-
-	for (i = 0; i < length; i++)
-		if (name[i] <= ' ' || name[i] > '~' || name[i] == ':')
-			return 0;
-	return length > 0 && length <= NAME_MAX_BYTES;
-}
-
 int notify_store(const char *name, int fd)
 {
-	char text[NAME_MAX_BYTES + 64];
+	char text[TEXT_MAX_BYTES];
 
-	if (!is_name(name))
-		return -EINVAL;
 	/* FDPOLL=0: it is kept even if it is a socket whose other end closes. */
 	snprintf(text, sizeof(text), "FDSTORE=1\nFDNAME=%s\nFDPOLL=0", name);
 	return send_text(text, fd);
@@ -186,14 +170,13 @@ int notify_store(const char *name, int fd)
 
 int notify_unstore(const char *name)
 {
-	return is_name(name) ? notify_send("FDSTOREREMOVE=1\nFDNAME=%s", name)
-			     : -EINVAL;
+	return notify_send("FDSTOREREMOVE=1\nFDNAME=%s", name);
 }
 
 int notify_take(const char **name)
 {
-	if (state.next >= state.end)
+	if (manager.next >= manager.end)
 		return -1;
-	*name = state.rest ? strsep(&state.rest, ":") : "unknown";
-	return state.next++;
+	*name = manager.rest ? strsep(&manager.rest, ":") : "unknown";
+	return manager.next++;
 }

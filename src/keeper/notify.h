@@ -28,11 +28,11 @@ void notify_disown(void);
 int notify_send(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /*
- * Have the manager keep a copy of fd under that name (printable, no colon, at
- * most 255 bytes) until notify_unstore(); the next process of the service gets
- * it from notify_take(). A name can be used more than once. fd stays the
- * caller's. Returns as notify_send() does, or -EINVAL for the name. That the
- * store is full, or that the unit has none, is not told.
+ * Have the manager keep a copy of fd under that name (the caller sees to it that
+ * it is printable, has no colon and at most 255 bytes) until notify_unstore(); the
+ * next process of the service gets the descriptor from notify_take(). A name can
+ * be used more than once. fd stays the caller's. Returns as notify_send() does.
+ * That the store is full, or that the unit has none, is not told.
  */
 int notify_store(const char *name, int fd);
 

@@ -5,8 +5,6 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define PATIENCE 2000 /* ms */
-
 struct rings_item {
 	struct rings_item *next;
 	uint32_t id;
@@ -14,7 +12,7 @@ struct rings_item {
 };
 
 /* Of one device, or of all with id NULL. */
-static void drop(struct rings *rings, const uint32_t *id)
+static void drop_rings(struct rings *rings, const uint32_t *id)
 {
 	struct rings_item **at = &rings->first, *item;
 
@@ -54,17 +52,10 @@ int rings_take(struct rings *rings, const struct proc *server, uint32_t id,
 
 void rings_release(struct rings *rings, uint32_t id)
 {
-	drop(rings, &id);
+	drop_rings(rings, &id);
 }
 
 void rings_drop(struct rings *rings)
 {
-	drop(rings, NULL);
-}
-
-void rings_drop_after(struct rings *rings, const struct proc *server)
-{
-	if (rings->first)
-		proc_wait(server, PATIENCE);
-	rings_drop(rings);
+	drop_rings(rings, NULL);
 }

@@ -42,10 +42,4 @@ void rings_release(struct rings *rings, uint32_t id);
 /* Let go of all; to be called once the server's process has ended. */
 void rings_drop(struct rings *rings);
 
-/*
- * The same of a server that is no child of ours: waits for the end of its
- * process, for two seconds at most.
- */
-void rings_drop_after(struct rings *rings, const struct proc *server);
-
 #endif

@@ -41,8 +41,8 @@ static void leave_table(void)
 	send(SERVER_FD, "", 1, MSG_NOSIGNAL);
 }
 
-static void execute(const char *program, char *const arguments[],
-		    const sigset_t *signals)
+static void execute_program(const char *program, char *const arguments[],
+			    const sigset_t *signals)
 {
 	struct message message = { .magic = MESSAGE_MAGIC,
 				   .type = MESSAGE_FAILED };
@@ -101,7 +101,7 @@ int spawn_program(struct proc *proc, int ours, int theirs, const char *program,
 	if (pid == 0) {
 		if (is_sharing)
 			leave_table();
-		execute(program, arguments, signals);
+		execute_program(program, arguments, signals);
 	}
 	error = pid < 0	     ? -errno
 		: is_sharing ? wait_until_apart(proc, pid, ours)

@@ -11,7 +11,6 @@
 #include <unistd.h>
 
 #include "base/log.h"
-#include "names.h"
 #include "base/proc.h"
 #include "base/syntax.h"
 
@@ -29,28 +28,41 @@
 #define LIVE   "dev"
 #define DOOMED "del"
 
-static void name_of(char *name, size_t size, uint32_t id, const char *kind)
+static void name_device_file(char *name, size_t size, uint32_t id,
+			     const char *kind)
 {
 	snprintf(name, size, "%u.%s", (unsigned)id, kind);
 }
 
-/* ---- the folder ---- */
+/* ---- folders ---- */
 
-static int check_folder(const struct state *state, struct failure *failure)
+/*
+ * Open a folder whose files decide what root does. Returns a descriptor or a
+ * negative errno, -EPERM when others can write to the folder.
+ */
+static int open_folder(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	struct stat status;
+	int error = 0;
+
+	if (fd < 0)
+		return -errno;
+	if (fstat(fd, &status) < 0)
+		error = -errno;
+	else if (status.st_uid != geteuid() || (status.st_mode & 022))
+		error = -EPERM;
+	if (!error)
+		return fd;
+	close(fd);
+	return error;
+}
+
+static int lock_folder(const struct state *state, struct failure *failure)
 {
 	struct dying dying = { .what = state->path };
-	struct stat status;
-	int error;
+	int error = dying_lock(&dying, state->fd);
 
-	if (fstat(state->fd, &status) < 0)
-		return failure_set(failure, failure_symbol(errno), errno, NULL,
-				   "%s: %s", state->path, strerror(errno));
-	if (status.st_uid != geteuid() || (status.st_mode & 022))
-		return failure_set(failure, SYMBOL_DENIED, 0, NULL,
-				   "the state folder %s can be written to by "
-				   "others; its mode should be 0700",
-				   state->path);
-	error = dying_lock(&dying, state->fd);
 	if (error == -EBUSY)
 		return failure_set(failure, SYMBOL_BUSY, 0, NULL,
 				   "another ublkd keeps its state in %s; name "
@@ -73,12 +85,18 @@ int state_open(struct state *state, const char *path, struct failure *failure)
 		return failure_set(failure, failure_symbol(errno), errno, NULL,
 				   "cannot make the state folder %s: %s", path,
 				   strerror(errno));
-	state->fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	state->fd = open_folder(path);
+	if (state->fd == -EPERM)
+		return failure_set(failure, SYMBOL_DENIED, 0, NULL,
+				   "the state folder %s can be written to by "
+				   "others; its mode should be 0700",
+				   path);
 	if (state->fd < 0)
-		return failure_set(failure, failure_symbol(errno), errno, NULL,
+		return failure_set(failure, failure_symbol(state->fd),
+				   state->fd, NULL,
 				   "cannot open the state folder %s: %s", path,
-				   strerror(errno));
-	if (check_folder(state, failure) == 0) {
+				   strerror(-state->fd));
+	if (lock_folder(state, failure) == 0) {
 		/* Of a keeper that was killed while it wrote. */
 		unlinkat(state->fd, "new", 0);
 		return 0;
@@ -100,11 +118,11 @@ void state_close(struct state *state)
 
 /* ---- writing ---- */
 
-static size_t append(char *text, size_t at, const char *format, ...)
+static size_t append_text(char *text, size_t at, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 
 /* Past the end nothing is written, but it is counted. */
-static size_t append(char *text, size_t at, const char *format, ...)
+static size_t append_text(char *text, size_t at, const char *format, ...)
 {
 	size_t room = at < TEXT_SIZE ? TEXT_SIZE - at : 0;
 	va_list args;
@@ -121,35 +139,40 @@ static size_t format_device(char *text, const struct state_device *device)
 	size_t at;
 	int i;
 
-	at = append(text, 0,
-		    "state version=%d id=%u recoverable=%d private=%d "
-		    "mark=%llu tally=%llu\n",
-		    FORMAT_VERSION, (unsigned)device->id, device->recoverable,
-		    device->private, (unsigned long long)device->mark,
-		    (unsigned long long)device->tally);
+	at = append_text(text, 0,
+			 "state version=%d id=%u recoverable=%d private=%d "
+			 "mark=%llu tally=%llu\n",
+			 FORMAT_VERSION, (unsigned)device->id,
+			 device->recoverable, device->private,
+			 (unsigned long long)device->mark,
+			 (unsigned long long)device->tally);
 	for (i = 0; i < device->file_count; i++) {
 		const struct held_file *file = &device->files[i];
 		char path[sizeof(file->path) * 4];
 
 		syntax_quote(path, sizeof(path), file->path);
-		at = append(text, at,
-			    "file path=%s device=%llu inode=%llu born=%llu "
-			    "generation=%llu\n",
-			    path, (unsigned long long)file->device,
-			    (unsigned long long)file->inode,
-			    (unsigned long long)file->born,
-			    (unsigned long long)file->generation);
+		at = append_text(
+			text, at,
+			"file path=%s device=%llu inode=%llu born=%llu "
+			"generation=%llu\n",
+			path, (unsigned long long)file->device,
+			(unsigned long long)file->inode,
+			(unsigned long long)file->born,
+			(unsigned long long)file->generation);
 	}
-	return append(text, at, "%s\n", device->words);
+	return append_text(text, at, "%s\n", device->words);
 }
 
-/* The folder may be on a disk: there a rename alone may show an empty file. */
-static int write_file(int folder, const char *name, const char *text,
-		      size_t length)
+/*
+ * Write a file whole or not at all: udev, for instance, may read it at any time.
+ * The folder may be on a disk: there a rename alone may show an empty file.
+ */
+static int write_file(int folder, const char *name, const char *temporary,
+		      mode_t mode, const char *text, size_t length)
 {
-	int fd = openat(folder, name,
+	int fd = openat(folder, temporary,
 			O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC,
-			0600);
+			mode);
 	ssize_t written;
 	int error;
 
@@ -160,6 +183,10 @@ static int write_file(int folder, const char *name, const char *text,
 	if (!error && fsync(fd) < 0)
 		error = -errno;
 	close(fd);
+	if (!error && renameat(folder, temporary, folder, name) < 0)
+		error = -errno;
+	if (error)
+		unlinkat(folder, temporary, 0);
 	return error;
 }
 
@@ -171,18 +198,14 @@ int state_write(const struct state *state, const struct state_device *device)
 
 	if (length >= sizeof(text))
 		return -ENAMETOOLONG;
-	error = write_file(state->fd, "new", text, length);
-	name_of(name, sizeof(name), device->id, LIVE);
-	if (!error && renameat(state->fd, "new", state->fd, name) < 0)
-		error = -errno;
-	if (error) {
-		unlinkat(state->fd, "new", 0);
+	name_device_file(name, sizeof(name), device->id, LIVE);
+	error = write_file(state->fd, name, "new", 0600, text, length);
+	if (error)
 		return error;
-	}
-	/* It is not being deleted: state_spare() may have failed. */
-	name_of(name, sizeof(name), device->id, DOOMED);
+	/* The device is not being deleted: state_spare() may have failed. */
+	name_device_file(name, sizeof(name), device->id, DOOMED);
 	unlinkat(state->fd, name, 0);
-	names_write(state->names, device->id, device->words);
+	state_write_name(state, device->id, device->words);
 	return 0;
 }
 
@@ -191,8 +214,8 @@ static int change_kind(const struct state *state, uint32_t id, const char *was,
 {
 	char from[32], to[32];
 
-	name_of(from, sizeof(from), id, was);
-	name_of(to, sizeof(to), id, is);
+	name_device_file(from, sizeof(from), id, was);
+	name_device_file(to, sizeof(to), id, is);
 	return renameat(state->fd, from, state->fd, to) < 0 ? -errno : 0;
 }
 
@@ -206,71 +229,117 @@ int state_spare(const struct state *state, uint32_t id)
 	return change_kind(state, id, DOOMED, LIVE);
 }
 
+/* ---- names ---- */
+
+static void remove_name(const struct state *state, uint32_t id)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), "%s/ublkb%u", state->names, (unsigned)id);
+	unlink(path);
+}
+
+static int write_name(const char *names, uint32_t id, const char *name)
+{
+	char file[32], temporary[40], text[SYNTAX_LINE_MAX + 32];
+	int folder, length, error;
+
+	if (mkdir(names, 0755) < 0 && errno != EEXIST)
+		return -errno;
+	folder = open_folder(names);
+	if (folder < 0)
+		return folder;
+	snprintf(file, sizeof(file), "ublkb%u", (unsigned)id);
+	snprintf(temporary, sizeof(temporary), "%s.new", file);
+	length = snprintf(text, sizeof(text), "UBLKD_NAME=%s\n", name);
+	error = write_file(folder, file, temporary, 0644, text, (size_t)length);
+	close(folder);
+	return error;
+}
+
+void state_write_name(const struct state *state, uint32_t id, const char *words)
+{
+	struct syntax_line line = { .count = 0 };
+	const char *why;
+	int error, i;
+
+	if (!state->names)
+		return;
+	if (syntax_split(&line, words, strlen(words), &why) < 0)
+		line.count = 0;
+	for (i = 0; i < line.count; i++)
+		if (strncmp(line.words[i], "name=", 5) == 0)
+			break;
+	if (i == line.count) {
+		remove_name(state, id);
+		return;
+	}
+	error = write_name(state->names, id, line.words[i] + 5);
+	if (error)
+		log_warning("device %u gets no link in /dev/ublk/by-name: its "
+			    "name cannot be written to %s: %s",
+			    (unsigned)id, state->names, strerror(-error));
+}
+
+/* ---- the end of a device ---- */
+
 void state_remove(const struct state *state, uint32_t id)
 {
 	char name[32];
 
-	name_of(name, sizeof(name), id, LIVE);
+	name_device_file(name, sizeof(name), id, LIVE);
 	unlinkat(state->fd, name, 0);
-	name_of(name, sizeof(name), id, DOOMED);
+	name_device_file(name, sizeof(name), id, DOOMED);
 	unlinkat(state->fd, name, 0);
-	names_remove(state->names, id);
+	if (state->names)
+		remove_name(state, id);
 }
 
 /* ---- reading ---- */
 
-/* The number of key=N on the line. Returns 0, or -EINVAL without it. */
-static int read_number(const struct syntax_line *line, const char *key,
-		       uint64_t max, uint64_t *number)
+/* The number of key=N on the line, or 0 and *error set without it. */
+static uint64_t read_number(const struct syntax_line *line, const char *key,
+			    uint64_t max, int *error)
 {
+	uint64_t number;
 	size_t length;
 	int i;
 
 	for (i = 1; i < line->count; i++) {
 		const char *value = syntax_value(line->words[i], &length);
 
-		if (value && length == strlen(key) &&
-		    strncmp(line->words[i], key, length) == 0)
-			return syntax_number(value, number) == 0 &&
-					       *number <= max
-				       ? 0
-				       : -EINVAL;
+		if (!value || length != strlen(key) ||
+		    strncmp(line->words[i], key, length) != 0)
+			continue;
+		if (syntax_number(value, &number) == 0 && number <= max)
+			return number;
+		break;
 	}
-	return -EINVAL;
-}
-
-/* 0 without it: a build before that key was noted has written the line. */
-static void read_optional(const struct syntax_line *line, const char *key,
-			  uint64_t *number)
-{
-	if (read_number(line, key, UINT64_MAX, number) < 0)
-		*number = 0;
+	*error = -EINVAL;
+	return 0;
 }
 
 static int read_head(const struct syntax_line *line,
 		     struct state_device *device)
 {
-	uint64_t version, id, recoverable, private;
+	int error = 0, is_old;
 
-	if (read_number(line, "version", FORMAT_VERSION, &version) < 0 ||
-	    read_number(line, "id", UBLK_MAX_DEVICES - 1, &id) < 0 ||
-	    read_number(line, "recoverable", 1, &recoverable) < 0 ||
-	    read_number(line, "private", 1, &private) < 0)
-		return -EINVAL;
-	device->id = (uint32_t)id;
-	device->recoverable = recoverable != 0;
-	device->private = private != 0;
+	read_number(line, "version", FORMAT_VERSION, &error);
+	device->id =
+		(uint32_t)read_number(line, "id", UBLK_MAX_DEVICES - 1, &error);
+	device->recoverable = read_number(line, "recoverable", 1, &error) != 0;
+	device->private = read_number(line, "private", 1, &error) != 0;
 	/* Builds before this was noted knew a device by its socket. */
-	read_optional(line, "mark", &device->mark);
-	read_optional(line, "tally", &device->tally);
-	return 0;
+	device->mark = read_number(line, "mark", UINT64_MAX, &is_old);
+	device->tally = read_number(line, "tally", UINT64_MAX, &is_old);
+	return error;
 }
 
 static int read_file_line(const struct syntax_line *line,
 			  struct state_device *device)
 {
 	struct held_file *file = &device->files[device->file_count];
-	uint64_t number;
+	int error = 0, is_old;
 	size_t length;
 	const char *path;
 
@@ -281,18 +350,14 @@ static int read_file_line(const struct syntax_line *line,
 	    strlen(path) >= sizeof(file->path))
 		return -EINVAL;
 	snprintf(file->path, sizeof(file->path), "%s", path);
-	if (read_number(line, "device", UINT64_MAX, &number) < 0)
-		return -EINVAL;
-	file->device = (dev_t)number;
-	if (read_number(line, "inode", UINT64_MAX, &number) < 0)
-		return -EINVAL;
-	file->inode = (ino_t)number;
+	file->device = (dev_t)read_number(line, "device", UINT64_MAX, &error);
+	file->inode = (ino_t)read_number(line, "inode", UINT64_MAX, &error);
 	/* Builds before these were noted could not tell a file made anew. */
-	read_optional(line, "born", &file->born);
-	read_optional(line, "generation", &file->generation);
+	file->born = read_number(line, "born", UINT64_MAX, &is_old);
+	file->generation = read_number(line, "generation", UINT64_MAX, &is_old);
 	file->fd = -1;
 	device->file_count++;
-	return 0;
+	return error;
 }
 
 /* Returns 1 after the last line, 0 before it, or -EINVAL. */
@@ -317,7 +382,7 @@ static int read_line(const char *text, size_t length, int number,
 	return 1;
 }
 
-static int parse(char *text, struct state_device *device)
+static int parse_device(char *text, struct state_device *device)
 {
 	int number, result = 0;
 
@@ -332,7 +397,7 @@ static int parse(char *text, struct state_device *device)
 	return result < 0 ? result : text[0] ? -EINVAL : 0;
 }
 
-/* Its words and files are there until the next one is read. */
+/* The device's words and files are there until the next device is read. */
 static int read_device(const struct state *state, const char *name,
 		       struct state_device *device)
 {
@@ -351,7 +416,8 @@ static int read_device(const struct state *state, const char *name,
 	if (length < 0)
 		return -errno;
 	text[length] = '\0';
-	return strlen(text) == (size_t)length ? parse(text, device) : -EINVAL;
+	return strlen(text) == (size_t)length ? parse_device(text, device)
+					      : -EINVAL;
 }
 
 int state_has(const struct state *state, uint32_t id)
@@ -359,8 +425,8 @@ int state_has(const struct state *state, uint32_t id)
 	struct state_device device;
 	char live[32], doomed[32];
 
-	name_of(live, sizeof(live), id, LIVE);
-	name_of(doomed, sizeof(doomed), id, DOOMED);
+	name_device_file(live, sizeof(live), id, LIVE);
+	name_device_file(doomed, sizeof(doomed), id, DOOMED);
 	return read_device(state, live, &device) == 0 ||
 	       read_device(state, doomed, &device) == 0;
 }

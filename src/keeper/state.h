@@ -17,9 +17,17 @@ struct state {
 	char path[108];
 	int fd;		   /* of the folder, locked as long as this lives */
 	int made;	   /* by us */
-	const char *names; /* the folder of names.h, or NULL: a device's file and
-			      its name come and go together */
+	const char *names; /* NAMES_FOLDER, or NULL: none are written */
 };
+
+/*
+ * The names that users gave their devices, for the rule of udev that makes the
+ * links in /dev/ublk/by-name (contrib/udev). A file ublkbN for each disk that has
+ * one comes and goes with the device's note, and so is there before the kernel
+ * tells udev of the disk. The folder is the host's, like the devices' numbers: all
+ * its ublkds share it.
+ */
+#define NAMES_FOLDER "/run/ublkd-names" /* the rule names it, too */
 
 /* What is noted of a device, and what it holds. */
 struct state_device {
@@ -49,10 +57,18 @@ void state_close(struct state *state);
  */
 int state_write(const struct state *state, const struct state_device *device);
 
+/*
+ * For udev, write down the name that the command `words` gives device `id`, or
+ * forget what was written if it gives none. state_write() does that, too. Only the
+ * log is told of a failure: no device depends on the name.
+ */
+void state_write_name(const struct state *state, uint32_t id,
+		      const char *words);
+
 /* Note that the device is being deleted. Returns 0 or a negative errno. */
 int state_doom(const struct state *state, uint32_t id);
 
-/* It stays after all. Returns 0 or a negative errno. */
+/* A device that was being deleted stays. Returns 0 or a negative errno. */
 int state_spare(const struct state *state, uint32_t id);
 
 /* Whether there is a file of the device that can be read. */

@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -12,11 +11,11 @@
 #include <unistd.h>
 
 #include "base/channel.h"
-#include "notify.h"
 
-#define PATIENCE 5 /* s that a server may take for an answer, or to leave */
+#define PATIENCE     5 /* s that a server may take for an answer, or to leave */
+#define END_PATIENCE 2000 /* ms from there to the end of its process */
 
-static int set_address(struct sockaddr_un *address, const char *folder)
+static int set_handover_address(struct sockaddr_un *address, const char *folder)
 {
 	int length;
 
@@ -28,7 +27,7 @@ static int set_address(struct sockaddr_un *address, const char *folder)
 }
 
 /* A stale one is replaced: nobody answers there. Returns it or -errno. */
-static int make_socket(const struct sockaddr_un *address)
+static int make_handover(const struct sockaddr_un *address)
 {
 	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK,
 			0);
@@ -48,8 +47,8 @@ static int make_socket(const struct sockaddr_un *address)
 	return error ? error : fd;
 }
 
-/* Returns a socket, or -errno; see is_nobody(). */
-static int connect_to(const struct sockaddr_un *address)
+/* Returns a socket, or -errno. */
+static int connect_handover(const struct sockaddr_un *address)
 {
 	struct timeval patience = { .tv_sec = PATIENCE };
 	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
@@ -67,93 +66,6 @@ static int connect_to(const struct sockaddr_un *address)
 	return error;
 }
 
-/* Everything else, a full backlog for instance, is somebody. */
-static int is_nobody(int error)
-{
-	return error == -ENOENT || error == -ECONNREFUSED;
-}
-
-static struct held *find(struct takeover *takeover, uint32_t id)
-{
-	struct held *held = takeover->held;
-
-	while (held && held->id != id)
-		held = held->next;
-	return held;
-}
-
-static struct held *find_or_make(struct takeover *takeover, uint32_t id)
-{
-	struct held *held = find(takeover, id);
-
-	if (held)
-		return held;
-	held = calloc(1, sizeof(*held));
-	if (!held)
-		return NULL;
-	held->id = id;
-	held->next = takeover->held;
-	takeover->held = held;
-	return held;
-}
-
-static int keep(struct takeover *takeover, const struct message *message,
-		const int *fds, int fd_count)
-{
-	struct held *held = find_or_make(takeover, message->id);
-
-	if (!held)
-		return -1;
-	channel_close_fds(held->fds, held->fd_count);
-	memcpy(held->fds, fds, sizeof(int) * (size_t)fd_count);
-	held->fd_count = fd_count;
-	return 0;
-}
-
-void takeover_take_table(struct takeover *takeover, int fd)
-{
-	struct message message;
-	int fds[MESSAGE_MAX_FDS], count;
-
-	while (channel_receive_now(fd, &message, fds, &count) > 0)
-		if (message.type != MESSAGE_DEVICE ||
-		    keep(takeover, &message, fds, count) < 0)
-			channel_close_fds(fds, count);
-}
-
-void takeover_name(char *name, size_t size, uint32_t id, int index)
-{
-	snprintf(name, size, "device-%u-%d", (unsigned)id, index);
-}
-
-int takeover_keep(struct takeover *takeover, const char *name, int fd)
-{
-	struct held *held;
-	unsigned id, index;
-	char end;
-
-	if (sscanf(name, "device-%u-%u%c", &id, &index, &end) != 2)
-		return -EINVAL;
-	held = find_or_make(takeover, id);
-	if (!held)
-		return -ENOMEM;
-	/* They come in the order in which they were left. */
-	if (index != (unsigned)held->fd_count || index >= MESSAGE_MAX_FDS)
-		return -EINVAL;
-	held->fds[held->fd_count++] = fd;
-	return 0;
-}
-
-static int take_tally(struct takeover *takeover, const struct message *message)
-{
-	struct held *held = find_or_make(takeover, message->id);
-
-	if (!held)
-		return -1;
-	held->tally = message->number;
-	return 0;
-}
-
 /*
  * The number means the server as long as that has not gone, which the socket
  * tells. Without it nobody is held, and its end is not waited for.
@@ -167,7 +79,7 @@ static void hold_server(struct takeover *takeover, pid_t pid)
 }
 
 /* Returns 1 when that was the last, 0 to go on, -1 for nonsense. */
-static int take_message(struct takeover *takeover, int *handover,
+static int take_message(struct takeover *takeover,
 			const struct message *message, const int *fds,
 			int fd_count)
 {
@@ -176,17 +88,13 @@ static int take_message(struct takeover *takeover, int *handover,
 		if (fd_count != 2 || takeover->listener >= 0)
 			break;
 		takeover->listener = fds[0];
-		*handover = fds[1];
+		takeover->handover = fds[1];
 		hold_server(takeover, (pid_t)message->number);
 		return 0;
 	case MESSAGE_DEVICE:
-		if (keep(takeover, message, fds, fd_count) == 0)
-			return 0;
-		break;
 	case MESSAGE_TALLY:
-		if (take_tally(takeover, message) == 0 && fd_count == 0)
-			return 0;
-		break;
+		return entry_from_message(&takeover->found, message, fds,
+					  fd_count);
 	case MESSAGE_RING:
 		channel_close_fds(fds, fd_count);
 		/* Without it that server's end is as risky as it was. */
@@ -203,20 +111,18 @@ static int take_message(struct takeover *takeover, int *handover,
 	return -1;
 }
 
-/* Returns 1 for a whole table, 0 when it does not answer, -1 at its end. */
-static int read_table(struct takeover *takeover, int *handover)
+int takeover_read_table(struct takeover *takeover, int fd)
 {
 	struct message message;
 	int fds[MESSAGE_MAX_FDS], count, got;
 
-	for (;;) {
-		got = channel_receive_now(takeover->fd, &message, fds, &count);
+	do {
+		got = channel_receive_now(fd, &message, fds, &count);
 		if (got <= 0)
 			return got;
-		got = take_message(takeover, handover, &message, fds, count);
-		if (got)
-			return got;
-	}
+		got = take_message(takeover, &message, fds, count);
+	} while (got == 0);
+	return got;
 }
 
 static void close_server(struct takeover *takeover)
@@ -234,26 +140,28 @@ static void close_server(struct takeover *takeover)
  * table, 0 when nobody is there, or a negative errno.
  */
 static int ask_for_table(struct takeover *takeover,
-			 const struct sockaddr_un *address, int *handover,
-			 struct dying *dying)
+			 const struct sockaddr_un *address, struct dying *dying)
 {
 	int fd, got, error = 0;
 	pid_t server;
 
 	do {
-		fd = connect_to(address);
+		fd = connect_handover(address);
+		if (fd == -ENOENT || fd == -ECONNREFUSED)
+			return 0;
+		/* A full backlog, for instance, is somebody. */
 		if (fd < 0)
-			return is_nobody(fd) ? 0 : fd;
+			return fd;
 		takeover->fd = fd;
 		server = proc_peer(fd);
 		while (!error && proc_is_dying(server))
 			error = dying_wait(dying, server);
-		got = error ? error : read_table(takeover, handover);
+		got = error ? error : takeover_read_table(takeover, fd);
 		if (got > 0)
 			return 1;
-		if (*handover >= 0)
-			close(*handover);
-		*handover = -1;
+		if (takeover->handover >= 0)
+			close(takeover->handover);
+		takeover->handover = -1;
 		close_server(takeover);
 		rings_drop(&takeover->rings);
 		proc_close(&takeover->server);
@@ -265,16 +173,16 @@ static int ask_for_table(struct takeover *takeover,
 	return error;
 }
 
-int takeover_begin(struct takeover *takeover, const char *folder, int *handover,
+int takeover_begin(struct takeover *takeover, const char *folder,
 		   struct failure *failure)
 {
 	struct dying dying = { .what = folder, .grace = DYING_GRACE };
 	struct sockaddr_un address;
-	int error = set_address(&address, folder), got = 0;
+	int error = set_handover_address(&address, folder), got = 0;
 
-	takeover->fd = takeover->listener = *handover = -1;
+	takeover->fd = takeover->listener = takeover->handover = -1;
 	if (!error)
-		got = ask_for_table(takeover, &address, handover, &dying);
+		got = ask_for_table(takeover, &address, &dying);
 	if (got < 0 && dying.looks == DYING_LOOKS)
 		return dying_failure(&dying, got, failure);
 	if (got < 0)
@@ -283,34 +191,14 @@ int takeover_begin(struct takeover *takeover, const char *folder, int *handover,
 				   "(%s); its disks stay up until it is killed",
 				   strerror(-got));
 	if (got == 0)
-		*handover = error ? error : make_socket(&address);
-	if (*handover >= 0) {
-		takeover->owned = 1;
+		takeover->handover = error ? error : make_handover(&address);
+	if (takeover->handover >= 0)
 		return 0;
-	}
-	return failure_set(failure, failure_symbol(*handover), *handover, NULL,
+	error = takeover->handover;
+	takeover->handover = -1;
+	return failure_set(failure, failure_symbol(error), error, NULL,
 			   "cannot listen on %s: %s", address.sun_path,
-			   strerror(-*handover));
-}
-
-int takeover_fds(struct takeover *takeover, uint32_t id, int *fds)
-{
-	struct held *held = find(takeover, id);
-	int count;
-
-	if (!held)
-		return 0;
-	count = held->fd_count;
-	memcpy(fds, held->fds, sizeof(int) * (size_t)count);
-	held->fd_count = 0;
-	return count;
-}
-
-uint64_t takeover_tally(struct takeover *takeover, uint32_t id)
-{
-	const struct held *held = find(takeover, id);
-
-	return held ? held->tally : 0;
+			   strerror(-error));
 }
 
 void takeover_leave(struct takeover *takeover)
@@ -322,17 +210,23 @@ void takeover_leave(struct takeover *takeover)
 	channel_send_now(takeover->fd, &message, NULL, 0);
 }
 
-int takeover_end(struct takeover *takeover)
+int takeover_end(struct takeover *takeover,
+		 void (*hand_on)(void *context, const struct message *tally),
+		 void *context)
 {
 	struct message message;
 	int fds[MESSAGE_MAX_FDS], count, got;
 
 	while ((got = channel_receive_now(takeover->fd, &message, fds,
 					  &count)) > 0) {
-		if (message.type == MESSAGE_TALLY)
-			take_tally(takeover, &message);
 		channel_close_fds(fds, count);
+		if (message.type == MESSAGE_TALLY)
+			hand_on(context, &message);
 	}
+	/* No child of ours: see rings.h. */
+	if (takeover->rings.first)
+		proc_wait(&takeover->server, END_PATIENCE);
+	rings_drop(&takeover->rings);
 	return got == 0 ? -ETIMEDOUT : 0;
 }
 
@@ -340,59 +234,16 @@ void takeover_remove(struct takeover *takeover, const char *folder)
 {
 	struct sockaddr_un address;
 
-	if (takeover->owned && set_address(&address, folder) == 0)
+	if (takeover->handover >= 0 &&
+	    set_handover_address(&address, folder) == 0)
 		unlink(address.sun_path);
-	takeover->owned = 0;
-}
-
-static void drop(struct held *held, void (*let_go)(void *context, int fd),
-		 void *context)
-{
-	char name[40];
-
-	while (held->fd_count) {
-		let_go(context, held->fds[--held->fd_count]);
-		takeover_name(name, sizeof(name), held->id, held->fd_count);
-		notify_unstore(name);
-	}
-}
-
-void takeover_spare(struct takeover *takeover, uint32_t id)
-{
-	struct held *held = find(takeover, id);
-
-	if (held)
-		held->is_spared = 1;
-}
-
-void takeover_spare_all(struct takeover *takeover)
-{
-	struct held *held;
-
-	for (held = takeover->held; held; held = held->next)
-		held->is_spared = 1;
-}
-
-void takeover_drop_rest(struct takeover *takeover,
-			void (*let_go)(void *context, int fd), void *context)
-{
-	struct held *held;
-
-	for (held = takeover->held; held; held = held->next)
-		if (!held->is_spared)
-			drop(held, let_go, context);
 }
 
 void takeover_close(struct takeover *takeover)
 {
-	struct held *held;
-
 	close_server(takeover);
 	rings_drop(&takeover->rings);
 	proc_close(&takeover->server);
-	while ((held = takeover->held)) {
-		takeover->held = held->next;
-		channel_close_fds(held->fds, held->fd_count);
-		free(held);
-	}
+	while (takeover->found)
+		entry_forget(&takeover->found, takeover->found);
 }

@@ -12,80 +12,46 @@
 #include "base/failure.h"
 #include "base/message.h"
 #include "base/proc.h"
+#include "entry.h"
 #include "rings.h"
-
-/* What a server's target holds for a device. */
-struct held {
-	struct held *next;
-	uint32_t id;
-	int fds[MESSAGE_MAX_FDS];
-	int fd_count;
-	int is_spared;	/* its device is there, and was left alone */
-	uint64_t tally; /* of the target, see target.h; 0: not told */
-};
 
 struct takeover {
 	int fd; /* to the server that is to leave, -1: there is none */
 	struct proc server; /* its process */
 	int listener;	    /* its admin socket, -1: taken or none */
-	int owned;	    /* the hand-over socket's path is ours to remove */
-	struct held *held;
-	struct rings rings; /* of the server that is to leave */
+	int handover; /* the hand-over socket to go on with, which listens: the
+			 old server's or a new one */
+	struct entry *found; /* what devices held, from whoever had that */
+	struct rings rings;  /* of the server that is to leave */
 };
 
 /*
  * Ask whoever answers on the hand-over socket in the state folder. Returns 0,
  * with fd -1 when nobody is there, or -1 with *failure when a server is, but
- * does not answer; then its socket is left alone. *handover is the listening
- * hand-over socket to go on with: the old server's or a new one.
+ * does not answer; then its socket is left alone.
  */
-int takeover_begin(struct takeover *takeover, const char *folder, int *handover,
+int takeover_begin(struct takeover *takeover, const char *folder,
 		   struct failure *failure);
 
 /*
- * Keep a descriptor that an earlier keeper has left elsewhere, under the name
- * that takeover_name() makes. Before takeover_begin(), whose server knows
- * better. Takes fd on success. Returns 0 or a negative errno.
+ * Read a table from a socket into what was found: a server's, or the copy that an
+ * earlier program of this process has left for when no server tells its own.
+ * Returns 1 for a server's whole table, 0 when nothing comes for some seconds, and
+ * a negative number when the socket ends before, as that of a copy does.
  */
-int takeover_keep(struct takeover *takeover, const char *name, int fd);
-
-/*
- * Keep what a copy of the table tells, a MESSAGE_DEVICE for each device, to the
- * end of that socket. When there is no server that tells its own.
- */
-void takeover_take_table(struct takeover *takeover, int fd);
-
-/* What a device's descriptor number `index` is called elsewhere. */
-void takeover_name(char *name, size_t size, uint32_t id, int index);
-
-/* Take a device's descriptors, now the caller's. Returns how many. */
-int takeover_fds(struct takeover *takeover, uint32_t id, int *fds);
-
-/* What a living server has told of the device's tally last. */
-uint64_t takeover_tally(struct takeover *takeover, uint32_t id);
-
-/* A device is left alone, for somebody later: its descriptors stay kept. */
-void takeover_spare(struct takeover *takeover, uint32_t id);
-
-/* All of them are: it cannot be found out what there is. */
-void takeover_spare_all(struct takeover *takeover);
-
-/*
- * Every device has been seen: what none of them took is given to let_go, to be
- * closed, and kept by a service manager no longer, but for those that were
- * spared.
- */
-void takeover_drop_rest(struct takeover *takeover,
-			void (*let_go)(void *context, int fd), void *context);
+int takeover_read_table(struct takeover *takeover, int fd);
 
 /* Tell the old server to leave. */
 void takeover_leave(struct takeover *takeover);
 
 /*
- * Wait until it has, which may tell of other tallies before. Returns 0, or
- * -ETIMEDOUT when it is still there after some seconds.
+ * Wait until the old server has left, and hand on each MESSAGE_TALLY that comes
+ * before; the server's rings are let go of when its process has ended. Returns 0,
+ * or -ETIMEDOUT when the server is still there after some seconds.
  */
-int takeover_end(struct takeover *takeover);
+int takeover_end(struct takeover *takeover,
+		 void (*hand_on)(void *context, const struct message *tally),
+		 void *context);
 
 /*
  * Remove the hand-over socket from the folder: nobody will answer there. It

@@ -23,7 +23,7 @@ static void stop_looking(struct watchdog *watchdog)
  * Nothing to look for. The server says when there is; what it did before it
  * could know that it has to, the count tells.
  */
-static void rest(struct watchdog *watchdog)
+static void stop_unless_busy(struct watchdog *watchdog)
 {
 	atomic_store(&watchdog->turns->watched, 0);
 	if (atomic_load(&watchdog->turns->count) == watchdog->seen)
@@ -43,7 +43,7 @@ static void kill_server(struct watchdog *watchdog)
 	stop_looking(watchdog);
 }
 
-static void report(struct watchdog *watchdog)
+static void report_stopped(struct watchdog *watchdog)
 {
 	if (!watchdog->reported)
 		log_warning("the server, process %d, is stopped, by a "
@@ -54,23 +54,23 @@ static void report(struct watchdog *watchdog)
 	watchdog->still = 1;
 }
 
-/* It was asked for a turn and has taken none yet. */
-static void look_again(struct watchdog *watchdog)
+/* The server was asked for a turn and has taken none yet. */
+static void look_at_still_server(struct watchdog *watchdog)
 {
 	struct proc_look look = { .state = 0 };
 	int is_starved;
 
 	proc_look(watchdog->server->pid, &look);
-	/* It would go on, but got no CPU: that is not its fault. */
+	/* A server that gets no CPU is not to be blamed for that. */
 	is_starved = look.state == 'R' && look.ticks == watchdog->ticks;
 	watchdog->ticks = look.ticks;
 	if (look.state == 'T' || look.state == 't')
-		report(watchdog);
+		report_stopped(watchdog);
 	else if (!is_starved && ++watchdog->still > STILL_MAX)
 		kill_server(watchdog);
 }
 
-static void on_timer(struct ev_loop *loop, ev_timer *timer, int events)
+static void on_look(struct ev_loop *loop, ev_timer *timer, int events)
 {
 	struct watchdog *watchdog = timer->data;
 	uint64_t count = atomic_load(&watchdog->turns->count);
@@ -82,12 +82,12 @@ static void on_timer(struct ev_loop *loop, ev_timer *timer, int events)
 		watchdog->still = 0;
 		watchdog->reported = 0;
 	} else if (watchdog->still) {
-		look_again(watchdog);
+		look_at_still_server(watchdog);
 	} else if (watchdog->reason(watchdog)) {
 		watchdog->still = 1;
 		watchdog->ask(watchdog);
 	} else {
-		rest(watchdog);
+		stop_unless_busy(watchdog);
 	}
 }
 
@@ -120,7 +120,7 @@ void watchdog_open(struct watchdog *watchdog, struct ev_loop *loop,
 	watchdog->reason = reason;
 	watchdog->ask = ask;
 	watchdog->owner = owner;
-	ev_timer_init(&watchdog->timer, on_timer, INTERVAL, INTERVAL);
+	ev_timer_init(&watchdog->timer, on_look, INTERVAL, INTERVAL);
 	watchdog->timer.data = watchdog;
 }
 

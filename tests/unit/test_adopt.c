@@ -13,7 +13,6 @@
 
 #include "base/proc.h"
 #include "keeper/adopt.h"
-#include "keeper/names.h"
 #include "server/server.h"
 #include "support.h"
 
@@ -41,6 +40,8 @@ static struct {
 	int answer;
 	unsigned kept, doomed; /* devices that were restored: a bit each */
 	int open, away;	       /* files of the last one */
+	uint64_t tally;	       /* of the last one */
+	char unstored[200];
 } fake;
 
 int __wrap_control_open(struct control *control);
@@ -53,10 +54,13 @@ void __real_held_describe(struct held_file *file, int fd);
 void __wrap_held_describe(struct held_file *file, int fd);
 DIR *__real_opendir(const char *path);
 DIR *__wrap_opendir(const char *path);
-int __wrap_jobs_restore(struct jobs *of, const struct ublk_dev_info *info,
-			const struct state_device *noted, int doomed);
+int __wrap_entry_restore(struct entry **first, const struct ublk_dev_info *info,
+			 const struct state_device *noted, int doomed);
 int __wrap_proc_look(pid_t pid, struct proc_look *look);
 int __wrap_dying_wait(struct dying *dying, pid_t pid);
+int __wrap_notify_unstore(const char *name);
+int __wrap_ring_put_close(struct ring *ring, int fd, uint64_t data);
+int __wrap_ring_submit(struct ring *ring);
 
 int __wrap_control_open(struct control *control)
 {
@@ -124,6 +128,26 @@ void __wrap_held_describe(struct held_file *file, int fd)
 		file->generation = fake.generation;
 }
 
+int __wrap_notify_unstore(const char *name)
+{
+	add_text(fake.unstored, sizeof(fake.unstored), name);
+	add_text(fake.unstored, sizeof(fake.unstored), " ");
+	return 0;
+}
+
+int __wrap_ring_put_close(struct ring *ring, int fd, uint64_t data)
+{
+	assert_null(ring);
+	assert_int_equal(data, 0);
+	return close(fd);
+}
+
+int __wrap_ring_submit(struct ring *ring)
+{
+	assert_null(ring);
+	return 0;
+}
+
 DIR *__wrap_opendir(const char *path)
 {
 	int is_driver = strcmp(path, "/sys/class/ublk-char") == 0;
@@ -131,14 +155,15 @@ DIR *__wrap_opendir(const char *path)
 	return __real_opendir(is_driver ? test_path("sys") : path);
 }
 
-int __wrap_jobs_restore(struct jobs *of, const struct ublk_dev_info *info,
-			const struct state_device *noted, int doomed)
+int __wrap_entry_restore(struct entry **first, const struct ublk_dev_info *info,
+			 const struct state_device *noted, int doomed)
 {
 	int i;
 
-	assert_ptr_equal(of, &jobs);
+	assert_ptr_equal(first, &jobs.entries);
 	*(doomed ? &fake.doomed : &fake.kept) |= 1u << info->dev_id;
 	fake.open = fake.away = 0;
+	fake.tally = noted ? noted->tally : 0;
 	for (i = 0; noted && i < noted->file_count; i++) {
 		if (noted->files[i].fd < 0) {
 			fake.away++;
@@ -161,7 +186,8 @@ static int start(void **context)
 	assert_int_equal(state_open(&state, test_path("state"), &failure), 0);
 	assert_int_equal(mkdir(test_path("sys"), 0700), 0);
 	jobs = (struct jobs){ .state = &state, .mark = MARK };
-	takeover = (struct takeover){ .fd = -1, .listener = -1 };
+	takeover =
+		(struct takeover){ .fd = -1, .listener = -1, .handover = -1 };
 	return 0;
 }
 
@@ -217,11 +243,31 @@ static void note(uint32_t id, uint64_t mark, int private, const char *file)
 	assert_int_equal(state_write(&state, &device), 0);
 }
 
+/* Our device, which an earlier keeper has left. */
+static void leave(int private, const char *file)
+{
+	add_device(1, MARK);
+	note(1, MARK, private, file);
+}
+
+/* Every device has a server: that process is so called, and in that state. */
+static void serve_by(const char *name, char how)
+{
+	fake.server = 4711;
+	fake.server_is = name;
+	fake.server_state = how;
+}
+
+static void keep_file(const char *name, const char *file)
+{
+	int fd = open(file, O_RDONLY | O_CLOEXEC);
+
+	assert_int_equal(entry_from_store(&takeover.found, name, fd), 0);
+}
+
 static void keep(const char *name)
 {
-	int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
-
-	assert_int_equal(takeover_keep(&takeover, name, fd), 0);
+	keep_file(name, "/dev/null");
 }
 
 static void adopt(int delete_leftovers)
@@ -231,6 +277,12 @@ static void adopt(int delete_leftovers)
 	adopt_devices(&jobs, &takeover, delete_leftovers);
 	/* Those that it took are gone, and it has left none. */
 	assert_true(count_fds() <= fds);
+}
+
+/* What was found of the device that was found last. */
+static int is_spared(void)
+{
+	return takeover.found->state == ENTRY_SPARED;
 }
 
 static void check(unsigned kept, unsigned doomed)
@@ -244,8 +296,7 @@ static void check(unsigned kept, unsigned doomed)
 static void test_ours(void **context)
 {
 	(void)context;
-	add_device(1, MARK);
-	note(1, MARK, 0, NULL);
+	leave(0, NULL);
 	adopt(0);
 	check(1u << 1, 0);
 }
@@ -266,7 +317,7 @@ static void test_name(void **context)
 	check(1u << 1, 0);
 	assert_int_equal(access(test_path("names/ublkb1"), F_OK), 0);
 	/* One that is to be deleted needs none. */
-	names_remove(state.names, 1);
+	state_write_name(&state, 1, "add null");
 	fake.device_state = UBLK_S_DEV_DEAD;
 	adopt(0);
 	assert_int_equal(access(test_path("names/ublkb1"), F_OK), -1);
@@ -311,23 +362,20 @@ static void test_not_ours(void **context)
 	assert_true(state_has(&state, 1));
 	assert_int_equal(access(test_path("data"), F_OK), 0);
 	assert_int_equal(log_count("device 1 "), 1);
-	assert_true(takeover.held->is_spared);
+	assert_true(is_spared());
 }
 
 /* Another server has it, which lives on. */
 static void test_served(void **context)
 {
 	(void)context;
-	add_device(1, MARK);
-	note(1, MARK, 0, NULL);
+	leave(0, NULL);
 	keep("device-1-0");
-	fake.server = 4711;
-	fake.server_is = SERVER_NAME;
-	fake.server_state = 'S';
+	serve_by(SERVER_NAME, 'S');
 	adopt(0);
 	check(0, 0);
 	assert_true(state_has(&state, 1));
-	assert_true(takeover.held->is_spared);
+	assert_true(is_spared());
 	assert_true(log_has("served by process 4711"));
 }
 
@@ -335,11 +383,8 @@ static void test_served(void **context)
 static void test_server_is_dying(void **context)
 {
 	(void)context;
-	add_device(1, MARK);
-	note(1, MARK, 0, NULL);
-	fake.server = 4711;
-	fake.server_is = SERVER_NAME;
-	fake.server_state = 'D';
+	leave(0, NULL);
+	serve_by(SERVER_NAME, 'D');
 	fake.ends_after = 3;
 	adopt(0);
 	check(1u << 1, 0);
@@ -350,16 +395,12 @@ static void test_server_is_dying(void **context)
 static void test_not_served(void **context)
 {
 	(void)context;
-	add_device(1, MARK);
-	note(1, MARK, 0, NULL);
-	fake.server = 4711;
-	fake.server_is = SERVER_NAME;
-	fake.server_state = 'Z';
+	leave(0, NULL);
+	serve_by(SERVER_NAME, 'Z');
 	adopt(0);
 	check(1u << 1, 0);
 	fake.kept = 0;
-	fake.server_is = "sleep";
-	fake.server_state = 'S';
+	serve_by("sleep", 'S');
 	adopt(0);
 	check(1u << 1, 0);
 	fake.kept = 0;
@@ -384,20 +425,19 @@ static void test_gone(void **context)
 	assert_false(state_has(&state, 1));
 	assert_int_equal(access(test_path("data"), F_OK), -1);
 	assert_true(log_has("device 1"));
-	assert_false(takeover.held->is_spared);
+	assert_false(is_spared());
 }
 
 static void test_silent_driver(void **context)
 {
 	(void)context;
-	add_device(1, MARK);
-	note(1, MARK, 0, NULL);
+	leave(0, NULL);
 	keep("device-1-0");
 	fake.info_error = -EIO;
 	adopt(1);
 	check(0, 0);
 	assert_true(state_has(&state, 1));
-	assert_true(takeover.held->is_spared);
+	assert_true(is_spared());
 }
 
 static void test_no_control(void **context)
@@ -406,7 +446,7 @@ static void test_no_control(void **context)
 	keep("device-1-0");
 	fake.open_error = -EMFILE;
 	adopt(0);
-	assert_true(takeover.held->is_spared);
+	assert_true(is_spared());
 	assert_true(log_has("cannot look"));
 }
 
@@ -420,7 +460,7 @@ static void test_leftovers(void **context)
 	keep("device-1-0");
 	adopt(0);
 	check(0, 0);
-	assert_true(takeover.held->is_spared);
+	assert_true(is_spared());
 	assert_int_equal(log_count("device 1 "), 1);
 	assert_int_equal(log_count("device 2 "), 0);
 	adopt(1);
@@ -433,8 +473,7 @@ static void test_user_file(void **context)
 {
 	(void)context;
 	test_file("data", "1234");
-	add_device(1, MARK);
-	note(1, MARK, 0, test_path("data"));
+	leave(0, test_path("data"));
 	adopt(0);
 	check(1u << 1, 0);
 	assert_int_equal(fake.open, 0);
@@ -453,8 +492,7 @@ static void test_user_file_is_gone_and_deleted(void **context)
 {
 	(void)context;
 	test_file("data", "1234");
-	add_device(1, MARK);
-	note(1, MARK, 0, test_path("data"));
+	leave(0, test_path("data"));
 	adopt(1);
 	check(1u << 1, 0);
 	assert_int_equal(unlink(test_path("data")), 0);
@@ -499,10 +537,7 @@ static void test_user_file_is_open(void **context)
 		device.file_count = noted;
 		device.tally = 7;
 		assert_int_equal(state_write(&state, &device), 0);
-		assert_int_equal(takeover_keep(&takeover, "device-1-0",
-					       open(test_path("data"),
-						    O_RDONLY | O_CLOEXEC)),
-				 0);
+		keep_file("device-1-0", test_path("data"));
 		adopt(0);
 		check(1u << 1, 0);
 		assert_int_equal(fake.open, 1);
@@ -521,13 +556,9 @@ static void test_user_file_without_generation(void **context)
 {
 	(void)context;
 	test_file("data", "1234");
-	add_device(1, MARK);
-	note(1, MARK, 0, test_path("data"));
+	leave(0, test_path("data"));
 	fake.generation = 9;
-	assert_int_equal(
-		takeover_keep(&takeover, "device-1-0",
-			      open(test_path("data"), O_RDONLY | O_CLOEXEC)),
-		0);
+	keep_file("device-1-0", test_path("data"));
 	adopt(0);
 	check(1u << 1, 0);
 	assert_int_equal(state_read_all(&state, see, NULL), 0);
@@ -584,8 +615,7 @@ static void test_private_opened(void **context)
 {
 	(void)context;
 	test_file("data", "1234");
-	add_device(1, MARK);
-	note(1, MARK, 1, test_path("data"));
+	leave(1, test_path("data"));
 	adopt(0);
 	check(1u << 1, 0);
 	assert_int_equal(fake.open, 1);
@@ -597,8 +627,7 @@ static void check_dead(int private, const char *file, int error)
 	fake.device_state = 2;
 	fake.file_error = error;
 	log_forget();
-	add_device(1, MARK);
-	note(1, MARK, private, file);
+	leave(private, file);
 	adopt(0);
 	check(0, 1u << 1);
 	assert_true(log_has("its data died"));
@@ -617,8 +646,7 @@ static void test_data_is_dead(void **context)
 static void test_private_not_opened(void **context)
 {
 	(void)context;
-	add_device(1, MARK);
-	note(1, MARK, 1, "/data");
+	leave(1, "/data");
 	fake.file_error = -EIO;
 	adopt(0);
 	check(1u << 1, 0);
@@ -627,6 +655,55 @@ static void test_private_not_opened(void **context)
 	assert_int_equal(log_count("device 1 "), 1);
 	assert_true(log_has("/data"));
 	assert_true(log_has(strerror(EIO)));
+}
+
+/* ---- what was found of them ---- */
+
+/* From a server, or in the copy of the table that goes along over an exec. */
+static void test_tally(void **context)
+{
+	struct state_device device = new_note(1, MARK, 0, NULL);
+	struct message message = { .magic = MESSAGE_MAGIC,
+				   .type = MESSAGE_TALLY,
+				   .id = 1,
+				   .number = 9 };
+
+	(void)context;
+	add_device(1, MARK);
+	device.tally = 7;
+	assert_int_equal(state_write(&state, &device), 0);
+	adopt(0);
+	assert_int_equal(fake.tally, 7);
+	assert_int_equal(entry_from_message(&takeover.found, &message, NULL, 0),
+			 0);
+	adopt(0);
+	assert_int_equal(fake.tally, 9);
+	assert_int_equal(state_read_all(&state, see, NULL), 0);
+	assert_int_equal(seen.tally, 9);
+}
+
+static void test_drop_rest(void **context)
+{
+	unsigned before = count_fds();
+
+	(void)context;
+	leave(0, "/dev/null");
+	add_device(2, MARK);
+	keep("device-1-0");
+	keep("device-2-0");
+	keep("device-3-0");
+	keep("device-3-1");
+	adopt(0);
+	check(1u << 1, 0);
+	adopt_drop_rest(&jobs, &takeover);
+	assert_string_equal(fake.unstored, "device-3-1 device-3-0 ");
+	assert_int_equal(count_fds(), before + 1);
+	/* That of one that was left alone, for somebody later. */
+	assert_int_equal(takeover.found->noted.id, 2);
+	assert_null(takeover.found->next);
+	takeover_close(&takeover);
+	assert_string_equal(fake.unstored, "device-3-1 device-3-0 ");
+	assert_int_equal(count_fds(), before);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, start, stop)
@@ -656,6 +733,8 @@ int main(void)
 		TEST(test_private_opened),
 		TEST(test_data_is_dead),
 		TEST(test_private_not_opened),
+		TEST(test_tally),
+		TEST(test_drop_rest),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -205,11 +205,11 @@ static void until_gone(void)
 {
 	unsigned tries = 20000;
 
-	while (helpers.count && tries--) {
+	while (helpers.first && tries--) {
 		turn(1);
 		usleep(1000);
 	}
-	assert_int_equal(helpers.count, 0);
+	assert_null(helpers.first);
 }
 
 static void expect(int result, uint64_t number, const char *text)
@@ -386,7 +386,7 @@ static void test_lingers(void **state)
 	while (!answers)
 		turn(1);
 	assert_int_equal(answer.result, 0);
-	assert_int_equal(helpers.count, 1);
+	assert_int_equal(helpers.running, 1);
 	pass_time(HELPER_PATIENCE + 1);
 	until_gone();
 	assert_int_equal(answers, 1);
@@ -415,7 +415,7 @@ static void test_no_process(void **state)
 	(void)state;
 	start_error = -EAGAIN;
 	assert_int_equal(ask(HELPER_DISK_USER, "ublkb0"), -EAGAIN);
-	assert_int_equal(helpers.count, 0);
+	assert_null(helpers.first);
 	assert_int_equal(count_fds(), fds);
 	turn(3);
 	assert_int_equal(answers, 0);
@@ -482,7 +482,7 @@ static void test_waits(void **state)
 		usleep(1000);
 	}
 	assert_int_equal(answer.result, -EAGAIN);
-	assert_int_equal(helpers.count, HELPERS_MAX - 1);
+	assert_int_equal(helpers.running, HELPERS_MAX - 1);
 	close(one);
 	test_folder_remove();
 }
@@ -497,9 +497,8 @@ static void test_limit(void **state)
 	for (i = 0; i <= HELPERS_MAX; i++)
 		assert_int_equal(ask(HELPER_DISK_USER, "ublkb0"), 0);
 	assert_int_equal(helpers.running, HELPERS_BUSY);
-	assert_int_equal(helpers.count, HELPERS_MAX + 1);
 	helpers_close(&helpers);
-	assert_int_equal(helpers.count, 0);
+	assert_null(helpers.first);
 	assert_int_equal(answers, HELPERS_MAX + 1);
 	assert_int_equal(answer.result, -ECANCELED);
 }
@@ -518,7 +517,7 @@ static void test_no_turn(void **state)
 	assert_int_equal(answers, 1);
 	assert_int_equal(answer.result, -ETIMEDOUT);
 	assert_true(log_has("no helper can be started: as many"));
-	assert_int_equal(helpers.count, 0);
+	assert_null(helpers.first);
 	assert_int_equal(count_fds(), fds);
 }
 

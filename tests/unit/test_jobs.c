@@ -20,7 +20,7 @@ static struct {
 	int closing[MESSAGE_MAX_FDS];
 	unsigned closes, submits;
 	uint64_t data;
-	struct ring_event done[4]; /* completions that on_ring() will find */
+	struct ring_event done[4]; /* that on_command_ring() will find */
 	unsigned done_count;
 } ring;
 
@@ -192,7 +192,7 @@ static void driver_answers(int result)
 	ring.done[0] =
 		(struct ring_event){ .data = ring.data, .result = result };
 	ring.done_count = 1;
-	on_ring(test_loop, &jobs.watcher, EV_READ);
+	on_command_ring(test_loop, &jobs.watcher, EV_READ);
 }
 
 /* What was handed over. */
@@ -303,7 +303,7 @@ static void delete_device(void)
 
 	held_describe(&files[0], open("/dev/null", O_RDONLY | O_CLOEXEC));
 	held_describe(&files[1], open("/dev/null", O_RDONLY | O_CLOEXEC));
-	assert_int_equal(jobs_restore(&jobs, &info, &noted, 0), 0);
+	assert_int_equal(entry_restore(&jobs.entries, &info, &noted, 0), 0);
 	job = job_new(&jobs, jobs.entries, MESSAGE_DELETE);
 	assert_non_null(job);
 	job->generation = 1;
@@ -361,7 +361,7 @@ static void test_late(void **state)
 	pass_time(2);
 	assert_int_equal(told.answers, 1);
 	assert_true(log_has("device 3 is deleted, but what it held"));
-	assert_false(jobs_has(&jobs, ID));
+	assert_null(entry_find(jobs.entries, ID));
 	assert_true(jobs_are_busy(&jobs));
 	told.idles = 0;
 	end_close();
@@ -419,6 +419,15 @@ static int note(const char *words, const int *fds, int fd_count)
 	jobs_run(&jobs, &message, fds, fd_count);
 	assert_int_equal(told.answers, 1);
 	return told.answer.result;
+}
+
+static int take_tally(uint32_t id, uint64_t tally)
+{
+	struct message message = { .type = MESSAGE_TALLY,
+				   .id = id,
+				   .number = tally };
+
+	return entry_take_tally(jobs.entries, &state_folder, &message);
 }
 
 static struct state_device seen;
@@ -498,7 +507,7 @@ static void test_note_fails(void **state)
 	assert_string_equal(noted()->words, "add null");
 	/* And nothing brings it to light later. */
 	write_error = 0;
-	assert_int_equal(jobs_take_tally(&jobs, ID, 5), 0);
+	assert_int_equal(take_tally(ID, 5), 0);
 	assert_string_equal(noted()->words, "add null");
 	assert_int_equal(note("add null error-rate=2", NULL, 0), 0);
 	assert_string_equal(noted()->words, "add null error-rate=2");
@@ -581,7 +590,7 @@ static void test_note_without_file(void **state)
 	assert_int_equal(note("add file path=/a discard=no", NULL, 0), 0);
 	assert_int_equal(noted()->file_count, 1);
 	assert_string_equal(noted()->files[0].path, test_path("data"));
-	assert_int_equal(jobs_take_tally(&jobs, ID, 5), 0);
+	assert_int_equal(take_tally(ID, 5), 0);
 	assert_int_equal(noted()->file_count, 1);
 	assert_string_equal(noted()->files[0].path, test_path("data"));
 	assert_true(noted()->tally == 5);
@@ -678,20 +687,20 @@ static void test_restore(void **state)
 				       .words = "add null" };
 
 	(void)state;
-	assert_int_equal(jobs_restore(&jobs, &info, &device, 0), 0);
+	assert_int_equal(entry_restore(&jobs.entries, &info, &device, 0), 0);
 	assert_int_equal(handed_over(0)->info.state, UBLK_S_DEV_LIVE);
 	assert_true(jobs_have_devices(&jobs));
 	assert_false(jobs_are_busy(&jobs));
 	forget_all();
 	info.state = UBLK_S_DEV_QUIESCED;
-	assert_int_equal(jobs_restore(&jobs, &info, &device, 0), 0);
+	assert_int_equal(entry_restore(&jobs.entries, &info, &device, 0), 0);
 	assert_int_equal(handed_over(0)->info.state, UBLK_S_DEV_QUIESCED);
 	forget_all();
-	assert_int_equal(jobs_restore(&jobs, &info, &device, 1), 0);
+	assert_int_equal(entry_restore(&jobs.entries, &info, &device, 1), 0);
 	expect_handed_over(0);
 	assert_false(jobs_have_devices(&jobs));
-	assert_true(jobs_has(&jobs, ID));
-	assert_false(jobs_has(&jobs, ID + 1));
+	assert_non_null(entry_find(jobs.entries, ID));
+	assert_null(entry_find(jobs.entries, ID + 1));
 	jobs_clean_up(&jobs);
 	expect("stop-3");
 	driver_answers(0);
@@ -868,33 +877,6 @@ static void test_start(void **state)
 	assert_int_equal(told.idles, 1);
 }
 
-static void test_start_fails(void **state)
-{
-	struct entry *entry = live_device("add null", NULL);
-
-	(void)state;
-	entry->state = ENTRY_NEW;
-	run(MESSAGE_START);
-	driver_answers(-EINTR);
-	assert_int_equal(told.answer.result, -EINTR);
-	assert_int_equal(entry->state, ENTRY_NEW);
-}
-
-static void test_end_of_a_take_over(void **state)
-{
-	struct entry *entry = live_device("add null", NULL);
-
-	(void)state;
-	entry->state = ENTRY_QUIESCED;
-	run(MESSAGE_END_RECOVER);
-	driver_answers(-EINTR);
-	/* It is somebody's data still. */
-	assert_int_equal(entry->state, ENTRY_QUIESCED);
-	run(MESSAGE_END_RECOVER);
-	driver_answers(0);
-	assert_int_equal(entry->state, ENTRY_LIVE);
-}
-
 static void test_add(void **state)
 {
 	struct message message = { .type = MESSAGE_ADD, .serial = 7 };
@@ -906,7 +888,7 @@ static void test_add(void **state)
 	assert_int_equal(told.answer.result, 0);
 	assert_int_equal(told.answer.id, ID);
 	assert_true(told.answer.serial == 7);
-	assert_true(jobs_has(&jobs, ID));
+	assert_non_null(entry_find(jobs.entries, ID));
 	assert_true(jobs_are_busy(&jobs));
 }
 
@@ -953,11 +935,11 @@ static void test_delete_fails(void **state)
 	run(MESSAGE_DELETE);
 	driver_answers(-EBUSY);
 	assert_int_equal(told.answer.result, -EBUSY);
-	assert_true(jobs_has(&jobs, ID));
+	assert_non_null(entry_find(jobs.entries, ID));
 	assert_true(state_has(&state_folder, ID));
 	run(MESSAGE_DELETE);
 	driver_answers(-ENODEV);
-	assert_false(jobs_has(&jobs, ID));
+	assert_null(entry_find(jobs.entries, ID));
 	assert_false(state_has(&state_folder, ID));
 	assert_false(log_has("cannot be deleted"));
 }
@@ -1003,21 +985,21 @@ static void test_tally(void **state)
 	struct entry *entry = live_device("add null", NULL);
 
 	(void)state;
-	assert_int_equal(jobs_take_tally(&jobs, ID + 1, 5), -ENODEV);
-	assert_int_equal(jobs_take_tally(&jobs, ID, 5), 0);
-	assert_int_equal(jobs_take_tally(&jobs, ID, 5), 0);
+	assert_int_equal(take_tally(ID + 1, 5), -ENODEV);
+	assert_int_equal(take_tally(ID, 5), 0);
+	assert_int_equal(take_tally(ID, 5), 0);
 	assert_int_equal(writes, 1);
 	assert_true(noted()->tally == 5);
 	/* It has happened, whether that can be written down or not. */
 	write_error = -ENOSPC;
-	assert_int_equal(jobs_take_tally(&jobs, ID, 6), -ENOSPC);
+	assert_int_equal(take_tally(ID, 6), -ENOSPC);
 	handed_over(0);
 	assert_true(sent.messages[1].number == 6);
 	write_error = 0;
 	/* One that is being deleted is noted as that. */
 	assert_int_equal(state_doom(&state_folder, ID), 0);
 	entry->state = ENTRY_DELETING;
-	assert_int_equal(jobs_take_tally(&jobs, ID, 7), 0);
+	assert_int_equal(take_tally(ID, 7), 0);
 	assert_true(noted()->deleting);
 }
 
@@ -1049,8 +1031,6 @@ int main(void)
 		TEST(test_server_gone_in_a_try_stop),
 		TEST(test_server_gone_in_a_try_stop_that_fails),
 		TEST(test_start),
-		TEST(test_start_fails),
-		TEST(test_end_of_a_take_over),
 		TEST(test_add),
 		TEST(test_add_fails),
 		TEST(test_refused),

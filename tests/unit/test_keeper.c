@@ -83,7 +83,7 @@ static void take_copy(void)
 	if (!table)
 		return;
 	assert_int_equal(fcntl(atoi(table), F_GETFD), 0);
-	takeover_take_table(&left, atoi(table));
+	takeover_read_table(&left, atoi(table));
 }
 
 int __wrap_execv(const char *path, char *const arguments[])
@@ -196,6 +196,17 @@ static int teardown(void **state)
 	return 0;
 }
 
+/* The server says something. */
+static void hear(uint32_t type, int result, const char *text)
+{
+	struct message message = { .magic = MESSAGE_MAGIC,
+				   .type = type,
+				   .result = result };
+
+	snprintf(message.text, sizeof(message.text), "%s", text);
+	on_server_message(&keeper.channel, &message, NULL, 0);
+}
+
 /* A device of an earlier keeper's, which holds that or, with -1, nothing. */
 static void restore_device_with(int fd)
 {
@@ -208,7 +219,8 @@ static void restore_device_with(int fd)
 				      .file_count = fd >= 0 };
 
 	held_describe(&file, fd);
-	assert_int_equal(jobs_restore(&keeper.jobs, &info, &noted, 0), 0);
+	assert_int_equal(entry_restore(&keeper.jobs.entries, &info, &noted, 0),
+			 0);
 }
 
 static void restore_device(void)
@@ -236,7 +248,7 @@ static void test_exec_fails(void **state)
 	sigset_t now;
 
 	(void)state;
-	become(&keeper, "/nowhere/ublkd");
+	become_program(&keeper, "/nowhere/ublkd");
 	assert_int_equal(execs, 1);
 	assert_int_equal(sent.type, MESSAGE_UPGRADE);
 	assert_int_equal(sent.result, -ENOEXEC);
@@ -254,19 +266,22 @@ static void test_table_goes_along(void **state)
 
 	(void)state;
 	restore_device_with(open("/dev/null", O_RDONLY | O_CLOEXEC));
+	/* It may be that it could not be written down. */
+	keeper.jobs.entries->noted.tally = 6;
 	/* A build that does not know of it would keep it for ever. */
-	become(&keeper, "/nowhere/ublkd");
+	become_program(&keeper, "/nowhere/ublkd");
 	assert_int_equal(execs, 1);
-	assert_null(left.held);
+	assert_null(left.found);
 	assert_false(log_has("should the server die now"));
 	execs = 0;
 	keeper.candidate.takes_table = 1;
-	become(&keeper, "/nowhere/ublkd");
+	become_program(&keeper, "/nowhere/ublkd");
 	assert_int_equal(execs, 1);
-	assert_non_null(left.held);
-	assert_int_equal(left.held->id, 3);
-	assert_int_equal(left.held->fd_count, 1);
-	assert_true(fcntl(left.held->fds[0], F_GETFD) & FD_CLOEXEC);
+	assert_non_null(left.found);
+	assert_int_equal(left.found->noted.id, 3);
+	assert_int_equal(left.found->noted.tally, 6);
+	assert_int_equal(left.found->noted.file_count, 1);
+	assert_true(fcntl(left.found->noted.files[0].fd, F_GETFD) & FD_CLOEXEC);
 	assert_null(getenv(TABLE_VARIABLE));
 	takeover_close(&left);
 	forget_devices();
@@ -287,9 +302,9 @@ static void test_table_is_too_large(void **state)
 		keeper.jobs.entries->noted.words = strdup(words);
 	}
 	keeper.candidate.takes_table = 1;
-	become(&keeper, "/nowhere/ublkd");
+	become_program(&keeper, "/nowhere/ublkd");
 	assert_int_equal(execs, 1);
-	assert_null(left.held);
+	assert_null(left.found);
 	assert_true(log_has("should the server die now"));
 	forget_devices();
 	assert_int_equal(count_fds(), fds);
@@ -317,7 +332,7 @@ static void test_signals_inherited(void **state)
 static void test_channel_breaks(void **state)
 {
 	(void)state;
-	on_gone(&keeper.channel);
+	on_server_cut_off(&keeper.channel);
 	assert_int_equal(kills, 1);
 }
 
@@ -326,7 +341,7 @@ static void test_orderly_end(void **state)
 {
 	(void)state;
 	keeper.stopping = 1;
-	on_gone(&keeper.channel);
+	on_server_cut_off(&keeper.channel);
 	assert_int_equal(kills, 0);
 }
 
@@ -336,14 +351,14 @@ static void test_answer_is_lost(void **state)
 				  .type = MESSAGE_START };
 
 	(void)state;
-	on_answer(&keeper.jobs, &answer);
+	send_answer(&keeper.jobs, &answer);
 	assert_int_equal(kills, 0);
 	/* It has closed its end: that may be the last that it does, in order. */
 	send_error = -EPIPE;
-	on_answer(&keeper.jobs, &answer);
+	send_answer(&keeper.jobs, &answer);
 	assert_int_equal(kills, 0);
 	send_error = -ENOMEM;
-	on_answer(&keeper.jobs, &answer);
+	send_answer(&keeper.jobs, &answer);
 	assert_int_equal(kills, 1);
 	assert_true(log_has("cannot be told"));
 }
@@ -373,7 +388,7 @@ static void tell_tally(uint32_t id, uint64_t tally)
 				   .id = id,
 				   .number = tally };
 
-	on_message(&keeper.channel, &message, NULL, 0);
+	on_server_message(&keeper.channel, &message, NULL, 0);
 	assert_int_equal(sent.type, MESSAGE_TALLY);
 }
 
@@ -398,7 +413,10 @@ static void forget_noted(void)
 /* For the next server, and written down for the next keeper. */
 static void test_tally(void **state)
 {
-	struct held held = { .id = 3, .tally = 8 };
+	struct message last = { .magic = MESSAGE_MAGIC,
+				.type = MESSAGE_TALLY,
+				.id = 3,
+				.number = 8 };
 
 	(void)state;
 	note_device();
@@ -414,11 +432,14 @@ static void test_tally(void **state)
 	assert_int_equal(sent.id, 3);
 	assert_int_equal(sent.number, 7);
 	/* What the old server tells when it leaves goes to the new one. */
-	keeper.takeover.held = &held;
-	pass_tallies(&keeper);
+	pass_tally(&keeper, &last);
 	assert_int_equal(sent.number, 8);
 	assert_int_equal(read_tally(), 8);
-	keeper.takeover.held = NULL;
+	/* But for what no device has. */
+	last.id = 4;
+	last.number = 9;
+	pass_tally(&keeper, &last);
+	assert_int_equal(sent.number, 8);
 	forget_noted();
 }
 
@@ -432,8 +453,6 @@ static void test_old_server_leaves(void **state)
 				 .type = MESSAGE_TALLY,
 				 .id = 3,
 				 .number = 9 };
-	struct message prepared = { .magic = MESSAGE_MAGIC,
-				    .type = MESSAGE_PREPARED };
 	struct message heard;
 	int ends[2], fds[MESSAGE_MAX_FDS], count;
 
@@ -446,7 +465,7 @@ static void test_old_server_leaves(void **state)
 	assert_int_equal(channel_send_now(old_server, &tally, NULL, 0), 0);
 	assert_int_equal(shutdown(old_server, SHUT_WR), 0);
 	is_told_before_go = -1;
-	on_message(&keeper.channel, &prepared, NULL, 0);
+	hear(MESSAGE_PREPARED, 0, "");
 	assert_int_equal(is_told_before_go, 0);
 	assert_int_equal(channel_receive_now(old_server, &heard, fds, &count),
 			 1);
@@ -536,16 +555,6 @@ static void test_stop_of_nothing(void **state)
 
 /* ---- the question whether the server may leave ---- */
 
-static void hear(uint32_t type, int result, const char *text)
-{
-	struct message message = { .magic = MESSAGE_MAGIC,
-				   .type = type,
-				   .result = result };
-
-	snprintf(message.text, sizeof(message.text), "%s", text);
-	on_message(&keeper.channel, &message, NULL, 0);
-}
-
 static void hear_candidate(void)
 {
 	struct message message = { .magic = MESSAGE_MAGIC,
@@ -629,11 +638,8 @@ static void test_upgrade_and_stop(void **state)
 /* Each of these is a reason of its own, and nothing is begun. */
 static void expect_not_now(const char *why)
 {
-	struct message message = { .magic = MESSAGE_MAGIC,
-				   .type = MESSAGE_UPGRADE };
-
 	sent_count = 0;
-	on_message(&keeper.channel, &message, NULL, 0);
+	hear(MESSAGE_UPGRADE, 0, "");
 	expect_refusal(why);
 	assert_int_equal(sent_count, 1);
 	assert_false(ev_is_active(&keeper.candidate.patience));
@@ -669,11 +675,7 @@ static int table_error; /* of what the new program is told */
 
 static void ask_for_upgrade(const char *program)
 {
-	struct message message = { .magic = MESSAGE_MAGIC,
-				   .type = MESSAGE_UPGRADE };
-
-	snprintf(message.text, sizeof(message.text), "%s", program);
-	on_message(&keeper.channel, &message, NULL, 0);
+	hear(MESSAGE_UPGRADE, 0, program);
 	/* The server could leave, and only then a program is started. */
 	assert_int_equal(sent.type, MESSAGE_MAY_LEAVE);
 	assert_int_equal(sent.number, 1);
@@ -711,11 +713,8 @@ static void expect_end(int result, const char *why)
 /* The server of a device's file is silent, for instance. */
 static void test_upgrade_in_vain(void **state)
 {
-	struct message message = { .magic = MESSAGE_MAGIC,
-				   .type = MESSAGE_UPGRADE };
-
 	(void)state;
-	on_message(&keeper.channel, &message, NULL, 0);
+	hear(MESSAGE_UPGRADE, 0, "");
 	expect_not_now("under way");
 	hear(MESSAGE_MAY_LEAVE, -EBUSY, "device 7 stands still");
 	expect_end(-EBUSY, "device 7 stands still");
@@ -737,23 +736,15 @@ static void test_program_does_not_run(void **state)
 	expect_end(-EINVAL, "/started: Exec format error");
 }
 
+/* Its end counts, not that of its socket, which a child of it may have. */
 static void test_program_dies(void **state)
 {
 	(void)state;
-	act = DIE;
-	ask_for_upgrade("/new");
-	wait_until_told(MESSAGE_UPGRADE);
-	expect_end(-EINVAL, "is it a ublkd?");
-}
-
-/* Its end counts, not that of its socket, which a child of it may have. */
-static void test_program_leaves_child(void **state)
-{
-	(void)state;
-	act = LEAVE_CHILD;
-	ask_for_upgrade("/new");
-	wait_until_told(MESSAGE_UPGRADE);
-	expect_end(-EINVAL, "is it a ublkd?");
+	for (act = DIE; act <= LEAVE_CHILD; act++) {
+		ask_for_upgrade("/new");
+		wait_until_told(MESSAGE_UPGRADE);
+		expect_end(-EINVAL, "is it a ublkd?");
+	}
 }
 
 /* What it has said before counts. */
@@ -866,7 +857,7 @@ static void test_arguments(void **state)
 	options.log_level = LOG_LEVEL_INFO;
 	strcpy(keeper.listener.path, "/a");
 	keeper.listener.inode = 0;
-	become(&keeper, "/new");
+	become_program(&keeper, "/new");
 	assert_string_equal(arguments_seen,
 			    " ublkd --continue --socket /a --state /nowhere "
 			    "--log-level info --syslog --hot=yes "
@@ -874,7 +865,7 @@ static void test_arguments(void **state)
 	keeper.options = &other;
 	keeper.listener.inode = 1;
 	execs = 0;
-	become(&keeper, "/new");
+	become_program(&keeper, "/new");
 	assert_string_equal(arguments_seen,
 			    " @ublkd --continue --socket /a --state /s "
 			    "--log-level debug --foreground --hot=no "
@@ -928,7 +919,7 @@ static void test_restart_while_busy(void **state)
 	assert_false(log_has("goes on without a keeper"));
 	assert_int_equal(sent_count, 1);
 	forget_devices();
-	on_idle(&keeper.jobs);
+	on_jobs_idle(&keeper.jobs);
 	assert_int_equal(sent_count, 2);
 	hear(MESSAGE_MAY_LEAVE, 0, "");
 	assert_true(log_has("goes on without a keeper"));
@@ -1004,7 +995,6 @@ int main(void)
 		TEST(test_upgrade_in_vain),
 		TEST(test_program_does_not_run),
 		TEST(test_program_dies),
-		TEST(test_program_leaves_child),
 		TEST(test_program_is_ready),
 		TEST(test_program_was_ready),
 		TEST(test_program_is_unfit),

@@ -269,32 +269,6 @@ static void test_store(void **state)
 	assert_false(hear());
 }
 
-static void test_names(void **state)
-{
-	const char *const bad[] = {
-		"", "a:b", "a\nb", "a b", "\x7f", "\xc3\xa4"
-	};
-	char name[257];
-	unsigned i;
-
-	(void)state;
-	listen_at(test_path("notify"));
-	notify_open();
-	for (i = 0; i < COUNT(bad); i++) {
-		assert_int_equal(notify_store(bad[i], 0), -EINVAL);
-		assert_int_equal(notify_unstore(bad[i]), -EINVAL);
-	}
-	memset(name, 'n', 256);
-	name[256] = '\0';
-	assert_int_equal(notify_store(name, 0), -EINVAL);
-	assert_false(hear());
-	name[255] = '\0';
-	assert_int_equal(notify_store(name, 0), 0);
-	assert_true(hear());
-	assert_non_null(strstr(heard.text, name));
-	assert_non_null(strstr(heard.text, "\nFDPOLL=0"));
-}
-
 /* ---- descriptors that are given ---- */
 
 /* Three of them, and the environment for this process. */
@@ -465,10 +439,10 @@ int main(void)
 		TEST(test_no_manager),	 TEST(test_bad_address),
 		TEST(test_no_socket),	 TEST(test_nobody_there),
 		TEST(test_full),	 TEST(test_store),
-		TEST(test_names),	 TEST(test_take),
-		TEST(test_few_names),	 TEST(test_not_taken),
-		TEST(test_missing),	 TEST(test_bad_count),
-		TEST(test_other_pid),	 TEST(test_disown),
+		TEST(test_take),	 TEST(test_few_names),
+		TEST(test_not_taken),	 TEST(test_missing),
+		TEST(test_bad_count),	 TEST(test_other_pid),
+		TEST(test_disown),
 #undef TEST
 	};
 

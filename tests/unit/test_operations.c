@@ -248,7 +248,7 @@ static void begin_anew(void)
 	entry.job = job;
 }
 
-/* As detach() does it. */
+/* As detach_look() does it. */
 static void leave_device(void)
 {
 	job->entry = NULL;
@@ -330,18 +330,24 @@ static void test_features(void **state)
 /* The device has the mark of this keeper, and what the driver made of it. */
 static void test_add(void **state)
 {
+	struct entry *added;
+
 	(void)state;
-	entry.noted.id = UINT32_MAX;
+	leave_device();
 	assert_int_equal(begin(MESSAGE_ADD), 0);
 	expect("addabc");
+	added = jobs.entries;
+	assert_ptr_equal(job->entry, added);
+	assert_ptr_equal(added->job, job);
 	job->message.info.dev_id = 9;
 	job->message.info.queue_depth = 64;
 	assert_int_equal(end(-EEXIST), -EEXIST);
-	assert_int_equal(entry.noted.id, UINT32_MAX);
+	assert_int_equal(added->noted.id, UINT32_MAX);
 	assert_int_equal(end(0), 0);
-	assert_int_equal(entry.noted.id, 9);
+	assert_int_equal(added->noted.id, 9);
 	assert_int_equal(job->message.id, 9);
-	assert_int_equal(entry.info.queue_depth, 64);
+	assert_int_equal(added->info.queue_depth, 64);
+	entry_forget(&jobs.entries, added);
 }
 
 static void test_start(void **state)

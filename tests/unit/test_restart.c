@@ -130,9 +130,9 @@ int __wrap_jobs_have_devices(const struct jobs *jobs);
 void __wrap_adopt_devices(struct jobs *jobs, struct takeover *takeover,
 			  int delete_leftovers);
 int __real_takeover_begin(struct takeover *takeover, const char *folder,
-			  int *handover, struct failure *failure);
+			  struct failure *failure);
 int __wrap_takeover_begin(struct takeover *takeover, const char *folder,
-			  int *handover, struct failure *failure);
+			  struct failure *failure);
 
 void __wrap_process_protect(enum log_level level)
 {
@@ -176,9 +176,9 @@ void __wrap_adopt_devices(struct jobs *jobs, struct takeover *takeover,
 }
 
 int __wrap_takeover_begin(struct takeover *takeover, const char *folder,
-			  int *handover, struct failure *failure)
+			  struct failure *failure)
 {
-	int result = __real_takeover_begin(takeover, folder, handover, failure);
+	int result = __real_takeover_begin(takeover, folder, failure);
 
 	if (fake.old[0] >= 0) {
 		takeover->fd = fake.old[0];

@@ -94,6 +94,7 @@ static int stop(void **context)
 	(void)context;
 	memset(&fake, 0, sizeof(fake));
 	state_close(&state);
+	state.names = NULL;
 	test_folder_remove();
 	return 0;
 }
@@ -441,6 +442,111 @@ static void test_close(void **context)
 	assert_int_equal(stat(test_path("s"), &status), -1);
 }
 
+/* ---- names, for udev: there as long as the device's note is ---- */
+
+static char names[100];
+
+static void begin_names(void)
+{
+	log_forget();
+	snprintf(names, sizeof(names), "%s", test_path("names"));
+	state.names = names;
+}
+
+/* What the file holds; "": it is not there. */
+static const char *content(const char *file)
+{
+	static char text[200];
+	char path[200];
+	size_t length;
+	FILE *stream;
+
+	snprintf(path, sizeof(path), "%s/%s", names, file);
+	stream = fopen(path, "re");
+	if (!stream)
+		return "";
+	length = fread(text, 1, sizeof(text) - 1, stream);
+	text[length] = '\0';
+	fclose(stream);
+	return text;
+}
+
+static void note_words(uint32_t id, const char *words)
+{
+	struct state_device device = { .id = id, .words = (char *)words };
+
+	assert_int_equal(state_write(&state, &device), 0);
+}
+
+static void test_names(void **context)
+{
+	(void)context;
+	begin_names();
+	note_words(3, "add ram size=1M name=a");
+	note_words(31, "add file path=/name=x name=b:c.d size=1M");
+	assert_string_equal(content("ublkb3"), "UBLKD_NAME=a\n");
+	assert_string_equal(content("ublkb31"), "UBLKD_NAME=b:c.d\n");
+	/* Other words of the same device, as `set` and `resize` bring them. */
+	note_words(3, "add ram size=2M name=a error-rate=1");
+	assert_string_equal(content("ublkb3"), "UBLKD_NAME=a\n");
+	assert_int_equal(state_doom(&state, 3), 0);
+	assert_string_equal(content("ublkb3"), "UBLKD_NAME=a\n");
+	state_remove(&state, 3);
+	assert_string_equal(content("ublkb3"), "");
+	assert_string_equal(content("ublkb31"), "UBLKD_NAME=b:c.d\n");
+	state_remove(&state, 31);
+	state_remove(&state, 31);
+	assert_int_equal(rmdir(names), 0);
+	assert_false(log_has("names"));
+}
+
+/* One that has none does not get that of the one before it. */
+static void test_no_name(void **context)
+{
+	(void)context;
+	begin_names();
+	note_words(3, "add ram size=1M");
+	assert_int_equal(access(names, F_OK), -1);
+	note_words(3, "add ram size=1M name=a");
+	note_words(3, "add ram size=1M");
+	assert_string_equal(content("ublkb3"), "");
+	state.names = NULL;
+	note_words(3, "add ram size=1M name=a");
+	state_remove(&state, 3);
+	assert_int_equal(rmdir(names), 0);
+}
+
+/* A device is noted all the same, and others cannot choose where links lead. */
+static void test_names_cannot(void **context)
+{
+	(void)context;
+	begin_names();
+	assert_int_equal(mkdir(names, 0700), 0);
+	assert_int_equal(chmod(names, 0722), 0);
+	note_words(3, "add null name=a");
+	assert_int_equal(log_count("device 3 gets no link"), 1);
+	assert_string_equal(content("ublkb3"), "");
+	assert_int_equal(rmdir(names), 0);
+	assert_int_equal(symlink(test_path("s"), names), 0);
+	note_words(3, "add null name=a");
+	assert_int_equal(log_count("device 3 gets no link"), 2);
+	assert_int_equal(access(test_path("s/ublkb3"), F_OK), -1);
+	assert_int_equal(state_has(&state, 3), 1);
+	state_remove(&state, 3);
+}
+
+/* Nothing is left of one that cannot be put in its place. */
+static void test_name_is_taken(void **context)
+{
+	(void)context;
+	begin_names();
+	test_file("names/ublkb3/x", "");
+	note_words(3, "add null name=a");
+	assert_int_equal(log_count("device 3 gets no link"), 1);
+	assert_int_equal(access(test_path("names/ublkb3.new"), F_OK), -1);
+	state_remove(&state, 3);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, start, stop)
 
 int main(void)
@@ -454,7 +560,9 @@ int main(void)
 		TEST(test_write_fails),	    TEST(test_wrong_files),
 		TEST(test_too_many_files),  TEST(test_other_files),
 		TEST(test_folder_is_ours),  TEST(test_path_too_long),
-		TEST(test_close),
+		TEST(test_close),	    TEST(test_names),
+		TEST(test_no_name),	    TEST(test_names_cannot),
+		TEST(test_name_is_taken),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

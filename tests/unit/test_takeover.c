@@ -19,7 +19,6 @@
 
 static struct takeover takeover;
 static struct failure failure;
-static int handover;
 static char path[100];
 
 /* ---- calls that are faked ---- */
@@ -37,14 +36,14 @@ static struct {
 	int connects;
 	int listener;
 	int slept;
-	char unstored[200];
+	int waits; /* for the end of its process */
 } fake;
 
 int __real_connect(int fd, const struct sockaddr *address, socklen_t length);
 int __wrap_connect(int fd, const struct sockaddr *address, socklen_t length);
 int __wrap_proc_is_dying(pid_t pid);
 int __wrap_dying_wait(struct dying *dying, pid_t pid);
-int __wrap_notify_unstore(const char *name);
+void __wrap_proc_wait(const struct proc *proc, int ms);
 
 /* A server with one device, whose queue's ring is that descriptor. */
 static void tell_table(void)
@@ -117,11 +116,13 @@ int __wrap_dying_wait(struct dying *dying, pid_t pid)
 	return 0;
 }
 
-int __wrap_notify_unstore(const char *name)
+/* Until then its rings are held. */
+void __wrap_proc_wait(const struct proc *proc, int ms)
 {
-	add_text(fake.unstored, sizeof(fake.unstored), name);
-	add_text(fake.unstored, sizeof(fake.unstored), " ");
-	return 0;
+	assert_ptr_equal(proc, &takeover.server);
+	assert_true(ms > 0);
+	assert_non_null(takeover.rings.first);
+	fake.waits++;
 }
 
 /* ---- a test begins ---- */
@@ -131,8 +132,8 @@ static int start(void **state)
 	(void)state;
 	memset(&fake, 0, sizeof(fake));
 	fake.listener = fake.served = -1;
-	takeover = (struct takeover){ .fd = -1, .listener = -1 };
-	handover = -1;
+	takeover =
+		(struct takeover){ .fd = -1, .listener = -1, .handover = -1 };
 	snprintf(path, sizeof(path), "%s", test_path("server.sock"));
 	return 0;
 }
@@ -141,8 +142,8 @@ static int stop(void **state)
 {
 	(void)state;
 	takeover_close(&takeover);
-	if (handover >= 0)
-		close(handover);
+	if (takeover.handover >= 0)
+		close(takeover.handover);
 	if (fake.listener >= 0)
 		close(fake.listener);
 	if (fake.served >= 0)
@@ -173,7 +174,7 @@ static void listen_there(void)
 
 static int begin(void)
 {
-	return takeover_begin(&takeover, test_folder(), &handover, &failure);
+	return takeover_begin(&takeover, test_folder(), &failure);
 }
 
 /* It is another's, and stays. */
@@ -184,7 +185,7 @@ static void check_left_alone(void)
 	assert_int_equal(begin(), -1);
 	assert_int_equal(failure.symbol, SYMBOL_BUSY);
 	assert_int_equal(takeover.fd, -1);
-	assert_int_equal(handover, -1);
+	assert_int_equal(takeover.handover, -1);
 	takeover_remove(&takeover, test_folder());
 	assert_int_equal(inode(), before);
 }
@@ -196,7 +197,7 @@ static void test_nobody(void **state)
 	(void)state;
 	assert_int_equal(begin(), 0);
 	assert_int_equal(takeover.fd, -1);
-	assert_true(handover >= 0);
+	assert_true(takeover.handover >= 0);
 	assert_true(inode());
 	takeover_remove(&takeover, test_folder());
 	assert_false(inode());
@@ -268,7 +269,7 @@ static void test_dying(void **state)
 	fake.leaves_after = 3;
 	assert_int_equal(begin(), 0);
 	assert_int_equal(takeover.fd, -1);
-	assert_true(handover >= 0);
+	assert_true(takeover.handover >= 0);
 	assert_int_equal(fake.slept, 3);
 }
 
@@ -281,7 +282,7 @@ static void test_dying_silently(void **state)
 	fake.leaves_after = 200;
 	assert_int_equal(begin(), 0);
 	assert_int_equal(takeover.fd, -1);
-	assert_true(handover >= 0);
+	assert_true(takeover.handover >= 0);
 	assert_int_equal(fake.connects, 2); /* and then nobody is there */
 	assert_int_equal(fake.slept, 200);
 }
@@ -310,7 +311,13 @@ static void test_not_held(void **state)
 	assert_null(takeover.rings.first);
 }
 
-/* The old server's rings are held until it has ended. */
+static void no_tally(void *context, const struct message *tally)
+{
+	(void)context;
+	fail_msg("a tally of device %u", tally->id);
+}
+
+/* The old server's rings are held until its process has ended. */
 static void test_rings(void **state)
 {
 	struct pollfd end = { .events = POLLIN };
@@ -327,89 +334,83 @@ static void test_rings(void **state)
 	assert_true(takeover.fd >= 0);
 	assert_int_equal(takeover.server.pid, getpid());
 	close(ends[1]);
-	assert_non_null(takeover.rings.first);
 	assert_int_equal(poll(&end, 1, 0), 0);
-	takeover_close(&takeover);
+	close(fake.served);
+	fake.served = -1;
+	assert_int_equal(takeover_end(&takeover, no_tally, NULL), 0);
+	assert_int_equal(fake.waits, 1);
 	assert_int_equal(poll(&end, 1, 0), 1);
+	/* Without a ring there is nothing to wait for. */
+	assert_int_equal(takeover_end(&takeover, no_tally, NULL), 0);
+	assert_int_equal(fake.waits, 1);
 	close(ends[0]);
+}
+
+/* One that is not told to leave is not waited for, and its rings are its own. */
+static void test_rings_of_one_that_stays(void **state)
+{
+	(void)state;
+	if (!host_has_pidfd_getfd())
+		skip_without("permission for pidfd_getfd");
+	listen_there();
+	fake.ring = STDIN_FILENO + 1;
+	assert_int_equal(begin(), 0);
+	assert_non_null(takeover.rings.first);
+	takeover_close(&takeover);
+	assert_null(takeover.rings.first);
+	assert_int_equal(fake.waits, 0);
+}
+
+static void hear_tally(void *context, const struct message *tally)
+{
+	*(struct message *)context = *tally;
 }
 
 /* What it tells last is what counts. */
 static void test_tally(void **state)
 {
-	struct message message = { .magic = MESSAGE_MAGIC,
-				   .type = MESSAGE_TALLY,
-				   .id = 3,
-				   .number = 6 };
+	struct message last = { .magic = MESSAGE_MAGIC,
+				.type = MESSAGE_TALLY,
+				.id = 3,
+				.number = 6 };
+	struct message heard = { .id = 0 };
 
 	(void)state;
 	listen_there();
 	fake.ring = 1;
 	fake.tally = 5;
 	assert_int_equal(begin(), 0);
-	assert_int_equal(takeover_tally(&takeover, 3), 5);
-	assert_int_equal(takeover_tally(&takeover, 4), 0);
-	assert_int_equal(channel_send_now(fake.served, &message, NULL, 0), 0);
+	assert_int_equal(takeover.found->noted.id, 3);
+	assert_int_equal(takeover.found->noted.tally, 5);
+	assert_null(takeover.found->next);
+	assert_int_equal(channel_send_now(fake.served, &last, NULL, 0), 0);
 	close(fake.served);
 	fake.served = -1;
-	assert_int_equal(takeover_end(&takeover), 0);
-	assert_int_equal(takeover_tally(&takeover, 3), 6);
+	assert_int_equal(takeover_end(&takeover, hear_tally, &heard), 0);
+	assert_memory_equal(&heard, &last, sizeof(last));
 }
 
 /* ---- what a service manager has ---- */
-
-static void keep(const char *name)
-{
-	int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
-
-	assert_int_equal(takeover_keep(&takeover, name, fd), 0);
-}
 
 /* What is no device's, or lacks the one before it, is not to be served with. */
 static void test_keep_refused(void **state)
 {
 	static const char *const names[] = { "device-7-1", "device-7-0x",
-					     "device-7", "device-x-0",
-					     "listener" };
-	int fds[MESSAGE_MAX_FDS];
+					     "device-7",   "device-x-0",
+					     "listener",   "device-7-4" };
+	struct entry **found = &takeover.found;
 	unsigned i;
 
 	(void)state;
 	for (i = 0; i < COUNT(names); i++)
-		assert_int_equal(takeover_keep(&takeover, names[i], 0),
-				 -EINVAL);
-	keep("device-7-0");
-	assert_int_equal(takeover_keep(&takeover, "device-7-0", 0), -EINVAL);
-	assert_int_equal(takeover_keep(&takeover, "device-7-2", 0), -EINVAL);
-	assert_int_equal(takeover_fds(&takeover, 7, fds), 1);
-	close(fds[0]);
-}
-
-static void let_go(void *context, int fd)
-{
-	assert_ptr_equal(context, &takeover);
-	close(fd);
-}
-
-static void test_drop_rest(void **state)
-{
-	unsigned before = count_fds();
-	int fds[MESSAGE_MAX_FDS];
-
-	(void)state;
-	keep("device-1-0");
-	keep("device-2-0");
-	keep("device-3-0");
-	keep("device-3-1");
-	assert_int_equal(takeover_fds(&takeover, 1, fds), 1);
-	close(fds[0]);
-	takeover_spare(&takeover, 2);
-	takeover_spare(&takeover, 4);
-	takeover_drop_rest(&takeover, let_go, &takeover);
-	assert_string_equal(fake.unstored, "device-3-1 device-3-0 ");
-	takeover_close(&takeover);
-	assert_string_equal(fake.unstored, "device-3-1 device-3-0 ");
-	assert_int_equal(count_fds(), before);
+		assert_int_equal(entry_from_store(found, names[i], 0), -EINVAL);
+	assert_int_equal(
+		entry_from_store(found, "device-7-0",
+				 open("/dev/null", O_RDONLY | O_CLOEXEC)),
+		0);
+	assert_int_equal(entry_from_store(found, "device-7-0", 0), -EINVAL);
+	assert_int_equal(entry_from_store(found, "device-7-2", 0), -EINVAL);
+	assert_int_equal((*found)->noted.file_count, 1);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, start, stop)
@@ -422,7 +423,7 @@ int main(void)
 		TEST(test_stale),	   TEST(test_not_begun),
 		TEST(test_busy),	   TEST(test_refusing),
 		TEST(test_dying),	   TEST(test_rings),
-		TEST(test_drop_rest),	   TEST(test_tally),
+		TEST(test_tally),	   TEST(test_rings_of_one_that_stays),
 		TEST(test_no_begin),	   TEST(test_keep_refused),
 	};
 
