@@ -23,7 +23,6 @@ static struct {
 
 static void submit(struct backend *target, struct io *io)
 {
-	(void)target;
 	if (got.at_once) {
 		io_done(io, 0);
 		return;
@@ -42,7 +41,6 @@ static struct {
 
 static void on_event(struct queue *at, int error)
 {
-	(void)at;
 	told.retired += !error;
 	told.refused += error != 0;
 	if (error)
@@ -71,7 +69,6 @@ static int open_queue(void)
 
 static int start_closed(void **state)
 {
-	(void)state;
 	test_loop_open();
 	fake_ring_start();
 	memset(&got, 0, sizeof(got));
@@ -117,7 +114,6 @@ static int start(void **state)
 
 static int stop_closed(void **state)
 {
-	(void)state;
 	fake_ring_stop();
 	close(device);
 	test_loop_close();
@@ -261,7 +257,6 @@ static void check_start(enum io_mode mode, uint16_t flags, uint8_t size)
 
 static void test_start(void **state)
 {
-	(void)state;
 	check_start(IO_USER_COPY, 0, 8);
 	check_start(IO_COPY, UBLK_BATCH_F_HAS_BUF_ADDR, 16);
 	check_start(IO_ZERO_COPY, UBLK_BATCH_F_AUTO_BUF_REG_FALLBACK, 8);
@@ -280,7 +275,6 @@ static void check_fails(int error)
 
 static void test_open_fails(void **state)
 {
-	(void)state;
 	fake_ring.intake_error = -EINVAL;
 	check_fails(-EINVAL);
 	fake_ring.intake_error = 0;
@@ -299,7 +293,6 @@ static void test_lists_come(void **state)
 	static const uint16_t tags[] = { 7, 99, 0, 41 };
 	unsigned i;
 
-	(void)state;
 	deliver(tags, COUNT(tags));
 	turn(2);
 	assert_int_equal(got.count, COUNT(tags));
@@ -320,7 +313,6 @@ static void test_lists_go(void **state)
 	static const uint16_t tags[] = { 7, 99, 0 };
 	uint64_t data;
 
-	(void)state;
 	got.at_once = 1;
 	fake_ring.submits = 0;
 	deliver(tags, COUNT(tags));
@@ -341,7 +333,6 @@ static void test_buffers_go_along(void **state)
 {
 	const struct fake_command *put;
 
-	(void)state;
 	shape.mode = IO_COPY;
 	assert_int_equal(open_queue(), 0);
 	next(UBLK_IO_PREP_IO_CMDS);
@@ -361,7 +352,6 @@ static void test_buffers_go_along(void **state)
 /* Those that come later go at once, one by one, and none waits for another. */
 static void test_late_answers(void **state)
 {
-	(void)state;
 	deliver_some(10, 3);
 	turn(2);
 	io_done(got.ios[1], 0);
@@ -380,7 +370,6 @@ static void test_two_lists(void **state)
 {
 	uint64_t first, second;
 
-	(void)state;
 	got.at_once = 1;
 	deliver_some(0, 3);
 	turn(1);
@@ -420,7 +409,6 @@ static void test_list_is_taken_in_part(void **state)
 {
 	uint64_t data = send_three();
 
-	(void)state;
 	answer(data, 1);
 	data = expect_commit(2, 6, 4096);
 	nothing_else();
@@ -435,7 +423,6 @@ static void test_rest_joins_others(void **state)
 {
 	uint64_t data = send_three();
 
-	(void)state;
 	deliver_some(60, 2);
 	turn(1);
 	nothing_else();
@@ -454,7 +441,6 @@ static void test_list_is_sent_again(void **state)
 	uint64_t data = send_three();
 	unsigned i;
 
-	(void)state;
 	for (i = 0; i < COUNT(passing); i++) {
 		fake_complete(data, passing[i]);
 		turn(2);
@@ -471,7 +457,6 @@ static void test_list_is_refused(void **state)
 {
 	uint64_t data = send_three();
 
-	(void)state;
 	fake_complete(data, -EINVAL);
 	turn(2);
 	data = expect_commit(2, 6, 4096);
@@ -490,7 +475,6 @@ static void test_one_is_sent_again(void **state)
 {
 	uint64_t data, list = send_three();
 
-	(void)state;
 	/* Not from where the next list is filled. */
 	deliver_some(0, 1);
 	turn(1);
@@ -522,7 +506,6 @@ static void test_one_is_sent_again(void **state)
 /* The ring takes nothing: it is tried again, and nothing is forgotten. */
 static void test_commit_cannot_be_put(void **state)
 {
-	(void)state;
 	deliver_some(5, 3);
 	turn(1);
 	fake_ring.put_error = -EBUSY;
@@ -542,7 +525,6 @@ static void test_halves(void **state)
 {
 	unsigned round, done = 0;
 
-	(void)state;
 	got.at_once = 1;
 	assert_int_equal(fake_ring.half, DEPTH);
 	for (round = 0; round < 40; round++) {
@@ -560,7 +542,6 @@ static void test_room_for_all(void **state)
 {
 	unsigned i;
 
-	(void)state;
 	got.at_once = 1;
 	deliver_some(0, 33);
 	turn(2);
@@ -598,7 +579,6 @@ static void check_no_room(unsigned before, unsigned wasted)
 
 static void test_no_room(void **state)
 {
-	(void)state;
 	check_no_room(30, 0);  /* up to 40 of 100 in the first half, */
 	check_no_room(0, 20);  /* 70, */
 	check_no_room(10, 20); /* and to its end */
@@ -609,7 +589,6 @@ static void test_no_room(void **state)
 /* It should not, but a command that ends without an error is begun anew. */
 static void test_fetch_just_ends(void **state)
 {
-	(void)state;
 	deliver_some(0, 3);
 	fake_ring.events[fake_ring.event_count - 1].flags = 0;
 	turn(2);
@@ -625,7 +604,6 @@ static void test_fetch_just_ends(void **state)
 /* The kernel has no memory for it just now. */
 static void test_fetch_is_put_again(void **state)
 {
-	(void)state;
 	fake_complete(fetch_data, -ENOMEM);
 	fake_ring.put_error = -EBUSY;
 	turn(1);
@@ -645,7 +623,6 @@ static void test_turn_is_bounded(void **state)
 	uint64_t data;
 	unsigned count;
 
-	(void)state;
 	got.at_once = 1;
 	deliver_some(0, DEPTH);
 	turn(1);
@@ -665,7 +642,6 @@ static void test_turn_is_bounded(void **state)
 
 static void test_retired(void **state)
 {
-	(void)state;
 	deliver_some(0, 2);
 	turn(2);
 	io_done(got.ios[0], 0);
@@ -683,7 +659,6 @@ static void test_retired(void **state)
 /* A refusal is told of once. */
 static void test_refused(void **state)
 {
-	(void)state;
 	fake_complete(fake_ring.put[0].data, -EINVAL); /* PREP */
 	turn(2);
 	assert_int_equal(told.refused, 1);
@@ -700,7 +675,6 @@ static void test_refused(void **state)
 /* What is in hand then is committed all the same. */
 static void test_refused_with_requests(void **state)
 {
-	(void)state;
 	deliver_some(0, 3);
 	turn(2);
 	io_done(got.ios[2], 0);

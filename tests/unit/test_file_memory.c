@@ -37,13 +37,6 @@ static struct {
 	int memory_error;
 } driver;
 
-void __wrap_io_done(struct io *of, int error);
-int __wrap_io_take(struct io *of, void *to, uint32_t at, uint32_t length);
-int __wrap_io_put(struct io *of, const void *from, uint32_t at,
-		  uint32_t length);
-int __wrap_io_put_zeroes(struct io *of, uint32_t at, uint32_t length);
-int __wrap_memory_take(uint64_t bytes, uint64_t reserve);
-
 void __wrap_io_done(struct io *of, int error)
 {
 	assert_ptr_equal(of, &io);
@@ -84,8 +77,6 @@ int __wrap_io_put_zeroes(struct io *of, uint32_t at, uint32_t length)
 
 int __wrap_memory_take(uint64_t bytes, uint64_t reserve)
 {
-	(void)bytes;
-	(void)reserve;
 	return driver.memory_error;
 }
 
@@ -121,7 +112,6 @@ static void open_target(void)
 
 static int setup(void **state)
 {
-	(void)state;
 	memset(&driver, 0, sizeof(driver));
 	memset(&port, 0, sizeof(port));
 	file = memfd_create("file", MFD_CLOEXEC);
@@ -135,7 +125,6 @@ static int teardown(void **state)
 {
 	int fd;
 
-	(void)state;
 	assert_int_equal(target_file.give_up(target, &fd), 1);
 	close(fd);
 	target_file.close(target);
@@ -230,7 +219,6 @@ static void expect_read(unsigned page, unsigned pages, char what)
 
 static void test_write_and_read(void **state)
 {
-	(void)state;
 	write_pages(3, 2, 'a');
 	write_pages(PAGES - 1, 1, 'z');
 	expect_file(3, 2, 'a');
@@ -246,7 +234,6 @@ static void test_write_and_read(void **state)
 /* A hole is answered with zeroes, and stays one. */
 static void test_read_hole(void **state)
 {
-	(void)state;
 	expect_read(8, 4, 0);
 	assert_int_equal(driver.zeroes, 1);
 	assert_int_equal(driver.puts, 0);
@@ -255,7 +242,6 @@ static void test_read_hole(void **state)
 
 static void test_read_over_holes(void **state)
 {
-	(void)state;
 	write_pages(1, 1, 'b');
 	write_pages(4, 2, 'e');
 	fill(request, 0, 8, '?');
@@ -271,7 +257,6 @@ static void test_read_over_holes(void **state)
 /* What others fill, or make a hole of, is as they made it. */
 static void test_others_change(void **state)
 {
-	(void)state;
 	expect_read(0, 4, 0);
 	fill_file(1, 2, 'o');
 	fill(request, 0, 4, '?');
@@ -308,7 +293,6 @@ static void test_others_change(void **state)
 /* What the driver cannot copy is read, piece by piece. */
 static void test_read_aside(void **state)
 {
-	(void)state;
 	write_pages(0, 5, 'a');
 	write_pages(5, 5, 'b');
 	driver.bad_puts = 1;
@@ -335,7 +319,6 @@ static void test_read_aside(void **state)
 
 static void test_read_beyond_the_end(void **state)
 {
-	(void)state;
 	write_pages(0, 12, 'a');
 	cut_file(8);
 	expect_read(4, 4, 'a');
@@ -354,7 +337,6 @@ static void test_read_beyond_the_end(void **state)
 
 static void test_write_beyond_the_end(void **state)
 {
-	(void)state;
 	cut_file(8);
 	fill(request, 0, 4, 'w');
 	assert_int_equal(submit(IO_WRITE, 8, 1, 0), -EIO);
@@ -368,7 +350,6 @@ static void test_write_beyond_the_end(void **state)
 
 static void test_zero_beyond_the_end(void **state)
 {
-	(void)state;
 	cut_file(8);
 	assert_int_equal(submit(IO_DISCARD, 7, 2, 0), -EIO);
 	assert_int_equal(submit(IO_WRITE_ZEROES, 8, 1, 0), -EIO);
@@ -386,7 +367,6 @@ static void test_beyond_a_shrunk_device(void **state)
 	struct failure failure;
 	unsigned i;
 
-	(void)state;
 	write_pages(4, 8, 'a');
 	assert_int_equal(target_file.resize(target, 8 * PAGE, &failure), 0);
 	fill(request, 0, 2, 'w');
@@ -405,7 +385,6 @@ static void test_beyond_a_shrunk_device(void **state)
 
 static void test_full(void **state)
 {
-	(void)state;
 	fill(request, 0, 1, 'w');
 	/* The host's is short: the mapping is not even touched. */
 	driver.memory_error = -ENOSPC;
@@ -431,7 +410,6 @@ static void test_full(void **state)
 
 static void test_discard(void **state)
 {
-	(void)state;
 	write_pages(0, 8, 'a');
 	assert_int_equal(submit(IO_DISCARD, 2, 3, 0), 0);
 	assert_int_equal(pages_of_file(), 5);
@@ -449,7 +427,6 @@ static void test_discard(void **state)
 
 static void test_write_zeroes(void **state)
 {
-	(void)state;
 	write_pages(0, 8, 'a');
 	assert_int_equal(submit(IO_WRITE_ZEROES, 0, 2, IO_KEEP_SPACE), 0);
 	assert_int_equal(pages_of_file(), 8);
@@ -468,7 +445,6 @@ static void test_write_zeroes(void **state)
 
 static int prepare(void **state)
 {
-	(void)state;
 	return io_initialise();
 }
 

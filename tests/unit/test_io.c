@@ -72,12 +72,6 @@ static ssize_t read_at(int fd, void *to, size_t length, int64_t offset)
 	return (ssize_t)length;
 }
 
-ssize_t __wrap_pread(int fd, void *to, size_t length, off_t offset);
-ssize_t __wrap_pread64(int fd, void *to, size_t length, int64_t offset);
-ssize_t __wrap_pwrite(int fd, const void *from, size_t length, off_t offset);
-ssize_t __wrap_pwrite64(int fd, const void *from, size_t length,
-			int64_t offset);
-
 ssize_t __wrap_pread(int fd, void *to, size_t length, off_t offset)
 {
 	return read_at(fd, to, length, offset);
@@ -106,7 +100,6 @@ static int ring_error;
 
 static int start(void **state)
 {
-	(void)state;
 	fake_ring_start();
 	memset(&port, 0, sizeof(port));
 	memset(&io, 0, sizeof(io));
@@ -125,7 +118,6 @@ static int start(void **state)
 
 static int stop(void **state)
 {
-	(void)state;
 	io_close(&port);
 	free(device.data);
 	fake_ring_stop();
@@ -164,7 +156,6 @@ static void test_results(void **state)
 					     IO_WRITE_ZEROES };
 	unsigned i;
 
-	(void)state;
 	for (i = 0; i < COUNT(data_ops); i++) {
 		finish(data_ops[i], 512, 0);
 		expect_commit(512);
@@ -189,7 +180,6 @@ static void test_results(void **state)
 
 static void test_counters(void **state)
 {
-	(void)state;
 	finish(IO_READ, 4096, 0);
 	finish(IO_READ, 512, 0);
 	finish(IO_WRITE, 8192, 0);
@@ -210,7 +200,6 @@ static void test_done_twice(void **state)
 {
 	struct io other = { .port = &port, .tag = 1, .length = 512 };
 
-	(void)state;
 	io_begin(&other);
 	finish(IO_WRITE, 4096, 0);
 	expect_commit(4096);
@@ -230,7 +219,6 @@ static void test_done_twice(void **state)
 
 static void test_submit(void **state)
 {
-	(void)state;
 	finish(IO_READ, 512, 0);
 	assert_int_equal(fake_ring.submits, 1);
 	port.in_turn = 1;
@@ -248,7 +236,6 @@ static void test_submit(void **state)
 
 static void test_no_room_in_the_ring(void **state)
 {
-	(void)state;
 	fake_ring.put_error = -EBUSY;
 	finish(IO_READ, 512, 0);
 	assert_true(log_has("cannot be committed"));
@@ -258,7 +245,6 @@ static void test_fetch(void **state)
 {
 	const struct fake_command *put;
 
-	(void)state;
 	assert_int_equal(io_fetch(&io), 0);
 	put = fake_next_command();
 	assert_non_null(put);
@@ -286,7 +272,6 @@ static void fill_pattern(uint64_t seed)
 /* Where the driver has a request's bytes: a span of 32 MiB for every tag. */
 static void test_offsets(void **state)
 {
-	(void)state;
 	assert_true(UBLK_DATA_OFFSET(0, 0) == 0x80000000ULL);
 	assert_true(UBLK_DATA_OFFSET(0, 1) == 0x80000000ULL + (32ULL << 20));
 	assert_true(UBLK_DATA_OFFSET(1, 0) == 0x80000000ULL + (1ULL << 41));
@@ -296,7 +281,6 @@ static void test_offsets(void **state)
 
 static void test_whole(void **state)
 {
-	(void)state;
 	fill_pattern(7);
 	assert_int_equal(io_put(&io, pattern, 0, sizeof(pattern)), 0);
 	assert_int_equal(device.calls, 1);
@@ -308,7 +292,6 @@ static void test_whole(void **state)
 
 static void test_part(void **state)
 {
-	(void)state;
 	fill_pattern(8);
 	assert_int_equal(io_put(&io, pattern, 4096, 512), 0);
 	assert_memory_equal(device.data + 4096, pattern, 512);
@@ -321,7 +304,6 @@ static void test_part(void **state)
 
 static void test_nothing(void **state)
 {
-	(void)state;
 	assert_int_equal(io_put(&io, pattern, 0, 0), 0);
 	assert_int_equal(io_take(&io, back, 0, 0), 0);
 	assert_int_equal(device.calls, 0);
@@ -330,7 +312,6 @@ static void test_nothing(void **state)
 /* The driver copies less than was asked: the rest follows where it ended. */
 static void test_short(void **state)
 {
-	(void)state;
 	fill_pattern(9);
 	device.at_most = 1000;
 	assert_int_equal(io_put(&io, pattern, 0, sizeof(pattern)), 0);
@@ -343,7 +324,6 @@ static void test_short(void **state)
 
 static void test_interrupted(void **state)
 {
-	(void)state;
 	fill_pattern(10);
 	device.at_most = 30000;
 	device.fail_at = 2;
@@ -375,7 +355,6 @@ static void expect_failure(int fail_at, int error, int expected)
 /* Also behind a part that went well: it is an error, not a short count. */
 static void test_failures(void **state)
 {
-	(void)state;
 	expect_failure(1, EFAULT, -EFAULT);
 	expect_failure(2, EFAULT, -EFAULT);
 	expect_failure(1, EINVAL, -EINVAL);
@@ -391,7 +370,6 @@ static void test_zeroes(void **state)
 {
 	uint32_t i;
 
-	(void)state;
 	assert_int_equal(io_initialise(), 0);
 	assert_int_equal(io_initialise(), 0);
 	memset(device.data, 0x5a, DATA_MAX);
@@ -466,7 +444,6 @@ static void test_address_of_a_read(void **state)
 	const uint8_t *at;
 	struct io *read;
 
-	(void)state;
 	open_in(IO_NEED_GET_DATA);
 	assert_int_equal(io_fetch(&ios[3]), 0);
 	assert_null(expect_put(UBLK_IO_FETCH_REQ, &ios[3], 0));
@@ -496,7 +473,6 @@ static void test_read_again(void **state)
 {
 	struct io *read;
 
-	(void)state;
 	open_in(IO_NEED_GET_DATA);
 	read = begin(3, IO_READ, 4096);
 	assert_int_equal(io_put_zeroes(read, 0, 4096), 0);
@@ -527,7 +503,6 @@ static void test_pieces_of_a_read(void **state)
 	struct io *first, *second;
 	const uint8_t *at;
 
-	(void)state;
 	open_in(IO_NEED_GET_DATA);
 	port.in_turn = 1;
 	first = begin(1, IO_READ, 4096);
@@ -579,7 +554,6 @@ static struct io *lend(uint16_t tag)
 /* The driver reads what a COMMIT points to when it gets that, not before. */
 static void test_memory_is_wanted_back(void **state)
 {
-	(void)state;
 	open_in(IO_NEED_GET_DATA);
 	memset(given_back, 0, sizeof(given_back));
 	port.in_turn = 1;
@@ -624,7 +598,6 @@ static void test_trim_need_get_data(void **state)
 	unsigned char here;
 	struct io *read;
 
-	(void)state;
 	if (!memory_goes_back())
 		skip_without("memory that goes back at once");
 	open_in(IO_NEED_GET_DATA);
@@ -650,7 +623,6 @@ static void test_data_of_a_write(void **state)
 {
 	struct io *write;
 
-	(void)state;
 	open_in(IO_NEED_GET_DATA);
 	write = begin(9, IO_WRITE, 8192);
 	assert_true(write->data < IO_DATA_ASKED);
@@ -715,7 +687,6 @@ static void test_data_is_dropped(void **state)
 {
 	struct io *write;
 
-	(void)state;
 	open_in(IO_NEED_GET_DATA);
 	check_dropped(-EOPNOTSUPP);
 	check_dropped(-ENOSPC);
@@ -741,7 +712,6 @@ static void test_data_cannot_be_taken(void **state)
 {
 	struct io *write;
 
-	(void)state;
 	open_in(IO_NEED_GET_DATA);
 	write = begin(9, IO_WRITE, 8192);
 	assert_int_equal(io_take(write, back, 512, 7680), -EINVAL);
@@ -783,7 +753,6 @@ static void test_buffers(void **state)
 	uint8_t *one, *other;
 	struct io *of;
 
-	(void)state;
 	open_in(IO_COPY);
 	one = fetch(4);
 	other = fetch(5);
@@ -817,7 +786,6 @@ static void test_zeroes_in_a_buffer(void **state)
 	uint8_t *buffer;
 	struct io *of;
 
-	(void)state;
 	open_in(IO_COPY);
 	buffer = fetch(6);
 	of = begin(6, IO_READ, MAX_IO);
@@ -846,7 +814,6 @@ static void test_zeroes_in_a_buffer(void **state)
 /* A buffer's last page has bytes of no other tag. */
 static void test_buffers_have_whole_pages(void **state)
 {
-	(void)state;
 	assert_int_equal(io_initialise(), 0);
 	port.mode = IO_COPY;
 	assert_int_equal(io_open(&port, ios, DEPTH, 4096 + 512), 0);
@@ -859,7 +826,6 @@ static void test_close_with_a_gathered_read(void **state)
 {
 	struct io *of;
 
-	(void)state;
 	open_in(IO_NEED_GET_DATA);
 	of = begin(1, IO_READ, 8192);
 	assert_int_equal(io_put(of, pattern, 0, 4096), 0);
@@ -878,7 +844,6 @@ static void test_trim_buffers(void **state)
 	uint8_t *buffer;
 	struct io *of;
 
-	(void)state;
 	if (!memory_goes_back())
 		skip_without("memory that goes back at once");
 	open_in(IO_COPY);
@@ -912,7 +877,6 @@ static void test_trim_among_requests(void **state)
 	uint8_t *buffer;
 	struct io *of;
 
-	(void)state;
 	if (!memory_goes_back())
 		skip_without("memory that goes back at once");
 	open_in(IO_COPY);
@@ -938,7 +902,6 @@ static void test_trim_among_requests(void **state)
 static int protection;
 static int comes_meanwhile;
 
-int __wrap_mprotect(void *memory, size_t size, int allowed);
 int __real_mprotect(void *memory, size_t size, int allowed);
 
 int __wrap_mprotect(void *memory, size_t size, int allowed)
@@ -959,7 +922,6 @@ static void test_trim_while_a_request_comes(void **state)
 {
 	struct io *of;
 
-	(void)state;
 	open_in(IO_COPY);
 	(void)fetch(0);
 	port.holds = 1;
@@ -978,7 +940,6 @@ static void test_trim_in_pieces(void **state)
 {
 	unsigned calls = 0;
 
-	(void)state;
 	if (!memory_goes_back())
 		skip_without("memory that goes back at once");
 	open_in(IO_COPY);

@@ -14,7 +14,6 @@
 static int calloc_fails;
 
 void *__real_calloc(size_t count, size_t size);
-void *__wrap_calloc(size_t count, size_t size);
 
 void *__wrap_calloc(size_t count, size_t size)
 {
@@ -28,7 +27,6 @@ static unsigned serves;
 
 static void submit(struct backend *backend, struct io *io)
 {
-	(void)backend;
 	served[serves++ % COUNT(served)] = io->tag;
 	io_done(io, 0);
 }
@@ -129,7 +127,6 @@ static int start(void **state)
 {
 	int error;
 
-	(void)state;
 	calloc_fails = 0;
 	test_loop_open();
 	fake_ring_start();
@@ -144,7 +141,6 @@ static int start(void **state)
 
 static int stop(void **state)
 {
-	(void)state;
 	layers_close(&layers);
 	ring_destroy(port.ring);
 	fake_ring_stop();
@@ -158,7 +154,6 @@ static int stop(void **state)
 
 static void test_none(void **state)
 {
-	(void)state;
 	set("");
 	assert_null(layers.layer[LAYER_ERROR]);
 	assert_null(layers.layer[LAYER_DELAY]);
@@ -172,7 +167,6 @@ static void test_none(void **state)
 /* Whatever comes first, a request is kept and then fails. */
 static void test_order(void **state)
 {
-	(void)state;
 	set("delay-time=1s");
 	set("error-rate=1");
 	assert_ptr_equal(layers_top(&layers, &bottom),
@@ -189,7 +183,6 @@ static void test_out_of_memory(void **state)
 {
 	struct option_value values[LAYER_OPTIONS];
 
-	(void)state;
 	read_values("delay-time=1s error-rate=1", values);
 	calloc_fails = 1;
 	assert_int_equal(layers_put_on(&layers, test_loop, &bottom, values),
@@ -204,7 +197,6 @@ static void test_put_on_alone(void **state)
 {
 	struct option_value values[LAYER_OPTIONS];
 
-	(void)state;
 	read_values("delay-time=1s error-rate=1", values);
 	assert_int_equal(layers_put_on(&layers, test_loop, &bottom, values), 0);
 	read_block(1);
@@ -217,7 +209,6 @@ static void test_change_one(void **state)
 {
 	struct option_value values[LAYER_OPTIONS], given[LAYER_OPTIONS];
 
-	(void)state;
 	set("error-every=3");
 	assert_int_equal(failures(2), 0);
 	read_values("error-every=3 delay-time=1s", values);
@@ -237,7 +228,6 @@ static void test_every(void **state)
 {
 	unsigned i;
 
-	(void)state;
 	set("error-every=4");
 	for (i = 1; i <= 20; i++)
 		assert_int_equal(failures(1), i % 4 == 0);
@@ -252,7 +242,6 @@ static void test_every(void **state)
 
 static void test_count(void **state)
 {
-	(void)state;
 	set("error-every=2 error-count=3");
 	assert_int_equal(failures(5), 2);
 	assert_int_equal(failures(1), 1);
@@ -265,7 +254,6 @@ static void test_rate(void **state)
 {
 	unsigned first, second, other;
 
-	(void)state;
 	set("error-rate=10%");
 	first = failures(2000);
 	second = failures(2000);
@@ -302,7 +290,6 @@ static void test_errno(void **state)
 	char text[80];
 	unsigned i;
 
-	(void)state;
 	for (i = 0; i < COUNT(cases); i++) {
 		snprintf(text, sizeof(text), "error-every=1 error-errno=%s",
 			 cases[i].text);
@@ -329,7 +316,6 @@ static void test_op(void **state)
 	char text[80];
 	int set_op, op;
 
-	(void)state;
 	for (set_op = 0; set_op < IO_OPS; set_op++) {
 		snprintf(text, sizeof(text), "error-every=1 error-op=%s",
 			 names[set_op]);
@@ -350,7 +336,6 @@ static void test_op(void **state)
 
 static void test_place(void **state)
 {
-	(void)state;
 	set("error-every=1 error-offset=8K error-length=4K");
 	assert_false(fails(IO_READ, 0, 8192));
 	assert_true(fails(IO_READ, 0, 8192 + 512));
@@ -378,7 +363,6 @@ static void test_fixed(void **state)
 {
 	uint16_t tag;
 
-	(void)state;
 	set("delay-time=500ms");
 	for (tag = 0; tag < 10; tag++)
 		read_block(tag);
@@ -401,7 +385,6 @@ static void test_fixed(void **state)
 /* Nothing wakes up while nothing is kept. */
 static void test_idle(void **state)
 {
-	(void)state;
 	set("delay-time=10ms");
 	settle();
 	assert_false(timer_is_set());
@@ -430,7 +413,6 @@ static void test_uniform(void **state)
 {
 	unsigned seen[60] = { 0 }, first[200], i, distinct = 0;
 
-	(void)state;
 	set("delay-time=100ms delay-max=500ms");
 	for (i = 0; i < COUNT(first); i++) {
 		first[i] = steps();
@@ -447,7 +429,6 @@ static void test_exponential(void **state)
 {
 	unsigned i, sum = 0, most = 0, below = 0, taken;
 
-	(void)state;
 	set("delay-time=50ms delay-mean=100ms");
 	for (i = 0; i < 2000; i++) {
 		taken = steps();
@@ -475,7 +456,6 @@ static void test_heap(void **state)
 	uint16_t tag;
 	unsigned round, i;
 
-	(void)state;
 	set("delay-time=0 delay-max=900ms");
 	for (round = 0; round < 8; round++) {
 		for (tag = 0; tag < DEPTH; tag++)
@@ -500,7 +480,6 @@ static void test_turn_is_bounded(void **state)
 {
 	uint16_t tag;
 
-	(void)state;
 	set("delay-time=1s");
 	for (tag = 0; tag < DEPTH; tag++)
 		read_block(tag);
@@ -514,7 +493,6 @@ static void test_turn_is_bounded(void **state)
 
 static void test_delay_of_some(void **state)
 {
-	(void)state;
 	set("delay-time=1s delay-op=write delay-offset=4K");
 	request(0, IO_WRITE, 4096, 4096);
 	request(1, IO_READ, 4096, 4096);
@@ -529,7 +507,6 @@ static void test_delay_of_some(void **state)
 /* A change is for those that come; no delay at all is for everybody. */
 static void test_change_while_kept(void **state)
 {
-	(void)state;
 	set("delay-time=2s");
 	read_block(1);
 	set("delay-time=1s");
@@ -552,7 +529,6 @@ static void test_hurry(void **state)
 {
 	uint16_t tag;
 
-	(void)state;
 	set("delay-time=3600s");
 	for (tag = 0; tag < DEPTH; tag++)
 		read_block(tag);
@@ -572,7 +548,6 @@ static void test_hurry(void **state)
 /* A timer of one that is closed does not fire. */
 static void test_close_while_kept(void **state)
 {
-	(void)state;
 	set("delay-time=1s");
 	read_block(1);
 	layers_close(&layers);
@@ -584,7 +559,6 @@ static void test_check(void **state)
 {
 	struct option_value values[LAYER_OPTIONS];
 
-	(void)state;
 	read_values("delay-time=5ms delay-max=4ms", values);
 	assert_int_equal(layers_check(values, &failure), -1);
 	assert_int_equal(failure.symbol, SYMBOL_RANGE);
@@ -629,7 +603,6 @@ static void test_limit_iops(void **state)
 {
 	unsigned done;
 
-	(void)state;
 	set("limit-iops=200");
 	pass_time(100);
 	done = saturate(5, IO_WRITE, 4096);
@@ -647,7 +620,6 @@ static void test_limit_is_exact(void **state)
 {
 	unsigned done;
 
-	(void)state;
 	set("limit-iops=3");
 	done = saturate(10, IO_READ, 512);
 	assert_in_range(done, 30, 31);
@@ -667,7 +639,6 @@ static void test_limit_catches_up(void **state)
 	uint16_t tag;
 	int i;
 
-	(void)state;
 	set("limit-iops=200");
 	saturate(1, IO_READ, 512);
 	before = serves;
@@ -691,7 +662,6 @@ static void test_limit_bandwidth(void **state)
 {
 	unsigned done;
 
-	(void)state;
 	set("limit-bandwidth=1M");
 	done = saturate(4, IO_READ, 64 << 10);
 	assert_in_range(done, 64, 67);
@@ -712,7 +682,6 @@ static void test_limit_bandwidth(void **state)
 /* The stricter one of two. */
 static void test_limit_both(void **state)
 {
-	(void)state;
 	set("limit-bandwidth=1M limit-iops=100");
 	assert_in_range(saturate(2, IO_READ, 512), 200, 212);
 	drain(3);
@@ -723,7 +692,6 @@ static void test_limit_in_order(void **state)
 {
 	uint16_t tag;
 
-	(void)state;
 	set("limit-iops=20");
 	for (tag = 0; tag < 64; tag++)
 		request(tag, tag % 3 ? IO_WRITE : IO_FLUSH, 0,
@@ -740,7 +708,6 @@ static void test_limit_in_order(void **state)
 /* Nothing wakes up for a limit that is not reached. */
 static void test_limit_idle(void **state)
 {
-	(void)state;
 	set("limit-iops=1000 limit-bandwidth=1G");
 	read_block(0);
 	turn(2);
@@ -753,7 +720,6 @@ static void test_limit_change(void **state)
 {
 	uint16_t tag;
 
-	(void)state;
 	set("limit-bandwidth=1");
 	request(0, IO_WRITE, 0, 512);
 	for (tag = 1; tag < 200; tag++)
@@ -777,7 +743,6 @@ static void test_limit_hurry(void **state)
 {
 	uint16_t tag;
 
-	(void)state;
 	set("limit-iops=1");
 	for (tag = 0; tag < DEPTH; tag++)
 		read_block(tag);
@@ -795,7 +760,6 @@ static void test_limit_hurry(void **state)
 
 static void test_limit_close_while_kept(void **state)
 {
-	(void)state;
 	set("limit-iops=1");
 	read_block(0);
 	read_block(1);
@@ -809,7 +773,6 @@ static void test_limit_close_while_kept(void **state)
 /* Requests are counted before they are delayed or fail. */
 static void test_limit_is_on_top(void **state)
 {
-	(void)state;
 	set("delay-time=1s error-rate=1");
 	set("limit-iops=10");
 	assert_ptr_equal(layers_top(&layers, &bottom),

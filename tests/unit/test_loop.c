@@ -67,23 +67,6 @@ static void (*next)(void);
 
 /* ---- the fake rings ---- */
 
-int __wrap_ring_event_fd(const struct ring *ring);
-void __wrap_ring_clear_event(struct ring *ring);
-void __wrap_ring_raise_event(struct ring *ring);
-int __wrap_ring_submit(struct ring *ring);
-void __wrap_ring_sleep(struct ring *ring);
-int __wrap_ring_can_stay(const struct ring *ring);
-void __wrap_ring_signal(struct ring *ring, int is_on);
-int __wrap_ring_signal_by(struct ring *ring, int fd);
-int __wrap_ring_has_events(const struct ring *ring);
-int __wrap_ring_has_unsent(const struct ring *ring);
-int __wrap_ring_look(struct ring *ring);
-void __wrap_ring_register_self(struct ring *ring);
-void __wrap_ring_unregister_self(struct ring *ring);
-int __wrap_ring_put_poll(struct ring *ring, int fd, uint64_t data);
-int __wrap_ring_put_timeout(struct ring *ring, unsigned ms, uint64_t data);
-int __wrap_ring_put_cancel(struct ring *ring, uint64_t victim, uint64_t data);
-int __wrap_epoll_ctl(int epoll, int op, int fd, struct epoll_event *event);
 int __real_epoll_ctl(int epoll, int op, int fd, struct epoll_event *event);
 
 int __wrap_epoll_ctl(int epoll, int op, int fd, struct epoll_event *event)
@@ -379,9 +362,6 @@ static void on_before_poll(struct ev_loop *ev, ev_prepare *watcher, int events)
 {
 	unsigned i;
 
-	(void)ev;
-	(void)watcher;
-	(void)events;
 	for (i = 0; i < RINGS; i++)
 		if (!rings[i].is_signalled || is_readable(rings[i].event_fd))
 			return;
@@ -478,21 +458,18 @@ static void start_as(unsigned flags, int can_stay)
 
 static int start_old(void **state)
 {
-	(void)state;
 	start_as(0, 0);
 	return 0;
 }
 
 static int start_new(void **state)
 {
-	(void)state;
 	start_as(0, 1);
 	return 0;
 }
 
 static int start_plain(void **state)
 {
-	(void)state;
 	start_as(LOOP_PLAIN, 1);
 	return 0;
 }
@@ -501,7 +478,6 @@ static int stop(void **state)
 {
 	unsigned i;
 
-	(void)state;
 	ev_prepare_stop(test_loop, &before_poll);
 	for (i = 0; i < RINGS; i++) {
 		loop_ring_close(&wakes[i]);
@@ -556,7 +532,6 @@ static void start_timer(unsigned number, double after)
 
 static int start_timers(void **state)
 {
-	(void)state;
 	test_loop_open();
 	init_timers();
 	return 0;
@@ -566,7 +541,6 @@ static int stop_timers(void **state)
 {
 	unsigned i;
 
-	(void)state;
 	for (i = 0; i < COUNT(timers); i++)
 		loop_timer_stop(test_loop, &timers[i]);
 	test_loop_close();
@@ -575,7 +549,6 @@ static int stop_timers(void **state)
 
 static void test_timers_fire_in_order(void **state)
 {
-	(void)state;
 	start_timer(2, 3);
 	start_timer(0, 1);
 	start_timer(1, 2);
@@ -594,7 +567,6 @@ static void test_timers_fire_in_order(void **state)
 /* When several are due at once, they come in the order of their time. */
 static void test_timers_fire_late(void **state)
 {
-	(void)state;
 	start_timer(3, 0.4);
 	start_timer(1, 0.2);
 	start_timer(2, 0.3);
@@ -609,7 +581,6 @@ static void test_timers_fire_late(void **state)
 
 static void test_timers_stop(void **state)
 {
-	(void)state;
 	start_timer(0, 1);
 	start_timer(1, 2);
 	start_timer(2, 3);
@@ -630,7 +601,6 @@ static void test_timers_stop(void **state)
 /* Whatever it was set to before, earlier or later. */
 static void test_timers_start_again(void **state)
 {
-	(void)state;
 	start_timer(0, 1);
 	start_timer(1, 2);
 	start_timer(0, 3);
@@ -653,7 +623,6 @@ static void stop_b_and_start(void)
 /* Within a call: stop the next one, start itself, start one that is due. */
 static void test_timers_change_timers(void **state)
 {
-	(void)state;
 	timers[0].data = (void *)(uintptr_t)stop_b_and_start;
 	start_timer(0, 1);
 	start_timer(1, 1.001);
@@ -690,7 +659,6 @@ static void one_request(void)
 
 static void test_sleeps_long(void **state)
 {
-	(void)state;
 	longest = 0;
 	run(one_request);
 	assert_null(asleep_in);
@@ -699,7 +667,6 @@ static void test_sleeps_long(void **state)
 
 static void on_readable(struct ev_loop *ev, ev_io *watcher, int events)
 {
-	(void)events;
 	ev_io_stop(ev, watcher);
 }
 
@@ -710,7 +677,6 @@ static void test_bare_sleeps_long(void **state)
 	struct ev_loop *ev = loop_new_bare();
 	ev_io watcher;
 
-	(void)state;
 	assert_non_null(ev);
 	ev_io_init(&watcher, on_readable, fd, EV_READ);
 	ev_io_start(ev, &watcher);
@@ -751,7 +717,6 @@ static void run_trickle(unsigned count, unsigned each, double seconds)
 /* Where it may stay, at any rate: four wakes in a row. */
 static void test_hot_after_four(void **state)
 {
-	(void)state;
 	run_trickle(8, 1, 1);
 	assert_ptr_equal(asleep_in, &rings[0]);
 	assert_ptr_equal(hot(), &rings[0]);
@@ -765,7 +730,6 @@ static void test_hot_after_four(void **state)
 
 static void test_not_hot_after_three(void **state)
 {
-	(void)state;
 	run_trickle(3, 1, 1);
 	assert_null(asleep_in);
 	assert_null(hot());
@@ -774,7 +738,6 @@ static void test_not_hot_after_three(void **state)
 
 static void test_plain_is_never_hot(void **state)
 {
-	(void)state;
 	run_trickle(100, 20, 0);
 	assert_null(asleep_in);
 	assert_int_equal(rings[0].sleeps, 0);
@@ -794,7 +757,6 @@ static void race_in_plain_turn(void)
 
 static void test_plain_loses_no_wake(void **state)
 {
-	(void)state;
 	run(race_in_plain_turn);
 	assert_int_equal(rings[0].races, 0);
 	assert_int_equal(rings[0].event_count, 0);
@@ -804,7 +766,6 @@ static void test_plain_loses_no_wake(void **state)
 /* Where it cannot stay, requests must come quickly. */
 static void test_old_hot_when_quick(void **state)
 {
-	(void)state;
 	run_trickle(3, 4, 0.0005);
 	assert_ptr_equal(asleep_in, &rings[0]);
 	assert_int_equal(rings[0].timeouts, 1);
@@ -812,7 +773,6 @@ static void test_old_hot_when_quick(void **state)
 
 static void test_old_not_hot_when_slow(void **state)
 {
-	(void)state;
 	run_trickle(50, 3, 0.0015);
 	assert_null(asleep_in);
 	assert_int_equal(rings[0].sleeps, 0);
@@ -820,7 +780,6 @@ static void test_old_not_hot_when_slow(void **state)
 
 static void test_no_epoll_descriptor(void **state)
 {
-	(void)state;
 	no_epoll = 1;
 	start_as(0, 1);
 	no_epoll = 0;
@@ -855,13 +814,11 @@ static void run_hot(void (*script)(unsigned count))
 /* The tick comes, with nothing done in it; then libev has the sleep. */
 static void wait_for_tick(unsigned count)
 {
-	(void)count;
 	move_clock(0.0021);
 }
 
 static void test_old_leaves_when_idle(void **state)
 {
-	(void)state;
 	run_hot(wait_for_tick);
 	assert_null(asleep_in);
 	assert_null(hot());
@@ -884,7 +841,6 @@ static void keep_busy(unsigned count)
 
 static void test_old_stays_while_busy(void **state)
 {
-	(void)state;
 	run_hot(keep_busy);
 	assert_ptr_equal(asleep_in, &rings[0]);
 	assert_int_equal(rings[0].requests, 100 + 2 * 8);
@@ -903,7 +859,6 @@ static void wait_long(unsigned count)
 /* Nothing wakes it: it sleeps once. */
 static void test_new_stays_when_idle(void **state)
 {
-	(void)state;
 	run_hot(wait_long);
 	assert_ptr_equal(asleep_in, &rings[0]);
 	assert_int_equal(rings[0].timeouts, 0);
@@ -928,7 +883,6 @@ static void defer(unsigned count)
 
 static void test_deferred_work_is_looked_at(void **state)
 {
-	(void)state;
 	run_hot(defer);
 	assert_null(hot());
 	assert_int_equal(rings[0].deferred, 0);
@@ -938,7 +892,6 @@ static void test_deferred_work_is_looked_at(void **state)
 
 static void test_no_wake_is_lost(void **state)
 {
-	(void)state;
 	run_hot(race);
 	assert_null(hot());
 	assert_int_equal(rings[0].races, 0);
@@ -949,14 +902,12 @@ static void test_no_wake_is_lost(void **state)
 /* The kernel takes nothing when the ring is left: it gets all of it later. */
 static void fail_to_submit(unsigned count)
 {
-	(void)count;
 	rings[0].submit_failures = 2;
 	move_clock(0.0021);
 }
 
 static void test_submit_fails_when_left(void **state)
 {
-	(void)state;
 	run_hot(fail_to_submit);
 	assert_null(hot());
 	assert_int_equal(rings[0].submit_failures, 0);
@@ -976,8 +927,6 @@ static void on_other(struct ev_loop *ev, ev_io *watcher, int events)
 {
 	eventfd_t count;
 
-	(void)ev;
-	(void)events;
 	other_count++;
 	if (!other_never_ends)
 		eventfd_read(watcher->fd, &count);
@@ -1012,7 +961,6 @@ static void client_comes(unsigned count)
 /* The poll is armed again each time that it has told of something. */
 static void test_hot_serves_libev(void **state)
 {
-	(void)state;
 	open_other();
 	ev_io_start(test_loop, &other);
 	run_hot(client_comes);
@@ -1042,7 +990,6 @@ static void timers_come(unsigned count)
 
 static void test_hot_serves_timers(void **state)
 {
-	(void)state;
 	init_timers();
 	run_hot(timers_come);
 	assert_int_equal(hot_sleeps, 4);
@@ -1061,14 +1008,12 @@ static void start_other(unsigned number)
 
 static void was_seen(unsigned count)
 {
-	(void)count;
 	assert_int_equal(other_count, 1);
 	end();
 }
 
 static void test_poke(void **state)
 {
-	(void)state;
 	open_other();
 	turns.in_turn = start_other;
 	run_hot(was_seen);
@@ -1099,7 +1044,6 @@ static void heat_twice(void)
 
 static void test_hot_looks_first(void **state)
 {
-	(void)state;
 	open_other();
 	turns.in_turn = start_other_early;
 	hot_sleeps = 0;
@@ -1119,13 +1063,11 @@ static void deliver_in_turn(unsigned number)
 
 static void never(unsigned count)
 {
-	(void)count;
 	fail_msg("it sleeps, with work to do");
 }
 
 static void test_libev_is_bounded(void **state)
 {
-	(void)state;
 	open_other();
 	other_never_ends = 1;
 	eventfd_write(other_fd, 1);
@@ -1153,7 +1095,6 @@ static void no_room(unsigned count)
 
 static void test_no_room_for_poll(void **state)
 {
-	(void)state;
 	open_other();
 	ev_io_start(test_loop, &other);
 	run_hot(no_room);
@@ -1175,7 +1116,6 @@ static void second_comes(unsigned count)
 /* It is served, and after four in a row the thread sleeps there. */
 static void test_migrates(void **state)
 {
-	(void)state;
 	run_hot(second_comes);
 	assert_ptr_equal(asleep_in, &rings[1]);
 	assert_true(rings[0].is_signalled);
@@ -1198,7 +1138,6 @@ static void second_comes_in_a_race(unsigned count)
 /* Nothing is cancelled then that would wake the thread by chance. */
 static void test_no_wake_is_lost_on_the_way(void **state)
 {
-	(void)state;
 	run_hot(second_comes_in_a_race);
 	assert_int_equal(rings[0].races, 0);
 	assert_int_equal(rings[0].cancels, 0);
@@ -1216,7 +1155,6 @@ static void share(unsigned count)
 
 static void test_balance(void **state)
 {
-	(void)state;
 	run_hot(share);
 	assert_null(hot());
 	assert_in_range(hot_sleeps, 32, 60);
@@ -1250,7 +1188,6 @@ static void run_both(void)
 /* Neither libev nor its own eventfd has a part in it any more. */
 static void test_warm(void **state)
 {
-	(void)state;
 	run_both();
 	assert_ptr_equal(asleep_in, &rings[0]);
 	assert_true(wakes[1].is_warm);
@@ -1271,7 +1208,6 @@ static void seldom_comes(unsigned count)
 
 static void test_warm_is_one_of_many(void **state)
 {
-	(void)state;
 	run_hot(seldom_comes);
 	assert_ptr_equal(asleep_in, &rings[0]);
 	assert_true(wakes[1].is_warm);
@@ -1286,7 +1222,6 @@ static void warm_race(unsigned count)
 
 static void test_warm_loses_no_wake(void **state)
 {
-	(void)state;
 	iterations = 0;
 	run_hot(warm_race);
 	assert_true(wakes[1].is_warm);
@@ -1313,7 +1248,6 @@ static void warm_has_more(unsigned count)
 /* As long as there is something to do, nobody need tell of it. */
 static void test_warm_has_more(void **state)
 {
-	(void)state;
 	iterations = 0;
 	run_hot(warm_has_more);
 	assert_true(wakes[1].is_warm);
@@ -1340,7 +1274,6 @@ static void warm_submit_fails(unsigned count)
 /* What could not be submitted goes soon, and is not tried without a pause. */
 static void test_warm_submit_fails(void **state)
 {
-	(void)state;
 	iterations = 0;
 	run_hot(warm_submit_fails);
 	assert_int_equal(rings[1].submit_failures, 0);
@@ -1375,7 +1308,6 @@ static void late_submit_fails(unsigned count)
 
 static void test_warm_late_submit_fails(void **state)
 {
-	(void)state;
 	iterations = 0;
 	turns.in_turn = submit_other;
 	run_hot(late_submit_fails);
@@ -1396,7 +1328,6 @@ static void close_hot_one(unsigned count)
 
 static void test_warm_outlives_hot(void **state)
 {
-	(void)state;
 	iterations = 0;
 	run_hot(close_hot_one);
 	assert_null(asleep_in);
@@ -1411,8 +1342,6 @@ static void close_hot_at_once(struct ev_loop *ev, ev_io *watcher, int events)
 {
 	eventfd_t count;
 
-	(void)ev;
-	(void)events;
 	eventfd_read(watcher->fd, &count);
 	if (!wakes[1].is_warm || !wakes[0].ev)
 		return;
@@ -1432,7 +1361,6 @@ static void both_and_other(unsigned count)
 
 static void test_warm_and_back(void **state)
 {
-	(void)state;
 	open_other();
 	ev_set_cb(&other, close_hot_at_once);
 	ev_set_priority(&other, EV_MINPRI);
@@ -1462,7 +1390,6 @@ static void close_warm_one(unsigned count)
 
 static void test_close_warm(void **state)
 {
-	(void)state;
 	iterations = 0;
 	run_hot(close_warm_one);
 	assert_false(wakes[1].is_warm);
@@ -1482,7 +1409,6 @@ static void warm_until_tick(unsigned count)
 
 static void test_old_leaves_a_warm_one(void **state)
 {
-	(void)state;
 	run_hot(warm_until_tick);
 	assert_null(asleep_in);
 	assert_false(wakes[1].is_warm);
@@ -1512,7 +1438,6 @@ static void both_until_closed(unsigned count)
 
 static void test_warm_closes_itself(void **state)
 {
-	(void)state;
 	iterations = 0;
 	turns.in_turn = close_when_warm;
 	run_hot(both_until_closed);
@@ -1541,7 +1466,6 @@ static void one_is_idle(unsigned count)
 
 static void test_warm_is_idle(void **state)
 {
-	(void)state;
 	run_hot(one_is_idle);
 	assert_ptr_equal(asleep_in, &rings[0]);
 	assert_false(wakes[1].is_warm);
@@ -1562,7 +1486,6 @@ static void end_when_deaf(unsigned count)
 
 static void test_close_deaf(void **state)
 {
-	(void)state;
 	iterations = 0;
 	run_hot(end_when_deaf);
 	assert_true(loop_timer_is_active(&wakes[1].retry));
@@ -1586,7 +1509,6 @@ static void lose_eventfd(unsigned count)
 
 static void test_warm_loses_eventfd(void **state)
 {
-	(void)state;
 	iterations = 0;
 	run_hot(lose_eventfd);
 	assert_true(log_has("lost its eventfd"));
@@ -1620,7 +1542,6 @@ static void close_hot_and_lose(unsigned count)
 
 static void test_cold_loses_eventfd(void **state)
 {
-	(void)state;
 	iterations = 0;
 	when_hot = close_hot_and_lose;
 	hot_sleeps = 0;
@@ -1635,7 +1556,6 @@ static void test_cold_loses_eventfd(void **state)
 
 static void test_close_hot(void **state)
 {
-	(void)state;
 	run_trickle(5, 1, 1);
 	assert_ptr_equal(hot(), &rings[0]);
 	loop_ring_close(&wakes[0]);
@@ -1676,7 +1596,6 @@ static void second_then_end(void)
 
 static void test_hot_closes_itself(void **state)
 {
-	(void)state;
 	closing = 0;
 	turns.in_turn = close_hot;
 	when_hot = request_and_close;
@@ -1702,7 +1621,6 @@ static void close_next(void)
 
 static void test_next_is_closed(void **state)
 {
-	(void)state;
 	open_other();
 	other_closes = 1;
 	ev_set_priority(&other, EV_MINPRI);
@@ -1728,7 +1646,6 @@ static void much_at_once(void)
 
 static void test_more(void **state)
 {
-	(void)state;
 	run(much_at_once);
 	assert_int_equal(rings[0].requests, 2 * BATCH + 3);
 	assert_int_equal(rings[0].raises, 2);
@@ -1745,7 +1662,6 @@ static void one_batch(void)
 
 static void test_more_without_events(void **state)
 {
-	(void)state;
 	run(one_batch);
 	assert_int_equal(rings[0].raises, 1);
 	assert_int_equal(rings[0].turns, 2);
@@ -1763,7 +1679,6 @@ static void submit_fails(void)
 
 static void test_submit_fails(void **state)
 {
-	(void)state;
 	run(submit_fails);
 	assert_int_equal(rings[0].submit_failures, 0);
 	assert_int_equal(rings[0].raises, 2);
@@ -1777,7 +1692,6 @@ static void test_no_descriptors(void **state)
 	struct rlimit limit, old;
 	unsigned room;
 
-	(void)state;
 	lowest = (unsigned)dup(STDIN_FILENO);
 	close((int)lowest);
 	assert_int_equal(getrlimit(RLIMIT_NOFILE, &old), 0);

@@ -27,19 +27,8 @@ static unsigned tells;
 static int closed_error;
 
 int __wrap_ring_put_open(struct ring *ring, const char *path, int flags,
-			 mode_t mode, uint64_t data);
-int __wrap_ring_put_transfer(struct ring *ring,
-			     const struct ring_transfer *transfer,
-			     uint64_t data);
-int __wrap_ring_put_cancel(struct ring *ring, uint64_t victim, uint64_t data);
-int __wrap_ring_allow_workers(struct ring *ring, unsigned count);
-int __wrap_ring_put_close(struct ring *ring, int fd, uint64_t data);
-int __wrap_ring_put_unlink(struct ring *ring, const char *path, uint64_t data);
-
-int __wrap_ring_put_open(struct ring *ring, const char *path, int flags,
 			 mode_t mode, uint64_t data)
 {
-	(void)ring;
 	if (fake_ring.put_error)
 		return fake_ring.put_error;
 	seen.opens++;
@@ -55,7 +44,6 @@ int __wrap_ring_put_transfer(struct ring *ring,
 			     const struct ring_transfer *transfer,
 			     uint64_t data)
 {
-	(void)ring;
 	if (seen.transfer_error)
 		return seen.transfer_error;
 	seen.transfers++;
@@ -68,7 +56,6 @@ int __wrap_ring_put_transfer(struct ring *ring,
 
 int __wrap_ring_put_close(struct ring *ring, int fd, uint64_t data)
 {
-	(void)ring;
 	if (seen.close_error)
 		return seen.close_error;
 	assert_int_equal(seen.closing, -1); /* one at a time here */
@@ -80,7 +67,6 @@ int __wrap_ring_put_close(struct ring *ring, int fd, uint64_t data)
 
 int __wrap_ring_put_unlink(struct ring *ring, const char *path, uint64_t data)
 {
-	(void)ring;
 	if (seen.unlink_error)
 		return seen.unlink_error;
 	assert_string_equal(path, test_path("file"));
@@ -91,7 +77,6 @@ int __wrap_ring_put_unlink(struct ring *ring, const char *path, uint64_t data)
 
 int __wrap_ring_put_cancel(struct ring *ring, uint64_t victim, uint64_t data)
 {
-	(void)ring;
 	assert_int_equal(data, 0);
 	seen.cancels++;
 	seen.victim = victim;
@@ -100,7 +85,6 @@ int __wrap_ring_put_cancel(struct ring *ring, uint64_t victim, uint64_t data)
 
 int __wrap_ring_allow_workers(struct ring *ring, unsigned count)
 {
-	(void)ring;
 	seen.workers = count;
 	return 0;
 }
@@ -154,7 +138,6 @@ static unsigned fds;
 
 static int setup(void **state)
 {
-	(void)state;
 	test_folder();
 	memset(&seen, 0, sizeof(seen));
 	memset(&told, 0, sizeof(told));
@@ -168,7 +151,6 @@ static int setup(void **state)
 
 static int teardown(void **state)
 {
-	(void)state;
 	assert_int_equal(count_fds(), fds);
 	assert_int_equal(fake_ring.destroyed, fake_ring.created);
 	assert_true(workers_are_free());
@@ -180,7 +162,6 @@ static int teardown(void **state)
 
 static void test_open(void **state)
 {
-	(void)state;
 	test_file("file", "");
 	begin(0, 0);
 	assert_int_equal(tells, 0);
@@ -197,7 +178,6 @@ static void test_errors(void **state)
 {
 	struct opener_wish wish = { .path = "/" };
 
-	(void)state;
 	begin(0, 0);
 	complete(-ENOENT);
 	assert_int_equal(told.fd, -ENOENT);
@@ -216,7 +196,6 @@ static void test_errors(void **state)
 /* Whoever refuses the file later has changed nothing of it. */
 static void test_open_touches_nothing(void **state)
 {
-	(void)state;
 	test_file("file", "some bytes");
 	begin(1, 1 << 20);
 	complete(open_file(0));
@@ -249,7 +228,6 @@ static void expect_extension(uint64_t length)
 
 static void test_create(void **state)
 {
-	(void)state;
 	create(12345);
 	assert_int_equal(tells, 0);
 	assert_int_equal(seen.transfers, 1);
@@ -263,7 +241,6 @@ static void test_create(void **state)
 /* NFS before 4.2, exfat */
 static void test_create_without_fallocate(void **state)
 {
-	(void)state;
 	create(12345);
 	complete(-EOPNOTSUPP);
 	assert_int_equal(tells, 0);
@@ -296,7 +273,6 @@ static void expect_undone(int error)
 /* A file that cannot be as long is not left. */
 static void test_create_fails(void **state)
 {
-	(void)state;
 	create(UINT64_MAX);
 	complete(-EFBIG);
 	expect_undone(-EFBIG);
@@ -304,7 +280,6 @@ static void test_create_fails(void **state)
 
 static void test_create_fails_without_fallocate(void **state)
 {
-	(void)state;
 	create(4096);
 	complete(-EOPNOTSUPP);
 	complete(-ENOSPC);
@@ -314,7 +289,6 @@ static void test_create_fails_without_fallocate(void **state)
 /* The write of one byte has not written it. */
 static void test_create_writes_nothing(void **state)
 {
-	(void)state;
 	create(4096);
 	complete(-EOPNOTSUPP);
 	complete(0);
@@ -324,7 +298,6 @@ static void test_create_writes_nothing(void **state)
 /* There is no room for requests: then it is done without. */
 static void test_undo_without_room(void **state)
 {
-	(void)state;
 	seen.transfer_error = seen.close_error = seen.unlink_error = -EBUSY;
 	create(4096);
 	assert_int_equal(tells, 1);
@@ -335,7 +308,6 @@ static void test_undo_without_room(void **state)
 /* Somebody is told in time; what comes later is closed, and removed. */
 static void test_late(void **state)
 {
-	(void)state;
 	begin(1, 4096);
 	complete(-ENOENT);
 	pass_time(OPENER_PATIENCE - 1);
@@ -377,7 +349,6 @@ static void test_close(void **state)
 {
 	unsigned base;
 
-	(void)state;
 	assert_int_equal(close_file(NULL), 1);
 	base = seen.workers;
 	settle();
@@ -398,7 +369,6 @@ static void test_close(void **state)
 
 static void test_remove(void **state)
 {
-	(void)state;
 	assert_int_equal(close_file(test_path("file")), 1);
 	expect_undone(0);
 	assert_int_equal(closed_error, 0);
@@ -417,7 +387,6 @@ static void test_remove(void **state)
 /* The answer comes in time, the log says why, and the ring stays for it. */
 static void test_close_late(void **state)
 {
-	(void)state;
 	assert_int_equal(close_file(NULL), 1);
 	pass_time(OPENER_PATIENCE - 1);
 	assert_int_equal(tells, 0);
@@ -435,7 +404,6 @@ static void test_close_late(void **state)
 /* The kernel takes it at the second try. */
 static void test_close_is_not_taken(void **state)
 {
-	(void)state;
 	fake_ring.submit_error = -EAGAIN;
 	fake_ring.submit_failures = 1;
 	assert_int_equal(close_file(NULL), 1);
@@ -449,7 +417,6 @@ static void test_close_is_not_taken(void **state)
 /* Without a ring, or with a full one, it is closed and removed at once. */
 static void test_close_without_ring(void **state)
 {
-	(void)state;
 	fake_ring.create_error = -EMFILE;
 	assert_int_equal(close_file(test_path("file")), 0);
 	assert_int_equal(access(test_path("file"), F_OK), -1);
@@ -464,7 +431,6 @@ static void test_close_without_ring(void **state)
 /* Its ring is full while another one is under way. */
 static void test_close_beside_another(void **state)
 {
-	(void)state;
 	begin(0, 0);
 	seen.close_error = -EBUSY;
 	assert_int_equal(close_file(NULL), 0);
@@ -477,7 +443,6 @@ static void test_close_beside_another(void **state)
 /* Also where nobody waits for the end. */
 static void test_close_late_unasked(void **state)
 {
-	(void)state;
 	assert_int_equal(opener_close(test_loop, open_file(O_CREAT), NULL, NULL,
 				      NULL),
 			 1);
@@ -491,7 +456,6 @@ static void test_close_late_unasked(void **state)
 /* Who wants to know when it is closed gets nothing else. */
 static void test_close_patiently(void **state)
 {
-	(void)state;
 	assert_int_equal(opener_close_patiently(test_loop, open_file(O_CREAT),
 						on_closed, &told),
 			 1);
@@ -525,7 +489,6 @@ static void test_grow(void **state)
 {
 	unsigned base;
 
-	(void)state;
 	grow(12345);
 	base = seen.workers;
 	assert_int_equal(seen.transfers, 1);
@@ -554,7 +517,6 @@ static void test_grow_is_forgotten(void **state)
 {
 	struct opening *opening = grow(4096);
 
-	(void)state;
 	opener_forget(opening);
 	opener_forget(NULL);
 	close(longer);
@@ -578,7 +540,6 @@ static void test_grow_errors(void **state)
 {
 	int fd = open_file(O_CREAT);
 
-	(void)state;
 	expect_no_growth(-1, -EBADF);
 	seen.transfer_error = -EBUSY;
 	expect_no_growth(fd, -EBUSY);
@@ -593,7 +554,6 @@ static void test_workers(void **state)
 {
 	unsigned base;
 
-	(void)state;
 	begin(0, 0);
 	base = seen.workers;
 	complete(-ENOENT);

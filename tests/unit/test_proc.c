@@ -24,9 +24,6 @@ static unsigned ends_after; /* so many waits it lets go, and is gone */
 static int held;	    /* a descriptor with a lock, or -1 */
 
 FILE *__real_fopen(const char *path, const char *mode);
-FILE *__wrap_fopen(const char *path, const char *mode);
-FILE *__wrap_fopen64(const char *path, const char *mode);
-int __wrap_usleep(useconds_t us);
 
 FILE *__wrap_fopen(const char *path, const char *mode)
 {
@@ -68,7 +65,6 @@ static void set_process(char state, unsigned flags, unsigned signals)
 
 static int start(void **state)
 {
-	(void)state;
 	log_forget();
 	dying = (struct dying){ .what = "/some/lock" };
 	slept = ends_after = 0;
@@ -79,7 +75,6 @@ static int start(void **state)
 
 static int stop(void **state)
 {
-	(void)state;
 	if (held >= 0)
 		close(held);
 	test_folder_remove();
@@ -106,7 +101,6 @@ static void test_kill(void **state)
 	pid_t pid = start_child();
 	int status;
 
-	(void)state;
 	assert_int_equal(proc_open(&proc, pid), 0);
 	assert_int_equal(proc.pid, pid);
 	assert_int_equal(fcntl(proc.fd, F_GETFD), FD_CLOEXEC);
@@ -131,7 +125,6 @@ static void test_wait_is_bounded(void **state)
 	struct proc proc;
 	pid_t pid = start_child();
 
-	(void)state;
 	assert_int_equal(proc_open(&proc, pid), 0);
 	proc_wait(&proc, 1);
 	assert_int_equal(waitpid(pid, NULL, WNOHANG), 0);
@@ -147,7 +140,6 @@ static void test_peer(void **state)
 {
 	int pair[2];
 
-	(void)state;
 	assert_int_equal(
 		socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
 	assert_int_equal(proc_peer(pair[0]), getpid());
@@ -162,7 +154,6 @@ static void test_look(void **state)
 {
 	struct proc_look look;
 
-	(void)state;
 	set_process('t', 0x400, 0);
 	assert_int_equal(proc_look(OTHER, &look), 0);
 	assert_int_equal(look.state, 't');
@@ -189,7 +180,6 @@ static void test_signs(void **state)
 	static const char signs[] = "DZX", well[] = "RStTI";
 	unsigned i;
 
-	(void)state;
 	for (i = 0; signs[i]; i++) {
 		set_process(signs[i], 0, 0);
 		check_dying(1);
@@ -214,7 +204,6 @@ static void test_healthy(void **state)
 {
 	unsigned looks = 0;
 
-	(void)state;
 	assert_int_equal(dying_wait(&dying, OTHER), -EBUSY);
 	assert_int_equal(dying_wait(&dying, 0), -EBUSY);
 	assert_int_equal(slept, 0);
@@ -231,7 +220,6 @@ static void test_patience(void **state)
 	struct failure failure;
 	int error;
 
-	(void)state;
 	set_process('D', 0, 0);
 	while ((error = dying_wait(&dying, OTHER)) == 0)
 		assert_true(slept <= 300);
@@ -249,7 +237,6 @@ static void test_patience(void **state)
 /* What is over in a moment is not worth a line. */
 static void test_gone(void **state)
 {
-	(void)state;
 	unlink(test_path("stat"));
 	assert_int_equal(dying_wait(&dying, OTHER), 0);
 	assert_int_equal(slept, 1);
@@ -276,7 +263,6 @@ static void told_to_end(int number)
 
 static void test_told_to_end(void **state)
 {
-	(void)state;
 	told_to_end(SIGTERM);
 	told_to_end(SIGINT);
 }
@@ -330,7 +316,6 @@ static void test_lock(void **state)
 {
 	int fd = open_lock();
 
-	(void)state;
 	assert_int_equal(dying_lock(&dying, fd), 0);
 	close(fd);
 	assert_int_equal(dying_lock(&dying, -1), -EBADF);
@@ -341,7 +326,6 @@ static void test_lock_of_healthy(void **state)
 {
 	int fd = open_lock();
 
-	(void)state;
 	hold_lock();
 	assert_int_equal(dying_lock(&dying, fd), -EBUSY);
 	assert_non_null(strstr(dying.who, "process 4711"));
@@ -356,7 +340,6 @@ static void test_lock_of_dying(void **state)
 {
 	int fd = open_lock();
 
-	(void)state;
 	hold_lock();
 	set_process('R', 0, 1u << (SIGKILL - 1));
 	ends_after = 9;

@@ -30,15 +30,12 @@ static uint8_t data[4096];
 /* The driver has all that was put into the ring. */
 static void on_copied(struct ring_op *op, int32_t result)
 {
-	(void)op;
-	(void)result;
 	assert_int_equal(fake_ring.submitted, fake_ring.put_count);
 	got.back++;
 }
 
 static void submit(struct backend *target, struct io *io)
 {
-	(void)target;
 	assert_true(got.count < DEPTH || got.at_once);
 	if (got.lends) {
 		/* The memory of its last request is not in use. */
@@ -61,7 +58,6 @@ static void submit(struct backend *target, struct io *io)
 
 static void forget(struct backend *target, struct io *io)
 {
-	(void)target;
 	assert_int_equal(io->op, IO_WRITE);
 	got.forgotten++;
 }
@@ -139,7 +135,6 @@ static int open_queue(void)
 
 static int start_closed(void **state)
 {
-	(void)state;
 	test_loop_open();
 	fake_ring_start();
 	memset(&got, 0, sizeof(got));
@@ -174,7 +169,6 @@ static int start_need_get_data(void **state)
 
 static int stop_closed(void **state)
 {
-	(void)state;
 	fake_ring_stop();
 	close(device);
 	test_loop_close();
@@ -221,7 +215,6 @@ static void test_every_tag_is_fetched(void **state)
 	const struct fake_command *put;
 	uint16_t tag;
 
-	(void)state;
 	assert_int_equal(open_queue(), 0);
 	assert_int_equal(fake_ring.registered, device);
 	assert_true(fake_ring.entries >= DEPTH);
@@ -264,7 +257,6 @@ static void test_open_fails(void **state)
 {
 	int memory = device;
 
-	(void)state;
 	fake_ring.create_error = -EMFILE;
 	check_open_fails(-EMFILE, 0);
 	fake_ring.create_error = 0;
@@ -287,7 +279,6 @@ static void test_open_fails(void **state)
 
 static void test_close_is_harmless(void **state)
 {
-	(void)state;
 	memset(&queue, 0, sizeof(queue));
 	queue_close(&queue);
 	assert_int_equal(open_queue(), 0);
@@ -320,7 +311,6 @@ static void test_dispatch(void **state)
 	const struct io *io;
 	size_t tag;
 
-	(void)state;
 	for (tag = 0; tag < COUNT(cases); tag++)
 		deliver((uint16_t)tag, cases[tag].op_flags, (1ULL << 33) + tag,
 			8 + (uint32_t)tag);
@@ -345,7 +335,6 @@ static void test_dispatch(void **state)
 /* The flags of the tag's last request do not stick to it. */
 static void test_dispatch_again(void **state)
 {
-	(void)state;
 	deliver(5, UBLK_IO_OP_WRITE | UBLK_IO_F_FUA, 1, 1);
 	turn(2);
 	io_done(got.ios[0], 0);
@@ -364,7 +353,6 @@ static void test_unknown_op(void **state)
 	static const uint32_t ops_unknown[] = { 4, 10, 15, 0xff };
 	unsigned i;
 
-	(void)state;
 	for (i = 0; i < COUNT(ops_unknown); i++) {
 		deliver((uint16_t)i, ops_unknown[i], 0, 8);
 		turn(2);
@@ -380,7 +368,6 @@ static void test_one_submit_a_turn(void **state)
 {
 	uint16_t tag;
 
-	(void)state;
 	got.at_once = 1;
 	for (tag = 0; tag < 50; tag++)
 		deliver(tag, UBLK_IO_OP_READ, tag, 8);
@@ -401,7 +388,6 @@ static void test_one_submit_a_turn(void **state)
 /* Those given later go at once. */
 static void test_late_answers(void **state)
 {
-	(void)state;
 	deliver(1, UBLK_IO_OP_WRITE, 0, 8);
 	deliver(2, UBLK_IO_OP_WRITE, 0, 8);
 	turn(2);
@@ -417,7 +403,6 @@ static void test_late_answers(void **state)
 /* What is not taken is tried again, without anything else to wake us. */
 static void test_submit_fails(void **state)
 {
-	(void)state;
 	got.at_once = 1;
 	deliver(1, UBLK_IO_OP_READ, 0, 8);
 	fake_ring.submit_error = -EAGAIN;
@@ -435,7 +420,6 @@ static void test_submit_fails(void **state)
 
 static void test_late_submit_fails(void **state)
 {
-	(void)state;
 	deliver(1, UBLK_IO_OP_WRITE, 0, 8);
 	turn(2);
 	fake_ring.submit_error = -EBUSY;
@@ -452,7 +436,6 @@ static void test_turn_is_bounded(void **state)
 {
 	uint16_t tag;
 
-	(void)state;
 	got.at_once = 1;
 	for (tag = 0; tag < DEPTH; tag++)
 		deliver(tag, UBLK_IO_OP_READ, 0, 8);
@@ -478,7 +461,6 @@ static void test_what_bounds_a_turn(void **state)
 	unsigned i, before, turns;
 	uint16_t tag;
 
-	(void)state;
 	got.at_once = 1;
 	for (i = 0; i < COUNT(cases); i++) {
 		for (tag = 0; tag < DEPTH; tag++)
@@ -499,14 +481,12 @@ static unsigned busy;
 
 static void on_busy(void *of)
 {
-	(void)of;
 	busy++;
 }
 
 /* The keeper sees by them that the server goes on. */
 static void test_turns_are_counted(void **state)
 {
-	(void)state;
 	assert_int_equal(queue_share_turns(device, on_busy, NULL), 0);
 	busy = 0;
 	got.at_once = 1;
@@ -519,7 +499,6 @@ static void test_retired(void **state)
 {
 	uint16_t tag;
 
-	(void)state;
 	for (tag = 0; tag < DEPTH - 1; tag++)
 		fake_complete(tag, -ENODEV);
 	turn(5);
@@ -548,7 +527,6 @@ static void test_close_when_retired(void **state)
 {
 	uint16_t tag;
 
-	(void)state;
 	told.close = 1;
 	for (tag = 0; tag < DEPTH; tag++)
 		fake_complete(tag, -ENODEV);
@@ -562,7 +540,6 @@ static void test_refused(void **state)
 {
 	uint16_t tag;
 
-	(void)state;
 	for (tag = 0; tag < DEPTH; tag++)
 		fake_complete(tag, -EINVAL);
 	turn(5);
@@ -581,7 +558,6 @@ static void test_refused(void **state)
  */
 static void test_commit_again(void **state)
 {
-	(void)state;
 	deliver(1, UBLK_IO_OP_READ, 0, 8);
 	deliver(2, UBLK_IO_OP_FLUSH, 0, 0);
 	deliver(3, UBLK_IO_OP_WRITE, 0, 8);
@@ -622,7 +598,6 @@ static void test_commit_again(void **state)
 /* Who adds the device is told, and can try again. */
 static void test_fetch_not_again(void **state)
 {
-	(void)state;
 	fake_complete(1, -ENOMEM);
 	turn(2);
 	assert_int_equal(told.refused, 1);
@@ -644,7 +619,6 @@ static unsigned layered;
 
 static void submit_layer(struct backend *layer, struct io *io)
 {
-	(void)layer;
 	layered++;
 	target.ops->submit(&target, io);
 }
@@ -655,7 +629,6 @@ static struct backend layer = { .ops = &layer_ops };
 /* It comes to the target twice, but through its layers once. */
 static void test_data_is_asked_for(void **state)
 {
-	(void)state;
 	layered = 0;
 	queue.top = &layer;
 	announce(7);
@@ -685,7 +658,6 @@ static void test_data_is_asked_for_again(void **state)
 {
 	const void *sink;
 
-	(void)state;
 	announce(7);
 	assert_ptr_equal(expect_get_data(7), data);
 	fake_complete(7, -ENOMEM);
@@ -719,7 +691,6 @@ static void test_data_is_asked_for_again(void **state)
 /* A write that fails at once: its data is taken all the same, once. */
 static void test_data_is_not_wanted(void **state)
 {
-	(void)state;
 	got.takes = 0;
 	got.at_once = 1;
 	got.error = -ENOSPC;
@@ -738,7 +709,6 @@ static void test_retired_without_data(void **state)
 {
 	uint16_t tag;
 
-	(void)state;
 	announce(0);
 	expect_get_data(0);
 	for (tag = 0; tag < DEPTH; tag++)
@@ -754,7 +724,6 @@ static void test_retired_without_data(void **state)
 /* The driver queues the request again: what comes now is a request of its own. */
 static void test_data_is_taken_back(void **state)
 {
-	(void)state;
 	announce(3);
 	expect_get_data(3);
 	announce(3);
@@ -777,7 +746,6 @@ static void test_data_is_taken_back(void **state)
 /* One that was done already is nobody's to forget. */
 static void test_dropped_is_taken_back(void **state)
 {
-	(void)state;
 	got.takes = 0;
 	got.at_once = 1;
 	got.error = -ENOSPC;
@@ -795,7 +763,6 @@ static void test_lent_is_back(void **state)
 {
 	unsigned submits;
 
-	(void)state;
 	got.lends = 1;
 	deliver(3, UBLK_IO_OP_READ, 0, 8);
 	turn(1);
@@ -820,7 +787,6 @@ static void test_lent_is_back(void **state)
 /* A part of the data would be taken for all of it. */
 static void test_data_is_short(void **state)
 {
-	(void)state;
 	announce(3);
 	expect_get_data(3);
 	deliver(3, UBLK_IO_OP_WRITE, 8, 4);
@@ -850,7 +816,6 @@ static void test_zero_copy(void **state)
 {
 	uint16_t tag;
 
-	(void)state;
 	shape.mode = IO_ZERO_COPY;
 	assert_int_equal(open_queue(), 0);
 	assert_int_equal(fake_ring.buffers, DEPTH);
@@ -877,7 +842,6 @@ static void test_trim(void **state)
 	unsigned char here;
 	uint8_t *buffer;
 
-	(void)state;
 	if (!memory_goes_back())
 		skip_without("memory that goes back at once");
 	shape.mode = IO_COPY;
@@ -914,7 +878,6 @@ static void test_trim(void **state)
 
 static void test_close_with_requests(void **state)
 {
-	(void)state;
 	deliver(1, UBLK_IO_OP_WRITE, 0, 8);
 	turn(2);
 	queue_close(&queue);
@@ -924,7 +887,6 @@ static void test_close_with_requests(void **state)
 /* An eventfd that is readable for nothing does no harm. */
 static void test_spurious_wake(void **state)
 {
-	(void)state;
 	ring_raise_event(queue.port.ring);
 	turn(3);
 	assert_int_equal(got.count, 0);

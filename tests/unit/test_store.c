@@ -50,19 +50,6 @@ void *__real_mmap64(void *at, size_t length, int prot, int flags, int fd,
 int64_t __real_lseek64(int fd, int64_t offset, int whence)
 	__attribute__((weak));
 
-off_t __wrap_lseek(int fd, off_t offset, int whence);
-int64_t __wrap_lseek64(int fd, int64_t offset, int whence);
-int __wrap_memfd_create(const char *name, unsigned flags);
-int __wrap_ftruncate(int fd, off_t length);
-int __wrap_ftruncate64(int fd, int64_t length);
-int __wrap_fallocate(int fd, int mode, off_t offset, off_t length);
-int __wrap_fallocate64(int fd, int mode, int64_t offset, int64_t length);
-void *__wrap_mmap(void *at, size_t length, int prot, int flags, int fd,
-		  off_t offset);
-void *__wrap_mmap64(void *at, size_t length, int prot, int flags, int fd,
-		    int64_t offset);
-int __wrap_munmap(void *at, size_t length);
-
 static int fails(int error)
 {
 	errno = error;
@@ -183,7 +170,6 @@ static void set_available(uint64_t bytes)
 
 static int start(void **state)
 {
-	(void)state;
 	memset(&fake, 0, sizeof(fake));
 	set_available(1ULL << 40);
 	return store_open(&store, SIZE, UINT64_MAX, 0);
@@ -191,7 +177,6 @@ static int start(void **state)
 
 static int stop(void **state)
 {
-	(void)state;
 	store_close(&store);
 	test_folder_remove();
 	return fake.maps;
@@ -254,7 +239,6 @@ static void expect_bytes(uint64_t offset, uint64_t length, int byte)
 
 static void test_empty(void **state)
 {
-	(void)state;
 	assert_int_equal(store.used, 0);
 	assert_int_equal(store.size, SIZE);
 	expect_run(0, SIZE, 0, SIZE);
@@ -274,7 +258,6 @@ static void test_window(void **state)
 	uint8_t byte;
 	uint8_t *at;
 
-	(void)state;
 	store_whole_max = size - 1;
 	assert_int_equal(store_open(&large, size, UINT64_MAX, 0), 0);
 	assert_false(store_is_whole(&large));
@@ -314,7 +297,6 @@ static void test_grow_allocates(void **state)
 {
 	struct stat status;
 
-	(void)state;
 	assert_int_equal(store_grow(&store, 4 * PAGE, PAGE, 1), 0);
 	store.bytes[4 * PAGE] = 7;
 	assert_int_equal(store_grow(&store, 3 * PAGE + 1, 4 * PAGE, 1), 0);
@@ -338,7 +320,6 @@ static void test_grow_allocates(void **state)
 /* Nobody can make it shorter under a mapping. */
 static void test_seal(void **state)
 {
-	(void)state;
 	assert_true(fcntl(store.fd, F_GET_SEALS) & F_SEAL_SHRINK);
 	assert_true(fcntl(store.fd, F_GETFD) & FD_CLOEXEC);
 	assert_int_equal(ftruncate(store.fd, 0), -1);
@@ -346,7 +327,6 @@ static void test_seal(void **state)
 
 static void test_grow(void **state)
 {
-	(void)state;
 	assert_int_equal(store_grow(&store, 4 * PAGE, 1, 0), 0);
 	assert_int_equal(store.used, PAGE);
 	expect_run(0, SIZE, 0, 4 * PAGE);
@@ -371,7 +351,6 @@ static void test_runs(void **state)
 {
 	uint64_t first, end;
 
-	(void)state;
 	for (first = 0; first < 130; first += 3) {
 		for (end = first + 1; end < 195; end += 7) {
 			assert_int_equal(store_grow(&store, first * PAGE,
@@ -392,7 +371,6 @@ static void test_runs(void **state)
 
 static void test_write_takes_memory(void **state)
 {
-	(void)state;
 	write_bytes(10 * PAGE + 5, 20, 7);
 	assert_int_equal(taken(), PAGE);
 	expect_bytes(10 * PAGE + 5, 20, 7);
@@ -405,7 +383,6 @@ static void test_write_takes_memory(void **state)
 
 static void test_limit(void **state)
 {
-	(void)state;
 	store.limit = 3 * PAGE;
 	assert_int_equal(store_grow(&store, 0, 2 * PAGE, 0), 0);
 	assert_int_equal(store_grow(&store, PAGE, 3 * PAGE, 0), -ENOSPC);
@@ -424,7 +401,6 @@ static void test_limit(void **state)
 
 static void test_limit_of_less_than_a_page(void **state)
 {
-	(void)state;
 	store.limit = PAGE - 1;
 	assert_int_equal(store_grow(&store, 0, 1, 0), -ENOSPC);
 	store.limit = 0;
@@ -434,7 +410,6 @@ static void test_limit_of_less_than_a_page(void **state)
 
 static void test_host_is_short(void **state)
 {
-	(void)state;
 	write_bytes(0, PAGE, 1);
 	set_available(0);
 	assert_int_equal(store_grow(&store, PAGE, PAGE, 0), -ENOMEM);
@@ -455,7 +430,6 @@ static void test_host_is_short(void **state)
 /* What it could hold: by its size, its limit, and memory. */
 static void test_room(void **state)
 {
-	(void)state;
 	assert_int_equal(store_room(&store), SIZE);
 	write_bytes(0, 3 * PAGE, 1);
 	store.limit = 10 * PAGE;
@@ -472,7 +446,6 @@ static void test_room(void **state)
 
 static void test_clear(void **state)
 {
-	(void)state;
 	write_bytes(0, 10 * PAGE, 1);
 	assert_int_equal(taken(), 10 * PAGE);
 	assert_int_equal(store_clear(&store, 2 * PAGE, 3 * PAGE), 0);
@@ -492,7 +465,6 @@ static void test_clear(void **state)
 /* At the end memory goes in pieces, wherever it lies. */
 static void test_release(void **state)
 {
-	(void)state;
 	write_bytes(3 * PAGE, 10 * PAGE, 1);
 	write_bytes(100 * PAGE, PAGE, 1);
 	write_bytes(SIZE - TAIL, TAIL, 1);
@@ -512,7 +484,6 @@ static void test_release(void **state)
 
 static void test_release_fails(void **state)
 {
-	(void)state;
 	write_bytes(0, 10 * PAGE, 1);
 	fake.fallocate = EIO;
 	assert_int_equal(store_release(&store, PAGE), 0);
@@ -524,7 +495,6 @@ static void test_zero_cut_short(void **state)
 	struct rlimit old, low;
 	int error;
 
-	(void)state;
 	write_bytes(0, 4 * PAGE, 1);
 	assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
 	low = old;
@@ -546,7 +516,6 @@ static void test_adopt(void **state)
 	struct store other;
 	int is_there;
 
-	(void)state;
 	write_bytes(2 * PAGE, 3 * PAGE, 1);
 	assert_int_equal(store_adopt(&other, dup(store.fd), SIZE, 6 * PAGE, 0),
 			 0);
@@ -575,7 +544,6 @@ static void test_adopt_fails(void **state)
 {
 	struct store other;
 
-	(void)state;
 	fake.map = 2;
 	assert_int_equal(store_adopt(&other, store.fd, SIZE, UINT64_MAX, 0),
 			 -ENOMEM);
@@ -589,7 +557,6 @@ static void test_adopt_fails(void **state)
 /* A write that failed half way: what it did not reach is a hole again. */
 static void test_review(void **state)
 {
-	(void)state;
 	write_bytes(0, 2 * PAGE, 1);
 	assert_int_equal(store_grow(&store, PAGE, 10 * PAGE, 0), 0);
 	memset(store.bytes + PAGE, 2, 3 * PAGE);
@@ -608,7 +575,6 @@ static void test_file_store(void **state)
 	struct stat status;
 	struct store kept;
 
-	(void)state;
 	if (!host_has_shm())
 		skip_without("files in " HOST_SHM);
 	assert_int_equal(store_open_in(&kept, HOST_SHM, 1, SIZE, UINT64_MAX, 0),
@@ -646,7 +612,6 @@ static void test_no_file(void **state)
 {
 	struct statfs status;
 
-	(void)state;
 	check_no_file("/nowhere", SIZE, -ENOENT);
 	check_no_file("/dev/null", SIZE, -ENOTDIR);
 	if (statfs(test_folder(), &status) == 0 && status.f_type != TMPFS_MAGIC)
@@ -667,7 +632,6 @@ static void test_no_file(void **state)
 
 static void test_interrupted(void **state)
 {
-	(void)state;
 	fake.interrupts = 2;
 	assert_int_equal(store_grow(&store, 0, 2 * PAGE, 1), 0);
 	assert_int_equal(taken(), 2 * PAGE);
@@ -682,7 +646,6 @@ static void test_shared_grows_behind_its_base(void **state)
 	uint64_t length = PAGE, end = 10 * PAGE;
 	struct store shared;
 
-	(void)state;
 	assert_int_equal(ftruncate(fd, (off_t)end), 0);
 	assert_int_equal(
 		store_open_shared(&shared, fd, 0, 4 * PAGE, 4 * PAGE, PAGE), 0);
@@ -704,7 +667,6 @@ static void test_shared_grows_behind_its_base(void **state)
 /* The parts of pages at both ends are zeroed, whole pages given back. */
 static void test_clear_parts(void **state)
 {
-	(void)state;
 	write_bytes(0, 4 * PAGE, 1);
 	assert_int_equal(store_clear(&store, PAGE - 512, 2 * PAGE + 1024), 0);
 	assert_int_equal(store.used, 2 * PAGE);
@@ -728,7 +690,6 @@ static void test_clear_parts(void **state)
 
 static void test_last_page(void **state)
 {
-	(void)state;
 	write_bytes(SIZE - TAIL, TAIL, 1);
 	assert_int_equal(store.used, PAGE);
 	expect_run(SIZE - TAIL, TAIL, 1, TAIL);
@@ -757,7 +718,6 @@ static void test_last_page(void **state)
 
 static void test_fallocate_fails(void **state)
 {
-	(void)state;
 	write_bytes(0, 4 * PAGE, 1);
 	fake.fallocate = EIO;
 	assert_int_equal(store_clear(&store, PAGE, 2 * PAGE), -EIO);
@@ -776,7 +736,6 @@ static void test_open_fails(void **state)
 	unsigned fds = count_fds();
 	int maps = fake.maps;
 
-	(void)state;
 	fake.memfd = EMFILE;
 	assert_int_equal(store_open(&other, SIZE, 0, 0), -EMFILE);
 	assert_true(other.fd < 0);
@@ -801,7 +760,6 @@ static void test_too_large(void **state)
 	struct store other;
 	unsigned fds = count_fds();
 
-	(void)state;
 	assert_int_equal(store_open(&other, 1ULL << 62, 0, 0), -ENOMEM);
 	store_close(&other);
 	assert_int_equal(count_fds(), fds);
@@ -812,7 +770,6 @@ static void test_close_twice(void **state)
 	struct store other;
 	unsigned fds = count_fds();
 
-	(void)state;
 	assert_int_equal(store_open(&other, PAGE, 0, 0), 0);
 	store_close(&other);
 	store_close(&other);
@@ -842,7 +799,6 @@ static int trim(uint64_t piece)
 
 static void test_resize_grows(void **state)
 {
-	(void)state;
 	write_bytes(SIZE - TAIL, TAIL, 1);
 	write_bytes(0, PAGE, 2);
 	assert_int_equal(store_resize(&store, 8 * SIZE, 0), 0);
@@ -863,7 +819,6 @@ static void test_resize_moves(void **state)
 	uint8_t *old = store.bytes, *in_the_way;
 	int maps = fake.maps;
 
-	(void)state;
 	write_bytes(0, PAGE, 1);
 	in_the_way = __real_mmap(old + (PAGES + 1) * PAGE, PAGE, PROT_NONE,
 				 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -883,7 +838,6 @@ static void test_resize_moves(void **state)
 
 static void test_resize_shrinks(void **state)
 {
-	(void)state;
 	write_bytes(0, SIZE, 1);
 	assert_int_equal(store_resize(&store, 10 * PAGE + 512, 0), 0);
 	assert_int_equal(file_length(), SIZE);
@@ -904,7 +858,6 @@ static void test_resize_shrinks(void **state)
 /* Within the last page: the file may end there as well. */
 static void test_resize_in_a_page(void **state)
 {
-	(void)state;
 	write_bytes(SIZE - TAIL, TAIL, 1);
 	assert_int_equal(store_resize(&store, SIZE - 512, 0), 0);
 	assert_int_equal(trim(PAGE), 0);
@@ -918,7 +871,6 @@ static void test_resize_fails(void **state)
 {
 	const uint64_t whole_max = store_whole_max;
 
-	(void)state;
 	write_bytes(0, PAGE, 1);
 	fake.truncate = ENOMEM;
 	assert_int_equal(store_resize(&store, 2 * SIZE, 0), -ENOMEM);
@@ -946,7 +898,6 @@ static void test_resize_fails(void **state)
 
 static void test_trim_fails(void **state)
 {
-	(void)state;
 	write_bytes(0, SIZE, 1);
 	assert_int_equal(store_resize(&store, PAGE, 0), 0);
 	fake.fallocate = EIO;
@@ -961,7 +912,6 @@ static void test_adopt_a_shrunk_one(void **state)
 {
 	struct store other;
 
-	(void)state;
 	write_bytes(0, SIZE, 1);
 	assert_int_equal(store_resize(&store, 5 * PAGE, 0), 0);
 	assert_int_equal(
@@ -1044,7 +994,6 @@ static void test_model(void **state)
 	uint64_t offset, length;
 	int i;
 
-	(void)state;
 	random_seed(6);
 	memset(&model, 0, sizeof(model));
 	for (i = 0; i < 4000; i++) {
@@ -1085,7 +1034,6 @@ static void test_shared_window(void **state)
 	struct store shared;
 	uint64_t length = 9;
 
-	(void)state;
 	assert_int_equal(ftruncate(fd, (off_t)(2 * (base + size))), 0);
 	store_whole_max = base + size - 1;
 	assert_int_equal(store_open_shared(&shared, fd, 0, base, size, PAGE),
@@ -1132,7 +1080,6 @@ static void test_shared_window_to_read(void **state)
 	uint64_t length = 1;
 	char path[64];
 
-	(void)state;
 	assert_int_equal(ftruncate(fd, (off_t)size), 0);
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
 	reader = open(path, O_RDONLY | O_CLOEXEC);
@@ -1179,7 +1126,6 @@ static void test_huge_pages(void **state)
 	int fd = open_huge(&unit), maps;
 	struct store huge;
 
-	(void)state;
 	if (fd < 0)
 		skip_without("huge pages");
 	assert_int_equal(ftruncate(fd, (off_t)(8 * unit)), 0);
@@ -1211,7 +1157,6 @@ static void test_window_of_huge_pages(void **state)
 	struct store huge;
 	struct stat status;
 
-	(void)state;
 	if (fd < 0 || unit > STORE_WINDOW)
 		skip_without("huge pages");
 	size = STORE_WINDOW + unit;
@@ -1232,7 +1177,6 @@ static void test_window_of_huge_pages(void **state)
 
 static int prepare(void **state)
 {
-	(void)state;
 	return io_initialise();
 }
 
