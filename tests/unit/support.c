@@ -217,6 +217,11 @@ void log_forget(void)
 	log_text[0] = '\0';
 }
 
+void about(const char *row)
+{
+	print_message("%s\n", row);
+}
+
 void add_text(char *text, size_t size, const char *more)
 {
 	size_t at = strlen(text);

@@ -50,6 +50,12 @@ int log_has(const char *part);
 unsigned log_count(const char *part);
 void log_forget(void);
 
+/*
+ * The row of a table that the test has come to. It is printed: the last one is
+ * that which failed.
+ */
+void about(const char *row);
+
 /* Put more behind a text that has room for size bytes; all must fit. */
 void add_text(char *text, size_t size, const char *more);
 
