@@ -858,7 +858,7 @@ static void test_new_stays_when_idle(void **state)
 }
 
 /* What happens when the ring is left. */
-static struct {
+static struct leaving {
 	const char *name;
 	/* As in struct ring; `came` says what is there in the end. */
 	int races;
@@ -877,7 +877,7 @@ static void leave(unsigned count)
 
 static void test_nothing_is_lost_when_a_ring_is_left(void **state)
 {
-	static const typeof(leaving) cases[] = {
+	static const struct leaving cases[] = {
 		{ "a request comes just before the signals are on", .races = 1,
 		  .came = 1 },
 		{ "the kernel has deferred work, and has told of it before",
@@ -1599,7 +1599,7 @@ static void test_next_is_closed(void **state)
 
 /* ---- what a turn leaves ---- */
 
-static struct {
+static struct left {
 	const char *name;
 	unsigned requests, submit_failures, raises;
 } left;
@@ -1617,7 +1617,7 @@ static void come_at_once(void)
 /* The ring comes back by itself, without another signal. */
 static void test_what_a_turn_leaves(void **state)
 {
-	static const typeof(left) cases[] = {
+	static const struct left cases[] = {
 		{ "more than two turns take", 2 * BATCH + 3, 0, 2 },
 		{ "what a turn takes: there may be more", BATCH, 0, 1 },
 		{ "what could not be submitted", 1, 2, 2 },

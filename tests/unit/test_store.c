@@ -19,8 +19,9 @@
 
 #define PAGE  ((uint64_t)STORE_PAGE)
 #define PAGES 200
-#define TAIL  1536 /* bytes in the last page */
-#define SIZE  (PAGES * PAGE + TAIL)
+#define TAIL  1536	     /* bytes in the last page */
+#define LAST  (PAGES * PAGE) /* where that begins */
+#define SIZE  (LAST + TAIL)
 
 /* ---- calls that fail when told to ---- */
 
@@ -157,6 +158,8 @@ int __wrap_munmap(void *at, size_t length)
 /* ---- a store, and a host with as much memory as the test says ---- */
 
 static struct store store;
+static unsigned fds;	   /* that were open before */
+static uint64_t whole_max; /* what store_whole_max is but in a test */
 
 static void set_available(uint64_t bytes)
 {
@@ -172,13 +175,17 @@ static int start(void **state)
 {
 	memset(&fake, 0, sizeof(fake));
 	set_available(1ULL << 40);
+	whole_max = store_whole_max;
+	fds = count_fds();
 	return store_open(&store, SIZE, UINT64_MAX, 0);
 }
 
 static int stop(void **state)
 {
 	store_close(&store);
+	store_whole_max = whole_max;
 	test_folder_remove();
+	assert_int_equal(count_fds(), fds);
 	return fake.maps;
 }
 
@@ -252,7 +259,6 @@ static void test_empty(void **state)
 static void test_window(void **state)
 {
 	const uint64_t edge = 2ULL * STORE_WINDOW, size = edge + SIZE;
-	const uint64_t whole_max = store_whole_max;
 	struct store large;
 	uint64_t length = 9;
 	uint8_t byte;
@@ -289,7 +295,6 @@ static void test_window(void **state)
 	assert_int_equal(store_open(&large, size, UINT64_MAX, 0), 0);
 	assert_true(store_is_whole(&large));
 	store_close(&large);
-	store_whole_max = whole_max;
 }
 
 /* Pages that are to be there are, and what there was stays. */
@@ -383,6 +388,10 @@ static void test_write_takes_memory(void **state)
 
 static void test_limit(void **state)
 {
+	store.limit = 0;
+	assert_int_equal(store_grow(&store, 0, 1, 0), -ENOSPC);
+	store.limit = PAGE - 1;
+	assert_int_equal(store_grow(&store, 0, 1, 0), -ENOSPC);
 	store.limit = 3 * PAGE;
 	assert_int_equal(store_grow(&store, 0, 2 * PAGE, 0), 0);
 	assert_int_equal(store_grow(&store, PAGE, 3 * PAGE, 0), -ENOSPC);
@@ -397,15 +406,6 @@ static void test_limit(void **state)
 	assert_int_equal(store_clear(&store, PAGE, PAGE), 0);
 	assert_int_equal(store_grow(&store, 9 * PAGE, 1, 0), 0);
 	assert_int_equal(store_grow(&store, 10 * PAGE, 1, 0), -ENOSPC);
-}
-
-static void test_limit_of_less_than_a_page(void **state)
-{
-	store.limit = PAGE - 1;
-	assert_int_equal(store_grow(&store, 0, 1, 0), -ENOSPC);
-	store.limit = 0;
-	assert_int_equal(store_grow(&store, 0, 1, 0), -ENOSPC);
-	assert_int_equal(store.used, 0);
 }
 
 static void test_host_is_short(void **state)
@@ -444,18 +444,49 @@ static void test_room(void **state)
 	assert_int_equal(store_room(&store), 3 * PAGE);
 }
 
+/* Whole pages are given back; of others only the bytes become zero. */
 static void test_clear(void **state)
 {
+	static const struct clearing {
+		const char *name;
+		uint64_t first, length; /* of what was written */
+		uint64_t offset, count; /* of what is cleared */
+		uint64_t pages;		/* that are left */
+	} cases[] = {
+		{ "whole pages", 0, 10 * PAGE, 2 * PAGE, 3 * PAGE, 7 },
+		{ "and parts of both neighbours", 0, 4 * PAGE, PAGE - 512,
+		  2 * PAGE + 1024, 2 },
+		{ "within a page", 0, 4 * PAGE, 512, 1024, 4 },
+		{ "over an edge", 0, 4 * PAGE, 2 * PAGE - 512, 1024, 4 },
+		{ "the last page", LAST, TAIL, LAST, TAIL, 0 },
+		{ "its end", LAST, TAIL, SIZE - 512, 512, 1 },
+		{ "its beginning", LAST, TAIL, LAST, 512, 1 },
+		{ "the last page and a part of the one before", LAST - PAGE,
+		  PAGE + TAIL, LAST - 512, TAIL + 512, 1 },
+	};
+	const struct clearing *at;
+
+	for (at = cases; at < cases + COUNT(cases); at++) {
+		uint64_t end = at->offset + at->count;
+
+		about(at->name);
+		write_bytes(at->first, at->length, 1);
+		assert_int_equal(store_clear(&store, at->offset, at->count), 0);
+		assert_int_equal(store.used, at->pages * PAGE);
+		assert_int_equal(taken(), at->pages * PAGE);
+		expect_bytes(at->first, at->offset - at->first, 1);
+		expect_bytes(at->offset, at->count, 0);
+		expect_bytes(end, at->first + at->length - end, 1);
+		assert_int_equal(store_clear(&store, 0, SIZE), 0);
+	}
+}
+
+static void test_clear_a_hole(void **state)
+{
 	write_bytes(0, 10 * PAGE, 1);
-	assert_int_equal(taken(), 10 * PAGE);
 	assert_int_equal(store_clear(&store, 2 * PAGE, 3 * PAGE), 0);
-	assert_int_equal(store.used, 7 * PAGE);
-	assert_int_equal(taken(), 7 * PAGE);
 	expect_run(2 * PAGE, 8 * PAGE, 0, 3 * PAGE);
-	expect_bytes(0, 2 * PAGE, 1);
-	expect_bytes(2 * PAGE, 3 * PAGE, 0);
-	expect_bytes(5 * PAGE, 5 * PAGE, 1);
-	/* A hole is no work. */
+	/* It is no work. */
 	fake.punched = 0;
 	assert_int_equal(store_clear(&store, 2 * PAGE, 3 * PAGE), 0);
 	assert_int_equal(fake.punched, 0);
@@ -467,7 +498,7 @@ static void test_release(void **state)
 {
 	write_bytes(3 * PAGE, 10 * PAGE, 1);
 	write_bytes(100 * PAGE, PAGE, 1);
-	write_bytes(SIZE - TAIL, TAIL, 1);
+	write_bytes(LAST, TAIL, 1);
 	assert_int_equal(store_release(&store, 4 * PAGE), 1);
 	assert_int_equal(taken(), 8 * PAGE);
 	assert_int_equal(store_release(&store, 4 * PAGE), 1);
@@ -520,7 +551,7 @@ static void test_adopt(void **state)
 	assert_int_equal(store_adopt(&other, dup(store.fd), SIZE, 6 * PAGE, 0),
 			 0);
 	write_bytes(150 * PAGE, PAGE, 2);
-	write_bytes(SIZE - TAIL, TAIL, 3);
+	write_bytes(LAST, TAIL, 3);
 	assert_int_equal(store_clear(&store, 2 * PAGE, PAGE), 0);
 	assert_int_equal(store_resume(&other), 0);
 	assert_int_equal(other.used, 4 * PAGE);
@@ -600,12 +631,12 @@ static void test_file_store(void **state)
 
 static void check_no_file(const char *folder, uint64_t size, int error)
 {
+	unsigned before = count_fds();
 	struct store kept;
-	unsigned fds = count_fds();
 
 	assert_int_equal(store_open_in(&kept, folder, 0, size, UINT64_MAX, 0),
 			 error);
-	assert_int_equal(count_fds(), fds);
+	assert_int_equal(count_fds(), before);
 }
 
 static void test_no_file(void **state)
@@ -664,58 +695,6 @@ static void test_shared_grows_behind_its_base(void **state)
 	close(fd);
 }
 
-/* The parts of pages at both ends are zeroed, whole pages given back. */
-static void test_clear_parts(void **state)
-{
-	write_bytes(0, 4 * PAGE, 1);
-	assert_int_equal(store_clear(&store, PAGE - 512, 2 * PAGE + 1024), 0);
-	assert_int_equal(store.used, 2 * PAGE);
-	expect_bytes(0, PAGE - 512, 1);
-	expect_bytes(PAGE - 512, 2 * PAGE + 1024, 0);
-	expect_bytes(3 * PAGE + 512, PAGE - 512, 1);
-	/* Within one page. */
-	assert_int_equal(store_clear(&store, 512, 1024), 0);
-	assert_int_equal(store.used, 2 * PAGE);
-	expect_bytes(0, 512, 1);
-	expect_bytes(512, 1024, 0);
-	expect_bytes(1536, PAGE - 2048, 1);
-	/* Over an edge, without a whole page. */
-	write_bytes(0, 4 * PAGE, 1);
-	assert_int_equal(store_clear(&store, 2 * PAGE - 512, 1024), 0);
-	assert_int_equal(store.used, 4 * PAGE);
-	expect_bytes(PAGE, PAGE - 512, 1);
-	expect_bytes(2 * PAGE - 512, 1024, 0);
-	expect_bytes(2 * PAGE + 512, PAGE - 512, 1);
-}
-
-static void test_last_page(void **state)
-{
-	write_bytes(SIZE - TAIL, TAIL, 1);
-	assert_int_equal(store.used, PAGE);
-	expect_run(SIZE - TAIL, TAIL, 1, TAIL);
-	/* Whole as it is: given back. */
-	assert_int_equal(store_clear(&store, SIZE - TAIL, TAIL), 0);
-	assert_int_equal(store.used, 0);
-	assert_int_equal(taken(), 0);
-	expect_bytes(SIZE - TAIL, TAIL, 0);
-	/* Not whole: zeroed. */
-	write_bytes(SIZE - TAIL, TAIL, 1);
-	assert_int_equal(store_clear(&store, SIZE - 512, 512), 0);
-	assert_int_equal(store.used, PAGE);
-	expect_bytes(SIZE - TAIL, TAIL - 512, 1);
-	expect_bytes(SIZE - 512, 512, 0);
-	assert_int_equal(store_clear(&store, SIZE - TAIL, 512), 0);
-	assert_int_equal(store.used, PAGE);
-	expect_bytes(SIZE - TAIL, 512, 0);
-	expect_bytes(SIZE - TAIL + 512, TAIL - 1024, 1);
-	/* With a part of the page before it. */
-	write_bytes(SIZE - TAIL - PAGE, TAIL + PAGE, 1);
-	assert_int_equal(store_clear(&store, SIZE - TAIL - 512, TAIL + 512), 0);
-	assert_int_equal(store.used, PAGE);
-	expect_bytes(SIZE - TAIL - PAGE, PAGE - 512, 1);
-	expect_bytes(SIZE - TAIL - 512, TAIL + 512, 0);
-}
-
 static void test_fallocate_fails(void **state)
 {
 	write_bytes(0, 4 * PAGE, 1);
@@ -729,51 +708,36 @@ static void test_fallocate_fails(void **state)
 	assert_int_equal(store.used, 2 * PAGE);
 }
 
-/* Every step of opening can fail, and leaves nothing behind. */
+/* Every step of opening can fail; start() and stop() count what is left. */
 static void test_open_fails(void **state)
 {
+	static const struct {
+		const char *name;
+		int memfd, truncate, map;
+		uint64_t size;
+		int error;
+	} cases[] = {
+		{ "no descriptor", EMFILE, 0, 0, SIZE, -EMFILE },
+		{ "no such size", 0, EFBIG, 0, SIZE, -EFBIG },
+		{ "no map of the data", 0, 0, 1, SIZE, -ENOMEM },
+		{ "no map of the pages", 0, 0, 2, SIZE, -ENOMEM },
+		{ "too large", 0, 0, 0, 1ULL << 62, -ENOMEM },
+		{ "none of these", 0, 0, 0, PAGE, 0 },
+	};
 	struct store other;
-	unsigned fds = count_fds();
-	int maps = fake.maps;
+	unsigned i;
 
-	fake.memfd = EMFILE;
-	assert_int_equal(store_open(&other, SIZE, 0, 0), -EMFILE);
-	assert_true(other.fd < 0);
-	store_close(&other);
-	fake.memfd = 0;
-	fake.truncate = EFBIG;
-	assert_int_equal(store_open(&other, SIZE, 0, 0), -EFBIG);
-	store_close(&other);
-	fake.truncate = 0;
-	fake.map = 1;
-	assert_int_equal(store_open(&other, SIZE, 0, 0), -ENOMEM);
-	store_close(&other);
-	fake.map = 2;
-	assert_int_equal(store_open(&other, SIZE, 0, 0), -ENOMEM);
-	store_close(&other);
-	assert_int_equal(count_fds(), fds);
-	assert_int_equal(fake.maps, maps);
-}
-
-static void test_too_large(void **state)
-{
-	struct store other;
-	unsigned fds = count_fds();
-
-	assert_int_equal(store_open(&other, 1ULL << 62, 0, 0), -ENOMEM);
-	store_close(&other);
-	assert_int_equal(count_fds(), fds);
-}
-
-static void test_close_twice(void **state)
-{
-	struct store other;
-	unsigned fds = count_fds();
-
-	assert_int_equal(store_open(&other, PAGE, 0, 0), 0);
-	store_close(&other);
-	store_close(&other);
-	assert_int_equal(count_fds(), fds);
+	for (i = 0; i < COUNT(cases); i++) {
+		about(cases[i].name);
+		fake.memfd = cases[i].memfd;
+		fake.truncate = cases[i].truncate;
+		fake.map = cases[i].map;
+		assert_int_equal(store_open(&other, cases[i].size, 0, 0),
+				 cases[i].error);
+		assert_true(!cases[i].error || other.fd < 0);
+		store_close(&other);
+		store_close(&other);
+	}
 }
 
 /* ---- another size ---- */
@@ -799,12 +763,12 @@ static int trim(uint64_t piece)
 
 static void test_resize_grows(void **state)
 {
-	write_bytes(SIZE - TAIL, TAIL, 1);
+	write_bytes(LAST, TAIL, 1);
 	write_bytes(0, PAGE, 2);
 	assert_int_equal(store_resize(&store, 8 * SIZE, 0), 0);
 	assert_int_equal(store.size, 8 * SIZE);
 	assert_int_equal(file_length(), 8 * SIZE);
-	expect_bytes(SIZE - TAIL, TAIL, 1);
+	expect_bytes(LAST, TAIL, 1);
 	expect_bytes(SIZE, PAGE, 0);
 	expect_bytes(0, PAGE, 2);
 	expect_run(SIZE + PAGE, 7 * SIZE - PAGE, 0, 7 * SIZE - PAGE);
@@ -858,19 +822,17 @@ static void test_resize_shrinks(void **state)
 /* Within the last page: the file may end there as well. */
 static void test_resize_in_a_page(void **state)
 {
-	write_bytes(SIZE - TAIL, TAIL, 1);
+	write_bytes(LAST, TAIL, 1);
 	assert_int_equal(store_resize(&store, SIZE - 512, 0), 0);
 	assert_int_equal(trim(PAGE), 0);
 	assert_int_equal(file_length(), SIZE);
 	assert_int_equal(store_resize(&store, SIZE + 512, 0), 0);
-	expect_bytes(SIZE - TAIL, TAIL - 512, 1);
+	expect_bytes(LAST, TAIL - 512, 1);
 	expect_bytes(SIZE - 512, 1024, 0);
 }
 
 static void test_resize_fails(void **state)
 {
-	const uint64_t whole_max = store_whole_max;
-
 	write_bytes(0, PAGE, 1);
 	fake.truncate = ENOMEM;
 	assert_int_equal(store_resize(&store, 2 * SIZE, 0), -ENOMEM);
@@ -1029,7 +991,7 @@ static void put_byte(struct store *shared, uint64_t offset, uint8_t byte)
 static void test_shared_window(void **state)
 {
 	const uint64_t base = 3 * PAGE, edge = 2ULL * STORE_WINDOW - base;
-	const uint64_t size = edge + SIZE, whole_max = store_whole_max;
+	const uint64_t size = edge + SIZE;
 	int fd = memfd_create("shared", MFD_CLOEXEC), maps = fake.maps;
 	struct store shared;
 	uint64_t length = 9;
@@ -1068,13 +1030,12 @@ static void test_shared_window(void **state)
 	assert_int_equal(store_open_shared(&shared, fd, 0, base, size,
 					   2 * STORE_WINDOW),
 			 -ENOMEM);
-	store_whole_max = whole_max;
 	close(fd);
 }
 
 static void test_shared_window_to_read(void **state)
 {
-	const uint64_t size = 2ULL * STORE_WINDOW, whole_max = store_whole_max;
+	const uint64_t size = 2ULL * STORE_WINDOW;
 	int fd = memfd_create("shared", MFD_CLOEXEC), reader;
 	struct store shared;
 	uint64_t length = 1;
@@ -1090,7 +1051,6 @@ static void test_shared_window_to_read(void **state)
 			 0);
 	assert_int_equal(*store_at(&shared, size - 1, &length), 'x');
 	store_close(&shared);
-	store_whole_max = whole_max;
 	close(reader);
 	close(fd);
 }
@@ -1151,7 +1111,6 @@ static void test_huge_pages(void **state)
 /* Whoever maps more of such a file than there is makes it longer. */
 static void test_window_of_huge_pages(void **state)
 {
-	const uint64_t whole_max = store_whole_max;
 	uint64_t unit = 0, size, length = 1;
 	int fd = open_huge(&unit), maps = fake.maps;
 	struct store huge;
@@ -1171,7 +1130,6 @@ static void test_window_of_huge_pages(void **state)
 	assert_int_equal(status.st_size, size);
 	store_close(&huge);
 	assert_int_equal(fake.maps, maps);
-	store_whole_max = whole_max;
 	close(fd);
 }
 
@@ -1180,63 +1138,47 @@ static int prepare(void **state)
 	return io_initialise();
 }
 
+#define TEST(name) cmocka_unit_test_setup_teardown(name, start, stop)
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(test_empty, start, stop),
-		cmocka_unit_test_setup_teardown(test_seal, start, stop),
-		cmocka_unit_test_setup_teardown(test_grow, start, stop),
-		cmocka_unit_test_setup_teardown(test_window, start, stop),
-		cmocka_unit_test_setup_teardown(test_grow_allocates, start,
-						stop),
-		cmocka_unit_test_setup_teardown(test_runs, start, stop),
-		cmocka_unit_test_setup_teardown(test_write_takes_memory, start,
-						stop),
-		cmocka_unit_test_setup_teardown(test_limit, start, stop),
-		cmocka_unit_test_setup_teardown(test_limit_of_less_than_a_page,
-						start, stop),
-		cmocka_unit_test_setup_teardown(test_host_is_short, start,
-						stop),
-		cmocka_unit_test_setup_teardown(test_room, start, stop),
-		cmocka_unit_test_setup_teardown(test_interrupted, start, stop),
-		cmocka_unit_test_setup_teardown(
-			test_shared_grows_behind_its_base, start, stop),
-		cmocka_unit_test_setup_teardown(test_clear, start, stop),
-		cmocka_unit_test_setup_teardown(test_release, start, stop),
-		cmocka_unit_test_setup_teardown(test_release_fails, start,
-						stop),
-		cmocka_unit_test_setup_teardown(test_zero_cut_short, start,
-						stop),
-		cmocka_unit_test_setup_teardown(test_adopt, start, stop),
-		cmocka_unit_test_setup_teardown(test_adopt_fails, start, stop),
-		cmocka_unit_test_setup_teardown(test_review, start, stop),
-		cmocka_unit_test_setup_teardown(test_file_store, start, stop),
-		cmocka_unit_test_setup_teardown(test_no_file, start, stop),
-		cmocka_unit_test_setup_teardown(test_clear_parts, start, stop),
-		cmocka_unit_test_setup_teardown(test_last_page, start, stop),
-		cmocka_unit_test_setup_teardown(test_fallocate_fails, start,
-						stop),
-		cmocka_unit_test_setup_teardown(test_open_fails, start, stop),
-		cmocka_unit_test_setup_teardown(test_too_large, start, stop),
-		cmocka_unit_test_setup_teardown(test_close_twice, start, stop),
-		cmocka_unit_test_setup_teardown(test_resize_grows, start, stop),
-		cmocka_unit_test_setup_teardown(test_resize_moves, start, stop),
-		cmocka_unit_test_setup_teardown(test_resize_shrinks, start,
-						stop),
-		cmocka_unit_test_setup_teardown(test_resize_in_a_page, start,
-						stop),
-		cmocka_unit_test_setup_teardown(test_resize_fails, start, stop),
-		cmocka_unit_test_setup_teardown(test_trim_fails, start, stop),
-		cmocka_unit_test_setup_teardown(test_adopt_a_shrunk_one, start,
-						stop),
-		cmocka_unit_test_setup_teardown(test_shared_window, start,
-						stop),
-		cmocka_unit_test_setup_teardown(test_shared_window_to_read,
-						start, stop),
-		cmocka_unit_test_setup_teardown(test_huge_pages, start, stop),
-		cmocka_unit_test_setup_teardown(test_window_of_huge_pages,
-						start, stop),
-		cmocka_unit_test_setup_teardown(test_model, start, stop),
+		TEST(test_empty),
+		TEST(test_seal),
+		TEST(test_grow),
+		TEST(test_window),
+		TEST(test_grow_allocates),
+		TEST(test_runs),
+		TEST(test_write_takes_memory),
+		TEST(test_limit),
+		TEST(test_host_is_short),
+		TEST(test_room),
+		TEST(test_interrupted),
+		TEST(test_shared_grows_behind_its_base),
+		TEST(test_clear),
+		TEST(test_release),
+		TEST(test_release_fails),
+		TEST(test_zero_cut_short),
+		TEST(test_adopt),
+		TEST(test_adopt_fails),
+		TEST(test_review),
+		TEST(test_file_store),
+		TEST(test_no_file),
+		TEST(test_clear_a_hole),
+		TEST(test_fallocate_fails),
+		TEST(test_open_fails),
+		TEST(test_resize_grows),
+		TEST(test_resize_moves),
+		TEST(test_resize_shrinks),
+		TEST(test_resize_in_a_page),
+		TEST(test_resize_fails),
+		TEST(test_trim_fails),
+		TEST(test_adopt_a_shrunk_one),
+		TEST(test_shared_window),
+		TEST(test_shared_window_to_read),
+		TEST(test_huge_pages),
+		TEST(test_window_of_huge_pages),
+		TEST(test_model),
 	};
 
 	return cmocka_run_group_tests(tests, prepare, NULL);
