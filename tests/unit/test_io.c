@@ -279,64 +279,55 @@ static void test_offsets(void **state)
 		    0x80000000ULL + (4095ULL << 41) + (4095ULL << 25));
 }
 
-static void test_whole(void **state)
+static void expect_zeroes(const uint8_t *at, uint32_t length)
 {
+	uint32_t i;
+
+	for (i = 0; i < length; i++)
+		if (at[i])
+			fail_msg("byte %u is not zero", i);
+}
+
+/* The driver may copy less than was asked: the rest follows where that ended. */
+static void test_data(void **state)
+{
+	static const struct transfer {
+		const char *name;
+		uint32_t at, length;
+		size_t at_most;	  /* bytes a call */
+		unsigned repeats; /* of EINTR, from the second call on */
+		unsigned calls;
+	} cases[] = {
+		{ "all of it", 0, 65536, 0, 0, 1 },
+		{ "a part", 4096, 512, 0, 0, 1 },
+		{ "an odd part", 4200, 300, 0, 0, 1 },
+		{ "nothing", 0, 0, 0, 0, 0 },
+		{ "in short pieces", 0, 65536, 1000, 0, 66 },
+		{ "interrupted", 0, 65536, 30000, 3, 6 },
+	};
+	const struct transfer *is;
+
 	fill_pattern(7);
-	assert_int_equal(io_put(&io, pattern, 0, sizeof(pattern)), 0);
-	assert_int_equal(device.calls, 1);
-	assert_memory_equal(device.data, pattern, sizeof(pattern));
-	assert_int_equal(io_take(&io, back, 0, sizeof(back)), 0);
-	assert_int_equal(device.calls, 2);
-	assert_memory_equal(back, pattern, sizeof(back));
-}
-
-static void test_part(void **state)
-{
-	fill_pattern(8);
-	assert_int_equal(io_put(&io, pattern, 4096, 512), 0);
-	assert_memory_equal(device.data + 4096, pattern, 512);
-	assert_int_equal(device.data[4095] | device.data[4096 + 512], 0);
-	memset(back, 0, sizeof(back));
-	assert_int_equal(io_take(&io, back, 4200, 300), 0);
-	assert_memory_equal(back, pattern + 104, 300);
-	assert_int_equal(back[300], 0);
-}
-
-static void test_nothing(void **state)
-{
-	assert_int_equal(io_put(&io, pattern, 0, 0), 0);
-	assert_int_equal(io_take(&io, back, 0, 0), 0);
-	assert_int_equal(device.calls, 0);
-}
-
-/* The driver copies less than was asked: the rest follows where it ended. */
-static void test_short(void **state)
-{
-	fill_pattern(9);
-	device.at_most = 1000;
-	assert_int_equal(io_put(&io, pattern, 0, sizeof(pattern)), 0);
-	assert_int_equal(device.calls, 66);
-	assert_memory_equal(device.data, pattern, sizeof(pattern));
-	memset(back, 0, sizeof(back));
-	assert_int_equal(io_take(&io, back, 0, sizeof(back)), 0);
-	assert_memory_equal(back, pattern, sizeof(back));
-}
-
-static void test_interrupted(void **state)
-{
-	fill_pattern(10);
-	device.at_most = 30000;
-	device.fail_at = 2;
-	device.repeats = 3;
 	device.error = EINTR;
-	assert_int_equal(io_put(&io, pattern, 0, sizeof(pattern)), 0);
-	assert_memory_equal(device.data, pattern, sizeof(pattern));
-	assert_int_equal(device.calls, 6);
-	device.calls = 0;
-	memset(back, 0, sizeof(back));
-	assert_int_equal(io_take(&io, back, 0, sizeof(back)), 0);
-	assert_memory_equal(back, pattern, sizeof(back));
-	assert_int_equal(device.calls, 6);
+	for (is = cases; is < cases + COUNT(cases); is++) {
+		about(is->name);
+		memset(device.data, 0, DATA_MAX);
+		memset(back, 0, sizeof(back));
+		device.at_most = is->at_most;
+		device.repeats = is->repeats;
+		device.fail_at = 2;
+		device.calls = 0;
+		assert_int_equal(io_put(&io, pattern, is->at, is->length), 0);
+		assert_int_equal(device.calls, is->calls);
+		expect_zeroes(device.data, is->at);
+		assert_memory_equal(device.data + is->at, pattern, is->length);
+		expect_zeroes(device.data + is->at + is->length, 4096);
+		device.calls = 0;
+		assert_int_equal(io_take(&io, back, is->at, is->length), 0);
+		assert_int_equal(device.calls, is->calls);
+		assert_memory_equal(back, pattern, is->length);
+		expect_zeroes(back + is->length, sizeof(back) - is->length);
+	}
 }
 
 static void expect_failure(int fail_at, int error, int expected)
@@ -368,22 +359,17 @@ static void test_failures(void **state)
 /* As much as the largest request has, and it costs no memory to have them. */
 static void test_zeroes(void **state)
 {
-	uint32_t i;
-
 	assert_int_equal(io_initialise(), 0);
 	assert_int_equal(io_initialise(), 0);
 	memset(device.data, 0x5a, DATA_MAX);
 	assert_int_equal(io_put_zeroes(&io, 0, UBLK_MAX_IO_BYTES), 0);
-	for (i = 0; i < UBLK_MAX_IO_BYTES; i++)
-		if (device.data[i])
-			fail_msg("byte %u is not zero", i);
+	expect_zeroes(device.data, UBLK_MAX_IO_BYTES);
 	assert_int_equal(device.data[UBLK_MAX_IO_BYTES], 0x5a);
 	memset(device.data, 0x5a, 4096);
 	device.at_most = 100;
 	assert_int_equal(io_put_zeroes(&io, 512, 1024), 0);
 	assert_int_equal(device.data[511], 0x5a);
-	for (i = 512; i < 1536; i++)
-		assert_int_equal(device.data[i], 0);
+	expect_zeroes(device.data + 512, 1024);
 	assert_int_equal(device.data[1536], 0x5a);
 	device.fail_at = 1;
 	device.calls = 0;
@@ -427,15 +413,6 @@ static const uint8_t *expect_put(uint32_t op, const struct io *of,
 	assert_int_equal(put->command.tag, of->tag);
 	assert_int_equal(put->command.result, result);
 	return (const uint8_t *)(uintptr_t)put->command.addr;
-}
-
-static void expect_zeroes(const uint8_t *at, uint32_t length)
-{
-	uint32_t i;
-
-	for (i = 0; i < length; i++)
-		if (at[i])
-			fail_msg("byte %u is not zero", i);
 }
 
 /* No byte is moved by us: the driver is told where they are. */
@@ -974,11 +951,7 @@ int main(void)
 		TEST(test_no_room_in_the_ring),
 		TEST(test_fetch),
 		TEST(test_offsets),
-		TEST(test_whole),
-		TEST(test_part),
-		TEST(test_nothing),
-		TEST(test_short),
-		TEST(test_interrupted),
+		TEST(test_data),
 		TEST(test_failures),
 		TEST(test_zeroes),
 		TEST(test_address_of_a_read),
