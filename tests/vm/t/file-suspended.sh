@@ -67,8 +67,7 @@ fill()
 		fail "it cannot be filled"
 }
 
-rmmod brd 2>/dev/null || true
-modprobe brd rd_nr=2 rd_size=65536
+make_ram_disks 2 65536
 mkdir -p $MNT $SLOW
 mkfs.ext4 -q /dev/ram1
 mount /dev/ram1 $MNT

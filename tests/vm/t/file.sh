@@ -133,8 +133,7 @@ read_only()
 # What a failed test before this one has left.
 umount $MNT $MEM 2>/dev/null || true
 losetup -d /dev/loop0 2>/dev/null || true
-rmmod brd
-modprobe brd rd_nr=2 rd_size=131072
+make_ram_disks 2 131072
 mkdir -p $MNT $MEM /tmp/t/on
 mount -t tmpfs -o size=96M tmpfs $MEM
 mkfs.ext4 -q /dev/ram0

@@ -96,8 +96,7 @@ memory()
 # The memory that they were used with is given back after some seconds.
 files()
 {
-	rmmod brd
-	modprobe brd rd_nr=1 rd_size=131072
+	make_ram_disks 1 131072
 	mkdir /tmp/t/mnt
 	mkfs.ext4 -q /dev/ram0
 	mount /dev/ram0 /tmp/t/mnt
