@@ -162,6 +162,13 @@ static void deliver_some(unsigned from, unsigned count)
 	deliver(tags, count);
 }
 
+/* And the queue's turn has come. */
+static void bring(unsigned from, unsigned count)
+{
+	deliver_some(from, count);
+	turn(1);
+}
+
 static struct ublk_batch_element element(const struct fake_command *put,
 					 unsigned index)
 {
@@ -316,8 +323,7 @@ static void test_lists_go(void **state)
 	got.at_once = 1;
 	fake_ring.submits = 0;
 	deliver(tags, COUNT(tags));
-	deliver_some(50, 2);
-	turn(1);
+	bring(50, 2);
 	data = expect_commit(5, 7, 4096);
 	assert_int_equal(element(last_put(), 4).tag, 51);
 	nothing_else();
@@ -337,8 +343,7 @@ static void test_buffers_go_along(void **state)
 	assert_int_equal(open_queue(), 0);
 	next(UBLK_IO_PREP_IO_CMDS);
 	expect_fetch();
-	deliver_some(4, 2);
-	turn(1);
+	bring(4, 2);
 	io_done(got.ios[0], -EIO);
 	put = next(UBLK_IO_COMMIT_IO_CMDS);
 	assert_int_equal(put->batch.flags, UBLK_BATCH_F_HAS_BUF_ADDR);
@@ -352,8 +357,7 @@ static void test_buffers_go_along(void **state)
 /* Those that come later go at once, one by one, and none waits for another. */
 static void test_late_answers(void **state)
 {
-	deliver_some(10, 3);
-	turn(2);
+	bring(10, 3);
 	io_done(got.ios[1], 0);
 	expect_commit(1, 11, 4096);
 	nothing_else();
@@ -371,25 +375,20 @@ static void test_two_lists(void **state)
 	uint64_t first, second;
 
 	got.at_once = 1;
-	deliver_some(0, 3);
-	turn(1);
+	bring(0, 3);
 	first = expect_commit(3, 0, 4096);
-	deliver_some(10, 4);
-	turn(1);
+	bring(10, 4);
 	nothing_else();
 	/* What comes meanwhile joins it; a single one would, too. */
-	deliver_some(20, 1);
-	turn(1);
+	bring(20, 1);
 	nothing_else();
 	answer(first, 3);
 	second = expect_commit(5, 10, 4096);
 	nothing_else();
-	deliver_some(30, 1);
-	turn(1);
+	bring(30, 1);
 	expect_commit(1, 30, 4096);
 	answer(second, 5);
-	deliver_some(40, 2);
-	turn(1);
+	bring(40, 2);
 	expect_commit(2, 40, 4096);
 	nothing_else();
 }
@@ -400,8 +399,7 @@ static void test_two_lists(void **state)
 static uint64_t send_three(void)
 {
 	got.at_once = 1;
-	deliver_some(5, 3);
-	turn(1);
+	bring(5, 3);
 	return expect_commit(3, 5, 4096);
 }
 
@@ -423,8 +421,7 @@ static void test_rest_joins_others(void **state)
 {
 	uint64_t data = send_three();
 
-	deliver_some(60, 2);
-	turn(1);
+	bring(60, 2);
 	nothing_else();
 	answer(data, 1);
 	data = expect_commit(4, 60, 4096);
@@ -476,22 +473,18 @@ static void test_one_is_sent_again(void **state)
 	uint64_t data, list = send_three();
 
 	/* Not from where the next list is filled. */
-	deliver_some(0, 1);
-	turn(1);
+	bring(0, 1);
 	data = expect_commit(1, 0, 4096);
-	deliver_some(1, 1);
-	turn(1);
+	bring(1, 1);
 	expect_commit(1, 1, 4096);
 	fake_complete(data, -EAGAIN);
 	turn(2);
 	assert_int_equal(expect_commit(1, 0, 4096), data);
 	answer(list, 3);
-	deliver_some(5, 1);
-	turn(1);
+	bring(5, 1);
 	data = expect_commit(1, 5, 4096);
 	/* Others come and go in between. */
-	deliver_some(6, 1);
-	turn(1);
+	bring(6, 1);
 	assert_true(expect_commit(1, 6, 4096) != data);
 	fake_complete(data, -EAGAIN);
 	turn(2);
@@ -506,8 +499,7 @@ static void test_one_is_sent_again(void **state)
 /* The ring takes nothing: it is tried again, and nothing is forgotten. */
 static void test_commit_cannot_be_put(void **state)
 {
-	deliver_some(5, 3);
-	turn(1);
+	bring(5, 3);
 	fake_ring.put_error = -EBUSY;
 	io_done(got.ios[0], 0);
 	io_done(got.ios[1], 0);
@@ -543,8 +535,7 @@ static void test_room_for_all(void **state)
 	unsigned i;
 
 	got.at_once = 1;
-	deliver_some(0, 33);
-	turn(2);
+	bring(0, 33);
 	answer_all();
 	for (i = 1; i <= 5; i++) {
 		deliver_some(i, DEPTH);
@@ -570,8 +561,7 @@ static void check_no_room(unsigned before, unsigned wasted)
 	expect_fetch();
 	nothing_else();
 	assert_false(queue_is_retired(&queue));
-	deliver_some(had + before, 10);
-	turn(2);
+	bring(had + before, 10);
 	assert_int_equal(got.count, had + before + 10);
 	assert_int_equal(got.ios[had + before]->tag, had + before);
 	assert_int_equal(told.refused, 0);
@@ -595,8 +585,7 @@ static void test_fetch_just_ends(void **state)
 	assert_int_equal(got.count, 3);
 	expect_fetch();
 	nothing_else();
-	deliver_some(3, 3);
-	turn(2);
+	bring(3, 3);
 	assert_int_equal(got.count, 6);
 	assert_int_equal(got.ios[5]->tag, 5);
 }
@@ -624,8 +613,7 @@ static void test_turn_is_bounded(void **state)
 	unsigned count;
 
 	got.at_once = 1;
-	deliver_some(0, DEPTH);
-	turn(1);
+	bring(0, DEPTH);
 	count = (unsigned)queue.port.count[IO_READ];
 	assert_in_range(count, 1, DEPTH - 1);
 	assert_int_equal(fake_ring.reaped, 0);
@@ -642,8 +630,7 @@ static void test_turn_is_bounded(void **state)
 
 static void test_retired(void **state)
 {
-	deliver_some(0, 2);
-	turn(2);
+	bring(0, 2);
 	io_done(got.ios[0], 0);
 	io_done(got.ios[1], 0);
 	assert_false(queue_is_retired(&queue));
@@ -675,8 +662,7 @@ static void test_refused(void **state)
 /* What is in hand then is committed all the same. */
 static void test_refused_with_requests(void **state)
 {
-	deliver_some(0, 3);
-	turn(2);
+	bring(0, 3);
 	io_done(got.ios[2], 0);
 	expect_commit(1, 2, 4096);
 	fake_complete(fake_ring.put[fake_ring.put_count - 1].data, -EAGAIN);

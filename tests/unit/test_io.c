@@ -415,6 +415,13 @@ static const uint8_t *expect_put(uint32_t op, const struct io *of,
 	return (const uint8_t *)(uintptr_t)put->command.addr;
 }
 
+/* It ends; returns what lies at the address of its commit. */
+static const uint8_t *commit(struct io *of, int error, int32_t result)
+{
+	io_done(of, error);
+	return expect_put(UBLK_IO_COMMIT_AND_FETCH_REQ, of, result);
+}
+
 /* No byte is moved by us: the driver is told where they are. */
 static void test_address_of_a_read(void **state)
 {
@@ -426,21 +433,17 @@ static void test_address_of_a_read(void **state)
 	assert_null(expect_put(UBLK_IO_FETCH_REQ, &ios[3], 0));
 	read = begin(3, IO_READ, 4096);
 	assert_int_equal(io_put(read, pattern, 0, 4096), 0);
-	io_done(read, 0);
-	at = expect_put(UBLK_IO_COMMIT_AND_FETCH_REQ, read, 4096);
+	at = commit(read, 0, 4096);
 	assert_ptr_equal(at, pattern);
 	read = begin(3, IO_READ, MAX_IO);
 	assert_int_equal(io_put_zeroes(read, 0, MAX_IO), 0);
-	io_done(read, 0);
-	at = expect_put(UBLK_IO_COMMIT_AND_FETCH_REQ, read, MAX_IO);
+	at = commit(read, 0, MAX_IO);
 	expect_zeroes(at, MAX_IO);
 	/* The driver refuses the commit of a read without one. */
 	read = begin(3, IO_READ, 4096);
-	io_done(read, -EIO);
-	assert_non_null(expect_put(UBLK_IO_COMMIT_AND_FETCH_REQ, read, -EIO));
+	assert_non_null(commit(read, -EIO, -EIO));
 	read = begin(3, IO_FLUSH, 0);
-	io_done(read, 0);
-	assert_null(expect_put(UBLK_IO_COMMIT_AND_FETCH_REQ, read, 0));
+	assert_null(commit(read, 0, 0));
 	assert_int_equal(device.calls, 0);
 	assert_false(port.holds);
 }
@@ -453,15 +456,13 @@ static void test_read_again(void **state)
 	open_in(IO_NEED_GET_DATA);
 	read = begin(3, IO_READ, 4096);
 	assert_int_equal(io_put_zeroes(read, 0, 4096), 0);
-	io_done(read, 0);
-	expect_put(UBLK_IO_COMMIT_AND_FETCH_REQ, read, 4096);
+	commit(read, 0, 4096);
 	assert_int_equal(io_again(read), 1);
 	expect_zeroes(expect_put(UBLK_IO_COMMIT_AND_FETCH_REQ, read, 4096),
 		      4096);
 	read = begin(3, IO_READ, 4096);
 	assert_int_equal(io_put(read, pattern, 0, 4096), 0);
-	io_done(read, 0);
-	expect_put(UBLK_IO_COMMIT_AND_FETCH_REQ, read, 4096);
+	commit(read, 0, 4096);
 	assert_int_equal(io_again(read), 1);
 	assert_non_null(expect_put(UBLK_IO_COMMIT_AND_FETCH_REQ, read, -EIO));
 	assert_int_equal(port.owned, 0);
@@ -484,8 +485,7 @@ static void test_pieces_of_a_read(void **state)
 	port.in_turn = 1;
 	first = begin(1, IO_READ, 4096);
 	put_pieces(first);
-	io_done(first, 0);
-	at = expect_put(UBLK_IO_COMMIT_AND_FETCH_REQ, first, 4096);
+	at = commit(first, 0, 4096);
 	assert_memory_equal(at, pattern, 512);
 	expect_zeroes(at + 512, 1024);
 	assert_memory_equal(at + 1536, pattern + 1536, 2560);
@@ -494,15 +494,13 @@ static void test_pieces_of_a_read(void **state)
 	put_pieces(second);
 	assert_int_equal(fake_ring.submits, 1);
 	assert_int_equal(fake_ring.submitted, 1);
-	io_done(second, 0);
-	expect_put(UBLK_IO_COMMIT_AND_FETCH_REQ, second, 4096);
+	commit(second, 0, 4096);
 	/* Or it cannot be submitted: this one has to fail then. */
 	fake_ring.submit_error = -EAGAIN;
 	fake_ring.submit_failures = 1;
 	first = begin(1, IO_READ, 4096);
 	assert_int_equal(io_put_zeroes(first, 0, 512), -EIO);
-	io_done(first, -EIO);
-	expect_put(UBLK_IO_COMMIT_AND_FETCH_REQ, first, -EIO);
+	commit(first, -EIO, -EIO);
 	assert_true(port.holds);
 }
 
@@ -580,8 +578,7 @@ static void test_trim_need_get_data(void **state)
 	open_in(IO_NEED_GET_DATA);
 	read = begin(1, IO_READ, 4096);
 	put_pieces(read);
-	io_done(read, 0);
-	at = expect_put(UBLK_IO_COMMIT_AND_FETCH_REQ, read, 4096);
+	at = commit(read, 0, 4096);
 	assert_int_equal(mincore((void *)at, 1, &here), 0);
 	assert_true(here & 1);
 	assert_int_equal(io_trim(&port), IO_TRIM_TIME);
@@ -612,8 +609,7 @@ static void test_data_of_a_write(void **state)
 	assert_true(write->data < IO_DATA_ASKED);
 	assert_int_equal(io_take(write, back, 0, 8192), 0);
 	assert_null(fake_next_command());
-	io_done(write, 0);
-	assert_null(expect_put(UBLK_IO_COMMIT_AND_FETCH_REQ, write, 8192));
+	assert_null(commit(write, 0, 8192));
 	assert_int_equal(port.owned, 0);
 	assert_int_equal(port.count[IO_WRITE], 1);
 	/* In a turn it goes with the others. */
@@ -625,8 +621,7 @@ static void test_data_of_a_write(void **state)
 	expect_put(UBLK_IO_NEED_GET_DATA, write, 0);
 	/* It may fail after all. */
 	assert_int_equal(io_resume(write), 1);
-	io_done(write, -ENOSPC);
-	expect_put(UBLK_IO_COMMIT_AND_FETCH_REQ, write, -ENOSPC);
+	commit(write, -ENOSPC, -ENOSPC);
 	/* The driver takes it back. */
 	write = begin(9, IO_WRITE, 8192);
 	assert_int_equal(io_take(write, back, 0, 8192), IO_LATER);

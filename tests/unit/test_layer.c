@@ -61,6 +61,16 @@ static void read_block(uint16_t tag)
 	request(tag, IO_READ, 4096ull * tag, 4096);
 }
 
+/* With each tag below that one, but those in use. */
+static void read_blocks(unsigned count)
+{
+	uint16_t tag;
+
+	for (tag = 0; tag < count; tag++)
+		if (!ios[tag].owned)
+			read_block(tag);
+}
+
 /* The last answer was this errno, or 0. */
 static int last_error(void)
 {
@@ -361,11 +371,8 @@ static void test_place(void **state)
 
 static void test_fixed(void **state)
 {
-	uint16_t tag;
-
 	set("delay-time=500ms");
-	for (tag = 0; tag < 10; tag++)
-		read_block(tag);
+	read_blocks(10);
 	assert_int_equal(port.owned, 10);
 	assert_string_equal(told(LAYER_DELAY), " delayed=10 waiting=10");
 	pass_time(0.48);
@@ -453,22 +460,18 @@ static void test_exponential(void **state)
 /* The next one is always the one that is due, however many there are. */
 static void test_heap(void **state)
 {
-	uint16_t tag;
 	unsigned round, i;
 
 	set("delay-time=0 delay-max=900ms");
 	for (round = 0; round < 8; round++) {
-		for (tag = 0; tag < DEPTH; tag++)
-			if (!ios[tag].owned)
-				read_block(tag);
+		read_blocks(DEPTH);
 		pass_time(round % 2 ? 0.3 : 2);
 	}
 	pass_time(2);
 	assert_int_equal(port.owned, 0);
 	set("delay-time=0 delay-max=900ms");
 	serves = 0;
-	for (tag = 0; tag < DEPTH; tag++)
-		read_block(tag);
+	read_blocks(DEPTH);
 	pass_time(2);
 	assert_int_equal(serves, DEPTH);
 	for (i = 1; i < DEPTH; i++)
@@ -478,11 +481,8 @@ static void test_heap(void **state)
 /* Many that are due at once leave others their turn. */
 static void test_turn_is_bounded(void **state)
 {
-	uint16_t tag;
-
 	set("delay-time=1s");
-	for (tag = 0; tag < DEPTH; tag++)
-		read_block(tag);
+	read_blocks(DEPTH);
 	settle();
 	move_clock(2);
 	turn(1);
@@ -527,11 +527,8 @@ static void test_change_while_kept(void **state)
 
 static void test_hurry(void **state)
 {
-	uint16_t tag;
-
 	set("delay-time=3600s");
-	for (tag = 0; tag < DEPTH; tag++)
-		read_block(tag);
+	read_blocks(DEPTH);
 	layers_hurry(&layers);
 	settle();
 	assert_int_equal(serves, DEPTH);
@@ -598,45 +595,50 @@ static void drain(double seconds)
 	assert_int_equal(port.owned, 0);
 }
 
-/* So many a second, whatever they are, and nothing is saved up while idle. */
-static void test_limit_iops(void **state)
+#define BOTH "limit-bandwidth=1M limit-iops=100"
+
+/*
+ * So much a second, however little that is, and nothing is saved up while idle.
+ * What moves no bytes does not count as such; of two limits the stricter one
+ * counts. A little more goes through: a burst, or what a time step lets go.
+ */
+static void test_limits(void **state)
 {
-	unsigned done;
+	static const struct limit {
+		const char *set;
+		double idle, seconds; /* before, and of requests */
+		uint8_t op;
+		uint32_t length;
+		unsigned least, most; /* that are done in these seconds */
+	} cases[] = {
+		{ "limit-iops=200", 100, 5, IO_WRITE, 4096, 1000, 1025 },
+		{ "limit-iops=200", 0, 5, IO_FLUSH, 0, 1000, 1025 },
+		{ "limit-iops=200", 0, 2, IO_DISCARD, 1 << 20, 400, 425 },
+		{ "limit-iops=3", 0, 10, IO_READ, 512, 30, 31 },
+		{ "limit-iops=5000", 0, 3, IO_READ, 512, 14700, 15600 },
+		{ "limit-bandwidth=1M", 0, 4, IO_READ, 64 << 10, 64, 67 },
+		{ "limit-bandwidth=1M", 5, 1, IO_DISCARD, 1 << 20, 6400, 6400 },
+		{ BOTH, 0, 2, IO_READ, 512, 200, 212 },
+		{ BOTH, 3, 2, IO_READ, 32 << 10, 64, 68 },
+	};
+	const struct limit *is;
 
-	set("limit-iops=200");
-	pass_time(100);
-	done = saturate(5, IO_WRITE, 4096);
-	assert_in_range(done, 1000, 1025);
-	drain(0.4);
-	done = saturate(5, IO_FLUSH, 0);
-	assert_in_range(done, 1000, 1025);
-	drain(0.4);
-	done = saturate(2, IO_DISCARD, 1 << 20);
-	assert_in_range(done, 400, 425);
-}
-
-/* A rate of less than one request in a burst, and of less than one a tick. */
-static void test_limit_is_exact(void **state)
-{
-	unsigned done;
-
-	set("limit-iops=3");
-	done = saturate(10, IO_READ, 512);
-	assert_in_range(done, 30, 31);
-	layers_hurry(&layers);
-	settle();
-	layers_close(&layers);
-	set("limit-iops=5000");
-	done = saturate(3, IO_READ, 512);
-	/* What the time steps let through of 64 at most each. */
-	assert_in_range(done, 14700, 15600);
+	for (is = cases; is < cases + COUNT(cases); is++) {
+		about(is->set);
+		set(is->set);
+		pass_time(is->idle);
+		assert_in_range(saturate(is->seconds, is->op, is->length),
+				is->least, is->most);
+		layers_hurry(&layers);
+		settle();
+		layers_close(&layers);
+	}
 }
 
 /* A host that has no time for us is not to make the disk slower still. */
 static void test_limit_catches_up(void **state)
 {
 	unsigned before;
-	uint16_t tag;
 	int i;
 
 	set("limit-iops=200");
@@ -644,9 +646,7 @@ static void test_limit_catches_up(void **state)
 	before = serves;
 	for (i = 0; i < 20; i++) {
 		fake_ring.put_count = fake_ring.submitted = 0;
-		for (tag = 0; tag < 64; tag++)
-			if (!ios[tag].owned)
-				read_block(tag);
+		read_blocks(64);
 		move_clock(0.25);
 		settle();
 	}
@@ -658,15 +658,10 @@ static void test_limit_catches_up(void **state)
 	assert_in_range(saturate(0.5, IO_READ, 512), 100, 130);
 }
 
-static void test_limit_bandwidth(void **state)
+/* A large request goes at once, and the next one waits for all of it. */
+static void test_limit_large_request(void **state)
 {
-	unsigned done;
-
 	set("limit-bandwidth=1M");
-	done = saturate(4, IO_READ, 64 << 10);
-	assert_in_range(done, 64, 67);
-	drain(5);
-	/* A large one goes at once, and the next one waits for all of it. */
 	request(0, IO_WRITE, 0, 2 << 20);
 	assert_int_equal(port.owned, 0);
 	request(1, IO_WRITE, 0, 512);
@@ -674,18 +669,6 @@ static void test_limit_bandwidth(void **state)
 	assert_int_equal(port.owned, 1);
 	pass_time(0.2);
 	assert_int_equal(port.owned, 0);
-	/* What moves no bytes does not count, however long it is. */
-	done = saturate(1, IO_DISCARD, 1 << 20);
-	assert_in_range(done, 6400, 6400);
-}
-
-/* The stricter one of two. */
-static void test_limit_both(void **state)
-{
-	set("limit-bandwidth=1M limit-iops=100");
-	assert_in_range(saturate(2, IO_READ, 512), 200, 212);
-	drain(3);
-	assert_in_range(saturate(2, IO_READ, 32 << 10), 64, 68);
 }
 
 static void test_limit_in_order(void **state)
@@ -741,11 +724,8 @@ static void test_limit_change(void **state)
 
 static void test_limit_hurry(void **state)
 {
-	uint16_t tag;
-
 	set("limit-iops=1");
-	for (tag = 0; tag < DEPTH; tag++)
-		read_block(tag);
+	read_blocks(DEPTH);
 	assert_in_range(port.owned, DEPTH - 2, DEPTH - 1);
 	/* A turn lets so many go, then others have theirs. */
 	layers_hurry(&layers);
@@ -809,11 +789,9 @@ int main(void)
 		TEST(test_hurry),
 		TEST(test_close_while_kept),
 		TEST(test_check),
-		TEST(test_limit_iops),
-		TEST(test_limit_is_exact),
+		TEST(test_limits),
 		TEST(test_limit_catches_up),
-		TEST(test_limit_bandwidth),
-		TEST(test_limit_both),
+		TEST(test_limit_large_request),
 		TEST(test_limit_in_order),
 		TEST(test_limit_idle),
 		TEST(test_limit_change),

@@ -116,6 +116,29 @@ static void deliver(uint16_t tag, uint32_t op_flags, uint64_t sector,
 	fake_complete(tag, 0);
 }
 
+/* And its turn has come. */
+static void bring(uint16_t tag, uint32_t op_flags)
+{
+	deliver(tag, op_flags, 0, 8);
+	turn(2);
+}
+
+/* A command of a tag ends, and the queue's turn has come; or one of each tag. */
+static void complete(uint16_t tag, int32_t result)
+{
+	fake_complete(tag, result);
+	turn(2);
+}
+
+static void complete_all(int32_t result)
+{
+	uint16_t tag;
+
+	for (tag = 0; tag < DEPTH; tag++)
+		fake_complete(tag, result);
+	turn(20);
+}
+
 static struct queue_shape shape;
 
 static int open_queue(void)
@@ -183,30 +206,36 @@ static int stop(void **state)
 	return stop_closed(state);
 }
 
-static void expect_commit(uint16_t tag, int32_t result)
+/* The next one that was put into the ring. */
+static const struct fake_command *expect_command(uint32_t op, uint16_t tag,
+						 int32_t result)
 {
 	const struct fake_command *put = fake_next_command();
 
 	assert_non_null(put);
-	assert_int_equal(put->op, UBLK_IO_COMMIT_AND_FETCH_REQ);
+	assert_int_equal(put->op, op);
 	assert_int_equal(put->fd, -1);
 	assert_int_equal(put->data, tag);
 	assert_int_equal(put->command.q_id, QUEUE_ID);
 	assert_int_equal(put->command.tag, tag);
 	assert_int_equal(put->command.result, result);
+	return put;
+}
+
+static void expect_commit(uint16_t tag, int32_t result)
+{
+	const struct fake_command *put =
+		expect_command(UBLK_IO_COMMIT_AND_FETCH_REQ, tag, result);
+
 	assert_int_equal(put->command.addr, 0);
 }
 
 /* Returns its address. */
 static const void *expect_get_data(uint16_t tag)
 {
-	const struct fake_command *put = fake_next_command();
+	const struct fake_command *put =
+		expect_command(UBLK_IO_NEED_GET_DATA, tag, 0);
 
-	assert_non_null(put);
-	assert_int_equal(put->op, UBLK_IO_NEED_GET_DATA);
-	assert_int_equal(put->data, tag);
-	assert_int_equal(put->command.q_id, QUEUE_ID);
-	assert_int_equal(put->command.tag, tag);
 	return (const void *)(uintptr_t)put->command.addr;
 }
 
@@ -219,14 +248,7 @@ static void test_every_tag_is_fetched(void **state)
 	assert_int_equal(fake_ring.registered, device);
 	assert_true(fake_ring.entries >= DEPTH);
 	for (tag = 0; tag < DEPTH; tag++) {
-		put = fake_next_command();
-		assert_non_null(put);
-		assert_int_equal(put->op, UBLK_IO_FETCH_REQ);
-		assert_int_equal(put->fd, -1);
-		assert_int_equal(put->data, tag);
-		assert_int_equal(put->command.q_id, QUEUE_ID);
-		assert_int_equal(put->command.tag, tag);
-		assert_int_equal(put->command.result, 0);
+		put = expect_command(UBLK_IO_FETCH_REQ, tag, 0);
 		assert_int_equal(put->command.addr, 0);
 	}
 	assert_null(fake_next_command());
@@ -389,8 +411,7 @@ static void test_one_submit_a_turn(void **state)
 static void test_late_answers(void **state)
 {
 	deliver(1, UBLK_IO_OP_WRITE, 0, 8);
-	deliver(2, UBLK_IO_OP_WRITE, 0, 8);
-	turn(2);
+	bring(2, UBLK_IO_OP_WRITE);
 	io_done(got.ios[1], 0);
 	expect_commit(2, 4096);
 	assert_int_equal(fake_ring.submitted, fake_ring.put_count);
@@ -420,8 +441,7 @@ static void test_submit_fails(void **state)
 
 static void test_late_submit_fails(void **state)
 {
-	deliver(1, UBLK_IO_OP_WRITE, 0, 8);
-	turn(2);
+	bring(1, UBLK_IO_OP_WRITE);
 	fake_ring.submit_error = -EBUSY;
 	fake_ring.submit_failures = 1;
 	io_done(got.ios[0], 0);
@@ -490,8 +510,7 @@ static void test_turns_are_counted(void **state)
 	assert_int_equal(queue_share_turns(device, on_busy, NULL), 0);
 	busy = 0;
 	got.at_once = 1;
-	deliver(1, UBLK_IO_OP_READ, 0, 8);
-	turn(2);
+	bring(1, UBLK_IO_OP_READ);
 	assert_int_equal(busy, 1);
 }
 
@@ -505,8 +524,7 @@ static void test_retired(void **state)
 	assert_false(queue_is_retired(&queue));
 	assert_int_equal(told.retired, 0);
 	/* The last one has a request of its own to end first. */
-	deliver(DEPTH - 1, UBLK_IO_OP_WRITE, 0, 8);
-	turn(2);
+	bring(DEPTH - 1, UBLK_IO_OP_WRITE);
 	assert_int_equal(got.count, 1);
 	io_done(got.ios[0], -EIO);
 	expect_commit(DEPTH - 1, -EIO);
@@ -525,12 +543,8 @@ static void test_retired(void **state)
 /* The owner may close the queue when it is told. */
 static void test_close_when_retired(void **state)
 {
-	uint16_t tag;
-
 	told.close = 1;
-	for (tag = 0; tag < DEPTH; tag++)
-		fake_complete(tag, -ENODEV);
-	turn(5);
+	complete_all(-ENODEV);
 	assert_int_equal(told.retired, 1);
 	assert_int_equal(fake_ring.destroyed, 1);
 }
@@ -538,11 +552,7 @@ static void test_close_when_retired(void **state)
 /* A refusal is told of once, not for each of thousands of tags. */
 static void test_refused(void **state)
 {
-	uint16_t tag;
-
-	for (tag = 0; tag < DEPTH; tag++)
-		fake_complete(tag, -EINVAL);
-	turn(5);
+	complete_all(-EINVAL);
 	assert_int_equal(told.refused, 1);
 	assert_int_equal(told.error, -EINVAL);
 	assert_int_equal(got.count, 0);
@@ -560,8 +570,7 @@ static void test_commit_again(void **state)
 {
 	deliver(1, UBLK_IO_OP_READ, 0, 8);
 	deliver(2, UBLK_IO_OP_FLUSH, 0, 0);
-	deliver(3, UBLK_IO_OP_WRITE, 0, 8);
-	turn(2);
+	bring(3, UBLK_IO_OP_WRITE);
 	io_done(got.ios[0], 0);
 	io_done(got.ios[1], 0);
 	io_done(got.ios[2], -ENOSPC);
@@ -570,15 +579,13 @@ static void test_commit_again(void **state)
 	expect_commit(3, -ENOSPC);
 	fake_complete(1, -ENOMEM);
 	fake_complete(2, -EAGAIN);
-	fake_complete(3, -ENOMEM);
-	turn(2);
+	complete(3, -ENOMEM);
 	expect_commit(1, 4096);
 	expect_commit(2, 0);
 	expect_commit(3, -ENOSPC);
 	assert_null(fake_next_command());
 	assert_int_equal(fake_ring.submitted, fake_ring.put_count);
-	fake_complete(3, -EAGAIN);
-	turn(2);
+	complete(3, -EAGAIN);
 	expect_commit(3, -ENOSPC);
 	assert_int_equal(queue.retired, 0);
 	assert_int_equal(told.refused, 0);
@@ -589,8 +596,7 @@ static void test_commit_again(void **state)
 	deliver(3, UBLK_IO_OP_READ, 0, 16);
 	turn(2);
 	expect_commit(3, 8192);
-	fake_complete(3, -ENODEV);
-	turn(2);
+	complete(3, -ENODEV);
 	assert_int_equal(queue.retired, 1);
 	assert_null(fake_next_command());
 }
@@ -598,8 +604,7 @@ static void test_commit_again(void **state)
 /* Who adds the device is told, and can try again. */
 static void test_fetch_not_again(void **state)
 {
-	fake_complete(1, -ENOMEM);
-	turn(2);
+	complete(1, -ENOMEM);
 	assert_int_equal(told.refused, 1);
 	assert_int_equal(told.error, -ENOMEM);
 	assert_null(fake_next_command());
@@ -611,8 +616,7 @@ static void test_fetch_not_again(void **state)
 static void announce(uint16_t tag)
 {
 	describe(tag, UBLK_IO_OP_WRITE, 8, 8);
-	fake_complete(tag, UBLK_IO_RES_NEED_GET_DATA);
-	turn(2);
+	complete(tag, UBLK_IO_RES_NEED_GET_DATA);
 }
 
 static unsigned layered;
@@ -637,8 +641,7 @@ static void test_data_is_asked_for(void **state)
 	assert_ptr_equal(expect_get_data(7), data);
 	assert_null(fake_next_command());
 	assert_int_equal(queue.port.owned, 1);
-	fake_complete(7, 0);
-	turn(2);
+	complete(7, 0);
 	assert_int_equal(layered, 1);
 	expect_commit(7, 4096);
 	assert_null(fake_next_command());
@@ -660,17 +663,14 @@ static void test_data_is_asked_for_again(void **state)
 
 	announce(7);
 	assert_ptr_equal(expect_get_data(7), data);
-	fake_complete(7, -ENOMEM);
-	turn(2);
+	complete(7, -ENOMEM);
 	assert_ptr_equal(expect_get_data(7), data);
 	assert_null(fake_next_command());
 	assert_int_equal(fake_ring.submitted, fake_ring.put_count);
 	assert_int_equal(queue.port.owned, 1);
-	fake_complete(7, 0);
-	turn(2);
+	complete(7, 0);
 	expect_commit(7, 4096);
-	fake_complete(7, -ENOMEM);
-	turn(2);
+	complete(7, -ENOMEM);
 	expect_commit(7, 4096);
 	/* Of one that has failed. */
 	got.takes = 0;
@@ -678,11 +678,9 @@ static void test_data_is_asked_for_again(void **state)
 	got.error = -ENOSPC;
 	announce(7);
 	sink = expect_get_data(7);
-	fake_complete(7, -EAGAIN);
-	turn(2);
+	complete(7, -EAGAIN);
 	assert_ptr_equal(expect_get_data(7), sink);
-	fake_complete(7, 0);
-	turn(2);
+	complete(7, 0);
 	expect_commit(7, -ENOSPC);
 	assert_int_equal(queue.retired, 0);
 	assert_int_equal(told.refused, 0);
@@ -697,8 +695,7 @@ static void test_data_is_not_wanted(void **state)
 	announce(7);
 	assert_non_null(expect_get_data(7));
 	assert_null(fake_next_command());
-	fake_complete(7, 0);
-	turn(2);
+	complete(7, 0);
 	expect_commit(7, -ENOSPC);
 	assert_int_equal(queue.port.owned, 0);
 	assert_int_equal(queue.port.errors, 1);
@@ -707,13 +704,9 @@ static void test_data_is_not_wanted(void **state)
 /* The device stops while the data is on its way. */
 static void test_retired_without_data(void **state)
 {
-	uint16_t tag;
-
 	announce(0);
 	expect_get_data(0);
-	for (tag = 0; tag < DEPTH; tag++)
-		fake_complete(tag, -ENODEV);
-	turn(20);
+	complete_all(-ENODEV);
 	assert_int_equal(queue.port.owned, 0);
 	assert_int_equal(got.forgotten, 1);
 	assert_int_equal(told.retired, 1);
@@ -732,8 +725,7 @@ static void test_data_is_taken_back(void **state)
 	assert_int_equal(queue.port.owned, 1);
 	expect_get_data(3);
 	got.takes = 0;
-	deliver(3, UBLK_IO_OP_READ, 0, 8);
-	turn(2);
+	bring(3, UBLK_IO_OP_READ);
 	assert_int_equal(queue.port.owned, 1);
 	assert_int_equal(got.count, 1);
 	assert_int_equal(got.ios[0]->op, IO_READ);
@@ -751,8 +743,7 @@ static void test_dropped_is_taken_back(void **state)
 	got.error = -ENOSPC;
 	announce(3);
 	expect_get_data(3);
-	fake_complete(3, -ENODEV);
-	turn(2);
+	complete(3, -ENODEV);
 	assert_int_equal(queue.retired, 1);
 	assert_int_equal(queue.port.owned, 0);
 	assert_int_equal(got.forgotten, 0);
@@ -798,14 +789,10 @@ static void test_data_is_short(void **state)
 
 /* ---- zero copy ---- */
 
-static void expect_addressed(uint32_t op, uint16_t tag)
+static void expect_addressed(uint32_t op, uint16_t tag, int32_t result)
 {
-	const struct fake_command *put = fake_next_command();
+	const struct fake_command *put = expect_command(op, tag, result);
 
-	assert_non_null(put);
-	assert_int_equal(put->op, op);
-	assert_int_equal(put->data, tag);
-	assert_int_equal(put->command.tag, tag);
 	assert_int_equal(put->command.addr, 0);
 	/* The index, and that one which cannot be registered comes as well. */
 	assert_int_equal(put->address, 0x10000u | tag);
@@ -820,17 +807,15 @@ static void test_zero_copy(void **state)
 	assert_int_equal(open_queue(), 0);
 	assert_int_equal(fake_ring.buffers, DEPTH);
 	for (tag = 0; tag < DEPTH; tag++)
-		expect_addressed(UBLK_IO_FETCH_REQ, tag);
-	deliver(2, UBLK_IO_OP_READ, 0, 8);
-	turn(2);
+		expect_addressed(UBLK_IO_FETCH_REQ, tag, 0);
+	bring(2, UBLK_IO_OP_READ);
 	assert_true(io_is_registered(&queue.ios[2]));
 	io_done(&queue.ios[2], 0);
-	expect_addressed(UBLK_IO_COMMIT_AND_FETCH_REQ, 2);
-	deliver(2, UBLK_IO_OP_READ | UBLK_IO_F_NEED_REG_BUF, 0, 8);
-	turn(2);
+	expect_addressed(UBLK_IO_COMMIT_AND_FETCH_REQ, 2, 4096);
+	bring(2, UBLK_IO_OP_READ | UBLK_IO_F_NEED_REG_BUF);
 	assert_false(io_is_registered(&queue.ios[2]));
 	io_done(&queue.ios[2], 0);
-	expect_addressed(UBLK_IO_COMMIT_AND_FETCH_REQ, 2);
+	expect_addressed(UBLK_IO_COMMIT_AND_FETCH_REQ, 2, 4096);
 	queue_close(&queue);
 }
 
@@ -853,12 +838,10 @@ static void test_trim(void **state)
 	assert_false(loop_timer_is_active(&queue.trim));
 	memset(buffer, 7, 4096);
 	got.at_once = 1;
-	deliver(0, UBLK_IO_OP_WRITE, 0, 8);
-	turn(2);
+	bring(0, UBLK_IO_OP_WRITE);
 	assert_true(loop_timer_is_active(&queue.trim));
 	pass_time(1.5);
-	deliver(1, UBLK_IO_OP_READ, 0, 8);
-	turn(2);
+	bring(1, UBLK_IO_OP_READ);
 	pass_time(1.5);
 	assert_int_equal(buffer[0], 7);
 	pass_time(3);
@@ -868,8 +851,7 @@ static void test_trim(void **state)
 	queue_close(&queue);
 	/* Nor has it a timer any more when it is closed. */
 	assert_int_equal(open_queue(), 0);
-	deliver(0, UBLK_IO_OP_WRITE, 0, 8);
-	turn(2);
+	bring(0, UBLK_IO_OP_WRITE);
 	assert_true(timer_is_set());
 	queue_close(&queue);
 	turn(2);
@@ -878,8 +860,7 @@ static void test_trim(void **state)
 
 static void test_close_with_requests(void **state)
 {
-	deliver(1, UBLK_IO_OP_WRITE, 0, 8);
-	turn(2);
+	bring(1, UBLK_IO_OP_WRITE);
 	queue_close(&queue);
 	assert_true(log_has("1 request"));
 }
