@@ -29,6 +29,16 @@
 #define skip_without(what) (print_message("skip: no %s\n", what), skip())
 
 /*
+ * What the linker calls a function that has to do with the sizes of files: glibc's
+ * headers give it another name where only that has them with 64 bits.
+ */
+#ifdef __USE_FILE_OFFSET64
+#define LARGE(name) name##64
+#else
+#define LARGE(name) name
+#endif
+
+/*
  * The loop. The process's clock stands still but for a microsecond a look, so
  * that a busy machine changes nothing; pass_time() moves it, and the loop settles
  * every hundredth of a second.

@@ -21,7 +21,7 @@ static char who[128];
 static int has_sys;
 
 DIR *__real_opendir(const char *path);
-FILE *__real_fopen(const char *path, const char *mode);
+FILE *LARGE(__real_fopen)(const char *path, const char *mode);
 ssize_t __real_readlink(const char *path, char *link, size_t size);
 
 static const char *place_of(const char *path)
@@ -35,14 +35,9 @@ DIR *__wrap_opendir(const char *path)
 	return __real_opendir(place_of(path));
 }
 
-FILE *__wrap_fopen(const char *path, const char *mode)
+FILE *LARGE(__wrap_fopen)(const char *path, const char *mode)
 {
-	return __real_fopen(place_of(path), mode);
-}
-
-FILE *__wrap_fopen64(const char *path, const char *mode)
-{
-	return __wrap_fopen(path, mode);
+	return LARGE(__real_fopen)(place_of(path), mode);
 }
 
 ssize_t __wrap_readlink(const char *path, char *link, size_t size)

@@ -52,7 +52,8 @@ static uint8_t *place(int fd, int64_t offset, size_t *length)
 	return device.data + at;
 }
 
-static ssize_t write_at(int fd, const void *from, size_t length, int64_t offset)
+ssize_t LARGE(__wrap_pwrite)(int fd, const void *from, size_t length,
+			     off_t offset)
 {
 	uint8_t *to = place(fd, offset, &length);
 
@@ -62,7 +63,7 @@ static ssize_t write_at(int fd, const void *from, size_t length, int64_t offset)
 	return (ssize_t)length;
 }
 
-static ssize_t read_at(int fd, void *to, size_t length, int64_t offset)
+ssize_t LARGE(__wrap_pread)(int fd, void *to, size_t length, off_t offset)
 {
 	const uint8_t *from = place(fd, offset, &length);
 
@@ -70,26 +71,6 @@ static ssize_t read_at(int fd, void *to, size_t length, int64_t offset)
 		return device.error ? -1 : 0;
 	memcpy(to, from, length);
 	return (ssize_t)length;
-}
-
-ssize_t __wrap_pread(int fd, void *to, size_t length, off_t offset)
-{
-	return read_at(fd, to, length, offset);
-}
-
-ssize_t __wrap_pread64(int fd, void *to, size_t length, int64_t offset)
-{
-	return read_at(fd, to, length, offset);
-}
-
-ssize_t __wrap_pwrite(int fd, const void *from, size_t length, off_t offset)
-{
-	return write_at(fd, from, length, offset);
-}
-
-ssize_t __wrap_pwrite64(int fd, const void *from, size_t length, int64_t offset)
-{
-	return write_at(fd, from, length, offset);
 }
 
 /* ---- a request ---- */

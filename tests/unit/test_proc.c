@@ -23,20 +23,15 @@ static unsigned slept;
 static unsigned ends_after; /* so many waits it lets go, and is gone */
 static int held;	    /* a descriptor with a lock, or -1 */
 
-FILE *__real_fopen(const char *path, const char *mode);
+FILE *LARGE(__real_fopen)(const char *path, const char *mode);
 
-FILE *__wrap_fopen(const char *path, const char *mode)
+FILE *LARGE(__wrap_fopen)(const char *path, const char *mode)
 {
 	if (strcmp(path, "/proc/4711/stat") == 0)
-		return __real_fopen(test_path("stat"), mode);
+		return LARGE(__real_fopen)(test_path("stat"), mode);
 	if (strcmp(path, "/proc/locks") == 0)
-		return __real_fopen(test_path("locks"), mode);
-	return __real_fopen(path, mode);
-}
-
-FILE *__wrap_fopen64(const char *path, const char *mode)
-{
-	return __wrap_fopen(path, mode);
+		return LARGE(__real_fopen)(test_path("locks"), mode);
+	return LARGE(__real_fopen)(path, mode);
 }
 
 int __wrap_usleep(useconds_t us)
@@ -288,7 +283,7 @@ static void hold_lock(void)
 	assert_int_equal(flock(held, LOCK_EX), 0);
 	assert_int_equal(fstat(held, &status), 0);
 	/* The kernel's own line, with another number. */
-	file = __real_fopen("/proc/locks", "re");
+	file = LARGE(__real_fopen)("/proc/locks", "re");
 	assert_non_null(file);
 	snprintf(text, sizeof(text), ":%lu 0 EOF",
 		 (unsigned long)status.st_ino);

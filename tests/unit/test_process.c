@@ -27,7 +27,7 @@ static struct {
 	int score_fd; /* takes what is written to oom_score_adj; 0: denied */
 } fake;
 
-int __wrap_open(const char *path, int flags, ...)
+int LARGE(__wrap_open)(const char *path, int flags, ...)
 {
 	if (strcmp(path, "/proc/self/ns/mnt") == 0) {
 		fake.mounts_opened++;
@@ -36,11 +36,6 @@ int __wrap_open(const char *path, int flags, ...)
 	assert_string_equal(path, "/proc/self/oom_score_adj");
 	errno = EACCES;
 	return fake.score_fd ? fake.score_fd : -1;
-}
-
-int __wrap_open64(const char *path, int flags, ...)
-{
-	return __wrap_open(path, flags);
 }
 
 int __wrap_prctl(int option, ...)
@@ -63,20 +58,15 @@ int __wrap_munlockall(void)
 	return 0;
 }
 
-int __wrap_getrlimit(int resource, struct rlimit *limit)
+int LARGE(__wrap_getrlimit)(int resource, struct rlimit *limit)
 {
 	assert_int_equal(resource, RLIMIT_MEMLOCK);
 	limit->rlim_cur = limit->rlim_max = fake.limit;
 	return 0;
 }
 
-int __wrap_getrlimit64(int resource, struct rlimit *limit)
-{
-	return __wrap_getrlimit(resource, limit);
-}
-
-void *__wrap_mmap(void *address, size_t length, int protection, int flags,
-		  int fd, off_t offset)
+void *LARGE(__wrap_mmap)(void *address, size_t length, int protection,
+			 int flags, int fd, off_t offset)
 {
 	assert_int_equal(protection, PROT_NONE);
 	assert_true(flags & MAP_NORESERVE);
@@ -85,12 +75,6 @@ void *__wrap_mmap(void *address, size_t length, int protection, int flags,
 	fake.mapped = length;
 	errno = fake.map_error;
 	return fake.map_error ? MAP_FAILED : &fake;
-}
-
-void *__wrap_mmap64(void *address, size_t length, int protection, int flags,
-		    int fd, off_t offset)
-{
-	return __wrap_mmap(address, length, protection, flags, fd, offset);
 }
 
 int __wrap_munmap(void *address, size_t length)

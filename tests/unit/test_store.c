@@ -36,20 +36,12 @@ static struct {
 } fake;
 
 int __real_memfd_create(const char *name, unsigned flags);
-int __real_ftruncate(int fd, off_t length);
-int __real_fallocate(int fd, int mode, off_t offset, off_t length);
-void *__real_mmap(void *at, size_t length, int prot, int flags, int fd,
-		  off_t offset);
+int LARGE(__real_ftruncate)(int fd, off_t length);
+int LARGE(__real_fallocate)(int fd, int mode, off_t offset, off_t length);
+void *LARGE(__real_mmap)(void *at, size_t length, int prot, int flags, int fd,
+			 off_t offset);
 int __real_munmap(void *at, size_t length);
-off_t __real_lseek(int fd, off_t offset, int whence);
-/* What they are called where off_t has 64 bits by a macro. */
-int __real_ftruncate64(int fd, int64_t length) __attribute__((weak));
-int __real_fallocate64(int fd, int mode, int64_t offset, int64_t length)
-	__attribute__((weak));
-void *__real_mmap64(void *at, size_t length, int prot, int flags, int fd,
-		    int64_t offset) __attribute__((weak));
-int64_t __real_lseek64(int fd, int64_t offset, int whence)
-	__attribute__((weak));
+off_t LARGE(__real_lseek)(int fd, off_t offset, int whence);
 
 static int fails(int error)
 {
@@ -57,28 +49,12 @@ static int fails(int error)
 	return error ? -1 : 0;
 }
 
-static int allocation_error(void)
-{
-	if (!fake.interrupts)
-		return fake.fallocate;
-	fake.interrupts--;
-	return EINTR;
-}
-
-off_t __wrap_lseek(int fd, off_t offset, int whence)
+off_t LARGE(__wrap_lseek)(int fd, off_t offset, int whence)
 {
 	fake.holes += whence == SEEK_HOLE;
 	if (fails(fake.seek))
 		return -1;
-	return __real_lseek(fd, offset, whence);
-}
-
-int64_t __wrap_lseek64(int fd, int64_t offset, int whence)
-{
-	fake.holes += whence == SEEK_HOLE;
-	if (fails(fake.seek))
-		return -1;
-	return __real_lseek64(fd, offset, whence);
+	return LARGE(__real_lseek)(fd, offset, whence);
 }
 
 int __wrap_memfd_create(const char *name, unsigned flags)
@@ -86,65 +62,34 @@ int __wrap_memfd_create(const char *name, unsigned flags)
 	return fails(fake.memfd) ? -1 : __real_memfd_create(name, flags);
 }
 
-int __wrap_ftruncate(int fd, off_t length)
+int LARGE(__wrap_ftruncate)(int fd, off_t length)
 {
-	return fails(fake.truncate) ? -1 : __real_ftruncate(fd, length);
+	return fails(fake.truncate) ? -1 : LARGE(__real_ftruncate)(fd, length);
 }
 
-int __wrap_ftruncate64(int fd, int64_t length)
-{
-	return fails(fake.truncate) ? -1 : __real_ftruncate64(fd, length);
-}
-
-int __wrap_fallocate(int fd, int mode, off_t offset, off_t length)
+int LARGE(__wrap_fallocate)(int fd, int mode, off_t offset, off_t length)
 {
 	fake.punched++;
-	return fails(allocation_error())
-		       ? -1
-		       : __real_fallocate(fd, mode, offset, length);
-}
-
-int __wrap_fallocate64(int fd, int mode, int64_t offset, int64_t length)
-{
-	fake.punched++;
-	return fails(allocation_error())
-		       ? -1
-		       : __real_fallocate64(fd, mode, offset, length);
-}
-
-/* Whether this map is the one that fails. */
-static int map_fails(void)
-{
-	if (fake.map && --fake.map == 0) {
-		errno = ENOMEM;
-		return 1;
+	if (fake.interrupts) {
+		fake.interrupts--;
+		return fails(EINTR);
 	}
-	return 0;
+	return fails(fake.fallocate)
+		       ? -1
+		       : LARGE(__real_fallocate)(fd, mode, offset, length);
 }
 
-/* What takes the place of another one is not one more. */
-static void *count_map(void *map, int flags)
+void *LARGE(__wrap_mmap)(void *at, size_t length, int prot, int flags, int fd,
+			 off_t offset)
 {
+	void *map = MAP_FAILED;
+
+	errno = ENOMEM;
+	if (!fake.map || --fake.map)
+		map = LARGE(__real_mmap)(at, length, prot, flags, fd, offset);
+	/* What takes the place of another one is not one more. */
 	fake.maps += map != MAP_FAILED && !(flags & MAP_FIXED);
 	return map;
-}
-
-void *__wrap_mmap(void *at, size_t length, int prot, int flags, int fd,
-		  off_t offset)
-{
-	if (map_fails())
-		return MAP_FAILED;
-	return count_map(__real_mmap(at, length, prot, flags, fd, offset),
-			 flags);
-}
-
-void *__wrap_mmap64(void *at, size_t length, int prot, int flags, int fd,
-		    int64_t offset)
-{
-	if (map_fails())
-		return MAP_FAILED;
-	return count_map(__real_mmap64(at, length, prot, flags, fd, offset),
-			 flags);
 }
 
 int __wrap_munmap(void *at, size_t length)
@@ -784,8 +729,9 @@ static void test_resize_moves(void **state)
 	int maps = fake.maps;
 
 	write_bytes(0, PAGE, 1);
-	in_the_way = __real_mmap(old + (PAGES + 1) * PAGE, PAGE, PROT_NONE,
-				 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	in_the_way = LARGE(__real_mmap)(old + (PAGES + 1) * PAGE, PAGE,
+					PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS,
+					-1, 0);
 	assert_int_equal(store_resize(&store, 2 * SIZE, 0), 0);
 	if (in_the_way == old + (PAGES + 1) * PAGE)
 		assert_ptr_not_equal(store.bytes, old);
