@@ -429,6 +429,38 @@ static int on_turn(struct loop_ring *wake)
 	return -1;
 }
 
+/* ---- something else that libev watches ---- */
+
+static ev_io other;
+static int other_fd;
+static unsigned other_count;
+static int other_never_ends, other_closes;
+
+static void on_other(struct ev_loop *ev, ev_io *watcher, int events)
+{
+	eventfd_t count;
+
+	other_count++;
+	if (!other_never_ends)
+		eventfd_read(watcher->fd, &count);
+	if (other_closes)
+		loop_ring_close(&wakes[0]);
+}
+
+static void open_other(void)
+{
+	other_count = 0;
+	other_never_ends = other_closes = 0;
+	other_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	ev_io_init(&other, on_other, other_fd, EV_READ);
+}
+
+static void close_other(void)
+{
+	ev_io_stop(test_loop, &other);
+	close(other_fd);
+}
+
 /* ---- before and after ---- */
 
 static void nothing(void)
@@ -455,6 +487,7 @@ static void start_as(unsigned flags, int can_stay)
 		wakes[i].data = &rings;
 		loop_ring_open(test_loop, &wakes[i]);
 	}
+	open_other();
 	ev_prepare_init(&before_poll, on_before_poll);
 	ev_set_priority(&before_poll, EV_MINPRI);
 	ev_prepare_start(test_loop, &before_poll);
@@ -483,7 +516,9 @@ static int stop(void **state)
 	unsigned i;
 
 	ev_prepare_stop(test_loop, &before_poll);
+	close_other();
 	for (i = 0; i < RINGS; i++) {
+		loop_ring_close(&wakes[i]);
 		loop_ring_close(&wakes[i]);
 		/* Also of one that was hot to the end, or deaf. */
 		assert_int_equal(rings[i].is_registered, 0);
@@ -905,36 +940,6 @@ static void test_nothing_is_lost_when_a_ring_is_left(void **state)
 
 /* ---- while it is hot: whatever else there is ---- */
 
-static ev_io other;
-static int other_fd;
-static unsigned other_count;
-static int other_never_ends, other_closes;
-
-static void on_other(struct ev_loop *ev, ev_io *watcher, int events)
-{
-	eventfd_t count;
-
-	other_count++;
-	if (!other_never_ends)
-		eventfd_read(watcher->fd, &count);
-	if (other_closes)
-		loop_ring_close(&wakes[0]);
-}
-
-static void open_other(void)
-{
-	other_count = 0;
-	other_never_ends = other_closes = 0;
-	other_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-	ev_io_init(&other, on_other, other_fd, EV_READ);
-}
-
-static void close_other(void)
-{
-	ev_io_stop(test_loop, &other);
-	close(other_fd);
-}
-
 static void client_comes(unsigned count)
 {
 	if (count)
@@ -948,13 +953,11 @@ static void client_comes(unsigned count)
 /* The poll is armed again each time that it has told of something. */
 static void test_hot_serves_libev(void **state)
 {
-	open_other();
 	ev_io_start(test_loop, &other);
 	run_hot(client_comes);
 	assert_ptr_equal(asleep_in, &rings[0]);
 	assert_int_equal(other_count, 10);
 	assert_int_equal(rings[0].polls, 11);
-	close_other();
 }
 
 static void timers_come(unsigned count)
@@ -1001,11 +1004,9 @@ static void was_seen(unsigned count)
 
 static void test_poke(void **state)
 {
-	open_other();
 	turns.in_turn = start_other;
 	run_hot(was_seen);
 	assert_int_equal(hot_sleeps, 1);
-	close_other();
 }
 
 /* Started just before it is hot again, by whoever: that is due anyway. */
@@ -1031,11 +1032,9 @@ static void heat_twice(void)
 
 static void test_hot_looks_first(void **state)
 {
-	open_other();
 	turns.in_turn = start_other_early;
 	run(heat_twice);
 	assert_int_equal(hot_sleeps, 2);
-	close_other();
 }
 
 /* libev has work without an end: the ring gets its turns all the same. */
@@ -1054,7 +1053,6 @@ static void never(unsigned count)
 
 static void test_libev_is_bounded(void **state)
 {
-	open_other();
 	other_never_ends = 1;
 	eventfd_write(other_fd, 1);
 	ev_io_start(test_loop, &other);
@@ -1063,7 +1061,6 @@ static void test_libev_is_bounded(void **state)
 	run_hot(never);
 	assert_ptr_equal(hot(), &rings[0]);
 	assert_in_range(other_count, 40, 500);
-	close_other();
 }
 
 /* There is no room for the poll: it must not sleep without one. */
@@ -1081,11 +1078,9 @@ static void no_room(unsigned count)
 
 static void test_no_room_for_poll(void **state)
 {
-	open_other();
 	ev_io_start(test_loop, &other);
 	run_hot(no_room);
 	assert_int_equal(hot_sleeps, 2);
-	close_other();
 }
 
 /* ---- several rings ---- */
@@ -1343,14 +1338,12 @@ static void both_and_other(unsigned count)
 
 static void test_warm_and_back(void **state)
 {
-	open_other();
 	ev_set_cb(&other, close_hot_at_once);
 	ev_set_priority(&other, EV_MINPRI);
 	ev_io_start(test_loop, &other);
 	run_hot(both_and_other);
 	assert_null(wakes[0].ev);
 	expect_back_in_libev(1);
-	close_other();
 }
 
 static void close_warm_one(unsigned count)
@@ -1519,15 +1512,6 @@ static void test_cold_loses_eventfd(void **state)
 	expect_back_in_libev(1);
 }
 
-static void test_close_hot(void **state)
-{
-	run_trickle(5, 1, 1);
-	assert_ptr_equal(hot(), &rings[0]);
-	loop_ring_close(&wakes[0]);
-	assert_int_equal(rings[0].is_registered, 0);
-	loop_ring_close(&wakes[0]);
-}
-
 static unsigned closing;
 
 static void close_hot(unsigned number)
@@ -1585,7 +1569,6 @@ static void close_next(void)
 
 static void test_next_is_closed(void **state)
 {
-	open_other();
 	other_closes = 1;
 	ev_set_priority(&other, EV_MINPRI);
 	ev_io_start(test_loop, &other);
@@ -1594,7 +1577,6 @@ static void test_next_is_closed(void **state)
 	assert_int_equal(rings[0].sleeps, 0);
 	assert_int_equal(rings[0].is_registered, 0);
 	assert_null(hot());
-	close_other();
 }
 
 /* ---- what a turn leaves ---- */
@@ -1703,7 +1685,6 @@ int main(void)
 		ON_NEW(test_warm_is_idle),
 		ON_NEW(test_warm_loses_eventfd),
 		ON_NEW(test_cold_loses_eventfd),
-		ON_NEW(test_close_hot),
 		ON_NEW(test_hot_closes_itself),
 		ON_NEW(test_next_is_closed),
 		cmocka_unit_test(test_what_a_turn_leaves),
