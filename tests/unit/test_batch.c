@@ -6,80 +6,11 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "base/page.h"
-#include "fakering.h"
-#include "io/queue.h"
+#include "fakequeue.h"
 
-#define DEPTH	 100
-#define QUEUE_ID 3
+#define DEPTH 100
 
-/* ---- a target that keeps what it gets, or answers at once ---- */
-
-static struct {
-	struct io *ios[DEPTH];
-	unsigned count;
-	int at_once;
-} got;
-
-static void submit(struct backend *target, struct io *io)
-{
-	if (got.at_once) {
-		io_done(io, 0);
-		return;
-	}
-	assert_true(got.count < DEPTH);
-	got.ios[got.count++] = io;
-}
-
-static const struct backend_ops ops = { .submit = submit };
-static struct backend target = { .ops = &ops };
-
-static struct {
-	unsigned retired, refused;
-	int error;
-} told;
-
-static void on_event(struct queue *at, int error)
-{
-	told.retired += !error;
-	told.refused += error != 0;
-	if (error)
-		told.error = error;
-}
-
-/* ---- a queue ---- */
-
-static struct queue queue;
-static struct queue_shape shape;
-static int device;
-static uint64_t fetch_data; /* of its FETCH */
-
-static int open_queue(void)
-{
-	int error =
-		queue_open(&queue, QUEUE_ID, &shape, &target, on_event, NULL);
-
-	if (error)
-		return error;
-	error = queue_start(&queue, test_loop, device);
-	if (error)
-		queue_close(&queue);
-	return error;
-}
-
-static int start_closed(void **state)
-{
-	test_loop_open();
-	fake_ring_start();
-	memset(&got, 0, sizeof(got));
-	memset(&told, 0, sizeof(told));
-	shape = (struct queue_shape){ .depth = DEPTH,
-				      .max_io = 65536,
-				      .batch = 1 };
-	device = memfd_create("test", MFD_CLOEXEC);
-	assert_int_equal(ftruncate(device, 1 << 20), 0);
-	return 0;
-}
+static uint64_t fetch_data; /* of the queue's FETCH */
 
 static const struct fake_command *next(uint32_t op)
 {
@@ -103,6 +34,12 @@ static void expect_fetch(void)
 	fetch_data = put->data;
 }
 
+static int start_closed(void **state)
+{
+	start_device(DEPTH, 1);
+	return 0;
+}
+
 static int start(void **state)
 {
 	start_closed(state);
@@ -114,18 +51,14 @@ static int start(void **state)
 
 static int stop_closed(void **state)
 {
-	fake_ring_stop();
-	close(device);
-	test_loop_close();
-	log_forget();
+	stop_device();
 	return 0;
 }
 
 static int stop(void **state)
 {
-	queue.port.owned = 0;
-	queue_close(&queue);
-	return stop_closed(state);
+	stop_queue();
+	return 0;
 }
 
 /* ---- the driver ---- */
@@ -133,21 +66,10 @@ static int stop(void **state)
 /* Requests under these tags, the sector of each being its tag. */
 static void deliver(const uint16_t *tags, unsigned count)
 {
-	struct ublk_io_desc descriptor = { .op_flags = UBLK_IO_OP_READ,
-					   .nr_sectors = 8 };
 	unsigned i;
 
-	for (i = 0; i < count; i++) {
-		off_t at =
-			(off_t)(QUEUE_ID * page_round_up(UBLK_MAX_QUEUE_DEPTH *
-							 sizeof(descriptor)) +
-				tags[i] * sizeof(descriptor));
-
-		descriptor.start_sector = tags[i];
-		assert_int_equal(pwrite(device, &descriptor, sizeof(descriptor),
-					at),
-				 sizeof(descriptor));
-	}
+	for (i = 0; i < count; i++)
+		describe(tags[i], UBLK_IO_OP_READ, tags[i], 8);
 	fake_bring(fetch_data, tags, count);
 }
 

@@ -6,107 +6,9 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "base/page.h"
-#include "fakering.h"
-#include "io/queue.h"
+#include "fakequeue.h"
 
-#define DEPTH	 128
-#define QUEUE_ID 3
-
-/* ---- a target that keeps what it gets, or answers at once ---- */
-
-static struct {
-	struct io *ios[DEPTH];
-	unsigned count;
-	int at_once;
-	int error; /* to answer with */
-	int takes; /* the data of writes; then error may be IO_LATER */
-	int lends; /* memory to reads */
-	unsigned laters, forgotten, back;
-} got;
-
-static uint8_t data[4096];
-
-/* The driver has all that was put into the ring. */
-static void on_copied(struct ring_op *op, int32_t result)
-{
-	assert_int_equal(fake_ring.submitted, fake_ring.put_count);
-	got.back++;
-}
-
-static void submit(struct backend *target, struct io *io)
-{
-	assert_true(got.count < DEPTH || got.at_once);
-	if (got.lends) {
-		/* The memory of its last request is not in use. */
-		assert_int_equal(got.back, got.count);
-		got.count++;
-		assert_int_equal(io_put(io, data, 0, io->length), 0);
-		io->own.done = on_copied;
-		io_done_lent(io);
-	} else if (got.takes) {
-		int error = io_take(io, data, 0, io->length);
-
-		got.laters += error == IO_LATER;
-		if (error != IO_LATER)
-			io_done(io, error);
-	} else if (got.at_once)
-		io_done(io, got.error);
-	else
-		got.ios[got.count++] = io;
-}
-
-static void forget(struct backend *target, struct io *io)
-{
-	assert_int_equal(io->op, IO_WRITE);
-	got.forgotten++;
-}
-
-static const struct backend_ops ops = { .submit = submit, .forget = forget };
-static struct backend target = { .ops = &ops };
-
-/* ---- what the owner is told ---- */
-
-static struct {
-	unsigned retired, refused;
-	int error;
-	int close; /* close the queue from within */
-} told;
-
-static struct queue queue;
-static int owner;
-
-static void on_event(struct queue *at, int error)
-{
-	assert_ptr_equal(at, &queue);
-	assert_ptr_equal(at->owner, &owner);
-	if (error) {
-		told.refused++;
-		told.error = error;
-		return;
-	}
-	told.retired++;
-	if (told.close)
-		queue_close(at);
-}
-
-/* ---- a char device: a file whose pages the queue maps ---- */
-
-static int device;
-
-static void describe(uint16_t tag, uint32_t op_flags, uint64_t sector,
-		     uint32_t sectors)
-{
-	struct ublk_io_desc descriptor = { .op_flags = op_flags,
-					   .nr_sectors = sectors,
-					   .start_sector = sector };
-	off_t at = (off_t)(QUEUE_ID * page_round_up(UBLK_MAX_QUEUE_DEPTH *
-						    sizeof(descriptor)) +
-			   tag * sizeof(descriptor));
-
-	assert_int_equal(pwrite(device, &descriptor, sizeof(descriptor), at),
-			 sizeof(descriptor));
-}
+#define DEPTH 128
 
 /* The driver delivers a request under a tag. */
 static void deliver(uint16_t tag, uint32_t op_flags, uint64_t sector,
@@ -139,71 +41,45 @@ static void complete_all(int32_t result)
 	turn(20);
 }
 
-static struct queue_shape shape;
-
-static int open_queue(void)
-{
-	int error =
-		queue_open(&queue, QUEUE_ID, &shape, &target, on_event, &owner);
-
-	if (error)
-		return error;
-	error = queue_start(&queue, test_loop, device);
-	/* One that has not been started has no tags to be waited for. */
-	assert_int_equal(queue_is_retired(&queue), error != 0);
-	if (error)
-		queue_close(&queue);
-	return error;
-}
-
 static int start_closed(void **state)
 {
-	test_loop_open();
-	fake_ring_start();
-	memset(&got, 0, sizeof(got));
-	memset(&told, 0, sizeof(told));
-	memset(&queue, 0x5a, sizeof(queue));
-	shape = (struct queue_shape){ .depth = DEPTH, .max_io = 65536 };
-	device = memfd_create("test", MFD_CLOEXEC);
-	assert_int_equal(ftruncate(device, 1 << 20), 0);
+	start_device(DEPTH, 0);
+	return 0;
+}
+
+static int start_in(enum io_mode mode)
+{
+	start_device(DEPTH, 0);
+	shape.mode = mode;
+	assert_int_equal(io_initialise(), 0);
+	assert_int_equal(open_queue(), 0);
+	while (fake_next_command())
+		;
 	return 0;
 }
 
 static int start(void **state)
 {
-	start_closed(state);
-	assert_int_equal(open_queue(), 0);
-	while (fake_next_command())
-		;
-	return 0;
+	return start_in(IO_USER_COPY);
 }
 
 static int start_need_get_data(void **state)
 {
-	start_closed(state);
-	assert_int_equal(io_initialise(), 0);
-	shape.mode = IO_NEED_GET_DATA;
-	assert_int_equal(open_queue(), 0);
-	while (fake_next_command())
-		;
+	start_in(IO_NEED_GET_DATA);
 	got.takes = 1;
 	return 0;
 }
 
 static int stop_closed(void **state)
 {
-	fake_ring_stop();
-	close(device);
-	test_loop_close();
-	log_forget();
+	stop_device();
 	return 0;
 }
 
 static int stop(void **state)
 {
-	queue.port.owned = 0;
-	queue_close(&queue);
-	return stop_closed(state);
+	stop_queue();
+	return 0;
 }
 
 /* The next one that was put into the ring. */
@@ -638,7 +514,7 @@ static void test_data_is_asked_for(void **state)
 	announce(7);
 	assert_int_equal(layered, 1);
 	assert_int_equal(got.laters, 1);
-	assert_ptr_equal(expect_get_data(7), data);
+	assert_ptr_equal(expect_get_data(7), got.data);
 	assert_null(fake_next_command());
 	assert_int_equal(queue.port.owned, 1);
 	complete(7, 0);
@@ -662,9 +538,9 @@ static void test_data_is_asked_for_again(void **state)
 	const void *sink;
 
 	announce(7);
-	assert_ptr_equal(expect_get_data(7), data);
+	assert_ptr_equal(expect_get_data(7), got.data);
 	complete(7, -ENOMEM);
-	assert_ptr_equal(expect_get_data(7), data);
+	assert_ptr_equal(expect_get_data(7), got.data);
 	assert_null(fake_next_command());
 	assert_int_equal(fake_ring.submitted, fake_ring.put_count);
 	assert_int_equal(queue.port.owned, 1);
