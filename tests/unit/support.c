@@ -6,6 +6,7 @@
 #include <ftw.h>
 #include <liburing.h>
 #include <linux/magic.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -228,6 +229,33 @@ void add_text(char *text, size_t size, const char *more)
 
 	assert_true(at + strlen(more) < size);
 	snprintf(text + at, size - at, "%s", more);
+}
+
+void test_values(const struct option *table, struct option_value *values,
+		 const char *words)
+{
+	static char copy[512];
+	struct failure failure;
+	char *word, *rest = copy;
+	int which;
+
+	copy[0] = '\0';
+	add_text(copy, sizeof(copy), words);
+	option_defaults(table, values);
+	while ((word = strtok_r(rest, " ", &rest))) {
+		which = option_find(table, word, strcspn(word, "="));
+		assert_true(which >= 0);
+		if (option_read(&table[which], &values[which],
+				strchr(word, '=') + 1, &failure) < 0)
+			fail_msg("%s", failure.text);
+	}
+}
+
+int is_readable(int fd)
+{
+	struct pollfd look = { .fd = fd, .events = POLLIN };
+
+	return poll(&look, 1, 0) == 1;
 }
 
 /* ---- random numbers: splitmix64 ---- */

@@ -13,6 +13,8 @@
 
 #include <ev.h>
 
+#include "base/option.h"
+
 /*
  * Few tests look at the state that cmocka gives each of them, and what --wrap puts
  * in a function's place is called by the linker's names, which no header has.
@@ -68,6 +70,15 @@ void about(const char *row);
 
 /* Put more behind a text that has room for size bytes; all must fit. */
 void add_text(char *text, size_t size, const char *more);
+
+/*
+ * What an `add` with these words, "key=value key=value...", would give to the
+ * options of a table. The values' texts stay until the next call.
+ */
+void test_values(const struct option *table, struct option_value *values,
+		 const char *words);
+
+int is_readable(int fd); /* now */
 
 /* Numbers that are the same in every run. */
 void random_seed(uint64_t seed);

@@ -1,10 +1,6 @@
 /* A queue with commands for many requests: lists that come, lists that go. */
 #include <errno.h>
-#include <fcntl.h>
-#include <stddef.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 #include "fakequeue.h"
 

@@ -93,17 +93,8 @@ static void open_target(void)
 				    .fd_count = 1,
 				    .mode = IO_MODES,
 				    .max_io = MOST };
-	int i;
 
-	option_defaults(target_file.options, values);
-	i = option_find(target_file.options, "path", 4);
-	assert_int_equal(option_read(&target_file.options[i], &values[i],
-				     "/disk", &failure),
-			 0);
-	i = option_find(target_file.options, "offset", 6);
-	assert_int_equal(option_read(&target_file.options[i], &values[i], "8K",
-				     &failure),
-			 0);
+	test_values(target_file.options, values, "path=/disk offset=8K");
 	target = target_file.open(&args, &geometry, &failure);
 	assert_non_null(target);
 	assert_int_equal(geometry.size, PAGES * PAGE);

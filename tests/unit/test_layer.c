@@ -95,29 +95,11 @@ static unsigned failures(unsigned count)
 
 static struct failure failure;
 
-/* What an add with these options would give: "key=value key=value..." */
-static void read_values(const char *text, struct option_value *values)
-{
-	static char copy[512];
-	char *word, *rest = copy;
-	int which;
-
-	snprintf(copy, sizeof(copy), "%s", text);
-	option_defaults(layer_options, values);
-	while ((word = strtok_r(rest, " ", &rest))) {
-		which = option_find(layer_options, word, strcspn(word, "="));
-		assert_true(which >= 0);
-		if (option_read(&layer_options[which], &values[which],
-				strchr(word, '=') + 1, &failure) < 0)
-			fail_msg("%s", failure.text);
-	}
-}
-
 static void set(const char *text)
 {
 	struct option_value values[LAYER_OPTIONS];
 
-	read_values(text, values);
+	test_values(layer_options, values, text);
 	assert_int_equal(layers_check(values, &failure), 0);
 	assert_int_equal(layers_put_on(&layers, test_loop, &bottom, values), 0);
 	layers_change(&layers, values, values);
@@ -193,7 +175,7 @@ static void test_out_of_memory(void **state)
 {
 	struct option_value values[LAYER_OPTIONS];
 
-	read_values("delay-time=1s error-rate=1", values);
+	test_values(layer_options, values, "delay-time=1s error-rate=1");
 	calloc_fails = 1;
 	assert_int_equal(layers_put_on(&layers, test_loop, &bottom, values),
 			 -ENOMEM);
@@ -207,7 +189,7 @@ static void test_put_on_alone(void **state)
 {
 	struct option_value values[LAYER_OPTIONS];
 
-	read_values("delay-time=1s error-rate=1", values);
+	test_values(layer_options, values, "delay-time=1s error-rate=1");
 	assert_int_equal(layers_put_on(&layers, test_loop, &bottom, values), 0);
 	read_block(1);
 	assert_int_equal(serves, 1);
@@ -221,12 +203,12 @@ static void test_change_one(void **state)
 
 	set("error-every=3");
 	assert_int_equal(failures(2), 0);
-	read_values("error-every=3 delay-time=1s", values);
-	read_values("delay-time=1s", given);
+	test_values(layer_options, values, "error-every=3 delay-time=1s");
+	test_values(layer_options, given, "delay-time=1s");
 	layers_change(&layers, values, given);
 	assert_int_equal(failures(1), 1);
 	assert_int_equal(failures(2), 0);
-	read_values("error-every=3", given);
+	test_values(layer_options, given, "error-every=3");
 	layers_change(&layers, values, given);
 	assert_int_equal(failures(2), 0);
 	assert_int_equal(failures(1), 1);
@@ -556,14 +538,14 @@ static void test_check(void **state)
 {
 	struct option_value values[LAYER_OPTIONS];
 
-	read_values("delay-time=5ms delay-max=4ms", values);
+	test_values(layer_options, values, "delay-time=5ms delay-max=4ms");
 	assert_int_equal(layers_check(values, &failure), -1);
 	assert_int_equal(failure.symbol, SYMBOL_RANGE);
 	assert_string_equal(failure.arg, "delay-max");
 	assert_non_null(strstr(failure.text, "delay-time=5ms"));
-	read_values("delay-time=5ms delay-max=5ms", values);
+	test_values(layer_options, values, "delay-time=5ms delay-max=5ms");
 	assert_int_equal(layers_check(values, &failure), 0);
-	read_values("delay-time=5ms delay-max=0", values);
+	test_values(layer_options, values, "delay-time=5ms delay-max=0");
 	assert_int_equal(layers_check(values, &failure), 0);
 }
 

@@ -107,13 +107,6 @@ static void deliver(unsigned number, unsigned count)
 		post(&rings[number], TAG, 0);
 }
 
-static int is_readable(int fd)
-{
-	struct pollfd look = { .fd = fd, .events = POLLIN };
-
-	return poll(&look, 1, 0) == 1;
-}
-
 static void forget_armed(struct ring *ring, unsigned index)
 {
 	ring->armed[index] = ring->armed[--ring->armed_count];

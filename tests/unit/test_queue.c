@@ -1,7 +1,6 @@
 /* One queue: FETCH, dispatch, COMMIT, and the end of its tags. */
 #include <errno.h>
 #include <fcntl.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>

@@ -129,39 +129,18 @@ static void set_available(uint64_t bytes)
 	memory_set_root(test_folder());
 }
 
-/* The values' texts are the line's. */
-static void read_options(struct option_value *values, const char *words,
-			 struct syntax_line *line)
-{
-	const char *why, *text;
-	size_t length;
-	int i, which;
-
-	assert_int_equal(syntax_split(line, words, strlen(words), &why), 0);
-	option_defaults(target_ram.options, values);
-	for (i = 0; i < line->count; i++) {
-		text = syntax_value(line->words[i], &length);
-		which = option_find(target_ram.options, line->words[i], length);
-		assert_true(which >= 0);
-		assert_int_equal(option_read(&target_ram.options[which],
-					     &values[which], text, &failure),
-				 0);
-	}
-}
-
 /* As `add ram WORDS`, or as the take-over of one whose data is in fds[0]. */
 static struct target *open_as(const char *words, int adopted, int *fds,
 			      int fd_count)
 {
 	static struct option_value values[OPTION_MAX];
 	static struct target_args args;
-	struct syntax_line line;
 
 	args = (struct target_args){ .values = values,
 				     .adopted = adopted,
 				     .fds = fds,
 				     .fd_count = fd_count };
-	read_options(values, words, &line);
+	test_values(target_ram.options, values, words);
 	failure.symbol = SYMBOL_NONE;
 	geometry = (struct geometry){ .block_size = 512 };
 	return target_ram.open(&args, &geometry, &failure);

@@ -124,13 +124,6 @@ static void complete(unsigned count)
 	assert_int_equal(ring_submit(ring), 0);
 }
 
-static int is_readable(int fd)
-{
-	struct pollfd look = { .fd = fd, .events = POLLIN };
-
-	return poll(&look, 1, 0) == 1;
-}
-
 /* ---- making one ---- */
 
 static void test_create(void **state)
