@@ -368,13 +368,21 @@ no_crash()
 	[ -z "$ends" ] || fail "not announced (see expect_log): $ends"
 }
 
-# ---- disks of the kernel's own
+# ---- file systems, and disks of the kernel's own
 
 # make_ram_disks COUNT KIB: /dev/ram0 and so on; none of before is left.
 make_ram_disks()
 {
 	! grep -q '^brd ' /proc/modules || rmmod brd
 	modprobe brd rd_nr="$1" rd_size="$2"
+}
+
+# mount_ext4 DISK FOLDER: a new one
+mount_ext4()
+{
+	mkfs.ext4 -q "$1" || fail "mkfs.ext4 $1"
+	mkdir -p "$2"
+	mount "$1" "$2"
 }
 
 # hold_write FOLDER: the file system on which disk 0 has its file stands still, and

@@ -50,9 +50,7 @@ ends_with_1()
 }
 
 make_ram_disks 1 65536
-mkdir -p /tmp/t/mnt
-mkfs.ext4 -q /dev/ram0
-mount /dev/ram0 /tmp/t/mnt
+mount_ext4 /dev/ram0 /tmp/t/mnt
 start_ublkd
 expect_ok "add file id=0 path=/tmp/t/mnt/disk create=yes size=16M"
 

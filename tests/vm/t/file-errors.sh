@@ -68,9 +68,7 @@ locks()
 	expect_ok "add file path=$MNT/disk lock=no id=7"
 	expect_ok "del id=7"
 	refused arg "would wait for itself" "add file path=$DISK"
-	mkfs.ext4 -q "$DISK"
-	mkdir -p /tmp/t/on
-	mount "$DISK" /tmp/t/on
+	mount_ext4 "$DISK" /tmp/t/on
 	head -c 1048576 /dev/zero >/tmp/t/on/file
 	refused arg "would wait for itself" "add file path=/tmp/t/on/file"
 	umount /tmp/t/on
@@ -172,10 +170,9 @@ killed()
 umount $MNT $MEM 2>/dev/null || true
 losetup -d /dev/loop0 2>/dev/null || true
 make_ram_disks 2 65536
-mkdir -p $MNT $MEM
+mkdir -p $MEM
 mount -t tmpfs -o size=48M tmpfs $MEM
-mkfs.ext4 -q /dev/ram0
-mount /dev/ram0 $MNT
+mount_ext4 /dev/ram0 $MNT
 truncate -s 16M $MNT/disk
 truncate -s 16M $MEM/disk
 start_ublkd

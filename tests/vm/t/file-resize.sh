@@ -79,10 +79,9 @@ head -c 4096 /dev/urandom >/tmp/t/random
 umount $MNT $MEM 2>/dev/null || true
 losetup -d /dev/loop0 2>/dev/null || true
 make_ram_disks 2 131072
-mkdir -p $MNT $MEM
+mkdir -p $MEM
 mount -t tmpfs -o size=96M tmpfs $MEM
-mkfs.ext4 -q /dev/ram0
-mount /dev/ram0 $MNT
+mount_ext4 /dev/ram0 $MNT
 start_ublkd
 
 follows $MEM/disk

@@ -47,9 +47,8 @@ survives()
 }
 
 make_ram_disks 2 81920
-mkfs.ext4 -q /dev/ram1
-mkdir -p $MNT $MEM
-mount /dev/ram1 $MNT
+mkdir -p $MEM
+mount_ext4 /dev/ram1 $MNT
 mount -t tmpfs -o size=64M mem $MEM
 ended=0
 start_ublkd

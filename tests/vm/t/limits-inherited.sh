@@ -25,9 +25,7 @@ put()
 
 umount /tmp/t/mnt 2>/dev/null || true
 make_ram_disks 1 65536
-mkdir -p /tmp/t/mnt
-mkfs.ext4 -q /dev/ram0
-mount /dev/ram0 /tmp/t/mnt
+mount_ext4 /dev/ram0 /tmp/t/mnt
 truncate -s 16M /tmp/t/mnt/disk
 head -c 4096 /dev/urandom >/tmp/t/random
 

@@ -97,9 +97,7 @@ memory()
 files()
 {
 	make_ram_disks 1 131072
-	mkdir /tmp/t/mnt
-	mkfs.ext4 -q /dev/ram0
-	mount /dev/ram0 /tmp/t/mnt
+	mount_ext4 /dev/ram0 /tmp/t/mnt
 	pipelined "@N add file id=N path=/tmp/t/mnt/N create=yes size=1M"
 	answered @
 	usable

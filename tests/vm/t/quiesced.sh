@@ -177,9 +177,7 @@ refused_set()
 # What a test before this one has left.
 umount $MNT 2>/dev/null || true
 make_ram_disks 2 32768
-mkfs.ext4 -q /dev/ram0
-mkdir -p $MNT
-mount /dev/ram0 $MNT
+mount_ext4 /dev/ram0 $MNT
 start_ublkd
 file_is_away
 file_is_made_anew

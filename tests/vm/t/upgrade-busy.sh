@@ -16,14 +16,6 @@
 
 requires fio mkfs.ext4
 
-# file_system NUMBER: on /dev/ramNUMBER
-file_system()
-{
-	mkdir -p "/tmp/t/mnt$1"
-	mkfs.ext4 -q "/dev/ram$1"
-	mount "/dev/ram$1" "/tmp/t/mnt$1"
-}
-
 # others_until CONDITION: it is true within the limit of 5 s and a little more,
 # and meanwhile the flushes of another file and the reads of a RAM disk go on.
 others_until()
@@ -53,8 +45,8 @@ nothing_changed()
 }
 
 make_ram_disks 2 65536
-file_system 0
-file_system 1
+mount_ext4 /dev/ram0 /tmp/t/mnt0
+mount_ext4 /dev/ram1 /tmp/t/mnt1
 start_ublkd
 expect_ok "add file id=0 path=/tmp/t/mnt0/disk create=yes size=16M"
 expect_ok "add ram id=1 size=16M"
