@@ -61,8 +61,8 @@ static void read_block(uint16_t tag)
 	request(tag, IO_READ, 4096ull * tag, 4096);
 }
 
-/* With each tag below that one, but those in use. */
-static void read_blocks(unsigned count)
+/* One with each tag below `count` that is not in use. */
+static void read_blocks(uint16_t count)
 {
 	uint16_t tag;
 
