@@ -180,7 +180,7 @@ static void check_start(enum io_mode mode, uint16_t flags, uint8_t size)
 	queue_close(&queue);
 }
 
-static void test_start(void **state)
+static void test_tags_are_prepared(void **state)
 {
 	check_start(IO_USER_COPY, 0, 8);
 	check_start(IO_COPY, UBLK_BATCH_F_HAS_BUF_ADDR, 16);
@@ -602,7 +602,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, start, stop)
 #define TEST_CLOSED(name) \
 	cmocka_unit_test_setup_teardown(name, start_closed, stop_closed)
-		TEST_CLOSED(test_start),
+		TEST_CLOSED(test_tags_are_prepared),
 		TEST_CLOSED(test_open_fails),
 		TEST(test_lists_come),
 		TEST(test_lists_go),

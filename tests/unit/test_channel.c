@@ -101,6 +101,14 @@ static int stop(void **state)
 	return 0;
 }
 
+/* In its turn the channel takes so many messages, and sees its end. */
+static void expect_end(unsigned received)
+{
+	turn(2);
+	assert_int_equal(seen.received, received);
+	assert_int_equal(seen.gone, 1);
+}
+
 static struct message numbered(uint64_t serial)
 {
 	struct message message = { .magic = MESSAGE_MAGIC,
@@ -312,9 +320,7 @@ static void test_too_many_descriptors(void **state)
 
 	is_cut_off = 1;
 	give_fds(&message, sizeof(message), &other, 1);
-	turn(2);
-	assert_int_equal(seen.received, 0);
-	assert_int_equal(seen.gone, 1);
+	expect_end(0);
 	assert_int_equal(count_fds(), open_fds - 1);
 }
 
@@ -322,10 +328,8 @@ static void test_end_of_peer(void **state)
 {
 	give(0);
 	close_other();
-	turn(2);
 	/* What came before the end is taken first. */
-	assert_int_equal(seen.received, 1);
-	assert_int_equal(seen.gone, 1);
+	expect_end(1);
 	assert_int_equal(send_numbered(0), -EPIPE);
 	turn(2);
 	assert_int_equal(seen.gone, 1);
@@ -389,9 +393,7 @@ static void test_wrong_magic(void **state)
 
 	message.magic++;
 	give_fds(&message, sizeof(message), &null, 1);
-	turn(2);
-	assert_int_equal(seen.received, 0);
-	assert_int_equal(seen.gone, 1);
+	expect_end(0);
 	assert_true(log_has("another version"));
 	/* Its descriptors are closed, and so is the channel. */
 	close(null);
@@ -404,9 +406,7 @@ static void test_wrong_length(void **state)
 
 	/* Not even a whole head. */
 	assert_int_equal(send(other, &message, 16, 0), 16);
-	turn(2);
-	assert_int_equal(seen.received, 0);
-	assert_int_equal(seen.gone, 1);
+	expect_end(0);
 }
 
 static void test_too_long(void **state)
@@ -415,9 +415,7 @@ static void test_too_long(void **state)
 
 	assert_int_equal(send(other, messages, sizeof(messages), 0),
 			 sizeof(messages));
-	turn(2);
-	assert_int_equal(seen.received, 0);
-	assert_int_equal(seen.gone, 1);
+	expect_end(0);
 }
 
 /* Messages come in bounded turns, and all of them come. */

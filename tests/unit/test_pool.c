@@ -70,7 +70,7 @@ static void test_sizes(void **state)
 }
 
 /* The same one again; and another while that is in use. */
-static void test_again(void **state)
+static void test_same_buffer_again(void **state)
 {
 	uint32_t room;
 	void *one = pool_get(&has, 4096, &room), *other;
@@ -267,7 +267,7 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	static const struct CMUnitTest tests[] = {
-		TEST(test_sizes),	  TEST(test_again),
+		TEST(test_sizes),	  TEST(test_same_buffer_again),
 		TEST(test_given_back),	  TEST(test_limit),
 		TEST(test_reserve),	  TEST(test_no_pages),
 		TEST(test_many_who_keep), TEST(test_close),

@@ -170,7 +170,7 @@ static void check_dying(int is)
 	assert_int_equal(dying_wait(&dying, OTHER), is ? 0 : -EBUSY);
 }
 
-static void test_signs(void **state)
+static void test_signs_of_dying(void **state)
 {
 	static const char signs[] = "DZX", well[] = "RStTI";
 	unsigned i;
@@ -195,7 +195,7 @@ static void test_signs(void **state)
 /* ---- the wait ---- */
 
 /* A healthy one is told at once, or after its grace. */
-static void test_healthy(void **state)
+static void test_healthy_holder(void **state)
 {
 	unsigned looks = 0;
 
@@ -210,7 +210,7 @@ static void test_healthy(void **state)
 	assert_false(log_has("dying"));
 }
 
-static void test_patience(void **state)
+static void test_dying_for_long(void **state)
 {
 	struct failure failure;
 	int error;
@@ -230,7 +230,7 @@ static void test_patience(void **state)
 }
 
 /* What is over in a moment is not worth a line. */
-static void test_gone(void **state)
+static void test_dying_is_gone(void **state)
 {
 	unlink(test_path("stat"));
 	assert_int_equal(dying_wait(&dying, OTHER), 0);
@@ -307,7 +307,7 @@ static void hold_lock(void)
 	test_file("locks", text);
 }
 
-static void test_lock(void **state)
+static void test_free_lock(void **state)
 {
 	int fd = open_lock();
 
@@ -355,12 +355,12 @@ int main(void)
 		TEST(test_wait_is_bounded),
 		TEST(test_peer),
 		TEST(test_look),
-		TEST(test_signs),
-		TEST(test_healthy),
-		TEST(test_patience),
-		TEST(test_gone),
+		TEST(test_signs_of_dying),
+		TEST(test_healthy_holder),
+		TEST(test_dying_for_long),
+		TEST(test_dying_is_gone),
 		TEST(test_told_to_end),
-		TEST(test_lock),
+		TEST(test_free_lock),
 		TEST(test_lock_of_healthy),
 		TEST(test_lock_of_dying),
 	};

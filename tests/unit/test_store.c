@@ -531,7 +531,7 @@ static void test_adopt_fails(void **state)
 }
 
 /* A write that failed half way: what it did not reach is a hole again. */
-static void test_review(void **state)
+static void test_half_a_write(void **state)
 {
 	write_bytes(0, 2 * PAGE, 1);
 	assert_int_equal(store_grow(&store, PAGE, 10 * PAGE, 0), 0);
@@ -606,7 +606,7 @@ static void test_no_file(void **state)
 
 /* ---- the rest ---- */
 
-static void test_interrupted(void **state)
+static void test_interrupted_allocation(void **state)
 {
 	fake.interrupts = 2;
 	assert_int_equal(store_grow(&store, 0, 2 * PAGE, 1), 0);
@@ -1099,7 +1099,7 @@ int main(void)
 		TEST(test_limit),
 		TEST(test_host_is_short),
 		TEST(test_room),
-		TEST(test_interrupted),
+		TEST(test_interrupted_allocation),
 		TEST(test_shared_grows_behind_its_base),
 		TEST(test_clear),
 		TEST(test_release),
@@ -1107,7 +1107,7 @@ int main(void)
 		TEST(test_zero_cut_short),
 		TEST(test_adopt),
 		TEST(test_adopt_fails),
-		TEST(test_review),
+		TEST(test_half_a_write),
 		TEST(test_file_store),
 		TEST(test_no_file),
 		TEST(test_clear_a_hole),
