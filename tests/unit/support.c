@@ -6,6 +6,7 @@
 #include <ftw.h>
 #include <liburing.h>
 #include <linux/magic.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -37,7 +38,6 @@ static uint64_t clock_ns = 1000000000000000ULL;
 /* Both in place of the C library's: libev is to get them as well. */
 int gettimeofday(struct timeval *now, void *zone)
 {
-	(void)zone;
 	clock_ns += 1000;
 	now->tv_sec = (time_t)(clock_ns / 1000000000);
 	now->tv_usec = (suseconds_t)(clock_ns / 1000 % 1000000);
@@ -46,7 +46,6 @@ int gettimeofday(struct timeval *now, void *zone)
 
 int clock_gettime(clockid_t clock, struct timespec *now)
 {
-	(void)clock;
 	clock_ns += 1000;
 	now->tv_sec = (time_t)(clock_ns / 1000000000);
 	now->tv_nsec = (long)(clock_ns % 1000000000);
@@ -179,9 +178,6 @@ static char log_text[1 << 16];
 static size_t log_length;
 
 void __wrap_log_line(enum log_level level, const char *format, ...)
-	__attribute__((format(printf, 2, 3)));
-
-void __wrap_log_line(enum log_level level, const char *format, ...)
 {
 	char line[1024];
 	va_list args;
@@ -222,12 +218,44 @@ void log_forget(void)
 	log_text[0] = '\0';
 }
 
+void about(const char *row)
+{
+	print_message("%s\n", row);
+}
+
 void add_text(char *text, size_t size, const char *more)
 {
 	size_t at = strlen(text);
 
 	assert_true(at + strlen(more) < size);
 	snprintf(text + at, size - at, "%s", more);
+}
+
+void test_values(const struct option *table, struct option_value *values,
+		 const char *words)
+{
+	static char copy[512];
+	struct failure failure;
+	char *word, *rest = copy;
+	int which;
+
+	copy[0] = '\0';
+	add_text(copy, sizeof(copy), words);
+	option_defaults(table, values);
+	while ((word = strtok_r(rest, " ", &rest))) {
+		which = option_find(table, word, strcspn(word, "="));
+		assert_true(which >= 0);
+		if (option_read(&table[which], &values[which],
+				strchr(word, '=') + 1, &failure) < 0)
+			fail_msg("%s", failure.text);
+	}
+}
+
+int is_readable(int fd)
+{
+	struct pollfd look = { .fd = fd, .events = POLLIN };
+
+	return poll(&look, 1, 0) == 1;
 }
 
 /* ---- random numbers: splitmix64 ---- */
@@ -269,9 +297,6 @@ const char *test_folder(void)
 static int remove_one(const char *path, const struct stat *status, int type,
 		      struct FTW *where)
 {
-	(void)status;
-	(void)type;
-	(void)where;
 	return remove(path);
 }
 

@@ -13,6 +13,15 @@
 
 #include <ev.h>
 
+#include "base/option.h"
+
+/*
+ * Few tests look at the state that cmocka gives each of them, and what --wrap puts
+ * in a function's place is called by the linker's names, which no header has.
+ */
+#pragma GCC diagnostic ignored "-Wunused-parameter"
+#pragma GCC diagnostic ignored "-Wmissing-prototypes"
+
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
 /*
@@ -20,6 +29,16 @@
  * under test, which may be broken. contrib/check lists these lines.
  */
 #define skip_without(what) (print_message("skip: no %s\n", what), skip())
+
+/*
+ * What the linker calls a function that has to do with the sizes of files: glibc's
+ * headers give it another name where only that has them with 64 bits.
+ */
+#ifdef __USE_FILE_OFFSET64
+#define LARGE(name) name##64
+#else
+#define LARGE(name) name
+#endif
 
 /*
  * The loop. The process's clock stands still but for a microsecond a look, so
@@ -43,8 +62,23 @@ int log_has(const char *part);
 unsigned log_count(const char *part);
 void log_forget(void);
 
+/*
+ * The row of a table that the test has come to. It is printed: the last one is
+ * that which failed.
+ */
+void about(const char *row);
+
 /* Put more behind a text that has room for size bytes; all must fit. */
 void add_text(char *text, size_t size, const char *more);
+
+/*
+ * What an `add` with these words, "key=value key=value...", would give to the
+ * options of a table. The values' texts stay until the next call.
+ */
+void test_values(const struct option *table, struct option_value *values,
+		 const char *words);
+
+int is_readable(int fd); /* now */
 
 /* Numbers that are the same in every run. */
 void random_seed(uint64_t seed);

@@ -21,12 +21,8 @@ static char who[128];
 static int has_sys;
 
 DIR *__real_opendir(const char *path);
-DIR *__wrap_opendir(const char *path);
-FILE *__real_fopen(const char *path, const char *mode);
-FILE *__wrap_fopen(const char *path, const char *mode);
-FILE *__wrap_fopen64(const char *path, const char *mode);
+FILE *LARGE(__real_fopen)(const char *path, const char *mode);
 ssize_t __real_readlink(const char *path, char *link, size_t size);
-ssize_t __wrap_readlink(const char *path, char *link, size_t size);
 
 static const char *place_of(const char *path)
 {
@@ -39,14 +35,9 @@ DIR *__wrap_opendir(const char *path)
 	return __real_opendir(place_of(path));
 }
 
-FILE *__wrap_fopen(const char *path, const char *mode)
+FILE *LARGE(__wrap_fopen)(const char *path, const char *mode)
 {
-	return __real_fopen(place_of(path), mode);
-}
-
-FILE *__wrap_fopen64(const char *path, const char *mode)
-{
-	return __wrap_fopen(path, mode);
+	return LARGE(__real_fopen)(place_of(path), mode);
 }
 
 ssize_t __wrap_readlink(const char *path, char *link, size_t size)
@@ -73,14 +64,12 @@ static int open_file(void)
 
 static int setup(void **state)
 {
-	(void)state;
 	test_file("file", "0123456789");
 	return 0;
 }
 
 static int teardown(void **state)
 {
-	(void)state;
 	test_folder_remove();
 	return 0;
 }
@@ -89,7 +78,6 @@ static void test_kinds(void **state)
 {
 	int fd = open(test_folder(), O_RDONLY | O_CLOEXEC);
 
-	(void)state;
 	assert_int_equal(backing_look(&backing, fd), -ENOTBLK);
 	close(fd);
 	fd = open("/dev/null", O_RDWR | O_CLOEXEC);
@@ -110,7 +98,6 @@ static void test_size(void **state)
 	int fd = open_file();
 	uint64_t size;
 
-	(void)state;
 	assert_int_equal(backing_look(&backing, fd), 0);
 	assert_int_equal(backing.size, 10);
 	assert_int_equal(backing.least, 512);
@@ -129,7 +116,6 @@ static void test_read_cached(void **state)
 	int fd = open_file(), is_there;
 	char bytes[sizeof(text)] = "";
 
-	(void)state;
 	assert_int_equal(pwrite(fd, text, sizeof(text), 4096), sizeof(text));
 	assert_int_equal(backing_look(&backing, fd), 0);
 	is_there = backing_read_cached(fd, bytes, sizeof(text), 4096);
@@ -147,7 +133,6 @@ static void test_lock(void **state)
 {
 	int one = open_file(), other = open_file(), again = dup(one);
 
-	(void)state;
 	assert_int_equal(backing_lock(one, 0, who, sizeof(who)), 0);
 	assert_int_equal(backing_lock(again, 0, who, sizeof(who)), 0);
 	assert_int_equal(backing_lock(other, 0, who, sizeof(who)), -EBUSY);
@@ -173,7 +158,6 @@ static void test_locked_by_process(void **state)
 	int fd = open_file(), ready[2];
 	pid_t pid;
 
-	(void)state;
 	assert_int_equal(pipe2(ready, O_CLOEXEC), 0);
 	pid = fork();
 	if (pid == 0) {
@@ -220,7 +204,6 @@ static void expect_own(dev_t device, int64_t id)
 /* A disk, a partition, what lies on either; and what only has such a name. */
 static void test_find_own(void **state)
 {
-	(void)state;
 	has_sys = 1;
 	test_file("sys/dev/block/none", "");
 	test_file("sys/devices/block/dm-0/slaves/sda", "");

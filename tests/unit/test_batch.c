@@ -1,88 +1,12 @@
 /* A queue with commands for many requests: lists that come, lists that go. */
 #include <errno.h>
-#include <fcntl.h>
-#include <stddef.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
-#include "base/page.h"
-#include "fakering.h"
-#include "io/queue.h"
+#include "fakequeue.h"
 
-#define DEPTH	 100
-#define QUEUE_ID 3
+#define DEPTH 100
 
-/* ---- a target that keeps what it gets, or answers at once ---- */
-
-static struct {
-	struct io *ios[DEPTH];
-	unsigned count;
-	int at_once;
-} got;
-
-static void submit(struct backend *target, struct io *io)
-{
-	(void)target;
-	if (got.at_once) {
-		io_done(io, 0);
-		return;
-	}
-	assert_true(got.count < DEPTH);
-	got.ios[got.count++] = io;
-}
-
-static const struct backend_ops ops = { .submit = submit };
-static struct backend target = { .ops = &ops };
-
-static struct {
-	unsigned retired, refused;
-	int error;
-} told;
-
-static void on_event(struct queue *at, int error)
-{
-	(void)at;
-	told.retired += !error;
-	told.refused += error != 0;
-	if (error)
-		told.error = error;
-}
-
-/* ---- a queue ---- */
-
-static struct queue queue;
-static struct queue_shape shape;
-static int device;
-static uint64_t fetch_data; /* of its FETCH */
-
-static int open_queue(void)
-{
-	int error =
-		queue_open(&queue, QUEUE_ID, &shape, &target, on_event, NULL);
-
-	if (error)
-		return error;
-	error = queue_start(&queue, test_loop, device);
-	if (error)
-		queue_close(&queue);
-	return error;
-}
-
-static int start_closed(void **state)
-{
-	(void)state;
-	test_loop_open();
-	fake_ring_start();
-	memset(&got, 0, sizeof(got));
-	memset(&told, 0, sizeof(told));
-	shape = (struct queue_shape){ .depth = DEPTH,
-				      .max_io = 65536,
-				      .batch = 1 };
-	device = memfd_create("test", MFD_CLOEXEC);
-	assert_int_equal(ftruncate(device, 1 << 20), 0);
-	return 0;
-}
+static uint64_t fetch_data; /* of the queue's FETCH */
 
 static const struct fake_command *next(uint32_t op)
 {
@@ -106,6 +30,12 @@ static void expect_fetch(void)
 	fetch_data = put->data;
 }
 
+static int start_closed(void **state)
+{
+	start_device(DEPTH, 1);
+	return 0;
+}
+
 static int start(void **state)
 {
 	start_closed(state);
@@ -117,19 +47,14 @@ static int start(void **state)
 
 static int stop_closed(void **state)
 {
-	(void)state;
-	fake_ring_stop();
-	close(device);
-	test_loop_close();
-	log_forget();
+	stop_device();
 	return 0;
 }
 
 static int stop(void **state)
 {
-	queue.port.owned = 0;
-	queue_close(&queue);
-	return stop_closed(state);
+	stop_queue();
+	return 0;
 }
 
 /* ---- the driver ---- */
@@ -137,21 +62,10 @@ static int stop(void **state)
 /* Requests under these tags, the sector of each being its tag. */
 static void deliver(const uint16_t *tags, unsigned count)
 {
-	struct ublk_io_desc descriptor = { .op_flags = UBLK_IO_OP_READ,
-					   .nr_sectors = 8 };
 	unsigned i;
 
-	for (i = 0; i < count; i++) {
-		off_t at =
-			(off_t)(QUEUE_ID * page_round_up(UBLK_MAX_QUEUE_DEPTH *
-							 sizeof(descriptor)) +
-				tags[i] * sizeof(descriptor));
-
-		descriptor.start_sector = tags[i];
-		assert_int_equal(pwrite(device, &descriptor, sizeof(descriptor),
-					at),
-				 sizeof(descriptor));
-	}
+	for (i = 0; i < count; i++)
+		describe(tags[i], UBLK_IO_OP_READ, tags[i], 8);
 	fake_bring(fetch_data, tags, count);
 }
 
@@ -164,6 +78,13 @@ static void deliver_some(unsigned from, unsigned count)
 	for (i = 0; i < count; i++)
 		tags[i] = (uint16_t)((from + i) % DEPTH);
 	deliver(tags, count);
+}
+
+/* And the queue's turn has come. */
+static void bring(unsigned from, unsigned count)
+{
+	deliver_some(from, count);
+	turn(1);
 }
 
 static struct ublk_batch_element element(const struct fake_command *put,
@@ -259,9 +180,8 @@ static void check_start(enum io_mode mode, uint16_t flags, uint8_t size)
 	queue_close(&queue);
 }
 
-static void test_start(void **state)
+static void test_tags_are_prepared(void **state)
 {
-	(void)state;
 	check_start(IO_USER_COPY, 0, 8);
 	check_start(IO_COPY, UBLK_BATCH_F_HAS_BUF_ADDR, 16);
 	check_start(IO_ZERO_COPY, UBLK_BATCH_F_AUTO_BUF_REG_FALLBACK, 8);
@@ -280,7 +200,6 @@ static void check_fails(int error)
 
 static void test_open_fails(void **state)
 {
-	(void)state;
 	fake_ring.intake_error = -EINVAL;
 	check_fails(-EINVAL);
 	fake_ring.intake_error = 0;
@@ -299,7 +218,6 @@ static void test_lists_come(void **state)
 	static const uint16_t tags[] = { 7, 99, 0, 41 };
 	unsigned i;
 
-	(void)state;
 	deliver(tags, COUNT(tags));
 	turn(2);
 	assert_int_equal(got.count, COUNT(tags));
@@ -320,12 +238,10 @@ static void test_lists_go(void **state)
 	static const uint16_t tags[] = { 7, 99, 0 };
 	uint64_t data;
 
-	(void)state;
 	got.at_once = 1;
 	fake_ring.submits = 0;
 	deliver(tags, COUNT(tags));
-	deliver_some(50, 2);
-	turn(1);
+	bring(50, 2);
 	data = expect_commit(5, 7, 4096);
 	assert_int_equal(element(last_put(), 4).tag, 51);
 	nothing_else();
@@ -341,13 +257,11 @@ static void test_buffers_go_along(void **state)
 {
 	const struct fake_command *put;
 
-	(void)state;
 	shape.mode = IO_COPY;
 	assert_int_equal(open_queue(), 0);
 	next(UBLK_IO_PREP_IO_CMDS);
 	expect_fetch();
-	deliver_some(4, 2);
-	turn(1);
+	bring(4, 2);
 	io_done(got.ios[0], -EIO);
 	put = next(UBLK_IO_COMMIT_IO_CMDS);
 	assert_int_equal(put->batch.flags, UBLK_BATCH_F_HAS_BUF_ADDR);
@@ -361,9 +275,7 @@ static void test_buffers_go_along(void **state)
 /* Those that come later go at once, one by one, and none waits for another. */
 static void test_late_answers(void **state)
 {
-	(void)state;
-	deliver_some(10, 3);
-	turn(2);
+	bring(10, 3);
 	io_done(got.ios[1], 0);
 	expect_commit(1, 11, 4096);
 	nothing_else();
@@ -380,27 +292,21 @@ static void test_two_lists(void **state)
 {
 	uint64_t first, second;
 
-	(void)state;
 	got.at_once = 1;
-	deliver_some(0, 3);
-	turn(1);
+	bring(0, 3);
 	first = expect_commit(3, 0, 4096);
-	deliver_some(10, 4);
-	turn(1);
+	bring(10, 4);
 	nothing_else();
 	/* What comes meanwhile joins it; a single one would, too. */
-	deliver_some(20, 1);
-	turn(1);
+	bring(20, 1);
 	nothing_else();
 	answer(first, 3);
 	second = expect_commit(5, 10, 4096);
 	nothing_else();
-	deliver_some(30, 1);
-	turn(1);
+	bring(30, 1);
 	expect_commit(1, 30, 4096);
 	answer(second, 5);
-	deliver_some(40, 2);
-	turn(1);
+	bring(40, 2);
 	expect_commit(2, 40, 4096);
 	nothing_else();
 }
@@ -411,8 +317,7 @@ static void test_two_lists(void **state)
 static uint64_t send_three(void)
 {
 	got.at_once = 1;
-	deliver_some(5, 3);
-	turn(1);
+	bring(5, 3);
 	return expect_commit(3, 5, 4096);
 }
 
@@ -420,7 +325,6 @@ static void test_list_is_taken_in_part(void **state)
 {
 	uint64_t data = send_three();
 
-	(void)state;
 	answer(data, 1);
 	data = expect_commit(2, 6, 4096);
 	nothing_else();
@@ -435,9 +339,7 @@ static void test_rest_joins_others(void **state)
 {
 	uint64_t data = send_three();
 
-	(void)state;
-	deliver_some(60, 2);
-	turn(1);
+	bring(60, 2);
 	nothing_else();
 	answer(data, 1);
 	data = expect_commit(4, 60, 4096);
@@ -454,7 +356,6 @@ static void test_list_is_sent_again(void **state)
 	uint64_t data = send_three();
 	unsigned i;
 
-	(void)state;
 	for (i = 0; i < COUNT(passing); i++) {
 		fake_complete(data, passing[i]);
 		turn(2);
@@ -471,7 +372,6 @@ static void test_list_is_refused(void **state)
 {
 	uint64_t data = send_three();
 
-	(void)state;
 	fake_complete(data, -EINVAL);
 	turn(2);
 	data = expect_commit(2, 6, 4096);
@@ -490,24 +390,19 @@ static void test_one_is_sent_again(void **state)
 {
 	uint64_t data, list = send_three();
 
-	(void)state;
 	/* Not from where the next list is filled. */
-	deliver_some(0, 1);
-	turn(1);
+	bring(0, 1);
 	data = expect_commit(1, 0, 4096);
-	deliver_some(1, 1);
-	turn(1);
+	bring(1, 1);
 	expect_commit(1, 1, 4096);
 	fake_complete(data, -EAGAIN);
 	turn(2);
 	assert_int_equal(expect_commit(1, 0, 4096), data);
 	answer(list, 3);
-	deliver_some(5, 1);
-	turn(1);
+	bring(5, 1);
 	data = expect_commit(1, 5, 4096);
 	/* Others come and go in between. */
-	deliver_some(6, 1);
-	turn(1);
+	bring(6, 1);
 	assert_true(expect_commit(1, 6, 4096) != data);
 	fake_complete(data, -EAGAIN);
 	turn(2);
@@ -522,9 +417,7 @@ static void test_one_is_sent_again(void **state)
 /* The ring takes nothing: it is tried again, and nothing is forgotten. */
 static void test_commit_cannot_be_put(void **state)
 {
-	(void)state;
-	deliver_some(5, 3);
-	turn(1);
+	bring(5, 3);
 	fake_ring.put_error = -EBUSY;
 	io_done(got.ios[0], 0);
 	io_done(got.ios[1], 0);
@@ -542,7 +435,6 @@ static void test_halves(void **state)
 {
 	unsigned round, done = 0;
 
-	(void)state;
 	got.at_once = 1;
 	assert_int_equal(fake_ring.half, DEPTH);
 	for (round = 0; round < 40; round++) {
@@ -560,10 +452,8 @@ static void test_room_for_all(void **state)
 {
 	unsigned i;
 
-	(void)state;
 	got.at_once = 1;
-	deliver_some(0, 33);
-	turn(2);
+	bring(0, 33);
 	answer_all();
 	for (i = 1; i <= 5; i++) {
 		deliver_some(i, DEPTH);
@@ -589,8 +479,7 @@ static void check_no_room(unsigned before, unsigned wasted)
 	expect_fetch();
 	nothing_else();
 	assert_false(queue_is_retired(&queue));
-	deliver_some(had + before, 10);
-	turn(2);
+	bring(had + before, 10);
 	assert_int_equal(got.count, had + before + 10);
 	assert_int_equal(got.ios[had + before]->tag, had + before);
 	assert_int_equal(told.refused, 0);
@@ -598,7 +487,6 @@ static void check_no_room(unsigned before, unsigned wasted)
 
 static void test_no_room(void **state)
 {
-	(void)state;
 	check_no_room(30, 0);  /* up to 40 of 100 in the first half, */
 	check_no_room(0, 20);  /* 70, */
 	check_no_room(10, 20); /* and to its end */
@@ -609,15 +497,13 @@ static void test_no_room(void **state)
 /* It should not, but a command that ends without an error is begun anew. */
 static void test_fetch_just_ends(void **state)
 {
-	(void)state;
 	deliver_some(0, 3);
 	fake_ring.events[fake_ring.event_count - 1].flags = 0;
 	turn(2);
 	assert_int_equal(got.count, 3);
 	expect_fetch();
 	nothing_else();
-	deliver_some(3, 3);
-	turn(2);
+	bring(3, 3);
 	assert_int_equal(got.count, 6);
 	assert_int_equal(got.ios[5]->tag, 5);
 }
@@ -625,7 +511,6 @@ static void test_fetch_just_ends(void **state)
 /* The kernel has no memory for it just now. */
 static void test_fetch_is_put_again(void **state)
 {
-	(void)state;
 	fake_complete(fetch_data, -ENOMEM);
 	fake_ring.put_error = -EBUSY;
 	turn(1);
@@ -645,10 +530,8 @@ static void test_turn_is_bounded(void **state)
 	uint64_t data;
 	unsigned count;
 
-	(void)state;
 	got.at_once = 1;
-	deliver_some(0, DEPTH);
-	turn(1);
+	bring(0, DEPTH);
 	count = (unsigned)queue.port.count[IO_READ];
 	assert_in_range(count, 1, DEPTH - 1);
 	assert_int_equal(fake_ring.reaped, 0);
@@ -665,9 +548,7 @@ static void test_turn_is_bounded(void **state)
 
 static void test_retired(void **state)
 {
-	(void)state;
-	deliver_some(0, 2);
-	turn(2);
+	bring(0, 2);
 	io_done(got.ios[0], 0);
 	io_done(got.ios[1], 0);
 	assert_false(queue_is_retired(&queue));
@@ -683,7 +564,6 @@ static void test_retired(void **state)
 /* A refusal is told of once. */
 static void test_refused(void **state)
 {
-	(void)state;
 	fake_complete(fake_ring.put[0].data, -EINVAL); /* PREP */
 	turn(2);
 	assert_int_equal(told.refused, 1);
@@ -700,9 +580,7 @@ static void test_refused(void **state)
 /* What is in hand then is committed all the same. */
 static void test_refused_with_requests(void **state)
 {
-	(void)state;
-	deliver_some(0, 3);
-	turn(2);
+	bring(0, 3);
 	io_done(got.ios[2], 0);
 	expect_commit(1, 2, 4096);
 	fake_complete(fake_ring.put[fake_ring.put_count - 1].data, -EAGAIN);
@@ -724,7 +602,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, start, stop)
 #define TEST_CLOSED(name) \
 	cmocka_unit_test_setup_teardown(name, start_closed, stop_closed)
-		TEST_CLOSED(test_start),
+		TEST_CLOSED(test_tags_are_prepared),
 		TEST_CLOSED(test_open_fails),
 		TEST(test_lists_come),
 		TEST(test_lists_go),

@@ -13,7 +13,6 @@
 static int malloc_fails;
 
 void *__real_malloc(size_t size);
-void *__wrap_malloc(size_t size);
 
 void *__wrap_malloc(size_t size)
 {
@@ -24,7 +23,6 @@ void *__wrap_malloc(size_t size)
 static int is_cut_off;
 
 ssize_t __real_recvmsg(int fd, struct msghdr *header, int flags);
-ssize_t __wrap_recvmsg(int fd, struct msghdr *header, int flags);
 
 ssize_t __wrap_recvmsg(int fd, struct msghdr *header, int flags)
 {
@@ -74,7 +72,6 @@ static int start(void **state)
 {
 	int pair[2];
 
-	(void)state;
 	memset(&seen, 0, sizeof(seen));
 	test_loop_open();
 	assert_int_equal(socketpair(AF_UNIX,
@@ -96,13 +93,20 @@ static void close_other(void)
 
 static int stop(void **state)
 {
-	(void)state;
 	malloc_fails = is_cut_off = 0;
 	channel_close(&channel);
 	close_other();
 	test_loop_close();
 	log_forget();
 	return 0;
+}
+
+/* In its turn the channel takes so many messages, and sees its end. */
+static void expect_end(unsigned received)
+{
+	turn(2);
+	assert_int_equal(seen.received, received);
+	assert_int_equal(seen.gone, 1);
 }
 
 static struct message numbered(uint64_t serial)
@@ -147,7 +151,6 @@ static int send_numbered(uint64_t serial)
 
 static void test_both_ways(void **state)
 {
-	(void)state;
 	assert_int_equal(send_numbered(5), 0);
 	assert_null(channel.first);
 	assert_int_equal(take(), 5);
@@ -164,7 +167,6 @@ static void test_full_socket(void **state)
 	long sent = 0, taken = 0, kept_from = -1;
 	int i;
 
-	(void)state;
 	for (i = 0; i < 2000; i++) {
 		assert_int_equal(send_numbered((uint64_t)sent++), 0);
 		if (kept_from < 0 && channel.first)
@@ -195,7 +197,6 @@ static void test_full_socket(void **state)
 /* The loop looks for room only while something is kept. */
 static void test_writer_is_needed(void **state)
 {
-	(void)state;
 	while (!channel.first)
 		assert_int_equal(send_numbered(0), 0);
 	assert_true(ev_is_active(&channel.writer));
@@ -212,7 +213,6 @@ static void test_out_of_memory(void **state)
 {
 	uint64_t serial = 0, i;
 
-	(void)state;
 	while (!channel.first)
 		assert_int_equal(send_numbered(serial++), 0);
 	malloc_fails = 1;
@@ -254,7 +254,6 @@ static void test_sends_descriptors(void **state)
 				 .msg_controllen = sizeof(control) };
 	int pipes[2], fds[2];
 
-	(void)state;
 	assert_int_equal(pipe(pipes), 0);
 	assert_int_equal(channel_send(&channel, &message, pipes, 2), 0);
 	assert_true(recvmsg(other, &header, 0) > 0);
@@ -296,7 +295,6 @@ static void test_receives_descriptors(void **state)
 	struct message message = numbered(0);
 	int fds[MESSAGE_MAX_FDS], i;
 
-	(void)state;
 	for (i = 0; i < MESSAGE_MAX_FDS; i++)
 		fds[i] = open(i % 2 ? "/dev/null" : "/dev/zero", O_RDONLY);
 	give_fds(&message, sizeof(message), fds, MESSAGE_MAX_FDS);
@@ -320,24 +318,18 @@ static void test_too_many_descriptors(void **state)
 	struct message message = numbered(0);
 	unsigned open_fds = count_fds();
 
-	(void)state;
 	is_cut_off = 1;
 	give_fds(&message, sizeof(message), &other, 1);
-	turn(2);
-	assert_int_equal(seen.received, 0);
-	assert_int_equal(seen.gone, 1);
+	expect_end(0);
 	assert_int_equal(count_fds(), open_fds - 1);
 }
 
 static void test_end_of_peer(void **state)
 {
-	(void)state;
 	give(0);
 	close_other();
-	turn(2);
 	/* What came before the end is taken first. */
-	assert_int_equal(seen.received, 1);
-	assert_int_equal(seen.gone, 1);
+	expect_end(1);
 	assert_int_equal(send_numbered(0), -EPIPE);
 	turn(2);
 	assert_int_equal(seen.gone, 1);
@@ -345,7 +337,6 @@ static void test_end_of_peer(void **state)
 
 static void test_send_to_nobody(void **state)
 {
-	(void)state;
 	close_other();
 	assert_int_equal(send_numbered(0), -EPIPE);
 	turn(2);
@@ -355,7 +346,6 @@ static void test_send_to_nobody(void **state)
 /* The peer leaves with messages unread: the kernel says ECONNRESET once. */
 static void test_send_to_one_that_left(void **state)
 {
-	(void)state;
 	assert_int_equal(send_numbered(0), 0);
 	close_other();
 	assert_int_equal(send_numbered(1), -EPIPE);
@@ -368,7 +358,6 @@ static void test_end_while_full(void **state)
 {
 	uint64_t serial = 0;
 
-	(void)state;
 	while (!channel.first)
 		assert_int_equal(send_numbered(serial++), 0);
 	send_numbered(serial++);
@@ -386,7 +375,6 @@ static void test_close_with_descriptors(void **state)
 	uint64_t serial = 0;
 	int i;
 
-	(void)state;
 	while (!channel.first)
 		assert_int_equal(send_numbered(serial++), 0);
 	for (i = 0; i < 3; i++)
@@ -403,12 +391,9 @@ static void test_wrong_magic(void **state)
 	unsigned fds = count_fds();
 	int null = open("/dev/null", O_RDONLY);
 
-	(void)state;
 	message.magic++;
 	give_fds(&message, sizeof(message), &null, 1);
-	turn(2);
-	assert_int_equal(seen.received, 0);
-	assert_int_equal(seen.gone, 1);
+	expect_end(0);
 	assert_true(log_has("another version"));
 	/* Its descriptors are closed, and so is the channel. */
 	close(null);
@@ -419,24 +404,18 @@ static void test_wrong_length(void **state)
 {
 	struct message message = numbered(0);
 
-	(void)state;
 	/* Not even a whole head. */
 	assert_int_equal(send(other, &message, 16, 0), 16);
-	turn(2);
-	assert_int_equal(seen.received, 0);
-	assert_int_equal(seen.gone, 1);
+	expect_end(0);
 }
 
 static void test_too_long(void **state)
 {
 	struct message messages[2] = { numbered(0), numbered(1) };
 
-	(void)state;
 	assert_int_equal(send(other, messages, sizeof(messages), 0),
 			 sizeof(messages));
-	turn(2);
-	assert_int_equal(seen.received, 0);
-	assert_int_equal(seen.gone, 1);
+	expect_end(0);
 }
 
 /* Messages come in bounded turns, and all of them come. */
@@ -444,7 +423,6 @@ static void test_many(void **state)
 {
 	uint64_t i;
 
-	(void)state;
 	for (i = 0; i < 100; i++)
 		give(i);
 	turn(1);
@@ -456,7 +434,6 @@ static void test_many(void **state)
 
 static void test_close_in_receive(void **state)
 {
-	(void)state;
 	seen.close_at = 2;
 	give(0);
 	give(1);
@@ -469,7 +446,6 @@ static void test_close_in_receive(void **state)
 
 static void test_reply_in_receive(void **state)
 {
-	(void)state;
 	seen.reply = 1;
 	give(0);
 	give(1);

@@ -37,13 +37,6 @@ static struct {
 	int memory_error;
 } driver;
 
-void __wrap_io_done(struct io *of, int error);
-int __wrap_io_take(struct io *of, void *to, uint32_t at, uint32_t length);
-int __wrap_io_put(struct io *of, const void *from, uint32_t at,
-		  uint32_t length);
-int __wrap_io_put_zeroes(struct io *of, uint32_t at, uint32_t length);
-int __wrap_memory_take(uint64_t bytes, uint64_t reserve);
-
 void __wrap_io_done(struct io *of, int error)
 {
 	assert_ptr_equal(of, &io);
@@ -84,8 +77,6 @@ int __wrap_io_put_zeroes(struct io *of, uint32_t at, uint32_t length)
 
 int __wrap_memory_take(uint64_t bytes, uint64_t reserve)
 {
-	(void)bytes;
-	(void)reserve;
 	return driver.memory_error;
 }
 
@@ -102,17 +93,8 @@ static void open_target(void)
 				    .fd_count = 1,
 				    .mode = IO_MODES,
 				    .max_io = MOST };
-	int i;
 
-	option_defaults(target_file.options, values);
-	i = option_find(target_file.options, "path", 4);
-	assert_int_equal(option_read(&target_file.options[i], &values[i],
-				     "/disk", &failure),
-			 0);
-	i = option_find(target_file.options, "offset", 6);
-	assert_int_equal(option_read(&target_file.options[i], &values[i], "8K",
-				     &failure),
-			 0);
+	test_values(target_file.options, values, "path=/disk offset=8K");
 	target = target_file.open(&args, &geometry, &failure);
 	assert_non_null(target);
 	assert_int_equal(geometry.size, PAGES * PAGE);
@@ -121,7 +103,6 @@ static void open_target(void)
 
 static int setup(void **state)
 {
-	(void)state;
 	memset(&driver, 0, sizeof(driver));
 	memset(&port, 0, sizeof(port));
 	file = memfd_create("file", MFD_CLOEXEC);
@@ -135,7 +116,6 @@ static int teardown(void **state)
 {
 	int fd;
 
-	(void)state;
 	assert_int_equal(target_file.give_up(target, &fd), 1);
 	close(fd);
 	target_file.close(target);
@@ -163,33 +143,38 @@ static int submit(uint8_t op, unsigned page, unsigned pages, uint8_t flags)
 
 /* ---- what is where ---- */
 
-static void fill(int fd, off_t at, unsigned pages, char what)
+/* In pages, a letter each: that is what the page is full of, '.' being zero. */
+static void fill_pages(int fd, size_t at, const char *pages)
 {
-	char bytes[MOST];
+	char bytes[PAGE];
 
-	memset(bytes, what, sizeof(bytes));
-	assert_int_equal(pwrite(fd, bytes, pages * PAGE, at), pages * PAGE);
+	for (; *pages; pages++, at += PAGE) {
+		memset(bytes, *pages == '.' ? 0 : *pages, PAGE);
+		assert_int_equal(pwrite(fd, bytes, PAGE, (off_t)at), PAGE);
+	}
 }
 
-static void expect_bytes(int fd, off_t at, unsigned pages, char what)
+static void expect_pages(int fd, size_t at, const char *pages)
 {
-	char bytes[MOST];
-	unsigned i;
+	char bytes[PAGE];
+	size_t i;
 
-	assert_int_equal(pread(fd, bytes, pages * PAGE, at), pages * PAGE);
-	for (i = 0; i < pages * PAGE; i++)
-		assert_int_equal(bytes[i], what);
+	for (; *pages; pages++, at += PAGE) {
+		assert_int_equal(pread(fd, bytes, PAGE, (off_t)at), PAGE);
+		for (i = 0; i < PAGE; i++)
+			assert_int_equal(bytes[i], *pages == '.' ? 0 : *pages);
+	}
 }
 
 /* Of the file, as everybody sees it; page 0 is the device's. */
-static void expect_file(unsigned page, unsigned pages, char what)
+static void expect_file(unsigned page, const char *pages)
 {
-	expect_bytes(file, (off_t)(BASE + page * PAGE), pages, what);
+	expect_pages(file, BASE + page * PAGE, pages);
 }
 
-static void fill_file(unsigned page, unsigned pages, char what)
+static void fill_file(unsigned page, const char *pages)
 {
-	fill(file, (off_t)(BASE + page * PAGE), pages, what);
+	fill_pages(file, BASE + page * PAGE, pages);
 }
 
 static unsigned pages_of_file(void)
@@ -213,31 +198,30 @@ static void punch_file(unsigned page, unsigned pages)
 		0);
 }
 
-static void write_pages(unsigned page, unsigned pages, char what)
+static void write_pages(unsigned page, const char *pages)
 {
-	fill(request, 0, pages, what);
-	assert_int_equal(submit(IO_WRITE, page, pages, 0), 0);
+	fill_pages(request, 0, pages);
+	assert_int_equal(submit(IO_WRITE, page, (unsigned)strlen(pages), 0), 0);
 }
 
-static void expect_read(unsigned page, unsigned pages, char what)
+static void expect_read(unsigned page, const char *pages)
 {
-	fill(request, 0, pages, '?');
-	assert_int_equal(submit(IO_READ, page, pages, 0), 0);
-	expect_bytes(request, 0, pages, what);
+	fill_pages(request, 0, "????????????????");
+	assert_int_equal(submit(IO_READ, page, (unsigned)strlen(pages), 0), 0);
+	expect_pages(request, 0, pages);
 }
 
 /* ---- reads and writes ---- */
 
 static void test_write_and_read(void **state)
 {
-	(void)state;
-	write_pages(3, 2, 'a');
-	write_pages(PAGES - 1, 1, 'z');
-	expect_file(3, 2, 'a');
-	expect_file(PAGES - 1, 1, 'z');
-	expect_read(3, 2, 'a');
+	write_pages(3, "aa");
+	write_pages(PAGES - 1, "z");
+	expect_file(3, "aa");
+	expect_file(PAGES - 1, "z");
+	expect_read(3, "aa");
 	assert_int_equal(driver.zeroes, 0);
-	expect_read(PAGES - 1, 1, 'z');
+	expect_read(PAGES - 1, "z");
 	/* Nothing around it, and nothing before the device's beginning. */
 	assert_int_equal(pages_of_file(), 3);
 	assert_int_equal(submit(IO_FLUSH, 0, 0, 0), 0);
@@ -246,8 +230,7 @@ static void test_write_and_read(void **state)
 /* A hole is answered with zeroes, and stays one. */
 static void test_read_hole(void **state)
 {
-	(void)state;
-	expect_read(8, 4, 0);
+	expect_read(8, "....");
 	assert_int_equal(driver.zeroes, 1);
 	assert_int_equal(driver.puts, 0);
 	assert_int_equal(pages_of_file(), 0);
@@ -255,76 +238,55 @@ static void test_read_hole(void **state)
 
 static void test_read_over_holes(void **state)
 {
-	(void)state;
-	write_pages(1, 1, 'b');
-	write_pages(4, 2, 'e');
-	fill(request, 0, 8, '?');
-	assert_int_equal(submit(IO_READ, 0, 8, 0), 0);
-	expect_bytes(request, 0, 1, 0);
-	expect_bytes(request, PAGE, 1, 'b');
-	expect_bytes(request, 2 * PAGE, 2, 0);
-	expect_bytes(request, 4 * PAGE, 2, 'e');
-	expect_bytes(request, 6 * PAGE, 2, 0);
+	write_pages(1, "b");
+	write_pages(4, "ee");
+	expect_read(0, ".b..ee..");
 	assert_int_equal(pages_of_file(), 3);
 }
 
 /* What others fill, or make a hole of, is as they made it. */
 static void test_others_change(void **state)
 {
-	(void)state;
-	expect_read(0, 4, 0);
-	fill_file(1, 2, 'o');
-	fill(request, 0, 4, '?');
-	assert_int_equal(submit(IO_READ, 0, 4, 0), 0);
-	expect_bytes(request, 0, 1, 0);
-	expect_bytes(request, PAGE, 2, 'o');
-	expect_bytes(request, 3 * PAGE, 1, 0);
+	expect_read(0, "....");
+	fill_file(1, "oo");
+	expect_read(0, ".oo.");
 	punch_file(1, 2);
-	expect_read(0, 4, 0);
-	/* A part of a page that others have filled stays theirs. */
-	fill_file(9, 1, 'p');
+	expect_read(0, "....");
+}
+
+/* What others have filled around it stays theirs. */
+static void test_write_a_part_of_a_page(void **state)
+{
+	char bytes[PAGE];
+
+	fill_file(9, "p");
+	fill_pages(request, 0, "q");
 	memset(&io, 0, sizeof(io));
-	fill(request, 0, 1, 'q');
 	io.port = &port;
 	io.op = IO_WRITE;
 	io.offset = 9 * PAGE + 512;
 	io.length = 512;
 	target_file.io.submit(&target->backend, &io);
 	assert_int_equal(answer, 0);
-	expect_bytes(request, 0, 1, 'q');
-	fill(request, 0, 1, '?');
+	expect_pages(request, 0, "q");
 	assert_int_equal(submit(IO_READ, 9, 1, 0), 0);
-	{
-		char bytes[PAGE];
-
-		assert_int_equal(pread(request, bytes, PAGE, 0), PAGE);
-		assert_int_equal(bytes[511], 'p');
-		assert_int_equal(bytes[512], 'q');
-		assert_int_equal(bytes[1023], 'q');
-		assert_int_equal(bytes[1024], 'p');
-	}
+	assert_int_equal(pread(request, bytes, PAGE, 0), PAGE);
+	assert_int_equal(bytes[511], 'p');
+	assert_int_equal(bytes[512], 'q');
+	assert_int_equal(bytes[1023], 'q');
+	assert_int_equal(bytes[1024], 'p');
 }
 
 /* What the driver cannot copy is read, piece by piece. */
 static void test_read_aside(void **state)
 {
-	(void)state;
-	write_pages(0, 5, 'a');
-	write_pages(5, 5, 'b');
+	write_pages(0, "aaaaabbbbb");
 	driver.bad_puts = 1;
-	fill(request, 0, 12, '?');
-	assert_int_equal(submit(IO_READ, 0, 12, 0), 0);
-	expect_bytes(request, 0, 5, 'a');
-	expect_bytes(request, 5 * PAGE, 5, 'b');
-	expect_bytes(request, 10 * PAGE, 2, 0);
+	expect_read(0, "aaaaabbbbb..");
 	/* From the middle of a request on. */
 	assert_int_equal(submit(IO_DISCARD, 0, 2, 0), 0);
 	driver.bad_puts = 1;
-	fill(request, 0, 12, '?');
-	assert_int_equal(submit(IO_READ, 0, 12, 0), 0);
-	expect_bytes(request, 0, 2, 0);
-	expect_bytes(request, 2 * PAGE, 3, 'a');
-	expect_bytes(request, 5 * PAGE, 5, 'b');
+	expect_read(0, "..aaabbbbb..");
 	/* A request that cannot be copied into at all is an error. */
 	driver.bad_puts = 1000;
 	assert_int_equal(submit(IO_READ, 0, 12, 0), -EFAULT);
@@ -335,40 +297,37 @@ static void test_read_aside(void **state)
 
 static void test_read_beyond_the_end(void **state)
 {
-	(void)state;
-	write_pages(0, 12, 'a');
+	write_pages(0, "aaaaaaaaaaaa");
 	cut_file(8);
-	expect_read(4, 4, 'a');
+	expect_read(4, "aaaa");
 	assert_int_equal(submit(IO_READ, 8, 1, 0), -EIO);
 	assert_int_equal(submit(IO_READ, 6, 4, 0), -EIO);
 	/* Of a hole as well. */
 	assert_int_equal(submit(IO_READ, 20, 1, 0), -EIO);
 	punch_file(4, 4);
-	expect_read(4, 4, 0);
+	expect_read(4, "....");
 	cut_file(7);
 	assert_int_equal(submit(IO_READ, 7, 1, 0), -EIO);
 	/* It comes back. */
 	cut_file(PAGES);
-	expect_read(8, 4, 0);
+	expect_read(8, "....");
 }
 
 static void test_write_beyond_the_end(void **state)
 {
-	(void)state;
 	cut_file(8);
-	fill(request, 0, 4, 'w');
+	fill_pages(request, 0, "wwww");
 	assert_int_equal(submit(IO_WRITE, 8, 1, 0), -EIO);
 	assert_int_equal(submit(IO_WRITE, 6, 4, 0), -EIO);
-	write_pages(6, 2, 'w');
+	write_pages(6, "ww");
 	/* It is not made longer, and nothing counts as there. */
 	cut_file(PAGES);
-	expect_read(8, 2, 0);
+	expect_read(8, "..");
 	assert_true(driver.zeroes > 0);
 }
 
 static void test_zero_beyond_the_end(void **state)
 {
-	(void)state;
 	cut_file(8);
 	assert_int_equal(submit(IO_DISCARD, 7, 2, 0), -EIO);
 	assert_int_equal(submit(IO_WRITE_ZEROES, 8, 1, 0), -EIO);
@@ -386,18 +345,17 @@ static void test_beyond_a_shrunk_device(void **state)
 	struct failure failure;
 	unsigned i;
 
-	(void)state;
-	write_pages(4, 8, 'a');
+	write_pages(4, "aaaaaaaa");
 	assert_int_equal(target_file.resize(target, 8 * PAGE, &failure), 0);
-	fill(request, 0, 2, 'w');
+	fill_pages(request, 0, "ww");
 	for (i = 0; i < COUNT(ops); i++) {
 		assert_int_equal(submit(ops[i], 8, 1, 0), -EIO);
 		assert_int_equal(submit(ops[i], 7, 2, 0), -EIO);
 	}
 	assert_int_equal(driver.puts + driver.zeroes + driver.takes, 0);
 	/* What lies there is somebody else's, and stays. */
-	expect_file(4, 8, 'a');
-	expect_read(4, 4, 'a');
+	expect_file(4, "aaaaaaaa");
+	expect_read(4, "aaaa");
 	assert_int_equal(submit(IO_FLUSH, PAGES, 0, 0), 0);
 }
 
@@ -405,8 +363,7 @@ static void test_beyond_a_shrunk_device(void **state)
 
 static void test_full(void **state)
 {
-	(void)state;
-	fill(request, 0, 1, 'w');
+	fill_pages(request, 0, "w");
 	/* The host's is short: the mapping is not even touched. */
 	driver.memory_error = -ENOSPC;
 	assert_int_equal(submit(IO_WRITE, 0, 1, 0), -ENOSPC);
@@ -418,28 +375,25 @@ static void test_full(void **state)
 	driver.take_error = -EIO;
 	assert_int_equal(submit(IO_WRITE, 0, 1, 0), -EIO);
 	driver.take_error = 0;
-	expect_read(0, 1, 0);
+	expect_read(0, ".");
 	assert_int_equal(driver.zeroes, 1);
 	/* What is there needs no more. */
-	write_pages(0, 1, 'w');
+	write_pages(0, "w");
 	driver.memory_error = -ENOSPC;
-	write_pages(0, 1, 'x');
-	expect_file(0, 1, 'x');
+	write_pages(0, "x");
+	expect_file(0, "x");
 }
 
 /* ---- giving back ---- */
 
 static void test_discard(void **state)
 {
-	(void)state;
-	write_pages(0, 8, 'a');
+	write_pages(0, "aaaaaaaa");
 	assert_int_equal(submit(IO_DISCARD, 2, 3, 0), 0);
 	assert_int_equal(pages_of_file(), 5);
-	expect_file(1, 1, 'a');
-	expect_file(2, 3, 0);
-	expect_file(5, 3, 'a');
+	expect_file(1, "a...aaa");
 	/* It is known as a hole. */
-	expect_read(2, 3, 0);
+	expect_read(2, "...");
 	assert_int_equal(driver.puts, 0);
 	assert_int_equal(pages_of_file(), 5);
 	/* A discard gives back whatever its flags say. */
@@ -449,26 +403,22 @@ static void test_discard(void **state)
 
 static void test_write_zeroes(void **state)
 {
-	(void)state;
-	write_pages(0, 8, 'a');
+	write_pages(0, "aaaaaaaa");
 	assert_int_equal(submit(IO_WRITE_ZEROES, 0, 2, IO_KEEP_SPACE), 0);
 	assert_int_equal(pages_of_file(), 8);
-	expect_file(0, 2, 0);
-	expect_file(2, 6, 'a');
+	expect_file(0, "..aaaaaa");
 	assert_int_equal(submit(IO_WRITE_ZEROES, 2, 2, 0), 0);
 	assert_int_equal(pages_of_file(), 6);
-	expect_file(0, 4, 0);
-	expect_file(4, 4, 'a');
+	expect_file(0, "....aaaa");
 	/* Holes need no space to be zero; what others have filled is zeroed. */
-	fill_file(11, 1, 'o');
+	fill_file(11, "o");
 	assert_int_equal(submit(IO_WRITE_ZEROES, 10, 4, IO_KEEP_SPACE), 0);
-	expect_file(10, 4, 0);
+	expect_file(10, "....");
 	assert_int_equal(pages_of_file(), 7);
 }
 
 static int prepare(void **state)
 {
-	(void)state;
 	return io_initialise();
 }
 
@@ -480,6 +430,7 @@ int main(void)
 		TEST(test_read_hole),
 		TEST(test_read_over_holes),
 		TEST(test_others_change),
+		TEST(test_write_a_part_of_a_page),
 		TEST(test_read_aside),
 		TEST(test_read_beyond_the_end),
 		TEST(test_write_beyond_the_end),

@@ -52,7 +52,6 @@ static void test_near(void **state)
 	};
 	size_t i;
 
-	(void)state;
 	for (i = 0; i < COUNT(cases); i++) {
 		const char *name = near(cases[i][0]);
 
@@ -71,7 +70,6 @@ static void test_far(void **state)
 					     "lizzy", "zzzzz" };
 	size_t i;
 
-	(void)state;
 	for (i = 0; i < COUNT(cases); i++)
 		if (near(cases[i]))
 			fail_msg("'%s': '%s'", cases[i], near(cases[i]));
@@ -82,7 +80,6 @@ static void test_nearest(void **state)
 {
 	struct hint hint;
 
-	(void)state;
 	hint_begin(&hint, "error-rat=1", 9);
 	hint_offer(&hint, "error-every");
 	hint_offer(&hint, "error-op");
@@ -102,7 +99,6 @@ static void test_noise(void **state)
 	struct hint hint;
 	int i;
 
-	(void)state;
 	random_seed(9);
 	for (i = 0; i < 20000; i++) {
 		size_t length = random_number(sizeof(word) + 1), j;

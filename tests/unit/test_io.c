@@ -52,7 +52,8 @@ static uint8_t *place(int fd, int64_t offset, size_t *length)
 	return device.data + at;
 }
 
-static ssize_t write_at(int fd, const void *from, size_t length, int64_t offset)
+ssize_t LARGE(__wrap_pwrite)(int fd, const void *from, size_t length,
+			     off_t offset)
 {
 	uint8_t *to = place(fd, offset, &length);
 
@@ -62,7 +63,7 @@ static ssize_t write_at(int fd, const void *from, size_t length, int64_t offset)
 	return (ssize_t)length;
 }
 
-static ssize_t read_at(int fd, void *to, size_t length, int64_t offset)
+ssize_t LARGE(__wrap_pread)(int fd, void *to, size_t length, off_t offset)
 {
 	const uint8_t *from = place(fd, offset, &length);
 
@@ -70,32 +71,6 @@ static ssize_t read_at(int fd, void *to, size_t length, int64_t offset)
 		return device.error ? -1 : 0;
 	memcpy(to, from, length);
 	return (ssize_t)length;
-}
-
-ssize_t __wrap_pread(int fd, void *to, size_t length, off_t offset);
-ssize_t __wrap_pread64(int fd, void *to, size_t length, int64_t offset);
-ssize_t __wrap_pwrite(int fd, const void *from, size_t length, off_t offset);
-ssize_t __wrap_pwrite64(int fd, const void *from, size_t length,
-			int64_t offset);
-
-ssize_t __wrap_pread(int fd, void *to, size_t length, off_t offset)
-{
-	return read_at(fd, to, length, offset);
-}
-
-ssize_t __wrap_pread64(int fd, void *to, size_t length, int64_t offset)
-{
-	return read_at(fd, to, length, offset);
-}
-
-ssize_t __wrap_pwrite(int fd, const void *from, size_t length, off_t offset)
-{
-	return write_at(fd, from, length, offset);
-}
-
-ssize_t __wrap_pwrite64(int fd, const void *from, size_t length, int64_t offset)
-{
-	return write_at(fd, from, length, offset);
 }
 
 /* ---- a request ---- */
@@ -106,7 +81,6 @@ static int ring_error;
 
 static int start(void **state)
 {
-	(void)state;
 	fake_ring_start();
 	memset(&port, 0, sizeof(port));
 	memset(&io, 0, sizeof(io));
@@ -125,7 +99,6 @@ static int start(void **state)
 
 static int stop(void **state)
 {
-	(void)state;
 	io_close(&port);
 	free(device.data);
 	fake_ring_stop();
@@ -164,7 +137,6 @@ static void test_results(void **state)
 					     IO_WRITE_ZEROES };
 	unsigned i;
 
-	(void)state;
 	for (i = 0; i < COUNT(data_ops); i++) {
 		finish(data_ops[i], 512, 0);
 		expect_commit(512);
@@ -189,7 +161,6 @@ static void test_results(void **state)
 
 static void test_counters(void **state)
 {
-	(void)state;
 	finish(IO_READ, 4096, 0);
 	finish(IO_READ, 512, 0);
 	finish(IO_WRITE, 8192, 0);
@@ -210,7 +181,6 @@ static void test_done_twice(void **state)
 {
 	struct io other = { .port = &port, .tag = 1, .length = 512 };
 
-	(void)state;
 	io_begin(&other);
 	finish(IO_WRITE, 4096, 0);
 	expect_commit(4096);
@@ -230,7 +200,6 @@ static void test_done_twice(void **state)
 
 static void test_submit(void **state)
 {
-	(void)state;
 	finish(IO_READ, 512, 0);
 	assert_int_equal(fake_ring.submits, 1);
 	port.in_turn = 1;
@@ -248,7 +217,6 @@ static void test_submit(void **state)
 
 static void test_no_room_in_the_ring(void **state)
 {
-	(void)state;
 	fake_ring.put_error = -EBUSY;
 	finish(IO_READ, 512, 0);
 	assert_true(log_has("cannot be committed"));
@@ -258,7 +226,6 @@ static void test_fetch(void **state)
 {
 	const struct fake_command *put;
 
-	(void)state;
 	assert_int_equal(io_fetch(&io), 0);
 	put = fake_next_command();
 	assert_non_null(put);
@@ -286,7 +253,6 @@ static void fill_pattern(uint64_t seed)
 /* Where the driver has a request's bytes: a span of 32 MiB for every tag. */
 static void test_offsets(void **state)
 {
-	(void)state;
 	assert_true(UBLK_DATA_OFFSET(0, 0) == 0x80000000ULL);
 	assert_true(UBLK_DATA_OFFSET(0, 1) == 0x80000000ULL + (32ULL << 20));
 	assert_true(UBLK_DATA_OFFSET(1, 0) == 0x80000000ULL + (1ULL << 41));
@@ -294,69 +260,55 @@ static void test_offsets(void **state)
 		    0x80000000ULL + (4095ULL << 41) + (4095ULL << 25));
 }
 
-static void test_whole(void **state)
+static void expect_zeroes(const uint8_t *at, uint32_t length)
 {
-	(void)state;
+	uint32_t i;
+
+	for (i = 0; i < length; i++)
+		if (at[i])
+			fail_msg("byte %u is not zero", i);
+}
+
+/* The driver may copy less than was asked: the rest follows where that ended. */
+static void test_data(void **state)
+{
+	static const struct transfer {
+		const char *name;
+		uint32_t at, length;
+		size_t at_most;	  /* bytes a call */
+		unsigned repeats; /* of EINTR, from the second call on */
+		unsigned calls;
+	} cases[] = {
+		{ "all of it", 0, 65536, 0, 0, 1 },
+		{ "a part", 4096, 512, 0, 0, 1 },
+		{ "an odd part", 4200, 300, 0, 0, 1 },
+		{ "nothing", 0, 0, 0, 0, 0 },
+		{ "in short pieces", 0, 65536, 1000, 0, 66 },
+		{ "interrupted", 0, 65536, 30000, 3, 6 },
+	};
+	const struct transfer *is;
+
 	fill_pattern(7);
-	assert_int_equal(io_put(&io, pattern, 0, sizeof(pattern)), 0);
-	assert_int_equal(device.calls, 1);
-	assert_memory_equal(device.data, pattern, sizeof(pattern));
-	assert_int_equal(io_take(&io, back, 0, sizeof(back)), 0);
-	assert_int_equal(device.calls, 2);
-	assert_memory_equal(back, pattern, sizeof(back));
-}
-
-static void test_part(void **state)
-{
-	(void)state;
-	fill_pattern(8);
-	assert_int_equal(io_put(&io, pattern, 4096, 512), 0);
-	assert_memory_equal(device.data + 4096, pattern, 512);
-	assert_int_equal(device.data[4095] | device.data[4096 + 512], 0);
-	memset(back, 0, sizeof(back));
-	assert_int_equal(io_take(&io, back, 4200, 300), 0);
-	assert_memory_equal(back, pattern + 104, 300);
-	assert_int_equal(back[300], 0);
-}
-
-static void test_nothing(void **state)
-{
-	(void)state;
-	assert_int_equal(io_put(&io, pattern, 0, 0), 0);
-	assert_int_equal(io_take(&io, back, 0, 0), 0);
-	assert_int_equal(device.calls, 0);
-}
-
-/* The driver copies less than was asked: the rest follows where it ended. */
-static void test_short(void **state)
-{
-	(void)state;
-	fill_pattern(9);
-	device.at_most = 1000;
-	assert_int_equal(io_put(&io, pattern, 0, sizeof(pattern)), 0);
-	assert_int_equal(device.calls, 66);
-	assert_memory_equal(device.data, pattern, sizeof(pattern));
-	memset(back, 0, sizeof(back));
-	assert_int_equal(io_take(&io, back, 0, sizeof(back)), 0);
-	assert_memory_equal(back, pattern, sizeof(back));
-}
-
-static void test_interrupted(void **state)
-{
-	(void)state;
-	fill_pattern(10);
-	device.at_most = 30000;
-	device.fail_at = 2;
-	device.repeats = 3;
 	device.error = EINTR;
-	assert_int_equal(io_put(&io, pattern, 0, sizeof(pattern)), 0);
-	assert_memory_equal(device.data, pattern, sizeof(pattern));
-	assert_int_equal(device.calls, 6);
-	device.calls = 0;
-	memset(back, 0, sizeof(back));
-	assert_int_equal(io_take(&io, back, 0, sizeof(back)), 0);
-	assert_memory_equal(back, pattern, sizeof(back));
-	assert_int_equal(device.calls, 6);
+	for (is = cases; is < cases + COUNT(cases); is++) {
+		about(is->name);
+		memset(device.data, 0, DATA_MAX);
+		memset(back, 0, sizeof(back));
+		device.at_most = is->at_most;
+		device.repeats = is->repeats;
+		device.fail_at = 2;
+		device.calls = 0;
+		assert_int_equal(io_put(&io, pattern, is->at, is->length), 0);
+		assert_int_equal(device.calls, is->calls);
+		expect_zeroes(device.data, is->at);
+		assert_memory_equal(device.data + is->at, pattern, is->length);
+		expect_zeroes(device.data + is->at + is->length, 4096);
+		device.calls = 0;
+		assert_int_equal(io_take(&io, back, is->at, is->length), 0);
+		assert_int_equal(device.calls, is->calls);
+		assert_memory_equal(back, pattern, is->length);
+		expect_zeroes(back + is->length, sizeof(back) - is->length);
+	}
 }
 
 static void expect_failure(int fail_at, int error, int expected)
@@ -375,7 +327,6 @@ static void expect_failure(int fail_at, int error, int expected)
 /* Also behind a part that went well: it is an error, not a short count. */
 static void test_failures(void **state)
 {
-	(void)state;
 	expect_failure(1, EFAULT, -EFAULT);
 	expect_failure(2, EFAULT, -EFAULT);
 	expect_failure(1, EINVAL, -EINVAL);
@@ -389,23 +340,17 @@ static void test_failures(void **state)
 /* As much as the largest request has, and it costs no memory to have them. */
 static void test_zeroes(void **state)
 {
-	uint32_t i;
-
-	(void)state;
 	assert_int_equal(io_initialise(), 0);
 	assert_int_equal(io_initialise(), 0);
 	memset(device.data, 0x5a, DATA_MAX);
 	assert_int_equal(io_put_zeroes(&io, 0, UBLK_MAX_IO_BYTES), 0);
-	for (i = 0; i < UBLK_MAX_IO_BYTES; i++)
-		if (device.data[i])
-			fail_msg("byte %u is not zero", i);
+	expect_zeroes(device.data, UBLK_MAX_IO_BYTES);
 	assert_int_equal(device.data[UBLK_MAX_IO_BYTES], 0x5a);
 	memset(device.data, 0x5a, 4096);
 	device.at_most = 100;
 	assert_int_equal(io_put_zeroes(&io, 512, 1024), 0);
 	assert_int_equal(device.data[511], 0x5a);
-	for (i = 512; i < 1536; i++)
-		assert_int_equal(device.data[i], 0);
+	expect_zeroes(device.data + 512, 1024);
 	assert_int_equal(device.data[1536], 0x5a);
 	device.fail_at = 1;
 	device.calls = 0;
@@ -451,13 +396,11 @@ static const uint8_t *expect_put(uint32_t op, const struct io *of,
 	return (const uint8_t *)(uintptr_t)put->command.addr;
 }
 
-static void expect_zeroes(const uint8_t *at, uint32_t length)
+/* It ends; returns what lies at the address of its commit. */
+static const uint8_t *commit(struct io *of, int error, int32_t result)
 {
-	uint32_t i;
-
-	for (i = 0; i < length; i++)
-		if (at[i])
-			fail_msg("byte %u is not zero", i);
+	io_done(of, error);
+	return expect_put(UBLK_IO_COMMIT_AND_FETCH_REQ, of, result);
 }
 
 /* No byte is moved by us: the driver is told where they are. */
@@ -466,27 +409,22 @@ static void test_address_of_a_read(void **state)
 	const uint8_t *at;
 	struct io *read;
 
-	(void)state;
 	open_in(IO_NEED_GET_DATA);
 	assert_int_equal(io_fetch(&ios[3]), 0);
 	assert_null(expect_put(UBLK_IO_FETCH_REQ, &ios[3], 0));
 	read = begin(3, IO_READ, 4096);
 	assert_int_equal(io_put(read, pattern, 0, 4096), 0);
-	io_done(read, 0);
-	at = expect_put(UBLK_IO_COMMIT_AND_FETCH_REQ, read, 4096);
+	at = commit(read, 0, 4096);
 	assert_ptr_equal(at, pattern);
 	read = begin(3, IO_READ, MAX_IO);
 	assert_int_equal(io_put_zeroes(read, 0, MAX_IO), 0);
-	io_done(read, 0);
-	at = expect_put(UBLK_IO_COMMIT_AND_FETCH_REQ, read, MAX_IO);
+	at = commit(read, 0, MAX_IO);
 	expect_zeroes(at, MAX_IO);
 	/* The driver refuses the commit of a read without one. */
 	read = begin(3, IO_READ, 4096);
-	io_done(read, -EIO);
-	assert_non_null(expect_put(UBLK_IO_COMMIT_AND_FETCH_REQ, read, -EIO));
+	assert_non_null(commit(read, -EIO, -EIO));
 	read = begin(3, IO_FLUSH, 0);
-	io_done(read, 0);
-	assert_null(expect_put(UBLK_IO_COMMIT_AND_FETCH_REQ, read, 0));
+	assert_null(commit(read, 0, 0));
 	assert_int_equal(device.calls, 0);
 	assert_false(port.holds);
 }
@@ -496,19 +434,16 @@ static void test_read_again(void **state)
 {
 	struct io *read;
 
-	(void)state;
 	open_in(IO_NEED_GET_DATA);
 	read = begin(3, IO_READ, 4096);
 	assert_int_equal(io_put_zeroes(read, 0, 4096), 0);
-	io_done(read, 0);
-	expect_put(UBLK_IO_COMMIT_AND_FETCH_REQ, read, 4096);
+	commit(read, 0, 4096);
 	assert_int_equal(io_again(read), 1);
 	expect_zeroes(expect_put(UBLK_IO_COMMIT_AND_FETCH_REQ, read, 4096),
 		      4096);
 	read = begin(3, IO_READ, 4096);
 	assert_int_equal(io_put(read, pattern, 0, 4096), 0);
-	io_done(read, 0);
-	expect_put(UBLK_IO_COMMIT_AND_FETCH_REQ, read, 4096);
+	commit(read, 0, 4096);
 	assert_int_equal(io_again(read), 1);
 	assert_non_null(expect_put(UBLK_IO_COMMIT_AND_FETCH_REQ, read, -EIO));
 	assert_int_equal(port.owned, 0);
@@ -527,13 +462,11 @@ static void test_pieces_of_a_read(void **state)
 	struct io *first, *second;
 	const uint8_t *at;
 
-	(void)state;
 	open_in(IO_NEED_GET_DATA);
 	port.in_turn = 1;
 	first = begin(1, IO_READ, 4096);
 	put_pieces(first);
-	io_done(first, 0);
-	at = expect_put(UBLK_IO_COMMIT_AND_FETCH_REQ, first, 4096);
+	at = commit(first, 0, 4096);
 	assert_memory_equal(at, pattern, 512);
 	expect_zeroes(at + 512, 1024);
 	assert_memory_equal(at + 1536, pattern + 1536, 2560);
@@ -542,15 +475,13 @@ static void test_pieces_of_a_read(void **state)
 	put_pieces(second);
 	assert_int_equal(fake_ring.submits, 1);
 	assert_int_equal(fake_ring.submitted, 1);
-	io_done(second, 0);
-	expect_put(UBLK_IO_COMMIT_AND_FETCH_REQ, second, 4096);
+	commit(second, 0, 4096);
 	/* Or it cannot be submitted: this one has to fail then. */
 	fake_ring.submit_error = -EAGAIN;
 	fake_ring.submit_failures = 1;
 	first = begin(1, IO_READ, 4096);
 	assert_int_equal(io_put_zeroes(first, 0, 512), -EIO);
-	io_done(first, -EIO);
-	expect_put(UBLK_IO_COMMIT_AND_FETCH_REQ, first, -EIO);
+	commit(first, -EIO, -EIO);
 	assert_true(port.holds);
 }
 
@@ -579,7 +510,6 @@ static struct io *lend(uint16_t tag)
 /* The driver reads what a COMMIT points to when it gets that, not before. */
 static void test_memory_is_wanted_back(void **state)
 {
-	(void)state;
 	open_in(IO_NEED_GET_DATA);
 	memset(given_back, 0, sizeof(given_back));
 	port.in_turn = 1;
@@ -624,14 +554,12 @@ static void test_trim_need_get_data(void **state)
 	unsigned char here;
 	struct io *read;
 
-	(void)state;
 	if (!memory_goes_back())
 		skip_without("memory that goes back at once");
 	open_in(IO_NEED_GET_DATA);
 	read = begin(1, IO_READ, 4096);
 	put_pieces(read);
-	io_done(read, 0);
-	at = expect_put(UBLK_IO_COMMIT_AND_FETCH_REQ, read, 4096);
+	at = commit(read, 0, 4096);
 	assert_int_equal(mincore((void *)at, 1, &here), 0);
 	assert_true(here & 1);
 	assert_int_equal(io_trim(&port), IO_TRIM_TIME);
@@ -650,7 +578,6 @@ static void test_data_of_a_write(void **state)
 {
 	struct io *write;
 
-	(void)state;
 	open_in(IO_NEED_GET_DATA);
 	write = begin(9, IO_WRITE, 8192);
 	assert_true(write->data < IO_DATA_ASKED);
@@ -663,8 +590,7 @@ static void test_data_of_a_write(void **state)
 	assert_true(write->data < IO_DATA_ASKED);
 	assert_int_equal(io_take(write, back, 0, 8192), 0);
 	assert_null(fake_next_command());
-	io_done(write, 0);
-	assert_null(expect_put(UBLK_IO_COMMIT_AND_FETCH_REQ, write, 8192));
+	assert_null(commit(write, 0, 8192));
 	assert_int_equal(port.owned, 0);
 	assert_int_equal(port.count[IO_WRITE], 1);
 	/* In a turn it goes with the others. */
@@ -676,8 +602,7 @@ static void test_data_of_a_write(void **state)
 	expect_put(UBLK_IO_NEED_GET_DATA, write, 0);
 	/* It may fail after all. */
 	assert_int_equal(io_resume(write), 1);
-	io_done(write, -ENOSPC);
-	expect_put(UBLK_IO_COMMIT_AND_FETCH_REQ, write, -ENOSPC);
+	commit(write, -ENOSPC, -ENOSPC);
 	/* The driver takes it back. */
 	write = begin(9, IO_WRITE, 8192);
 	assert_int_equal(io_take(write, back, 0, 8192), IO_LATER);
@@ -715,7 +640,6 @@ static void test_data_is_dropped(void **state)
 {
 	struct io *write;
 
-	(void)state;
 	open_in(IO_NEED_GET_DATA);
 	check_dropped(-EOPNOTSUPP);
 	check_dropped(-ENOSPC);
@@ -741,7 +665,6 @@ static void test_data_cannot_be_taken(void **state)
 {
 	struct io *write;
 
-	(void)state;
 	open_in(IO_NEED_GET_DATA);
 	write = begin(9, IO_WRITE, 8192);
 	assert_int_equal(io_take(write, back, 512, 7680), -EINVAL);
@@ -783,7 +706,6 @@ static void test_buffers(void **state)
 	uint8_t *one, *other;
 	struct io *of;
 
-	(void)state;
 	open_in(IO_COPY);
 	one = fetch(4);
 	other = fetch(5);
@@ -817,7 +739,6 @@ static void test_zeroes_in_a_buffer(void **state)
 	uint8_t *buffer;
 	struct io *of;
 
-	(void)state;
 	open_in(IO_COPY);
 	buffer = fetch(6);
 	of = begin(6, IO_READ, MAX_IO);
@@ -846,7 +767,6 @@ static void test_zeroes_in_a_buffer(void **state)
 /* A buffer's last page has bytes of no other tag. */
 static void test_buffers_have_whole_pages(void **state)
 {
-	(void)state;
 	assert_int_equal(io_initialise(), 0);
 	port.mode = IO_COPY;
 	assert_int_equal(io_open(&port, ios, DEPTH, 4096 + 512), 0);
@@ -859,7 +779,6 @@ static void test_close_with_a_gathered_read(void **state)
 {
 	struct io *of;
 
-	(void)state;
 	open_in(IO_NEED_GET_DATA);
 	of = begin(1, IO_READ, 8192);
 	assert_int_equal(io_put(of, pattern, 0, 4096), 0);
@@ -878,7 +797,6 @@ static void test_trim_buffers(void **state)
 	uint8_t *buffer;
 	struct io *of;
 
-	(void)state;
 	if (!memory_goes_back())
 		skip_without("memory that goes back at once");
 	open_in(IO_COPY);
@@ -912,7 +830,6 @@ static void test_trim_among_requests(void **state)
 	uint8_t *buffer;
 	struct io *of;
 
-	(void)state;
 	if (!memory_goes_back())
 		skip_without("memory that goes back at once");
 	open_in(IO_COPY);
@@ -938,7 +855,6 @@ static void test_trim_among_requests(void **state)
 static int protection;
 static int comes_meanwhile;
 
-int __wrap_mprotect(void *memory, size_t size, int allowed);
 int __real_mprotect(void *memory, size_t size, int allowed);
 
 int __wrap_mprotect(void *memory, size_t size, int allowed)
@@ -959,7 +875,6 @@ static void test_trim_while_a_request_comes(void **state)
 {
 	struct io *of;
 
-	(void)state;
 	open_in(IO_COPY);
 	(void)fetch(0);
 	port.holds = 1;
@@ -978,7 +893,6 @@ static void test_trim_in_pieces(void **state)
 {
 	unsigned calls = 0;
 
-	(void)state;
 	if (!memory_goes_back())
 		skip_without("memory that goes back at once");
 	open_in(IO_COPY);
@@ -1013,11 +927,7 @@ int main(void)
 		TEST(test_no_room_in_the_ring),
 		TEST(test_fetch),
 		TEST(test_offsets),
-		TEST(test_whole),
-		TEST(test_part),
-		TEST(test_nothing),
-		TEST(test_short),
-		TEST(test_interrupted),
+		TEST(test_data),
 		TEST(test_failures),
 		TEST(test_zeroes),
 		TEST(test_address_of_a_read),

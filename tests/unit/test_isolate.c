@@ -30,7 +30,6 @@ static void check_read_only(const char *path)
 
 static void test_read_only(void **state)
 {
-	(void)state;
 	need_isolation();
 	check_read_only("/ublkd-test-isolate");
 	check_read_only("/dev/ublkd-test-isolate");
@@ -42,7 +41,6 @@ static void test_devices(void **state)
 {
 	int fd = open("/dev/null", O_WRONLY | O_CLOEXEC);
 
-	(void)state;
 	need_isolation();
 	assert_int_equal(write(fd, "x", 1), 1);
 	close(fd);
@@ -51,7 +49,6 @@ static void test_devices(void **state)
 
 static void test_own_folder(void **state)
 {
-	(void)state;
 	test_file("a/file", "text");
 	assert_int_equal(access(test_path("a/file"), F_OK), 0);
 	test_folder_remove();

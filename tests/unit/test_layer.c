@@ -14,7 +14,6 @@
 static int calloc_fails;
 
 void *__real_calloc(size_t count, size_t size);
-void *__wrap_calloc(size_t count, size_t size);
 
 void *__wrap_calloc(size_t count, size_t size)
 {
@@ -28,7 +27,6 @@ static unsigned serves;
 
 static void submit(struct backend *backend, struct io *io)
 {
-	(void)backend;
 	served[serves++ % COUNT(served)] = io->tag;
 	io_done(io, 0);
 }
@@ -63,6 +61,16 @@ static void read_block(uint16_t tag)
 	request(tag, IO_READ, 4096ull * tag, 4096);
 }
 
+/* One with each tag below `count` that is not in use. */
+static void read_blocks(uint16_t count)
+{
+	uint16_t tag;
+
+	for (tag = 0; tag < count; tag++)
+		if (!ios[tag].owned)
+			read_block(tag);
+}
+
 /* The last answer was this errno, or 0. */
 static int last_error(void)
 {
@@ -87,29 +95,11 @@ static unsigned failures(unsigned count)
 
 static struct failure failure;
 
-/* What an add with these options would give: "key=value key=value..." */
-static void read_values(const char *text, struct option_value *values)
-{
-	static char copy[512];
-	char *word, *rest = copy;
-	int which;
-
-	snprintf(copy, sizeof(copy), "%s", text);
-	option_defaults(layer_options, values);
-	while ((word = strtok_r(rest, " ", &rest))) {
-		which = option_find(layer_options, word, strcspn(word, "="));
-		assert_true(which >= 0);
-		if (option_read(&layer_options[which], &values[which],
-				strchr(word, '=') + 1, &failure) < 0)
-			fail_msg("%s", failure.text);
-	}
-}
-
 static void set(const char *text)
 {
 	struct option_value values[LAYER_OPTIONS];
 
-	read_values(text, values);
+	test_values(layer_options, values, text);
 	assert_int_equal(layers_check(values, &failure), 0);
 	assert_int_equal(layers_put_on(&layers, test_loop, &bottom, values), 0);
 	layers_change(&layers, values, values);
@@ -129,7 +119,6 @@ static int start(void **state)
 {
 	int error;
 
-	(void)state;
 	calloc_fails = 0;
 	test_loop_open();
 	fake_ring_start();
@@ -144,7 +133,6 @@ static int start(void **state)
 
 static int stop(void **state)
 {
-	(void)state;
 	layers_close(&layers);
 	ring_destroy(port.ring);
 	fake_ring_stop();
@@ -158,7 +146,6 @@ static int stop(void **state)
 
 static void test_none(void **state)
 {
-	(void)state;
 	set("");
 	assert_null(layers.layer[LAYER_ERROR]);
 	assert_null(layers.layer[LAYER_DELAY]);
@@ -172,7 +159,6 @@ static void test_none(void **state)
 /* Whatever comes first, a request is kept and then fails. */
 static void test_order(void **state)
 {
-	(void)state;
 	set("delay-time=1s");
 	set("error-rate=1");
 	assert_ptr_equal(layers_top(&layers, &bottom),
@@ -189,8 +175,7 @@ static void test_out_of_memory(void **state)
 {
 	struct option_value values[LAYER_OPTIONS];
 
-	(void)state;
-	read_values("delay-time=1s error-rate=1", values);
+	test_values(layer_options, values, "delay-time=1s error-rate=1");
 	calloc_fails = 1;
 	assert_int_equal(layers_put_on(&layers, test_loop, &bottom, values),
 			 -ENOMEM);
@@ -204,8 +189,7 @@ static void test_put_on_alone(void **state)
 {
 	struct option_value values[LAYER_OPTIONS];
 
-	(void)state;
-	read_values("delay-time=1s error-rate=1", values);
+	test_values(layer_options, values, "delay-time=1s error-rate=1");
 	assert_int_equal(layers_put_on(&layers, test_loop, &bottom, values), 0);
 	read_block(1);
 	assert_int_equal(serves, 1);
@@ -217,15 +201,14 @@ static void test_change_one(void **state)
 {
 	struct option_value values[LAYER_OPTIONS], given[LAYER_OPTIONS];
 
-	(void)state;
 	set("error-every=3");
 	assert_int_equal(failures(2), 0);
-	read_values("error-every=3 delay-time=1s", values);
-	read_values("delay-time=1s", given);
+	test_values(layer_options, values, "error-every=3 delay-time=1s");
+	test_values(layer_options, given, "delay-time=1s");
 	layers_change(&layers, values, given);
 	assert_int_equal(failures(1), 1);
 	assert_int_equal(failures(2), 0);
-	read_values("error-every=3", given);
+	test_values(layer_options, given, "error-every=3");
 	layers_change(&layers, values, given);
 	assert_int_equal(failures(2), 0);
 	assert_int_equal(failures(1), 1);
@@ -237,7 +220,6 @@ static void test_every(void **state)
 {
 	unsigned i;
 
-	(void)state;
 	set("error-every=4");
 	for (i = 1; i <= 20; i++)
 		assert_int_equal(failures(1), i % 4 == 0);
@@ -252,7 +234,6 @@ static void test_every(void **state)
 
 static void test_count(void **state)
 {
-	(void)state;
 	set("error-every=2 error-count=3");
 	assert_int_equal(failures(5), 2);
 	assert_int_equal(failures(1), 1);
@@ -265,7 +246,6 @@ static void test_rate(void **state)
 {
 	unsigned first, second, other;
 
-	(void)state;
 	set("error-rate=10%");
 	first = failures(2000);
 	second = failures(2000);
@@ -302,7 +282,6 @@ static void test_errno(void **state)
 	char text[80];
 	unsigned i;
 
-	(void)state;
 	for (i = 0; i < COUNT(cases); i++) {
 		snprintf(text, sizeof(text), "error-every=1 error-errno=%s",
 			 cases[i].text);
@@ -329,7 +308,6 @@ static void test_op(void **state)
 	char text[80];
 	int set_op, op;
 
-	(void)state;
 	for (set_op = 0; set_op < IO_OPS; set_op++) {
 		snprintf(text, sizeof(text), "error-every=1 error-op=%s",
 			 names[set_op]);
@@ -350,7 +328,6 @@ static void test_op(void **state)
 
 static void test_place(void **state)
 {
-	(void)state;
 	set("error-every=1 error-offset=8K error-length=4K");
 	assert_false(fails(IO_READ, 0, 8192));
 	assert_true(fails(IO_READ, 0, 8192 + 512));
@@ -376,12 +353,8 @@ static void test_place(void **state)
 
 static void test_fixed(void **state)
 {
-	uint16_t tag;
-
-	(void)state;
 	set("delay-time=500ms");
-	for (tag = 0; tag < 10; tag++)
-		read_block(tag);
+	read_blocks(10);
 	assert_int_equal(port.owned, 10);
 	assert_string_equal(told(LAYER_DELAY), " delayed=10 waiting=10");
 	pass_time(0.48);
@@ -401,7 +374,6 @@ static void test_fixed(void **state)
 /* Nothing wakes up while nothing is kept. */
 static void test_idle(void **state)
 {
-	(void)state;
 	set("delay-time=10ms");
 	settle();
 	assert_false(timer_is_set());
@@ -430,7 +402,6 @@ static void test_uniform(void **state)
 {
 	unsigned seen[60] = { 0 }, first[200], i, distinct = 0;
 
-	(void)state;
 	set("delay-time=100ms delay-max=500ms");
 	for (i = 0; i < COUNT(first); i++) {
 		first[i] = steps();
@@ -447,7 +418,6 @@ static void test_exponential(void **state)
 {
 	unsigned i, sum = 0, most = 0, below = 0, taken;
 
-	(void)state;
 	set("delay-time=50ms delay-mean=100ms");
 	for (i = 0; i < 2000; i++) {
 		taken = steps();
@@ -472,23 +442,18 @@ static void test_exponential(void **state)
 /* The next one is always the one that is due, however many there are. */
 static void test_heap(void **state)
 {
-	uint16_t tag;
 	unsigned round, i;
 
-	(void)state;
 	set("delay-time=0 delay-max=900ms");
 	for (round = 0; round < 8; round++) {
-		for (tag = 0; tag < DEPTH; tag++)
-			if (!ios[tag].owned)
-				read_block(tag);
+		read_blocks(DEPTH);
 		pass_time(round % 2 ? 0.3 : 2);
 	}
 	pass_time(2);
 	assert_int_equal(port.owned, 0);
 	set("delay-time=0 delay-max=900ms");
 	serves = 0;
-	for (tag = 0; tag < DEPTH; tag++)
-		read_block(tag);
+	read_blocks(DEPTH);
 	pass_time(2);
 	assert_int_equal(serves, DEPTH);
 	for (i = 1; i < DEPTH; i++)
@@ -498,12 +463,8 @@ static void test_heap(void **state)
 /* Many that are due at once leave others their turn. */
 static void test_turn_is_bounded(void **state)
 {
-	uint16_t tag;
-
-	(void)state;
 	set("delay-time=1s");
-	for (tag = 0; tag < DEPTH; tag++)
-		read_block(tag);
+	read_blocks(DEPTH);
 	settle();
 	move_clock(2);
 	turn(1);
@@ -514,7 +475,6 @@ static void test_turn_is_bounded(void **state)
 
 static void test_delay_of_some(void **state)
 {
-	(void)state;
 	set("delay-time=1s delay-op=write delay-offset=4K");
 	request(0, IO_WRITE, 4096, 4096);
 	request(1, IO_READ, 4096, 4096);
@@ -529,7 +489,6 @@ static void test_delay_of_some(void **state)
 /* A change is for those that come; no delay at all is for everybody. */
 static void test_change_while_kept(void **state)
 {
-	(void)state;
 	set("delay-time=2s");
 	read_block(1);
 	set("delay-time=1s");
@@ -550,12 +509,8 @@ static void test_change_while_kept(void **state)
 
 static void test_hurry(void **state)
 {
-	uint16_t tag;
-
-	(void)state;
 	set("delay-time=3600s");
-	for (tag = 0; tag < DEPTH; tag++)
-		read_block(tag);
+	read_blocks(DEPTH);
 	layers_hurry(&layers);
 	settle();
 	assert_int_equal(serves, DEPTH);
@@ -572,7 +527,6 @@ static void test_hurry(void **state)
 /* A timer of one that is closed does not fire. */
 static void test_close_while_kept(void **state)
 {
-	(void)state;
 	set("delay-time=1s");
 	read_block(1);
 	layers_close(&layers);
@@ -584,15 +538,14 @@ static void test_check(void **state)
 {
 	struct option_value values[LAYER_OPTIONS];
 
-	(void)state;
-	read_values("delay-time=5ms delay-max=4ms", values);
+	test_values(layer_options, values, "delay-time=5ms delay-max=4ms");
 	assert_int_equal(layers_check(values, &failure), -1);
 	assert_int_equal(failure.symbol, SYMBOL_RANGE);
 	assert_string_equal(failure.arg, "delay-max");
 	assert_non_null(strstr(failure.text, "delay-time=5ms"));
-	read_values("delay-time=5ms delay-max=5ms", values);
+	test_values(layer_options, values, "delay-time=5ms delay-max=5ms");
 	assert_int_equal(layers_check(values, &failure), 0);
-	read_values("delay-time=5ms delay-max=0", values);
+	test_values(layer_options, values, "delay-time=5ms delay-max=0");
 	assert_int_equal(layers_check(values, &failure), 0);
 }
 
@@ -624,58 +577,58 @@ static void drain(double seconds)
 	assert_int_equal(port.owned, 0);
 }
 
-/* So many a second, whatever they are, and nothing is saved up while idle. */
-static void test_limit_iops(void **state)
+#define BOTH "limit-bandwidth=1M limit-iops=100"
+
+/*
+ * So much a second, however little that is, and nothing is saved up while idle.
+ * What moves no bytes does not count as such; of two limits the stricter one
+ * counts. A little more goes through: a burst, or what a time step lets go.
+ */
+static void test_limits(void **state)
 {
-	unsigned done;
+	static const struct limit {
+		const char *set;
+		double idle, seconds; /* before, and of requests */
+		uint8_t op;
+		uint32_t length;
+		unsigned least, most; /* that are done in these seconds */
+	} cases[] = {
+		{ "limit-iops=200", 100, 5, IO_WRITE, 4096, 1000, 1025 },
+		{ "limit-iops=200", 0, 5, IO_FLUSH, 0, 1000, 1025 },
+		{ "limit-iops=200", 0, 2, IO_DISCARD, 1 << 20, 400, 425 },
+		{ "limit-iops=3", 0, 10, IO_READ, 512, 30, 31 },
+		{ "limit-iops=5000", 0, 3, IO_READ, 512, 14700, 15600 },
+		{ "limit-bandwidth=1M", 0, 4, IO_READ, 64 << 10, 64, 67 },
+		{ "limit-bandwidth=1M", 5, 1, IO_DISCARD, 1 << 20, 6400, 6400 },
+		{ BOTH, 0, 2, IO_READ, 512, 200, 212 },
+		{ BOTH, 3, 2, IO_READ, 32 << 10, 64, 68 },
+	};
+	const struct limit *is;
 
-	(void)state;
-	set("limit-iops=200");
-	pass_time(100);
-	done = saturate(5, IO_WRITE, 4096);
-	assert_in_range(done, 1000, 1025);
-	drain(0.4);
-	done = saturate(5, IO_FLUSH, 0);
-	assert_in_range(done, 1000, 1025);
-	drain(0.4);
-	done = saturate(2, IO_DISCARD, 1 << 20);
-	assert_in_range(done, 400, 425);
-}
-
-/* A rate of less than one request in a burst, and of less than one a tick. */
-static void test_limit_is_exact(void **state)
-{
-	unsigned done;
-
-	(void)state;
-	set("limit-iops=3");
-	done = saturate(10, IO_READ, 512);
-	assert_in_range(done, 30, 31);
-	layers_hurry(&layers);
-	settle();
-	layers_close(&layers);
-	set("limit-iops=5000");
-	done = saturate(3, IO_READ, 512);
-	/* What the time steps let through of 64 at most each. */
-	assert_in_range(done, 14700, 15600);
+	for (is = cases; is < cases + COUNT(cases); is++) {
+		about(is->set);
+		set(is->set);
+		pass_time(is->idle);
+		assert_in_range(saturate(is->seconds, is->op, is->length),
+				is->least, is->most);
+		layers_hurry(&layers);
+		settle();
+		layers_close(&layers);
+	}
 }
 
 /* A host that has no time for us is not to make the disk slower still. */
 static void test_limit_catches_up(void **state)
 {
 	unsigned before;
-	uint16_t tag;
 	int i;
 
-	(void)state;
 	set("limit-iops=200");
 	saturate(1, IO_READ, 512);
 	before = serves;
 	for (i = 0; i < 20; i++) {
 		fake_ring.put_count = fake_ring.submitted = 0;
-		for (tag = 0; tag < 64; tag++)
-			if (!ios[tag].owned)
-				read_block(tag);
+		read_blocks(64);
 		move_clock(0.25);
 		settle();
 	}
@@ -687,16 +640,10 @@ static void test_limit_catches_up(void **state)
 	assert_in_range(saturate(0.5, IO_READ, 512), 100, 130);
 }
 
-static void test_limit_bandwidth(void **state)
+/* A large request goes at once, and the next one waits for all of it. */
+static void test_limit_large_request(void **state)
 {
-	unsigned done;
-
-	(void)state;
 	set("limit-bandwidth=1M");
-	done = saturate(4, IO_READ, 64 << 10);
-	assert_in_range(done, 64, 67);
-	drain(5);
-	/* A large one goes at once, and the next one waits for all of it. */
 	request(0, IO_WRITE, 0, 2 << 20);
 	assert_int_equal(port.owned, 0);
 	request(1, IO_WRITE, 0, 512);
@@ -704,26 +651,12 @@ static void test_limit_bandwidth(void **state)
 	assert_int_equal(port.owned, 1);
 	pass_time(0.2);
 	assert_int_equal(port.owned, 0);
-	/* What moves no bytes does not count, however long it is. */
-	done = saturate(1, IO_DISCARD, 1 << 20);
-	assert_in_range(done, 6400, 6400);
-}
-
-/* The stricter one of two. */
-static void test_limit_both(void **state)
-{
-	(void)state;
-	set("limit-bandwidth=1M limit-iops=100");
-	assert_in_range(saturate(2, IO_READ, 512), 200, 212);
-	drain(3);
-	assert_in_range(saturate(2, IO_READ, 32 << 10), 64, 68);
 }
 
 static void test_limit_in_order(void **state)
 {
 	uint16_t tag;
 
-	(void)state;
 	set("limit-iops=20");
 	for (tag = 0; tag < 64; tag++)
 		request(tag, tag % 3 ? IO_WRITE : IO_FLUSH, 0,
@@ -740,7 +673,6 @@ static void test_limit_in_order(void **state)
 /* Nothing wakes up for a limit that is not reached. */
 static void test_limit_idle(void **state)
 {
-	(void)state;
 	set("limit-iops=1000 limit-bandwidth=1G");
 	read_block(0);
 	turn(2);
@@ -753,7 +685,6 @@ static void test_limit_change(void **state)
 {
 	uint16_t tag;
 
-	(void)state;
 	set("limit-bandwidth=1");
 	request(0, IO_WRITE, 0, 512);
 	for (tag = 1; tag < 200; tag++)
@@ -775,12 +706,8 @@ static void test_limit_change(void **state)
 
 static void test_limit_hurry(void **state)
 {
-	uint16_t tag;
-
-	(void)state;
 	set("limit-iops=1");
-	for (tag = 0; tag < DEPTH; tag++)
-		read_block(tag);
+	read_blocks(DEPTH);
 	assert_in_range(port.owned, DEPTH - 2, DEPTH - 1);
 	/* A turn lets so many go, then others have theirs. */
 	layers_hurry(&layers);
@@ -795,7 +722,6 @@ static void test_limit_hurry(void **state)
 
 static void test_limit_close_while_kept(void **state)
 {
-	(void)state;
 	set("limit-iops=1");
 	read_block(0);
 	read_block(1);
@@ -809,7 +735,6 @@ static void test_limit_close_while_kept(void **state)
 /* Requests are counted before they are delayed or fail. */
 static void test_limit_is_on_top(void **state)
 {
-	(void)state;
 	set("delay-time=1s error-rate=1");
 	set("limit-iops=10");
 	assert_ptr_equal(layers_top(&layers, &bottom),
@@ -846,11 +771,9 @@ int main(void)
 		TEST(test_hurry),
 		TEST(test_close_while_kept),
 		TEST(test_check),
-		TEST(test_limit_iops),
-		TEST(test_limit_is_exact),
+		TEST(test_limits),
 		TEST(test_limit_catches_up),
-		TEST(test_limit_bandwidth),
-		TEST(test_limit_both),
+		TEST(test_limit_large_request),
 		TEST(test_limit_in_order),
 		TEST(test_limit_idle),
 		TEST(test_limit_change),

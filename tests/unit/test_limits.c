@@ -54,7 +54,6 @@ static int exceed_file_size(void)
 
 static void test_file_size(void **state)
 {
-	(void)state;
 	test_file("file", "");
 	assert_int_equal(run(exceed_file_size), 0);
 	test_folder_remove();
@@ -74,7 +73,6 @@ static int take_signals(void)
 
 static void test_signals(void **state)
 {
-	(void)state;
 	assert_int_equal(run(take_signals), 0);
 }
 
@@ -94,7 +92,6 @@ static int have_a_child(void)
 
 static void test_children(void **state)
 {
-	(void)state;
 	assert_int_equal(run(have_a_child), 0);
 }
 
@@ -115,7 +112,6 @@ static int lift_cpu_time(void)
 
 static void test_cpu_time(void **state)
 {
-	(void)state;
 	assert_int_equal(run(lift_cpu_time), 0);
 }
 
@@ -131,7 +127,6 @@ static int has_no_limits(void)
 
 static void test_no_limits(void **state)
 {
-	(void)state;
 	assert_int_equal(run(has_no_limits), 0);
 }
 

@@ -12,7 +12,6 @@ static char text[1 << 17];
 
 static int start(void **state)
 {
-	(void)state;
 	own_stderr = dup(STDERR_FILENO);
 	if (pipe2(ends, O_NONBLOCK) < 0)
 		return -1;
@@ -23,7 +22,6 @@ static int start(void **state)
 
 static int stop(void **state)
 {
-	(void)state;
 	dup2(own_stderr, STDERR_FILENO);
 	close(own_stderr);
 	close(ends[0]);
@@ -44,7 +42,6 @@ static void test_levels(void **state)
 {
 	char line[64];
 
-	(void)state;
 	log_info("not told");
 	log_notice("n %d", 1);
 	log_error("e");
@@ -60,7 +57,6 @@ static void test_names(void **state)
 {
 	enum log_level level;
 
-	(void)state;
 	for (level = LOG_LEVEL_ERROR; level <= LOG_LEVEL_DEBUG; level++)
 		assert_int_equal(log_level_parse(log_level_name(level)), level);
 	assert_int_equal(log_level_parse("loud"), -1);
@@ -69,7 +65,6 @@ static void test_names(void **state)
 /* Nobody can make two lines of one. */
 static void test_controls(void **state)
 {
-	(void)state;
 	log_error("a\nb\033c\177d\xc3\xbc");
 	assert_non_null(strstr(take(), "]: error: a?b?c?d\xc3\xbc\n"));
 }
@@ -78,7 +73,6 @@ static void test_long_line(void **state)
 {
 	char word[3000];
 
-	(void)state;
 	memset(word, 'x', sizeof(word) - 1);
 	word[sizeof(word) - 1] = '\0';
 	log_error("%s", word);
@@ -92,7 +86,6 @@ static void test_lost_lines(void **state)
 	char block[4096] = "";
 	unsigned lost = 0;
 
-	(void)state;
 	while (write(ends[1], block, sizeof(block)) > 0)
 		;
 	for (; lost < 3; lost++)

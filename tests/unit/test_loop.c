@@ -62,28 +62,15 @@ static struct ring *asleep_in; /* NULL: libev */
 static unsigned sleeps;
 static int no_epoll; /* epoll_ctl() says that it is no epoll descriptor */
 
-/* What happens in the next sleep. */
+/* What happens in the next sleep; or, with run_hot(), in those in a hot ring. */
 static void (*next)(void);
+static void (*when_hot)(unsigned count);
+static unsigned step;	    /* of `next` */
+static unsigned hot_sleeps; /* of `when_hot` */
+static unsigned iterations; /* of libev, when ring 1 had long been warm */
 
 /* ---- the fake rings ---- */
 
-int __wrap_ring_event_fd(const struct ring *ring);
-void __wrap_ring_clear_event(struct ring *ring);
-void __wrap_ring_raise_event(struct ring *ring);
-int __wrap_ring_submit(struct ring *ring);
-void __wrap_ring_sleep(struct ring *ring);
-int __wrap_ring_can_stay(const struct ring *ring);
-void __wrap_ring_signal(struct ring *ring, int is_on);
-int __wrap_ring_signal_by(struct ring *ring, int fd);
-int __wrap_ring_has_events(const struct ring *ring);
-int __wrap_ring_has_unsent(const struct ring *ring);
-int __wrap_ring_look(struct ring *ring);
-void __wrap_ring_register_self(struct ring *ring);
-void __wrap_ring_unregister_self(struct ring *ring);
-int __wrap_ring_put_poll(struct ring *ring, int fd, uint64_t data);
-int __wrap_ring_put_timeout(struct ring *ring, unsigned ms, uint64_t data);
-int __wrap_ring_put_cancel(struct ring *ring, uint64_t victim, uint64_t data);
-int __wrap_epoll_ctl(int epoll, int op, int fd, struct epoll_event *event);
 int __real_epoll_ctl(int epoll, int op, int fd, struct epoll_event *event);
 
 int __wrap_epoll_ctl(int epoll, int op, int fd, struct epoll_event *event)
@@ -118,13 +105,6 @@ static void deliver(unsigned number, unsigned count)
 {
 	while (count-- > 0)
 		post(&rings[number], TAG, 0);
-}
-
-static int is_readable(int fd)
-{
-	struct pollfd look = { .fd = fd, .events = POLLIN };
-
-	return poll(&look, 1, 0) == 1;
 }
 
 static void forget_armed(struct ring *ring, unsigned index)
@@ -379,9 +359,6 @@ static void on_before_poll(struct ev_loop *ev, ev_prepare *watcher, int events)
 {
 	unsigned i;
 
-	(void)ev;
-	(void)watcher;
-	(void)events;
 	for (i = 0; i < RINGS; i++)
 		if (!rings[i].is_signalled || is_readable(rings[i].event_fd))
 			return;
@@ -445,6 +422,38 @@ static int on_turn(struct loop_ring *wake)
 	return -1;
 }
 
+/* ---- something else that libev watches ---- */
+
+static ev_io other;
+static int other_fd;
+static unsigned other_count;
+static int other_never_ends, other_closes;
+
+static void on_other(struct ev_loop *ev, ev_io *watcher, int events)
+{
+	eventfd_t count;
+
+	other_count++;
+	if (!other_never_ends)
+		eventfd_read(watcher->fd, &count);
+	if (other_closes)
+		loop_ring_close(&wakes[0]);
+}
+
+static void open_other(void)
+{
+	other_count = 0;
+	other_never_ends = other_closes = 0;
+	other_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	ev_io_init(&other, on_other, other_fd, EV_READ);
+}
+
+static void close_other(void)
+{
+	ev_io_stop(test_loop, &other);
+	close(other_fd);
+}
+
 /* ---- before and after ---- */
 
 static void nothing(void)
@@ -459,7 +468,7 @@ static void start_as(unsigned flags, int can_stay)
 	memset(rings, 0, sizeof(rings));
 	memset(wakes, 0, sizeof(wakes));
 	memset(&turns, 0, sizeof(turns));
-	sleeps = 0;
+	sleeps = step = hot_sleeps = iterations = 0;
 	next = nothing;
 	for (i = 0; i < RINGS; i++) {
 		rings[i].event_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
@@ -471,6 +480,7 @@ static void start_as(unsigned flags, int can_stay)
 		wakes[i].data = &rings;
 		loop_ring_open(test_loop, &wakes[i]);
 	}
+	open_other();
 	ev_prepare_init(&before_poll, on_before_poll);
 	ev_set_priority(&before_poll, EV_MINPRI);
 	ev_prepare_start(test_loop, &before_poll);
@@ -478,21 +488,18 @@ static void start_as(unsigned flags, int can_stay)
 
 static int start_old(void **state)
 {
-	(void)state;
 	start_as(0, 0);
 	return 0;
 }
 
 static int start_new(void **state)
 {
-	(void)state;
 	start_as(0, 1);
 	return 0;
 }
 
 static int start_plain(void **state)
 {
-	(void)state;
 	start_as(LOOP_PLAIN, 1);
 	return 0;
 }
@@ -501,9 +508,10 @@ static int stop(void **state)
 {
 	unsigned i;
 
-	(void)state;
 	ev_prepare_stop(test_loop, &before_poll);
+	close_other();
 	for (i = 0; i < RINGS; i++) {
+		loop_ring_close(&wakes[i]);
 		loop_ring_close(&wakes[i]);
 		/* Also of one that was hot to the end, or deaf. */
 		assert_int_equal(rings[i].is_registered, 0);
@@ -516,11 +524,8 @@ static int stop(void **state)
 }
 
 /* A script: what is done in the first sleep, the second... */
-static unsigned step;
-
 static void run(void (*script)(void))
 {
-	step = 0;
 	next = script;
 	loop_run(test_loop);
 }
@@ -556,7 +561,6 @@ static void start_timer(unsigned number, double after)
 
 static int start_timers(void **state)
 {
-	(void)state;
 	test_loop_open();
 	init_timers();
 	return 0;
@@ -566,7 +570,6 @@ static int stop_timers(void **state)
 {
 	unsigned i;
 
-	(void)state;
 	for (i = 0; i < COUNT(timers); i++)
 		loop_timer_stop(test_loop, &timers[i]);
 	test_loop_close();
@@ -575,7 +578,6 @@ static int stop_timers(void **state)
 
 static void test_timers_fire_in_order(void **state)
 {
-	(void)state;
 	start_timer(2, 3);
 	start_timer(0, 1);
 	start_timer(1, 2);
@@ -594,7 +596,6 @@ static void test_timers_fire_in_order(void **state)
 /* When several are due at once, they come in the order of their time. */
 static void test_timers_fire_late(void **state)
 {
-	(void)state;
 	start_timer(3, 0.4);
 	start_timer(1, 0.2);
 	start_timer(2, 0.3);
@@ -609,7 +610,6 @@ static void test_timers_fire_late(void **state)
 
 static void test_timers_stop(void **state)
 {
-	(void)state;
 	start_timer(0, 1);
 	start_timer(1, 2);
 	start_timer(2, 3);
@@ -630,7 +630,6 @@ static void test_timers_stop(void **state)
 /* Whatever it was set to before, earlier or later. */
 static void test_timers_start_again(void **state)
 {
-	(void)state;
 	start_timer(0, 1);
 	start_timer(1, 2);
 	start_timer(0, 3);
@@ -653,7 +652,6 @@ static void stop_b_and_start(void)
 /* Within a call: stop the next one, start itself, start one that is due. */
 static void test_timers_change_timers(void **state)
 {
-	(void)state;
 	timers[0].data = (void *)(uintptr_t)stop_b_and_start;
 	start_timer(0, 1);
 	start_timer(1, 1.001);
@@ -690,7 +688,6 @@ static void one_request(void)
 
 static void test_sleeps_long(void **state)
 {
-	(void)state;
 	longest = 0;
 	run(one_request);
 	assert_null(asleep_in);
@@ -699,7 +696,6 @@ static void test_sleeps_long(void **state)
 
 static void on_readable(struct ev_loop *ev, ev_io *watcher, int events)
 {
-	(void)events;
 	ev_io_stop(ev, watcher);
 }
 
@@ -710,7 +706,6 @@ static void test_bare_sleeps_long(void **state)
 	struct ev_loop *ev = loop_new_bare();
 	ev_io watcher;
 
-	(void)state;
 	assert_non_null(ev);
 	ev_io_init(&watcher, on_readable, fd, EV_READ);
 	ev_io_start(ev, &watcher);
@@ -748,37 +743,52 @@ static void run_trickle(unsigned count, unsigned each, double seconds)
 	assert_int_equal(rings[0].event_count, 0);
 }
 
-/* Where it may stay, at any rate: four wakes in a row. */
-static void test_hot_after_four(void **state)
+/* Four wakes in a row; where a ring cannot stay they must come quickly. */
+static void test_when_a_ring_becomes_hot(void **state)
 {
-	(void)state;
-	run_trickle(8, 1, 1);
-	assert_ptr_equal(asleep_in, &rings[0]);
-	assert_ptr_equal(hot(), &rings[0]);
-	assert_int_equal(rings[0].is_registered, 1);
-	/* The fifth is the first that finds it there, and one poll does. */
-	assert_int_equal(rings[0].turns - rings[0].sleeps >= 4, 1);
-	assert_int_equal(rings[0].polls, 1);
-	assert_int_equal(rings[0].timeouts, 0);
-	assert_int_equal(rings[1].turns, 0);
-}
+	enum { CANNOT_STAY, CAN_STAY, NO_EPOLL };
+	enum { COLD, HOT };
+	static const struct {
+		const char *name;
+		unsigned flags;
+		int kernel;
+		unsigned wakes, each; /* requests a wake */
+		double gap;	      /* s between wakes */
+		int is_hot;
+	} cases[] = {
+		{ "four wakes, slow", 0, CAN_STAY, 8, 1, 1, HOT },
+		{ "three wakes", 0, CAN_STAY, 3, 1, 1, COLD },
+		{ "plain", LOOP_PLAIN, CAN_STAY, 100, 20, 0, COLD },
+		{ "quick", 0, CANNOT_STAY, 3, 4, 0.0005, HOT },
+		{ "too slow", 0, CANNOT_STAY, 50, 3, 0.0015, COLD },
+		{ "no descriptor", 0, NO_EPOLL, 20, 1, 0, COLD },
+	};
+	const struct ring *expected;
+	unsigned i;
 
-static void test_not_hot_after_three(void **state)
-{
-	(void)state;
-	run_trickle(3, 1, 1);
-	assert_null(asleep_in);
-	assert_null(hot());
-	assert_int_equal(rings[0].sleeps, 0);
-}
-
-static void test_plain_is_never_hot(void **state)
-{
-	(void)state;
-	run_trickle(100, 20, 0);
-	assert_null(asleep_in);
-	assert_int_equal(rings[0].sleeps, 0);
-	assert_int_equal(rings[0].is_registered, 0);
+	for (i = 0; i < COUNT(cases); i++) {
+		about(cases[i].name);
+		no_epoll = cases[i].kernel == NO_EPOLL;
+		start_as(cases[i].flags, cases[i].kernel != CANNOT_STAY);
+		no_epoll = 0;
+		run_trickle(cases[i].wakes, cases[i].each, cases[i].gap);
+		expected = cases[i].is_hot ? &rings[0] : NULL;
+		assert_ptr_equal(asleep_in, expected);
+		assert_ptr_equal(hot(), expected);
+		assert_int_equal(rings[0].is_registered, cases[i].is_hot);
+		assert_int_equal(rings[0].polls, cases[i].is_hot);
+		assert_int_equal(rings[0].sleeps > 0, cases[i].is_hot);
+		assert_int_equal(rings[0].timeouts,
+				 cases[i].is_hot &&
+					 cases[i].kernel == CANNOT_STAY);
+		assert_int_equal(rings[1].turns, 0);
+		assert_int_equal(log_has("epoll descriptor is not found"),
+				 cases[i].kernel == NO_EPOLL);
+		/* The fifth wake is the first that finds the ring hot. */
+		if (cases[i].kernel == CAN_STAY && cases[i].is_hot)
+			assert_true(rings[0].turns - rings[0].sleeps >= 4);
+		stop(state);
+	}
 }
 
 /* A request comes while libev's turn of the ring has its signals off. */
@@ -794,47 +804,15 @@ static void race_in_plain_turn(void)
 
 static void test_plain_loses_no_wake(void **state)
 {
-	(void)state;
 	run(race_in_plain_turn);
 	assert_int_equal(rings[0].races, 0);
 	assert_int_equal(rings[0].event_count, 0);
 	assert_int_equal(rings[0].requests, 6);
 }
 
-/* Where it cannot stay, requests must come quickly. */
-static void test_old_hot_when_quick(void **state)
-{
-	(void)state;
-	run_trickle(3, 4, 0.0005);
-	assert_ptr_equal(asleep_in, &rings[0]);
-	assert_int_equal(rings[0].timeouts, 1);
-}
-
-static void test_old_not_hot_when_slow(void **state)
-{
-	(void)state;
-	run_trickle(50, 3, 0.0015);
-	assert_null(asleep_in);
-	assert_int_equal(rings[0].sleeps, 0);
-}
-
-static void test_no_epoll_descriptor(void **state)
-{
-	(void)state;
-	no_epoll = 1;
-	start_as(0, 1);
-	no_epoll = 0;
-	assert_true(log_has("epoll descriptor is not found"));
-	run_trickle(20, 1, 0);
-	assert_int_equal(rings[0].sleeps, 0);
-}
-
 /* ---- when it is left ---- */
 
 /* Hot by eight requests at once, then whatever the test does. */
-static void (*when_hot)(unsigned count);
-static unsigned hot_sleeps;
-
 static void heat_up(void)
 {
 	if (asleep_in)
@@ -848,20 +826,17 @@ static void heat_up(void)
 static void run_hot(void (*script)(unsigned count))
 {
 	when_hot = script;
-	hot_sleeps = 0;
 	run(heat_up);
 }
 
 /* The tick comes, with nothing done in it; then libev has the sleep. */
 static void wait_for_tick(unsigned count)
 {
-	(void)count;
 	move_clock(0.0021);
 }
 
 static void test_old_leaves_when_idle(void **state)
 {
-	(void)state;
 	run_hot(wait_for_tick);
 	assert_null(asleep_in);
 	assert_null(hot());
@@ -884,7 +859,6 @@ static void keep_busy(unsigned count)
 
 static void test_old_stays_while_busy(void **state)
 {
-	(void)state;
 	run_hot(keep_busy);
 	assert_ptr_equal(asleep_in, &rings[0]);
 	assert_int_equal(rings[0].requests, 100 + 2 * 8);
@@ -903,7 +877,6 @@ static void wait_long(unsigned count)
 /* Nothing wakes it: it sleeps once. */
 static void test_new_stays_when_idle(void **state)
 {
-	(void)state;
 	run_hot(wait_long);
 	assert_ptr_equal(asleep_in, &rings[0]);
 	assert_int_equal(rings[0].timeouts, 0);
@@ -912,92 +885,53 @@ static void test_new_stays_when_idle(void **state)
 	assert_int_equal(rings[0].sleeps, 1);
 }
 
-/* A request comes between the last look and the eventfd's going on. */
-static void race(unsigned count)
+/* What happens when the ring is left. */
+static struct leaving {
+	const char *name;
+	/* As in struct ring; `came` says what is there in the end. */
+	int races;
+	unsigned deferred, submit_failures, came;
+} leaving;
+
+static void leave(unsigned count)
 {
-	rings[0].races = count == 0;
+	if (count == 0) {
+		rings[0].races = leaving.races;
+		rings[0].deferred = leaving.deferred;
+		rings[0].submit_failures = leaving.submit_failures;
+	}
 	move_clock(0.0021);
 }
 
-/* What the kernel has deferred, and has told of before the signals were on. */
-static void defer(unsigned count)
+static void test_nothing_is_lost_when_a_ring_is_left(void **state)
 {
-	rings[0].deferred = count == 0;
-	move_clock(0.0021);
-}
+	static const struct leaving cases[] = {
+		{ "a request comes just before the signals are on", .races = 1,
+		  .came = 1 },
+		{ "the kernel has deferred work, and has told of it before",
+		  .deferred = 1, .came = 1 },
+		{ "the kernel takes nothing at first", .submit_failures = 2 },
+	};
+	unsigned i;
 
-static void test_deferred_work_is_looked_at(void **state)
-{
-	(void)state;
-	run_hot(defer);
-	assert_null(hot());
-	assert_int_equal(rings[0].deferred, 0);
-	assert_int_equal(rings[0].event_count, 0);
-	assert_int_equal(rings[0].requests % 8, 1);
-}
-
-static void test_no_wake_is_lost(void **state)
-{
-	(void)state;
-	run_hot(race);
-	assert_null(hot());
-	assert_int_equal(rings[0].races, 0);
-	assert_int_equal(rings[0].event_count, 0);
-	assert_int_equal(rings[0].requests % 8, 1);
-}
-
-/* The kernel takes nothing when the ring is left: it gets all of it later. */
-static void fail_to_submit(unsigned count)
-{
-	(void)count;
-	rings[0].submit_failures = 2;
-	move_clock(0.0021);
-}
-
-static void test_submit_fails_when_left(void **state)
-{
-	(void)state;
-	run_hot(fail_to_submit);
-	assert_null(hot());
-	assert_int_equal(rings[0].submit_failures, 0);
-	assert_int_equal(rings[0].put_count, 0);
-	assert_int_equal(rings[0].armed_count, 0);
-	assert_int_equal(rings[0].event_count, 0);
+	for (i = 0; i < COUNT(cases); i++) {
+		leaving = cases[i];
+		about(leaving.name);
+		start_as(0, 0);
+		run_hot(leave);
+		assert_null(hot());
+		assert_int_equal(rings[0].races, 0);
+		assert_int_equal(rings[0].deferred, 0);
+		assert_int_equal(rings[0].submit_failures, 0);
+		assert_int_equal(rings[0].put_count, 0);
+		assert_int_equal(rings[0].armed_count, 0);
+		assert_int_equal(rings[0].event_count, 0);
+		assert_int_equal(rings[0].requests % 8, leaving.came);
+		stop(state);
+	}
 }
 
 /* ---- while it is hot: whatever else there is ---- */
-
-static ev_io other;
-static int other_fd;
-static unsigned other_count;
-static int other_never_ends, other_closes;
-
-static void on_other(struct ev_loop *ev, ev_io *watcher, int events)
-{
-	eventfd_t count;
-
-	(void)ev;
-	(void)events;
-	other_count++;
-	if (!other_never_ends)
-		eventfd_read(watcher->fd, &count);
-	if (other_closes)
-		loop_ring_close(&wakes[0]);
-}
-
-static void open_other(void)
-{
-	other_count = 0;
-	other_never_ends = other_closes = 0;
-	other_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-	ev_io_init(&other, on_other, other_fd, EV_READ);
-}
-
-static void close_other(void)
-{
-	ev_io_stop(test_loop, &other);
-	close(other_fd);
-}
 
 static void client_comes(unsigned count)
 {
@@ -1012,14 +946,11 @@ static void client_comes(unsigned count)
 /* The poll is armed again each time that it has told of something. */
 static void test_hot_serves_libev(void **state)
 {
-	(void)state;
-	open_other();
 	ev_io_start(test_loop, &other);
 	run_hot(client_comes);
 	assert_ptr_equal(asleep_in, &rings[0]);
 	assert_int_equal(other_count, 10);
 	assert_int_equal(rings[0].polls, 11);
-	close_other();
 }
 
 static void timers_come(unsigned count)
@@ -1042,7 +973,6 @@ static void timers_come(unsigned count)
 
 static void test_hot_serves_timers(void **state)
 {
-	(void)state;
 	init_timers();
 	run_hot(timers_come);
 	assert_int_equal(hot_sleeps, 4);
@@ -1061,19 +991,15 @@ static void start_other(unsigned number)
 
 static void was_seen(unsigned count)
 {
-	(void)count;
 	assert_int_equal(other_count, 1);
 	end();
 }
 
 static void test_poke(void **state)
 {
-	(void)state;
-	open_other();
 	turns.in_turn = start_other;
 	run_hot(was_seen);
 	assert_int_equal(hot_sleeps, 1);
-	close_other();
 }
 
 /* Started just before it is hot again, by whoever: that is due anyway. */
@@ -1099,13 +1025,9 @@ static void heat_twice(void)
 
 static void test_hot_looks_first(void **state)
 {
-	(void)state;
-	open_other();
 	turns.in_turn = start_other_early;
-	hot_sleeps = 0;
 	run(heat_twice);
 	assert_int_equal(hot_sleeps, 2);
-	close_other();
 }
 
 /* libev has work without an end: the ring gets its turns all the same. */
@@ -1119,14 +1041,11 @@ static void deliver_in_turn(unsigned number)
 
 static void never(unsigned count)
 {
-	(void)count;
 	fail_msg("it sleeps, with work to do");
 }
 
 static void test_libev_is_bounded(void **state)
 {
-	(void)state;
-	open_other();
 	other_never_ends = 1;
 	eventfd_write(other_fd, 1);
 	ev_io_start(test_loop, &other);
@@ -1135,7 +1054,6 @@ static void test_libev_is_bounded(void **state)
 	run_hot(never);
 	assert_ptr_equal(hot(), &rings[0]);
 	assert_in_range(other_count, 40, 500);
-	close_other();
 }
 
 /* There is no room for the poll: it must not sleep without one. */
@@ -1153,12 +1071,9 @@ static void no_room(unsigned count)
 
 static void test_no_room_for_poll(void **state)
 {
-	(void)state;
-	open_other();
 	ev_io_start(test_loop, &other);
 	run_hot(no_room);
 	assert_int_equal(hot_sleeps, 2);
-	close_other();
 }
 
 /* ---- several rings ---- */
@@ -1175,7 +1090,6 @@ static void second_comes(unsigned count)
 /* It is served, and after four in a row the thread sleeps there. */
 static void test_migrates(void **state)
 {
-	(void)state;
 	run_hot(second_comes);
 	assert_ptr_equal(asleep_in, &rings[1]);
 	assert_true(rings[0].is_signalled);
@@ -1198,7 +1112,6 @@ static void second_comes_in_a_race(unsigned count)
 /* Nothing is cancelled then that would wake the thread by chance. */
 static void test_no_wake_is_lost_on_the_way(void **state)
 {
-	(void)state;
 	run_hot(second_comes_in_a_race);
 	assert_int_equal(rings[0].races, 0);
 	assert_int_equal(rings[0].cancels, 0);
@@ -1216,7 +1129,6 @@ static void share(unsigned count)
 
 static void test_balance(void **state)
 {
-	(void)state;
 	run_hot(share);
 	assert_null(hot());
 	assert_in_range(hot_sleeps, 32, 60);
@@ -1225,8 +1137,6 @@ static void test_balance(void **state)
 }
 
 /* ---- a ring that is busy beside the hot one ---- */
-
-static unsigned iterations; /* of libev, when ring 1 had long been warm */
 
 /* Both in turn, so that neither is the only one. */
 static void both_come(unsigned count)
@@ -1241,17 +1151,10 @@ static void both_come(unsigned count)
 		deliver(count % 2, 1 + count % 3);
 }
 
-static void run_both(void)
-{
-	iterations = 0;
-	run_hot(both_come);
-}
-
 /* Neither libev nor its own eventfd has a part in it any more. */
 static void test_warm(void **state)
 {
-	(void)state;
-	run_both();
+	run_hot(both_come);
 	assert_ptr_equal(asleep_in, &rings[0]);
 	assert_true(wakes[1].is_warm);
 	assert_int_not_equal(rings[1].signal_fd, rings[1].event_fd);
@@ -1271,7 +1174,6 @@ static void seldom_comes(unsigned count)
 
 static void test_warm_is_one_of_many(void **state)
 {
-	(void)state;
 	run_hot(seldom_comes);
 	assert_ptr_equal(asleep_in, &rings[0]);
 	assert_true(wakes[1].is_warm);
@@ -1286,8 +1188,6 @@ static void warm_race(unsigned count)
 
 static void test_warm_loses_no_wake(void **state)
 {
-	(void)state;
-	iterations = 0;
 	run_hot(warm_race);
 	assert_true(wakes[1].is_warm);
 	assert_true(rings[1].requests > 39);
@@ -1313,8 +1213,6 @@ static void warm_has_more(unsigned count)
 /* As long as there is something to do, nobody need tell of it. */
 static void test_warm_has_more(void **state)
 {
-	(void)state;
-	iterations = 0;
 	run_hot(warm_has_more);
 	assert_true(wakes[1].is_warm);
 }
@@ -1340,8 +1238,6 @@ static void warm_submit_fails(unsigned count)
 /* What could not be submitted goes soon, and is not tried without a pause. */
 static void test_warm_submit_fails(void **state)
 {
-	(void)state;
-	iterations = 0;
 	run_hot(warm_submit_fails);
 	assert_int_equal(rings[1].submit_failures, 0);
 	assert_int_equal(rings[1].unsent, 0);
@@ -1375,13 +1271,23 @@ static void late_submit_fails(unsigned count)
 
 static void test_warm_late_submit_fails(void **state)
 {
-	(void)state;
-	iterations = 0;
 	turns.in_turn = submit_other;
 	run_hot(late_submit_fails);
 	assert_int_equal(rings[1].submit_failures, 0);
 	assert_int_equal(rings[1].unsent, 0);
 	assert_true(wakes[1].is_warm);
+}
+
+static void expect_back_in_libev(unsigned number)
+{
+	assert_false(wakes[number].is_warm);
+	assert_int_equal(rings[number].is_registered, 0);
+	assert_int_equal(rings[number].signal_fd, rings[number].event_fd);
+	assert_int_equal(rings[number].event_count, 0);
+	/* It is watched there. */
+	deliver(number, 3);
+	turn(3);
+	assert_int_equal(rings[number].event_count, 0);
 }
 
 /* The hot ring is closed under it: libev serves it again. */
@@ -1396,14 +1302,9 @@ static void close_hot_one(unsigned count)
 
 static void test_warm_outlives_hot(void **state)
 {
-	(void)state;
-	iterations = 0;
 	run_hot(close_hot_one);
 	assert_null(asleep_in);
-	assert_false(wakes[1].is_warm);
-	assert_int_equal(rings[1].signal_fd, rings[1].event_fd);
-	assert_int_equal(rings[1].is_registered, 0);
-	assert_int_equal(rings[1].event_count, 0);
+	expect_back_in_libev(1);
 }
 
 /* In the very turn of libev in which the ring became warm. */
@@ -1411,8 +1312,6 @@ static void close_hot_at_once(struct ev_loop *ev, ev_io *watcher, int events)
 {
 	eventfd_t count;
 
-	(void)ev;
-	(void)events;
 	eventfd_read(watcher->fd, &count);
 	if (!wakes[1].is_warm || !wakes[0].ev)
 		return;
@@ -1432,19 +1331,12 @@ static void both_and_other(unsigned count)
 
 static void test_warm_and_back(void **state)
 {
-	(void)state;
-	open_other();
 	ev_set_cb(&other, close_hot_at_once);
 	ev_set_priority(&other, EV_MINPRI);
 	ev_io_start(test_loop, &other);
 	run_hot(both_and_other);
 	assert_null(wakes[0].ev);
-	assert_false(wakes[1].is_warm);
-	/* libev watches it again. */
-	deliver(1, 3);
-	turn(3);
-	assert_int_equal(rings[1].event_count, 0);
-	close_other();
+	expect_back_in_libev(1);
 }
 
 static void close_warm_one(unsigned count)
@@ -1462,8 +1354,6 @@ static void close_warm_one(unsigned count)
 
 static void test_close_warm(void **state)
 {
-	(void)state;
-	iterations = 0;
 	run_hot(close_warm_one);
 	assert_false(wakes[1].is_warm);
 	assert_null(wakes[1].ev);
@@ -1482,15 +1372,9 @@ static void warm_until_tick(unsigned count)
 
 static void test_old_leaves_a_warm_one(void **state)
 {
-	(void)state;
 	run_hot(warm_until_tick);
 	assert_null(asleep_in);
-	assert_false(wakes[1].is_warm);
-	assert_int_equal(rings[1].is_registered, 0);
-	assert_int_equal(rings[1].signal_fd, rings[1].event_fd);
-	deliver(1, 1);
-	turn(3);
-	assert_int_equal(rings[1].event_count, 0);
+	expect_back_in_libev(1);
 }
 
 /* A warm one's turn may close it: nobody touches its ring afterwards. */
@@ -1512,8 +1396,6 @@ static void both_until_closed(unsigned count)
 
 static void test_warm_closes_itself(void **state)
 {
-	(void)state;
-	iterations = 0;
 	turns.in_turn = close_when_warm;
 	run_hot(both_until_closed);
 	assert_null(wakes[1].ev);
@@ -1541,12 +1423,10 @@ static void one_is_idle(unsigned count)
 
 static void test_warm_is_idle(void **state)
 {
-	(void)state;
 	run_hot(one_is_idle);
 	assert_ptr_equal(asleep_in, &rings[0]);
-	assert_false(wakes[1].is_warm);
-	assert_int_equal(rings[1].signal_fd, rings[1].event_fd);
 	assert_int_equal(rings[1].requests, 8);
+	expect_back_in_libev(1);
 }
 
 /* One that has no eventfd yet is closed like any other. */
@@ -1562,8 +1442,6 @@ static void end_when_deaf(unsigned count)
 
 static void test_close_deaf(void **state)
 {
-	(void)state;
-	iterations = 0;
 	run_hot(end_when_deaf);
 	assert_true(loop_timer_is_active(&wakes[1].retry));
 }
@@ -1586,8 +1464,6 @@ static void lose_eventfd(unsigned count)
 
 static void test_warm_loses_eventfd(void **state)
 {
-	(void)state;
-	iterations = 0;
 	run_hot(lose_eventfd);
 	assert_true(log_has("lost its eventfd"));
 	assert_true(wakes[1].is_warm);
@@ -1620,27 +1496,13 @@ static void close_hot_and_lose(unsigned count)
 
 static void test_cold_loses_eventfd(void **state)
 {
-	(void)state;
-	iterations = 0;
 	when_hot = close_hot_and_lose;
-	hot_sleeps = 0;
 	run(close_and_lose);
 	assert_null(asleep_in);
 	assert_true(log_has("lost its eventfd"));
 	assert_int_equal(rings[1].signal_failures, 0);
-	assert_int_equal(rings[1].signal_fd, rings[1].event_fd);
-	assert_int_equal(rings[1].event_count, 0);
 	assert_false(timer_is_set());
-}
-
-static void test_close_hot(void **state)
-{
-	(void)state;
-	run_trickle(5, 1, 1);
-	assert_ptr_equal(hot(), &rings[0]);
-	loop_ring_close(&wakes[0]);
-	assert_int_equal(rings[0].is_registered, 0);
-	loop_ring_close(&wakes[0]);
+	expect_back_in_libev(1);
 }
 
 static unsigned closing;
@@ -1676,11 +1538,9 @@ static void second_then_end(void)
 
 static void test_hot_closes_itself(void **state)
 {
-	(void)state;
 	closing = 0;
 	turns.in_turn = close_hot;
 	when_hot = request_and_close;
-	hot_sleeps = 0;
 	/* What is left of it is no ring that anybody sleeps in. */
 	run(second_then_end);
 	assert_int_equal(hot_sleeps, 1);
@@ -1702,8 +1562,6 @@ static void close_next(void)
 
 static void test_next_is_closed(void **state)
 {
-	(void)state;
-	open_other();
 	other_closes = 1;
 	ev_set_priority(&other, EV_MINPRI);
 	ev_io_start(test_loop, &other);
@@ -1712,61 +1570,46 @@ static void test_next_is_closed(void **state)
 	assert_int_equal(rings[0].sleeps, 0);
 	assert_int_equal(rings[0].is_registered, 0);
 	assert_null(hot());
-	close_other();
 }
 
 /* ---- what a turn leaves ---- */
 
-/* More than a turn takes: it comes back, without another signal. */
-static void much_at_once(void)
+static struct left {
+	const char *name;
+	unsigned requests, submit_failures, raises;
+} left;
+
+static void come_at_once(void)
 {
-	if (step++ == 0)
-		deliver(0, 2 * BATCH + 3);
-	else
+	if (step++) {
 		end();
-}
-
-static void test_more(void **state)
-{
-	(void)state;
-	run(much_at_once);
-	assert_int_equal(rings[0].requests, 2 * BATCH + 3);
-	assert_int_equal(rings[0].raises, 2);
-}
-
-/* A turn says that there may be more, which no completion tells. */
-static void one_batch(void)
-{
-	if (step++ == 0)
-		deliver(0, BATCH);
-	else
-		end();
-}
-
-static void test_more_without_events(void **state)
-{
-	(void)state;
-	run(one_batch);
-	assert_int_equal(rings[0].raises, 1);
-	assert_int_equal(rings[0].turns, 2);
-}
-
-static void submit_fails(void)
-{
-	if (step++ == 0) {
-		rings[0].submit_failures = 2;
-		deliver(0, 1);
-	} else {
-		end();
+		return;
 	}
+	rings[0].submit_failures = left.submit_failures;
+	deliver(0, left.requests);
 }
 
-static void test_submit_fails(void **state)
+/* The ring comes back by itself, without another signal. */
+static void test_what_a_turn_leaves(void **state)
 {
-	(void)state;
-	run(submit_fails);
-	assert_int_equal(rings[0].submit_failures, 0);
-	assert_int_equal(rings[0].raises, 2);
+	static const struct left cases[] = {
+		{ "more than two turns take", 2 * BATCH + 3, 0, 2 },
+		{ "what a turn takes: there may be more", BATCH, 0, 1 },
+		{ "what could not be submitted", 1, 2, 2 },
+	};
+	unsigned i;
+
+	for (i = 0; i < COUNT(cases); i++) {
+		left = cases[i];
+		about(left.name);
+		start_as(0, 1);
+		run(come_at_once);
+		assert_int_equal(rings[0].requests, left.requests);
+		assert_int_equal(rings[0].submit_failures, 0);
+		assert_int_equal(rings[0].raises, left.raises);
+		assert_true(rings[0].turns > left.raises);
+		stop(state);
+	}
 }
 
 /* ---- no descriptors ---- */
@@ -1777,7 +1620,6 @@ static void test_no_descriptors(void **state)
 	struct rlimit limit, old;
 	unsigned room;
 
-	(void)state;
 	lowest = (unsigned)dup(STDIN_FILENO);
 	close((int)lowest);
 	assert_int_equal(getrlimit(RLIMIT_NOFILE, &old), 0);
@@ -1792,8 +1634,9 @@ static void test_no_descriptors(void **state)
 
 #define TIMERS(name) \
 	cmocka_unit_test_setup_teardown(name, start_timers, stop_timers)
-#define ON_NEW(name) cmocka_unit_test_setup_teardown(name, start_new, stop)
-#define ON_OLD(name) cmocka_unit_test_setup_teardown(name, start_old, stop)
+#define ON_NEW(name)   cmocka_unit_test_setup_teardown(name, start_new, stop)
+#define ON_PLAIN(name) cmocka_unit_test_setup_teardown(name, start_plain, stop)
+#define ON_OLD(name)   cmocka_unit_test_setup_teardown(name, start_old, stop)
 
 int main(void)
 {
@@ -1803,24 +1646,14 @@ int main(void)
 		TIMERS(test_timers_stop),
 		TIMERS(test_timers_start_again),
 		TIMERS(test_timers_change_timers),
-		cmocka_unit_test_setup_teardown(test_sleeps_long, start_plain,
-						stop),
+		ON_PLAIN(test_sleeps_long),
 		cmocka_unit_test(test_bare_sleeps_long),
-		ON_NEW(test_hot_after_four),
-		ON_NEW(test_not_hot_after_three),
-		cmocka_unit_test_setup_teardown(test_plain_is_never_hot,
-						start_plain, stop),
-		cmocka_unit_test_setup_teardown(test_plain_loses_no_wake,
-						start_plain, stop),
-		ON_OLD(test_old_hot_when_quick),
-		ON_OLD(test_old_not_hot_when_slow),
-		cmocka_unit_test_teardown(test_no_epoll_descriptor, stop),
+		cmocka_unit_test(test_when_a_ring_becomes_hot),
+		ON_PLAIN(test_plain_loses_no_wake),
 		ON_OLD(test_old_leaves_when_idle),
 		ON_OLD(test_old_stays_while_busy),
+		cmocka_unit_test(test_nothing_is_lost_when_a_ring_is_left),
 		ON_NEW(test_new_stays_when_idle),
-		ON_OLD(test_no_wake_is_lost),
-		ON_OLD(test_deferred_work_is_looked_at),
-		ON_OLD(test_submit_fails_when_left),
 		ON_NEW(test_hot_serves_libev),
 		ON_NEW(test_hot_serves_timers),
 		ON_NEW(test_poke),
@@ -1845,12 +1678,9 @@ int main(void)
 		ON_NEW(test_warm_is_idle),
 		ON_NEW(test_warm_loses_eventfd),
 		ON_NEW(test_cold_loses_eventfd),
-		ON_NEW(test_close_hot),
 		ON_NEW(test_hot_closes_itself),
 		ON_NEW(test_next_is_closed),
-		ON_NEW(test_more),
-		ON_NEW(test_more_without_events),
-		ON_NEW(test_submit_fails),
+		cmocka_unit_test(test_what_a_turn_leaves),
 		cmocka_unit_test(test_no_descriptors),
 	};
 

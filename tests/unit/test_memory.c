@@ -54,14 +54,12 @@ static void set_bytes(const char *folder, const char *file, uint64_t bytes)
 
 static int start(void **state)
 {
-	(void)state;
 	memory_set_root(test_folder());
 	return 0;
 }
 
 static int stop(void **state)
 {
-	(void)state;
 	test_folder_remove();
 	return 0;
 }
@@ -77,7 +75,6 @@ static void expect(uint64_t bytes)
 
 static void test_host(void **state)
 {
-	(void)state;
 	set_host(500 * MIB, 0, 0);
 	expect(500 * MIB);
 	set_host(500 * MIB, 30 * MIB, 20 * MIB);
@@ -90,7 +87,6 @@ static void test_host(void **state)
 
 static void test_no_files(void **state)
 {
-	(void)state;
 	expect(UINT64_MAX);
 	assert_int_equal(memory_take(1ULL << 60, 0), 0);
 }
@@ -98,14 +94,12 @@ static void test_no_files(void **state)
 /* A host of more than 4 TiB: numbers of more than 32 bits. */
 static void test_large_host(void **state)
 {
-	(void)state;
 	set_host(6ULL << 40, 1ULL << 30, 0);
 	expect((6ULL << 40) - (1ULL << 30));
 }
 
 static void test_group(void **state)
 {
-	(void)state;
 	set_host(500 * MIB, 0, 0);
 	test_file("proc/self/cgroup", "0::/a/b\n");
 	expect(500 * MIB);
@@ -134,7 +128,6 @@ static void test_droppable(void **state)
 {
 	char text[256];
 
-	(void)state;
 	set_host(500 * MIB, 0, 0);
 	test_file("proc/self/cgroup", "0::/a\n");
 	set_bytes("/a", "memory.max", 400 * MIB);
@@ -158,7 +151,6 @@ static void test_droppable(void **state)
 
 static void test_nested_groups(void **state)
 {
-	(void)state;
 	set_host(900 * MIB, 0, 0);
 	test_file("proc/self/cgroup", "0::/a/b/c\n");
 	set_bytes("/a/b/c", "memory.max", 600 * MIB);
@@ -182,7 +174,6 @@ static void test_nested_groups(void **state)
  */
 static void test_mount_root(void **state)
 {
-	(void)state;
 	set_host(900 * MIB, 0, 0);
 	test_file("proc/self/cgroup", "0::/\n");
 	set_bytes("", "memory.max", 300 * MIB);
@@ -195,7 +186,6 @@ static void test_mount_root(void **state)
 /* Version 1 beside version 2, and a line that is cut. */
 static void test_cgroup_file(void **state)
 {
-	(void)state;
 	set_host(900 * MIB, 0, 0);
 	set_bytes("/a", "memory.max", 300 * MIB);
 	set_bytes("/a", "memory.current", 100 * MIB);
@@ -213,7 +203,6 @@ static void test_cgroup_file(void **state)
 /* A limit without the rest of its files is not a limit of zero. */
 static void test_half_a_group(void **state)
 {
-	(void)state;
 	set_host(900 * MIB, 0, 0);
 	test_file("proc/self/cgroup", "0::/a\n");
 	set_bytes("/a", "memory.max", 300 * MIB);
@@ -235,7 +224,6 @@ static void test_steps(void **state)
 {
 	unsigned i;
 
-	(void)state;
 	set_host(100 * MIB, 0, 0);
 	expect_taken(4096, 50 * MIB);
 	set_host(0, 0, 0);
@@ -250,7 +238,6 @@ static void test_steps(void **state)
 /* Less than two steps are left: half of that is granted, at least one page. */
 static void test_small_steps(void **state)
 {
-	(void)state;
 	set_host(16384 + 50 * MIB, 0, 0);
 	expect_taken(4096, 50 * MIB);
 	set_host(0, 0, 0);
@@ -264,7 +251,6 @@ static void test_small_steps(void **state)
 
 static void test_reserve(void **state)
 {
-	(void)state;
 	set_host(80 * MIB, 0, 0);
 	expect_taken(4096, 72 * MIB);
 	/* Granted for 72 MiB: that says nothing for another reserve. */
@@ -284,7 +270,6 @@ static void test_reserve(void **state)
 /* For a moment, of as much or more, with the same reserve. */
 static void test_refusal_stands(void **state)
 {
-	(void)state;
 	set_host(10 * MIB, 0, 0);
 	expect_refused(6 * MIB, 8 * MIB);
 	write_host(20 * MIB, 0, 0);
@@ -308,7 +293,6 @@ static void test_reserve_follows(void **state)
 	const uint64_t before = total;
 	unsigned i;
 
-	(void)state;
 	test_file("proc/self/cgroup", "0::/a\n");
 	for (i = 0; i < COUNT(cases); i++) {
 		total = cases[i].total * MIB;
@@ -324,7 +308,6 @@ static void test_reserve_follows(void **state)
 
 static void test_large_take(void **state)
 {
-	(void)state;
 	set_host(100 * MIB, 0, 0);
 	expect_refused(100 * MIB + 1, 0);
 	expect_refused(100 * MIB, 1);

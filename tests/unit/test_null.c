@@ -51,7 +51,6 @@ static int start(void **state)
 {
 	int error;
 
-	(void)state;
 	fake_ring_start();
 	memset(&port, 0, sizeof(port));
 	memset(&io, 0, sizeof(io));
@@ -61,7 +60,6 @@ static int start(void **state)
 
 static int stop(void **state)
 {
-	(void)state;
 	if (target)
 		target_null.close(target);
 	target = NULL;
@@ -75,7 +73,6 @@ static void test_reads_zeroes(void **state)
 {
 	char *place;
 
-	(void)state;
 	target = open_null(1 << 20, 1);
 	assert_non_null(target);
 	assert_int_equal(geometry.size, 1 << 20);
@@ -94,7 +91,6 @@ static void test_reads_zeroes(void **state)
 /* Where the driver's file does not take the zeroes. */
 static void test_cannot_fill(void **state)
 {
-	(void)state;
 	target = open_null(1 << 20, 1);
 	open_port(IO_USER_COPY);
 	assert_int_equal(request(IO_READ), -EBADF);
@@ -103,7 +99,6 @@ static void test_cannot_fill(void **state)
 
 static void test_moves_nothing(void **state)
 {
-	(void)state;
 	target = open_null(1 << 20, 0);
 	assert_null(geometry.modes);
 	open_port(IO_USER_COPY);
@@ -112,7 +107,6 @@ static void test_moves_nothing(void **state)
 
 static void test_sizes(void **state)
 {
-	(void)state;
 	assert_null(open_null(1000, 1));
 	assert_int_equal(failure.symbol, SYMBOL_RANGE);
 	assert_null(open_null(0, 1));

@@ -11,7 +11,6 @@ static uint64_t has;	  /* of the pool's bytes */
 static int no_pages;	  /* the errno of taking some */
 static unsigned unmapped; /* bytes */
 
-int __wrap_madvise(void *from, size_t length, int advice);
 int __real_madvise(void *from, size_t length, int advice);
 
 int __wrap_madvise(void *from, size_t length, int advice)
@@ -22,7 +21,6 @@ int __wrap_madvise(void *from, size_t length, int advice)
 	return -1;
 }
 
-int __wrap_munmap(void *from, size_t length);
 int __real_munmap(void *from, size_t length);
 
 int __wrap_munmap(void *from, size_t length)
@@ -33,7 +31,6 @@ int __wrap_munmap(void *from, size_t length)
 
 static int setup(void **state)
 {
-	(void)state;
 	no_pages = 0;
 	unmapped = 0;
 	has = 0;
@@ -44,7 +41,6 @@ static int setup(void **state)
 
 static int teardown(void **state)
 {
-	(void)state;
 	pool_close();
 	assert_int_equal(pool_size(), 0);
 	test_loop_close();
@@ -62,7 +58,6 @@ static void test_sizes(void **state)
 	uint32_t room;
 	unsigned i;
 
-	(void)state;
 	for (i = 0; i < COUNT(sizes); i++) {
 		void *buffer = pool_get(&has, sizes[i], &room);
 
@@ -75,12 +70,11 @@ static void test_sizes(void **state)
 }
 
 /* The same one again; and another while that is in use. */
-static void test_again(void **state)
+static void test_same_buffer_again(void **state)
 {
 	uint32_t room;
 	void *one = pool_get(&has, 4096, &room), *other;
 
-	(void)state;
 	pool_put(&has, one, room);
 	assert_ptr_equal(pool_get(&has, 4096, &room), one);
 	other = pool_get(&has, 4096, &room);
@@ -99,7 +93,6 @@ static void test_given_back(void **state)
 	void *rarely = pool_get(&has, 65536, &room);
 	int i;
 
-	(void)state;
 	pool_put(&has, rarely, room);
 	pool_put(&has, often, room);
 	for (i = 0; i < 20; i++) {
@@ -127,7 +120,6 @@ static void test_close(void **state)
 	uint32_t room;
 	void *buffer = pool_get(&has, 8192, &room);
 
-	(void)state;
 	pool_put(&has, buffer, room);
 	settle();
 	assert_true(timer_is_set());
@@ -172,7 +164,6 @@ static void test_limit(void **state)
 {
 	struct holder one = { 0 }, other = { 0 };
 
-	(void)state;
 	take_all(&one, POOL_PIECE);
 	assert_int_equal(one.has, POOL_MAX / 2);
 	assert_int_equal(pool_size(), POOL_MAX / 2);
@@ -193,7 +184,6 @@ static void test_last_bytes(void **state)
 	struct holder one = { 0 }, other = { 0 };
 	void *first;
 
-	(void)state;
 	take_all(&one, POOL_PIECE);
 	give_all(&one);
 	take_all(&other, POOL_PIECE / 2);
@@ -213,7 +203,6 @@ static void test_many_who_keep(void **state)
 	uint64_t left = POOL_MAX;
 	unsigned i;
 
-	(void)state;
 	for (i = 0; i < COUNT(holders); i++) {
 		take_all(&holders[i], POOL_PIECE);
 		left -= holders[i].has;
@@ -235,7 +224,6 @@ static void test_reserve(void **state)
 {
 	uint8_t *bytes = pool_reserve(POOL_RESERVE);
 
-	(void)state;
 	assert_non_null(bytes);
 	bytes[POOL_RESERVE - 1] = 1;
 	assert_int_equal(pool_size(), 0);
@@ -251,7 +239,6 @@ static void test_no_pages(void **state)
 	unsigned i;
 	void *one;
 
-	(void)state;
 	no_pages = ENOMEM;
 	assert_null(pool_get(&has, 65536, &room));
 	assert_null(pool_reserve(POOL_RESERVE));
@@ -280,7 +267,7 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	static const struct CMUnitTest tests[] = {
-		TEST(test_sizes),	  TEST(test_again),
+		TEST(test_sizes),	  TEST(test_same_buffer_again),
 		TEST(test_given_back),	  TEST(test_limit),
 		TEST(test_reserve),	  TEST(test_no_pages),
 		TEST(test_many_who_keep), TEST(test_close),

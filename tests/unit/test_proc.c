@@ -23,23 +23,15 @@ static unsigned slept;
 static unsigned ends_after; /* so many waits it lets go, and is gone */
 static int held;	    /* a descriptor with a lock, or -1 */
 
-FILE *__real_fopen(const char *path, const char *mode);
-FILE *__wrap_fopen(const char *path, const char *mode);
-FILE *__wrap_fopen64(const char *path, const char *mode);
-int __wrap_usleep(useconds_t us);
+FILE *LARGE(__real_fopen)(const char *path, const char *mode);
 
-FILE *__wrap_fopen(const char *path, const char *mode)
+FILE *LARGE(__wrap_fopen)(const char *path, const char *mode)
 {
 	if (strcmp(path, "/proc/4711/stat") == 0)
-		return __real_fopen(test_path("stat"), mode);
+		return LARGE(__real_fopen)(test_path("stat"), mode);
 	if (strcmp(path, "/proc/locks") == 0)
-		return __real_fopen(test_path("locks"), mode);
-	return __real_fopen(path, mode);
-}
-
-FILE *__wrap_fopen64(const char *path, const char *mode)
-{
-	return __wrap_fopen(path, mode);
+		return LARGE(__real_fopen)(test_path("locks"), mode);
+	return LARGE(__real_fopen)(path, mode);
 }
 
 int __wrap_usleep(useconds_t us)
@@ -68,7 +60,6 @@ static void set_process(char state, unsigned flags, unsigned signals)
 
 static int start(void **state)
 {
-	(void)state;
 	log_forget();
 	dying = (struct dying){ .what = "/some/lock" };
 	slept = ends_after = 0;
@@ -79,7 +70,6 @@ static int start(void **state)
 
 static int stop(void **state)
 {
-	(void)state;
 	if (held >= 0)
 		close(held);
 	test_folder_remove();
@@ -106,7 +96,6 @@ static void test_kill(void **state)
 	pid_t pid = start_child();
 	int status;
 
-	(void)state;
 	assert_int_equal(proc_open(&proc, pid), 0);
 	assert_int_equal(proc.pid, pid);
 	assert_int_equal(fcntl(proc.fd, F_GETFD), FD_CLOEXEC);
@@ -131,7 +120,6 @@ static void test_wait_is_bounded(void **state)
 	struct proc proc;
 	pid_t pid = start_child();
 
-	(void)state;
 	assert_int_equal(proc_open(&proc, pid), 0);
 	proc_wait(&proc, 1);
 	assert_int_equal(waitpid(pid, NULL, WNOHANG), 0);
@@ -147,7 +135,6 @@ static void test_peer(void **state)
 {
 	int pair[2];
 
-	(void)state;
 	assert_int_equal(
 		socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
 	assert_int_equal(proc_peer(pair[0]), getpid());
@@ -162,7 +149,6 @@ static void test_look(void **state)
 {
 	struct proc_look look;
 
-	(void)state;
 	set_process('t', 0x400, 0);
 	assert_int_equal(proc_look(OTHER, &look), 0);
 	assert_int_equal(look.state, 't');
@@ -184,12 +170,11 @@ static void check_dying(int is)
 	assert_int_equal(dying_wait(&dying, OTHER), is ? 0 : -EBUSY);
 }
 
-static void test_signs(void **state)
+static void test_signs_of_dying(void **state)
 {
 	static const char signs[] = "DZX", well[] = "RStTI";
 	unsigned i;
 
-	(void)state;
 	for (i = 0; signs[i]; i++) {
 		set_process(signs[i], 0, 0);
 		check_dying(1);
@@ -210,11 +195,10 @@ static void test_signs(void **state)
 /* ---- the wait ---- */
 
 /* A healthy one is told at once, or after its grace. */
-static void test_healthy(void **state)
+static void test_healthy_holder(void **state)
 {
 	unsigned looks = 0;
 
-	(void)state;
 	assert_int_equal(dying_wait(&dying, OTHER), -EBUSY);
 	assert_int_equal(dying_wait(&dying, 0), -EBUSY);
 	assert_int_equal(slept, 0);
@@ -226,12 +210,11 @@ static void test_healthy(void **state)
 	assert_false(log_has("dying"));
 }
 
-static void test_patience(void **state)
+static void test_dying_for_long(void **state)
 {
 	struct failure failure;
 	int error;
 
-	(void)state;
 	set_process('D', 0, 0);
 	while ((error = dying_wait(&dying, OTHER)) == 0)
 		assert_true(slept <= 300);
@@ -247,9 +230,8 @@ static void test_patience(void **state)
 }
 
 /* What is over in a moment is not worth a line. */
-static void test_gone(void **state)
+static void test_dying_is_gone(void **state)
 {
-	(void)state;
 	unlink(test_path("stat"));
 	assert_int_equal(dying_wait(&dying, OTHER), 0);
 	assert_int_equal(slept, 1);
@@ -276,7 +258,6 @@ static void told_to_end(int number)
 
 static void test_told_to_end(void **state)
 {
-	(void)state;
 	told_to_end(SIGTERM);
 	told_to_end(SIGINT);
 }
@@ -302,7 +283,7 @@ static void hold_lock(void)
 	assert_int_equal(flock(held, LOCK_EX), 0);
 	assert_int_equal(fstat(held, &status), 0);
 	/* The kernel's own line, with another number. */
-	file = __real_fopen("/proc/locks", "re");
+	file = LARGE(__real_fopen)("/proc/locks", "re");
 	assert_non_null(file);
 	snprintf(text, sizeof(text), ":%lu 0 EOF",
 		 (unsigned long)status.st_ino);
@@ -326,11 +307,10 @@ static void hold_lock(void)
 	test_file("locks", text);
 }
 
-static void test_lock(void **state)
+static void test_free_lock(void **state)
 {
 	int fd = open_lock();
 
-	(void)state;
 	assert_int_equal(dying_lock(&dying, fd), 0);
 	close(fd);
 	assert_int_equal(dying_lock(&dying, -1), -EBADF);
@@ -341,7 +321,6 @@ static void test_lock_of_healthy(void **state)
 {
 	int fd = open_lock();
 
-	(void)state;
 	hold_lock();
 	assert_int_equal(dying_lock(&dying, fd), -EBUSY);
 	assert_non_null(strstr(dying.who, "process 4711"));
@@ -356,7 +335,6 @@ static void test_lock_of_dying(void **state)
 {
 	int fd = open_lock();
 
-	(void)state;
 	hold_lock();
 	set_process('R', 0, 1u << (SIGKILL - 1));
 	ends_after = 9;
@@ -377,12 +355,12 @@ int main(void)
 		TEST(test_wait_is_bounded),
 		TEST(test_peer),
 		TEST(test_look),
-		TEST(test_signs),
-		TEST(test_healthy),
-		TEST(test_patience),
-		TEST(test_gone),
+		TEST(test_signs_of_dying),
+		TEST(test_healthy_holder),
+		TEST(test_dying_for_long),
+		TEST(test_dying_is_gone),
 		TEST(test_told_to_end),
-		TEST(test_lock),
+		TEST(test_free_lock),
 		TEST(test_lock_of_healthy),
 		TEST(test_lock_of_dying),
 	};

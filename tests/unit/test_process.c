@@ -27,22 +27,8 @@ static struct {
 	int score_fd; /* takes what is written to oom_score_adj; 0: denied */
 } fake;
 
-int __wrap_open(const char *path, int flags, ...);
-int __wrap_open64(const char *path, int flags, ...);
-int __wrap_prctl(int option, ...);
-int __wrap_mlockall(int flags);
-int __wrap_munlockall(void);
-int __wrap_getrlimit(int resource, struct rlimit *limit);
-int __wrap_getrlimit64(int resource, struct rlimit *limit);
-void *__wrap_mmap(void *address, size_t length, int protection, int flags,
-		  int fd, off_t offset);
-void *__wrap_mmap64(void *address, size_t length, int protection, int flags,
-		    int fd, off_t offset);
-int __wrap_munmap(void *address, size_t length);
-
-int __wrap_open(const char *path, int flags, ...)
+int LARGE(__wrap_open)(const char *path, int flags, ...)
 {
-	(void)flags;
 	if (strcmp(path, "/proc/self/ns/mnt") == 0) {
 		fake.mounts_opened++;
 		return MOUNTS_FD;
@@ -50,11 +36,6 @@ int __wrap_open(const char *path, int flags, ...)
 	assert_string_equal(path, "/proc/self/oom_score_adj");
 	errno = EACCES;
 	return fake.score_fd ? fake.score_fd : -1;
-}
-
-int __wrap_open64(const char *path, int flags, ...)
-{
-	return __wrap_open(path, flags);
 }
 
 int __wrap_prctl(int option, ...)
@@ -77,24 +58,16 @@ int __wrap_munlockall(void)
 	return 0;
 }
 
-int __wrap_getrlimit(int resource, struct rlimit *limit)
+int LARGE(__wrap_getrlimit)(int resource, struct rlimit *limit)
 {
 	assert_int_equal(resource, RLIMIT_MEMLOCK);
 	limit->rlim_cur = limit->rlim_max = fake.limit;
 	return 0;
 }
 
-int __wrap_getrlimit64(int resource, struct rlimit *limit)
+void *LARGE(__wrap_mmap)(void *address, size_t length, int protection,
+			 int flags, int fd, off_t offset)
 {
-	return __wrap_getrlimit(resource, limit);
-}
-
-void *__wrap_mmap(void *address, size_t length, int protection, int flags,
-		  int fd, off_t offset)
-{
-	(void)address;
-	(void)fd;
-	(void)offset;
 	assert_int_equal(protection, PROT_NONE);
 	assert_true(flags & MAP_NORESERVE);
 	/* The kernel looks at the limit only of what is to be locked. */
@@ -102,12 +75,6 @@ void *__wrap_mmap(void *address, size_t length, int protection, int flags,
 	fake.mapped = length;
 	errno = fake.map_error;
 	return fake.map_error ? MAP_FAILED : &fake;
-}
-
-void *__wrap_mmap64(void *address, size_t length, int protection, int flags,
-		    int fd, off_t offset)
-{
-	return __wrap_mmap(address, length, protection, flags, fd, offset);
 }
 
 int __wrap_munmap(void *address, size_t length)
@@ -119,7 +86,6 @@ int __wrap_munmap(void *address, size_t length)
 
 static int start(void **state)
 {
-	(void)state;
 	memset(&fake, 0, sizeof(fake));
 	fake.limit = 8 << 20;
 	log_forget();
@@ -128,7 +94,6 @@ static int start(void **state)
 
 static void test_locked(void **state)
 {
-	(void)state;
 	process_protect(LOG_LEVEL_WARNING);
 	assert_int_equal(fake.locked, MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT);
 	assert_int_equal(fake.mapped, (8 << 20) + PAGE);
@@ -140,7 +105,6 @@ static void test_locked(void **state)
 /* Nothing is: what is mapped later could not be. */
 static void test_limited(void **state)
 {
-	(void)state;
 	fake.map_error = EAGAIN;
 	process_protect(LOG_LEVEL_WARNING);
 	assert_int_equal(fake.locked, 0);
@@ -154,7 +118,6 @@ static void test_oom_scores(void **state)
 	char score[8];
 	int ends[2], i;
 
-	(void)state;
 	for (i = 0; i < 2; i++) {
 		assert_int_equal(pipe2(ends, O_NONBLOCK), 0);
 		fake.score_fd = ends[1];
@@ -175,7 +138,6 @@ static void test_oom_scores(void **state)
 /* Opened at the start, once: this test is the first one. */
 static void test_mounts(void **state)
 {
-	(void)state;
 	process_protect(LOG_LEVEL_WARNING);
 	assert_int_equal(process_mounts(), MOUNTS_FD);
 	assert_int_equal(fake.mounts_opened, 1);
@@ -184,7 +146,6 @@ static void test_mounts(void **state)
 /* There is no room for such a mapping, so none can be in the way. */
 static void test_no_room(void **state)
 {
-	(void)state;
 	fake.map_error = ENOMEM;
 	process_protect(LOG_LEVEL_WARNING);
 	assert_true(fake.locked);
@@ -193,7 +154,6 @@ static void test_no_room(void **state)
 
 static void test_unlimited(void **state)
 {
-	(void)state;
 	fake.limit = RLIM_INFINITY;
 	process_protect(LOG_LEVEL_WARNING);
 	assert_true(fake.locked);
@@ -202,7 +162,6 @@ static void test_unlimited(void **state)
 
 static void test_denied(void **state)
 {
-	(void)state;
 	fake.lock_error = EPERM;
 	process_protect(LOG_LEVEL_WARNING);
 	assert_int_equal(fake.mapped, 0);

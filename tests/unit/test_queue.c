@@ -1,116 +1,13 @@
 /* One queue: FETCH, dispatch, COMMIT, and the end of its tags. */
 #include <errno.h>
 #include <fcntl.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "base/page.h"
-#include "fakering.h"
-#include "io/queue.h"
+#include "fakequeue.h"
 
-#define DEPTH	 128
-#define QUEUE_ID 3
-
-/* ---- a target that keeps what it gets, or answers at once ---- */
-
-static struct {
-	struct io *ios[DEPTH];
-	unsigned count;
-	int at_once;
-	int error; /* to answer with */
-	int takes; /* the data of writes; then error may be IO_LATER */
-	int lends; /* memory to reads */
-	unsigned laters, forgotten, back;
-} got;
-
-static uint8_t data[4096];
-
-/* The driver has all that was put into the ring. */
-static void on_copied(struct ring_op *op, int32_t result)
-{
-	(void)op;
-	(void)result;
-	assert_int_equal(fake_ring.submitted, fake_ring.put_count);
-	got.back++;
-}
-
-static void submit(struct backend *target, struct io *io)
-{
-	(void)target;
-	assert_true(got.count < DEPTH || got.at_once);
-	if (got.lends) {
-		/* The memory of its last request is not in use. */
-		assert_int_equal(got.back, got.count);
-		got.count++;
-		assert_int_equal(io_put(io, data, 0, io->length), 0);
-		io->own.done = on_copied;
-		io_done_lent(io);
-	} else if (got.takes) {
-		int error = io_take(io, data, 0, io->length);
-
-		got.laters += error == IO_LATER;
-		if (error != IO_LATER)
-			io_done(io, error);
-	} else if (got.at_once)
-		io_done(io, got.error);
-	else
-		got.ios[got.count++] = io;
-}
-
-static void forget(struct backend *target, struct io *io)
-{
-	(void)target;
-	assert_int_equal(io->op, IO_WRITE);
-	got.forgotten++;
-}
-
-static const struct backend_ops ops = { .submit = submit, .forget = forget };
-static struct backend target = { .ops = &ops };
-
-/* ---- what the owner is told ---- */
-
-static struct {
-	unsigned retired, refused;
-	int error;
-	int close; /* close the queue from within */
-} told;
-
-static struct queue queue;
-static int owner;
-
-static void on_event(struct queue *at, int error)
-{
-	assert_ptr_equal(at, &queue);
-	assert_ptr_equal(at->owner, &owner);
-	if (error) {
-		told.refused++;
-		told.error = error;
-		return;
-	}
-	told.retired++;
-	if (told.close)
-		queue_close(at);
-}
-
-/* ---- a char device: a file whose pages the queue maps ---- */
-
-static int device;
-
-static void describe(uint16_t tag, uint32_t op_flags, uint64_t sector,
-		     uint32_t sectors)
-{
-	struct ublk_io_desc descriptor = { .op_flags = op_flags,
-					   .nr_sectors = sectors,
-					   .start_sector = sector };
-	off_t at = (off_t)(QUEUE_ID * page_round_up(UBLK_MAX_QUEUE_DEPTH *
-						    sizeof(descriptor)) +
-			   tag * sizeof(descriptor));
-
-	assert_int_equal(pwrite(device, &descriptor, sizeof(descriptor), at),
-			 sizeof(descriptor));
-}
+#define DEPTH 128
 
 /* The driver delivers a request under a tag. */
 static void deliver(uint16_t tag, uint32_t op_flags, uint64_t sector,
@@ -120,99 +17,100 @@ static void deliver(uint16_t tag, uint32_t op_flags, uint64_t sector,
 	fake_complete(tag, 0);
 }
 
-static struct queue_shape shape;
-
-static int open_queue(void)
+/* And its turn has come. */
+static void bring(uint16_t tag, uint32_t op_flags)
 {
-	int error =
-		queue_open(&queue, QUEUE_ID, &shape, &target, on_event, &owner);
+	deliver(tag, op_flags, 0, 8);
+	turn(2);
+}
 
-	if (error)
-		return error;
-	error = queue_start(&queue, test_loop, device);
-	/* One that has not been started has no tags to be waited for. */
-	assert_int_equal(queue_is_retired(&queue), error != 0);
-	if (error)
-		queue_close(&queue);
-	return error;
+/* A command of a tag ends, and the queue's turn has come; or one of each tag. */
+static void complete(uint16_t tag, int32_t result)
+{
+	fake_complete(tag, result);
+	turn(2);
+}
+
+static void complete_all(int32_t result)
+{
+	uint16_t tag;
+
+	for (tag = 0; tag < DEPTH; tag++)
+		fake_complete(tag, result);
+	turn(20);
 }
 
 static int start_closed(void **state)
 {
-	(void)state;
-	test_loop_open();
-	fake_ring_start();
-	memset(&got, 0, sizeof(got));
-	memset(&told, 0, sizeof(told));
-	memset(&queue, 0x5a, sizeof(queue));
-	shape = (struct queue_shape){ .depth = DEPTH, .max_io = 65536 };
-	device = memfd_create("test", MFD_CLOEXEC);
-	assert_int_equal(ftruncate(device, 1 << 20), 0);
+	start_device(DEPTH, 0);
+	return 0;
+}
+
+static int start_in(enum io_mode mode)
+{
+	start_device(DEPTH, 0);
+	shape.mode = mode;
+	assert_int_equal(io_initialise(), 0);
+	assert_int_equal(open_queue(), 0);
+	while (fake_next_command())
+		;
 	return 0;
 }
 
 static int start(void **state)
 {
-	start_closed(state);
-	assert_int_equal(open_queue(), 0);
-	while (fake_next_command())
-		;
-	return 0;
+	return start_in(IO_USER_COPY);
 }
 
 static int start_need_get_data(void **state)
 {
-	start_closed(state);
-	assert_int_equal(io_initialise(), 0);
-	shape.mode = IO_NEED_GET_DATA;
-	assert_int_equal(open_queue(), 0);
-	while (fake_next_command())
-		;
+	start_in(IO_NEED_GET_DATA);
 	got.takes = 1;
 	return 0;
 }
 
 static int stop_closed(void **state)
 {
-	(void)state;
-	fake_ring_stop();
-	close(device);
-	test_loop_close();
-	log_forget();
+	stop_device();
 	return 0;
 }
 
 static int stop(void **state)
 {
-	queue.port.owned = 0;
-	queue_close(&queue);
-	return stop_closed(state);
+	stop_queue();
+	return 0;
 }
 
-static void expect_commit(uint16_t tag, int32_t result)
+/* The next one that was put into the ring. */
+static const struct fake_command *expect_command(uint32_t op, uint16_t tag,
+						 int32_t result)
 {
 	const struct fake_command *put = fake_next_command();
 
 	assert_non_null(put);
-	assert_int_equal(put->op, UBLK_IO_COMMIT_AND_FETCH_REQ);
+	assert_int_equal(put->op, op);
 	assert_int_equal(put->fd, -1);
 	assert_int_equal(put->data, tag);
 	assert_int_equal(put->command.q_id, QUEUE_ID);
 	assert_int_equal(put->command.tag, tag);
 	assert_int_equal(put->command.result, result);
+	return put;
+}
+
+static void expect_commit(uint16_t tag, int32_t result)
+{
+	const struct fake_command *put =
+		expect_command(UBLK_IO_COMMIT_AND_FETCH_REQ, tag, result);
+
 	assert_int_equal(put->command.addr, 0);
 }
 
 /* Returns its address. */
 static const void *expect_get_data(uint16_t tag)
 {
-	const struct fake_command *put = fake_next_command();
+	const struct fake_command *put =
+		expect_command(UBLK_IO_NEED_GET_DATA, tag, 0);
 
-	assert_non_null(put);
-	assert_int_equal(put->op, UBLK_IO_NEED_GET_DATA);
-	assert_int_equal(put->data, tag);
-	assert_int_equal(put->command.q_id, QUEUE_ID);
-	assert_int_equal(put->command.tag, tag);
 	return (const void *)(uintptr_t)put->command.addr;
 }
 
@@ -221,19 +119,11 @@ static void test_every_tag_is_fetched(void **state)
 	const struct fake_command *put;
 	uint16_t tag;
 
-	(void)state;
 	assert_int_equal(open_queue(), 0);
 	assert_int_equal(fake_ring.registered, device);
 	assert_true(fake_ring.entries >= DEPTH);
 	for (tag = 0; tag < DEPTH; tag++) {
-		put = fake_next_command();
-		assert_non_null(put);
-		assert_int_equal(put->op, UBLK_IO_FETCH_REQ);
-		assert_int_equal(put->fd, -1);
-		assert_int_equal(put->data, tag);
-		assert_int_equal(put->command.q_id, QUEUE_ID);
-		assert_int_equal(put->command.tag, tag);
-		assert_int_equal(put->command.result, 0);
+		put = expect_command(UBLK_IO_FETCH_REQ, tag, 0);
 		assert_int_equal(put->command.addr, 0);
 	}
 	assert_null(fake_next_command());
@@ -264,7 +154,6 @@ static void test_open_fails(void **state)
 {
 	int memory = device;
 
-	(void)state;
 	fake_ring.create_error = -EMFILE;
 	check_open_fails(-EMFILE, 0);
 	fake_ring.create_error = 0;
@@ -287,7 +176,6 @@ static void test_open_fails(void **state)
 
 static void test_close_is_harmless(void **state)
 {
-	(void)state;
 	memset(&queue, 0, sizeof(queue));
 	queue_close(&queue);
 	assert_int_equal(open_queue(), 0);
@@ -320,7 +208,6 @@ static void test_dispatch(void **state)
 	const struct io *io;
 	size_t tag;
 
-	(void)state;
 	for (tag = 0; tag < COUNT(cases); tag++)
 		deliver((uint16_t)tag, cases[tag].op_flags, (1ULL << 33) + tag,
 			8 + (uint32_t)tag);
@@ -345,7 +232,6 @@ static void test_dispatch(void **state)
 /* The flags of the tag's last request do not stick to it. */
 static void test_dispatch_again(void **state)
 {
-	(void)state;
 	deliver(5, UBLK_IO_OP_WRITE | UBLK_IO_F_FUA, 1, 1);
 	turn(2);
 	io_done(got.ios[0], 0);
@@ -364,7 +250,6 @@ static void test_unknown_op(void **state)
 	static const uint32_t ops_unknown[] = { 4, 10, 15, 0xff };
 	unsigned i;
 
-	(void)state;
 	for (i = 0; i < COUNT(ops_unknown); i++) {
 		deliver((uint16_t)i, ops_unknown[i], 0, 8);
 		turn(2);
@@ -380,7 +265,6 @@ static void test_one_submit_a_turn(void **state)
 {
 	uint16_t tag;
 
-	(void)state;
 	got.at_once = 1;
 	for (tag = 0; tag < 50; tag++)
 		deliver(tag, UBLK_IO_OP_READ, tag, 8);
@@ -401,10 +285,8 @@ static void test_one_submit_a_turn(void **state)
 /* Those given later go at once. */
 static void test_late_answers(void **state)
 {
-	(void)state;
 	deliver(1, UBLK_IO_OP_WRITE, 0, 8);
-	deliver(2, UBLK_IO_OP_WRITE, 0, 8);
-	turn(2);
+	bring(2, UBLK_IO_OP_WRITE);
 	io_done(got.ios[1], 0);
 	expect_commit(2, 4096);
 	assert_int_equal(fake_ring.submitted, fake_ring.put_count);
@@ -417,7 +299,6 @@ static void test_late_answers(void **state)
 /* What is not taken is tried again, without anything else to wake us. */
 static void test_submit_fails(void **state)
 {
-	(void)state;
 	got.at_once = 1;
 	deliver(1, UBLK_IO_OP_READ, 0, 8);
 	fake_ring.submit_error = -EAGAIN;
@@ -435,9 +316,7 @@ static void test_submit_fails(void **state)
 
 static void test_late_submit_fails(void **state)
 {
-	(void)state;
-	deliver(1, UBLK_IO_OP_WRITE, 0, 8);
-	turn(2);
+	bring(1, UBLK_IO_OP_WRITE);
 	fake_ring.submit_error = -EBUSY;
 	fake_ring.submit_failures = 1;
 	io_done(got.ios[0], 0);
@@ -452,7 +331,6 @@ static void test_turn_is_bounded(void **state)
 {
 	uint16_t tag;
 
-	(void)state;
 	got.at_once = 1;
 	for (tag = 0; tag < DEPTH; tag++)
 		deliver(tag, UBLK_IO_OP_READ, 0, 8);
@@ -478,7 +356,6 @@ static void test_what_bounds_a_turn(void **state)
 	unsigned i, before, turns;
 	uint16_t tag;
 
-	(void)state;
 	got.at_once = 1;
 	for (i = 0; i < COUNT(cases); i++) {
 		for (tag = 0; tag < DEPTH; tag++)
@@ -499,19 +376,16 @@ static unsigned busy;
 
 static void on_busy(void *of)
 {
-	(void)of;
 	busy++;
 }
 
 /* The keeper sees by them that the server goes on. */
 static void test_turns_are_counted(void **state)
 {
-	(void)state;
 	assert_int_equal(queue_share_turns(device, on_busy, NULL), 0);
 	busy = 0;
 	got.at_once = 1;
-	deliver(1, UBLK_IO_OP_READ, 0, 8);
-	turn(2);
+	bring(1, UBLK_IO_OP_READ);
 	assert_int_equal(busy, 1);
 }
 
@@ -519,15 +393,13 @@ static void test_retired(void **state)
 {
 	uint16_t tag;
 
-	(void)state;
 	for (tag = 0; tag < DEPTH - 1; tag++)
 		fake_complete(tag, -ENODEV);
 	turn(5);
 	assert_false(queue_is_retired(&queue));
 	assert_int_equal(told.retired, 0);
 	/* The last one has a request of its own to end first. */
-	deliver(DEPTH - 1, UBLK_IO_OP_WRITE, 0, 8);
-	turn(2);
+	bring(DEPTH - 1, UBLK_IO_OP_WRITE);
 	assert_int_equal(got.count, 1);
 	io_done(got.ios[0], -EIO);
 	expect_commit(DEPTH - 1, -EIO);
@@ -546,13 +418,8 @@ static void test_retired(void **state)
 /* The owner may close the queue when it is told. */
 static void test_close_when_retired(void **state)
 {
-	uint16_t tag;
-
-	(void)state;
 	told.close = 1;
-	for (tag = 0; tag < DEPTH; tag++)
-		fake_complete(tag, -ENODEV);
-	turn(5);
+	complete_all(-ENODEV);
 	assert_int_equal(told.retired, 1);
 	assert_int_equal(fake_ring.destroyed, 1);
 }
@@ -560,12 +427,7 @@ static void test_close_when_retired(void **state)
 /* A refusal is told of once, not for each of thousands of tags. */
 static void test_refused(void **state)
 {
-	uint16_t tag;
-
-	(void)state;
-	for (tag = 0; tag < DEPTH; tag++)
-		fake_complete(tag, -EINVAL);
-	turn(5);
+	complete_all(-EINVAL);
 	assert_int_equal(told.refused, 1);
 	assert_int_equal(told.error, -EINVAL);
 	assert_int_equal(got.count, 0);
@@ -581,11 +443,9 @@ static void test_refused(void **state)
  */
 static void test_commit_again(void **state)
 {
-	(void)state;
 	deliver(1, UBLK_IO_OP_READ, 0, 8);
 	deliver(2, UBLK_IO_OP_FLUSH, 0, 0);
-	deliver(3, UBLK_IO_OP_WRITE, 0, 8);
-	turn(2);
+	bring(3, UBLK_IO_OP_WRITE);
 	io_done(got.ios[0], 0);
 	io_done(got.ios[1], 0);
 	io_done(got.ios[2], -ENOSPC);
@@ -594,15 +454,13 @@ static void test_commit_again(void **state)
 	expect_commit(3, -ENOSPC);
 	fake_complete(1, -ENOMEM);
 	fake_complete(2, -EAGAIN);
-	fake_complete(3, -ENOMEM);
-	turn(2);
+	complete(3, -ENOMEM);
 	expect_commit(1, 4096);
 	expect_commit(2, 0);
 	expect_commit(3, -ENOSPC);
 	assert_null(fake_next_command());
 	assert_int_equal(fake_ring.submitted, fake_ring.put_count);
-	fake_complete(3, -EAGAIN);
-	turn(2);
+	complete(3, -EAGAIN);
 	expect_commit(3, -ENOSPC);
 	assert_int_equal(queue.retired, 0);
 	assert_int_equal(told.refused, 0);
@@ -613,8 +471,7 @@ static void test_commit_again(void **state)
 	deliver(3, UBLK_IO_OP_READ, 0, 16);
 	turn(2);
 	expect_commit(3, 8192);
-	fake_complete(3, -ENODEV);
-	turn(2);
+	complete(3, -ENODEV);
 	assert_int_equal(queue.retired, 1);
 	assert_null(fake_next_command());
 }
@@ -622,9 +479,7 @@ static void test_commit_again(void **state)
 /* Who adds the device is told, and can try again. */
 static void test_fetch_not_again(void **state)
 {
-	(void)state;
-	fake_complete(1, -ENOMEM);
-	turn(2);
+	complete(1, -ENOMEM);
 	assert_int_equal(told.refused, 1);
 	assert_int_equal(told.error, -ENOMEM);
 	assert_null(fake_next_command());
@@ -636,15 +491,13 @@ static void test_fetch_not_again(void **state)
 static void announce(uint16_t tag)
 {
 	describe(tag, UBLK_IO_OP_WRITE, 8, 8);
-	fake_complete(tag, UBLK_IO_RES_NEED_GET_DATA);
-	turn(2);
+	complete(tag, UBLK_IO_RES_NEED_GET_DATA);
 }
 
 static unsigned layered;
 
 static void submit_layer(struct backend *layer, struct io *io)
 {
-	(void)layer;
 	layered++;
 	target.ops->submit(&target, io);
 }
@@ -655,17 +508,15 @@ static struct backend layer = { .ops = &layer_ops };
 /* It comes to the target twice, but through its layers once. */
 static void test_data_is_asked_for(void **state)
 {
-	(void)state;
 	layered = 0;
 	queue.top = &layer;
 	announce(7);
 	assert_int_equal(layered, 1);
 	assert_int_equal(got.laters, 1);
-	assert_ptr_equal(expect_get_data(7), data);
+	assert_ptr_equal(expect_get_data(7), got.data);
 	assert_null(fake_next_command());
 	assert_int_equal(queue.port.owned, 1);
-	fake_complete(7, 0);
-	turn(2);
+	complete(7, 0);
 	assert_int_equal(layered, 1);
 	expect_commit(7, 4096);
 	assert_null(fake_next_command());
@@ -685,20 +536,16 @@ static void test_data_is_asked_for_again(void **state)
 {
 	const void *sink;
 
-	(void)state;
 	announce(7);
-	assert_ptr_equal(expect_get_data(7), data);
-	fake_complete(7, -ENOMEM);
-	turn(2);
-	assert_ptr_equal(expect_get_data(7), data);
+	assert_ptr_equal(expect_get_data(7), got.data);
+	complete(7, -ENOMEM);
+	assert_ptr_equal(expect_get_data(7), got.data);
 	assert_null(fake_next_command());
 	assert_int_equal(fake_ring.submitted, fake_ring.put_count);
 	assert_int_equal(queue.port.owned, 1);
-	fake_complete(7, 0);
-	turn(2);
+	complete(7, 0);
 	expect_commit(7, 4096);
-	fake_complete(7, -ENOMEM);
-	turn(2);
+	complete(7, -ENOMEM);
 	expect_commit(7, 4096);
 	/* Of one that has failed. */
 	got.takes = 0;
@@ -706,11 +553,9 @@ static void test_data_is_asked_for_again(void **state)
 	got.error = -ENOSPC;
 	announce(7);
 	sink = expect_get_data(7);
-	fake_complete(7, -EAGAIN);
-	turn(2);
+	complete(7, -EAGAIN);
 	assert_ptr_equal(expect_get_data(7), sink);
-	fake_complete(7, 0);
-	turn(2);
+	complete(7, 0);
 	expect_commit(7, -ENOSPC);
 	assert_int_equal(queue.retired, 0);
 	assert_int_equal(told.refused, 0);
@@ -719,15 +564,13 @@ static void test_data_is_asked_for_again(void **state)
 /* A write that fails at once: its data is taken all the same, once. */
 static void test_data_is_not_wanted(void **state)
 {
-	(void)state;
 	got.takes = 0;
 	got.at_once = 1;
 	got.error = -ENOSPC;
 	announce(7);
 	assert_non_null(expect_get_data(7));
 	assert_null(fake_next_command());
-	fake_complete(7, 0);
-	turn(2);
+	complete(7, 0);
 	expect_commit(7, -ENOSPC);
 	assert_int_equal(queue.port.owned, 0);
 	assert_int_equal(queue.port.errors, 1);
@@ -736,14 +579,9 @@ static void test_data_is_not_wanted(void **state)
 /* The device stops while the data is on its way. */
 static void test_retired_without_data(void **state)
 {
-	uint16_t tag;
-
-	(void)state;
 	announce(0);
 	expect_get_data(0);
-	for (tag = 0; tag < DEPTH; tag++)
-		fake_complete(tag, -ENODEV);
-	turn(20);
+	complete_all(-ENODEV);
 	assert_int_equal(queue.port.owned, 0);
 	assert_int_equal(got.forgotten, 1);
 	assert_int_equal(told.retired, 1);
@@ -754,7 +592,6 @@ static void test_retired_without_data(void **state)
 /* The driver queues the request again: what comes now is a request of its own. */
 static void test_data_is_taken_back(void **state)
 {
-	(void)state;
 	announce(3);
 	expect_get_data(3);
 	announce(3);
@@ -763,8 +600,7 @@ static void test_data_is_taken_back(void **state)
 	assert_int_equal(queue.port.owned, 1);
 	expect_get_data(3);
 	got.takes = 0;
-	deliver(3, UBLK_IO_OP_READ, 0, 8);
-	turn(2);
+	bring(3, UBLK_IO_OP_READ);
 	assert_int_equal(queue.port.owned, 1);
 	assert_int_equal(got.count, 1);
 	assert_int_equal(got.ios[0]->op, IO_READ);
@@ -777,14 +613,12 @@ static void test_data_is_taken_back(void **state)
 /* One that was done already is nobody's to forget. */
 static void test_dropped_is_taken_back(void **state)
 {
-	(void)state;
 	got.takes = 0;
 	got.at_once = 1;
 	got.error = -ENOSPC;
 	announce(3);
 	expect_get_data(3);
-	fake_complete(3, -ENODEV);
-	turn(2);
+	complete(3, -ENODEV);
 	assert_int_equal(queue.retired, 1);
 	assert_int_equal(queue.port.owned, 0);
 	assert_int_equal(got.forgotten, 0);
@@ -795,7 +629,6 @@ static void test_lent_is_back(void **state)
 {
 	unsigned submits;
 
-	(void)state;
 	got.lends = 1;
 	deliver(3, UBLK_IO_OP_READ, 0, 8);
 	turn(1);
@@ -820,7 +653,6 @@ static void test_lent_is_back(void **state)
 /* A part of the data would be taken for all of it. */
 static void test_data_is_short(void **state)
 {
-	(void)state;
 	announce(3);
 	expect_get_data(3);
 	deliver(3, UBLK_IO_OP_WRITE, 8, 4);
@@ -832,14 +664,10 @@ static void test_data_is_short(void **state)
 
 /* ---- zero copy ---- */
 
-static void expect_addressed(uint32_t op, uint16_t tag)
+static void expect_addressed(uint32_t op, uint16_t tag, int32_t result)
 {
-	const struct fake_command *put = fake_next_command();
+	const struct fake_command *put = expect_command(op, tag, result);
 
-	assert_non_null(put);
-	assert_int_equal(put->op, op);
-	assert_int_equal(put->data, tag);
-	assert_int_equal(put->command.tag, tag);
 	assert_int_equal(put->command.addr, 0);
 	/* The index, and that one which cannot be registered comes as well. */
 	assert_int_equal(put->address, 0x10000u | tag);
@@ -850,22 +678,19 @@ static void test_zero_copy(void **state)
 {
 	uint16_t tag;
 
-	(void)state;
 	shape.mode = IO_ZERO_COPY;
 	assert_int_equal(open_queue(), 0);
 	assert_int_equal(fake_ring.buffers, DEPTH);
 	for (tag = 0; tag < DEPTH; tag++)
-		expect_addressed(UBLK_IO_FETCH_REQ, tag);
-	deliver(2, UBLK_IO_OP_READ, 0, 8);
-	turn(2);
+		expect_addressed(UBLK_IO_FETCH_REQ, tag, 0);
+	bring(2, UBLK_IO_OP_READ);
 	assert_true(io_is_registered(&queue.ios[2]));
 	io_done(&queue.ios[2], 0);
-	expect_addressed(UBLK_IO_COMMIT_AND_FETCH_REQ, 2);
-	deliver(2, UBLK_IO_OP_READ | UBLK_IO_F_NEED_REG_BUF, 0, 8);
-	turn(2);
+	expect_addressed(UBLK_IO_COMMIT_AND_FETCH_REQ, 2, 4096);
+	bring(2, UBLK_IO_OP_READ | UBLK_IO_F_NEED_REG_BUF);
 	assert_false(io_is_registered(&queue.ios[2]));
 	io_done(&queue.ios[2], 0);
-	expect_addressed(UBLK_IO_COMMIT_AND_FETCH_REQ, 2);
+	expect_addressed(UBLK_IO_COMMIT_AND_FETCH_REQ, 2, 4096);
 	queue_close(&queue);
 }
 
@@ -877,7 +702,6 @@ static void test_trim(void **state)
 	unsigned char here;
 	uint8_t *buffer;
 
-	(void)state;
 	if (!memory_goes_back())
 		skip_without("memory that goes back at once");
 	shape.mode = IO_COPY;
@@ -889,12 +713,10 @@ static void test_trim(void **state)
 	assert_false(loop_timer_is_active(&queue.trim));
 	memset(buffer, 7, 4096);
 	got.at_once = 1;
-	deliver(0, UBLK_IO_OP_WRITE, 0, 8);
-	turn(2);
+	bring(0, UBLK_IO_OP_WRITE);
 	assert_true(loop_timer_is_active(&queue.trim));
 	pass_time(1.5);
-	deliver(1, UBLK_IO_OP_READ, 0, 8);
-	turn(2);
+	bring(1, UBLK_IO_OP_READ);
 	pass_time(1.5);
 	assert_int_equal(buffer[0], 7);
 	pass_time(3);
@@ -904,8 +726,7 @@ static void test_trim(void **state)
 	queue_close(&queue);
 	/* Nor has it a timer any more when it is closed. */
 	assert_int_equal(open_queue(), 0);
-	deliver(0, UBLK_IO_OP_WRITE, 0, 8);
-	turn(2);
+	bring(0, UBLK_IO_OP_WRITE);
 	assert_true(timer_is_set());
 	queue_close(&queue);
 	turn(2);
@@ -914,9 +735,7 @@ static void test_trim(void **state)
 
 static void test_close_with_requests(void **state)
 {
-	(void)state;
-	deliver(1, UBLK_IO_OP_WRITE, 0, 8);
-	turn(2);
+	bring(1, UBLK_IO_OP_WRITE);
 	queue_close(&queue);
 	assert_true(log_has("1 request"));
 }
@@ -924,7 +743,6 @@ static void test_close_with_requests(void **state)
 /* An eventfd that is readable for nothing does no harm. */
 static void test_spurious_wake(void **state)
 {
-	(void)state;
 	ring_raise_event(queue.port.ring);
 	turn(3);
 	assert_int_equal(got.count, 0);

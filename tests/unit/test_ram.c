@@ -43,12 +43,6 @@ static struct target *ram;
 static struct geometry geometry;
 static struct failure failure;
 
-int __wrap_io_put(struct io *io, const void *from, uint32_t at,
-		  uint32_t length);
-int __wrap_io_put_zeroes(struct io *io, uint32_t at, uint32_t length);
-int __wrap_io_take(struct io *io, void *to, uint32_t at, uint32_t length);
-void __wrap_io_done(struct io *io, int error);
-
 static void note(struct io *io, uint32_t at, uint32_t length, int is_zero)
 {
 	assert_true(at + length <= io->length);
@@ -80,7 +74,6 @@ int __wrap_io_take(struct io *io, void *to, uint32_t at, uint32_t length)
 
 void __wrap_io_done(struct io *io, int error)
 {
-	(void)io;
 	assert_int_equal(seen.result, NEVER);
 	seen.result = error;
 }
@@ -136,39 +129,18 @@ static void set_available(uint64_t bytes)
 	memory_set_root(test_folder());
 }
 
-/* The values' texts are the line's. */
-static void read_options(struct option_value *values, const char *words,
-			 struct syntax_line *line)
-{
-	const char *why, *text;
-	size_t length;
-	int i, which;
-
-	assert_int_equal(syntax_split(line, words, strlen(words), &why), 0);
-	option_defaults(target_ram.options, values);
-	for (i = 0; i < line->count; i++) {
-		text = syntax_value(line->words[i], &length);
-		which = option_find(target_ram.options, line->words[i], length);
-		assert_true(which >= 0);
-		assert_int_equal(option_read(&target_ram.options[which],
-					     &values[which], text, &failure),
-				 0);
-	}
-}
-
 /* As `add ram WORDS`, or as the take-over of one whose data is in fds[0]. */
 static struct target *open_as(const char *words, int adopted, int *fds,
 			      int fd_count)
 {
 	static struct option_value values[OPTION_MAX];
 	static struct target_args args;
-	struct syntax_line line;
 
 	args = (struct target_args){ .values = values,
 				     .adopted = adopted,
 				     .fds = fds,
 				     .fd_count = fd_count };
-	read_options(values, words, &line);
+	test_values(target_ram.options, values, words);
 	failure.symbol = SYMBOL_NONE;
 	geometry = (struct geometry){ .block_size = 512 };
 	return target_ram.open(&args, &geometry, &failure);
@@ -210,7 +182,6 @@ static uint64_t used(void)
 
 static int start(void **state)
 {
-	(void)state;
 	memset(&seen, 0, sizeof(seen));
 	port.mode = IO_USER_COPY;
 	set_available(1ULL << 40);
@@ -220,7 +191,6 @@ static int start(void **state)
 
 static int stop(void **state)
 {
-	(void)state;
 	if (ram)
 		target_ram.close(ram);
 	ram = NULL;
@@ -232,7 +202,6 @@ static int stop(void **state)
 
 static void test_geometry(void **state)
 {
-	(void)state;
 	assert_int_equal(geometry.size, SIZE);
 	assert_int_equal(geometry.block_size, 512);
 	assert_int_equal(geometry.physical_block_size, PAGE);
@@ -248,7 +217,6 @@ static void test_modes(void **state)
 {
 	const uint64_t whole = store_whole_max;
 
-	(void)state;
 	assert_int_equal(geometry.modes[0], IO_NEED_GET_DATA);
 	assert_int_equal(geometry.modes[1], IO_USER_COPY);
 	assert_int_equal(geometry.modes[2], IO_COPY);
@@ -281,7 +249,6 @@ static void test_refused(void **state)
 	};
 	unsigned i;
 
-	(void)state;
 	set_available(16 * MIB);
 	for (i = 0; i < 2; i++)
 		refuses(cases[i].words, cases[i].symbol, cases[i].text);
@@ -300,7 +267,6 @@ static void test_refused(void **state)
 /* Holes from the zero page, what is there from the store. */
 static void test_read_in_parts(void **state)
 {
-	(void)state;
 	assert_int_equal(write_bytes(2 * PAGE, 2 * PAGE, 7), 0);
 	assert_int_equal(submit(IO_READ, PAGE + 512, 4 * PAGE), 0);
 	assert_int_equal(seen.parts, 3);
@@ -316,7 +282,6 @@ static void test_read_in_parts(void **state)
 /* After an error nothing more is tried. */
 static void test_read_fails(void **state)
 {
-	(void)state;
 	assert_int_equal(write_bytes(0, PAGE, 7), 0);
 	seen.error = -EFAULT;
 	assert_int_equal(submit(IO_READ, 0, 3 * PAGE), -EFAULT);
@@ -339,7 +304,6 @@ static void test_pages_before_data(void **state)
 {
 	enum io_mode mode;
 
-	(void)state;
 	for (mode = IO_USER_COPY; mode < IO_MODES; mode++) {
 		port.mode = (uint8_t)mode;
 		open_ram("size=1M");
@@ -354,7 +318,6 @@ static void test_pages_before_data(void **state)
 /* What a failed write leaves is looked at, and counted as it is. */
 static void test_write_fails(void **state)
 {
-	(void)state;
 	seen.error = -EIO;
 	assert_int_equal(submit(IO_WRITE, 0, 2 * PAGE), -EIO);
 	assert_int_equal(used(), 0);
@@ -372,7 +335,6 @@ static void test_clear(void **state)
 	static const enum io_op ops[] = { IO_DISCARD, IO_WRITE_ZEROES };
 	unsigned i;
 
-	(void)state;
 	for (i = 0; i < COUNT(ops); i++) {
 		assert_int_equal(write_bytes(0, 4 * PAGE, 7), 0);
 		assert_int_equal(submit(ops[i], PAGE, 2 * PAGE), 0);
@@ -386,7 +348,6 @@ static void test_clear(void **state)
 /* A flush has no place: whatever stands there is no reason to fail. */
 static void test_flush(void **state)
 {
-	(void)state;
 	assert_int_equal(submit(IO_FLUSH, 0, 0), 0);
 	assert_int_equal(submit(IO_FLUSH, 10 * SIZE, PAGE), 0);
 }
@@ -415,7 +376,6 @@ static void test_beyond_the_end(void **state)
 					  IO_WRITE_ZEROES };
 	unsigned i;
 
-	(void)state;
 	assert_int_equal(write_bytes(SIZE / 2 - PAGE, 2 * PAGE, 7), 0);
 	assert_int_equal(resize(SIZE / 2), 0);
 	for (i = 0; i < COUNT(ops); i++) {
@@ -435,7 +395,6 @@ static void test_written_behind_the_end(void **state)
 {
 	int fd;
 
-	(void)state;
 	port.mode = IO_NEED_GET_DATA;
 	assert_int_equal(resize(SIZE / 2), 0);
 	assert_int_equal(target_ram.hold(ram, &fd), 1);
@@ -450,7 +409,6 @@ static void test_written_behind_the_end(void **state)
 
 static void test_resize(void **state)
 {
-	(void)state;
 	assert_int_equal(write_bytes(0, PAGE, 7), 0);
 	set_available(0);
 	assert_int_equal(resize(SIZE), 0);
@@ -477,7 +435,6 @@ static void test_resize(void **state)
 
 static void test_memory_limit(void **state)
 {
-	(void)state;
 	open_ram("size=1M memory-limit=8K");
 	assert_int_equal(target_room(ram), 2 * PAGE);
 	assert_int_equal(write_bytes(0, 2 * PAGE, 7), 0);
@@ -501,7 +458,6 @@ static void test_memory_reserve(void **state)
 	};
 	unsigned i;
 
-	(void)state;
 	for (i = 0; i < COUNT(cases); i++) {
 		set_available(cases[i].reserve + PAGE);
 		open_ram(cases[i].words);
@@ -521,7 +477,6 @@ static void test_refusals_told(void **state)
 {
 	unsigned i;
 
-	(void)state;
 	assert_int_equal(write_bytes(0, PAGE, 7), 0);
 	set_available(0);
 	for (i = 0; i < 100; i++) {
@@ -552,7 +507,6 @@ static void test_adopt(void **state)
 	struct target *old = ram;
 	int fds[2];
 
-	(void)state;
 	assert_int_equal(write_bytes(3 * PAGE, PAGE, 7), 0);
 	assert_int_equal(target_ram.hold(old, fds), 1);
 	fds[0] = fds[1] = dup(fds[0]);
@@ -581,7 +535,6 @@ static void test_adopt_fails(void **state)
 {
 	int fds[1];
 
-	(void)state;
 	assert_int_equal(target_ram.hold(ram, fds), 1);
 	fds[0] = dup(fds[0]);
 	assert_null(open_as("size=2M", 1, fds, 1));
@@ -591,7 +544,6 @@ static void test_adopt_fails(void **state)
 
 static void test_release(void **state)
 {
-	(void)state;
 	open_ram("size=32M");
 	assert_int_equal(target_ram.release(ram), 0);
 	assert_int_equal(write_bytes(0, PAGE, 7), 0);
@@ -607,7 +559,6 @@ static void test_close(void **state)
 {
 	unsigned fds;
 
-	(void)state;
 	target_ram.close(ram);
 	fds = count_fds();
 	ram = open_as("size=1M", 0, NULL, 0);

@@ -30,7 +30,6 @@ static int null_fd;
 static int submits[2] = { 1, 1 };
 
 int __real_io_uring_submit(struct io_uring *uring);
-int __wrap_io_uring_submit(struct io_uring *uring);
 
 int __wrap_io_uring_submit(struct io_uring *uring)
 {
@@ -45,7 +44,6 @@ static int start(void **state)
 {
 	int error;
 
-	(void)state;
 	null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
 	assert_true(null_fd >= 0);
 	if (!host_has_io_uring())
@@ -58,7 +56,6 @@ static int start(void **state)
 
 static int stop(void **state)
 {
-	(void)state;
 	ring_destroy(ring);
 	ring = NULL;
 	close(null_fd);
@@ -127,13 +124,6 @@ static void complete(unsigned count)
 	assert_int_equal(ring_submit(ring), 0);
 }
 
-static int is_readable(int fd)
-{
-	struct pollfd look = { .fd = fd, .events = POLLIN };
-
-	return poll(&look, 1, 0) == 1;
-}
-
 /* ---- making one ---- */
 
 static void test_create(void **state)
@@ -141,7 +131,6 @@ static void test_create(void **state)
 	unsigned fds = count_fds();
 	int error, fd;
 
-	(void)state;
 	need_ring();
 	fd = ring_event_fd(ring);
 	assert_true(fcntl(fd, F_GETFL) & O_NONBLOCK);
@@ -163,7 +152,6 @@ static void test_no_descriptors(void **state)
 	unsigned left;
 	int error = 0, lowest;
 
-	(void)state;
 	need_ring();
 	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
 	lowest = dup(0);
@@ -187,7 +175,6 @@ static void test_can_stay(void **state)
 	struct io_uring_params params = { .flags = 0 };
 	long fd;
 
-	(void)state;
 	need_ring();
 	fd = syscall(SYS_io_uring_setup, 1, &params);
 	assert_true(fd >= 0);
@@ -202,7 +189,6 @@ static void test_files_go_with_the_ring(void **state)
 	int ends[2];
 	char byte;
 
-	(void)state;
 	need_ring();
 	assert_int_equal(pipe2(ends, O_CLOEXEC | O_NONBLOCK), 0);
 	assert_int_equal(ring_set_file(ring, SLOT, ends[1]), 0);
@@ -222,7 +208,6 @@ static void test_set_file(void **state)
 	int fd = open_file("text");
 	char text[8] = "";
 
-	(void)state;
 	need_ring();
 	transfer.bytes = text;
 	transfer.length = sizeof(text);
@@ -254,7 +239,6 @@ static void test_holds_mounts(void **state)
 	int found = 0;
 	FILE *file;
 
-	(void)state;
 	need_ring();
 	assert_true(readlink("/proc/self/ns/mnt", ours, sizeof(ours) - 1) > 0);
 	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", ring_fd(ring));
@@ -268,7 +252,6 @@ static void test_holds_mounts(void **state)
 
 static void test_make_buffers(void **state)
 {
-	(void)state;
 	need_ring();
 	assert_int_equal(ring_make_buffers(ring, 4), 0);
 	assert_int_equal(ring_make_buffers(ring, 4), -EBUSY);
@@ -279,7 +262,6 @@ static void test_allow_workers(void **state)
 {
 	unsigned before[2] = { 0, 0 }, after[2] = { 0, 0 };
 
-	(void)state;
 	need_ring();
 	assert_int_equal(syscall(SYS_io_uring_register, ring_fd(ring),
 				 IORING_REGISTER_IOWQ_MAX_WORKERS, before, 2),
@@ -341,7 +323,6 @@ static void test_put_commands(void **state)
 	static const uint8_t command[16] = "fifteen letters";
 	const struct io_uring_sqe *sqe;
 
-	(void)state;
 	need_ring();
 	dirty_all();
 	assert_int_equal(ring_put_addressed(ring, 11, command, 12, 13), 0);
@@ -378,7 +359,6 @@ static void test_put_wide(void **state)
 	struct ring *wide;
 	int error;
 
-	(void)state;
 	need_ring();
 	memset(command, 7, sizeof(command));
 	wide = ring_create(ENTRIES, RING_WIDE, &error);
@@ -473,7 +453,6 @@ static void test_put_transfers(void **state)
 	const struct io_uring_sqe *sqe;
 	unsigned i;
 
-	(void)state;
 	need_ring();
 	for (i = 0; i < COUNT(cases); i++)
 		assert_int_equal(ring_put_transfer(ring, &cases[i].transfer, i),
@@ -494,7 +473,6 @@ static void test_put_more_than_fits(void **state)
 	uint64_t sum, all = 0;
 	unsigned i, count = 0;
 
-	(void)state;
 	need_ring();
 	for (i = 0; i < ENTRIES + 3; i++)
 		assert_int_equal(ring_put_transfer(ring, &read, i + 1), 0);
@@ -513,7 +491,6 @@ static void test_submit_takes_less(void **state)
 	struct ring_transfer read = { .op = RING_READ, .fd = null_fd };
 	uint64_t sum;
 
-	(void)state;
 	need_ring();
 	assert_int_equal(ring_put_transfer(ring, &read, 1), 0);
 	submits[0] = -EINTR; /* it is tried again at once */
@@ -535,7 +512,6 @@ static void test_files(void **state)
 	struct stat status;
 	int fd;
 
-	(void)state;
 	need_ring();
 	assert_int_equal(ring_put_open(ring, test_path("new"),
 				       O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC,
@@ -561,7 +537,6 @@ static void test_open_waits(void **state)
 {
 	int fd, other;
 
-	(void)state;
 	need_ring();
 	assert_int_equal(mkfifo(test_path("fifo"), 0600), 0);
 	assert_int_equal(access(test_path("fifo"), F_OK), 0);
@@ -582,7 +557,6 @@ static void test_poll(void **state)
 	int fd = eventfd(0, EFD_CLOEXEC);
 	uint64_t sum;
 
-	(void)state;
 	need_ring();
 	assert_int_equal(ring_put_poll(ring, fd, 1), 0);
 	assert_int_equal(ring_submit(ring), 0);
@@ -595,7 +569,6 @@ static void test_poll(void **state)
 /* Only the one that is named. */
 static void test_cancel(void **state)
 {
-	(void)state;
 	need_ring();
 	put_timeout(1000000, 7);
 	assert_int_equal(ring_submit(ring), 0);
@@ -615,7 +588,6 @@ static void test_timeout(void **state)
 {
 	const struct __kernel_timespec *time;
 
-	(void)state;
 	need_ring();
 	put_timeout(12345, 1);
 	time = (void *)(uintptr_t)look(ring, 0, 64)->addr;
@@ -634,7 +606,6 @@ static void test_event_fd(void **state)
 	uint64_t sum;
 	int fd, other = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 
-	(void)state;
 	need_ring();
 	fd = ring_event_fd(ring);
 	ring_clear_event(ring);
@@ -669,7 +640,6 @@ static void test_completions(void **state)
 	const struct ring_event *events;
 	struct ring_event taken[3];
 
-	(void)state;
 	need_ring();
 	assert_false(ring_has_events(ring));
 	assert_int_equal(ring_peek(ring, &events), 0);
@@ -695,7 +665,6 @@ static void test_completions_wrap(void **state)
 	struct ring_event taken[8];
 	unsigned i;
 
-	(void)state;
 	need_ring();
 	for (i = 0; i < 2; i++) {
 		complete(6);
@@ -715,7 +684,6 @@ static void test_overflow(void **state)
 	struct ring_event taken[ENTRIES];
 	unsigned i, got, sum = 0, count = 0;
 
-	(void)state;
 	need_ring();
 	for (i = 0; i < 3; i++)
 		complete(ENTRIES);
@@ -733,7 +701,6 @@ static void test_goes_on(void **state)
 {
 	struct ring_event event = { .flags = IORING_CQE_F_MORE };
 
-	(void)state;
 	assert_true(ring_goes_on(&event));
 	event.flags = IORING_CQE_F_BUFFER;
 	assert_false(ring_goes_on(&event));
@@ -754,7 +721,6 @@ static void test_answers_do_not_wake(void **state)
 {
 	uint64_t sum;
 
-	(void)state;
 	need_commands();
 	put(0, 1);
 	put(0, 10);
@@ -773,7 +739,6 @@ static void test_answers_before(void **state)
 {
 	uint64_t sum;
 
-	(void)state;
 	need_commands();
 	put(0, 1);
 	assert_int_equal(ring_submit(ring), 0);
@@ -794,7 +759,6 @@ static void test_quiet(void **state)
 {
 	uint64_t sum;
 
-	(void)state;
 	need_commands();
 	put(1, 1);
 	put_timeout(TIMEOUT_MS, 100);
@@ -809,7 +773,6 @@ static void test_register_self(void **state)
 	uint64_t sum;
 	int i;
 
-	(void)state;
 	need_ring();
 	ring_unregister_self(ring);
 	for (i = 0; i < 3; i++) {
@@ -833,7 +796,6 @@ static void test_intake(void **state)
 	uint32_t half = 200;
 	const char *bytes;
 
-	(void)state;
 	need_ring();
 	if (!host_has_linux(6, 12))
 		skip_without("Linux 6.12");
@@ -863,7 +825,6 @@ static void test_intake_table(void **state)
 	struct io_uring_buf *entries;
 	uint32_t half = 200;
 
-	(void)state;
 	need_ring();
 	if (!host_has_linux(6, 12))
 		skip_without("Linux 6.12");
@@ -898,7 +859,6 @@ static void test_close(void **state)
 	int ends[2], i;
 	char byte;
 
-	(void)state;
 	need_ring();
 	for (i = 0; i < 200; i++) {
 		assert_int_equal(pipe2(ends, O_CLOEXEC | O_NONBLOCK), 0);
@@ -919,7 +879,6 @@ static void test_close_in_full_ring(void **state)
 	uint64_t sum, all = 0;
 	int i;
 
-	(void)state;
 	need_ring();
 	for (i = 0; i < ENTRIES - 1; i++)
 		put_timeout(1, 1);

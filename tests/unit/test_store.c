@@ -19,8 +19,9 @@
 
 #define PAGE  ((uint64_t)STORE_PAGE)
 #define PAGES 200
-#define TAIL  1536 /* bytes in the last page */
-#define SIZE  (PAGES * PAGE + TAIL)
+#define TAIL  1536	     /* bytes in the last page */
+#define LAST  (PAGES * PAGE) /* where that begins */
+#define SIZE  (LAST + TAIL)
 
 /* ---- calls that fail when told to ---- */
 
@@ -35,33 +36,12 @@ static struct {
 } fake;
 
 int __real_memfd_create(const char *name, unsigned flags);
-int __real_ftruncate(int fd, off_t length);
-int __real_fallocate(int fd, int mode, off_t offset, off_t length);
-void *__real_mmap(void *at, size_t length, int prot, int flags, int fd,
-		  off_t offset);
+int LARGE(__real_ftruncate)(int fd, off_t length);
+int LARGE(__real_fallocate)(int fd, int mode, off_t offset, off_t length);
+void *LARGE(__real_mmap)(void *at, size_t length, int prot, int flags, int fd,
+			 off_t offset);
 int __real_munmap(void *at, size_t length);
-off_t __real_lseek(int fd, off_t offset, int whence);
-/* What they are called where off_t has 64 bits by a macro. */
-int __real_ftruncate64(int fd, int64_t length) __attribute__((weak));
-int __real_fallocate64(int fd, int mode, int64_t offset, int64_t length)
-	__attribute__((weak));
-void *__real_mmap64(void *at, size_t length, int prot, int flags, int fd,
-		    int64_t offset) __attribute__((weak));
-int64_t __real_lseek64(int fd, int64_t offset, int whence)
-	__attribute__((weak));
-
-off_t __wrap_lseek(int fd, off_t offset, int whence);
-int64_t __wrap_lseek64(int fd, int64_t offset, int whence);
-int __wrap_memfd_create(const char *name, unsigned flags);
-int __wrap_ftruncate(int fd, off_t length);
-int __wrap_ftruncate64(int fd, int64_t length);
-int __wrap_fallocate(int fd, int mode, off_t offset, off_t length);
-int __wrap_fallocate64(int fd, int mode, int64_t offset, int64_t length);
-void *__wrap_mmap(void *at, size_t length, int prot, int flags, int fd,
-		  off_t offset);
-void *__wrap_mmap64(void *at, size_t length, int prot, int flags, int fd,
-		    int64_t offset);
-int __wrap_munmap(void *at, size_t length);
+off_t LARGE(__real_lseek)(int fd, off_t offset, int whence);
 
 static int fails(int error)
 {
@@ -69,28 +49,12 @@ static int fails(int error)
 	return error ? -1 : 0;
 }
 
-static int allocation_error(void)
-{
-	if (!fake.interrupts)
-		return fake.fallocate;
-	fake.interrupts--;
-	return EINTR;
-}
-
-off_t __wrap_lseek(int fd, off_t offset, int whence)
+off_t LARGE(__wrap_lseek)(int fd, off_t offset, int whence)
 {
 	fake.holes += whence == SEEK_HOLE;
 	if (fails(fake.seek))
 		return -1;
-	return __real_lseek(fd, offset, whence);
-}
-
-int64_t __wrap_lseek64(int fd, int64_t offset, int whence)
-{
-	fake.holes += whence == SEEK_HOLE;
-	if (fails(fake.seek))
-		return -1;
-	return __real_lseek64(fd, offset, whence);
+	return LARGE(__real_lseek)(fd, offset, whence);
 }
 
 int __wrap_memfd_create(const char *name, unsigned flags)
@@ -98,65 +62,34 @@ int __wrap_memfd_create(const char *name, unsigned flags)
 	return fails(fake.memfd) ? -1 : __real_memfd_create(name, flags);
 }
 
-int __wrap_ftruncate(int fd, off_t length)
+int LARGE(__wrap_ftruncate)(int fd, off_t length)
 {
-	return fails(fake.truncate) ? -1 : __real_ftruncate(fd, length);
+	return fails(fake.truncate) ? -1 : LARGE(__real_ftruncate)(fd, length);
 }
 
-int __wrap_ftruncate64(int fd, int64_t length)
-{
-	return fails(fake.truncate) ? -1 : __real_ftruncate64(fd, length);
-}
-
-int __wrap_fallocate(int fd, int mode, off_t offset, off_t length)
+int LARGE(__wrap_fallocate)(int fd, int mode, off_t offset, off_t length)
 {
 	fake.punched++;
-	return fails(allocation_error())
-		       ? -1
-		       : __real_fallocate(fd, mode, offset, length);
-}
-
-int __wrap_fallocate64(int fd, int mode, int64_t offset, int64_t length)
-{
-	fake.punched++;
-	return fails(allocation_error())
-		       ? -1
-		       : __real_fallocate64(fd, mode, offset, length);
-}
-
-/* Whether this map is the one that fails. */
-static int map_fails(void)
-{
-	if (fake.map && --fake.map == 0) {
-		errno = ENOMEM;
-		return 1;
+	if (fake.interrupts) {
+		fake.interrupts--;
+		return fails(EINTR);
 	}
-	return 0;
+	return fails(fake.fallocate)
+		       ? -1
+		       : LARGE(__real_fallocate)(fd, mode, offset, length);
 }
 
-/* What takes the place of another one is not one more. */
-static void *count_map(void *map, int flags)
+void *LARGE(__wrap_mmap)(void *at, size_t length, int prot, int flags, int fd,
+			 off_t offset)
 {
+	void *map = MAP_FAILED;
+
+	errno = ENOMEM;
+	if (!fake.map || --fake.map)
+		map = LARGE(__real_mmap)(at, length, prot, flags, fd, offset);
+	/* What takes the place of another one is not one more. */
 	fake.maps += map != MAP_FAILED && !(flags & MAP_FIXED);
 	return map;
-}
-
-void *__wrap_mmap(void *at, size_t length, int prot, int flags, int fd,
-		  off_t offset)
-{
-	if (map_fails())
-		return MAP_FAILED;
-	return count_map(__real_mmap(at, length, prot, flags, fd, offset),
-			 flags);
-}
-
-void *__wrap_mmap64(void *at, size_t length, int prot, int flags, int fd,
-		    int64_t offset)
-{
-	if (map_fails())
-		return MAP_FAILED;
-	return count_map(__real_mmap64(at, length, prot, flags, fd, offset),
-			 flags);
 }
 
 int __wrap_munmap(void *at, size_t length)
@@ -170,6 +103,8 @@ int __wrap_munmap(void *at, size_t length)
 /* ---- a store, and a host with as much memory as the test says ---- */
 
 static struct store store;
+static unsigned fds;	   /* that were open before */
+static uint64_t whole_max; /* what store_whole_max is but in a test */
 
 static void set_available(uint64_t bytes)
 {
@@ -183,17 +118,19 @@ static void set_available(uint64_t bytes)
 
 static int start(void **state)
 {
-	(void)state;
 	memset(&fake, 0, sizeof(fake));
 	set_available(1ULL << 40);
+	whole_max = store_whole_max;
+	fds = count_fds();
 	return store_open(&store, SIZE, UINT64_MAX, 0);
 }
 
 static int stop(void **state)
 {
-	(void)state;
 	store_close(&store);
+	store_whole_max = whole_max;
 	test_folder_remove();
+	assert_int_equal(count_fds(), fds);
 	return fake.maps;
 }
 
@@ -254,7 +191,6 @@ static void expect_bytes(uint64_t offset, uint64_t length, int byte)
 
 static void test_empty(void **state)
 {
-	(void)state;
 	assert_int_equal(store.used, 0);
 	assert_int_equal(store.size, SIZE);
 	expect_run(0, SIZE, 0, SIZE);
@@ -268,13 +204,11 @@ static void test_empty(void **state)
 static void test_window(void **state)
 {
 	const uint64_t edge = 2ULL * STORE_WINDOW, size = edge + SIZE;
-	const uint64_t whole_max = store_whole_max;
 	struct store large;
 	uint64_t length = 9;
 	uint8_t byte;
 	uint8_t *at;
 
-	(void)state;
 	store_whole_max = size - 1;
 	assert_int_equal(store_open(&large, size, UINT64_MAX, 0), 0);
 	assert_false(store_is_whole(&large));
@@ -306,7 +240,6 @@ static void test_window(void **state)
 	assert_int_equal(store_open(&large, size, UINT64_MAX, 0), 0);
 	assert_true(store_is_whole(&large));
 	store_close(&large);
-	store_whole_max = whole_max;
 }
 
 /* Pages that are to be there are, and what there was stays. */
@@ -314,7 +247,6 @@ static void test_grow_allocates(void **state)
 {
 	struct stat status;
 
-	(void)state;
 	assert_int_equal(store_grow(&store, 4 * PAGE, PAGE, 1), 0);
 	store.bytes[4 * PAGE] = 7;
 	assert_int_equal(store_grow(&store, 3 * PAGE + 1, 4 * PAGE, 1), 0);
@@ -338,7 +270,6 @@ static void test_grow_allocates(void **state)
 /* Nobody can make it shorter under a mapping. */
 static void test_seal(void **state)
 {
-	(void)state;
 	assert_true(fcntl(store.fd, F_GET_SEALS) & F_SEAL_SHRINK);
 	assert_true(fcntl(store.fd, F_GETFD) & FD_CLOEXEC);
 	assert_int_equal(ftruncate(store.fd, 0), -1);
@@ -346,7 +277,6 @@ static void test_seal(void **state)
 
 static void test_grow(void **state)
 {
-	(void)state;
 	assert_int_equal(store_grow(&store, 4 * PAGE, 1, 0), 0);
 	assert_int_equal(store.used, PAGE);
 	expect_run(0, SIZE, 0, 4 * PAGE);
@@ -371,7 +301,6 @@ static void test_runs(void **state)
 {
 	uint64_t first, end;
 
-	(void)state;
 	for (first = 0; first < 130; first += 3) {
 		for (end = first + 1; end < 195; end += 7) {
 			assert_int_equal(store_grow(&store, first * PAGE,
@@ -392,7 +321,6 @@ static void test_runs(void **state)
 
 static void test_write_takes_memory(void **state)
 {
-	(void)state;
 	write_bytes(10 * PAGE + 5, 20, 7);
 	assert_int_equal(taken(), PAGE);
 	expect_bytes(10 * PAGE + 5, 20, 7);
@@ -405,7 +333,10 @@ static void test_write_takes_memory(void **state)
 
 static void test_limit(void **state)
 {
-	(void)state;
+	store.limit = 0;
+	assert_int_equal(store_grow(&store, 0, 1, 0), -ENOSPC);
+	store.limit = PAGE - 1;
+	assert_int_equal(store_grow(&store, 0, 1, 0), -ENOSPC);
 	store.limit = 3 * PAGE;
 	assert_int_equal(store_grow(&store, 0, 2 * PAGE, 0), 0);
 	assert_int_equal(store_grow(&store, PAGE, 3 * PAGE, 0), -ENOSPC);
@@ -422,19 +353,8 @@ static void test_limit(void **state)
 	assert_int_equal(store_grow(&store, 10 * PAGE, 1, 0), -ENOSPC);
 }
 
-static void test_limit_of_less_than_a_page(void **state)
-{
-	(void)state;
-	store.limit = PAGE - 1;
-	assert_int_equal(store_grow(&store, 0, 1, 0), -ENOSPC);
-	store.limit = 0;
-	assert_int_equal(store_grow(&store, 0, 1, 0), -ENOSPC);
-	assert_int_equal(store.used, 0);
-}
-
 static void test_host_is_short(void **state)
 {
-	(void)state;
 	write_bytes(0, PAGE, 1);
 	set_available(0);
 	assert_int_equal(store_grow(&store, PAGE, PAGE, 0), -ENOMEM);
@@ -455,7 +375,6 @@ static void test_host_is_short(void **state)
 /* What it could hold: by its size, its limit, and memory. */
 static void test_room(void **state)
 {
-	(void)state;
 	assert_int_equal(store_room(&store), SIZE);
 	write_bytes(0, 3 * PAGE, 1);
 	store.limit = 10 * PAGE;
@@ -470,19 +389,49 @@ static void test_room(void **state)
 	assert_int_equal(store_room(&store), 3 * PAGE);
 }
 
+/* Whole pages are given back; of others only the bytes become zero. */
 static void test_clear(void **state)
 {
-	(void)state;
+	static const struct clearing {
+		const char *name;
+		uint64_t first, length; /* of what was written */
+		uint64_t offset, count; /* of what is cleared */
+		uint64_t pages;		/* that are left */
+	} cases[] = {
+		{ "whole pages", 0, 10 * PAGE, 2 * PAGE, 3 * PAGE, 7 },
+		{ "and parts of both neighbours", 0, 4 * PAGE, PAGE - 512,
+		  2 * PAGE + 1024, 2 },
+		{ "within a page", 0, 4 * PAGE, 512, 1024, 4 },
+		{ "over an edge", 0, 4 * PAGE, 2 * PAGE - 512, 1024, 4 },
+		{ "the last page", LAST, TAIL, LAST, TAIL, 0 },
+		{ "its end", LAST, TAIL, SIZE - 512, 512, 1 },
+		{ "its beginning", LAST, TAIL, LAST, 512, 1 },
+		{ "the last page and a part of the one before", LAST - PAGE,
+		  PAGE + TAIL, LAST - 512, TAIL + 512, 1 },
+	};
+	const struct clearing *at;
+
+	for (at = cases; at < cases + COUNT(cases); at++) {
+		uint64_t end = at->offset + at->count;
+
+		about(at->name);
+		write_bytes(at->first, at->length, 1);
+		assert_int_equal(store_clear(&store, at->offset, at->count), 0);
+		assert_int_equal(store.used, at->pages * PAGE);
+		assert_int_equal(taken(), at->pages * PAGE);
+		expect_bytes(at->first, at->offset - at->first, 1);
+		expect_bytes(at->offset, at->count, 0);
+		expect_bytes(end, at->first + at->length - end, 1);
+		assert_int_equal(store_clear(&store, 0, SIZE), 0);
+	}
+}
+
+static void test_clear_a_hole(void **state)
+{
 	write_bytes(0, 10 * PAGE, 1);
-	assert_int_equal(taken(), 10 * PAGE);
 	assert_int_equal(store_clear(&store, 2 * PAGE, 3 * PAGE), 0);
-	assert_int_equal(store.used, 7 * PAGE);
-	assert_int_equal(taken(), 7 * PAGE);
 	expect_run(2 * PAGE, 8 * PAGE, 0, 3 * PAGE);
-	expect_bytes(0, 2 * PAGE, 1);
-	expect_bytes(2 * PAGE, 3 * PAGE, 0);
-	expect_bytes(5 * PAGE, 5 * PAGE, 1);
-	/* A hole is no work. */
+	/* It is no work. */
 	fake.punched = 0;
 	assert_int_equal(store_clear(&store, 2 * PAGE, 3 * PAGE), 0);
 	assert_int_equal(fake.punched, 0);
@@ -492,10 +441,9 @@ static void test_clear(void **state)
 /* At the end memory goes in pieces, wherever it lies. */
 static void test_release(void **state)
 {
-	(void)state;
 	write_bytes(3 * PAGE, 10 * PAGE, 1);
 	write_bytes(100 * PAGE, PAGE, 1);
-	write_bytes(SIZE - TAIL, TAIL, 1);
+	write_bytes(LAST, TAIL, 1);
 	assert_int_equal(store_release(&store, 4 * PAGE), 1);
 	assert_int_equal(taken(), 8 * PAGE);
 	assert_int_equal(store_release(&store, 4 * PAGE), 1);
@@ -512,7 +460,6 @@ static void test_release(void **state)
 
 static void test_release_fails(void **state)
 {
-	(void)state;
 	write_bytes(0, 10 * PAGE, 1);
 	fake.fallocate = EIO;
 	assert_int_equal(store_release(&store, PAGE), 0);
@@ -524,7 +471,6 @@ static void test_zero_cut_short(void **state)
 	struct rlimit old, low;
 	int error;
 
-	(void)state;
 	write_bytes(0, 4 * PAGE, 1);
 	assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
 	low = old;
@@ -546,12 +492,11 @@ static void test_adopt(void **state)
 	struct store other;
 	int is_there;
 
-	(void)state;
 	write_bytes(2 * PAGE, 3 * PAGE, 1);
 	assert_int_equal(store_adopt(&other, dup(store.fd), SIZE, 6 * PAGE, 0),
 			 0);
 	write_bytes(150 * PAGE, PAGE, 2);
-	write_bytes(SIZE - TAIL, TAIL, 3);
+	write_bytes(LAST, TAIL, 3);
 	assert_int_equal(store_clear(&store, 2 * PAGE, PAGE), 0);
 	assert_int_equal(store_resume(&other), 0);
 	assert_int_equal(other.used, 4 * PAGE);
@@ -575,7 +520,6 @@ static void test_adopt_fails(void **state)
 {
 	struct store other;
 
-	(void)state;
 	fake.map = 2;
 	assert_int_equal(store_adopt(&other, store.fd, SIZE, UINT64_MAX, 0),
 			 -ENOMEM);
@@ -584,12 +528,13 @@ static void test_adopt_fails(void **state)
 			 -ESTALE);
 	/* Not taken: still ours. */
 	assert_true(fcntl(store.fd, F_GETFD) >= 0);
+	fake.seek = EIO;
+	assert_int_equal(store_resume(&store), -EIO);
 }
 
 /* A write that failed half way: what it did not reach is a hole again. */
-static void test_review(void **state)
+static void test_half_a_write(void **state)
 {
-	(void)state;
 	write_bytes(0, 2 * PAGE, 1);
 	assert_int_equal(store_grow(&store, PAGE, 10 * PAGE, 0), 0);
 	memset(store.bytes + PAGE, 2, 3 * PAGE);
@@ -608,7 +553,6 @@ static void test_file_store(void **state)
 	struct stat status;
 	struct store kept;
 
-	(void)state;
 	if (!host_has_shm())
 		skip_without("files in " HOST_SHM);
 	assert_int_equal(store_open_in(&kept, HOST_SHM, 1, SIZE, UINT64_MAX, 0),
@@ -634,19 +578,18 @@ static void test_file_store(void **state)
 
 static void check_no_file(const char *folder, uint64_t size, int error)
 {
+	unsigned before = count_fds();
 	struct store kept;
-	unsigned fds = count_fds();
 
 	assert_int_equal(store_open_in(&kept, folder, 0, size, UINT64_MAX, 0),
 			 error);
-	assert_int_equal(count_fds(), fds);
+	assert_int_equal(count_fds(), before);
 }
 
 static void test_no_file(void **state)
 {
 	struct statfs status;
 
-	(void)state;
 	check_no_file("/nowhere", SIZE, -ENOENT);
 	check_no_file("/dev/null", SIZE, -ENOTDIR);
 	if (statfs(test_folder(), &status) == 0 && status.f_type != TMPFS_MAGIC)
@@ -665,14 +608,11 @@ static void test_no_file(void **state)
 
 /* ---- the rest ---- */
 
-static void test_interrupted(void **state)
+static void test_interrupted_allocation(void **state)
 {
-	(void)state;
 	fake.interrupts = 2;
 	assert_int_equal(store_grow(&store, 0, 2 * PAGE, 1), 0);
 	assert_int_equal(taken(), 2 * PAGE);
-	fake.seek = EIO;
-	assert_int_equal(store_resume(&store), -EIO);
 }
 
 /* What lies before its beginning counts as well when it grows. */
@@ -682,7 +622,6 @@ static void test_shared_grows_behind_its_base(void **state)
 	uint64_t length = PAGE, end = 10 * PAGE;
 	struct store shared;
 
-	(void)state;
 	assert_int_equal(ftruncate(fd, (off_t)end), 0);
 	assert_int_equal(
 		store_open_shared(&shared, fd, 0, 4 * PAGE, 4 * PAGE, PAGE), 0);
@@ -701,63 +640,8 @@ static void test_shared_grows_behind_its_base(void **state)
 	close(fd);
 }
 
-/* The parts of pages at both ends are zeroed, whole pages given back. */
-static void test_clear_parts(void **state)
-{
-	(void)state;
-	write_bytes(0, 4 * PAGE, 1);
-	assert_int_equal(store_clear(&store, PAGE - 512, 2 * PAGE + 1024), 0);
-	assert_int_equal(store.used, 2 * PAGE);
-	expect_bytes(0, PAGE - 512, 1);
-	expect_bytes(PAGE - 512, 2 * PAGE + 1024, 0);
-	expect_bytes(3 * PAGE + 512, PAGE - 512, 1);
-	/* Within one page. */
-	assert_int_equal(store_clear(&store, 512, 1024), 0);
-	assert_int_equal(store.used, 2 * PAGE);
-	expect_bytes(0, 512, 1);
-	expect_bytes(512, 1024, 0);
-	expect_bytes(1536, PAGE - 2048, 1);
-	/* Over an edge, without a whole page. */
-	write_bytes(0, 4 * PAGE, 1);
-	assert_int_equal(store_clear(&store, 2 * PAGE - 512, 1024), 0);
-	assert_int_equal(store.used, 4 * PAGE);
-	expect_bytes(PAGE, PAGE - 512, 1);
-	expect_bytes(2 * PAGE - 512, 1024, 0);
-	expect_bytes(2 * PAGE + 512, PAGE - 512, 1);
-}
-
-static void test_last_page(void **state)
-{
-	(void)state;
-	write_bytes(SIZE - TAIL, TAIL, 1);
-	assert_int_equal(store.used, PAGE);
-	expect_run(SIZE - TAIL, TAIL, 1, TAIL);
-	/* Whole as it is: given back. */
-	assert_int_equal(store_clear(&store, SIZE - TAIL, TAIL), 0);
-	assert_int_equal(store.used, 0);
-	assert_int_equal(taken(), 0);
-	expect_bytes(SIZE - TAIL, TAIL, 0);
-	/* Not whole: zeroed. */
-	write_bytes(SIZE - TAIL, TAIL, 1);
-	assert_int_equal(store_clear(&store, SIZE - 512, 512), 0);
-	assert_int_equal(store.used, PAGE);
-	expect_bytes(SIZE - TAIL, TAIL - 512, 1);
-	expect_bytes(SIZE - 512, 512, 0);
-	assert_int_equal(store_clear(&store, SIZE - TAIL, 512), 0);
-	assert_int_equal(store.used, PAGE);
-	expect_bytes(SIZE - TAIL, 512, 0);
-	expect_bytes(SIZE - TAIL + 512, TAIL - 1024, 1);
-	/* With a part of the page before it. */
-	write_bytes(SIZE - TAIL - PAGE, TAIL + PAGE, 1);
-	assert_int_equal(store_clear(&store, SIZE - TAIL - 512, TAIL + 512), 0);
-	assert_int_equal(store.used, PAGE);
-	expect_bytes(SIZE - TAIL - PAGE, PAGE - 512, 1);
-	expect_bytes(SIZE - TAIL - 512, TAIL + 512, 0);
-}
-
 static void test_fallocate_fails(void **state)
 {
-	(void)state;
 	write_bytes(0, 4 * PAGE, 1);
 	fake.fallocate = EIO;
 	assert_int_equal(store_clear(&store, PAGE, 2 * PAGE), -EIO);
@@ -769,54 +653,36 @@ static void test_fallocate_fails(void **state)
 	assert_int_equal(store.used, 2 * PAGE);
 }
 
-/* Every step of opening can fail, and leaves nothing behind. */
+/* Every step of opening can fail; start() and stop() count what is left. */
 static void test_open_fails(void **state)
 {
+	static const struct {
+		const char *name;
+		int memfd, truncate, map;
+		uint64_t size;
+		int error;
+	} cases[] = {
+		{ "no descriptor", EMFILE, 0, 0, SIZE, -EMFILE },
+		{ "no such size", 0, EFBIG, 0, SIZE, -EFBIG },
+		{ "no map of the data", 0, 0, 1, SIZE, -ENOMEM },
+		{ "no map of the pages", 0, 0, 2, SIZE, -ENOMEM },
+		{ "too large", 0, 0, 0, 1ULL << 62, -ENOMEM },
+		{ "none of these", 0, 0, 0, PAGE, 0 },
+	};
 	struct store other;
-	unsigned fds = count_fds();
-	int maps = fake.maps;
+	unsigned i;
 
-	(void)state;
-	fake.memfd = EMFILE;
-	assert_int_equal(store_open(&other, SIZE, 0, 0), -EMFILE);
-	assert_true(other.fd < 0);
-	store_close(&other);
-	fake.memfd = 0;
-	fake.truncate = EFBIG;
-	assert_int_equal(store_open(&other, SIZE, 0, 0), -EFBIG);
-	store_close(&other);
-	fake.truncate = 0;
-	fake.map = 1;
-	assert_int_equal(store_open(&other, SIZE, 0, 0), -ENOMEM);
-	store_close(&other);
-	fake.map = 2;
-	assert_int_equal(store_open(&other, SIZE, 0, 0), -ENOMEM);
-	store_close(&other);
-	assert_int_equal(count_fds(), fds);
-	assert_int_equal(fake.maps, maps);
-}
-
-static void test_too_large(void **state)
-{
-	struct store other;
-	unsigned fds = count_fds();
-
-	(void)state;
-	assert_int_equal(store_open(&other, 1ULL << 62, 0, 0), -ENOMEM);
-	store_close(&other);
-	assert_int_equal(count_fds(), fds);
-}
-
-static void test_close_twice(void **state)
-{
-	struct store other;
-	unsigned fds = count_fds();
-
-	(void)state;
-	assert_int_equal(store_open(&other, PAGE, 0, 0), 0);
-	store_close(&other);
-	store_close(&other);
-	assert_int_equal(count_fds(), fds);
+	for (i = 0; i < COUNT(cases); i++) {
+		about(cases[i].name);
+		fake.memfd = cases[i].memfd;
+		fake.truncate = cases[i].truncate;
+		fake.map = cases[i].map;
+		assert_int_equal(store_open(&other, cases[i].size, 0, 0),
+				 cases[i].error);
+		assert_true(!cases[i].error || other.fd < 0);
+		store_close(&other);
+		store_close(&other);
+	}
 }
 
 /* ---- another size ---- */
@@ -842,13 +708,12 @@ static int trim(uint64_t piece)
 
 static void test_resize_grows(void **state)
 {
-	(void)state;
-	write_bytes(SIZE - TAIL, TAIL, 1);
+	write_bytes(LAST, TAIL, 1);
 	write_bytes(0, PAGE, 2);
 	assert_int_equal(store_resize(&store, 8 * SIZE, 0), 0);
 	assert_int_equal(store.size, 8 * SIZE);
 	assert_int_equal(file_length(), 8 * SIZE);
-	expect_bytes(SIZE - TAIL, TAIL, 1);
+	expect_bytes(LAST, TAIL, 1);
 	expect_bytes(SIZE, PAGE, 0);
 	expect_bytes(0, PAGE, 2);
 	expect_run(SIZE + PAGE, 7 * SIZE - PAGE, 0, 7 * SIZE - PAGE);
@@ -863,10 +728,10 @@ static void test_resize_moves(void **state)
 	uint8_t *old = store.bytes, *in_the_way;
 	int maps = fake.maps;
 
-	(void)state;
 	write_bytes(0, PAGE, 1);
-	in_the_way = __real_mmap(old + (PAGES + 1) * PAGE, PAGE, PROT_NONE,
-				 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	in_the_way = LARGE(__real_mmap)(old + (PAGES + 1) * PAGE, PAGE,
+					PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS,
+					-1, 0);
 	assert_int_equal(store_resize(&store, 2 * SIZE, 0), 0);
 	if (in_the_way == old + (PAGES + 1) * PAGE)
 		assert_ptr_not_equal(store.bytes, old);
@@ -883,7 +748,6 @@ static void test_resize_moves(void **state)
 
 static void test_resize_shrinks(void **state)
 {
-	(void)state;
 	write_bytes(0, SIZE, 1);
 	assert_int_equal(store_resize(&store, 10 * PAGE + 512, 0), 0);
 	assert_int_equal(file_length(), SIZE);
@@ -904,21 +768,17 @@ static void test_resize_shrinks(void **state)
 /* Within the last page: the file may end there as well. */
 static void test_resize_in_a_page(void **state)
 {
-	(void)state;
-	write_bytes(SIZE - TAIL, TAIL, 1);
+	write_bytes(LAST, TAIL, 1);
 	assert_int_equal(store_resize(&store, SIZE - 512, 0), 0);
 	assert_int_equal(trim(PAGE), 0);
 	assert_int_equal(file_length(), SIZE);
 	assert_int_equal(store_resize(&store, SIZE + 512, 0), 0);
-	expect_bytes(SIZE - TAIL, TAIL - 512, 1);
+	expect_bytes(LAST, TAIL - 512, 1);
 	expect_bytes(SIZE - 512, 1024, 0);
 }
 
 static void test_resize_fails(void **state)
 {
-	const uint64_t whole_max = store_whole_max;
-
-	(void)state;
 	write_bytes(0, PAGE, 1);
 	fake.truncate = ENOMEM;
 	assert_int_equal(store_resize(&store, 2 * SIZE, 0), -ENOMEM);
@@ -946,7 +806,6 @@ static void test_resize_fails(void **state)
 
 static void test_trim_fails(void **state)
 {
-	(void)state;
 	write_bytes(0, SIZE, 1);
 	assert_int_equal(store_resize(&store, PAGE, 0), 0);
 	fake.fallocate = EIO;
@@ -961,7 +820,6 @@ static void test_adopt_a_shrunk_one(void **state)
 {
 	struct store other;
 
-	(void)state;
 	write_bytes(0, SIZE, 1);
 	assert_int_equal(store_resize(&store, 5 * PAGE, 0), 0);
 	assert_int_equal(
@@ -1044,7 +902,6 @@ static void test_model(void **state)
 	uint64_t offset, length;
 	int i;
 
-	(void)state;
 	random_seed(6);
 	memset(&model, 0, sizeof(model));
 	for (i = 0; i < 4000; i++) {
@@ -1080,12 +937,11 @@ static void put_byte(struct store *shared, uint64_t offset, uint8_t byte)
 static void test_shared_window(void **state)
 {
 	const uint64_t base = 3 * PAGE, edge = 2ULL * STORE_WINDOW - base;
-	const uint64_t size = edge + SIZE, whole_max = store_whole_max;
+	const uint64_t size = edge + SIZE;
 	int fd = memfd_create("shared", MFD_CLOEXEC), maps = fake.maps;
 	struct store shared;
 	uint64_t length = 9;
 
-	(void)state;
 	assert_int_equal(ftruncate(fd, (off_t)(2 * (base + size))), 0);
 	store_whole_max = base + size - 1;
 	assert_int_equal(store_open_shared(&shared, fd, 0, base, size, PAGE),
@@ -1120,19 +976,17 @@ static void test_shared_window(void **state)
 	assert_int_equal(store_open_shared(&shared, fd, 0, base, size,
 					   2 * STORE_WINDOW),
 			 -ENOMEM);
-	store_whole_max = whole_max;
 	close(fd);
 }
 
 static void test_shared_window_to_read(void **state)
 {
-	const uint64_t size = 2ULL * STORE_WINDOW, whole_max = store_whole_max;
+	const uint64_t size = 2ULL * STORE_WINDOW;
 	int fd = memfd_create("shared", MFD_CLOEXEC), reader;
 	struct store shared;
 	uint64_t length = 1;
 	char path[64];
 
-	(void)state;
 	assert_int_equal(ftruncate(fd, (off_t)size), 0);
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
 	reader = open(path, O_RDONLY | O_CLOEXEC);
@@ -1143,7 +997,6 @@ static void test_shared_window_to_read(void **state)
 			 0);
 	assert_int_equal(*store_at(&shared, size - 1, &length), 'x');
 	store_close(&shared);
-	store_whole_max = whole_max;
 	close(reader);
 	close(fd);
 }
@@ -1179,7 +1032,6 @@ static void test_huge_pages(void **state)
 	int fd = open_huge(&unit), maps;
 	struct store huge;
 
-	(void)state;
 	if (fd < 0)
 		skip_without("huge pages");
 	assert_int_equal(ftruncate(fd, (off_t)(8 * unit)), 0);
@@ -1205,13 +1057,11 @@ static void test_huge_pages(void **state)
 /* Whoever maps more of such a file than there is makes it longer. */
 static void test_window_of_huge_pages(void **state)
 {
-	const uint64_t whole_max = store_whole_max;
 	uint64_t unit = 0, size, length = 1;
 	int fd = open_huge(&unit), maps = fake.maps;
 	struct store huge;
 	struct stat status;
 
-	(void)state;
 	if (fd < 0 || unit > STORE_WINDOW)
 		skip_without("huge pages");
 	size = STORE_WINDOW + unit;
@@ -1226,73 +1076,55 @@ static void test_window_of_huge_pages(void **state)
 	assert_int_equal(status.st_size, size);
 	store_close(&huge);
 	assert_int_equal(fake.maps, maps);
-	store_whole_max = whole_max;
 	close(fd);
 }
 
 static int prepare(void **state)
 {
-	(void)state;
 	return io_initialise();
 }
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, start, stop)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(test_empty, start, stop),
-		cmocka_unit_test_setup_teardown(test_seal, start, stop),
-		cmocka_unit_test_setup_teardown(test_grow, start, stop),
-		cmocka_unit_test_setup_teardown(test_window, start, stop),
-		cmocka_unit_test_setup_teardown(test_grow_allocates, start,
-						stop),
-		cmocka_unit_test_setup_teardown(test_runs, start, stop),
-		cmocka_unit_test_setup_teardown(test_write_takes_memory, start,
-						stop),
-		cmocka_unit_test_setup_teardown(test_limit, start, stop),
-		cmocka_unit_test_setup_teardown(test_limit_of_less_than_a_page,
-						start, stop),
-		cmocka_unit_test_setup_teardown(test_host_is_short, start,
-						stop),
-		cmocka_unit_test_setup_teardown(test_room, start, stop),
-		cmocka_unit_test_setup_teardown(test_interrupted, start, stop),
-		cmocka_unit_test_setup_teardown(
-			test_shared_grows_behind_its_base, start, stop),
-		cmocka_unit_test_setup_teardown(test_clear, start, stop),
-		cmocka_unit_test_setup_teardown(test_release, start, stop),
-		cmocka_unit_test_setup_teardown(test_release_fails, start,
-						stop),
-		cmocka_unit_test_setup_teardown(test_zero_cut_short, start,
-						stop),
-		cmocka_unit_test_setup_teardown(test_adopt, start, stop),
-		cmocka_unit_test_setup_teardown(test_adopt_fails, start, stop),
-		cmocka_unit_test_setup_teardown(test_review, start, stop),
-		cmocka_unit_test_setup_teardown(test_file_store, start, stop),
-		cmocka_unit_test_setup_teardown(test_no_file, start, stop),
-		cmocka_unit_test_setup_teardown(test_clear_parts, start, stop),
-		cmocka_unit_test_setup_teardown(test_last_page, start, stop),
-		cmocka_unit_test_setup_teardown(test_fallocate_fails, start,
-						stop),
-		cmocka_unit_test_setup_teardown(test_open_fails, start, stop),
-		cmocka_unit_test_setup_teardown(test_too_large, start, stop),
-		cmocka_unit_test_setup_teardown(test_close_twice, start, stop),
-		cmocka_unit_test_setup_teardown(test_resize_grows, start, stop),
-		cmocka_unit_test_setup_teardown(test_resize_moves, start, stop),
-		cmocka_unit_test_setup_teardown(test_resize_shrinks, start,
-						stop),
-		cmocka_unit_test_setup_teardown(test_resize_in_a_page, start,
-						stop),
-		cmocka_unit_test_setup_teardown(test_resize_fails, start, stop),
-		cmocka_unit_test_setup_teardown(test_trim_fails, start, stop),
-		cmocka_unit_test_setup_teardown(test_adopt_a_shrunk_one, start,
-						stop),
-		cmocka_unit_test_setup_teardown(test_shared_window, start,
-						stop),
-		cmocka_unit_test_setup_teardown(test_shared_window_to_read,
-						start, stop),
-		cmocka_unit_test_setup_teardown(test_huge_pages, start, stop),
-		cmocka_unit_test_setup_teardown(test_window_of_huge_pages,
-						start, stop),
-		cmocka_unit_test_setup_teardown(test_model, start, stop),
+		TEST(test_empty),
+		TEST(test_seal),
+		TEST(test_grow),
+		TEST(test_window),
+		TEST(test_grow_allocates),
+		TEST(test_runs),
+		TEST(test_write_takes_memory),
+		TEST(test_limit),
+		TEST(test_host_is_short),
+		TEST(test_room),
+		TEST(test_interrupted_allocation),
+		TEST(test_shared_grows_behind_its_base),
+		TEST(test_clear),
+		TEST(test_release),
+		TEST(test_release_fails),
+		TEST(test_zero_cut_short),
+		TEST(test_adopt),
+		TEST(test_adopt_fails),
+		TEST(test_half_a_write),
+		TEST(test_file_store),
+		TEST(test_no_file),
+		TEST(test_clear_a_hole),
+		TEST(test_fallocate_fails),
+		TEST(test_open_fails),
+		TEST(test_resize_grows),
+		TEST(test_resize_moves),
+		TEST(test_resize_shrinks),
+		TEST(test_resize_in_a_page),
+		TEST(test_resize_fails),
+		TEST(test_trim_fails),
+		TEST(test_adopt_a_shrunk_one),
+		TEST(test_shared_window),
+		TEST(test_shared_window_to_read),
+		TEST(test_huge_pages),
+		TEST(test_window_of_huge_pages),
+		TEST(test_model),
 	};
 
 	return cmocka_run_group_tests(tests, prepare, NULL);

@@ -493,7 +493,6 @@ static void test_all_interleavings(void **state)
 {
 	unsigned i;
 
-	(void)state;
 	for (i = 0; i < COUNT(cases); i++) {
 		struct verdict verdict;
 

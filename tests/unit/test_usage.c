@@ -9,7 +9,6 @@
 
 static int setup(void **state)
 {
-	(void)state;
 	test_file("proc/self/mountinfo",
 		  "25 1 254:1 / / rw,relatime shared:1 - ext4 /dev/vda1 rw\n"
 		  "31 25 0:26 / /sys rw - sysfs sysfs rw\n");
@@ -22,7 +21,6 @@ static int setup(void **state)
 
 static int teardown(void **state)
 {
-	(void)state;
 	test_folder_remove();
 	return 0;
 }
@@ -57,7 +55,6 @@ static void expect(const char *disk, enum usage_kind kind, const char *who)
 
 static void test_nobody(void **state)
 {
-	(void)state;
 	expect("ublkb1", USAGE_NONE, "");
 	/* No name is no disk: it is not the beginning of all of them. */
 	expect("", USAGE_NONE, "");
@@ -65,7 +62,6 @@ static void test_nobody(void **state)
 
 static void test_mount(void **state)
 {
-	(void)state;
 	test_file("proc/self/mountinfo",
 		  "25 1 254:1 / /b rw shared:1 - ext4 /dev/ublkb10 rw\n"
 		  "nonsense\n"
@@ -85,7 +81,6 @@ static void test_mount(void **state)
 
 static void test_swap(void **state)
 {
-	(void)state;
 	test_file("proc/swaps", "Filename Type Size Used Priority\n"
 				"/dev/ublkb1p2 partition 16380 0 -2\n"
 				"/swapfile file 16380 0 -3\n");
@@ -96,7 +91,6 @@ static void test_swap(void **state)
 /* The folder is there, and mostly empty. */
 static void test_holders(void **state)
 {
-	(void)state;
 	test_file("sys/class/block/ublkb1/holders/.x", "");
 	test_file("sys/class/block/ublkb1/ublkb1p1/size", "8\n");
 	expect("ublkb1", USAGE_NONE, "");
@@ -112,7 +106,6 @@ static void test_holders(void **state)
 
 static void test_loops(void **state)
 {
-	(void)state;
 	test_file("sys/block/loop0/loop/backing_file", "/dev/ublkb1\n");
 	test_file("sys/block/loop7/loop/backing_file", "/home/ublkb2\n");
 	test_file("sys/block/vda/loop/backing_file", "/dev/ublkb3\n");
@@ -123,7 +116,6 @@ static void test_loops(void **state)
 
 static void test_openers(void **state)
 {
-	(void)state;
 	make_process(1000001, "sleep\n", "/dev/ublkb1");
 	make_process(1000002, "cat\n", "/dev/ublkb2p1");
 	make_process(1000003, "dd\n", "/dev/ublkb3 (deleted)");
@@ -138,7 +130,6 @@ static void test_openers(void **state)
 /* A helper, and the keeper that has started it. */
 static void test_ourselves(void **state)
 {
-	(void)state;
 	make_process(getpid(), "ublkd-helper\n", "/dev/ublkb1");
 	make_process(getppid(), "ublkd\n", "/dev/ublkb1");
 	expect("ublkb1", USAGE_NONE, "");
@@ -147,7 +138,6 @@ static void test_ourselves(void **state)
 /* What lasts is told, and not an opener, who may be its process. */
 static void test_order(void **state)
 {
-	(void)state;
 	make_process(1000001, "swapon\n", "/dev/ublkb1");
 	expect("ublkb1", USAGE_OPEN, "opened by swapon, process 1000001");
 	test_file("sys/block/loop0/loop/backing_file", "/dev/ublkb1\n");
@@ -169,7 +159,6 @@ static void test_many(void **state)
 				   { .disk = "ublkb2" },
 				   { .disk = "ublkb3" } };
 
-	(void)state;
 	make_process(1000001, "sleep\n", "/dev/ublkb3");
 	make_process(1000002, "cat\n", "/dev/ublkb0");
 	test_file("sys/class/block/ublkb1/holders/dm-0", "");
@@ -185,7 +174,6 @@ static void test_many(void **state)
 /* A host without any of it, such as a container. */
 static void test_nothing_there(void **state)
 {
-	(void)state;
 	test_folder_remove();
 	expect("ublkb1", USAGE_NONE, "");
 }

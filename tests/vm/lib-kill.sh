@@ -99,35 +99,7 @@ disk_works()
 	expect_ok "del id=$(field id)"
 }
 
-# has_next: $server has been replaced, and disk 0 is live.
-has_next()
-{
-	next=$(server_pid)
-	[ -n "$next" ] && [ "$next" != "$server" ] &&
-		ask "show 0" | grep -q 'state=live'
-}
-
-# kill_server: returns when the next one serves disk 0. One that lived for less
-# than a second would be replaced later.
-kill_server()
-{
-	sleep 1.1
-	server=$(server_pid)
-	kill -9 "$server"
-	wait_for 30 has_next || fail "there is no next server, or no device"
-	grep -q "process $server, was killed by signal 9 " "$LOG" ||
-		fail "the log does not say that the server was killed"
-}
-
-# both_killed [ARG...]: keeper and server, and the next ublkd is started.
-both_killed()
-{
-	kill -9 "$KEEPER" "$(server_pid)"
-	forget_ublkd
-	start_ublkd "$@"
-}
-
-# kill_under_load DISK [-s COUNT]: the same, by kill-probe, whose line is added
+# kill_under_load DISK [-s COUNT]: as kill_server, by kill-probe, whose line is added
 # to /tmp/t/kills.
 kill_under_load()
 {

@@ -181,6 +181,100 @@ server_pid()
 	children "$KEEPER" | head -n 1
 }
 
+# ---- the next server, the next keeper
+
+# is_live ID...: those devices are served.
+is_live()
+{
+	for id; do
+		ask list 2>/dev/null | grep -q "^dev id=$id .*state=live" ||
+			return 1
+	done
+}
+
+# await_live ID...: they are, soon. A driver that does not abort on close may need
+# its I/O timeouts for that.
+await_live()
+{
+	wait_for 60 "is_live $*" || {
+		dump_state
+		fail "not live: $(ask list)"
+	}
+}
+
+# await_live_count COUNT: so many are, soon.
+await_live_count()
+{
+	wait_for 60 "[ \"\$(ask list | grep -c 'state=live')\" = $1 ]" || {
+		dump_state
+		fail "$1 are not live: $(ask list)"
+	}
+}
+
+# has_next: $server has been replaced, and disk 0 is live.
+has_next()
+{
+	next=$(server_pid)
+	[ -n "$next" ] && [ "$next" != "$server" ] && is_live 0
+}
+
+# kill_server: returns when the next one serves disk 0. One that lived for less
+# than a second would be replaced later. Sets $server.
+kill_server()
+{
+	sleep 1.1
+	server=$(server_pid)
+	kill -9 "$server"
+	wait_for 30 has_next || fail "there is no next server, or no device"
+	grep -q "process $server, was killed by signal 9 " "$LOG" ||
+		fail "the log does not say that the server was killed"
+}
+
+# kill_keeper, kill_both: in one call, so that neither sees the other die before
+kill_keeper()
+{
+	kill -9 "$KEEPER"
+	forget_ublkd
+}
+
+kill_both()
+{
+	kill -9 "$KEEPER" "$(server_pid)"
+	forget_ublkd
+}
+
+# keeper_killed [ARG...], both_killed [ARG...]: and the next ublkd is started.
+keeper_killed()
+{
+	kill_keeper
+	start_ublkd "$@"
+}
+
+both_killed()
+{
+	kill_both
+	start_ublkd "$@"
+}
+
+# restarted: the keeper leaves the server to the next one.
+restarted()
+{
+	kill -USR2 "$KEEPER"
+	forget_ublkd
+	[ "$(cat /tmp/t/status)" = 0 ] || fail "status $(cat /tmp/t/status)"
+	# shellcheck disable=SC2119 # none are wanted
+	start_ublkd
+}
+
+# upgraded [ARG]: the old server, $server, has ended, and the next one answers.
+upgraded()
+{
+	server=$(server_pid)
+	expect_ok "upgrade${1:+ $1}"
+	wait_for 10 "! alive $server" || fail "the old server stays"
+	wait_for 10 ublkd_answers || fail "the next server does not answer"
+}
+
 # ---- the socket
 
 # ask COMMAND: one request; prints the reply without greeting and waits.
@@ -272,6 +366,42 @@ no_crash()
 {
 	ends=$(unexpected_ends "$LOG")
 	[ -z "$ends" ] || fail "not announced (see expect_log): $ends"
+}
+
+# ---- file systems, and disks of the kernel's own
+
+# make_ram_disks COUNT KIB: /dev/ram0 and so on; none of before is left.
+make_ram_disks()
+{
+	! grep -q '^brd ' /proc/modules || rmmod brd
+	modprobe brd rd_nr="$1" rd_size="$2"
+}
+
+# mount_ext4 DISK FOLDER: a new one
+mount_ext4()
+{
+	mkfs.ext4 -q "$1" || fail "mkfs.ext4 $1"
+	mkdir -p "$2"
+	mount "$1" "$2"
+}
+
+# hold_write FOLDER: the file system on which disk 0 has its file stands still, and
+# a write of the disk stays in a worker until release_write.
+hold_write()
+{
+	fsfreeze --freeze "$1"
+	dd if=/dev/urandom of=/dev/ublkb0 bs=4096 count=1 oflag=direct \
+		2>/dev/null &
+	writer=$!
+	wait_for 5 'ask "show 0" | grep -q " waiting=1 "' ||
+		fail "no write is in a worker: $(ask "show 0")"
+}
+
+# release_write FOLDER: 1 if the write has failed
+release_write()
+{
+	fsfreeze --unfreeze "$1"
+	wait "$writer"
 }
 
 # ---- figures

@@ -50,9 +50,7 @@ slow_reply()
 busy()
 {
 	expect_ok "add ram size=64M id=5"
-	mkfs.ext4 -q /dev/ublkb5
-	mkdir -p /tmp/t/m
-	mount /dev/ublkb5 /tmp/t/m
+	mount_ext4 /dev/ublkb5 /tmp/t/m
 	expect_err busy "del id=5"
 	echo "$STATUS" | grep -q 'mounted on /tmp/t/m' || fail "$STATUS"
 	expect_err busy "shutdown"

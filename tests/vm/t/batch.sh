@@ -105,8 +105,7 @@ depths()
 # The pages themselves, into a disk.
 zero_copy()
 {
-	rmmod brd
-	modprobe brd rd_nr=1 rd_size=65536
+	make_ram_disks 1 65536
 	disk "file path=/dev/ram0"
 	mode zero-copy
 	verify --bssplit=$MIXED --size=4M --iodepth=1
@@ -172,8 +171,7 @@ taken_over()
 		wait_for 10 "! alive $server" || fail "the server does not die"
 		at_work
 	done
-	expect_ok upgrade
-	wait_for 10 ublkd_answers || fail "it does not answer"
+	upgraded
 	at_work
 	load_ends
 	expect_ok "show 0"

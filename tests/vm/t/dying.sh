@@ -14,18 +14,8 @@
 
 requires mkfs.ext4
 
-# A write that stays in a worker until the thaw.
-freeze()
-{
-	fsfreeze --freeze /tmp/t/mnt
-	dd if=/dev/urandom of=/dev/ublkb0 bs=4096 count=1 oflag=direct \
-		2>/dev/null &
-	writer=$!
-	wait_for 5 'ask "show 0" | grep -q " waiting=1 "' ||
-		fail "no write is in a worker: $(ask "show 0")"
-}
-
-kill_both()
+# kill_blocked: keeper and server, which will end later.
+kill_blocked()
 {
 	server=$(server_pid)
 	keeper=$KEEPER
@@ -59,11 +49,8 @@ ends_with_1()
 	tail -n 1 "$LOG" | grep -q "$1" || fail "it does not say '$1'"
 }
 
-rmmod brd 2>/dev/null || true
-modprobe brd rd_nr=1 rd_size=65536
-mkdir -p /tmp/t/mnt
-mkfs.ext4 -q /dev/ram0
-mount /dev/ram0 /tmp/t/mnt
+make_ram_disks 1 65536
+mount_ext4 /dev/ram0 /tmp/t/mnt
 start_ublkd
 expect_ok "add file id=0 path=/tmp/t/mnt/disk create=yes size=16M"
 
@@ -76,22 +63,21 @@ grep -q 'another ublkd is running' /tmp/t/said || fail "$(cat /tmp/t/said)"
 [ $(($(now) - before)) -lt 9000 ] || fail "it was waited for"
 
 echo "- the server is dying"
-freeze
-kill_both
+hold_write /tmp/t/mnt
+kill_blocked
 begin_start
 grep -q "process $server (ublkd-server, state .) is dying" "$LOG" ||
 	fail "it waits for somebody else"
-fsfreeze --unfreeze /tmp/t/mnt
 KEEPER=$(cat /tmp/t/pid)
+release_write /tmp/t/mnt || fail "the write has failed"
 wait_for 20 ublkd_answers || fail "it does not go on"
-wait $writer || fail "the write has failed"
-wait_for 10 'ask list | grep -q "^dev id=0 .*state=live"' || fail "$(ask list)"
+await_live 0
 
 echo "- the keeper, too"
-freeze
+hold_write /tmp/t/mnt
 ask "del 0 force=yes" >/dev/null &
 wait_for 10 "d_tasks | grep -q /proc/$KEEPER/" || fail "STOP does not wait"
-kill_both
+kill_blocked
 begin_start
 grep -q "process $keeper (ublkd, state .) is dying, and still has $SOCK.lock" \
 	"$LOG" || fail "it waits for somebody else"
@@ -99,8 +85,7 @@ kill -TERM "$(cat /tmp/t/pid)"
 ends_with_1 "a signal ended the wait"
 begin_start
 ends_with_1 "process $keeper (ublkd, state .) is dying, but has not let go of $SOCK.lock within 30 s"
-fsfreeze --unfreeze /tmp/t/mnt
-wait $writer || true
+release_write /tmp/t/mnt || true
 wait_for 10 "! alive $keeper && ! alive $server" || fail "they do not end"
 KEEPER=''
 start_ublkd

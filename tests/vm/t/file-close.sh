@@ -74,8 +74,7 @@ end_del()
 	grep -q '^OK' /tmp/t/del || fail "$(cat /tmp/t/del)"
 }
 
-rmmod brd 2>/dev/null || true
-modprobe brd rd_nr=1 rd_size=32768
+make_ram_disks 1 32768
 echo "0 65536 linear /dev/ram0 0" | dmsetup create --noudevsync slow
 start_ublkd
 expect_ok "add ram id=1 size=16M"
@@ -111,7 +110,7 @@ echo "--- the last one to close it is the keeper"
 dirty 8
 hold
 kill -9 "$(server_pid)"
-wait_for 20 'ask list | grep -q "id=1 .*state=live"' || fail "$(ask list)"
+await_live 1
 wait_for 20 '[ ! -e /dev/ublkb0 ]' || fail "it is not deleted"
 nobody_waits
 let_go

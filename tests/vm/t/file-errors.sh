@@ -63,16 +63,12 @@ locks()
 	refused busy "another device" "add file path=$MNT/disk"
 	refused busy "another device" "add file path=$MNT/disk ro=yes"
 	# It outlives the server.
-	kill -9 "$(server_pid)"
-	wait_for 10 'ask "show id=0" | grep -q state=live' ||
-		fail "not taken over"
+	kill_server
 	refused busy "another device" "add file path=$MNT/disk"
 	expect_ok "add file path=$MNT/disk lock=no id=7"
 	expect_ok "del id=7"
 	refused arg "would wait for itself" "add file path=$DISK"
-	mkfs.ext4 -q "$DISK"
-	mkdir -p /tmp/t/on
-	mount "$DISK" /tmp/t/on
+	mount_ext4 "$DISK" /tmp/t/on
 	head -c 1048576 /dev/zero >/tmp/t/on/file
 	refused arg "would wait for itself" "add file path=/tmp/t/on/file"
 	umount /tmp/t/on
@@ -158,12 +154,7 @@ killed()
 		--size=12M --loops=2 --verify=crc32c --verify_fatal=1 \
 		>/tmp/t/fio 2>&1 &
 	load=$!
-	for _ in 1 2 3; do
-		sleep 1.2
-		kill -9 "$(server_pid)"
-		wait_for 10 'ask "show id=0" | grep -q state=live' ||
-			fail "not taken over"
-	done
+	for _ in 1 2 3; do kill_server; done
 	wait $load || {
 		cat /tmp/t/fio
 		fail "fio"
@@ -178,12 +169,10 @@ killed()
 # What a failed test before this one has left.
 umount $MNT $MEM 2>/dev/null || true
 losetup -d /dev/loop0 2>/dev/null || true
-rmmod brd
-modprobe brd rd_nr=2 rd_size=65536
-mkdir -p $MNT $MEM
+make_ram_disks 2 65536
+mkdir -p $MEM
 mount -t tmpfs -o size=48M tmpfs $MEM
-mkfs.ext4 -q /dev/ram0
-mount /dev/ram0 $MNT
+mount_ext4 /dev/ram0 $MNT
 truncate -s 16M $MNT/disk
 truncate -s 16M $MEM/disk
 start_ublkd

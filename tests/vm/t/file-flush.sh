@@ -144,9 +144,7 @@ modes="user-copy copy need-get-data"
 for mode in $modes; do
 	ordered $BELOW "direct=yes mode=$mode" 1
 done
-mkfs.ext4 -q $BELOW
-mkdir -p $MNT
-mount $BELOW $MNT
+mount_ext4 $BELOW $MNT
 for direct in yes no; do
 	ordered $MNT/image "create=yes direct=$direct" 0
 done

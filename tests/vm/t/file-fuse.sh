@@ -9,14 +9,6 @@
 
 FOLDER=/tmp/t/fuse
 
-# live ID...: those are served
-live()
-{
-	for id; do
-		ask list | grep -q "id=$id .*state=live" || return 1
-	done
-}
-
 # replaced: by another server than $server
 replaced()
 {
@@ -65,14 +57,14 @@ sleep 1.1 # one that lived for less would be replaced later
 server=$(server_pid)
 kill -STOP $files
 kill -9 "$server"
-wait_for 20 'replaced && live 1' || fail "$(ask list)"
+wait_for 20 'replaced && is_live 1' || fail "$(ask list)"
 reads 1
 
 echo "- an upgrade"
-wait_for 20 'live 0 1' || fail "$(ask list)"
+await_live 0 1
 server=$(server_pid)
 expect_ok upgrade
-wait_for 20 'replaced && live 0 1' || fail "$(ask list)"
+wait_for 20 'replaced && is_live 0 1' || fail "$(ask list)"
 reads 1
 
 echo "- while a write waits, what the old server cannot leave is what is in the way"
@@ -93,7 +85,7 @@ kill -CONT $files
 wait $writer || fail "the write has failed"
 reads 0
 expect_ok upgrade
-wait_for 20 'live 0 1' || fail "$(ask list)"
+await_live 0 1
 reads 0
 expect_ok "del 0"
 end_server
@@ -105,7 +97,7 @@ dd if=/tmp/t/random of=/dev/ublkb0 bs=4096 count=1 oflag=direct 2>/dev/null ||
 	fail "cannot write to ublkb0"
 server=$(server_pid)
 expect_ok upgrade
-wait_for 20 'replaced && live 0 1' || fail "$(ask list)"
+wait_for 20 'replaced && is_live 0 1' || fail "$(ask list)"
 server=$(server_pid)
 kill -STOP $files
 expect_err busy upgrade
@@ -123,7 +115,7 @@ expect_ok "del 2"
 	fail "a helper could not begin"
 kill -CONT $files
 wait_for 20 'ask upgrade | grep -q "^OK"' || fail "$(ask upgrade)"
-wait_for 20 'replaced && live 0 1' || fail "$(ask list)"
+wait_for 20 'replaced && is_live 0 1' || fail "$(ask list)"
 
 echo "- a server begins while only the keeper has the silent file"
 server=$(server_pid)
@@ -132,10 +124,10 @@ kill -9 "$server"
 wait_for 20 '! alive "$server"' || fail "it has not ended"
 kill -STOP $files
 kill -CONT "$KEEPER"
-wait_for 20 'replaced && live 1' || fail "$(ask list)"
+wait_for 20 'replaced && is_live 1' || fail "$(ask list)"
 reads 1
 kill -CONT $files
-wait_for 20 'live 0 1' || fail "$(ask list)"
+await_live 0 1
 reads 0
 
 echo "- what ends with the silent file open waits for it, and no longer"
@@ -145,7 +137,7 @@ kill -STOP $files
 kill -9 "$server"
 sleep 1
 kill -CONT $files
-wait_for 20 'replaced && live 0 1' || fail "$(ask list)"
+wait_for 20 'replaced && is_live 0 1' || fail "$(ask list)"
 reads 0
 reads 1
 expect_ok "del 0"

@@ -62,7 +62,7 @@ late()
 	is_late || fail "taken over: $(ask list)"
 	has zeroes /dev/ram0
 	dmsetup resume slow
-	wait_for 20 'ask "show 0" | grep -q state=live' || fail "$(ask list)"
+	await_live 0
 	! ask "show 0" | grep -q waits-for || fail "$(ask "show 0")"
 	# Failed or not, as recovery= says: it has ended.
 	wait $writer || true
@@ -74,8 +74,7 @@ late()
 	expect_ok "del 0"
 }
 
-rmmod brd 2>/dev/null || true
-modprobe brd rd_nr=1 rd_size=32768
+make_ram_disks 1 32768
 pattern 'o' >/tmp/t/old
 pattern 'n' >/tmp/t/new
 head -c 4096 /dev/zero >/tmp/t/zeroes

@@ -62,12 +62,10 @@ refused()
 # What a failed test before this one has left.
 umount $MNT $MEM 2>/dev/null || true
 losetup -d /dev/loop0 2>/dev/null || true
-rmmod brd
-modprobe brd rd_nr=1 rd_size=131072
-mkdir -p $MNT $MEM
+make_ram_disks 1 131072
+mkdir -p $MEM
 mount -t tmpfs -o size=96M tmpfs $MEM
-mkfs.ext4 -q /dev/ram0
-mount /dev/ram0 $MNT
+mount_ext4 /dev/ram0 $MNT
 for file in $MEM/disk $MNT/disk $MNT/disk.loop; do
 	truncate -s 32M "$file"
 done

@@ -46,7 +46,7 @@ fails()
 # remembers: soon, and what it has to
 remembers()
 {
-	wait_for 20 'ask "show 0" | grep -q state=live' || fail "$(ask list)"
+	await_live 0
 	ask "show 0" | grep -q "flush-errors=$errors\b" ||
 		fail "$1: $(ask "show 0")"
 }
@@ -54,53 +54,27 @@ remembers()
 # next_one: serves the device; nobody flushes it
 next_one()
 {
-	case $1 in
-	upgrade)
-		expect_ok upgrade
-		wait_for 20 ublkd_answers || fail "no answer"
-		;;
-	restart)
-		kill -USR2 "$KEEPER"
-		forget_ublkd
-		start_ublkd
-		;;
-	kill-server)
-		sleep 1 # or the next one comes later
-		kill -9 "$(server_pid)"
-		;;
-	kill-keeper)
-		kill -9 "$KEEPER"
-		forget_ublkd
-		start_ublkd
-		;;
-	kill-both)
-		server=$(server_pid)
-		kill -9 "$KEEPER" "$server"
-		forget_ublkd
-		start_ublkd
-		;;
-	esac
+	"$1"
 	remembers "$1"
 }
 
 # What a test before this one has left.
 umount /tmp/t/mnt 2>/dev/null || true
-rmmod brd
-modprobe brd rd_nr=1 rd_size=32768
+make_ram_disks 1 32768
 echo "0 65536 linear /dev/ram0 0" | dmsetup create --noudevsync disk
 start_ublkd
 expect_ok "add file id=0 path=/dev/dm-0 direct=no"
 errors=0
 remembers "at first"
 
-for event in upgrade restart kill-server kill-keeper kill-both; do
+for event in upgraded restarted kill_server keeper_killed both_killed; do
 	echo "- a flush that failed: $event"
 	fails flushed
 	flushed || fail "a second error"
 	next_one $event
 done
 
-for event in upgrade restart kill-server kill-keeper kill-both; do
+for event in upgraded restarted kill_server keeper_killed both_killed; do
 	echo "- a durable write that failed: $event"
 	fails durable
 	next_one $event

@@ -27,13 +27,6 @@ has()
 	[ "$(field size)" = "$1" ] || fail "not $1: $REPLY"
 }
 
-has_next()
-{
-	next=$(server_pid)
-	[ -n "$next" ] && [ "$next" != "$server" ] &&
-		ask "show 0" | grep -q 'state=live'
-}
-
 # put BLOCK: something into a block of 4096 bytes
 put()
 {
@@ -85,12 +78,10 @@ head -c 4096 /dev/urandom >/tmp/t/random
 # What a failed test before this one has left.
 umount $MNT $MEM 2>/dev/null || true
 losetup -d /dev/loop0 2>/dev/null || true
-rmmod brd
-modprobe brd rd_nr=2 rd_size=131072
-mkdir -p $MNT $MEM
+make_ram_disks 2 131072
+mkdir -p $MEM
 mount -t tmpfs -o size=96M tmpfs $MEM
-mkfs.ext4 -q /dev/ram0
-mount /dev/ram0 $MNT
+mount_ext4 /dev/ram0 $MNT
 start_ublkd
 
 follows $MEM/disk

@@ -22,29 +22,11 @@ MEM=/tmp/t/mem
 # serves_on: whoever serves it now
 serves_on()
 {
-	wait_for 60 'ask "show 0" | grep -q state=live' || {
-		dump_state
-		fail "$(ask "show 0")"
-	}
+	await_live 0
 	goes_on ublkb0 || {
 		dump_state
 		fail "requests do not go on: $(cat /tmp/t/fio.log)"
 	}
-}
-
-keeper_killed()
-{
-	kill -9 "$KEEPER"
-	forget_ublkd
-	start_ublkd
-}
-
-upgraded()
-{
-	server=$(server_pid)
-	expect_ok upgrade
-	wait_for 10 "! alive $server" || fail "the old server stays"
-	wait_for 10 ublkd_answers || fail "the new one does not answer"
 }
 
 # survives OPTIONS
@@ -64,11 +46,9 @@ survives()
 	ended=$((ended + 1))
 }
 
-rmmod brd 2>/dev/null || true
-modprobe brd rd_nr=2 rd_size=81920
-mkfs.ext4 -q /dev/ram1
-mkdir -p $MNT $MEM
-mount /dev/ram1 $MNT
+make_ram_disks 2 81920
+mkdir -p $MEM
+mount_ext4 /dev/ram1 $MNT
 mount -t tmpfs -o size=64M mem $MEM
 ended=0
 start_ublkd

@@ -67,11 +67,8 @@ fill()
 		fail "it cannot be filled"
 }
 
-rmmod brd 2>/dev/null || true
-modprobe brd rd_nr=2 rd_size=65536
-mkdir -p $MNT $SLOW
-mkfs.ext4 -q /dev/ram1
-mount /dev/ram1 $MNT
+make_ram_disks 2 65536
+mount_ext4 /dev/ram1 $MNT
 echo "0 131072 linear /dev/ram0 0" | dmsetup create --noudevsync slow
 start_ublkd
 modes="user-copy copy need-get-data"
@@ -90,8 +87,7 @@ for mode in $modes; do
 		expect_ok "del 0"
 	done
 done
-mkfs.ext4 -q /dev/dm-0
-mount /dev/dm-0 $SLOW
+mount_ext4 /dev/dm-0 $SLOW
 for mode in $modes; do
 	for direct in yes no; do
 		rm -f $SLOW/disk

@@ -60,8 +60,7 @@ state_of()
 
 head -c 33554432 /dev/urandom >/tmp/t/random
 umount /tmp/t/ext4 /tmp/t/xfs /tmp/t/vfat /tmp/t/mnt 2>/dev/null || true
-rmmod brd 2>/dev/null || true
-modprobe brd rd_nr=3 rd_size=524288
+make_ram_disks 3 524288
 file_system ext4 /dev/ram0
 file_system xfs /dev/ram1
 file_system vfat /dev/ram2

@@ -46,8 +46,7 @@ mixed()
 }
 
 umount $MNT 2>/dev/null || true
-rmmod brd
-modprobe brd rd_nr=1 rd_size=524288
+make_ram_disks 1 524288
 mkfs.xfs -q /dev/ram0
 mkdir -p $MNT
 mount /dev/ram0 $MNT

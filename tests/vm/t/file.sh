@@ -105,8 +105,7 @@ zero_keeps()
 # filesystem: ext4 with a tree of files.
 filesystem()
 {
-	mkfs.ext4 -q "$DISK" || fail "mkfs.ext4 $DISK"
-	mount "$DISK" /tmp/t/on
+	mount_ext4 "$DISK" /tmp/t/on
 	cp -a /files/tree /tmp/t/on/
 	umount /tmp/t/on
 	e2fsck -fn "$DISK" >/tmp/t/check 2>&1 || {
@@ -133,12 +132,10 @@ read_only()
 # What a failed test before this one has left.
 umount $MNT $MEM 2>/dev/null || true
 losetup -d /dev/loop0 2>/dev/null || true
-rmmod brd
-modprobe brd rd_nr=2 rd_size=131072
-mkdir -p $MNT $MEM /tmp/t/on
+make_ram_disks 2 131072
+mkdir -p $MEM
 mount -t tmpfs -o size=96M tmpfs $MEM
-mkfs.ext4 -q /dev/ram0
-mount /dev/ram0 $MNT
+mount_ext4 /dev/ram0 $MNT
 zeroes=$(head -c 6291456 /dev/zero | md5sum)
 start_ublkd
 

@@ -36,9 +36,7 @@ end_trace()
 users_are_named()
 {
 	expect_ok "add ram size=16M id=0"
-	mkfs.ext4 -q /dev/ublkb0
-	mkdir -p /tmp/t/m
-	mount /dev/ublkb0 /tmp/t/m
+	mount_ext4 /dev/ublkb0 /tmp/t/m
 	expect_ok "add ram size=16M id=1"
 	# shellcheck disable=SC2217 # it only has it open
 	sleep 600 </dev/ublkb1 &

@@ -59,8 +59,7 @@ under_load()
 	expect_log "process $server, hangs: "
 	killed 1
 	echo "a hung server is killed after $(($(now) - begun)) ms"
-	wait_for 20 '[ "$(ask list | grep -c state=live)" = 1 ]' ||
-		fail "$(ask list)"
+	await_live_count 1
 	thaw
 	goes_on ublkb0 || fail "the disk does not go on"
 	[ "$(server_pid)" != "$server" ] || fail "the server is the same"

@@ -19,9 +19,7 @@ LOSETUP=/usr/local/bin/losetup
 
 use_by_mount()
 {
-	mkfs.ext4 -q /dev/ublkb0
-	mkdir -p /tmp/t/m
-	mount /dev/ublkb0 /tmp/t/m
+	mount_ext4 /dev/ublkb0 /tmp/t/m
 }
 
 use_by_swap()

@@ -15,13 +15,6 @@
 
 requires fio strace
 
-# kill_both: in one call, so that neither sees the other die before.
-kill_both()
-{
-	kill -9 "$KEEPER" "$(server_pid)"
-	forget_ublkd
-}
-
 # leftovers: how many devices new ublkds have found so far.
 leftovers()
 {
@@ -158,8 +151,7 @@ keeper_first()
 	expect_ok "add ram size=64M recovery=no"
 	server=$(server_pid)
 	client_at_work ublkb0 32
-	kill -9 "$KEEPER"
-	forget_ublkd
+	kill_keeper
 	still_served
 	for command in "add ram size=16M" "del id=0" "del id=0 force=yes" \
 		features shutdown; do
@@ -179,8 +171,7 @@ keeper_first_in_add()
 	(ask "add ram size=16M" >/tmp/t/answer 2>&1) &
 	client=$!
 	sleep 0.5
-	kill -9 "$KEEPER"
-	forget_ublkd
+	kill_keeper
 	wait_for 5 "! alive $client" || fail "the client waits for ever"
 	grep -q '^ERR state ' /tmp/t/answer || fail "$(cat /tmp/t/answer)"
 	kill -9 "$server"

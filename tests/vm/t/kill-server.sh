@@ -90,7 +90,7 @@ rings_are_held()
 	echo "- the keeper holds $held rings"
 	keeper_holds $held
 	kill_server
-	wait_for 10 "ask 'show 1' | grep -q state=live" || fail "$(ask list)"
+	await_live 1
 	keeper_holds $held
 	expect_ok "del id=1"
 	keeper_holds $((held * 2 / 3))

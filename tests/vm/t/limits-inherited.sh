@@ -24,11 +24,8 @@ put()
 }
 
 umount /tmp/t/mnt 2>/dev/null || true
-rmmod brd 2>/dev/null || true
-modprobe brd rd_nr=1 rd_size=65536
-mkdir -p /tmp/t/mnt
-mkfs.ext4 -q /dev/ram0
-mount /dev/ram0 /tmp/t/mnt
+make_ram_disks 1 65536
+mount_ext4 /dev/ram0 /tmp/t/mnt
 truncate -s 16M /tmp/t/mnt/disk
 head -c 4096 /dev/urandom >/tmp/t/random
 

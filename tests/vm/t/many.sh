@@ -96,11 +96,8 @@ memory()
 # The memory that they were used with is given back after some seconds.
 files()
 {
-	rmmod brd
-	modprobe brd rd_nr=1 rd_size=131072
-	mkdir /tmp/t/mnt
-	mkfs.ext4 -q /dev/ram0
-	mount /dev/ram0 /tmp/t/mnt
+	make_ram_disks 1 131072
+	mount_ext4 /dev/ram0 /tmp/t/mnt
 	pipelined "@N add file id=N path=/tmp/t/mnt/N create=yes size=1M"
 	answered @
 	usable

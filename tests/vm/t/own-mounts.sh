@@ -46,8 +46,7 @@ both_end()
 # is_whole FILE: it is mounted nowhere any more, and has what was written.
 is_whole()
 {
-	wait_for 10 'ask list | grep -q "^dev id=0 .*state=live"' ||
-		fail "$(ask list)"
+	await_live 0
 	wait_for 20 '[ "$(inflight ublkb0)" = 0 ] && [ -z "$(d_tasks)" ]' || {
 		dump_state
 		fail "the unmount does not end"

@@ -75,9 +75,7 @@ check_files()
 
 file_system()
 {
-	mkfs.ext4 -q /dev/ublkb0p2
-	mkdir -p $MNT
-	mount /dev/ublkb0p2 $MNT
+	mount_ext4 /dev/ublkb0p2 $MNT
 	cp /t/* $MNT/ 2>/dev/null || true
 	dd if=/dev/urandom of=$MNT/random bs=1M count=8 2>/dev/null
 	(cd $MNT && find . -type f -exec md5sum {} + >/tmp/t/sums)

@@ -70,9 +70,7 @@ stay 0 "written"
 kill_server
 stay 0 "taken over"
 cmp -n 4096 /dev/ublkb0 /dev/zero >/dev/null 2>&1 && fail "there is no table"
-kill -USR2 "$KEEPER"
-forget_ublkd
-start_ublkd
+restarted
 stay 0 "taken over by another keeper"
 expect_ok "resize 0 size=32M"
 stay 0 "resized"

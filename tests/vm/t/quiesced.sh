@@ -14,20 +14,6 @@ requires mkfs.ext4
 MNT=/tmp/t/mnt
 STATE=/run/ublkd
 
-both_killed()
-{
-	kill -9 "$KEEPER" "$(server_pid)"
-	forget_ublkd
-}
-
-restarted()
-{
-	kill -USR2 "$KEEPER"
-	forget_ublkd
-	[ "$(cat /tmp/t/status)" = 0 ] || fail "status $(cat /tmp/t/status)"
-	start_ublkd
-}
-
 # is ID STATE: soon
 is()
 {
@@ -60,7 +46,7 @@ file_is_away()
 	cp $MNT/a /tmp/t/data
 	expect_ok "add file id=0 path=$MNT/a"
 	expect_ok "add null id=1 size=1M"
-	both_killed
+	kill_both
 	mv $MNT/a $MNT/away
 	start_ublkd
 	says 0 "$MNT/a: No such file"
@@ -93,7 +79,7 @@ file_is_away()
 file_is_made_anew()
 {
 	echo "- its file was made anew"
-	both_killed
+	kill_both
 	inode=$(stat -c %i $MNT/a)
 	rm $MNT/a
 	truncate -s 8M $MNT/a
@@ -153,7 +139,7 @@ opened_as_before()
 	expect_ok "add file id=5 path=$MNT/c direct=yes"
 	mount_beside
 	before="$(flags /dev/ram1) $(flags $MNT/b) $(flags $MNT/c)"
-	both_killed
+	kill_both
 	start_ublkd
 	for id in 3 4 5; do is $id live; done
 	mount_beside
@@ -190,11 +176,8 @@ refused_set()
 
 # What a test before this one has left.
 umount $MNT 2>/dev/null || true
-rmmod brd 2>/dev/null || true
-modprobe brd rd_nr=2 rd_size=32768
-mkfs.ext4 -q /dev/ram0
-mkdir -p $MNT
-mount /dev/ram0 $MNT
+make_ram_disks 2 32768
+mount_ext4 /dev/ram0 $MNT
 start_ublkd
 file_is_away
 file_is_made_anew

@@ -66,9 +66,7 @@ mounted()
 	sums /bin >/tmp/t/sums
 	echo "- a copy to ext4: $KILLS_MOUNTED kills"
 	expect_ok "add ram size=128M"
-	mkfs.ext4 -q /dev/ublkb0
-	mkdir -p /tmp/t/m
-	mount /dev/ublkb0 /tmp/t/m
+	mount_ext4 /dev/ublkb0 /tmp/t/m
 	for n in $(seq "$KILLS_MOUNTED"); do
 		copy_until_killed /tmp/t/m/$((n % 4)) &
 		kill_under_load ublkb0

@@ -98,9 +98,7 @@ shrink()
 mounted()
 {
 	expect_ok "add ram id=0 size=32M"
-	mkfs.ext4 -q /dev/ublkb0
-	mkdir -p $MNT
-	mount /dev/ublkb0 $MNT
+	mount_ext4 /dev/ublkb0 $MNT
 	cp /bin/busybox $MNT/first
 	expect_ok "resize 0 size=128M"
 	resize2fs /dev/ublkb0 >/tmp/t/resize2fs 2>&1 ||

@@ -21,47 +21,6 @@ WARM_UP=2
 # them cost the keeper for good would show here, once a kill.
 GROWTH_MAX=128
 
-# ---- one change each
-
-# all_live: what there is, and the loaded disk goes on.
-all_live()
-{
-	wait_for 20 '[ "$(ask list | grep -c "state=live")" = 3 ]' ||
-		fail "not every device is live: $(ask list)"
-	goes_on ublkb0 || {
-		dump_state
-		fail "ublkb0 does not go on"
-	}
-}
-
-# server_killed: one that lived for less than a second would be replaced later.
-server_killed()
-{
-	sleep 1.1
-	old=$(server_pid)
-	kill -9 "$old"
-	wait_for 10 'ublkd_answers' || fail "there is no next server"
-	[ "$(server_pid)" != "$old" ] || fail "the server is the same"
-	all_live
-}
-
-keeper_killed()
-{
-	kill -9 "$KEEPER"
-	forget_ublkd
-	start_ublkd
-	all_live
-}
-
-upgraded()
-{
-	old=$(server_pid)
-	expect_ok upgrade
-	wait_for 10 "! alive $old" || fail "the old server stays"
-	wait_for 10 ublkd_answers || fail "the new one does not answer"
-	all_live
-}
-
 # ---- what they hold
 
 # private PID: KiB of PSS that are its own. The disks' memory is in both
@@ -89,12 +48,18 @@ figures()
 		END { for (name in least) print name, least[name] }'
 }
 
-# flat COUNT CHANGE: so many of them, and nothing has grown since the first.
+# flat COUNT CHANGE: so many of them, after each all there is serves and the loaded
+# disk goes on; nothing has grown since the first.
 flat()
 {
 	echo "- $1 times: $2"
 	for round in $(seq "$1"); do
 		"$2"
+		await_live_count 3
+		goes_on ublkb0 || {
+			dump_state
+			fail "ublkb0 does not go on"
+		}
 		[ "$round" != $WARM_UP ] || figures >/tmp/t/figures.start
 	done
 	figures >/tmp/t/figures.end
@@ -123,7 +88,7 @@ done
 dd if=/dev/ublkb1 bs=1M count=32 iflag=direct 2>/dev/null | md5sum >/tmp/t/sum
 load ublkb0 --rw=randwrite --bsrange=4k-64k --iodepth=16 --verify=crc32c \
 	--verify_backlog=256 --size=32M
-flat "$KILLS" server_killed
+flat "$KILLS" kill_server
 flat "$CHANGES" keeper_killed
 flat "$CHANGES" upgraded
 load_ends

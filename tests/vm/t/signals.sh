@@ -52,9 +52,7 @@ mounted()
 {
 	start_ublkd
 	expect_ok "add ram size=64M"
-	mkfs.ext4 -q /dev/ublkb0
-	mkdir -p /tmp/t/m
-	mount /dev/ublkb0 /tmp/t/m
+	mount_ext4 /dev/ublkb0 /tmp/t/m
 	echo text >/tmp/t/m/file
 	ends TERM
 	umount /tmp/t/m || fail "cannot unmount"

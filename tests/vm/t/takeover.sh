@@ -27,17 +27,6 @@ moves()
 	}
 }
 
-# all_live COUNT: soon. A driver that does not abort on close may need its I/O
-# timeouts for that.
-all_live()
-{
-	wait_for 60 "[ \"\$(ask list | grep -c 'state=live')\" = $1 ]" || {
-		dump_state
-		find /proc/[0-9]*/fd -lname '/dev/ublkc*' 2>/dev/null || true
-		fail "$(ask list)"
-	}
-}
-
 # served_alone: the keeper is gone, and the server knows.
 served_alone()
 {
@@ -45,20 +34,19 @@ served_alone()
 		fail "the server has a keeper: $(ask version)"
 }
 
-keeper_killed()
+keepers_die()
 {
 	echo "- the keeper is killed, $ROUNDS times"
 	for _ in $(seq "$ROUNDS"); do
 		server=$(server_pid)
-		kill -9 "$KEEPER"
-		forget_ublkd
+		kill_keeper
 		served_alone
 		moves ublkb0
 		expect_err state "del id=1"
 		start_ublkd
 		[ "$(server_pid)" != "$server" ] || fail "the server stays"
 		! alive "$server" || fail "the old server is still there"
-		all_live 2
+		await_live_count 2
 		moves ublkb0
 	done
 }
@@ -74,32 +62,28 @@ keeper_told_to_leave()
 		served_alone
 		moves ublkb0
 		start_ublkd
-		all_live 2
+		await_live_count 2
 		moves ublkb0
 	done
 }
 
-upgraded()
+upgrades()
 {
 	echo "- $UPGRADES upgrades"
 	cp "$(command -v ublkd-other || command -v ublkd)" /tmp/t/ublkd0
 	cp "$(command -v ublkd)" /tmp/t/ublkd1
 	for n in $(seq "$UPGRADES"); do
 		program=/tmp/t/ublkd$((n % 2))
-		server=$(server_pid)
-		expect_ok "upgrade program=$program"
-		wait_for 10 "! alive $server" || fail "the old server stays"
-		wait_for 10 ublkd_answers || fail "the new one does not answer"
+		upgraded "program=$program"
 		for pid in "$KEEPER" "$(server_pid)"; do
 			[ "$(readlink "/proc/$pid/exe")" = $program ] ||
 				fail "process $pid is another program"
 		done
-		all_live 2
+		await_live_count 2
 		moves ublkb0
 	done
-	expect_ok upgrade
-	wait_for 10 ublkd_answers || fail "it does not answer"
-	all_live 2
+	upgraded
+	await_live_count 2
 }
 
 # The new program has what the RAM disk holds, also without the server.
@@ -122,7 +106,7 @@ server_dies_in_upgrade()
 	ask "upgrade program=/tmp/t/kills" || true
 	wait_for 10 "! alive $server" || fail "the old server stays"
 	wait_for 10 ublkd_answers || fail "the new one does not answer"
-	all_live 3
+	await_live_count 3
 	cmp -n 65536 /tmp/t/data /dev/ublkb9 || fail "the RAM disk lost data"
 	expect_ok "del id=9"
 	moves ublkb0
@@ -156,7 +140,7 @@ all_killed()
 	echo "- keeper and server are killed, $ROUNDS times"
 	for _ in $(seq "$ROUNDS"); do
 		both_killed
-		all_live 2
+		await_live_count 2
 		moves ublkb0
 	done
 }
@@ -173,20 +157,18 @@ configured()
 	EOF
 	stop_ublkd
 	start_ublkd --config /tmp/t/config
-	all_live 4
+	await_live_count 4
 	dd if=/dev/urandom of=/tmp/t/data bs=64k count=1 2>/dev/null
 	for disk in ublkb2 ublkb3; do
 		dd if=/tmp/t/data of=/dev/$disk bs=64k oflag=direct 2>/dev/null
 	done
 	both_killed --config /tmp/t/config
-	all_live 4
+	await_live_count 4
 	cmp -n 65536 /tmp/t/data /dev/ublkb2 || fail "the kept disk has lost data"
 	expect_ok "show name=lost"
 	[ "$(field used)" = 0 ] || fail "the lost disk is not a new one: $REPLY"
-	kill -9 "$KEEPER"
-	forget_ublkd
-	start_ublkd --config /tmp/t/config
-	all_live 4
+	keeper_killed --config /tmp/t/config
+	await_live_count 4
 	cmp -n 65536 /tmp/t/data /dev/ublkb2 || fail "the kept disk has lost data"
 }
 
@@ -197,8 +179,7 @@ unknown()
 	stop_ublkd
 	start_ublkd
 	expect_ok "add null size=1M"
-	kill -9 "$KEEPER" "$(server_pid)"
-	forget_ublkd
+	kill_both
 	rm $STATE/0.dev
 	start_ublkd
 	grep -q "$STATE knows nothing of it" "$LOG" || fail "it is not told"
@@ -238,14 +219,12 @@ other_socket()
 {
 	echo "- another socket, the same state folder"
 	expect_ok "add ram size=16M id=5 keep=yes"
-	kill -9 "$KEEPER"
-	forget_ublkd
+	kill_keeper
 	served_alone
 	SOCK=/tmp/t/other.sock
 	start_ublkd --state $STATE
 	expect_ok "show 5"
-	kill -9 "$KEEPER" "$(server_pid)"
-	forget_ublkd
+	kill_both
 	rm -f /run/ublk.sock /run/ublk.sock.lock
 	SOCK=/run/ublk.sock
 	start_ublkd --state $STATE
@@ -262,8 +241,7 @@ cannot_start()
 	truncate -s 16M /tmp/t/disk
 	expect_ok "add null size=1M id=5"
 	expect_ok "add file path=/tmp/t/disk id=6"
-	kill -9 "$KEEPER" "$(server_pid)"
-	forget_ublkd
+	kill_both
 	mv /tmp/t/disk /tmp/t/away
 	start_ublkd --config /tmp/t/wrong
 	grep -q '/tmp/t/wrong:1: ' "$LOG" || fail "it does not say where"
@@ -275,7 +253,7 @@ cannot_start()
 	[ "$(field state)" = quiesced ] || fail "$REPLY"
 	mv /tmp/t/away /tmp/t/disk
 	both_killed
-	all_live 2
+	await_live_count 2
 	expect_ok "del 5"
 	mv /tmp/t/disk /tmp/t/away
 	both_killed
@@ -300,9 +278,9 @@ expect_ok "add ram size=48M keep=yes"
 expect_ok "add null size=64M"
 load ublkb0 --rw=randwrite --bsrange=4k-64k --verify=crc32c \
 	--verify_backlog=256 --size=48M
-keeper_killed
+keepers_die
 keeper_told_to_leave
-upgraded
+upgrades
 server_dies_in_upgrade
 upgrade_fails
 all_killed

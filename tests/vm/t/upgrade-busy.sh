@@ -16,31 +16,6 @@
 
 requires fio mkfs.ext4
 
-# file_system NUMBER: on /dev/ramNUMBER
-file_system()
-{
-	mkdir -p "/tmp/t/mnt$1"
-	mkfs.ext4 -q "/dev/ram$1"
-	mount "/dev/ram$1" "/tmp/t/mnt$1"
-}
-
-# A write that stays in a worker until the thaw.
-freeze()
-{
-	fsfreeze --freeze /tmp/t/mnt0
-	dd if=/dev/urandom of=/dev/ublkb0 bs=4096 count=1 oflag=direct \
-		2>/dev/null &
-	writer=$!
-	wait_for 5 'ask "show 0" | grep -q " waiting=1 "' ||
-		fail "no write is in a worker: $(ask "show 0")"
-}
-
-thaw()
-{
-	fsfreeze --unfreeze /tmp/t/mnt0
-	wait $writer || fail "the write has failed"
-}
-
 # others_until CONDITION: it is true within the limit of 5 s and a little more,
 # and meanwhile the flushes of another file and the reads of a RAM disk go on.
 others_until()
@@ -69,10 +44,9 @@ nothing_changed()
 	goes_on ublkb2 || fail "the other file does not go on"
 }
 
-rmmod brd 2>/dev/null || true
-modprobe brd rd_nr=2 rd_size=65536
-file_system 0
-file_system 1
+make_ram_disks 2 65536
+mount_ext4 /dev/ram0 /tmp/t/mnt0
+mount_ext4 /dev/ram1 /tmp/t/mnt1
 start_ublkd
 expect_ok "add file id=0 path=/tmp/t/mnt0/disk create=yes size=16M"
 expect_ok "add ram id=1 size=16M"
@@ -80,7 +54,7 @@ expect_ok "add file id=2 path=/tmp/t/mnt1/disk create=yes size=16M"
 load ublkb2 --rw=randwrite --bs=4k --size=8M --fdatasync=4
 
 echo "- upgrade"
-freeze
+hold_write /tmp/t/mnt0
 sleep 1
 server=$(server_pid)
 ask upgrade >/tmp/t/answer &
@@ -97,17 +71,12 @@ nothing_changed
 alive "$KEEPER" || fail "the keeper has left"
 
 echo "- after the thaw"
-thaw
-expect_ok upgrade
-wait_for 10 "! alive $server" || fail "the old server stays"
-wait_for 10 ublkd_answers || fail "the new one does not answer"
-wait_for 10 '[ "$(ask list | grep -c state=live)" = 3 ]' || fail "$(ask list)"
+release_write /tmp/t/mnt0 || fail "the write has failed"
+upgraded
+await_live_count 3
 goes_on ublkb2 || fail "the other file does not go on"
-kill -USR2 "$KEEPER"
-forget_ublkd
-[ "$(cat /tmp/t/status)" = 0 ] || fail "status $(cat /tmp/t/status)"
-start_ublkd
-wait_for 10 '[ "$(ask list | grep -c state=live)" = 3 ]' || fail "$(ask list)"
+restarted
+await_live_count 3
 goes_on ublkb2 || fail "the other file does not go on"
 load_ends
 stop_ublkd

@@ -24,26 +24,14 @@ start_old()
 	PATH=/tmp/t/bin:$PATH start_ublkd
 }
 
-# live COUNT: so many devices are.
-live()
-{
-	wait_for 60 "[ \"\$(ask list | grep -c 'state=live')\" = $1 ]" || {
-		dump_state
-		fail "$(ask list)"
-	}
-}
-
 # become PROGRAM
 become()
 {
 	echo "- to $1"
-	server=$(server_pid)
-	expect_ok "upgrade program=$1"
-	wait_for 10 "! alive $server" || fail "the old server stays"
-	wait_for 10 ublkd_answers || fail "the new one does not answer"
+	upgraded "program=$1"
 	is=$(readlink "/proc/$KEEPER/exe")
 	[ "$is" = "$1" ] || fail "it is $is"
-	live 3
+	await_live_count 3
 }
 
 # keeps DISK: what was written to it
@@ -75,11 +63,8 @@ held=$(for fd in "/proc/$KEEPER/fd"/*; do readlink "$fd"; done | grep -c ublkd-r
 [ "$held" = 2 ] || fail "the keeper has $held descriptors of two RAM disks"
 
 echo "- the keeper killed"
-expect_kill "$KEEPER"
-kill -9 "$KEEPER"
-forget_ublkd
-start_ublkd
-live 3
+keeper_killed
+await_live_count 3
 load_ends
 keeps ublkb1
 stop_ublkd
@@ -90,13 +75,8 @@ expect_ok "add ram id=0 size=16M keep=/dev/shm"
 expect_ok "add file id=2 path=/tmp/t/disk"
 expect_ok "add null id=3 size=1M"
 write_to ublkb0
-server=$(server_pid)
-expect_kill "$server"
-expect_kill "$KEEPER"
-kill -9 "$KEEPER" "$server"
-forget_ublkd
-start_ublkd
-live 3
+both_killed
+await_live_count 3
 keeps ublkb0
 stop_ublkd
 
@@ -104,10 +84,7 @@ echo "- the old keeper killed"
 start_old
 expect_ok "add ram id=0 size=16M"
 write_to ublkb0
-expect_kill "$KEEPER"
-kill -9 "$KEEPER"
-forget_ublkd
-start_ublkd
-live 1
+keeper_killed
+await_live_count 1
 keeps ublkb0
 stop_ublkd
