@@ -32,7 +32,7 @@ enum device_step create_answer_features(struct device *device,
 	else if (device_set_features(device->set, message->number,
 				     &device->failure) == 0)
 		return DEVICE_NEXT;
-	return DEVICE_RELEASE;
+	return DEVICE_FAILED;
 }
 
 /* ---- NUMBER ---- */
@@ -59,8 +59,10 @@ enum device_step create_enter_number(struct device *device)
 
 	device->skips = 0;
 	device_set_id(device, DEVICE_ID_ANY);
-	if (device->doomed || find_number(device, after) < 0)
+	if (device->doomed)
 		return DEVICE_RELEASE;
+	if (find_number(device, after) < 0)
+		return DEVICE_FAILED;
 	device->failure = (struct failure){ .symbol = SYMBOL_NONE };
 	return DEVICE_NEXT;
 }
@@ -180,7 +182,7 @@ enum device_step create_enter_add(struct device *device)
 	if (device->spec.mode == IO_MODES)
 		device->spec.mode = best_mode(device);
 	if (check_flags(device) < 0 || check_number(device) < 0)
-		return DEVICE_RELEASE;
+		return DEVICE_FAILED;
 	message.info.dev_id = device->number;
 	message.info.nr_hw_queues = device->spec.queues;
 	message.info.queue_depth = least_depth(device);
@@ -211,15 +213,10 @@ enum device_step create_answer_add(struct device *device,
 			"the id %u is in use by another ublk device, or by a "
 			"deleted one that somebody still has open",
 			device->spec.id);
-		return DEVICE_RELEASE;
+		return DEVICE_FAILED;
 	}
-	if (message->result < 0) {
-		failure_set(&device->failure, failure_symbol(message->result),
-			    message->result, NULL,
-			    "cannot add a ublk device: %s",
-			    strerror(-message->result));
-		return DEVICE_RELEASE;
-	}
+	if (message->result < 0)
+		return device_fail(device, message->result);
 	accept_info(device, &message->info);
 	if (device_flags(device) & ~message->info.flags)
 		return device_fail(device, -EOPNOTSUPP);

@@ -259,22 +259,27 @@ static enum device_step enter_step(struct device *device, enum device_step step)
 	return steps[step].enter(device);
 }
 
-/* What the driver has of a new device is undone, which the log tells. */
+/*
+ * What the driver has of a new device is undone, which the log tells; a device
+ * without a number is none of the driver's yet.
+ */
 static enum device_step fail_step(struct device *device)
 {
 	const struct step *step = &steps[device->step];
 	struct failure *failure = &device->failure;
+	enum device_step failed = device->disk[0] ? step->failed
+						  : DEVICE_RELEASE;
 
 	if (!failure->text[0])
 		failure_set(failure, failure->symbol, failure->error, NULL,
 			    "cannot %s: %s", step->what,
 			    strerror(failure->error));
-	if (step->failed >= DEVICE_STOP)
+	if (device->disk[0] && failed >= DEVICE_STOP)
 		log_error("%s: %s", device->disk, failure->text);
 	/* Who deletes it gets what was asked for. */
 	if (device->disowned)
 		failure->symbol = SYMBOL_NONE;
-	return step->failed;
+	return failed;
 }
 
 /* A step that has asked nothing waits on. */

@@ -1156,6 +1156,25 @@ static void test_delete_in_add(void **state)
 	}
 }
 
+/* That the command fails as well is nobody's failure: the device is gone. */
+static void test_delete_in_add_that_fails(void **state)
+{
+	unsigned i;
+
+	for (i = 0; i < COUNT(add_waits); i++) {
+		uint32_t type = add_waits[i].type;
+		struct device *device = begin_waiting_add(i);
+
+		begin_delete(device, 1);
+		expect_told(&added, SYMBOL_STATE, "deleted by force");
+		fake.result[type] = type == MESSAGE_START ? -EINTR : -EPERM;
+		fake_release(type);
+		/* What the driver has not is not to be deleted. */
+		fake_expect(type == MESSAGE_ADD ? "" : add_waits[i].after);
+		expect_deleted();
+	}
+}
+
 /* The end of all of ublkd has no other one to wait for. */
 static void test_delete_all_after_force(void **state)
 {
@@ -2964,6 +2983,7 @@ int main(void)
 		TEST(test_side_by_side),
 		TEST(test_delete_all_in_add),
 		TEST(test_delete_in_add),
+		TEST(test_delete_in_add_that_fails),
 		TEST(test_delete_all_after_force),
 		TEST(test_keeper_gone_in_add),
 		TEST(test_delete_all_in_add_that_fails),
