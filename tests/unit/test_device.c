@@ -355,7 +355,7 @@ static void end_keeper(void)
 	device_keeper_gone(set);
 }
 
-static int start(void **state)
+int before_each(void **state)
 {
 	fake_start();
 	set->on_empty = on_empty;
@@ -372,7 +372,7 @@ static int start(void **state)
  * What a test has left is deleted, also when it failed half way. A device that
  * waits for a node when the keeper goes stays as it is: it is kept in sight.
  */
-static int stop(void **state)
+int after_each(void **state)
 {
 	struct message message = { .magic = MESSAGE_MAGIC, .result = -EPIPE };
 	static struct device *stuck[32];
@@ -395,13 +395,13 @@ static int stop(void **state)
 /* Between the rows of a table: everything is as at a test's beginning. */
 static void restart(void)
 {
-	stop(NULL);
-	start(NULL);
+	after_each(NULL);
+	before_each(NULL);
 }
 
 /* ---- add ---- */
 
-static void test_add(void **state)
+TEST_CASE(test_add)
 {
 	struct device_spec spec = new_spec(DEVICE_ID_ANY);
 	uint64_t seq = set->seq;
@@ -430,7 +430,7 @@ static void test_add(void **state)
 }
 
 /* A kernel that does not end a dead server's I/O gets a short timeout. */
-static void test_add_on_old_kernel(void **state)
+TEST_CASE(test_add_on_old_kernel)
 {
 	fake.features = FAKE_FEATURES_OLD;
 	add(DEVICE_ID_ANY);
@@ -439,7 +439,7 @@ static void test_add_on_old_kernel(void **state)
 }
 
 /* By number, and again after each command that it lets go of them for. */
-static void test_rings_on_old_kernel(void **state)
+TEST_CASE(test_rings_on_old_kernel)
 {
 	fake.features = FAKE_FEATURES_OLD;
 	add_quietly();
@@ -454,7 +454,7 @@ static void test_rings_on_old_kernel(void **state)
 	fake_expect(DELETED);
 }
 
-static void test_timeout_fails(void **state)
+TEST_CASE(test_timeout_fails)
 {
 	fake.features = FAKE_FEATURES_OLD;
 	fake.result[MESSAGE_TIMEOUT] = -EIO;
@@ -463,7 +463,7 @@ static void test_timeout_fails(void **state)
 	assert_true(log_has("timeout"));
 }
 
-static void test_what_the_driver_is_told(void **state)
+TEST_CASE(test_what_the_driver_is_told)
 {
 	const struct ublk_dev_info *info = &fake.last[MESSAGE_ADD].info;
 	const struct ublk_params *params = &fake.last[MESSAGE_PARAMS].params;
@@ -498,7 +498,7 @@ static void test_what_the_driver_is_told(void **state)
 }
 
 /* Without any of it: no attributes, and no parameters of a discard. */
-static void test_plain_params(void **state)
+TEST_CASE(test_plain_params)
 {
 	const struct ublk_params *params = &fake.last[MESSAGE_PARAMS].params;
 
@@ -510,7 +510,7 @@ static void test_plain_params(void **state)
 }
 
 /* The kernel is told not to look for partitions, where it can be. */
-static void test_no_partscan(void **state)
+TEST_CASE(test_no_partscan)
 {
 	const struct ublk_dev_info *info = &fake.last[MESSAGE_ADD].info;
 	struct device_spec spec = new_spec(1);
@@ -530,7 +530,7 @@ static void test_no_partscan(void **state)
 }
 
 /* A kind of recovery that the driver does not have. */
-static void test_no_recovery(void **state)
+TEST_CASE(test_no_recovery)
 {
 	struct device_spec spec = new_spec(1);
 
@@ -542,7 +542,7 @@ static void test_no_recovery(void **state)
 }
 
 /* Commands for many requests, where the driver has them. */
-static void test_batch(void **state)
+TEST_CASE(test_batch)
 {
 	static const enum io_mode modes[] = { IO_NEED_GET_DATA, IO_USER_COPY,
 					      IO_MODES };
@@ -578,7 +578,7 @@ static void test_batch(void **state)
 }
 
 /* The driver has the last word on id and queues. */
-static void test_what_the_driver_gave(void **state)
+TEST_CASE(test_what_the_driver_gave)
 {
 	struct device *device;
 
@@ -592,7 +592,7 @@ static void test_what_the_driver_gave(void **state)
 	assert_string_equal(device->disk, "ublkb5");
 }
 
-static void test_set_is_sorted(void **state)
+TEST_CASE(test_set_is_sorted)
 {
 	static const uint32_t ids[] = { 9, 3, 70, 4 },
 			      sorted[] = { 3, 4, 9, 70 };
@@ -608,7 +608,7 @@ static void test_set_is_sorted(void **state)
 	assert_null(device_find(set, DEVICE_ID_ANY));
 }
 
-static void test_find(void **state)
+TEST_CASE(test_find)
 {
 	struct device_spec spec = new_spec(3);
 	struct device *device;
@@ -633,7 +633,7 @@ static void test_find(void **state)
 
 /* ---- how data moves ---- */
 
-static void test_mode(void **state)
+TEST_CASE(test_mode)
 {
 	static const enum io_mode best_last[] = { IO_NEED_GET_DATA, IO_COPY,
 						  IO_USER_COPY, IO_MODES };
@@ -709,7 +709,7 @@ static void check_failed_add(const char *trace, enum symbol symbol,
 }
 
 /* Each command that can fail. */
-static void test_command_fails(void **state)
+TEST_CASE(test_command_fails)
 {
 	static const struct {
 		uint32_t type;
@@ -747,7 +747,7 @@ static void test_command_fails(void **state)
 	}
 }
 
-static void test_features_are_missing(void **state)
+TEST_CASE(test_features_are_missing)
 {
 	fake.features = FAKE_FEATURES_OLD & ~UBLK_F_USER_COPY;
 	check_failed_add("FEATURES", SYMBOL_UNSUPPORTED, "user");
@@ -757,13 +757,13 @@ static void test_features_are_missing(void **state)
 }
 
 /* The driver drops flags without a word: what comes back is what counts. */
-static void test_flags_are_dropped(void **state)
+TEST_CASE(test_flags_are_dropped)
 {
 	fake.dropped_flags = UBLK_F_USER_COPY;
 	check_failed_add("FEATURES ADD DELETE", SYMBOL_UNSUPPORTED, NULL);
 }
 
-static void test_open_fails(void **state)
+TEST_CASE(test_open_fails)
 {
 	fake.open_error = EBUSY;
 	fake.open_failures = 1;
@@ -771,7 +771,7 @@ static void test_open_fails(void **state)
 	assert_int_equal(fake.opens, 1);
 }
 
-static void test_queue_fails(void **state)
+TEST_CASE(test_queue_fails)
 {
 	fake.queue_error = -ENOMEM;
 	fake.queue_fails = 1;
@@ -783,7 +783,7 @@ static void test_queue_fails(void **state)
 			 "char device");
 }
 
-static void test_out_of_memory(void **state)
+TEST_CASE(test_out_of_memory)
 {
 	struct device_spec spec = new_spec(1);
 
@@ -802,7 +802,7 @@ static void test_out_of_memory(void **state)
 }
 
 /* The file that is made for a device goes if that never becomes live. */
-static void test_new_file(void **state)
+TEST_CASE(test_new_file)
 {
 	static const int results[] = { 0, -EINVAL };
 	unsigned i;
@@ -823,7 +823,7 @@ static void test_new_file(void **state)
 }
 
 /* The first failure is the one to tell; that of the undoing is not. */
-static void test_undoing_fails(void **state)
+TEST_CASE(test_undoing_fails)
 {
 	fake.result[MESSAGE_START] = -EIO;
 	fake.result[MESSAGE_STOP] = -EINVAL;
@@ -832,7 +832,7 @@ static void test_undoing_fails(void **state)
 }
 
 /* The driver refuses a FETCH: START would wait for it for ever. */
-static void test_fetch_is_refused(void **state)
+TEST_CASE(test_fetch_is_refused)
 {
 	fake.hold[MESSAGE_START] = 1;
 	begin_add(DEVICE_ID_ANY);
@@ -852,7 +852,7 @@ static void test_fetch_is_refused(void **state)
 }
 
 /* Once it is live there is no START to cancel. */
-static void test_fetch_is_refused_later(void **state)
+TEST_CASE(test_fetch_is_refused_later)
 {
 	struct device *device = add_quietly();
 
@@ -863,7 +863,7 @@ static void test_fetch_is_refused_later(void **state)
 }
 
 /* Who deletes what is left of it by force gets that, and not why it failed. */
-static void test_delete_of_a_failed_add(void **state)
+TEST_CASE(test_delete_of_a_failed_add)
 {
 	static const int results[] = { 0, -EIO };
 	unsigned i;
@@ -887,7 +887,7 @@ static void test_delete_of_a_failed_add(void **state)
 /* ---- nodes in /dev ---- */
 
 /* A node that udev has yet to make, or to give its mode. */
-static void test_open_is_retried(void **state)
+TEST_CASE(test_open_is_retried)
 {
 	fake.open_error = ENOENT;
 	fake.open_failures = 7;
@@ -900,7 +900,7 @@ static void test_open_is_retried(void **state)
 	assert_int_equal(fake.opens, 8);
 }
 
-static void test_open_patience(void **state)
+TEST_CASE(test_open_patience)
 {
 	fake.open_error = ENOENT;
 	fake.open_failures = 1 << 20;
@@ -913,7 +913,7 @@ static void test_open_patience(void **state)
 	expect_gone();
 }
 
-static void test_node_comes_late(void **state)
+TEST_CASE(test_node_comes_late)
 {
 	fake.node_after = 20;
 	begin_add(DEVICE_ID_ANY);
@@ -924,7 +924,7 @@ static void test_node_comes_late(void **state)
 	fake_expect(ADDED);
 }
 
-static void test_node_never_comes(void **state)
+TEST_CASE(test_node_never_comes)
 {
 	fake.node_after = 1 << 20;
 	check_failed_add(ADDED " " DELETED, SYMBOL_TIMEOUT,
@@ -934,7 +934,7 @@ static void test_node_never_comes(void **state)
 }
 
 /* What is no node stays one: the answer comes at once, and says what it is. */
-static void test_in_the_way(void **state)
+TEST_CASE(test_in_the_way)
 {
 	static const struct {
 		const char *path;
@@ -964,7 +964,7 @@ static void test_in_the_way(void **state)
 }
 
 /* It came only after the look: still the answer does not take seconds. */
-static void test_in_the_way_late(void **state)
+TEST_CASE(test_in_the_way_late)
 {
 	fake.hold[MESSAGE_START] = 1;
 	begin_add(5);
@@ -977,7 +977,7 @@ static void test_in_the_way_late(void **state)
 }
 
 /* An old node of that name may still be replaced by the right one. */
-static void test_old_node(void **state)
+TEST_CASE(test_old_node)
 {
 	fake.node_number = "259:3\n";
 	fake.in_the_way = "/dev/ublkb5";
@@ -1000,7 +1000,7 @@ static void test_old_node(void **state)
 }
 
 /* Without id= there is a later number; the driver's own choice goes again. */
-static void test_skip_number(void **state)
+TEST_CASE(test_skip_number)
 {
 	fake.next_id = 4;
 	fake.in_the_way = "/dev/ublkb4";
@@ -1017,7 +1017,7 @@ static void test_skip_number(void **state)
 }
 
 /* Others have all of them, or /dev is full of files: that ends. */
-static void test_skip_in_vain(void **state)
+TEST_CASE(test_skip_in_vain)
 {
 	fake.in_the_way = "/dev/ublkb";
 	fake.way_mode = S_IFREG | 0644;
@@ -1028,7 +1028,7 @@ static void test_skip_in_vain(void **state)
 }
 
 /* Another program has the number meanwhile. */
-static void test_skip_taken(void **state)
+TEST_CASE(test_skip_taken)
 {
 	fake.in_the_way = "/dev/ublkc0";
 	fake.way_mode = S_IFREG | 0644;
@@ -1047,7 +1047,7 @@ static void test_skip_taken(void **state)
 /* ---- messages ---- */
 
 /* Every message but FEATURES is about one device, in its words. */
-static void test_messages_name_the_device(void **state)
+TEST_CASE(test_messages_name_the_device)
 {
 	unsigned type;
 
@@ -1062,7 +1062,7 @@ static void test_messages_name_the_device(void **state)
 	}
 }
 
-static void test_strange_answers(void **state)
+TEST_CASE(test_strange_answers)
 {
 	struct message message = { .magic = MESSAGE_MAGIC,
 				   .type = MESSAGE_STOP,
@@ -1078,7 +1078,7 @@ static void test_strange_answers(void **state)
 }
 
 /* A slow device holds up no other. */
-static void test_side_by_side(void **state)
+TEST_CASE(test_side_by_side)
 {
 	fake.hold[MESSAGE_START] = 1;
 	begin_add(1);
@@ -1116,7 +1116,7 @@ static struct device *begin_waiting_add(unsigned row)
 }
 
 /* The end of all: it is rolled back from there, and told why. */
-static void test_delete_all_in_add(void **state)
+TEST_CASE(test_delete_all_in_add)
 {
 	unsigned i;
 
@@ -1135,7 +1135,7 @@ static void test_delete_all_in_add(void **state)
 }
 
 /* Whoever adds it hears of that at once, who deletes it when it is gone. */
-static void test_delete_in_add(void **state)
+TEST_CASE(test_delete_in_add)
 {
 	unsigned i;
 
@@ -1157,7 +1157,7 @@ static void test_delete_in_add(void **state)
 }
 
 /* That the command fails as well is nobody's failure: the device is gone. */
-static void test_delete_in_add_that_fails(void **state)
+TEST_CASE(test_delete_in_add_that_fails)
 {
 	unsigned i;
 
@@ -1176,7 +1176,7 @@ static void test_delete_in_add_that_fails(void **state)
 }
 
 /* The end of all of ublkd has no other one to wait for. */
-static void test_delete_all_after_force(void **state)
+TEST_CASE(test_delete_all_after_force)
 {
 	fake.hold[MESSAGE_START] = 1;
 	begin_add(0);
@@ -1199,7 +1199,7 @@ static void lose_keeper(struct told *told)
 	assert_int_equal(deleted.count, 0);
 }
 
-static void test_keeper_gone_in_add(void **state)
+TEST_CASE(test_keeper_gone_in_add)
 {
 	unsigned i;
 
@@ -1216,7 +1216,7 @@ static void test_keeper_gone_in_add(void **state)
 	assert_int_equal(fake.opens, 1);
 }
 
-static void test_delete_all_in_add_that_fails(void **state)
+TEST_CASE(test_delete_all_in_add_that_fails)
 {
 	fake.hold[MESSAGE_ADD] = 1;
 	begin_add(DEVICE_ID_ANY);
@@ -1229,7 +1229,7 @@ static void test_delete_all_in_add_that_fails(void **state)
 	assert_int_equal(empties, 1);
 }
 
-static void test_delete_all_while_opening(void **state)
+TEST_CASE(test_delete_all_while_opening)
 {
 	fake.open_error = ENOENT;
 	fake.open_failures = 1 << 20;
@@ -1242,7 +1242,7 @@ static void test_delete_all_while_opening(void **state)
 	expect_gone();
 }
 
-static void test_delete_all_while_looking(void **state)
+TEST_CASE(test_delete_all_while_looking)
 {
 	fake.node_after = 1 << 20;
 	begin_add(DEVICE_ID_ANY);
@@ -1275,7 +1275,7 @@ static struct device *adopt(uint32_t id)
 	return device_find(set, id);
 }
 
-static void test_take_over(void **state)
+TEST_CASE(test_take_over)
 {
 	struct device *device = adopt(5);
 
@@ -1294,7 +1294,7 @@ static void test_take_over(void **state)
 	delete_one(device, 0);
 }
 
-static void test_take_over_of_two(void **state)
+TEST_CASE(test_take_over_of_two)
 {
 	struct device *five = adopt(5), *three = adopt(3);
 
@@ -1308,7 +1308,7 @@ static void test_take_over_of_two(void **state)
 }
 
 /* Kernels that do not abort on close want the I/O timeout looked at. */
-static void test_take_over_on_old_kernel(void **state)
+TEST_CASE(test_take_over_on_old_kernel)
 {
 	struct device *device = adopt(5);
 
@@ -1319,7 +1319,7 @@ static void test_take_over_on_old_kernel(void **state)
 }
 
 /* The old server takes its time to be gone: often at first, told when late. */
-static void test_take_over_waits(void **state)
+TEST_CASE(test_take_over_waits)
 {
 	struct device *device = adopt(5);
 	unsigned asked;
@@ -1342,7 +1342,7 @@ static void test_take_over_waits(void **state)
 	expect_state(device, "live");
 }
 
-static void test_take_over_of_one_that_is_gone(void **state)
+TEST_CASE(test_take_over_of_one_that_is_gone)
 {
 	adopt(5);
 	fake.result[MESSAGE_RECOVER] = -ENODEV;
@@ -1352,7 +1352,7 @@ static void test_take_over_of_one_that_is_gone(void **state)
 }
 
 /* It is somebody's data: it stays in sight, and can be deleted. */
-static void test_take_over_fails(void **state)
+TEST_CASE(test_take_over_fails)
 {
 	static const struct {
 		uint32_t type;
@@ -1385,7 +1385,7 @@ static void test_take_over_fails(void **state)
 }
 
 /* Keeper and server were killed between the two commands of a take-over. */
-static void test_take_over_a_second_time(void **state)
+TEST_CASE(test_take_over_a_second_time)
 {
 	adopt(5);
 	set->features = FAKE_FEATURES_OLD;
@@ -1397,7 +1397,7 @@ static void test_take_over_a_second_time(void **state)
 }
 
 /* By force in each step of a take-over: two may want it, and both are told. */
-static void test_delete_in_take_over(void **state)
+TEST_CASE(test_delete_in_take_over)
 {
 	static const struct {
 		uint32_t type;
@@ -1435,7 +1435,7 @@ static void test_delete_in_take_over(void **state)
 }
 
 /* Its users have waited long enough. */
-static void test_delete_while_it_waits(void **state)
+TEST_CASE(test_delete_while_it_waits)
 {
 	struct device *device = adopt(5);
 
@@ -1449,7 +1449,7 @@ static void test_delete_while_it_waits(void **state)
 }
 
 /* The char device does not come: nor is that a reason to keep it then. */
-static void test_delete_before_the_node(void **state)
+TEST_CASE(test_delete_before_the_node)
 {
 	struct device *device = adopt(5);
 
@@ -1461,7 +1461,7 @@ static void test_delete_before_the_node(void **state)
 	expect_deleted();
 }
 
-static void test_stop_while_it_waits(void **state)
+TEST_CASE(test_stop_while_it_waits)
 {
 	adopt(5);
 	fake.result[MESSAGE_RECOVER] = -EBUSY;
@@ -1474,7 +1474,7 @@ static void test_stop_while_it_waits(void **state)
 }
 
 /* All is to end before the word to go has come, and then it cannot be taken. */
-static void test_stop_before_it_is_lost(void **state)
+TEST_CASE(test_stop_before_it_is_lost)
 {
 	adopt(5);
 	device_delete_all(set);
@@ -1512,7 +1512,7 @@ static struct device *lose_for_memory(void)
 }
 
 /* At growing intervals, and told once. */
-static void test_lost_is_tried_again(void **state)
+TEST_CASE(test_lost_is_tried_again)
 {
 	struct device *device = lose_for_memory();
 	unsigned asked;
@@ -1541,7 +1541,7 @@ static void test_lost_is_tried_again(void **state)
 }
 
 /* Another reason is news. */
-static void test_lost_for_another_reason(void **state)
+TEST_CASE(test_lost_for_another_reason)
 {
 	struct device *device = lose_for_memory();
 
@@ -1552,7 +1552,7 @@ static void test_lost_for_another_reason(void **state)
 }
 
 /* The driver is not asked to give it out before there is a ring for it. */
-static void test_lost_without_a_ring(void **state)
+TEST_CASE(test_lost_without_a_ring)
 {
 	struct device *device = adopt(5);
 
@@ -1568,7 +1568,7 @@ static void test_lost_without_a_ring(void **state)
 }
 
 /* An old driver has given it out, and does so once. */
-static void test_lost_behind_the_first_command(void **state)
+TEST_CASE(test_lost_behind_the_first_command)
 {
 	struct device *device = adopt(5);
 
@@ -1587,7 +1587,7 @@ static void test_lost_behind_the_first_command(void **state)
 }
 
 /* Once it has seen a FETCH, another round needs a driver that aborts on close. */
-static void test_lost_behind_a_fetch(void **state)
+TEST_CASE(test_lost_behind_a_fetch)
 {
 	struct device *device = adopt(5);
 
@@ -1610,7 +1610,7 @@ static void test_lost_behind_a_fetch(void **state)
 }
 
 /* Each try fails for a reason of its own. */
-static void test_lost_by_a_refusal(void **state)
+TEST_CASE(test_lost_by_a_refusal)
 {
 	struct device *device = adopt(5);
 
@@ -1626,7 +1626,7 @@ static void test_lost_by_a_refusal(void **state)
 }
 
 /* A command for it in between ends no wait, and begins none too early. */
-static void test_commands_for_a_lost_one(void **state)
+TEST_CASE(test_commands_for_a_lost_one)
 {
 	struct device *device = lose_for_memory();
 
@@ -1649,7 +1649,7 @@ static void test_commands_for_a_lost_one(void **state)
 }
 
 /* Somebody has it open: it is still another server's device afterwards. */
-static void test_delete_of_a_lost_one_refused(void **state)
+TEST_CASE(test_delete_of_a_lost_one_refused)
 {
 	struct device *device = lose_for_memory();
 
@@ -1675,7 +1675,7 @@ static void test_delete_of_a_lost_one_refused(void **state)
 }
 
 /* Nobody is there to run its commands. */
-static void test_lost_without_a_keeper(void **state)
+TEST_CASE(test_lost_without_a_keeper)
 {
 	lose_for_memory();
 	end_keeper();
@@ -1685,7 +1685,7 @@ static void test_lost_without_a_keeper(void **state)
 
 /* ---- delete ---- */
 
-static void test_delete(void **state)
+TEST_CASE(test_delete)
 {
 	struct device *device = add_quietly();
 	uint64_t seq = set->seq;
@@ -1703,7 +1703,7 @@ static void test_delete(void **state)
 	assert_int_equal(fake.last[MESSAGE_DELETE].number, 0);
 }
 
-static void test_delete_by_force(void **state)
+TEST_CASE(test_delete_by_force)
 {
 	fake.result[MESSAGE_BUSY] = -EBUSY;
 	delete_last(add_quietly(), 1);
@@ -1712,7 +1712,7 @@ static void test_delete_by_force(void **state)
 }
 
 /* What the driver refuses, and what is done and told then. */
-static void test_delete_is_refused(void **state)
+TEST_CASE(test_delete_is_refused)
 {
 	static const struct {
 		uint64_t features;
@@ -1763,7 +1763,7 @@ static struct device *begin_release(unsigned count)
 	return device;
 }
 
-static void test_delete_releases(void **state)
+TEST_CASE(test_delete_releases)
 {
 	struct device *device = begin_release(5);
 	unsigned before;
@@ -1781,7 +1781,7 @@ static void test_delete_releases(void **state)
 }
 
 /* Without a keeper, too. */
-static void test_release_outlives_the_keeper(void **state)
+TEST_CASE(test_release_outlives_the_keeper)
 {
 	begin_release(100);
 	end_keeper();
@@ -1793,7 +1793,7 @@ static void test_release_outlives_the_keeper(void **state)
 /* ---- delete: who uses it ---- */
 
 /* A kernel that knows itself whether a disk is in use has the last word. */
-static void test_delete_with_try_stop(void **state)
+TEST_CASE(test_delete_with_try_stop)
 {
 	fake.features = FAKE_FEATURES_NEW;
 	delete_last(add_quietly(), 0);
@@ -1804,7 +1804,7 @@ static void test_delete_with_try_stop(void **state)
 }
 
 /* On a busy host the look has taken long: who is seen then has a second, too. */
-static void test_busy_after_a_long_look(void **state)
+TEST_CASE(test_busy_after_a_long_look)
 {
 	fake.features = FAKE_FEATURES_NEW;
 	fake.hold[MESSAGE_BUSY] = 1;
@@ -1824,7 +1824,7 @@ static void test_busy_after_a_long_look(void **state)
 }
 
 /* In use: looked at for a second, then refused, and the disk goes on. */
-static void test_busy(void **state)
+TEST_CASE(test_busy)
 {
 	struct device *device = add_quietly();
 
@@ -1850,7 +1850,7 @@ static void test_busy(void **state)
 }
 
 /* A mount does not go away by itself: told at once. */
-static void test_busy_for_long(void **state)
+TEST_CASE(test_busy_for_long)
 {
 	struct device *device = add_quietly();
 
@@ -1863,7 +1863,7 @@ static void test_busy_for_long(void **state)
 	expect_state(device, "live");
 }
 
-static void test_busy_for_a_moment(void **state)
+TEST_CASE(test_busy_for_a_moment)
 {
 	fake.result[MESSAGE_BUSY] = -EBUSY;
 	begin_delete(add_quietly(), 0);
@@ -1874,7 +1874,7 @@ static void test_busy_for_a_moment(void **state)
 }
 
 /* Opened between the look and the stop. */
-static void test_try_stop_is_busy(void **state)
+TEST_CASE(test_try_stop_is_busy)
 {
 	struct device *device;
 
@@ -1892,7 +1892,7 @@ static void test_try_stop_is_busy(void **state)
 	delete_last(device, 0);
 }
 
-static void test_check(void **state)
+TEST_CASE(test_check)
 {
 	struct device *device = add_quietly();
 
@@ -1911,7 +1911,7 @@ static void test_check(void **state)
 }
 
 /* Nobody can tell who uses it: the kernel does, or it is not deleted. */
-static void test_users_are_unknown(void **state)
+TEST_CASE(test_users_are_unknown)
 {
 	static const int results[] = { -EIO, -ETIMEDOUT };
 	struct device *device;
@@ -1942,7 +1942,7 @@ static void test_users_are_unknown(void **state)
 }
 
 /* One command a device: the second is told what the first is doing. */
-static void test_delete_twice(void **state)
+TEST_CASE(test_delete_twice)
 {
 	struct device *device = add_quietly();
 
@@ -1987,7 +1987,7 @@ static struct device *begin_waiting_delete(unsigned row)
 }
 
 /* The end of all: it ends as it would have, and is told so. */
-static void test_delete_all_in_delete(void **state)
+TEST_CASE(test_delete_all_in_delete)
 {
 	unsigned i;
 
@@ -2006,7 +2006,7 @@ static void test_delete_all_in_delete(void **state)
 	}
 }
 
-static void test_keeper_gone_in_delete(void **state)
+TEST_CASE(test_keeper_gone_in_delete)
 {
 	unsigned i;
 
@@ -2019,7 +2019,7 @@ static void test_keeper_gone_in_delete(void **state)
 }
 
 /* Somebody does not care to wait: both are told when it is gone. */
-static void test_force_in_delete(void **state)
+TEST_CASE(test_force_in_delete)
 {
 	unsigned i;
 
@@ -2045,7 +2045,7 @@ static void test_force_in_delete(void **state)
 	}
 }
 
-static void test_delete_all_in_check(void **state)
+TEST_CASE(test_delete_all_in_check)
 {
 	struct device *device = add_quietly();
 
@@ -2058,14 +2058,14 @@ static void test_delete_all_in_check(void **state)
 	expect_gone();
 }
 
-static void test_delete_all_of_none(void **state)
+TEST_CASE(test_delete_all_of_none)
 {
 	device_delete_all(set);
 	assert_int_equal(empties, 1);
 	fake_expect("");
 }
 
-static void test_delete_all(void **state)
+TEST_CASE(test_delete_all)
 {
 	add(0);
 	add(1);
@@ -2082,7 +2082,7 @@ static void test_delete_all(void **state)
 }
 
 /* A device that is live and not asked for anything goes on. */
-static void test_keeper_gone_while_live(void **state)
+TEST_CASE(test_keeper_gone_while_live)
 {
 	struct device *device = add_quietly();
 
@@ -2093,7 +2093,7 @@ static void test_keeper_gone_while_live(void **state)
 }
 
 /* The channel is found closed only when something is sent. */
-static void test_send_fails(void **state)
+TEST_CASE(test_send_fails)
 {
 	struct device *device = add_quietly();
 
@@ -2131,7 +2131,7 @@ static void expect_drained(void)
 }
 
 /* Tags are given up in their own time, after the answer to STOP. */
-static void test_drain(void **state)
+TEST_CASE(test_drain)
 {
 	begin_drain(0);
 	fake_pass_time(0.3);
@@ -2143,7 +2143,7 @@ static void test_drain(void **state)
 }
 
 /* One that is never given up is no reason to hang. */
-static void test_drain_patience(void **state)
+TEST_CASE(test_drain_patience)
 {
 	begin_drain(0);
 	fake_pass_time(1.8);
@@ -2154,7 +2154,7 @@ static void test_drain_patience(void **state)
 }
 
 /* A queue with requests in hand must not be closed, however long it takes. */
-static void test_drain_of_owned(void **state)
+TEST_CASE(test_drain_of_owned)
 {
 	struct device *device = begin_drain(3);
 
@@ -2167,7 +2167,7 @@ static void test_drain_of_owned(void **state)
 }
 
 /* Both: when the last request is done, a silent tag is still no reason. */
-static void test_drain_of_owned_and_silent(void **state)
+TEST_CASE(test_drain_of_owned_and_silent)
 {
 	struct device *device = begin_drain(1);
 
@@ -2182,7 +2182,7 @@ static void test_drain_of_owned_and_silent(void **state)
 /* ---- files that take long to close ---- */
 
 /* Who asked is told once the last file is closed, or waited for in vain. */
-static void test_closing(void **state)
+TEST_CASE(test_closing)
 {
 	static const int errors[] = { 0, -ETIMEDOUT };
 	unsigned i;
@@ -2210,7 +2210,7 @@ static void test_closing(void **state)
 }
 
 /* An add that fails, at once or on the way, is over when its file is free. */
-static void test_closing_after_failed_add(void **state)
+TEST_CASE(test_closing_after_failed_add)
 {
 	static const uint32_t types[] = { MESSAGE_FEATURES, MESSAGE_ADD,
 					  MESSAGE_PARAMS };
@@ -2231,7 +2231,7 @@ static void test_closing_after_failed_add(void **state)
 }
 
 /* That needs no keeper, and force is in no more of a hurry. */
-static void test_closing_without_keeper(void **state)
+TEST_CASE(test_closing_without_keeper)
 {
 	struct device *device;
 
@@ -2258,7 +2258,7 @@ static void expect_tally(uint64_t tally)
 }
 
 /* The keeper is told; and again when it has answered, with what is true then. */
-static void test_tally(void **state)
+TEST_CASE(test_tally)
 {
 	struct target *target = add_quietly()->spec.target;
 
@@ -2288,7 +2288,7 @@ static void test_tally(void **state)
 }
 
 /* What the server before had told is not told again. */
-static void test_tally_is_taken(void **state)
+TEST_CASE(test_tally_is_taken)
 {
 	struct device *device = add_quietly();
 
@@ -2306,7 +2306,7 @@ static void test_tally_is_taken(void **state)
 	assert_int_equal(device->told_tally, 9);
 }
 
-static void test_refused_write(void **state)
+TEST_CASE(test_refused_write)
 {
 	struct target *target = add_quietly()->spec.target;
 
@@ -2340,7 +2340,7 @@ static void expect_top(const struct device *device,
  * The kernel's first requests, and those of a dead server, go past them: the
  * commands that make the device live wait for these.
  */
-static void test_layers_when_live(void **state)
+TEST_CASE(test_layers_when_live)
 {
 	struct device_spec spec = new_spec(DEVICE_ID_ANY);
 	struct device *device;
@@ -2363,7 +2363,7 @@ static void test_layers_when_live(void **state)
 	expect_top(device, &device->spec.layers.layer[LAYER_DELAY]->backend);
 }
 
-static void test_layer_of_a_live_device(void **state)
+TEST_CASE(test_layer_of_a_live_device)
 {
 	struct device *device = add_quietly();
 
@@ -2402,14 +2402,14 @@ static void expect_let_go(void)
 	expect_gone();
 }
 
-static void test_force_lets_go(void **state)
+TEST_CASE(test_force_lets_go)
 {
 	begin_delete(add_slow(), 1);
 	expect_let_go();
 	expect_ok(&deleted);
 }
 
-static void test_delete_all_lets_go(void **state)
+TEST_CASE(test_delete_all_lets_go)
 {
 	add_slow();
 	device_delete_all(set);
@@ -2417,7 +2417,7 @@ static void test_delete_all_lets_go(void **state)
 }
 
 /* Also one that is being deleted already. */
-static void test_late_force_lets_go(void **state)
+TEST_CASE(test_late_force_lets_go)
 {
 	struct device *device = add_slow();
 
@@ -2430,7 +2430,7 @@ static void test_late_force_lets_go(void **state)
 	expect_ok(&deleted);
 }
 
-static void test_late_delete_all_lets_go(void **state)
+TEST_CASE(test_late_delete_all_lets_go)
 {
 	begin_delete(add_slow(), 0);
 	fake_pass_time(1);
@@ -2442,7 +2442,7 @@ static void test_late_delete_all_lets_go(void **state)
 
 /* ---- another command for a live device ---- */
 
-static void test_note_again(void **state)
+TEST_CASE(test_note_again)
 {
 	struct device *device = add_quietly();
 
@@ -2462,7 +2462,7 @@ static void test_note_again(void **state)
 	delete_last(device, 0);
 }
 
-static void test_note_again_fails(void **state)
+TEST_CASE(test_note_again_fails)
 {
 	struct device *device = add_quietly();
 
@@ -2474,7 +2474,7 @@ static void test_note_again_fails(void **state)
 }
 
 /* One thing after the other. */
-static void test_note_while_busy(void **state)
+TEST_CASE(test_note_while_busy)
 {
 	struct device *device = add_quietly();
 
@@ -2492,7 +2492,7 @@ static void test_note_while_busy(void **state)
 	expect_deleted();
 }
 
-static void test_delete_all_in_note(void **state)
+TEST_CASE(test_delete_all_in_note)
 {
 	struct device *device = add_quietly();
 
@@ -2508,7 +2508,7 @@ static void test_delete_all_in_note(void **state)
 	assert_int_equal(empties, 1);
 }
 
-static void test_keeper_gone_in_note(void **state)
+TEST_CASE(test_keeper_gone_in_note)
 {
 	struct device *device = add_quietly();
 
@@ -2560,7 +2560,7 @@ static void fail_resize(struct device *device, uint64_t size, const char *trace,
 }
 
 /* The target first, then the kernel, and the keeper when it is a fact. */
-static void test_resize_grows(void **state)
+TEST_CASE(test_resize_grows)
 {
 	struct device *device = add_resizable();
 	uint64_t seq = set->seq;
@@ -2578,7 +2578,7 @@ static void test_resize_grows(void **state)
 }
 
 /* The kernel first, then the target; its memory goes last. */
-static void test_resize_shrinks(void **state)
+TEST_CASE(test_resize_shrinks)
 {
 	struct device *device = add_resizable();
 
@@ -2598,7 +2598,7 @@ static void test_resize_shrinks(void **state)
 }
 
 /* What an earlier shrinking has left goes before anything grows over it. */
-static void test_resize_trims_first(void **state)
+TEST_CASE(test_resize_trims_first)
 {
 	struct device *device = add_resizable();
 
@@ -2620,7 +2620,7 @@ static void test_resize_trims_first(void **state)
 	assert_int_equal(device->spec.geometry.size, OLD_SIZE);
 }
 
-static void test_resize_fails(void **state)
+TEST_CASE(test_resize_fails)
 {
 	struct device *device = add_resizable();
 
@@ -2650,7 +2650,7 @@ static void refuse_resize(struct device *device, uint64_t size,
 }
 
 /* What can be said at once. */
-static void test_resize_mistakes(void **state)
+TEST_CASE(test_resize_mistakes)
 {
 	struct device *plain = add_quietly(), *device = add_resizable();
 	uint64_t features = set->features;
@@ -2670,7 +2670,7 @@ static void test_resize_mistakes(void **state)
 }
 
 /* A device whose size is its file's is made by the same command as before. */
-static void test_resize_auto(void **state)
+TEST_CASE(test_resize_auto)
 {
 	const struct geometry *geometry;
 	struct device *device;
@@ -2696,7 +2696,7 @@ static void test_resize_auto(void **state)
 }
 
 /* The size has changed, and that is what is told and kept. */
-static void test_resize_cannot_be_noted(void **state)
+TEST_CASE(test_resize_cannot_be_noted)
 {
 	struct device *device = add_resizable();
 
@@ -2714,7 +2714,7 @@ static void test_resize_cannot_be_noted(void **state)
 	delete_last(device, 0);
 }
 
-static void test_resize_while_busy(void **state)
+TEST_CASE(test_resize_while_busy)
 {
 	struct device *device = add_resizable();
 
@@ -2741,7 +2741,7 @@ static void expect_finished(struct device *device, uint32_t type)
 	fake.count[MESSAGE_STOP] = 0;
 }
 
-static void test_delete_in_change(void **state)
+TEST_CASE(test_delete_in_change)
 {
 	struct device *device = add_resizable();
 
@@ -2772,7 +2772,7 @@ static void delete_again(void *context, struct device *device,
 	begin_delete(device, 1);
 }
 
-static void test_delete_behind_a_change(void **state)
+TEST_CASE(test_delete_behind_a_change)
 {
 	struct device *device = add_quietly();
 
@@ -2787,7 +2787,7 @@ static void test_delete_behind_a_change(void **state)
 }
 
 /* Its backing may let it wait for ever: who deletes it by force does not. */
-static void test_delete_in_growth(void **state)
+TEST_CASE(test_delete_in_growth)
 {
 	struct device *device = add_resizable();
 
@@ -2811,7 +2811,7 @@ static void test_delete_in_growth(void **state)
 }
 
 /* It is finished, and then the device goes. */
-static void test_delete_all_in_resize(void **state)
+TEST_CASE(test_delete_all_in_resize)
 {
 	static const struct {
 		uint32_t type;
@@ -2841,7 +2841,7 @@ static void test_delete_all_in_resize(void **state)
 	}
 }
 
-static void test_delete_all_in_trim(void **state)
+TEST_CASE(test_delete_all_in_trim)
 {
 	struct device *device = add_resizable();
 
@@ -2855,7 +2855,7 @@ static void test_delete_all_in_trim(void **state)
 }
 
 /* Whether the keeper could do it before it died, sysfs tells. */
-static void test_keeper_gone_in_resize(void **state)
+TEST_CASE(test_keeper_gone_in_resize)
 {
 	struct device *device = add_resizable();
 
@@ -2871,7 +2871,7 @@ static void test_keeper_gone_in_resize(void **state)
 }
 
 /* A size that was never noted: the kernel's counts, before any request. */
-static void test_take_over_of_another_size(void **state)
+TEST_CASE(test_take_over_of_another_size)
 {
 	struct device *device;
 
@@ -2898,7 +2898,7 @@ static void test_take_over_of_another_size(void **state)
 }
 
 /* Better served in part than not at all. */
-static void test_take_over_of_what_cannot_grow(void **state)
+TEST_CASE(test_take_over_of_what_cannot_grow)
 {
 	struct device *device = adopt(5);
 
@@ -2916,7 +2916,7 @@ static void test_take_over_of_what_cannot_grow(void **state)
 }
 
 /* What was to be settled is not mixed up with what comes later. */
-static void test_lost_with_another_size(void **state)
+TEST_CASE(test_lost_with_another_size)
 {
 	struct device *device;
 
@@ -2931,7 +2931,7 @@ static void test_lost_with_another_size(void **state)
 	assert_string_equal(device->spec.words, "add test 1");
 }
 
-static void test_resize_of_a_lost_one(void **state)
+TEST_CASE(test_resize_of_a_lost_one)
 {
 	new_ops = &resize_ops;
 	expect_refused(ask_resize(lose_for_memory(), NEW_SIZE), SYMBOL_STATE,
@@ -2942,137 +2942,5 @@ static void test_resize_of_a_lost_one(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, start, stop)
-		TEST(test_add),
-		TEST(test_add_on_old_kernel),
-		TEST(test_rings_on_old_kernel),
-		TEST(test_timeout_fails),
-		TEST(test_what_the_driver_is_told),
-		TEST(test_plain_params),
-		TEST(test_no_partscan),
-		TEST(test_no_recovery),
-		TEST(test_batch),
-		TEST(test_what_the_driver_gave),
-		TEST(test_set_is_sorted),
-		TEST(test_find),
-		TEST(test_mode),
-		TEST(test_command_fails),
-		TEST(test_features_are_missing),
-		TEST(test_flags_are_dropped),
-		TEST(test_open_fails),
-		TEST(test_queue_fails),
-		TEST(test_out_of_memory),
-		TEST(test_new_file),
-		TEST(test_undoing_fails),
-		TEST(test_fetch_is_refused),
-		TEST(test_fetch_is_refused_later),
-		TEST(test_delete_of_a_failed_add),
-		TEST(test_open_is_retried),
-		TEST(test_open_patience),
-		TEST(test_node_comes_late),
-		TEST(test_node_never_comes),
-		TEST(test_in_the_way),
-		TEST(test_in_the_way_late),
-		TEST(test_old_node),
-		TEST(test_skip_number),
-		TEST(test_skip_in_vain),
-		TEST(test_skip_taken),
-		TEST(test_messages_name_the_device),
-		TEST(test_strange_answers),
-		TEST(test_side_by_side),
-		TEST(test_delete_all_in_add),
-		TEST(test_delete_in_add),
-		TEST(test_delete_in_add_that_fails),
-		TEST(test_delete_all_after_force),
-		TEST(test_keeper_gone_in_add),
-		TEST(test_delete_all_in_add_that_fails),
-		TEST(test_delete_all_while_opening),
-		TEST(test_delete_all_while_looking),
-		TEST(test_take_over),
-		TEST(test_take_over_of_two),
-		TEST(test_take_over_on_old_kernel),
-		TEST(test_take_over_waits),
-		TEST(test_take_over_of_one_that_is_gone),
-		TEST(test_take_over_fails),
-		TEST(test_take_over_a_second_time),
-		TEST(test_delete_in_take_over),
-		TEST(test_delete_while_it_waits),
-		TEST(test_delete_before_the_node),
-		TEST(test_stop_while_it_waits),
-		TEST(test_stop_before_it_is_lost),
-		TEST(test_lost_is_tried_again),
-		TEST(test_lost_for_another_reason),
-		TEST(test_lost_without_a_ring),
-		TEST(test_lost_behind_the_first_command),
-		TEST(test_lost_behind_a_fetch),
-		TEST(test_lost_by_a_refusal),
-		TEST(test_commands_for_a_lost_one),
-		TEST(test_delete_of_a_lost_one_refused),
-		TEST(test_lost_without_a_keeper),
-		TEST(test_delete),
-		TEST(test_delete_by_force),
-		TEST(test_delete_is_refused),
-		TEST(test_delete_releases),
-		TEST(test_release_outlives_the_keeper),
-		TEST(test_delete_with_try_stop),
-		TEST(test_busy_after_a_long_look),
-		TEST(test_busy),
-		TEST(test_busy_for_long),
-		TEST(test_busy_for_a_moment),
-		TEST(test_try_stop_is_busy),
-		TEST(test_check),
-		TEST(test_users_are_unknown),
-		TEST(test_delete_twice),
-		TEST(test_delete_all_in_delete),
-		TEST(test_keeper_gone_in_delete),
-		TEST(test_force_in_delete),
-		TEST(test_delete_all_in_check),
-		TEST(test_delete_all_of_none),
-		TEST(test_delete_all),
-		TEST(test_keeper_gone_while_live),
-		TEST(test_send_fails),
-		TEST(test_drain),
-		TEST(test_drain_patience),
-		TEST(test_drain_of_owned),
-		TEST(test_drain_of_owned_and_silent),
-		TEST(test_closing),
-		TEST(test_closing_after_failed_add),
-		TEST(test_closing_without_keeper),
-		TEST(test_tally),
-		TEST(test_tally_is_taken),
-		TEST(test_refused_write),
-		TEST(test_layers_when_live),
-		TEST(test_layer_of_a_live_device),
-		TEST(test_force_lets_go),
-		TEST(test_delete_all_lets_go),
-		TEST(test_late_force_lets_go),
-		TEST(test_late_delete_all_lets_go),
-		TEST(test_note_again),
-		TEST(test_note_again_fails),
-		TEST(test_note_while_busy),
-		TEST(test_delete_all_in_note),
-		TEST(test_keeper_gone_in_note),
-		TEST(test_resize_grows),
-		TEST(test_resize_shrinks),
-		TEST(test_resize_trims_first),
-		TEST(test_resize_fails),
-		TEST(test_resize_mistakes),
-		TEST(test_resize_auto),
-		TEST(test_resize_cannot_be_noted),
-		TEST(test_resize_while_busy),
-		TEST(test_delete_in_change),
-		TEST(test_delete_behind_a_change),
-		TEST(test_delete_in_growth),
-		TEST(test_delete_all_in_resize),
-		TEST(test_delete_all_in_trim),
-		TEST(test_keeper_gone_in_resize),
-		TEST(test_take_over_of_another_size),
-		TEST(test_take_over_of_what_cannot_grow),
-		TEST(test_lost_with_another_size),
-		TEST(test_resize_of_a_lost_one),
-#undef TEST
-	};
-
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return tests_run();
 }
