@@ -206,24 +206,17 @@ static int read_add(const struct syntax_line *line, struct add *add,
 {
 	const struct target_ops *target;
 
-	if (line->count < 2) {
-		failure_set(failure, SYMBOL_ARG, 0, NULL,
-			    "add what? 'targets' lists what there is");
-		return -1;
-	}
-	target = target_find(line->words[1]);
-	if (!target) {
-		target_fail_unknown(line->words[1], failure);
-		return -1;
-	}
-	if (!target->open) {
-		failure_set(failure, SYMBOL_UNSUPPORTED, 0, target->name,
-			    "this ublkd was built without the target %s "
-			    "(--disable-%s)",
-			    target->name, target->name);
-		return -1;
-	}
-	add->target = target;
+	if (line->count < 2)
+		return failure_set(failure, SYMBOL_ARG, 0, NULL,
+				   "add what? 'targets' lists what there is");
+	add->target = target = target_find(line->words[1]);
+	if (!target)
+		return target_fail_unknown(line->words[1], failure);
+	if (!target->open)
+		return failure_set(failure, SYMBOL_UNSUPPORTED, 0, target->name,
+				   "this ublkd was built without the target %s "
+				   "(--disable-%s)",
+				   target->name, target->name);
 	if (read_add_options(line, add, failure) < 0)
 		return -1;
 	return set_spec(add->common, &add->spec, failure);
@@ -235,10 +228,9 @@ static int read_words(const char *words, struct syntax_line *line,
 {
 	const char *why;
 
-	if (syntax_split(line, words, strlen(words), &why) < 0) {
-		failure_set(failure, SYMBOL_INTERNAL, 0, NULL, "%s", why);
-		return -1;
-	}
+	if (syntax_split(line, words, strlen(words), &why) < 0)
+		return failure_set(failure, SYMBOL_LIMIT, 0, NULL,
+				   "the device's add line would have %s", why);
 	return read_add(line, add, failure);
 }
 
@@ -247,12 +239,8 @@ int verb_read_layers(const char *words, struct option_value *layers,
 {
 	struct syntax_line line;
 	struct add add;
-	const char *why;
 
-	if (syntax_split(&line, words, strlen(words), &why) < 0)
-		return failure_set(failure, SYMBOL_LIMIT, 0, NULL,
-				   "the device's add line would have %s", why);
-	if (read_add(&line, &add, failure) < 0)
+	if (read_words(words, &line, &add, failure) < 0)
 		return -1;
 	memcpy(layers, &add.common[LAYERS], LAYER_OPTIONS * sizeof(*layers));
 	return 0;
@@ -284,27 +272,21 @@ static void print_added(struct request *request, const struct device *device,
 		more);
 }
 
-static void warn_of_room(const struct device *device)
-{
-	uint64_t room;
-
-	if (is_short_of_room(device, &room))
-		log_warning("device %u (%s): as things stand it can hold "
-			    "%llu MiB of data; writes of more get ENOSPC",
-			    device->spec.id, device_name(device),
-			    (unsigned long long)(room >> 20));
-}
-
 static void on_added(void *context, struct device *device,
 		     const struct failure *failure)
 {
 	struct request *request = context;
+	uint64_t room;
 
 	if (failure) {
 		request_fail(request, failure);
 		return;
 	}
-	warn_of_room(device);
+	if (is_short_of_room(device, &room))
+		log_warning("device %u (%s): as things stand it can hold "
+			    "%llu MiB of data; writes of more get ENOSPC",
+			    device->spec.id, device_name(device),
+			    (unsigned long long)(room >> 20));
 	print_added(request, device, "");
 }
 
@@ -340,13 +322,12 @@ static int answer_taken(struct request *request, const struct device *device,
 static struct device *find_unclaimed(const struct device_set *set,
 				     const struct device_spec *spec)
 {
-	struct device *device;
+	struct device *device = set->first;
 
-	for (device = set->first; device; device = device->next)
-		if (device->adopted && !device->claimed &&
-		    strcmp(device->spec.words, spec->words) == 0)
-			return device;
-	return NULL;
+	while (device && (!device->adopted || device->claimed ||
+			  strcmp(device->spec.words, spec->words) != 0))
+		device = device->next;
+	return device;
 }
 
 /* Answer a repeated add, or one that collides. Returns 1 if it did. */
@@ -354,23 +335,22 @@ static int is_taken(struct request *request, const struct device_spec *spec)
 {
 	struct device_set *set = &request->host->devices;
 	struct device *device = device_find(set, spec->id);
+	const char *arg = "id";
 
-	if (device) {
-		answer_taken(request, device, spec->words, "id");
-		return 1;
+	if (!device && spec->name[0]) {
+		device = device_find_name(set, spec->name);
+		arg = "name";
 	}
-	device = spec->name[0] ? device_find_name(set, spec->name) : NULL;
 	if (device) {
-		answer_taken(request, device, spec->words, "name");
+		answer_taken(request, device, spec->words, arg);
 		return 1;
 	}
 	device = request->configures ? find_unclaimed(set, spec) : NULL;
-	if (device) {
-		device->claimed = 1;
-		print_added(request, device, " existing=yes");
-		return 1;
-	}
-	return 0;
+	if (!device)
+		return 0;
+	device->claimed = 1;
+	print_added(request, device, " existing=yes");
+	return 1;
 }
 
 /* No device can be added now. Returns 1 if that was answered. */
@@ -438,8 +418,7 @@ static int open_target(struct command_host *host, struct add *add,
 		return -1;
 	if (layers_put_on(&spec->layers, host->devices.loop,
 			  &spec->target->backend, layers) < 0)
-		return failure_set(failure, SYMBOL_LIMIT, ENOMEM, NULL,
-				   "out of memory");
+		return failure_no_memory(failure);
 	layers_change(&spec->layers, layers, layers);
 	return 0;
 }
@@ -611,8 +590,7 @@ static int add_with_file(struct request *request, const struct add *add,
 
 	if (!pending) {
 		free(add->spec.words);
-		return failure_set(failure, SYMBOL_LIMIT, ENOMEM, NULL,
-				   "out of memory");
+		return failure_no_memory(failure);
 	}
 	pending->file.done = add_opened;
 	pending->file.set = &request->host->devices;
@@ -696,9 +674,7 @@ static int take_from_driver(struct device_spec *spec,
 	spec->mode = device_mode(message->info.flags);
 	spec->batch = device_batch(message->info.flags);
 	spec->words = strdup(message->text);
-	return spec->words ? 0
-			   : failure_set(failure, SYMBOL_LIMIT, ENOMEM, NULL,
-					 "out of memory");
+	return spec->words ? 0 : failure_no_memory(failure);
 }
 
 /* What a later try needs: the command that made the device, the driver's spec. */
@@ -764,8 +740,7 @@ static int begin_reopening(const struct device *device, const struct add *add,
 	struct add_file *file = calloc(1, sizeof(*file));
 
 	if (!file)
-		return failure_set(failure, SYMBOL_LIMIT, ENOMEM, NULL,
-				   "out of memory");
+		return failure_no_memory(failure);
 	file->done = end_reopening;
 	file->set = device->set;
 	file->serial = device->serial;

@@ -86,26 +86,22 @@ int verb_targets(struct request *request)
 /* help add: what all targets share. help add ram: what this one has. */
 static int help_add(struct request *request)
 {
-	const char *name = request->line.count > 2 ? request->line.words[2]
-						   : NULL;
 	const struct target_ops *target;
 	struct failure failure;
 
-	if (!name) {
+	if (request->line.count > 2) {
+		target = target_find(request->line.words[2]);
+		if (!target) {
+			target_fail_unknown(request->line.words[2], &failure);
+			request_fail(request, &failure);
+			return 0;
+		}
+		print_target(request, target);
+		print_options(request, target->options);
+	} else {
 		print_command(request, command_find("add"));
 		print_targets(request);
-		print_options(request, verb_add_options);
-		request_ok(request, "%s", "");
-		return 0;
 	}
-	target = target_find(name);
-	if (!target) {
-		target_fail_unknown(name, &failure);
-		request_fail(request, &failure);
-		return 0;
-	}
-	print_target(request, target);
-	print_options(request, target->options);
 	print_options(request, verb_add_options);
 	request_ok(request, "%s", "");
 	return 0;

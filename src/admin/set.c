@@ -74,7 +74,7 @@ static char *new_words(const struct request *request,
 	}
 	words = words_join(&line);
 	if (!words)
-		failure_set(failure, SYMBOL_LIMIT, 0, NULL, "out of memory");
+		failure_no_memory(failure);
 	return words;
 }
 
@@ -142,7 +142,7 @@ static int begin_set(struct request *request, struct device *device,
 	if (verb_read_layers(words, values, failure) < 0)
 		goto fail;
 	if (device_put_on(device, values) < 0) {
-		failure_set(failure, SYMBOL_LIMIT, 0, NULL, "out of memory");
+		failure_no_memory(failure);
 		goto fail;
 	}
 	return device_note(device, words, on_noted, request, failure);

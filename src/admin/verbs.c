@@ -148,21 +148,20 @@ int verb_list(struct request *request)
 	return 0;
 }
 
-static void print_layer(struct request *request, const struct layer *layer)
-{
-	char more[100];
-
-	layer->ops->describe(layer, more, sizeof(more));
-	request_print(request, "layer name=%s%s", layer->ops->name, more);
-}
-
 static void print_layers(struct request *request, const struct layers *layers)
 {
+	const struct layer *layer;
+	char more[100];
 	int i;
 
-	for (i = 0; i < LAYER_KINDS; i++)
-		if (layers->layer[i])
-			print_layer(request, layers->layer[i]);
+	for (i = 0; i < LAYER_KINDS; i++) {
+		layer = layers->layer[i];
+		if (!layer)
+			continue;
+		layer->ops->describe(layer, more, sizeof(more));
+		request_print(request, "layer name=%s%s", layer->ops->name,
+			      more);
+	}
 }
 
 static void print_queue(struct request *request, const struct queue *queue)
@@ -380,10 +379,8 @@ void command_answer_leaving(struct command_host *host)
 static int can_upgrade(const struct device *device, int force,
 		       struct failure *failure)
 {
-	if (device_work(device))
-		return failure_set(failure, SYMBOL_BUSY, EBUSY, NULL,
-				   "device %u is %s just now", device->spec.id,
-				   device_work(device));
+	if (device_check_idle(device, NULL, failure) < 0)
+		return -1;
 	if (!force && device->spec.recovery != RECOVERY_REISSUE)
 		return failure_set(failure, SYMBOL_BUSY, EBUSY, NULL,
 				   "device %u has another recovery than "
@@ -544,26 +541,27 @@ void command_features_answer(struct command_host *host,
 		answer_features(request, message->number);
 }
 
-void command_keeper_gone(struct command_host *host)
+/* Those of the host's list wait for the keeper. */
+static void refuse_waiting(struct request **list, const char *why)
 {
 	struct request *request;
 
+	while ((request = *list)) {
+		*list = request->next;
+		request_refuse(request, SYMBOL_STATE, NULL,
+			       "the keeper is gone, %s", why);
+	}
+}
+
+void command_keeper_gone(struct command_host *host)
+{
 	host->keeper_gone = 1;
 	if (host->upgrade)
 		await_upgrade(host);
 	ask_keeper_gone();
 	device_keeper_gone(&host->devices);
-	while ((request = host->waiting)) {
-		host->waiting = request->next;
-		request_refuse(request, SYMBOL_STATE, NULL,
-			       "the keeper is gone, and it is the one to "
-			       "ask");
-	}
-	while ((request = host->leaving)) {
-		host->leaving = request->next;
-		request_refuse(request, SYMBOL_STATE, NULL,
-			       "the keeper is gone, so nothing can be stopped");
-	}
+	refuse_waiting(&host->waiting, "and it is the one to ask");
+	refuse_waiting(&host->leaving, "so nothing can be stopped");
 }
 
 int verb_features(struct request *request)

@@ -122,42 +122,32 @@ static uint16_t least_depth(const struct device *device)
 /* Older drivers drop unknown flags silently. */
 static int check_flags(struct device *device)
 {
+	struct failure *failure = &device->failure;
+	enum io_mode mode = device->spec.mode;
 	uint64_t missing = device_flags(device) & ~device->set->features;
+	char why[100];
 
-	if (missing & device_mode_flags(device->spec.mode))
-		return failure_set(&device->failure, SYMBOL_UNSUPPORTED,
-				   EOPNOTSUPP, "mode",
-				   "the ublk driver of this kernel does not "
-				   "have mode=%s; 'features' shows what it has",
-				   io_mode_name(device->spec.mode));
+	if (missing & device_mode_flags(mode)) {
+		snprintf(why, sizeof(why),
+			 "does not have mode=%s; 'features' shows what it has",
+			 io_mode_name(mode));
+		return device_driver_lacks(failure, "mode", why);
+	}
 	if (missing & UBLK_F_BATCH_IO)
-		return failure_set(
-			&device->failure, SYMBOL_UNSUPPORTED, EOPNOTSUPP,
-			"batch",
-			"the ublk driver of this kernel does not "
-			"have batch=yes; it needs the feature batch");
+		return device_driver_lacks(failure, "batch",
+					   "does not have batch=yes; it needs "
+					   "the feature batch");
 	if (missing & UBLK_F_NO_AUTO_PART_SCAN)
-		return failure_set(
-			&device->failure, SYMBOL_UNSUPPORTED, EOPNOTSUPP,
-			"partscan",
-			"the ublk driver of this kernel always looks "
-			"for partitions: partscan=no needs the "
-			"feature no-partscan");
+		return device_driver_lacks(failure, "partscan",
+					   "always looks for partitions: "
+					   "partscan=no needs the feature "
+					   "no-partscan");
 	if (missing)
-		return failure_set(&device->failure, SYMBOL_UNSUPPORTED,
-				   EOPNOTSUPP, "recovery",
-				   "the ublk driver of this kernel does not "
-				   "have that kind of recovery; 'features' "
-				   "shows what it has");
+		return device_driver_lacks(failure, "recovery",
+					   "does not have that kind of "
+					   "recovery; 'features' shows what "
+					   "it has");
 	return 0;
-}
-
-/* A number that was asked for. */
-static int check_number(struct device *device)
-{
-	return device->spec.id == DEVICE_ID_ANY
-		       ? 0
-		       : node_check_free(device->spec.id, &device->failure);
 }
 
 /*
@@ -181,7 +171,10 @@ enum device_step create_enter_add(struct device *device)
 
 	if (device->spec.mode == IO_MODES)
 		device->spec.mode = best_mode(device);
-	if (check_flags(device) < 0 || check_number(device) < 0)
+	if (check_flags(device) < 0)
+		return DEVICE_FAILED;
+	if (device->spec.id != DEVICE_ID_ANY &&
+	    node_check_free(device->spec.id, &device->failure) < 0)
 		return DEVICE_FAILED;
 	message.info.dev_id = device->number;
 	message.info.nr_hw_queues = device->spec.queues;
@@ -226,11 +219,6 @@ enum device_step create_answer_add(struct device *device,
 
 /* ---- PARAMS ---- */
 
-static uint8_t shift_of(uint32_t bytes)
-{
-	return (uint8_t)__builtin_ctz(bytes);
-}
-
 static void set_basic(const struct device_spec *spec,
 		      struct ublk_param_basic *basic)
 {
@@ -243,10 +231,9 @@ static void set_basic(const struct device_spec *spec,
 		basic->attrs |= UBLK_ATTR_READ_ONLY;
 	if (geometry->volatile_cache)
 		basic->attrs |= UBLK_ATTR_VOLATILE_CACHE | UBLK_ATTR_FUA;
-	basic->logical_bs_shift = shift_of(geometry->block_size);
-	basic->physical_bs_shift = shift_of(physical);
-	basic->io_min_shift = shift_of(physical);
-	basic->io_opt_shift = shift_of(physical);
+	basic->logical_bs_shift = (uint8_t)__builtin_ctz(geometry->block_size);
+	basic->physical_bs_shift = (uint8_t)__builtin_ctz(physical);
+	basic->io_min_shift = basic->io_opt_shift = basic->physical_bs_shift;
 	basic->max_sectors = spec->max_io / SECTOR;
 	basic->dev_sectors = geometry->size / SECTOR;
 }
@@ -334,13 +321,6 @@ enum device_step create_try_open(struct device *device)
 	if (missing)
 		device->failure = failure;
 	return error ? DEVICE_FAILED : DEVICE_NEXT;
-}
-
-/* ---- START ---- */
-
-enum device_step create_enter_start(struct device *device)
-{
-	return device_ask_simple(device, MESSAGE_START);
 }
 
 /* ---- TIMEOUT ---- */

@@ -189,19 +189,26 @@ void device_driver_failure(int error, struct failure *failure)
 		    UBLK_CONTROL_PATH, text);
 }
 
+int device_driver_lacks(struct failure *failure, const char *arg,
+			const char *why)
+{
+	return failure_set(failure, SYMBOL_UNSUPPORTED, EOPNOTSUPP, arg,
+			   "the ublk driver of this kernel %s", why);
+}
+
 int device_set_features(struct device_set *set, uint64_t features,
 			struct failure *failure)
 {
 	const char *missing = features_required_missing(features);
+	char why[200];
 
-	if (missing)
-		return failure_set(failure, SYMBOL_UNSUPPORTED, EOPNOTSUPP,
-				   NULL,
-				   "the ublk driver of this kernel lacks %s "
-				   "(Linux 6.5 and newer have what is needed)",
-				   missing);
-	set->features = features;
-	return 0;
+	if (!missing) {
+		set->features = features;
+		return 0;
+	}
+	snprintf(why, sizeof(why),
+		 "lacks %s (Linux 6.5 and newer have what is needed)", missing);
+	return device_driver_lacks(failure, NULL, why);
 }
 
 /* ---- what the keeper is told ---- */
@@ -294,8 +301,7 @@ struct device *device_new(struct device_set *set,
 
 	if (!device) {
 		device_close_spec(&unused, set->loop, NULL, NULL);
-		failure_set(failure, SYMBOL_LIMIT, ENOMEM, NULL,
-			    "out of memory");
+		failure_no_memory(failure);
 		return NULL;
 	}
 	device->set = set;
@@ -393,9 +399,9 @@ struct message device_message(const struct device *device, uint32_t type)
 	return message;
 }
 
-static enum device_step ask(struct device *device,
-			    const struct message *message, const int *fds,
-			    int fd_count)
+static enum device_step send_question(struct device *device,
+				      const struct message *message,
+				      const int *fds, int fd_count)
 {
 	device->unsent =
 		channel_send(device->set->channel, message, fds, fd_count);
@@ -405,7 +411,7 @@ static enum device_step ask(struct device *device,
 enum device_step device_ask(struct device *device,
 			    const struct message *message)
 {
-	return ask(device, message, NULL, 0);
+	return send_question(device, message, NULL, 0);
 }
 
 enum device_step device_ask_simple(struct device *device, uint32_t type)
@@ -435,7 +441,7 @@ enum device_step device_ask_note(struct device *device)
 	int count = target_hold(device->spec.target, fds);
 
 	if (count >= 0)
-		return ask(device, &message, fds, count);
+		return send_question(device, &message, fds, count);
 	device->unsent = count;
 	return DEVICE_UNSENT;
 }

@@ -109,4 +109,11 @@ const char *device_step_name(const struct device *device);
  */
 const char *device_work(const struct device *device);
 
+/*
+ * Only a live device, or a lost one, can be asked for something. Returns 0, or -1
+ * with *failure filled, which names arg unless that is NULL.
+ */
+int device_check_idle(const struct device *device, const char *arg,
+		      struct failure *failure);
+
 #endif

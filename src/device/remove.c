@@ -52,11 +52,6 @@ static enum device_step go_on_unknown(struct device *device, int error)
 	return DEVICE_FAILED;
 }
 
-enum device_step remove_enter_busy(struct device *device)
-{
-	return device_ask_simple(device, MESSAGE_BUSY);
-}
-
 enum device_step remove_answer_busy(struct device *device,
 				    const struct message *message)
 {
@@ -92,11 +87,6 @@ enum device_step remove_answer_try_stop(struct device *device,
 }
 
 /* ---- STOP, DRAIN, DELETE ---- */
-
-enum device_step remove_enter_stop(struct device *device)
-{
-	return device_ask_simple(device, MESSAGE_STOP);
-}
 
 enum device_step remove_answer_stop(struct device *device,
 				    const struct message *message)

@@ -17,11 +17,8 @@ static int find_command(const struct command_host *host,
 		return failure_set(failure, SYMBOL_BUSY, EBUSY, NULL,
 				   "every device is being deleted");
 	for (device = host->devices.first; device; device = device->next)
-		if (device_work(device))
-			return failure_set(failure, SYMBOL_BUSY, EBUSY, NULL,
-					   "device %u is %s just now",
-					   device->spec.id,
-					   device_work(device));
+		if (device_check_idle(device, NULL, failure) < 0)
+			return -1;
 	return 0;
 }
 
