@@ -2045,19 +2045,6 @@ TEST_CASE(test_force_in_delete)
 	}
 }
 
-TEST_CASE(test_delete_all_in_check)
-{
-	struct device *device = add_quietly();
-
-	fake.hold[MESSAGE_BUSY] = 1;
-	begin(ask_check(device, &deleted));
-	device_delete_all(set);
-	fake_release(MESSAGE_BUSY);
-	fake_expect("BUSY " DELETED);
-	assert_int_equal(deleted.count, 1);
-	expect_gone();
-}
-
 TEST_CASE(test_delete_all_of_none)
 {
 	device_delete_all(set);
@@ -2492,33 +2479,6 @@ TEST_CASE(test_note_while_busy)
 	expect_deleted();
 }
 
-TEST_CASE(test_delete_all_in_note)
-{
-	struct device *device = add_quietly();
-
-	fake.hold[MESSAGE_NOTE] = 1;
-	begin(ask_note(device, "add test 1"));
-	device_delete_all(set);
-	fake_serve();
-	fake_expect("NOTE");
-	fake_release(MESSAGE_NOTE);
-	fake_expect(DELETED);
-	expect_ok(&added);
-	expect_gone();
-	assert_int_equal(empties, 1);
-}
-
-TEST_CASE(test_keeper_gone_in_note)
-{
-	struct device *device = add_quietly();
-
-	fake.hold[MESSAGE_NOTE] = 1;
-	begin(ask_note(device, "add test 1"));
-	lose_keeper(&added);
-	expect_state(device, "live");
-	assert_string_equal(device->spec.words, "add test");
-}
-
 /* ---- another size ---- */
 
 #define OLD_SIZE (64ull << 20)
@@ -2728,40 +2688,90 @@ TEST_CASE(test_resize_while_busy)
 	expect_size(device, NEW_SIZE, "add test size=128M");
 }
 
-/* By force: what is under way is finished, and then it goes. */
-static void expect_finished(struct device *device, uint32_t type)
+/* ---- something comes while a change waits for the keeper ---- */
+
+static const struct {
+	uint32_t type; /* that is not answered yet */
+	const char *before, *after;
+} change_waits[] = {
+	{ MESSAGE_BUSY, "BUSY", DELETED },
+	{ MESSAGE_NOTE, "NOTE", DELETED },
+	{ MESSAGE_RESIZE, "RESIZE", "NOTE " DELETED },
+	{ MESSAGE_NOTE, "RESIZE NOTE", DELETED },
+};
+
+/* A look for a shutdown, other words, or another size. */
+static struct device *begin_waiting_change(unsigned row)
 {
-	begin_delete(device, 1);
-	assert_int_equal(added.count, 0);
-	assert_int_equal(fake.count[MESSAGE_STOP], 0);
-	fake_release(type);
-	expect_ok(&added);
-	expect_deleted();
-	assert_int_equal(fake.count[MESSAGE_STOP], 1);
-	fake.count[MESSAGE_STOP] = 0;
+	const char *before = change_waits[row].before;
+	struct device *device;
+
+	restart();
+	device = add_resizable();
+	fake.hold[change_waits[row].type] = 1;
+	if (strcmp(before, "BUSY") == 0)
+		begin(ask_check(device, &added));
+	else if (strcmp(before, "NOTE") == 0)
+		begin(ask_note(device, "add test 1"));
+	else
+		begin(ask_resize(device, 4096));
+	fake_expect(before);
+	resizes.trim_pieces = 100;
+	return device;
 }
 
-TEST_CASE(test_delete_in_change)
+/* What is under way is finished, and then the device goes. */
+static void expect_finished(unsigned row)
 {
-	struct device *device = add_resizable();
+	fake_serve();
+	fake_expect("");
+	assert_int_equal(added.count, 0);
+	fake_release(change_waits[row].type);
+	fake_expect(change_waits[row].after);
+	expect_ok(&added);
+	expect_gone();
+	assert_int_equal(resizes.trim_pieces, 100);
+	assert_int_equal(empties, 1);
+}
 
-	fake.hold[MESSAGE_RESIZE] = 1;
-	begin(ask_resize(device, NEW_SIZE));
-	expect_finished(device, MESSAGE_RESIZE);
-	device = add_resizable();
-	fake.hold[MESSAGE_NOTE] = 1;
-	begin(ask_resize(device, 4096));
-	expect_finished(device, MESSAGE_NOTE);
-	device = add_quietly();
-	fake.hold[MESSAGE_NOTE] = 1;
-	begin(ask_note(device, "add test 1"));
-	expect_finished(device, MESSAGE_NOTE);
-	/* A look for a shutdown learns that it is gone. */
-	device = add_quietly();
-	fake.hold[MESSAGE_BUSY] = 1;
-	fake.result[MESSAGE_BUSY] = -EBUSY;
-	begin(ask_check(device, &added));
-	expect_finished(device, MESSAGE_BUSY);
+TEST_CASE(test_delete_all_in_change)
+{
+	unsigned i;
+
+	for (i = 0; i < COUNT(change_waits); i++) {
+		begin_waiting_change(i);
+		device_delete_all(set);
+		expect_finished(i);
+	}
+}
+
+TEST_CASE(test_force_in_change)
+{
+	unsigned i;
+
+	for (i = 0; i < COUNT(change_waits); i++) {
+		struct device *device = begin_waiting_change(i);
+
+		/* Whoever uses it. */
+		fake.result[MESSAGE_BUSY] = -EBUSY;
+		begin_delete(device, 1);
+		assert_int_equal(deleted.count, 0);
+		expect_finished(i);
+		expect_ok(&deleted);
+	}
+}
+
+TEST_CASE(test_keeper_gone_in_change)
+{
+	unsigned i;
+
+	for (i = 0; i < COUNT(change_waits); i++) {
+		struct device *device = begin_waiting_change(i);
+
+		lose_keeper(&added);
+		expect_state(device, "live");
+		assert_string_equal(device->spec.words, "add test");
+	}
 }
 
 /* Who is told that a change has ended asks for the end, as somebody has before. */
@@ -2808,37 +2818,6 @@ TEST_CASE(test_delete_in_growth)
 	fake_release(MESSAGE_STOP);
 	fake_expect(DELETED);
 	expect_deleted();
-}
-
-/* It is finished, and then the device goes. */
-TEST_CASE(test_delete_all_in_resize)
-{
-	static const struct {
-		uint32_t type;
-		const char *before, *after;
-	} rows[] = {
-		{ MESSAGE_RESIZE, "RESIZE", "NOTE " DELETED },
-		{ MESSAGE_NOTE, "RESIZE NOTE", DELETED },
-	};
-	unsigned i;
-
-	for (i = 0; i < COUNT(rows); i++) {
-		struct device *device = add_resizable();
-
-		fake.hold[rows[i].type] = 1;
-		begin(ask_resize(device, 4096));
-		fake_expect(rows[i].before);
-		device_delete_all(set);
-		fake_serve();
-		fake_expect("");
-		resizes.trim_pieces = 100;
-		fake_release(rows[i].type);
-		fake_expect(rows[i].after);
-		expect_ok(&added);
-		assert_int_equal(resizes.trim_pieces, 100);
-		resizes.trim_pieces = 0;
-		expect_gone();
-	}
 }
 
 TEST_CASE(test_delete_all_in_trim)
