@@ -397,16 +397,6 @@ static int is_too_many(const struct admin *admin, uid_t uid)
 	       count_clients(admin, WHO_USERS, 0) >= ADMIN_CLIENTS_MAX;
 }
 
-static void init_watchers(struct client *client)
-{
-	ev_io_init(&client->reader, on_readable, client->fd, EV_READ);
-	ev_io_init(&client->writer, on_writable, client->fd, EV_WRITE);
-	loop_timer_init(&client->turn, on_turn, client);
-	loop_timer_init(&client->wait, on_wait, client);
-	loop_timer_init(&client->drain, on_drain, client);
-	client->reader.data = client->writer.data = client;
-}
-
 static void greet_client(struct client *client)
 {
 	char text[100];
@@ -462,7 +452,12 @@ static struct client *new_client(struct admin *admin, int fd,
 	client->request.done = on_request_done;
 	client->next = admin->clients;
 	admin->clients = client;
-	init_watchers(client);
+	ev_io_init(&client->reader, on_readable, fd, EV_READ);
+	ev_io_init(&client->writer, on_writable, fd, EV_WRITE);
+	loop_timer_init(&client->turn, on_turn, client);
+	loop_timer_init(&client->wait, on_wait, client);
+	loop_timer_init(&client->drain, on_drain, client);
+	client->reader.data = client->writer.data = client;
 	return client;
 }
 

@@ -5,22 +5,17 @@
 #include "command.h"
 #include "verbs.h"
 
-static const char *access_name(enum command_access access)
-{
-	static const char *const names[] = { "read", "write", "root" };
-
-	return names[access];
-}
-
 static void print_command(struct request *request,
 			  const struct command *command)
 {
+	static const char *const access_names[] = { "read", "write", "root" };
 	char text[512], words[128];
 
 	syntax_quote_text(text, sizeof(text), command->help);
 	syntax_quote_text(words, sizeof(words), command->words);
 	request_print(request, "command name=%s words=%s access=%s help=%s",
-		      command->verb, words, access_name(command->access), text);
+		      command->verb, words, access_names[command->access],
+		      text);
 }
 
 /* " min=1 max=4096", or nothing where that has no meaning. */

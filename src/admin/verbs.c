@@ -300,21 +300,11 @@ static void begin_shutdown(struct request *request)
 /* Ask one device after the other whether it is in use; all are told of. */
 static int check_next(struct request *request);
 
-static void print_busy(struct request *request, const struct device *device,
-		       const struct failure *failure)
-{
-	char text[4 * sizeof(failure->text)];
-
-	syntax_quote_text(text, sizeof(text), failure->text);
-	request_print(request, "busy id=%u name=%s text=%s", device->spec.id,
-		      device_name(device), text);
-	request->busy++;
-}
-
 static void on_checked(void *context, struct device *device,
 		       const struct failure *failure)
 {
 	struct request *request = context;
+	char text[4 * sizeof(failure->text)];
 
 	request->cursor = (uint64_t)device->spec.id + 1;
 	if (failure && failure->symbol != SYMBOL_BUSY &&
@@ -322,8 +312,12 @@ static void on_checked(void *context, struct device *device,
 		request_fail(request, failure);
 		return;
 	}
-	if (failure)
-		print_busy(request, device, failure);
+	if (failure) {
+		syntax_quote_text(text, sizeof(text), failure->text);
+		request_print(request, "busy id=%u name=%s text=%s",
+			      device->spec.id, device_name(device), text);
+		request->busy++;
+	}
 	check_next(request);
 }
 
@@ -449,14 +443,6 @@ static void on_upgrade_late(struct loop_timer *timer)
 	command_answer_upgraded(timer->data, &failure);
 }
 
-/* The keeper has become the new program, which will ask for the devices. */
-static void await_upgrade(struct command_host *host)
-{
-	loop_timer_init(&host->upgrade_timer, on_upgrade_late, host);
-	loop_timer_start(host->devices.loop, &host->upgrade_timer,
-			 UPGRADE_PATIENCE);
-}
-
 /* ---- the rest ---- */
 
 int verb_ping(struct request *request)
@@ -556,8 +542,12 @@ static void refuse_waiting(struct request **list, const char *why)
 void command_keeper_gone(struct command_host *host)
 {
 	host->keeper_gone = 1;
-	if (host->upgrade)
-		await_upgrade(host);
+	/* It has become the new program, which will ask for the devices. */
+	if (host->upgrade) {
+		loop_timer_init(&host->upgrade_timer, on_upgrade_late, host);
+		loop_timer_start(host->devices.loop, &host->upgrade_timer,
+				 UPGRADE_PATIENCE);
+	}
 	ask_keeper_gone();
 	device_keeper_gone(&host->devices);
 	refuse_waiting(&host->waiting, "and it is the one to ask");

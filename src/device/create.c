@@ -69,22 +69,19 @@ enum device_step create_enter_number(struct device *device)
 
 /* ---- ADD ---- */
 
-static int can_have(const struct device *device, enum io_mode mode)
-{
-	/* The driver takes one from the other. */
-	if (device->spec.batch && mode == IO_NEED_GET_DATA)
-		return 0;
-	return !(device_mode_flags(mode) & ~device->set->features);
-}
-
 /* The first of the target's list that can be had; user copy always can. */
 static enum io_mode best_mode(const struct device *device)
 {
 	const enum io_mode *mode = device->spec.geometry.modes;
 
-	while (mode && *mode != IO_MODES && !can_have(device, *mode))
-		mode++;
-	return mode && *mode != IO_MODES ? *mode : IO_USER_COPY;
+	for (; mode && *mode != IO_MODES; mode++) {
+		/* The driver takes one from the other. */
+		if (device->spec.batch && *mode == IO_NEED_GET_DATA)
+			continue;
+		if (!(device_mode_flags(*mode) & ~device->set->features))
+			return *mode;
+	}
+	return IO_USER_COPY;
 }
 
 /* What the driver must accept for this device. */
@@ -184,19 +181,12 @@ enum device_step create_enter_add(struct device *device)
 	return device_ask(device, &message);
 }
 
-static void accept_info(struct device *device, const struct ublk_dev_info *info)
-{
-	struct device_spec *spec = &device->spec;
-
-	device_set_id(device, info->dev_id);
-	spec->queues = info->nr_hw_queues;
-	spec->depth = info->queue_depth;
-	spec->max_io = info->max_io_buf_bytes;
-}
-
 enum device_step create_answer_add(struct device *device,
 				   const struct message *message)
 {
+	const struct ublk_dev_info *info = &message->info;
+	struct device_spec *spec = &device->spec;
+
 	if (message->result == -EEXIST && device->picks_number &&
 	    device->number != DEVICE_ID_ANY)
 		return DEVICE_NUMBER;
@@ -205,13 +195,16 @@ enum device_step create_answer_add(struct device *device,
 			&device->failure, SYMBOL_EXISTS, EEXIST, "id",
 			"the id %u is in use by another ublk device, or by a "
 			"deleted one that somebody still has open",
-			device->spec.id);
+			spec->id);
 		return DEVICE_FAILED;
 	}
 	if (message->result < 0)
 		return device_fail(device, message->result);
-	accept_info(device, &message->info);
-	if (device_flags(device) & ~message->info.flags)
+	device_set_id(device, info->dev_id);
+	spec->queues = info->nr_hw_queues;
+	spec->depth = info->queue_depth;
+	spec->max_io = info->max_io_buf_bytes;
+	if (device_flags(device) & ~info->flags)
 		return device_fail(device, -EOPNOTSUPP);
 	return !device->doomed && must_skip(device) ? DEVICE_DELETE
 						    : DEVICE_NEXT;
@@ -238,25 +231,23 @@ static void set_basic(const struct device_spec *spec,
 	basic->dev_sectors = geometry->size / SECTOR;
 }
 
-static void set_discard(const struct geometry *geometry,
-			struct ublk_param_discard *discard)
-{
-	discard->discard_granularity = geometry->discard_granularity;
-	discard->max_discard_sectors = geometry->max_discard / SECTOR;
-	discard->max_write_zeroes_sectors = geometry->max_write_zeroes / SECTOR;
-	discard->max_discard_segments = geometry->max_discard ? 1 : 0;
-}
-
 enum device_step create_enter_params(struct device *device)
 {
 	struct message message = device_message(device, MESSAGE_PARAMS);
+	const struct geometry *geometry = &device->spec.geometry;
+	struct ublk_params *params = &message.params;
+	struct ublk_param_discard *discard = &params->discard;
 
-	message.params.len = sizeof(message.params);
-	message.params.types = UBLK_PARAM_TYPE_BASIC;
-	set_basic(&device->spec, &message.params.basic);
-	if (device->spec.geometry.discard_granularity) {
-		message.params.types |= UBLK_PARAM_TYPE_DISCARD;
-		set_discard(&device->spec.geometry, &message.params.discard);
+	params->len = sizeof(*params);
+	params->types = UBLK_PARAM_TYPE_BASIC;
+	set_basic(&device->spec, &params->basic);
+	if (geometry->discard_granularity) {
+		params->types |= UBLK_PARAM_TYPE_DISCARD;
+		discard->discard_granularity = geometry->discard_granularity;
+		discard->max_discard_sectors = geometry->max_discard / SECTOR;
+		discard->max_write_zeroes_sectors =
+			geometry->max_write_zeroes / SECTOR;
+		discard->max_discard_segments = geometry->max_discard ? 1 : 0;
 	}
 	return device_ask(device, &message);
 }

@@ -196,20 +196,12 @@ enum device_step recover_try_again(struct device *device)
 
 /* ---- GIVE ---- */
 
-static void drop_files(struct device *device)
-{
-	int fds[MESSAGE_MAX_FDS];
-	int count = target_give_up(device->spec.target, fds);
-
-	while (count > 0)
-		opener_close(device->set->loop, fds[--count], NULL, NULL, NULL);
-}
-
 enum device_step recover_answer_give(struct device *device,
 				     const struct message *message)
 {
 	char why[100] = "another file lies in the place of the one that it "
 			"was made on";
+	int fds[MESSAGE_MAX_FDS], count;
 
 	if (message->result == 0) {
 		device->next_try = loop_now();
@@ -219,6 +211,8 @@ enum device_step recover_answer_give(struct device *device,
 		snprintf(why, sizeof(why),
 			 "the keeper cannot have its file: %s",
 			 strerror(-message->result));
-	drop_files(device);
+	count = target_give_up(device->spec.target, fds);
+	while (count > 0)
+		opener_close(device->set->loop, fds[--count], NULL, NULL, NULL);
 	return recover_fail(device, why);
 }
