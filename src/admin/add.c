@@ -246,7 +246,7 @@ int verb_read_layers(const char *words, struct option_value *layers,
 	return 0;
 }
 
-/* Whether it could not be filled as things stand: *room is what would fit. */
+/* Whether the device could not be filled as things stand; *room: what fits. */
 static int is_short_of_room(const struct device *device, uint64_t *room)
 {
 	*room = target_room(device->spec.target);
@@ -504,7 +504,7 @@ struct pending_add {
 	unsigned open_files; /* that are being closed */
 };
 
-/* Its file is free again: now it is answered, if it was not before. */
+/* The file is closed again: now the add is answered, if it was not before. */
 static void end_pending(struct pending_add *pending)
 {
 	if (pending->failure.symbol != SYMBOL_NONE)
@@ -522,7 +522,7 @@ static void on_undone(void *context, int error)
 		end_pending(pending);
 }
 
-/* It is not to be: what was opened is closed, fd as well unless it is -1. */
+/* No device is made: what was opened is closed, fd as well unless fd is -1. */
 static void undo_add(struct pending_add *pending, int fd)
 {
 	struct ev_loop *loop = pending->file.set->loop;
@@ -569,7 +569,7 @@ static void add_opened(struct add_file *file, int lock, const char *who)
 			fail_open(pending, fds[0], strerror(-fds[0]));
 		return;
 	}
-	/* If somebody else has locked the file that was made it is his. */
+	/* A file that was made here and that another has locked is his. */
 	if (file->opened.is_new && !lock)
 		spec->new_file = strdup(file->path);
 	if (!is_refused(pending->request) &&
@@ -778,8 +778,8 @@ static int can_reopen(const struct target_ops *target, int fd_count)
 }
 
 /*
- * It cannot be served here yet, for the reason `why`, or, without one, because
- * its file is to be opened first: it stays in sight, with what it had.
+ * The device cannot be served here yet, for the reason `why`, or, if that is
+ * "", because its file is to be opened first: it is listed, with what it had.
  */
 static void adopt_lost(struct command_host *host, const struct message *message,
 		       struct add *add, int *fds, int fd_count, const char *why)

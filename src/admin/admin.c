@@ -51,13 +51,13 @@ static size_t output_length(const struct client *client)
 	return client->output_end - client->output_start;
 }
 
-/* It gets no more to read, and is not read, until it has taken some. */
+/* A full client is not read, and sent nothing, until it has taken some. */
 static int is_full(const struct client *client)
 {
 	return output_length(client) > ADMIN_OUTPUT_MAX;
 }
 
-/* Unless it runs already. */
+/* Start the timer, unless that runs already. */
 static void start_timer(struct client *client, struct loop_timer *timer,
 			double after)
 {
@@ -67,7 +67,7 @@ static void start_timer(struct client *client, struct loop_timer *timer,
 
 /* ---- the end of a client ---- */
 
-/* It is freed in a later turn, when nobody is using it. */
+/* The client is freed in a later turn, when no caller is using it. */
 static void kill_client(struct client *client)
 {
 	client->dead = 1;
@@ -409,8 +409,9 @@ static void greet_client(struct client *client)
 }
 
 /*
- * It stays until it has read why, or for a second: closed at once, its own
- * request would meet a broken pipe and it would not get to read anything.
+ * The connection stays until the client has read why, or for a second: closed
+ * at once, the client's own request would meet a broken pipe, and the client
+ * would read nothing.
  */
 static void refuse_client(struct client *client)
 {
@@ -428,7 +429,7 @@ static void refuse_client(struct client *client)
 	start_timer(client, &client->turn, REFUSAL_TIME);
 }
 
-/* Returns NULL if there is no room for it. The fd is the client's. */
+/* Returns NULL if there are too many clients. The fd is the new client's. */
 static struct client *new_client(struct admin *admin, int fd,
 				 const struct ucred *peer)
 {

@@ -19,7 +19,7 @@ static int layer_option(const char *word)
 	return option_find(layer_options, word, length);
 }
 
-/* Those of the old command that are not given anew. */
+/* The words of the old command whose options are not given anew. */
 static void keep_old(const struct option_value *given,
 		     const struct syntax_line *old, struct syntax_line *line)
 {
@@ -78,7 +78,7 @@ static char *new_words(const struct request *request,
 	return words;
 }
 
-/* The keeper has them: now they count. */
+/* The keeper has noted the new words: now the values count. */
 static void on_noted(void *context, struct device *device,
 		     const struct failure *failure)
 {

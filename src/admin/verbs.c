@@ -369,7 +369,7 @@ void command_answer_leaving(struct command_host *host)
 
 /* ---- upgrade ---- */
 
-/* Another server can take it over, and no request of its users fails. */
+/* Whether another server can take the device over without a failed request. */
 static int can_upgrade(const struct device *device, int force,
 		       struct failure *failure)
 {
@@ -527,7 +527,7 @@ void command_features_answer(struct command_host *host,
 		answer_features(request, message->number);
 }
 
-/* Those of the host's list wait for the keeper. */
+/* The requests of the list wait for the keeper, which is gone. */
 static void refuse_waiting(struct request **list, const char *why)
 {
 	struct request *request;
@@ -542,7 +542,7 @@ static void refuse_waiting(struct request **list, const char *why)
 void command_keeper_gone(struct command_host *host)
 {
 	host->keeper_gone = 1;
-	/* It has become the new program, which will ask for the devices. */
+	/* The keeper is the new program now, which will ask for the devices. */
 	if (host->upgrade) {
 		loop_timer_init(&host->upgrade_timer, on_upgrade_late, host);
 		loop_timer_start(host->devices.loop, &host->upgrade_timer,

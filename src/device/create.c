@@ -37,7 +37,7 @@ enum device_step create_answer_features(struct device *device,
 
 /* ---- NUMBER ---- */
 
-/* Returns 0, or -1 with the device's failure filled when it has tried enough. */
+/* Returns 0, or -1 with the device's failure filled after enough tries. */
 static int find_number(struct device *device, uint32_t after)
 {
 	while (device->tries++ < NUMBER_TRIES) {
@@ -103,10 +103,10 @@ static uint64_t device_flags(const struct device *device)
 }
 
 /*
- * The others notice a server's death by an idle tag of the queue, and else by
- * the disk's I/O timeout only; that is 30 s while START reads the partition
- * table, one request at a time. So there are always two tags. And with lists of
- * tags the driver cannot have fewer (7.3: EINVAL).
+ * Drivers that do not abort on close notice a server's death by an idle tag of
+ * the queue, and else by the disk's I/O timeout only; that is 30 s while START
+ * reads the partition table, one request at a time. So there are always two
+ * tags. With lists of tags no driver has fewer (7.3: EINVAL).
  */
 static uint16_t least_depth(const struct device *device)
 {

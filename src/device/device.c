@@ -237,8 +237,8 @@ int device_send_tally(const struct device *device, struct channel *channel)
 }
 
 /*
- * The keeper is told when it changes; again only when it has answered: there may
- * be more errors than it can write down.
+ * The keeper is told when the tally changes; again only when the keeper has
+ * answered: there may be more errors than can be written down.
  */
 static void tell_tally(struct device *device)
 {
@@ -358,7 +358,7 @@ enum device_step device_rest(struct device *device)
 	device->new_words = NULL;
 	if (force)
 		device->step = DEVICE_STOP; /* nothing else may begin */
-	/* It may delete the device, unless that is forced. */
+	/* Whoever is told may delete the device, unless that is forced. */
 	device_tell(device, failure.symbol == SYMBOL_NONE ? NULL : &failure);
 	return force ? DEVICE_STOP : DEVICE_STAY;
 }
@@ -471,7 +471,7 @@ static void on_queue(struct queue *queue, int error)
 		log_error("%s: the driver refused a request slot: %s",
 			  device->disk, strerror(-error));
 		device->refusal = error;
-		/* It cannot start now; the answer to START rolls it back. */
+		/* The device cannot start: START's answer rolls back. */
 		if (device->step == DEVICE_START ||
 		    device->step == DEVICE_RECOVER_END)
 			device_cancel_command(device);

@@ -274,7 +274,7 @@ static enum device_step fail_step(struct device *device)
 			    strerror(failure->error));
 	if (device->disk[0] && failed >= DEVICE_STOP)
 		log_error("%s: %s", device->disk, failure->text);
-	/* Who deletes it gets what was asked for. */
+	/* Somebody deletes the device: that it fails is no failure of his. */
 	if (device->disowned)
 		failure->symbol = SYMBOL_NONE;
 	return failed;
@@ -381,7 +381,7 @@ void device_reopened(struct device *device, struct device_spec *spec)
 void device_reopen_failed(struct device *device, const char *why)
 {
 	device->reopening = 0;
-	/* Somebody may have a command for it: LOST comes again behind that. */
+	/* A command may be at work on the device: LOST comes again then. */
 	if (device->step == DEVICE_LOST)
 		proceed(device, recover_fail(device, why));
 }
@@ -470,7 +470,7 @@ int device_check(struct device *device, device_done *done, void *context,
 	return 0;
 }
 
-/* Whoever uses it: its I/O is not to be waited for either. */
+/* Delete whoever uses the device; its I/O is not waited for either. */
 static void use_force(struct device *device)
 {
 	device->force = 1;
@@ -498,7 +498,7 @@ static int wait_for_end(struct device *device, device_done *done, void *context)
 	return 0;
 }
 
-/* It will not become live: delete it once that is possible. */
+/* The device will not become live: it is deleted once that is possible. */
 static void doom_device(struct device *device)
 {
 	const struct step *step = &steps[device->step];
@@ -527,8 +527,8 @@ static void disown_add(struct device *device)
 }
 
 /*
- * By force, while something else is under way with it. The next answer, or look,
- * of that goes on to delete it.
+ * Delete by force a device with which something else is under way: the next
+ * answer, or the next look, of that goes on to delete the device.
  */
 static int delete_at_work(struct device *device, device_done *done,
 			  void *context, struct failure *failure)
@@ -546,7 +546,7 @@ static int delete_at_work(struct device *device, device_done *done,
 	use_force(device);
 	if (is_new)
 		doom_device(device);
-	/* It may wait for somebody who has the dead disk open. */
+	/* DELETE may wait for somebody who has the dead disk open. */
 	else if (device->step == DEVICE_DELETE)
 		device_cancel_command(device);
 	return 0;
@@ -575,7 +575,7 @@ void device_delete_all(struct device_set *set)
 		if (!device_work(device)) {
 			proceed(device, DEVICE_STOP);
 		} else if (device->step < DEVICE_LIVE && !device->doomed) {
-			/* Whoever adds it hears that when it is gone. */
+			/* The adder is told when the device is gone. */
 			failure_set(&device->failure, SYMBOL_STATE, 0, NULL,
 				    "ublkd is stopping");
 			doom_device(device);

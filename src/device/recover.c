@@ -106,7 +106,7 @@ enum device_step recover_answer(struct device *device,
 		return DEVICE_STOP;
 	if (message->result == -EBUSY)
 		return wait_for_dead(device);
-	/* It was being deleted when the server died. */
+	/* The device was being deleted when the server died. */
 	if (message->result == -ENODEV)
 		return DEVICE_RELEASE;
 	if (is_broken(device, message->result))
@@ -172,7 +172,7 @@ enum device_step recover_enter_lose(struct device *device)
 	return DEVICE_NEXT;
 }
 
-/* Also behind a command for it: the wait for the next try goes on. */
+/* Also behind a command for the device: the wait for the next try goes on. */
 enum device_step recover_enter_lost(struct device *device)
 {
 	double left = device->next_try - loop_now();

@@ -23,14 +23,14 @@ step_answer create_answer_timeout;
 
 /* ---- recover.c: taking a device over ---- */
 
-/* It is prepared, and nobody else serves it any more. */
+/* The device is prepared, and nobody else serves it any more. */
 step_go recover_begin;
 
 step_go recover_enter, recover_enter_lose;
 step_go recover_enter_lost, recover_try_again;
 step_answer recover_answer_give, recover_answer;
 
-/* It cannot be taken over now, for that reason. */
+/* The device cannot be taken over now, for that reason. */
 enum device_step recover_fail(struct device *device, const char *why);
 
 /* ---- resize.c: another size ---- */

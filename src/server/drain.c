@@ -59,8 +59,8 @@ static void on_drain_closed(void *context, int error)
 }
 
 /*
- * What a process has open it closes when it ends, and before all of that is done
- * none of its devices is free. So another descriptor of each file is closed now,
+ * A process closes its files when it ends, and before all are closed none of its
+ * devices is free. So another descriptor of each file is closed now,
  * in a worker, for which the drain waits.
  */
 static void ask_file_servers(struct drain *drain)
@@ -83,7 +83,7 @@ static void ask_file_servers(struct drain *drain)
 	}
 }
 
-/* What was held goes on. */
+/* The requests that were held go on. */
 static void release(struct drain *drain)
 {
 	struct device *device;

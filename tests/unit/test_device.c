@@ -693,7 +693,7 @@ TEST_CASE(test_mode)
 
 /* ---- an add that fails ---- */
 
-/* What is undone, and what the user is told. Nothing is in the next one's way. */
+/* What is undone, and what the user is told. */
 static void check_failed_add(const char *trace, enum symbol symbol,
 			     const char *text)
 {
