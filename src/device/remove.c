@@ -20,8 +20,8 @@ static enum device_step refuse_busy(struct device *device, const char *who)
 
 /*
  * Look again whether the disk is in use. Somebody who has it for a moment is
- * waited for from the first time that he is seen: on a busy host a look may take
- * a while. Returns -1 if that has been long enough.
+ * waited for from the first time that he is seen: on a busy host a look may
+ * take a while. Returns -1 if that has been long enough.
  */
 static int look_again(struct device *device)
 {

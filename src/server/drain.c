@@ -59,9 +59,9 @@ static void on_drain_closed(void *context, int error)
 }
 
 /*
- * A process closes its files when it ends, and before all are closed none of its
- * devices is free. So another descriptor of each file is closed now,
- * in a worker, for which the drain waits.
+ * A process closes its files when it ends, and before all are closed none of
+ * its devices is free. So another descriptor of each file is closed now, in a
+ * worker, for which the drain waits.
  */
 static void ask_file_servers(struct drain *drain)
 {

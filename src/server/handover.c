@@ -33,7 +33,7 @@ static int send_table(struct handover *handover)
 		     : channel_send(&handover->channel, &message, NULL, 0);
 }
 
-/* Tallies may have changed since the table; a keeper that is gone misses them. */
+/* Tallies may have changed since the table was sent. */
 static void send_tallies(struct handover *handover)
 {
 	const struct device *device = handover->host->devices.first;

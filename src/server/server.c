@@ -358,7 +358,7 @@ static void on_keeper_gone(struct channel *channel)
 {
 	struct server *server = channel->owner;
 
-	/* With nothing to serve, or before anything began, the server leaves. */
+	/* With nothing to serve, or before all began, the server leaves. */
 	if (!server->going ||
 	    (!server->admin && server->host.devices.count == 0))
 		_exit(server->status); /* the kernel tidies up */

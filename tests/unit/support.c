@@ -44,7 +44,7 @@ void test_is(const char *name, CMUnitTestFunction run)
 		(struct CMUnitTest){ name, run, before_each, after_each, NULL };
 }
 
-/* What the macro cmocka_run_group_tests() calls, for an array without a size. */
+/* What cmocka_run_group_tests() calls, which wants an array with a size. */
 int tests_run(void)
 {
 	return _cmocka_run_group_tests("tests", tests, test_count, NULL, NULL);

@@ -13,14 +13,15 @@
 
 #include <ev.h>
 
-/* cmocka gives each test a `state`, and calls that are faked have parameters. */
+/* Each test has a `state` of cmocka's, and each faked call its parameters. */
 #pragma GCC diagnostic ignored "-Wunused-parameter"
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
 /*
- * A test of the program, between its before_each() and after_each(); tests_run()
- * runs all in the order in which they stand, and returns main()'s status.
+ * A test of the program, between its before_each() and after_each(), which may
+ * be missing. tests_run() runs all in the order in which they stand, and returns
+ * main()'s status.
  */
 #define TEST_CASE(name)                                                 \
 	static void name(void **state);                                 \
