@@ -293,26 +293,26 @@ static void on_added(void *context, struct device *device,
 /*
  * The id or the name is taken: by the same command, or by another. What the
  * configuration made before ublkd was killed may have been changed by `set`.
+ * Returns 1 if that was answered, or -1 with *failure filled.
  */
 static int answer_taken(struct request *request, const struct device *device,
-			const char *words, const char *arg)
+			const char *words, const char *arg,
+			struct failure *failure)
 {
 	int is_ours = request->configures && device->adopted;
+	const char *work = device_work(device);
 
 	if (!is_ours && strcmp(device->spec.words, words) != 0)
-		return request_refuse(request, SYMBOL_EXISTS, arg,
-				      "the %s is in use by device %u, which "
-				      "another command made",
-				      arg, device->spec.id);
+		return failure_set(failure, SYMBOL_EXISTS, 0, arg,
+				   "the %s is in use by device %u, which "
+				   "another command made",
+				   arg, device->spec.id);
 	if (!is_ours && strcmp(device_state(device), "live") != 0)
-		return request_refuse(request, SYMBOL_BUSY, arg,
-				      "device %u is %s just now",
-				      device->spec.id,
-				      device_work(device)
-					      ? device_work(device)
-					      : device_state(device));
+		return failure_set(failure, SYMBOL_BUSY, 0, arg,
+				   "device %u is %s just now", device->spec.id,
+				   work ? work : device_state(device));
 	print_added(request, device, " existing=yes");
-	return 0;
+	return 1;
 }
 
 /*
@@ -330,21 +330,24 @@ static struct device *find_unclaimed(const struct device_set *set,
 	return device;
 }
 
-/* Answer a repeated add, or one that collides. Returns 1 if it did. */
-static int is_taken(struct request *request, const struct device_spec *spec)
+/*
+ * Returns 0, or 1 if it is a repeated add, which was answered, or -1 with
+ * *failure filled if it collides with a device.
+ */
+static int check_taken(struct request *request, const struct device_spec *spec,
+		       struct failure *failure)
 {
 	struct device_set *set = &request->host->devices;
 	struct device *device = device_find(set, spec->id);
-	const char *arg = "id";
 
-	if (!device && spec->name[0]) {
+	if (device)
+		return answer_taken(request, device, spec->words, "id",
+				    failure);
+	if (spec->name[0])
 		device = device_find_name(set, spec->name);
-		arg = "name";
-	}
-	if (device) {
-		answer_taken(request, device, spec->words, arg);
-		return 1;
-	}
+	if (device)
+		return answer_taken(request, device, spec->words, "name",
+				    failure);
 	device = request->configures ? find_unclaimed(set, spec) : NULL;
 	if (!device)
 		return 0;
@@ -353,26 +356,22 @@ static int is_taken(struct request *request, const struct device_spec *spec)
 	return 1;
 }
 
-/* No device can be added now. Returns 1 if that was answered. */
-static int is_refused(struct request *request)
+/* Whether a device can be added now. Returns 0, or -1 with *failure filled. */
+static int check_host(const struct command_host *host, struct failure *failure)
 {
-	const struct command_host *host = request->host;
-
-	if (host->stopping || host->keeper_gone) {
-		request_refuse(request, SYMBOL_STATE, NULL,
-			       host->stopping
-				       ? "ublkd is stopping"
-				       : "the keeper is gone, so nothing can "
-					 "be changed");
-		return 1;
-	}
+	if (host->stopping)
+		return failure_set(failure, SYMBOL_STATE, 0, NULL,
+				   "ublkd is stopping");
+	if (host->keeper_gone)
+		return failure_set(failure, SYMBOL_STATE, 0, NULL,
+				   "the keeper is gone, so nothing can be "
+				   "changed");
 	if (host->devices.count < DEVICES_MAX)
 		return 0;
-	request_refuse(request, SYMBOL_LIMIT, NULL,
-		       "there are %u devices already, as many as one ublkd "
-		       "serves",
-		       host->devices.count);
-	return 1;
+	return failure_set(failure, SYMBOL_LIMIT, 0, NULL,
+			   "there are %u devices already, as many as one "
+			   "ublkd serves",
+			   host->devices.count);
 }
 
 static int is_own_disk(void *context, uint32_t id)
@@ -572,8 +571,8 @@ static void add_opened(struct add_file *file, int lock, const char *who)
 	/* A file that was made here and that another has locked is his. */
 	if (file->opened.is_new && !lock)
 		spec->new_file = strdup(file->path);
-	if (!is_refused(pending->request) &&
-	    !is_taken(pending->request, spec) &&
+	if (check_host(host, &pending->failure) == 0 &&
+	    check_taken(pending->request, spec, &pending->failure) == 0 &&
 	    open_target(host, &pending->add, &args, &pending->failure) == 0) {
 		device_add(&host->devices, spec, on_added, pending->request,
 			   &pending->failure);
@@ -634,30 +633,24 @@ static int check_paths(const struct request *request, const struct add *add,
 	return 0;
 }
 
-int verb_add(struct request *request)
+int verb_add(struct request *request, struct failure *failure)
 {
-	struct failure failure;
 	struct add add;
-	int error;
+	int taken;
 
-	if (read_add(&request->line, &add, &failure) < 0 ||
-	    check_paths(request, &add, &failure) < 0) {
-		request_fail(request, &failure);
-		return 0;
-	}
+	if (read_add(&request->line, &add, failure) < 0 ||
+	    check_paths(request, &add, failure) < 0)
+		return -1;
 	add.spec.words = words_join(&request->line);
 	if (!add.spec.words)
-		return request_refuse(request, SYMBOL_LIMIT, NULL,
-				      "out of memory");
-	if (is_taken(request, &add.spec) || is_refused(request)) {
+		return failure_no_memory(failure);
+	taken = check_taken(request, &add.spec, failure);
+	if (taken || check_host(request->host, failure) < 0) {
 		free(add.spec.words);
-		return 0;
+		return taken > 0 ? 0 : -1;
 	}
-	error = add.target->opens ? add_with_file(request, &add, &failure)
-				  : add_at_once(request, &add, &failure);
-	if (error)
-		request_fail(request, &failure);
-	return 0;
+	return add.target->opens ? add_with_file(request, &add, failure)
+				 : add_at_once(request, &add, failure);
 }
 
 /* ---- taking over ---- */

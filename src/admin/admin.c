@@ -210,7 +210,7 @@ static void refuse_line(struct client *client, const char *why)
 {
 	client->busy = 1;
 	client->request.command = NULL;
-	request_refuse(&client->request, SYMBOL_SYNTAX, NULL, "%s", why);
+	request_refuse(&client->request, SYMBOL_SYNTAX, why);
 }
 
 static void run_line(struct client *client, const char *text, size_t length)

@@ -151,16 +151,14 @@ fail:
 	return -1;
 }
 
-int verb_set(struct request *request)
+int verb_set(struct request *request, struct failure *failure)
 {
-	struct device *device = verb_find_device(request);
-	struct failure failure;
+	struct device *device = verb_find_device(request, failure);
 
 	if (!device)
-		return 0;
-	if (!is_any_given(request))
-		print_values(request, device);
-	else if (begin_set(request, device, &failure) < 0)
-		request_fail(request, &failure);
+		return -1;
+	if (is_any_given(request))
+		return begin_set(request, device, failure);
+	print_values(request, device);
 	return 0;
 }
