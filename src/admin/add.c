@@ -206,24 +206,17 @@ static int read_add(const struct syntax_line *line, struct add *add,
 {
 	const struct target_ops *target;
 
-	if (line->count < 2) {
-		failure_set(failure, SYMBOL_ARG, 0, NULL,
-			    "add what? 'targets' lists what there is");
-		return -1;
-	}
-	target = target_find(line->words[1]);
-	if (!target) {
-		target_fail_unknown(line->words[1], failure);
-		return -1;
-	}
-	if (!target->open) {
-		failure_set(failure, SYMBOL_UNSUPPORTED, 0, target->name,
-			    "this ublkd was built without the target %s "
-			    "(--disable-%s)",
-			    target->name, target->name);
-		return -1;
-	}
-	add->target = target;
+	if (line->count < 2)
+		return failure_set(failure, SYMBOL_ARG, 0, NULL,
+				   "add what? 'targets' lists what there is");
+	add->target = target = target_find(line->words[1]);
+	if (!target)
+		return target_fail_unknown(line->words[1], failure);
+	if (!target->open)
+		return failure_set(failure, SYMBOL_UNSUPPORTED, 0, target->name,
+				   "this ublkd was built without the target %s "
+				   "(--disable-%s)",
+				   target->name, target->name);
 	if (read_add_options(line, add, failure) < 0)
 		return -1;
 	return set_spec(add->common, &add->spec, failure);
@@ -235,10 +228,9 @@ static int read_words(const char *words, struct syntax_line *line,
 {
 	const char *why;
 
-	if (syntax_split(line, words, strlen(words), &why) < 0) {
-		failure_set(failure, SYMBOL_INTERNAL, 0, NULL, "%s", why);
-		return -1;
-	}
+	if (syntax_split(line, words, strlen(words), &why) < 0)
+		return failure_set(failure, SYMBOL_LIMIT, 0, NULL,
+				   "the device's add line would have %s", why);
 	return read_add(line, add, failure);
 }
 
@@ -247,18 +239,14 @@ int verb_read_layers(const char *words, struct option_value *layers,
 {
 	struct syntax_line line;
 	struct add add;
-	const char *why;
 
-	if (syntax_split(&line, words, strlen(words), &why) < 0)
-		return failure_set(failure, SYMBOL_LIMIT, 0, NULL,
-				   "the device's add line would have %s", why);
-	if (read_add(&line, &add, failure) < 0)
+	if (read_words(words, &line, &add, failure) < 0)
 		return -1;
 	memcpy(layers, &add.common[LAYERS], LAYER_OPTIONS * sizeof(*layers));
 	return 0;
 }
 
-/* Whether it could not be filled as things stand: *room is what would fit. */
+/* Whether the device could not be filled as things stand; *room: what fits. */
 static int is_short_of_room(const struct device *device, uint64_t *room)
 {
 	*room = target_room(device->spec.target);
@@ -284,53 +272,47 @@ static void print_added(struct request *request, const struct device *device,
 		more);
 }
 
-static void warn_of_room(const struct device *device)
-{
-	uint64_t room;
-
-	if (is_short_of_room(device, &room))
-		log_warning("device %u (%s): as things stand it can hold "
-			    "%llu MiB of data; writes of more get ENOSPC",
-			    device->spec.id, device_name(device),
-			    (unsigned long long)(room >> 20));
-}
-
 static void on_added(void *context, struct device *device,
 		     const struct failure *failure)
 {
 	struct request *request = context;
+	uint64_t room;
 
 	if (failure) {
 		request_fail(request, failure);
 		return;
 	}
-	warn_of_room(device);
+	if (is_short_of_room(device, &room))
+		log_warning("device %u (%s): as things stand it can hold "
+			    "%llu MiB of data; writes of more get ENOSPC",
+			    device->spec.id, device_name(device),
+			    (unsigned long long)(room >> 20));
 	print_added(request, device, "");
 }
 
 /*
  * The id or the name is taken: by the same command, or by another. What the
  * configuration made before ublkd was killed may have been changed by `set`.
+ * Returns 1 if that was answered, or -1 with *failure filled.
  */
 static int answer_taken(struct request *request, const struct device *device,
-			const char *words, const char *arg)
+			const char *words, const char *arg,
+			struct failure *failure)
 {
 	int is_ours = request->configures && device->adopted;
+	const char *work = device_work(device);
 
 	if (!is_ours && strcmp(device->spec.words, words) != 0)
-		return request_refuse(request, SYMBOL_EXISTS, arg,
-				      "the %s is in use by device %u, which "
-				      "another command made",
-				      arg, device->spec.id);
+		return failure_set(failure, SYMBOL_EXISTS, 0, arg,
+				   "the %s is in use by device %u, which "
+				   "another command made",
+				   arg, device->spec.id);
 	if (!is_ours && strcmp(device_state(device), "live") != 0)
-		return request_refuse(request, SYMBOL_BUSY, arg,
-				      "device %u is %s just now",
-				      device->spec.id,
-				      device_work(device)
-					      ? device_work(device)
-					      : device_state(device));
+		return failure_set(failure, SYMBOL_BUSY, 0, arg,
+				   "device %u is %s just now", device->spec.id,
+				   work ? work : device_state(device));
 	print_added(request, device, " existing=yes");
-	return 0;
+	return 1;
 }
 
 /*
@@ -340,59 +322,56 @@ static int answer_taken(struct request *request, const struct device *device,
 static struct device *find_unclaimed(const struct device_set *set,
 				     const struct device_spec *spec)
 {
-	struct device *device;
+	struct device *device = set->first;
 
-	for (device = set->first; device; device = device->next)
-		if (device->adopted && !device->claimed &&
-		    strcmp(device->spec.words, spec->words) == 0)
-			return device;
-	return NULL;
+	while (device && (!device->adopted || device->claimed ||
+			  strcmp(device->spec.words, spec->words) != 0))
+		device = device->next;
+	return device;
 }
 
-/* Answer a repeated add, or one that collides. Returns 1 if it did. */
-static int is_taken(struct request *request, const struct device_spec *spec)
+/*
+ * Returns 0, or 1 if it is a repeated add, which was answered, or -1 with
+ * *failure filled if it collides with a device.
+ */
+static int check_taken(struct request *request, const struct device_spec *spec,
+		       struct failure *failure)
 {
 	struct device_set *set = &request->host->devices;
 	struct device *device = device_find(set, spec->id);
 
-	if (device) {
-		answer_taken(request, device, spec->words, "id");
-		return 1;
-	}
-	device = spec->name[0] ? device_find_name(set, spec->name) : NULL;
-	if (device) {
-		answer_taken(request, device, spec->words, "name");
-		return 1;
-	}
+	if (device)
+		return answer_taken(request, device, spec->words, "id",
+				    failure);
+	if (spec->name[0])
+		device = device_find_name(set, spec->name);
+	if (device)
+		return answer_taken(request, device, spec->words, "name",
+				    failure);
 	device = request->configures ? find_unclaimed(set, spec) : NULL;
-	if (device) {
-		device->claimed = 1;
-		print_added(request, device, " existing=yes");
-		return 1;
-	}
-	return 0;
+	if (!device)
+		return 0;
+	device->claimed = 1;
+	print_added(request, device, " existing=yes");
+	return 1;
 }
 
-/* No device can be added now. Returns 1 if that was answered. */
-static int is_refused(struct request *request)
+/* Whether a device can be added now. Returns 0, or -1 with *failure filled. */
+static int check_host(const struct command_host *host, struct failure *failure)
 {
-	const struct command_host *host = request->host;
-
-	if (host->stopping || host->keeper_gone) {
-		request_refuse(request, SYMBOL_STATE, NULL,
-			       host->stopping
-				       ? "ublkd is stopping"
-				       : "the keeper is gone, so nothing can "
-					 "be changed");
-		return 1;
-	}
+	if (host->stopping)
+		return failure_set(failure, SYMBOL_STATE, 0, NULL,
+				   "ublkd is stopping");
+	if (host->keeper_gone)
+		return failure_set(failure, SYMBOL_STATE, 0, NULL,
+				   "the keeper is gone, so nothing can be "
+				   "changed");
 	if (host->devices.count < DEVICES_MAX)
 		return 0;
-	request_refuse(request, SYMBOL_LIMIT, NULL,
-		       "there are %u devices already, as many as one ublkd "
-		       "serves",
-		       host->devices.count);
-	return 1;
+	return failure_set(failure, SYMBOL_LIMIT, 0, NULL,
+			   "there are %u devices already, as many as one "
+			   "ublkd serves",
+			   host->devices.count);
 }
 
 static int is_own_disk(void *context, uint32_t id)
@@ -438,8 +417,7 @@ static int open_target(struct command_host *host, struct add *add,
 		return -1;
 	if (layers_put_on(&spec->layers, host->devices.loop,
 			  &spec->target->backend, layers) < 0)
-		return failure_set(failure, SYMBOL_LIMIT, ENOMEM, NULL,
-				   "out of memory");
+		return failure_no_memory(failure);
 	layers_change(&spec->layers, layers, layers);
 	return 0;
 }
@@ -525,7 +503,7 @@ struct pending_add {
 	unsigned open_files; /* that are being closed */
 };
 
-/* Its file is free again: now it is answered, if it was not before. */
+/* The file is closed again: now the add is answered, if it was not before. */
 static void end_pending(struct pending_add *pending)
 {
 	if (pending->failure.symbol != SYMBOL_NONE)
@@ -543,7 +521,7 @@ static void on_undone(void *context, int error)
 		end_pending(pending);
 }
 
-/* It is not to be: what was opened is closed, fd as well unless it is -1. */
+/* No device is made: what was opened is closed, fd as well unless fd is -1. */
 static void undo_add(struct pending_add *pending, int fd)
 {
 	struct ev_loop *loop = pending->file.set->loop;
@@ -590,11 +568,11 @@ static void add_opened(struct add_file *file, int lock, const char *who)
 			fail_open(pending, fds[0], strerror(-fds[0]));
 		return;
 	}
-	/* If somebody else has locked the file that was made it is his. */
+	/* A file that was made here and that another has locked is his. */
 	if (file->opened.is_new && !lock)
 		spec->new_file = strdup(file->path);
-	if (!is_refused(pending->request) &&
-	    !is_taken(pending->request, spec) &&
+	if (check_host(host, &pending->failure) == 0 &&
+	    check_taken(pending->request, spec, &pending->failure) == 0 &&
 	    open_target(host, &pending->add, &args, &pending->failure) == 0) {
 		device_add(&host->devices, spec, on_added, pending->request,
 			   &pending->failure);
@@ -611,8 +589,7 @@ static int add_with_file(struct request *request, const struct add *add,
 
 	if (!pending) {
 		free(add->spec.words);
-		return failure_set(failure, SYMBOL_LIMIT, ENOMEM, NULL,
-				   "out of memory");
+		return failure_no_memory(failure);
 	}
 	pending->file.done = add_opened;
 	pending->file.set = &request->host->devices;
@@ -656,30 +633,24 @@ static int check_paths(const struct request *request, const struct add *add,
 	return 0;
 }
 
-int verb_add(struct request *request)
+int verb_add(struct request *request, struct failure *failure)
 {
-	struct failure failure;
 	struct add add;
-	int error;
+	int taken;
 
-	if (read_add(&request->line, &add, &failure) < 0 ||
-	    check_paths(request, &add, &failure) < 0) {
-		request_fail(request, &failure);
-		return 0;
-	}
+	if (read_add(&request->line, &add, failure) < 0 ||
+	    check_paths(request, &add, failure) < 0)
+		return -1;
 	add.spec.words = words_join(&request->line);
 	if (!add.spec.words)
-		return request_refuse(request, SYMBOL_LIMIT, NULL,
-				      "out of memory");
-	if (is_taken(request, &add.spec) || is_refused(request)) {
+		return failure_no_memory(failure);
+	taken = check_taken(request, &add.spec, failure);
+	if (taken || check_host(request->host, failure) < 0) {
 		free(add.spec.words);
-		return 0;
+		return taken > 0 ? 0 : -1;
 	}
-	error = add.target->opens ? add_with_file(request, &add, &failure)
-				  : add_at_once(request, &add, &failure);
-	if (error)
-		request_fail(request, &failure);
-	return 0;
+	return add.target->opens ? add_with_file(request, &add, failure)
+				 : add_at_once(request, &add, failure);
 }
 
 /* ---- taking over ---- */
@@ -696,9 +667,7 @@ static int take_from_driver(struct device_spec *spec,
 	spec->mode = device_mode(message->info.flags);
 	spec->batch = device_batch(message->info.flags);
 	spec->words = strdup(message->text);
-	return spec->words ? 0
-			   : failure_set(failure, SYMBOL_LIMIT, ENOMEM, NULL,
-					 "out of memory");
+	return spec->words ? 0 : failure_no_memory(failure);
 }
 
 /* What a later try needs: the command that made the device, the driver's spec. */
@@ -764,8 +733,7 @@ static int begin_reopening(const struct device *device, const struct add *add,
 	struct add_file *file = calloc(1, sizeof(*file));
 
 	if (!file)
-		return failure_set(failure, SYMBOL_LIMIT, ENOMEM, NULL,
-				   "out of memory");
+		return failure_no_memory(failure);
 	file->done = end_reopening;
 	file->set = device->set;
 	file->serial = device->serial;
@@ -803,8 +771,8 @@ static int can_reopen(const struct target_ops *target, int fd_count)
 }
 
 /*
- * It cannot be served here yet, for the reason `why`, or, without one, because
- * its file is to be opened first: it stays in sight, with what it had.
+ * The device cannot be served here yet, for the reason `why`, or, if that is
+ * "", because its file is to be opened first: it is listed, with what it had.
  */
 static void adopt_lost(struct command_host *host, const struct message *message,
 		       struct add *add, int *fds, int fd_count, const char *why)

@@ -51,13 +51,13 @@ static size_t output_length(const struct client *client)
 	return client->output_end - client->output_start;
 }
 
-/* It gets no more to read, and is not read, until it has taken some. */
+/* A full client is not read, and sent nothing, until it has taken some. */
 static int is_full(const struct client *client)
 {
 	return output_length(client) > ADMIN_OUTPUT_MAX;
 }
 
-/* Unless it runs already. */
+/* Start the timer, unless that runs already. */
 static void start_timer(struct client *client, struct loop_timer *timer,
 			double after)
 {
@@ -67,7 +67,7 @@ static void start_timer(struct client *client, struct loop_timer *timer,
 
 /* ---- the end of a client ---- */
 
-/* It is freed in a later turn, when nobody is using it. */
+/* The client is freed in a later turn, when no caller is using it. */
 static void kill_client(struct client *client)
 {
 	client->dead = 1;
@@ -124,7 +124,8 @@ static char *make_room(struct client *client, size_t length)
 	return client->output + client->output_end;
 }
 
-static void append(struct client *client, const char *text, size_t length)
+static void append_output(struct client *client, const char *text,
+			  size_t length)
 {
 	char *room;
 
@@ -141,7 +142,7 @@ static void append(struct client *client, const char *text, size_t length)
 }
 
 /* Which watchers a client needs now. */
-static void update(struct client *client)
+static void update_watchers(struct client *client)
 {
 	struct ev_loop *loop = client->admin->loop;
 	int full = is_full(client);
@@ -167,7 +168,7 @@ static void update(struct client *client)
 }
 
 /* Write what the socket takes. */
-static void flush(struct client *client)
+static void flush_output(struct client *client)
 {
 	while (output_length(client) && !client->dead) {
 		ssize_t n = send(client->fd,
@@ -183,7 +184,7 @@ static void flush(struct client *client)
 			break;
 		client->output_start += (size_t)n;
 	}
-	update(client);
+	update_watchers(client);
 }
 
 /* ---- one request ---- */
@@ -191,24 +192,25 @@ static void flush(struct client *client)
 static void emit_to_client(struct request *request, const char *text,
 			   size_t length)
 {
-	append((struct client *)request, text, length);
+	append_output((struct client *)request, text, length);
 }
 
-static void done(struct request *request, const struct failure *failure)
+static void on_request_done(struct request *request,
+			    const struct failure *failure)
 {
 	struct client *client = (struct client *)request;
 
 	(void)failure;
 	client->busy = client->more = 0;
 	start_timer(client, &client->turn, 0);
-	flush(client);
+	flush_output(client);
 }
 
 static void refuse_line(struct client *client, const char *why)
 {
 	client->busy = 1;
 	client->request.command = NULL;
-	request_refuse(&client->request, SYMBOL_SYNTAX, NULL, "%s", why);
+	request_refuse(&client->request, SYMBOL_SYNTAX, why);
 }
 
 static void run_line(struct client *client, const char *text, size_t length)
@@ -228,7 +230,7 @@ static void run_line(struct client *client, const char *text, size_t length)
 
 /* ---- input ---- */
 
-static void consume(struct client *client, size_t length)
+static void drop_input(struct client *client, size_t length)
 {
 	client->input_length -= length;
 	memmove(client->input, client->input + length, client->input_length);
@@ -237,8 +239,8 @@ static void consume(struct client *client, size_t length)
 /* A line that is too long is told of once and skipped up to its LF. */
 static void skip_long(struct client *client, int was_told, const char *end)
 {
-	consume(client,
-		end ? (size_t)(end - client->input) + 1 : client->input_length);
+	drop_input(client, end ? (size_t)(end - client->input) + 1
+			       : client->input_length);
 	client->skipping = !end;
 	if (!was_told) {
 		client->request.line.tag = NULL;
@@ -261,7 +263,7 @@ static int next_line(struct client *client)
 	if (!end && (!client->ended || length == 0))
 		return 0;
 	run_line(client, client->input, length);
-	consume(client, length + (end ? 1 : 0));
+	drop_input(client, length + (end ? 1 : 0));
 	if (client->session.quits) {
 		client->ended = 1;
 		client->input_length = 0;
@@ -273,7 +275,7 @@ static int next_line(struct client *client)
  * One command, or one piece of a listing, then others get their turn. Frees
  * the client when it is through.
  */
-static void work(struct client *client)
+static void serve_client(struct client *client)
 {
 	int full = is_full(client);
 	int again = 0;
@@ -293,7 +295,7 @@ static void work(struct client *client)
 	if (client->ended && !client->busy && !again &&
 	    output_length(client) == 0 && client->input_length == 0)
 		kill_client(client);
-	flush(client);
+	flush_output(client);
 	/* Nobody would come back to one that has taken everything at once. */
 	if (full && !is_full(client))
 		start_timer(client, &client->turn, 0);
@@ -301,7 +303,7 @@ static void work(struct client *client)
 
 static void on_turn(struct loop_timer *timer)
 {
-	work(timer->data);
+	serve_client(timer->data);
 }
 
 static void on_readable(struct ev_loop *loop, ev_io *watcher, int events)
@@ -323,7 +325,7 @@ static void on_readable(struct ev_loop *loop, ev_io *watcher, int events)
 		client->ended = 1;
 	else
 		client->input_length += (size_t)n;
-	work(client);
+	serve_client(client);
 }
 
 static void on_writable(struct ev_loop *loop, ev_io *watcher, int events)
@@ -332,8 +334,8 @@ static void on_writable(struct ev_loop *loop, ev_io *watcher, int events)
 
 	(void)loop;
 	(void)events;
-	flush(client);
-	work(client);
+	flush_output(client);
+	serve_client(client);
 }
 
 /* A half-closed client leaves soon if it hears nothing: tell it to stay. */
@@ -346,14 +348,14 @@ static void on_wait(struct loop_timer *timer)
 	int length;
 
 	if (poll(&poller, 1, 0) != 1) {
-		update(client);
+		update_watchers(client);
 		return;
 	}
 	length = snprintf(text, sizeof(text), "WAIT%s%s what=%s\n",
 			  tag ? " @" : "", tag ? tag : "",
 			  client->request.command->verb);
-	append(client, text, (size_t)length);
-	flush(client);
+	append_output(client, text, (size_t)length);
+	flush_output(client);
 }
 
 static void on_drain(struct loop_timer *timer)
@@ -363,7 +365,7 @@ static void on_drain(struct loop_timer *timer)
 	log_notice("process %d does not read its replies: closed",
 		   (int)client->request.pid);
 	kill_client(client);
-	update(client);
+	update_watchers(client);
 }
 
 /* ---- connections ---- */
@@ -395,30 +397,21 @@ static int is_too_many(const struct admin *admin, uid_t uid)
 	       count_clients(admin, WHO_USERS, 0) >= ADMIN_CLIENTS_MAX;
 }
 
-static void init_watchers(struct client *client)
-{
-	ev_io_init(&client->reader, on_readable, client->fd, EV_READ);
-	ev_io_init(&client->writer, on_writable, client->fd, EV_WRITE);
-	loop_timer_init(&client->turn, on_turn, client);
-	loop_timer_init(&client->wait, on_wait, client);
-	loop_timer_init(&client->drain, on_drain, client);
-	client->reader.data = client->writer.data = client;
-}
-
-static void greet(struct client *client)
+static void greet_client(struct client *client)
 {
 	char text[100];
 	int length = snprintf(text, sizeof(text),
 			      "HELLO ublkd proto=%d version=%s pid=%d\n",
 			      COMMAND_PROTO, PACKAGE_VERSION, (int)getpid());
 
-	append(client, text, (size_t)length);
-	flush(client);
+	append_output(client, text, (size_t)length);
+	flush_output(client);
 }
 
 /*
- * It stays until it has read why, or for a second: closed at once, its own
- * request would meet a broken pipe and it would not get to read anything.
+ * The connection stays until the client has read why, or for a second: closed
+ * at once, the client's own request would meet a broken pipe, and the client
+ * would read nothing.
  */
 static void refuse_client(struct client *client)
 {
@@ -429,14 +422,14 @@ static void refuse_client(struct client *client)
 			      "root\"\n",
 			      ADMIN_UID_MAX, ADMIN_CLIENTS_MAX, ADMIN_ROOT_MAX);
 
-	append(client, text, (size_t)length);
-	flush(client);
+	append_output(client, text, (size_t)length);
+	flush_output(client);
 	client->dead = 1;
 	ev_io_start(client->admin->loop, &client->reader);
 	start_timer(client, &client->turn, REFUSAL_TIME);
 }
 
-/* Returns NULL if there is no room for it. The fd is the client's. */
+/* Returns NULL if there are too many clients. The fd is the new client's. */
 static struct client *new_client(struct admin *admin, int fd,
 				 const struct ucred *peer)
 {
@@ -457,10 +450,15 @@ static struct client *new_client(struct admin *admin, int fd,
 	client->request.uid = peer->uid;
 	client->request.pid = peer->pid;
 	client->request.emit = emit_to_client;
-	client->request.done = done;
+	client->request.done = on_request_done;
 	client->next = admin->clients;
 	admin->clients = client;
-	init_watchers(client);
+	ev_io_init(&client->reader, on_readable, fd, EV_READ);
+	ev_io_init(&client->writer, on_writable, fd, EV_WRITE);
+	loop_timer_init(&client->turn, on_turn, client);
+	loop_timer_init(&client->wait, on_wait, client);
+	loop_timer_init(&client->drain, on_drain, client);
+	client->reader.data = client->writer.data = client;
 	return client;
 }
 
@@ -478,7 +476,7 @@ static void add_client(struct admin *admin, int fd)
 	else if (client->refused)
 		refuse_client(client);
 	else
-		greet(client);
+		greet_client(client);
 }
 
 static void on_connect(struct ev_loop *loop, ev_io *watcher, int events)

@@ -84,22 +84,16 @@ void request_fail(struct request *request, const struct failure *failure)
 	request->done(request, failure);
 }
 
-int request_refuse(struct request *request, enum symbol symbol, const char *arg,
-		   const char *format, ...)
+void request_refuse(struct request *request, enum symbol symbol,
+		    const char *text)
 {
 	struct failure failure;
-	char text[sizeof(failure.text)];
-	va_list args;
 
-	va_start(args, format);
-	vsnprintf(text, sizeof(text), format, args);
-	va_end(args);
-	failure_set(&failure, symbol, 0, arg, "%s", text);
+	failure_set(&failure, symbol, 0, NULL, "%s", text);
 	request_fail(request, &failure);
-	return 0;
 }
 
-int command_refuse_unknown(struct request *request, const char *verb)
+int command_fail_unknown(const char *verb, struct failure *failure)
 {
 	const struct command *command;
 	struct hint hint;
@@ -107,9 +101,9 @@ int command_refuse_unknown(struct request *request, const char *verb)
 	hint_begin(&hint, verb, strlen(verb));
 	for (command = command_table; command->verb; command++)
 		hint_offer(&hint, command->verb);
-	return request_refuse(request, SYMBOL_UNKNOWN, verb,
-			      "there is no such command; %s'help' lists them",
-			      hint_text(&hint));
+	return failure_set(failure, SYMBOL_UNKNOWN, 0, verb,
+			   "there is no such command; %s'help' lists them",
+			   hint_text(&hint));
 }
 
 /* ---- running ---- */
@@ -181,32 +175,43 @@ static void log_change(const struct request *request)
 		   (int)request->pid, text);
 }
 
-int command_run(struct request *request)
+static int begin_command(struct request *request, struct failure *failure)
 {
 	const char *verb = request->line.words[0];
-	struct failure failure;
 
 	if (request->session->stop_on_error && request->session->failed &&
 	    strcmp(verb, "on-error") != 0 && strcmp(verb, "quit") != 0)
-		return request_refuse(request, SYMBOL_SKIPPED, NULL,
-				      "an earlier command failed, and on-error "
-				      "is stop");
+		return failure_set(failure, SYMBOL_SKIPPED, 0, NULL,
+				   "an earlier command failed, and on-error "
+				   "is stop");
 	request->cursor = 0;
 	request->busy = 0;
 	request->command = command_find(verb);
 	if (!request->command)
-		return command_refuse_unknown(request, verb);
+		return command_fail_unknown(verb, failure);
 	log_change(request);
-	if (check_access(request, &failure) < 0 ||
-	    (request->command->options &&
-	     read_options(request, &failure) < 0)) {
+	if (check_access(request, failure) < 0 ||
+	    (request->command->options && read_options(request, failure) < 0))
+		return -1;
+	return request->command->run(request, failure);
+}
+
+int command_run(struct request *request)
+{
+	struct failure failure;
+	int result = begin_command(request, &failure);
+
+	if (result < 0)
 		request_fail(request, &failure);
-		return 0;
-	}
-	return request->command->run(request);
+	return result > 0;
 }
 
 int command_continue(struct request *request)
 {
-	return request->command->run(request);
+	struct failure failure;
+	int result = request->command->run(request, &failure);
+
+	if (result < 0)
+		request_fail(request, &failure);
+	return result > 0;
 }

@@ -69,11 +69,12 @@ struct command {
 	const struct option *options; /* NULL: takes its own */
 	const char *help;
 	/*
-	 * Replies with request_ok() or request_fail(), now or later. A long
+	 * Replies with request_ok(), now or later, or later with request_fail();
+	 * or returns -1 with *failure filled, which is the reply then. A long
 	 * listing returns 1 while there is more, and is called again when its
 	 * lines have been taken; else 0.
 	 */
-	int (*run)(struct request *request);
+	int (*run)(struct request *request, struct failure *failure);
 };
 
 /* All commands, ending with a NULL verb. */
@@ -81,8 +82,8 @@ extern const struct command command_table[];
 
 const struct command *command_find(const char *verb);
 
-/* There is no command of that name. Returns 0, for a command's run. */
-int command_refuse_unknown(struct request *request, const char *verb);
+/* There is no command of that name. Returns -1, *failure is filled. */
+int command_fail_unknown(const char *verb, struct failure *failure);
 
 /*
  * Run the request's line, which has at least one word. done is called now or
@@ -129,10 +130,9 @@ void request_ok(struct request *request, const char *format, ...)
 
 void request_fail(struct request *request, const struct failure *failure);
 
-/* Fail at once. Returns 0, for a command's run to return. */
-int request_refuse(struct request *request, enum symbol symbol, const char *arg,
-		   const char *format, ...)
-	__attribute__((format(printf, 4, 5)));
+/* The same, with no more than a text. */
+void request_refuse(struct request *request, enum symbol symbol,
+		    const char *text);
 
 #define REQUEST_LINE_MAX 8192 /* bytes of one line of a reply */
 

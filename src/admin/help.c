@@ -5,22 +5,17 @@
 #include "command.h"
 #include "verbs.h"
 
-static const char *access_name(enum command_access access)
-{
-	static const char *const names[] = { "read", "write", "root" };
-
-	return names[access];
-}
-
 static void print_command(struct request *request,
 			  const struct command *command)
 {
+	static const char *const access_names[] = { "read", "write", "root" };
 	char text[512], words[128];
 
 	syntax_quote_text(text, sizeof(text), command->help);
 	syntax_quote_text(words, sizeof(words), command->words);
 	request_print(request, "command name=%s words=%s access=%s help=%s",
-		      command->verb, words, access_name(command->access), text);
+		      command->verb, words, access_names[command->access],
+		      text);
 }
 
 /* " min=1 max=4096", or nothing where that has no meaning. */
@@ -76,63 +71,58 @@ static void print_targets(struct request *request)
 		print_target(request, target_table[i]);
 }
 
-int verb_targets(struct request *request)
+int verb_targets(struct request *request, struct failure *failure)
 {
+	(void)failure;
 	print_targets(request);
 	request_ok(request, "%s", "");
 	return 0;
 }
 
 /* help add: what all targets share. help add ram: what this one has. */
-static int help_add(struct request *request)
+static int help_add(struct request *request, struct failure *failure)
 {
-	const char *name = request->line.count > 2 ? request->line.words[2]
-						   : NULL;
 	const struct target_ops *target;
-	struct failure failure;
 
-	if (!name) {
+	if (request->line.count > 2) {
+		target = target_find(request->line.words[2]);
+		if (!target)
+			return target_fail_unknown(request->line.words[2],
+						   failure);
+		print_target(request, target);
+		print_options(request, target->options);
+	} else {
 		print_command(request, command_find("add"));
 		print_targets(request);
-		print_options(request, verb_add_options);
-		request_ok(request, "%s", "");
-		return 0;
 	}
-	target = target_find(name);
-	if (!target) {
-		target_fail_unknown(name, &failure);
-		request_fail(request, &failure);
-		return 0;
-	}
-	print_target(request, target);
-	print_options(request, target->options);
 	print_options(request, verb_add_options);
 	request_ok(request, "%s", "");
 	return 0;
 }
 
-int verb_help(struct request *request)
+int verb_help(struct request *request, struct failure *failure)
 {
+	const char *verb = request->line.count > 1 ? request->line.words[1]
+						   : NULL;
 	const struct command *command;
 
-	if (request->line.count < 2) {
+	if (verb && strcmp(verb, "add") == 0)
+		return help_add(request, failure);
+	if (verb) {
+		command = command_find(verb);
+		if (!command)
+			return command_fail_unknown(verb, failure);
+		if (request->line.count > 2)
+			return failure_set(failure, SYMBOL_UNKNOWN, 0,
+					   request->line.words[2],
+					   "there is no help on this; 'help' "
+					   "lists the commands");
+		print_command(request, command);
+		print_options(request, command->options);
+	} else {
 		for (command = command_table; command->verb; command++)
 			print_command(request, command);
-		request_ok(request, "%s", "");
-		return 0;
 	}
-	if (strcmp(request->line.words[1], "add") == 0)
-		return help_add(request);
-	command = command_find(request->line.words[1]);
-	if (!command)
-		return command_refuse_unknown(request, request->line.words[1]);
-	if (request->line.count > 2)
-		return request_refuse(request, SYMBOL_UNKNOWN,
-				      request->line.words[2],
-				      "there is no help on this; 'help' lists "
-				      "the commands");
-	print_command(request, command);
-	print_options(request, command->options);
 	request_ok(request, "%s", "");
 	return 0;
 }

@@ -19,7 +19,7 @@ static int layer_option(const char *word)
 	return option_find(layer_options, word, length);
 }
 
-/* Those of the old command that are not given anew. */
+/* The words of the old command whose options are not given anew. */
 static void keep_old(const struct option_value *given,
 		     const struct syntax_line *old, struct syntax_line *line)
 {
@@ -74,11 +74,11 @@ static char *new_words(const struct request *request,
 	}
 	words = words_join(&line);
 	if (!words)
-		failure_set(failure, SYMBOL_LIMIT, 0, NULL, "out of memory");
+		failure_no_memory(failure);
 	return words;
 }
 
-/* The keeper has them: now they count. */
+/* The keeper has noted the new words: now the values count. */
 static void on_noted(void *context, struct device *device,
 		     const struct failure *failure)
 {
@@ -142,7 +142,7 @@ static int begin_set(struct request *request, struct device *device,
 	if (verb_read_layers(words, values, failure) < 0)
 		goto fail;
 	if (device_put_on(device, values) < 0) {
-		failure_set(failure, SYMBOL_LIMIT, 0, NULL, "out of memory");
+		failure_no_memory(failure);
 		goto fail;
 	}
 	return device_note(device, words, on_noted, request, failure);
@@ -151,16 +151,14 @@ fail:
 	return -1;
 }
 
-int verb_set(struct request *request)
+int verb_set(struct request *request, struct failure *failure)
 {
-	struct device *device = verb_find_device(request);
-	struct failure failure;
+	struct device *device = verb_find_device(request, failure);
 
 	if (!device)
-		return 0;
-	if (!is_any_given(request))
-		print_values(request, device);
-	else if (begin_set(request, device, &failure) < 0)
-		request_fail(request, &failure);
+		return -1;
+	if (is_any_given(request))
+		return begin_set(request, device, failure);
+	print_values(request, device);
 	return 0;
 }

@@ -15,7 +15,7 @@ struct startup {
 	size_t line_size;
 	unsigned number;	/* of the line, from 1 */
 	int busy;		/* a command has not ended yet */
-	int running;		/* advance() is on the stack */
+	int running;		/* run_lines() is on the stack */
 	struct failure failure; /* of the last command */
 	startup_done *done;
 };
@@ -42,7 +42,7 @@ static void finish_startup(struct startup *startup,
 }
 
 /* End with the failure that was noted, its place in front. */
-static void fail(struct startup *startup)
+static void fail_line(struct startup *startup)
 {
 	struct failure failure = startup->failure;
 
@@ -86,14 +86,14 @@ static void end_of_file(struct startup *startup)
 	finish_startup(startup, &failure);
 }
 
-static void advance(struct startup *startup)
+static void run_lines(struct startup *startup)
 {
 	ssize_t length;
 
 	startup->running = 1;
 	while (!startup->busy) {
 		if (startup->failure.symbol != SYMBOL_NONE) {
-			fail(startup);
+			fail_line(startup);
 			return;
 		}
 		length = -1;
@@ -118,7 +118,7 @@ static void on_line_done(struct request *request, const struct failure *failure)
 	if (failure)
 		startup->failure = *failure;
 	if (!startup->running)
-		advance(startup);
+		run_lines(startup);
 }
 
 void startup_run(struct command_host *host, const char *path,
@@ -148,5 +148,5 @@ void startup_run(struct command_host *host, const char *path,
 		finish_startup(startup, &failure);
 		return;
 	}
-	advance(startup);
+	run_lines(startup);
 }

@@ -39,21 +39,23 @@ static const char *first_word(const struct request *request)
 }
 
 /* A disk's own name has a number, which no other one is meant for. */
-static void refuse_unknown(struct request *request, const char *which)
+static void fail_unknown(const struct device_set *set, const char *which,
+			 struct failure *failure)
 {
-	const struct device *device = request->host->devices.first;
+	const struct device *device;
 	struct hint hint;
 
 	hint_begin(&hint, which, strlen(which));
-	for (; device; device = device->next)
+	for (device = set->first; device; device = device->next)
 		if (device->spec.name[0])
 			hint_offer(&hint, device->spec.name);
-	request_refuse(request, SYMBOL_NOTFOUND, which,
-		       "there is no such device; %s'list' shows all",
-		       hint_text(&hint));
+	failure_set(failure, SYMBOL_NOTFOUND, 0, which,
+		    "there is no such device; %s'list' shows all",
+		    hint_text(&hint));
 }
 
-struct device *verb_find_device(struct request *request)
+struct device *verb_find_device(const struct request *request,
+				struct failure *failure)
 {
 	const struct option_value *id = &request->values[VERB_DEVICE_ID];
 	const struct option_value *name = &request->values[VERB_DEVICE_NAME];
@@ -62,8 +64,8 @@ struct device *verb_find_device(struct request *request)
 	struct device *device;
 
 	if (id->given + name->given + (word != NULL) != 1) {
-		request_refuse(request, SYMBOL_ARG, NULL,
-			       "name one device: id=N, name=NAME or just N");
+		failure_set(failure, SYMBOL_ARG, 0, NULL,
+			    "name one device: id=N, name=NAME or just N");
 		return NULL;
 	}
 	if (id->given) {
@@ -76,7 +78,7 @@ struct device *verb_find_device(struct request *request)
 		device = find_word(set, word);
 	}
 	if (!device)
-		refuse_unknown(request, which);
+		fail_unknown(set, which, failure);
 	return device;
 }
 
@@ -130,12 +132,13 @@ static void print_device(struct request *request, const struct device *device)
 		      waits, more);
 }
 
-int verb_list(struct request *request)
+int verb_list(struct request *request, struct failure *failure)
 {
 	const struct device_set *set = &request->host->devices;
 	const struct device *device;
 	int turn = 0;
 
+	(void)failure;
 	for (device = set->first; device; device = device->next) {
 		if (device->spec.id < request->cursor || !device->disk[0])
 			continue;
@@ -148,21 +151,20 @@ int verb_list(struct request *request)
 	return 0;
 }
 
-static void print_layer(struct request *request, const struct layer *layer)
-{
-	char more[100];
-
-	layer->ops->describe(layer, more, sizeof(more));
-	request_print(request, "layer name=%s%s", layer->ops->name, more);
-}
-
 static void print_layers(struct request *request, const struct layers *layers)
 {
+	const struct layer *layer;
+	char more[100];
 	int i;
 
-	for (i = 0; i < LAYER_KINDS; i++)
-		if (layers->layer[i])
-			print_layer(request, layers->layer[i]);
+	for (i = 0; i < LAYER_KINDS; i++) {
+		layer = layers->layer[i];
+		if (!layer)
+			continue;
+		layer->ops->describe(layer, more, sizeof(more));
+		request_print(request, "layer name=%s%s", layer->ops->name,
+			      more);
+	}
 }
 
 static void print_queue(struct request *request, const struct queue *queue)
@@ -185,14 +187,14 @@ static void print_queue(struct request *request, const struct queue *queue)
 		      (unsigned long long)port->errors);
 }
 
-int verb_show(struct request *request)
+int verb_show(struct request *request, struct failure *failure)
 {
-	const struct device *device = verb_find_device(request);
+	const struct device *device = verb_find_device(request, failure);
 	char words[2 * SYNTAX_LINE_MAX];
 	unsigned first = (unsigned)request->cursor, i;
 
 	if (!device)
-		return 0;
+		return -1;
 	if (first == 0) {
 		print_device(request, device);
 		syntax_quote_text(words, sizeof(words), device->spec.words);
@@ -224,16 +226,14 @@ static void on_deleted(void *context, struct device *device,
 		request_ok(request, " id=%u", device->spec.id);
 }
 
-int verb_del(struct request *request)
+int verb_del(struct request *request, struct failure *failure)
 {
-	struct device *device = verb_find_device(request);
-	struct failure failure;
+	int force = request->values[VERB_DEL_FORCE].number != 0;
+	struct device *device = verb_find_device(request, failure);
 
-	if (device &&
-	    device_delete(device, request->values[VERB_DEL_FORCE].number != 0,
-			  on_deleted, request, &failure) < 0)
-		request_fail(request, &failure);
-	return 0;
+	return device ? device_delete(device, force, on_deleted, request,
+				      failure)
+		      : -1;
 }
 
 /* ---- resize ---- */
@@ -266,18 +266,14 @@ static void on_resized(void *context, struct device *device,
 		   (unsigned long long)device->spec.geometry.size, unserved);
 }
 
-int verb_resize(struct request *request)
+int verb_resize(struct request *request, struct failure *failure)
 {
-	const struct option_value *size = &request->values[VERB_RESIZE_SIZE];
-	struct device *device = verb_find_device(request);
-	struct failure failure;
+	uint64_t size = request->values[VERB_RESIZE_SIZE].number;
+	struct device *device = verb_find_device(request, failure);
 
-	if (device &&
-	    device_resize(device,
-			  size->number ? size->number : DEVICE_SIZE_AUTO,
-			  on_resized, request, &failure) < 0)
-		request_fail(request, &failure);
-	return 0;
+	return device ? device_resize(device, size ? size : DEVICE_SIZE_AUTO,
+				      on_resized, request, failure)
+		      : -1;
 }
 
 /* ---- shutdown ---- */
@@ -299,23 +295,14 @@ static void begin_shutdown(struct request *request)
 }
 
 /* Ask one device after the other whether it is in use; all are told of. */
-static int check_next(struct request *request);
-
-static void print_busy(struct request *request, const struct device *device,
-		       const struct failure *failure)
-{
-	char text[4 * sizeof(failure->text)];
-
-	syntax_quote_text(text, sizeof(text), failure->text);
-	request_print(request, "busy id=%u name=%s text=%s", device->spec.id,
-		      device_name(device), text);
-	request->busy++;
-}
+static int check_next(struct request *request, struct failure *failure);
 
 static void on_checked(void *context, struct device *device,
 		       const struct failure *failure)
 {
 	struct request *request = context;
+	struct failure next;
+	char text[4 * sizeof(failure->text)];
 
 	request->cursor = (uint64_t)device->spec.id + 1;
 	if (failure && failure->symbol != SYMBOL_BUSY &&
@@ -323,38 +310,39 @@ static void on_checked(void *context, struct device *device,
 		request_fail(request, failure);
 		return;
 	}
-	if (failure)
-		print_busy(request, device, failure);
-	check_next(request);
+	if (failure) {
+		syntax_quote_text(text, sizeof(text), failure->text);
+		request_print(request, "busy id=%u name=%s text=%s",
+			      device->spec.id, device_name(device), text);
+		request->busy++;
+	}
+	if (check_next(request, &next) < 0)
+		request_fail(request, &next);
 }
 
-static int check_next(struct request *request)
+static int check_next(struct request *request, struct failure *failure)
 {
 	struct device *device = request->host->devices.first;
-	struct failure failure;
 
 	while (device && (device->spec.id < request->cursor ||
 			  strcmp(device_state(device), "deleting") == 0))
 		device = device->next;
 	if (!device && request->busy && !request->host->stopping)
-		return request_refuse(
-			request, SYMBOL_BUSY, NULL,
-			"devices in use: %u; nothing has changed; "
-			"force=yes does not ask",
-			request->busy);
-	if (!device || request->host->stopping)
-		begin_shutdown(request);
-	else if (device_check(device, on_checked, request, &failure) < 0)
-		request_fail(request, &failure);
+		return failure_set(failure, SYMBOL_BUSY, 0, NULL,
+				   "devices in use: %u; nothing has changed; "
+				   "force=yes does not ask",
+				   request->busy);
+	if (device && !request->host->stopping)
+		return device_check(device, on_checked, request, failure);
+	begin_shutdown(request);
 	return 0;
 }
 
-int verb_shutdown(struct request *request)
+int verb_shutdown(struct request *request, struct failure *failure)
 {
-	if (request->values[VERB_SHUTDOWN_FORCE].number)
-		begin_shutdown(request);
-	else
-		check_next(request);
+	if (!request->values[VERB_SHUTDOWN_FORCE].number)
+		return check_next(request, failure);
+	begin_shutdown(request);
 	return 0;
 }
 
@@ -376,14 +364,12 @@ void command_answer_leaving(struct command_host *host)
 
 /* ---- upgrade ---- */
 
-/* Another server can take it over, and no request of its users fails. */
+/* Whether another server can take the device over without a failed request. */
 static int can_upgrade(const struct device *device, int force,
 		       struct failure *failure)
 {
-	if (device_work(device))
-		return failure_set(failure, SYMBOL_BUSY, EBUSY, NULL,
-				   "device %u is %s just now", device->spec.id,
-				   device_work(device));
+	if (device_check_idle(device, NULL, failure) < 0)
+		return -1;
 	if (!force && device->spec.recovery != RECOVERY_REISSUE)
 		return failure_set(failure, SYMBOL_BUSY, EBUSY, NULL,
 				   "device %u has another recovery than "
@@ -393,7 +379,7 @@ static int can_upgrade(const struct device *device, int force,
 	return 0;
 }
 
-static int begin_upgrade(struct request *request, struct failure *failure)
+int verb_upgrade(struct request *request, struct failure *failure)
 {
 	struct command_host *host = request->host;
 	const struct option_value *values = request->values;
@@ -415,15 +401,6 @@ static int begin_upgrade(struct request *request, struct failure *failure)
 				   "the keeper cannot be asked: %s",
 				   strerror(-error));
 	host->upgrade = request;
-	return 0;
-}
-
-int verb_upgrade(struct request *request)
-{
-	struct failure failure;
-
-	if (begin_upgrade(request, &failure) < 0)
-		request_fail(request, &failure);
 	return 0;
 }
 
@@ -452,48 +429,43 @@ static void on_upgrade_late(struct loop_timer *timer)
 	command_answer_upgraded(timer->data, &failure);
 }
 
-/* The keeper has become the new program, which will ask for the devices. */
-static void await_upgrade(struct command_host *host)
-{
-	loop_timer_init(&host->upgrade_timer, on_upgrade_late, host);
-	loop_timer_start(host->devices.loop, &host->upgrade_timer,
-			 UPGRADE_PATIENCE);
-}
-
 /* ---- the rest ---- */
 
-int verb_ping(struct request *request)
+int verb_ping(struct request *request, struct failure *failure)
 {
+	(void)failure;
 	request_ok(request, "%s", "");
 	return 0;
 }
 
 /* Whoever has the session reads nothing more from it. */
-int verb_quit(struct request *request)
+int verb_quit(struct request *request, struct failure *failure)
 {
+	(void)failure;
 	request->session->quits = 1;
 	request_ok(request, "%s", "");
 	return 0;
 }
 
-int verb_version(struct request *request)
+int verb_version(struct request *request, struct failure *failure)
 {
 	int keeper = request->host->keeper_gone ? 0 : (int)getppid();
 
+	(void)failure;
 	request_ok(request, " version=%s proto=%d pid=%d keeper-pid=%d",
 		   PACKAGE_VERSION, COMMAND_PROTO, (int)getpid(), keeper);
 	return 0;
 }
 
-int verb_on_error(struct request *request)
+int verb_on_error(struct request *request, struct failure *failure)
 {
 	const char *word = request->line.count > 1 ? request->line.words[1]
 						   : "";
 	int stop = strcmp(word, "stop") == 0;
 
 	if (!stop && strcmp(word, "continue") != 0)
-		return request_refuse(request, SYMBOL_ARG, word,
-				      "on-error takes stop or continue");
+		return failure_set(failure, SYMBOL_ARG, 0, word,
+				   "on-error takes stop or continue");
 	request->session->stop_on_error = stop;
 	request->session->failed = 0;
 	request_ok(request, "%s", "");
@@ -522,51 +494,54 @@ static void answer_features(struct request *request, uint64_t have)
 	request_ok(request, " bits=0x%llx%s", (unsigned long long)have, more);
 }
 
-static void fail_features(struct request *request, int error)
-{
-	struct failure failure;
-
-	device_driver_failure(error, &failure);
-	request_fail(request, &failure);
-}
-
 void command_features_answer(struct command_host *host,
 			     const struct message *message)
 {
 	struct request *request = host->waiting;
+	struct failure failure;
 
 	if (!request)
 		return;
 	host->waiting = request->next;
-	if (message->result < 0)
-		fail_features(request, message->result);
-	else
+	if (message->result == 0) {
 		answer_features(request, message->number);
+		return;
+	}
+	device_driver_failure(message->result, &failure);
+	request_fail(request, &failure);
+}
+
+static const char nobody_to_ask[] =
+	"the keeper is gone, and it is the one to ask";
+
+/* The requests of the list wait for the keeper, which is gone. */
+static void refuse_waiting(struct request **list, const char *text)
+{
+	struct request *request;
+
+	while ((request = *list)) {
+		*list = request->next;
+		request_refuse(request, SYMBOL_STATE, text);
+	}
 }
 
 void command_keeper_gone(struct command_host *host)
 {
-	struct request *request;
-
 	host->keeper_gone = 1;
-	if (host->upgrade)
-		await_upgrade(host);
+	/* The keeper is the new program now, which will ask for the devices. */
+	if (host->upgrade) {
+		loop_timer_init(&host->upgrade_timer, on_upgrade_late, host);
+		loop_timer_start(host->devices.loop, &host->upgrade_timer,
+				 UPGRADE_PATIENCE);
+	}
 	ask_keeper_gone();
 	device_keeper_gone(&host->devices);
-	while ((request = host->waiting)) {
-		host->waiting = request->next;
-		request_refuse(request, SYMBOL_STATE, NULL,
-			       "the keeper is gone, and it is the one to "
-			       "ask");
-	}
-	while ((request = host->leaving)) {
-		host->leaving = request->next;
-		request_refuse(request, SYMBOL_STATE, NULL,
-			       "the keeper is gone, so nothing can be stopped");
-	}
+	refuse_waiting(&host->waiting, nobody_to_ask);
+	refuse_waiting(&host->leaving,
+		       "the keeper is gone, so nothing can be stopped");
 }
 
-int verb_features(struct request *request)
+int verb_features(struct request *request, struct failure *failure)
 {
 	struct message message = { .magic = MESSAGE_MAGIC,
 				   .type = MESSAGE_FEATURES };
@@ -575,17 +550,16 @@ int verb_features(struct request *request)
 	int error;
 
 	if (host->keeper_gone)
-		return request_refuse(request, SYMBOL_STATE, NULL,
-				      "the keeper is gone, and it is the one "
-				      "to ask");
+		return failure_set(failure, SYMBOL_STATE, 0, NULL, "%s",
+				   nobody_to_ask);
+	error = channel_send(host->devices.channel, &message, NULL, 0);
+	if (error) {
+		device_driver_failure(error, failure);
+		return -1;
+	}
 	while (*last)
 		last = &(*last)->next;
 	*last = request;
 	request->next = NULL;
-	error = channel_send(host->devices.channel, &message, NULL, 0);
-	if (error) {
-		*last = NULL;
-		fail_features(request, error);
-	}
 	return 0;
 }

@@ -5,6 +5,7 @@
 #include "base/option.h"
 
 struct device;
+struct failure;
 struct request;
 
 /* Indexes into the options of the commands that have some. */
@@ -14,21 +15,21 @@ enum { VERB_RESIZE_SIZE = VERB_DEVICE_NAME + 1 };
 enum { VERB_SHUTDOWN_FORCE, VERB_SHUTDOWN_TIMEOUT };
 enum { VERB_UPGRADE_PROGRAM, VERB_UPGRADE_FORCE };
 
-int verb_add(struct request *request);
-int verb_del(struct request *request);
-int verb_features(struct request *request);
-int verb_help(struct request *request);
-int verb_list(struct request *request);
-int verb_on_error(struct request *request);
-int verb_ping(struct request *request);
-int verb_quit(struct request *request);
-int verb_resize(struct request *request);
-int verb_set(struct request *request);
-int verb_show(struct request *request);
-int verb_shutdown(struct request *request);
-int verb_targets(struct request *request);
-int verb_upgrade(struct request *request);
-int verb_version(struct request *request);
+int verb_add(struct request *request, struct failure *failure);
+int verb_del(struct request *request, struct failure *failure);
+int verb_features(struct request *request, struct failure *failure);
+int verb_help(struct request *request, struct failure *failure);
+int verb_list(struct request *request, struct failure *failure);
+int verb_on_error(struct request *request, struct failure *failure);
+int verb_ping(struct request *request, struct failure *failure);
+int verb_quit(struct request *request, struct failure *failure);
+int verb_resize(struct request *request, struct failure *failure);
+int verb_set(struct request *request, struct failure *failure);
+int verb_show(struct request *request, struct failure *failure);
+int verb_shutdown(struct request *request, struct failure *failure);
+int verb_targets(struct request *request, struct failure *failure);
+int verb_upgrade(struct request *request, struct failure *failure);
+int verb_version(struct request *request, struct failure *failure);
 
 /* The options that `add` takes for every target. */
 extern const struct option verb_add_options[];
@@ -44,10 +45,11 @@ void verb_print_option(struct request *request, const struct option *option,
 void verb_tell_unserved(const struct device *device, char *text, size_t size);
 
 /*
- * The device that a request names by id=, name= or a bare word. Returns NULL
- * when the request has been answered with an error.
+ * The device that a request names by id=, name= or a bare word; or NULL, with
+ * *failure filled.
  */
-struct device *verb_find_device(struct request *request);
+struct device *verb_find_device(const struct request *request,
+				struct failure *failure);
 
 /*
  * Read a whole `add` again; its layers' values, LAYER_OPTIONS of them, point

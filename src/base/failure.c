@@ -43,6 +43,12 @@ int failure_set(struct failure *failure, enum symbol symbol, int error,
 	return -1;
 }
 
+int failure_no_memory(struct failure *failure)
+{
+	return failure_set(failure, SYMBOL_LIMIT, ENOMEM, NULL,
+			   "out of memory");
+}
+
 enum symbol failure_symbol(int error)
 {
 	switch (abs(error)) {

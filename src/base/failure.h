@@ -44,6 +44,9 @@ int failure_set(struct failure *failure, enum symbol symbol, int error,
 		const char *arg, const char *format, ...)
 	__attribute__((format(printf, 5, 6)));
 
+/* There is no memory for it. Returns -1, *failure is filled. */
+int failure_no_memory(struct failure *failure);
+
 /* The name of an errno: "ENOSPC", or its number where it has none here. */
 const char *failure_errno_name(int error);
 

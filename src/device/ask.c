@@ -53,7 +53,7 @@ int ask(enum helper_job job, const char *text, int fd, ask_done *done,
 	return 0;
 }
 
-static void end(struct question **at, const struct message *answer)
+static void end_question(struct question **at, const struct message *answer)
 {
 	struct question *question = *at;
 
@@ -70,7 +70,7 @@ void ask_answer(const struct message *answer)
 	while (*at && (*at)->serial != answer->serial)
 		at = &(*at)->next;
 	if (*at)
-		end(at, answer);
+		end_question(at, answer);
 }
 
 void ask_keeper_gone(void)
@@ -78,5 +78,5 @@ void ask_keeper_gone(void)
 	const struct message answer = { .result = -EPIPE };
 
 	while (asking.first)
-		end(&asking.first, &answer);
+		end_question(&asking.first, &answer);
 }

@@ -32,12 +32,12 @@ enum device_step create_answer_features(struct device *device,
 	else if (device_set_features(device->set, message->number,
 				     &device->failure) == 0)
 		return DEVICE_NEXT;
-	return DEVICE_RELEASE;
+	return DEVICE_FAILED;
 }
 
 /* ---- NUMBER ---- */
 
-/* Returns 0, or -1 with the device's failure filled when it has tried enough. */
+/* Returns 0, or -1 with the device's failure filled after enough tries. */
 static int find_number(struct device *device, uint32_t after)
 {
 	while (device->tries++ < NUMBER_TRIES) {
@@ -59,30 +59,29 @@ enum device_step create_enter_number(struct device *device)
 
 	device->skips = 0;
 	device_set_id(device, DEVICE_ID_ANY);
-	if (device->doomed || find_number(device, after) < 0)
+	if (device->doomed)
 		return DEVICE_RELEASE;
+	if (find_number(device, after) < 0)
+		return DEVICE_FAILED;
 	device->failure = (struct failure){ .symbol = SYMBOL_NONE };
 	return DEVICE_NEXT;
 }
 
 /* ---- ADD ---- */
 
-static int can_have(const struct device *device, enum io_mode mode)
-{
-	/* The driver takes one from the other. */
-	if (device->spec.batch && mode == IO_NEED_GET_DATA)
-		return 0;
-	return !(device_mode_flags(mode) & ~device->set->features);
-}
-
 /* The first of the target's list that can be had; user copy always can. */
 static enum io_mode best_mode(const struct device *device)
 {
 	const enum io_mode *mode = device->spec.geometry.modes;
 
-	while (mode && *mode != IO_MODES && !can_have(device, *mode))
-		mode++;
-	return mode && *mode != IO_MODES ? *mode : IO_USER_COPY;
+	for (; mode && *mode != IO_MODES; mode++) {
+		/* The driver takes one from the other. */
+		if (device->spec.batch && *mode == IO_NEED_GET_DATA)
+			continue;
+		if (!(device_mode_flags(*mode) & ~device->set->features))
+			return *mode;
+	}
+	return IO_USER_COPY;
 }
 
 /* What the driver must accept for this device. */
@@ -104,10 +103,10 @@ static uint64_t device_flags(const struct device *device)
 }
 
 /*
- * The others notice a server's death by an idle tag of the queue, and else by
- * the disk's I/O timeout only; that is 30 s while START reads the partition
- * table, one request at a time. So there are always two tags. And with lists of
- * tags the driver cannot have fewer (7.3: EINVAL).
+ * Drivers that do not abort on close notice a server's death by an idle tag of
+ * the queue, and else by the disk's I/O timeout only; that is 30 s while START
+ * reads the partition table, one request at a time. So there are always two
+ * tags. With lists of tags no driver has fewer (7.3: EINVAL).
  */
 static uint16_t least_depth(const struct device *device)
 {
@@ -120,42 +119,32 @@ static uint16_t least_depth(const struct device *device)
 /* Older drivers drop unknown flags silently. */
 static int check_flags(struct device *device)
 {
+	struct failure *failure = &device->failure;
+	enum io_mode mode = device->spec.mode;
 	uint64_t missing = device_flags(device) & ~device->set->features;
+	char why[100];
 
-	if (missing & device_mode_flags(device->spec.mode))
-		return failure_set(&device->failure, SYMBOL_UNSUPPORTED,
-				   EOPNOTSUPP, "mode",
-				   "the ublk driver of this kernel does not "
-				   "have mode=%s; 'features' shows what it has",
-				   io_mode_name(device->spec.mode));
+	if (missing & device_mode_flags(mode)) {
+		snprintf(why, sizeof(why),
+			 "does not have mode=%s; 'features' shows what it has",
+			 io_mode_name(mode));
+		return device_driver_lacks(failure, "mode", why);
+	}
 	if (missing & UBLK_F_BATCH_IO)
-		return failure_set(
-			&device->failure, SYMBOL_UNSUPPORTED, EOPNOTSUPP,
-			"batch",
-			"the ublk driver of this kernel does not "
-			"have batch=yes; it needs the feature batch");
+		return device_driver_lacks(failure, "batch",
+					   "does not have batch=yes; it needs "
+					   "the feature batch");
 	if (missing & UBLK_F_NO_AUTO_PART_SCAN)
-		return failure_set(
-			&device->failure, SYMBOL_UNSUPPORTED, EOPNOTSUPP,
-			"partscan",
-			"the ublk driver of this kernel always looks "
-			"for partitions: partscan=no needs the "
-			"feature no-partscan");
+		return device_driver_lacks(failure, "partscan",
+					   "always looks for partitions: "
+					   "partscan=no needs the feature "
+					   "no-partscan");
 	if (missing)
-		return failure_set(&device->failure, SYMBOL_UNSUPPORTED,
-				   EOPNOTSUPP, "recovery",
-				   "the ublk driver of this kernel does not "
-				   "have that kind of recovery; 'features' "
-				   "shows what it has");
+		return device_driver_lacks(failure, "recovery",
+					   "does not have that kind of "
+					   "recovery; 'features' shows what "
+					   "it has");
 	return 0;
-}
-
-/* A number that was asked for. */
-static int check_number(struct device *device)
-{
-	return device->spec.id == DEVICE_ID_ANY
-		       ? 0
-		       : node_check_free(device->spec.id, &device->failure);
 }
 
 /*
@@ -179,8 +168,11 @@ enum device_step create_enter_add(struct device *device)
 
 	if (device->spec.mode == IO_MODES)
 		device->spec.mode = best_mode(device);
-	if (check_flags(device) < 0 || check_number(device) < 0)
-		return DEVICE_RELEASE;
+	if (check_flags(device) < 0)
+		return DEVICE_FAILED;
+	if (device->spec.id != DEVICE_ID_ANY &&
+	    node_check_free(device->spec.id, &device->failure) < 0)
+		return DEVICE_FAILED;
 	message.info.dev_id = device->number;
 	message.info.nr_hw_queues = device->spec.queues;
 	message.info.queue_depth = least_depth(device);
@@ -189,19 +181,12 @@ enum device_step create_enter_add(struct device *device)
 	return device_ask(device, &message);
 }
 
-static void accept_info(struct device *device, const struct ublk_dev_info *info)
-{
-	struct device_spec *spec = &device->spec;
-
-	device_set_id(device, info->dev_id);
-	spec->queues = info->nr_hw_queues;
-	spec->depth = info->queue_depth;
-	spec->max_io = info->max_io_buf_bytes;
-}
-
 enum device_step create_answer_add(struct device *device,
 				   const struct message *message)
 {
+	const struct ublk_dev_info *info = &message->info;
+	struct device_spec *spec = &device->spec;
+
 	if (message->result == -EEXIST && device->picks_number &&
 	    device->number != DEVICE_ID_ANY)
 		return DEVICE_NUMBER;
@@ -210,29 +195,22 @@ enum device_step create_answer_add(struct device *device,
 			&device->failure, SYMBOL_EXISTS, EEXIST, "id",
 			"the id %u is in use by another ublk device, or by a "
 			"deleted one that somebody still has open",
-			device->spec.id);
-		return DEVICE_RELEASE;
+			spec->id);
+		return DEVICE_FAILED;
 	}
-	if (message->result < 0) {
-		failure_set(&device->failure, failure_symbol(message->result),
-			    message->result, NULL,
-			    "cannot add a ublk device: %s",
-			    strerror(-message->result));
-		return DEVICE_RELEASE;
-	}
-	accept_info(device, &message->info);
-	if (device_flags(device) & ~message->info.flags)
+	if (message->result < 0)
+		return device_fail(device, message->result);
+	device_set_id(device, info->dev_id);
+	spec->queues = info->nr_hw_queues;
+	spec->depth = info->queue_depth;
+	spec->max_io = info->max_io_buf_bytes;
+	if (device_flags(device) & ~info->flags)
 		return device_fail(device, -EOPNOTSUPP);
 	return !device->doomed && must_skip(device) ? DEVICE_DELETE
 						    : DEVICE_NEXT;
 }
 
 /* ---- PARAMS ---- */
-
-static uint8_t shift_of(uint32_t bytes)
-{
-	return (uint8_t)__builtin_ctz(bytes);
-}
 
 static void set_basic(const struct device_spec *spec,
 		      struct ublk_param_basic *basic)
@@ -246,33 +224,30 @@ static void set_basic(const struct device_spec *spec,
 		basic->attrs |= UBLK_ATTR_READ_ONLY;
 	if (geometry->volatile_cache)
 		basic->attrs |= UBLK_ATTR_VOLATILE_CACHE | UBLK_ATTR_FUA;
-	basic->logical_bs_shift = shift_of(geometry->block_size);
-	basic->physical_bs_shift = shift_of(physical);
-	basic->io_min_shift = shift_of(physical);
-	basic->io_opt_shift = shift_of(physical);
+	basic->logical_bs_shift = (uint8_t)__builtin_ctz(geometry->block_size);
+	basic->physical_bs_shift = (uint8_t)__builtin_ctz(physical);
+	basic->io_min_shift = basic->io_opt_shift = basic->physical_bs_shift;
 	basic->max_sectors = spec->max_io / SECTOR;
 	basic->dev_sectors = geometry->size / SECTOR;
-}
-
-static void set_discard(const struct geometry *geometry,
-			struct ublk_param_discard *discard)
-{
-	discard->discard_granularity = geometry->discard_granularity;
-	discard->max_discard_sectors = geometry->max_discard / SECTOR;
-	discard->max_write_zeroes_sectors = geometry->max_write_zeroes / SECTOR;
-	discard->max_discard_segments = geometry->max_discard ? 1 : 0;
 }
 
 enum device_step create_enter_params(struct device *device)
 {
 	struct message message = device_message(device, MESSAGE_PARAMS);
+	const struct geometry *geometry = &device->spec.geometry;
+	struct ublk_params *params = &message.params;
+	struct ublk_param_discard *discard = &params->discard;
 
-	message.params.len = sizeof(message.params);
-	message.params.types = UBLK_PARAM_TYPE_BASIC;
-	set_basic(&device->spec, &message.params.basic);
-	if (device->spec.geometry.discard_granularity) {
-		message.params.types |= UBLK_PARAM_TYPE_DISCARD;
-		set_discard(&device->spec.geometry, &message.params.discard);
+	params->len = sizeof(*params);
+	params->types = UBLK_PARAM_TYPE_BASIC;
+	set_basic(&device->spec, &params->basic);
+	if (geometry->discard_granularity) {
+		params->types |= UBLK_PARAM_TYPE_DISCARD;
+		discard->discard_granularity = geometry->discard_granularity;
+		discard->max_discard_sectors = geometry->max_discard / SECTOR;
+		discard->max_write_zeroes_sectors =
+			geometry->max_write_zeroes / SECTOR;
+		discard->max_discard_segments = geometry->max_discard ? 1 : 0;
 	}
 	return device_ask(device, &message);
 }
@@ -337,13 +312,6 @@ enum device_step create_try_open(struct device *device)
 	if (missing)
 		device->failure = failure;
 	return error ? DEVICE_FAILED : DEVICE_NEXT;
-}
-
-/* ---- START ---- */
-
-enum device_step create_enter_start(struct device *device)
-{
-	return device_ask_simple(device, MESSAGE_START);
 }
 
 /* ---- TIMEOUT ---- */

@@ -190,19 +190,26 @@ void device_driver_failure(int error, struct failure *failure)
 		    UBLK_CONTROL_PATH, text);
 }
 
+int device_driver_lacks(struct failure *failure, const char *arg,
+			const char *why)
+{
+	return failure_set(failure, SYMBOL_UNSUPPORTED, EOPNOTSUPP, arg,
+			   "the ublk driver of this kernel %s", why);
+}
+
 int device_set_features(struct device_set *set, uint64_t features,
 			struct failure *failure)
 {
 	const char *missing = features_required_missing(features);
+	char why[200];
 
-	if (missing)
-		return failure_set(failure, SYMBOL_UNSUPPORTED, EOPNOTSUPP,
-				   NULL,
-				   "the ublk driver of this kernel lacks %s "
-				   "(Linux 6.5 and newer have what is needed)",
-				   missing);
-	set->features = features;
-	return 0;
+	if (!missing) {
+		set->features = features;
+		return 0;
+	}
+	snprintf(why, sizeof(why),
+		 "lacks %s (Linux 6.5 and newer have what is needed)", missing);
+	return device_driver_lacks(failure, NULL, why);
 }
 
 /* ---- what the keeper is told ---- */
@@ -231,8 +238,8 @@ int device_send_tally(const struct device *device, struct channel *channel)
 }
 
 /*
- * The keeper is told when it changes; again only when it has answered: there may
- * be more errors than it can write down.
+ * The keeper is told when the tally changes; again only when the keeper has
+ * answered: there may be more errors than can be written down.
  */
 static void tell_tally(struct device *device)
 {
@@ -295,8 +302,7 @@ struct device *device_new(struct device_set *set,
 
 	if (!device) {
 		device_close_spec(&unused, set->loop, NULL, NULL);
-		failure_set(failure, SYMBOL_LIMIT, ENOMEM, NULL,
-			    "out of memory");
+		failure_no_memory(failure);
 		return NULL;
 	}
 	device->set = set;
@@ -353,7 +359,7 @@ enum device_step device_rest(struct device *device)
 	device->new_words = NULL;
 	if (force)
 		device->step = DEVICE_STOP; /* nothing else may begin */
-	/* It may delete the device, unless that is forced. */
+	/* Whoever is told may delete the device, unless that is forced. */
 	device_tell(device, failure.symbol == SYMBOL_NONE ? NULL : &failure);
 	return force ? DEVICE_STOP : DEVICE_STAY;
 }
@@ -394,9 +400,9 @@ struct message device_message(const struct device *device, uint32_t type)
 	return message;
 }
 
-static enum device_step ask(struct device *device,
-			    const struct message *message, const int *fds,
-			    int fd_count)
+static enum device_step send_question(struct device *device,
+				      const struct message *message,
+				      const int *fds, int fd_count)
 {
 	device->unsent =
 		channel_send(device->set->channel, message, fds, fd_count);
@@ -406,7 +412,7 @@ static enum device_step ask(struct device *device,
 enum device_step device_ask(struct device *device,
 			    const struct message *message)
 {
-	return ask(device, message, NULL, 0);
+	return send_question(device, message, NULL, 0);
 }
 
 enum device_step device_ask_simple(struct device *device, uint32_t type)
@@ -436,7 +442,7 @@ enum device_step device_ask_note(struct device *device)
 	int count = target_hold(device->spec.target, fds);
 
 	if (count >= 0)
-		return ask(device, &message, fds, count);
+		return send_question(device, &message, fds, count);
 	device->unsent = count;
 	return DEVICE_UNSENT;
 }
@@ -466,7 +472,7 @@ static void on_queue(struct queue *queue, int error)
 		log_error("%s: the driver refused a request slot: %s",
 			  device->disk, strerror(-error));
 		device->refusal = error;
-		/* It cannot start now; the answer to START rolls it back. */
+		/* The device cannot start: START's answer rolls back. */
 		if (device->step == DEVICE_START ||
 		    device->step == DEVICE_RECOVER_END)
 			device_cancel_command(device);

@@ -219,6 +219,13 @@ int device_aborts_on_close(const struct device *device);
 void device_driver_failure(int error, struct failure *failure);
 
 /*
+ * The driver lacks something: why begins with what it does ("cannot ..."), arg
+ * may be NULL. Returns -1, *failure is filled.
+ */
+int device_driver_lacks(struct failure *failure, const char *arg,
+			const char *why);
+
+/*
  * Take the driver's features as known. Returns 0, or -1 with *failure filled
  * when no device can be served with them.
  */

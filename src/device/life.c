@@ -15,7 +15,7 @@
  * From now on through the layers. Not earlier: START and TIMEOUT wait for the
  * requests that come before.
  */
-static void route(struct device *device)
+static void route_requests(struct device *device)
 {
 	const struct device_spec *spec = &device->spec;
 	unsigned i;
@@ -29,7 +29,7 @@ static enum device_step enter_serve(struct device *device)
 {
 	free(device->spec.new_file);
 	device->spec.new_file = NULL; /* it is somebody's data now */
-	route(device);
+	route_requests(device);
 	if (!device->adopted) {
 		log_info("device %u (%s): %s, %llu bytes, is live",
 			 device->spec.id, device_name(device),
@@ -97,10 +97,11 @@ struct step {
 	uint8_t next;	  /* step, */
 	uint8_t failed;	  /* or that one; likewise if the device is doomed */
 	uint8_t patience; /* s that device_retry() goes on; 0: as before */
+	uint8_t asks;	  /* type of the message that the step begins with */
 	const char *what; /* in messages: "cannot ..." */
-	step_go *enter;
+	step_go *enter;	  /* instead of asks, or NULL */
 	step_answer *answer;
-	step_go *timer;
+	step_go *timer; /* instead of beginning again, or NULL */
 };
 
 static const struct step steps[DEVICE_STEPS] = {
@@ -123,10 +124,9 @@ static const struct step steps[DEVICE_STEPS] = {
 			  .answer = create_answer },
 	[DEVICE_OPEN] = { "open", ADDING, DEVICE_START, DEVICE_STOP,
 			  .patience = 5, .what = "open the char device",
-			  .enter = create_try_open, .timer = create_try_open },
+			  .enter = create_try_open },
 	[DEVICE_START] = { "start", ADDING, DEVICE_TIMEOUT, DEVICE_STOP,
-			   .what = "start the device",
-			   .enter = create_enter_start,
+			   .what = "start the device", .asks = MESSAGE_START,
 			   .answer = create_answer },
 	[DEVICE_TIMEOUT] = { "timeout", ADDING, DEVICE_NODE, DEVICE_STOP,
 			     .what = "set the I/O timeout",
@@ -135,7 +135,7 @@ static const struct step steps[DEVICE_STEPS] = {
 	[DEVICE_NODE] = { "node", ADDING, DEVICE_SERVE, DEVICE_STOP,
 			  .patience = 5,
 			  .what = "find the block device's node in /dev",
-			  .enter = create_try_node, .timer = create_try_node },
+			  .enter = create_try_node },
 
 	[DEVICE_PREPARED] = { "prepared", TAKING_OVER, DEVICE_RECOVER,
 			      DEVICE_LOSE, .what = "take the device over" },
@@ -146,17 +146,15 @@ static const struct step steps[DEVICE_STEPS] = {
 	[DEVICE_RECOVER] = { "recover", TAKING_OVER, DEVICE_RECOVER_OPEN,
 			     DEVICE_LOSE, .patience = 1,
 			     .what = "take the device over",
-			     .enter = recover_enter, .answer = recover_answer,
-			     .timer = recover_enter },
+			     .enter = recover_enter, .answer = recover_answer },
 	[DEVICE_RECOVER_OPEN] = { "open", TAKING_OVER, DEVICE_RECOVER_END,
 				  DEVICE_LOSE, .patience = 5,
 				  .what = "open the char device",
-				  .enter = create_try_open,
-				  .timer = create_try_open },
+				  .enter = create_try_open },
 	[DEVICE_RECOVER_END] = { "end-recover", TAKING_OVER,
 				 DEVICE_RECOVER_TIMEOUT, DEVICE_LOSE,
 				 .what = "take the device over",
-				 .enter = recover_enter_end,
+				 .asks = MESSAGE_END_RECOVER,
 				 .answer = create_answer },
 	[DEVICE_RECOVER_TIMEOUT] = { "timeout", TAKING_OVER, DEVICE_SERVE,
 				     DEVICE_LOSE, .what = "set the I/O timeout",
@@ -178,8 +176,7 @@ static const struct step steps[DEVICE_STEPS] = {
 				.answer = answer_note_again },
 	[DEVICE_TRIM] = { "trim", RESIZING, DEVICE_RESIZE, DEVICE_LIVE,
 			  .what = "give back what it had",
-			  .enter = resize_enter_trim,
-			  .timer = resize_enter_trim },
+			  .enter = resize_enter_trim },
 	[DEVICE_RESIZE] = { "resize", RESIZING, DEVICE_NOTE_SIZE, DEVICE_LIVE,
 			    .what = "change the size", .enter = resize_enter,
 			    .answer = resize_answer },
@@ -188,39 +185,32 @@ static const struct step steps[DEVICE_STEPS] = {
 			       .enter = device_ask_new_words,
 			       .answer = resize_answer_note },
 	[DEVICE_CHECK] = { "users", CHECKING, DEVICE_LIVE, DEVICE_LIVE,
-			   .what = "look who uses it",
-			   .enter = remove_enter_busy,
-			   .answer = remove_answer_busy,
-			   .timer = remove_enter_busy },
+			   .what = "look who uses it", .asks = MESSAGE_BUSY,
+			   .answer = remove_answer_busy },
 
 	[DEVICE_BUSY] = { "users", CHECKING, DEVICE_TRY_STOP, DEVICE_LIVE,
-			  .what = "look who uses it",
-			  .enter = remove_enter_busy,
-			  .answer = remove_answer_busy,
-			  .timer = remove_enter_busy },
+			  .what = "look who uses it", .asks = MESSAGE_BUSY,
+			  .answer = remove_answer_busy },
 	[DEVICE_TRY_STOP] = { "try-stop", DELETING, DEVICE_DRAIN, DEVICE_LIVE,
 			      .what = "stop the device",
 			      .enter = remove_enter_try_stop,
 			      .answer = remove_answer_try_stop },
 	[DEVICE_STOP] = { "stop", DELETING, DEVICE_DRAIN, DEVICE_DRAIN,
-			  .what = "stop the device", .enter = remove_enter_stop,
+			  .what = "stop the device", .asks = MESSAGE_STOP,
 			  .answer = remove_answer_stop },
 	[DEVICE_DRAIN] = { "drain", DELETING, DEVICE_DELETE, DEVICE_DELETE,
 			   .patience = 2, .what = "drain the queues",
-			   .enter = remove_poll_drain,
-			   .timer = remove_poll_drain },
+			   .enter = remove_poll_drain },
 	[DEVICE_DELETE] = { "delete", DELETING, DEVICE_RELEASE, DEVICE_RELEASE,
 			    .what = "delete the device",
 			    .enter = remove_enter_delete,
 			    .answer = remove_answer_delete },
 	[DEVICE_RELEASE] = { "release", DELETING, DEVICE_CLOSE, DEVICE_CLOSE,
 			     .what = "release its memory",
-			     .enter = remove_enter_release,
-			     .timer = remove_enter_release },
+			     .enter = remove_enter_release },
 	[DEVICE_CLOSE] = { "close", DELETING, DEVICE_GONE, DEVICE_GONE,
 			   .what = "close its files",
-			   .enter = remove_enter_close,
-			   .timer = remove_enter_close },
+			   .enter = remove_enter_close },
 	[DEVICE_GONE] = { "close", DELETING, .what = "forget it",
 			  .enter = device_free },
 };
@@ -247,6 +237,14 @@ const char *device_work(const struct device *device)
 
 /* ---- from step to step ---- */
 
+static enum device_step begin_step(struct device *device)
+{
+	const struct step *step = &steps[device->step];
+
+	return step->enter ? step->enter(device)
+			   : device_ask_simple(device, step->asks);
+}
+
 static enum device_step enter_step(struct device *device, enum device_step step)
 {
 	log_debug("%s: %s", device->disk[0] ? device->disk : "a new device",
@@ -256,25 +254,30 @@ static enum device_step enter_step(struct device *device, enum device_step step)
 	device->set->seq++;
 	if (steps[step].patience > 0)
 		device->deadline = loop_now() + steps[step].patience;
-	return steps[step].enter(device);
+	return begin_step(device);
 }
 
-/* What the driver has of a new device is undone, which the log tells. */
+/*
+ * What the driver has of a new device is undone, which the log tells; a device
+ * without a number is none of the driver's yet.
+ */
 static enum device_step fail_step(struct device *device)
 {
 	const struct step *step = &steps[device->step];
 	struct failure *failure = &device->failure;
+	enum device_step failed = device->disk[0] ? step->failed
+						  : DEVICE_RELEASE;
 
 	if (!failure->text[0])
 		failure_set(failure, failure->symbol, failure->error, NULL,
 			    "cannot %s: %s", step->what,
 			    strerror(failure->error));
-	if (step->failed >= DEVICE_STOP)
+	if (device->disk[0] && failed >= DEVICE_STOP)
 		log_error("%s: %s", device->disk, failure->text);
-	/* Who deletes it gets what was asked for. */
+	/* Somebody deletes the device: that it fails is no failure of his. */
 	if (device->disowned)
 		failure->symbol = SYMBOL_NONE;
-	return step->failed;
+	return failed;
 }
 
 /* A step that has asked nothing waits on. */
@@ -316,8 +319,9 @@ static void proceed(struct device *device, enum device_step follows)
 static void on_timer(struct loop_timer *timer)
 {
 	struct device *device = timer->data;
+	step_go *go_on = steps[device->step].timer;
 
-	proceed(device, steps[device->step].timer(device));
+	proceed(device, go_on ? go_on(device) : begin_step(device));
 }
 
 void device_answer(struct device_set *set, const struct message *message)
@@ -377,7 +381,7 @@ void device_reopened(struct device *device, struct device_spec *spec)
 void device_reopen_failed(struct device *device, const char *why)
 {
 	device->reopening = 0;
-	/* Somebody may have a command for it: LOST comes again behind that. */
+	/* A command may be at work on the device: LOST comes again then. */
 	if (device->step == DEVICE_LOST)
 		proceed(device, recover_fail(device, why));
 }
@@ -411,18 +415,18 @@ int device_put_on(struct device *device, const struct option_value *values)
 				  &spec->target->backend, values);
 
 	if (device->step >= DEVICE_LIVE)
-		route(device);
+		route_requests(device);
 	return error;
 }
 
-/* Only a live device, or a lost one, can be asked for something. */
-static int check_live(const struct device *device, struct failure *failure)
+int device_check_idle(const struct device *device, const char *arg,
+		      struct failure *failure)
 {
 	const char *work = device_work(device);
 
 	if (!work)
 		return 0;
-	return failure_set(failure, SYMBOL_BUSY, EBUSY, "id",
+	return failure_set(failure, SYMBOL_BUSY, EBUSY, arg,
 			   "device %u is %s just now", device->spec.id, work);
 }
 
@@ -438,7 +442,7 @@ static void begin_work(struct device *device, enum device_step step,
 int device_note(struct device *device, char *words, device_done *done,
 		void *context, struct failure *failure)
 {
-	if (check_live(device, failure) < 0) {
+	if (device_check_idle(device, "id", failure) < 0) {
 		free(words);
 		return -1;
 	}
@@ -450,7 +454,7 @@ int device_note(struct device *device, char *words, device_done *done,
 int device_resize(struct device *device, uint64_t size, device_done *done,
 		  void *context, struct failure *failure)
 {
-	if (check_live(device, failure) < 0 ||
+	if (device_check_idle(device, "id", failure) < 0 ||
 	    resize_prepare(device, size, failure) < 0)
 		return -1;
 	begin_work(device, DEVICE_TRIM, done, context);
@@ -460,13 +464,13 @@ int device_resize(struct device *device, uint64_t size, device_done *done,
 int device_check(struct device *device, device_done *done, void *context,
 		 struct failure *failure)
 {
-	if (check_live(device, failure) < 0)
+	if (device_check_idle(device, "id", failure) < 0)
 		return -1;
 	begin_work(device, DEVICE_CHECK, done, context);
 	return 0;
 }
 
-/* Whoever uses it: its I/O is not to be waited for either. */
+/* Delete whoever uses the device; its I/O is not waited for either. */
 static void use_force(struct device *device)
 {
 	device->force = 1;
@@ -477,7 +481,7 @@ static void use_force(struct device *device)
  * Wait for the device's end, perhaps beside whoever waits for that already or for
  * what comes first. Returns 0, or -1 if two wait.
  */
-static int join(struct device *device, device_done *done, void *context)
+static int wait_for_end(struct device *device, device_done *done, void *context)
 {
 	int is_first_changed = device->step > DEVICE_LOST &&
 			       device->step < DEVICE_BUSY;
@@ -494,8 +498,8 @@ static int join(struct device *device, device_done *done, void *context)
 	return 0;
 }
 
-/* It will not become live: delete it once that is possible. */
-static void doom(struct device *device)
+/* The device will not become live: it is deleted once that is possible. */
+static void doom_device(struct device *device)
 {
 	const struct step *step = &steps[device->step];
 
@@ -509,7 +513,7 @@ static void doom(struct device *device)
  * The device does not become live, and whoever adds it is told so now: why that
  * has failed already, or that somebody deletes it.
  */
-static void disown(struct device *device)
+static void disown_add(struct device *device)
 {
 	struct failure failure = device->failure;
 
@@ -523,8 +527,8 @@ static void disown(struct device *device)
 }
 
 /*
- * By force, while something else is under way with it. The next answer, or look,
- * of that goes on to delete it.
+ * Delete by force a device with which something else is under way: the next
+ * answer, or the next look, of that goes on to delete the device.
  */
 static int delete_at_work(struct device *device, device_done *done,
 			  void *context, struct failure *failure)
@@ -536,13 +540,13 @@ static int delete_at_work(struct device *device, device_done *done,
 			 device->failure.symbol != SYMBOL_NONE;
 
 	if (is_new || has_failed)
-		disown(device);
-	if (join(device, done, context) < 0)
-		return check_live(device, failure);
+		disown_add(device);
+	if (wait_for_end(device, done, context) < 0)
+		return device_check_idle(device, "id", failure);
 	use_force(device);
 	if (is_new)
-		doom(device);
-	/* It may wait for somebody who has the dead disk open. */
+		doom_device(device);
+	/* DELETE may wait for somebody who has the dead disk open. */
 	else if (device->step == DEVICE_DELETE)
 		device_cancel_command(device);
 	return 0;
@@ -553,20 +557,12 @@ int device_delete(struct device *device, int force, device_done *done,
 {
 	if (force && device_work(device))
 		return delete_at_work(device, done, context, failure);
-	if (check_live(device, failure) < 0)
+	if (device_check_idle(device, "id", failure) < 0)
 		return -1;
 	if (force)
 		use_force(device);
 	begin_work(device, force ? DEVICE_STOP : DEVICE_BUSY, done, context);
 	return 0;
-}
-
-/* All of ublkd ends: whoever adds it hears that when it is gone. */
-static void doom_add(struct device *device)
-{
-	failure_set(&device->failure, SYMBOL_STATE, 0, NULL,
-		    "ublkd is stopping");
-	doom(device);
 }
 
 void device_delete_all(struct device_set *set)
@@ -576,10 +572,14 @@ void device_delete_all(struct device_set *set)
 	for (device = set->first; device; device = next) {
 		next = device->next;
 		use_force(device);
-		if (!device_work(device))
+		if (!device_work(device)) {
 			proceed(device, DEVICE_STOP);
-		else if (device->step < DEVICE_LIVE && !device->doomed)
-			doom_add(device);
+		} else if (device->step < DEVICE_LIVE && !device->doomed) {
+			/* The adder is told when the device is gone. */
+			failure_set(&device->failure, SYMBOL_STATE, 0, NULL,
+				    "ublkd is stopping");
+			doom_device(device);
+		}
 	}
 	if (set->count == 0 && set->on_empty)
 		set->on_empty(set);

@@ -32,10 +32,10 @@ int device_adopt(struct device_set *set, const struct device_spec *spec,
 void device_reopen_later(struct device *device, device_reopen *reopen,
 			 const char *why);
 
-/* A lost device's target has been opened: it takes the spec's over, and goes on. */
+/* A lost device's target has been opened: the device takes it, and goes on. */
 void device_reopened(struct device *device, struct device_spec *spec);
 
-/* It could not be, for that reason; it is tried again after a while. */
+/* The target could not be opened, for that reason; the next try comes later. */
 void device_reopen_failed(struct device *device, const char *why);
 
 /*
@@ -108,5 +108,12 @@ const char *device_step_name(const struct device *device);
  * NULL if it can be asked for something.
  */
 const char *device_work(const struct device *device);
+
+/*
+ * Only a live device, or a lost one, can be asked for something. Returns 0, or
+ * -1 with *failure filled, which names arg unless that is NULL.
+ */
+int device_check_idle(const struct device *device, const char *arg,
+		      struct failure *failure);
 
 #endif

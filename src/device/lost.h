@@ -13,10 +13,10 @@
  */
 struct target *lost_new(const struct target_ops *ops, int *fds, int fd_count);
 
-/* Whether it is one. */
+/* Whether the target is such a stand-in. */
 int lost_is(const struct target *target);
 
-/* It has these as well from now on; they are set to -1. */
+/* The stand-in has these descriptors as well; they are set to -1. */
 void lost_take(struct target *target, int *fds, int fd_count);
 
 #endif

@@ -67,7 +67,7 @@ enum device_step recover_enter(struct device *device)
 }
 
 /* The driver has given the device out, so nobody else serves it any more. */
-static enum device_step resume(struct device *device)
+static enum device_step resume_target(struct device *device)
 {
 	struct target *target = device->spec.target;
 	int error = target->ops->resume ? target->ops->resume(target) : 0;
@@ -88,7 +88,7 @@ static int is_broken(const struct device *device, int result)
 	return result == -EINVAL && !device_aborts_on_close(device);
 }
 
-static enum device_step give_up(struct device *device)
+static enum device_step delete_broken(struct device *device)
 {
 	log_error("%s: an earlier server was killed while it took it over, and "
 		  "this kernel's driver cannot give it out again: it is "
@@ -106,22 +106,15 @@ enum device_step recover_answer(struct device *device,
 		return DEVICE_STOP;
 	if (message->result == -EBUSY)
 		return wait_for_dead(device);
-	/* It was being deleted when the server died. */
+	/* The device was being deleted when the server died. */
 	if (message->result == -ENODEV)
 		return DEVICE_RELEASE;
 	if (is_broken(device, message->result))
-		return give_up(device);
+		return delete_broken(device);
 	if (message->result < 0)
 		return device_fail(device, message->result);
 	device->taken = TAKEN_BEGUN;
-	return resume(device);
-}
-
-/* ---- RECOVER_END ---- */
-
-enum device_step recover_enter_end(struct device *device)
-{
-	return device_ask_simple(device, MESSAGE_END_RECOVER);
+	return resume_target(device);
 }
 
 /* ---- LOSE and LOST ---- */
@@ -179,7 +172,7 @@ enum device_step recover_enter_lose(struct device *device)
 	return DEVICE_NEXT;
 }
 
-/* Also behind a command for it: the wait for the next try goes on. */
+/* Also behind a command for the device: the wait for the next try goes on. */
 enum device_step recover_enter_lost(struct device *device)
 {
 	double left = device->next_try - loop_now();
@@ -193,7 +186,7 @@ enum device_step recover_enter_lost(struct device *device)
 enum device_step recover_try_again(struct device *device)
 {
 	if (device->taken == TAKEN_BEGUN)
-		return resume(device);
+		return resume_target(device);
 	if (!lost_is(device->spec.target))
 		return DEVICE_RECOVER;
 	device->reopening = 1;
@@ -203,20 +196,12 @@ enum device_step recover_try_again(struct device *device)
 
 /* ---- GIVE ---- */
 
-static void drop_files(struct device *device)
-{
-	int fds[MESSAGE_MAX_FDS];
-	int count = target_give_up(device->spec.target, fds);
-
-	while (count > 0)
-		opener_close(device->set->loop, fds[--count], NULL, NULL, NULL);
-}
-
 enum device_step recover_answer_give(struct device *device,
 				     const struct message *message)
 {
 	char why[100] = "another file lies in the place of the one that it "
 			"was made on";
+	int fds[MESSAGE_MAX_FDS], count;
 
 	if (message->result == 0) {
 		device->next_try = loop_now();
@@ -226,6 +211,8 @@ enum device_step recover_answer_give(struct device *device,
 		snprintf(why, sizeof(why),
 			 "the keeper cannot have its file: %s",
 			 strerror(-message->result));
-	drop_files(device);
+	count = target_give_up(device->spec.target, fds);
+	while (count > 0)
+		opener_close(device->set->loop, fds[--count], NULL, NULL, NULL);
 	return recover_fail(device, why);
 }

@@ -19,9 +19,9 @@ static enum device_step refuse_busy(struct device *device, const char *who)
 }
 
 /*
- * Look again whether it is in use. Who has it for a moment is waited for from the
- * first time that he is seen: on a busy host a look may take a while. Returns -1
- * if that has been long enough.
+ * Look again whether the disk is in use. Somebody who has it for a moment is
+ * waited for from the first time that he is seen: on a busy host a look may
+ * take a while. Returns -1 if that has been long enough.
  */
 static int look_again(struct device *device)
 {
@@ -50,11 +50,6 @@ static enum device_step go_on_unknown(struct device *device, int error)
 		    "force=yes does not ask",
 		    device->disk, strerror(-error));
 	return DEVICE_FAILED;
-}
-
-enum device_step remove_enter_busy(struct device *device)
-{
-	return device_ask_simple(device, MESSAGE_BUSY);
 }
 
 enum device_step remove_answer_busy(struct device *device,
@@ -92,11 +87,6 @@ enum device_step remove_answer_try_stop(struct device *device,
 }
 
 /* ---- STOP, DRAIN, DELETE ---- */
-
-enum device_step remove_enter_stop(struct device *device)
-{
-	return device_ask_simple(device, MESSAGE_STOP);
-}
 
 enum device_step remove_answer_stop(struct device *device,
 				    const struct message *message)
@@ -171,7 +161,7 @@ enum device_step remove_enter_release(struct device *device)
 
 /* ---- CLOSE ---- */
 
-/* Those that were waited for in vain have been told to the log. */
+/* The log has been told of files whose close was waited for in vain. */
 static void on_closed(void *context, int error)
 {
 	struct device *device = context;
@@ -181,7 +171,7 @@ static void on_closed(void *context, int error)
 		device_start_timer(device, 0);
 }
 
-/* Again when they are closed: what it held is free when who waits is told. */
+/* Again when the files are closed: they are free when the deleter is told. */
 enum device_step remove_enter_close(struct device *device)
 {
 	device->open_files = device_close_files(

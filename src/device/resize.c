@@ -27,23 +27,35 @@ static int is_growing(const struct device *device)
 	return device->new_size > device->spec.geometry.size;
 }
 
-static int fail_unsupported(struct failure *failure)
+static int refuse_resize(struct failure *failure)
 {
-	return failure_set(failure, SYMBOL_UNSUPPORTED, EOPNOTSUPP, NULL,
-			   "the ublk driver of this kernel cannot change the "
-			   "size of a live device: that needs the feature "
-			   "update-size (Linux 6.16 and newer)");
+	return device_driver_lacks(failure, NULL,
+				   "cannot change the size of a live device: "
+				   "that needs the feature update-size (Linux "
+				   "6.16 and newer)");
 }
 
 /* ---- TRIM ---- */
 
-/* The backing may have to wait for what has to be done before. */
-static enum device_step grow(struct device *device)
+/*
+ * What an earlier shrinking has left is gone now, or cannot go: `error`. The
+ * backing may have to wait for what has to be done before it is larger.
+ */
+static enum device_step grow_target(struct device *device, int error)
 {
 	struct target *target = device->spec.target;
 	struct failure failure;
-	int result = target->ops->resize(target, device->new_size, &failure);
+	int result;
 
+	if (error) {
+		failure_set(&device->failure, failure_symbol(error), error,
+			    NULL,
+			    "what %s had behind its end before cannot be "
+			    "cleared: %s",
+			    device->disk, strerror(-error));
+		return DEVICE_FAILED;
+	}
+	result = target->ops->resize(target, device->new_size, &failure);
 	if (result == 0)
 		return DEVICE_NEXT;
 	if (result == TARGET_LATER) {
@@ -51,19 +63,6 @@ static enum device_step grow(struct device *device)
 		return DEVICE_STAY;
 	}
 	device->failure = failure;
-	return DEVICE_FAILED;
-}
-
-/* What an earlier shrinking has left is gone now, or cannot go. */
-static enum device_step begin_resize(struct device *device, int error)
-{
-	if (!is_growing(device))
-		return DEVICE_NEXT;
-	if (error == 0)
-		return grow(device);
-	failure_set(&device->failure, failure_symbol(error), error, NULL,
-		    "what %s had behind its end before cannot be cleared: %s",
-		    device->disk, strerror(-error));
 	return DEVICE_FAILED;
 }
 
@@ -89,7 +88,9 @@ enum device_step resize_enter_trim(struct device *device)
 		log_warning("%s: what lies behind its end is not given back: "
 			    "%s",
 			    device->disk, strerror(-result));
-	return device->new_size ? begin_resize(device, result) : DEVICE_LIVE;
+	if (!device->new_size)
+		return DEVICE_LIVE;
+	return is_growing(device) ? grow_target(device, result) : DEVICE_NEXT;
 }
 
 /* ---- RESIZE ---- */
@@ -103,7 +104,7 @@ enum device_step resize_enter(struct device *device)
 }
 
 /* The kernel has the old size still: so has the target again. */
-static enum device_step undo(struct device *device, int error)
+static enum device_step undo_resize(struct device *device, int error)
 {
 	struct target *target = device->spec.target;
 	struct failure failure;
@@ -112,7 +113,7 @@ static enum device_step undo(struct device *device, int error)
 		target->ops->resize(target, device->spec.geometry.size,
 				    &failure);
 	if (error == -EOPNOTSUPP)
-		fail_unsupported(&device->failure);
+		refuse_resize(&device->failure);
 	else
 		failure_set(&device->failure, failure_symbol(error), error,
 			    NULL, "the driver cannot change the size of %s: %s",
@@ -139,7 +140,7 @@ enum device_step resize_answer(struct device *device,
 			       const struct message *message)
 {
 	if (message->result < 0)
-		return undo(device, message->result);
+		return undo_resize(device, message->result);
 	if (is_growing(device))
 		device->spec.geometry.size = device->new_size;
 	else
@@ -196,25 +197,16 @@ void resize_keeper_gone(struct device *device)
 
 /* ---- before anything is done ---- */
 
-/* The whole blocks that are behind a device now, and the rest in bytes. */
-static int measure(const struct device *device, uint64_t *size, uint32_t *rest,
-		   struct failure *failure)
-{
-	struct target *target = device->spec.target;
-
-	if (target->ops->measure(target, size, failure) < 0)
-		return -1;
-	*rest = (uint32_t)(*size % device->spec.geometry.block_size);
-	*size -= *rest;
-	return 0;
-}
-
-/* What can be said before anything is done. */
-static int check(const struct device *device, uint64_t *size, uint32_t *rest,
-		 struct failure *failure)
+/*
+ * What can be said before anything is done. DEVICE_SIZE_AUTO becomes the whole
+ * blocks that are behind the device now, and *rest the bytes behind these.
+ */
+static int check_size(const struct device *device, uint64_t *size,
+		      uint32_t *rest, struct failure *failure)
 {
 	struct target *target = device->spec.target;
 	uint64_t features = device->set->features;
+	uint32_t block = device->spec.geometry.block_size;
 
 	if (!target->ops->resize)
 		return failure_set(failure, SYMBOL_UNSUPPORTED, 0, NULL,
@@ -223,22 +215,25 @@ static int check(const struct device *device, uint64_t *size, uint32_t *rest,
 				   target->ops->name);
 	/* Without the features' answer the driver says it itself. */
 	if (features && !(features & UBLK_F_UPDATE_SIZE))
-		return fail_unsupported(failure);
+		return refuse_resize(failure);
 	if (device->step == DEVICE_LOST)
 		return failure_set(failure, SYMBOL_STATE, 0, "id",
 				   "device %u is not served, so its size "
 				   "cannot change",
 				   device->spec.id);
-	if (*size == DEVICE_SIZE_AUTO && !target->ops->measure)
-		return failure_set(failure, SYMBOL_ARG, 0, "size",
-				   "size=auto: a device of the target %s has "
-				   "no size but the one that it is given",
-				   target->ops->name);
-	if (*size == DEVICE_SIZE_AUTO &&
-	    measure(device, size, rest, failure) < 0)
-		return -1;
-	return target_check_size(*size, device->spec.geometry.block_size,
-				 failure);
+	if (*size == DEVICE_SIZE_AUTO) {
+		if (!target->ops->measure)
+			return failure_set(failure, SYMBOL_ARG, 0, "size",
+					   "size=auto: a device of the target "
+					   "%s has no size but the one that it "
+					   "is given",
+					   target->ops->name);
+		if (target->ops->measure(target, size, failure) < 0)
+			return -1;
+		*rest = (uint32_t)(*size % block);
+		*size -= *rest;
+	}
+	return target_check_size(*size, block, failure);
 }
 
 int resize_prepare(struct device *device, uint64_t size,
@@ -248,7 +243,7 @@ int resize_prepare(struct device *device, uint64_t size,
 	uint32_t rest = 0;
 	char *words;
 
-	if (check(device, &size, &rest, failure) < 0)
+	if (check_size(device, &size, &rest, failure) < 0)
 		return -1;
 	words = words_set_size(device->spec.words, size, must);
 	if (!words)

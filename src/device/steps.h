@@ -16,21 +16,21 @@ typedef enum device_step step_answer(struct device *device,
 /* ---- create.c: making a device, up to its node in /dev ---- */
 
 step_go create_enter_features, create_enter_number, create_enter_add;
-step_go create_enter_params, create_enter_start, create_enter_timeout;
+step_go create_enter_params, create_enter_timeout;
 step_go create_try_open, create_try_node;
 step_answer create_answer_features, create_answer_add, create_answer;
 step_answer create_answer_timeout;
 
 /* ---- recover.c: taking a device over ---- */
 
-/* It is prepared, and nobody else serves it any more. */
+/* The device is prepared, and nobody else serves it any more. */
 step_go recover_begin;
 
-step_go recover_enter, recover_enter_end, recover_enter_lose;
+step_go recover_enter, recover_enter_lose;
 step_go recover_enter_lost, recover_try_again;
 step_answer recover_answer_give, recover_answer;
 
-/* It cannot be taken over now, for that reason. */
+/* The device cannot be taken over now, for that reason. */
 enum device_step recover_fail(struct device *device, const char *why);
 
 /* ---- resize.c: another size ---- */
@@ -56,9 +56,8 @@ step_answer resize_answer, resize_answer_note;
 
 /* ---- remove.c: looking who uses a device, stopping and deleting it ---- */
 
-step_go remove_enter_busy, remove_enter_try_stop, remove_enter_stop;
-step_go remove_poll_drain, remove_enter_delete, remove_enter_release;
-step_go remove_enter_close;
+step_go remove_enter_try_stop, remove_poll_drain, remove_enter_delete;
+step_go remove_enter_release, remove_enter_close;
 step_answer remove_answer_busy, remove_answer_try_stop;
 step_answer remove_answer_stop, remove_answer_delete;
 

@@ -17,11 +17,8 @@ static int find_command(const struct command_host *host,
 		return failure_set(failure, SYMBOL_BUSY, EBUSY, NULL,
 				   "every device is being deleted");
 	for (device = host->devices.first; device; device = device->next)
-		if (device_work(device))
-			return failure_set(failure, SYMBOL_BUSY, EBUSY, NULL,
-					   "device %u is %s just now",
-					   device->spec.id,
-					   device_work(device));
+		if (device_check_idle(device, NULL, failure) < 0)
+			return -1;
 	return 0;
 }
 
@@ -62,9 +59,9 @@ static void on_drain_closed(void *context, int error)
 }
 
 /*
- * What a process has open it closes when it ends, and before all of that is done
- * none of its devices is free. So another descriptor of each file is closed now,
- * in a worker, for which the drain waits.
+ * A process closes its files when it ends, and before all are closed none of
+ * its devices is free. So another descriptor of each file is closed now, in a
+ * worker, for which the drain waits.
  */
 static void ask_file_servers(struct drain *drain)
 {
@@ -86,7 +83,7 @@ static void ask_file_servers(struct drain *drain)
 	}
 }
 
-/* What was held goes on. */
+/* The requests that were held go on. */
 static void release(struct drain *drain)
 {
 	struct device *device;

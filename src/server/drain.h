@@ -21,7 +21,7 @@
 
 struct drain;
 
-/* It may leave, or not: *failure says why, and all goes on. */
+/* The server may leave, or not: *failure says why, and all goes on. */
 typedef void drain_done(struct drain *drain, const struct failure *failure);
 
 struct drain {
@@ -41,7 +41,7 @@ struct drain {
 void drain_begin(struct drain *drain, struct command_host *host,
 		 drain_done *done);
 
-/* It does not leave after all. Harmless at any time. */
+/* The server does not leave after all. Harmless at any time. */
 void drain_end(struct drain *drain);
 
 #endif

@@ -5,7 +5,7 @@
 
 #include "base/log.h"
 
-/* The table, as a keeper gives it to a server; what is kept is sent later. */
+/* The table, as a keeper gives one to a server. */
 static int send_table(struct handover *handover)
 {
 	struct message message = { .magic = MESSAGE_MAGIC,
@@ -33,7 +33,7 @@ static int send_table(struct handover *handover)
 		     : channel_send(&handover->channel, &message, NULL, 0);
 }
 
-/* What has changed since the table; if that fails nobody is there. */
+/* Tallies may have changed since the table was sent. */
 static void send_tallies(struct handover *handover)
 {
 	const struct device *device = handover->host->devices.first;
@@ -54,7 +54,7 @@ static void on_message(struct channel *channel, const struct message *message,
 	handover->leave(handover);
 }
 
-/* It could not begin, or thought better of it: the next one may try. */
+/* That keeper could not begin, or changed its mind: the next one may try. */
 static void on_gone(struct channel *channel)
 {
 	struct handover *handover = channel->owner;

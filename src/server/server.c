@@ -120,7 +120,7 @@ static void begin_work(struct server *server, const int *fds, int fd_count)
 	tell_keeper(server, MESSAGE_FEATURES, SERIAL_START, "");
 }
 
-/* The keeper has gone on since GO, so it has told the old server. */
+/* The keeper has gone on since GO, so the old server has been told. */
 static void forget_old(struct server *server)
 {
 	if (server->old >= 0)
@@ -225,7 +225,7 @@ static void take_features(struct server *server, const struct message *message)
 	}
 }
 
-/* The keeper answers only what it could not do. */
+/* The keeper answers only an upgrade that it could not do. */
 static void fail_upgrade(struct server *server, const struct message *message)
 {
 	struct failure failure;
@@ -250,13 +250,13 @@ static void on_drained(struct drain *drain, const struct failure *failure)
 	if (failure)
 		snprintf(message.text, sizeof(message.text), "%s",
 			 failure->text);
-	/* It was only asked, or nobody is there to be left by. */
+	/* The keeper only asked, or is gone. */
 	if (channel_send(&server->channel, &message, NULL, 0) < 0 ||
 	    (server->only_asked && !failure))
 		drain_end(drain);
 }
 
-/* Nobody has looked for a while, and now there is work. */
+/* The keeper has not looked at the turns for a while, and now there is work. */
 static void on_active(void *owner)
 {
 	tell_keeper(owner, MESSAGE_ACTIVE, 0, "");
@@ -273,7 +273,7 @@ static void count_turns(struct server *server, const int *fds, int fd_count)
 			    strerror(-error));
 }
 
-/* It is the answer to what a device has told, or there was no serial then. */
+/* With a serial the message answers what a device has told the keeper. */
 static void take_tally(struct server *server, const struct message *message)
 {
 	if (message->serial)
@@ -358,7 +358,7 @@ static void on_keeper_gone(struct channel *channel)
 {
 	struct server *server = channel->owner;
 
-	/* With nothing to serve, or before anything began, it leaves. */
+	/* With nothing to serve, or before all began, the server leaves. */
 	if (!server->going ||
 	    (!server->admin && server->host.devices.count == 0))
 		_exit(server->status); /* the kernel tidies up */

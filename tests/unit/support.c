@@ -29,6 +29,28 @@
 #define MADV_DONTNEED_LOCKED 24 /* Linux 5.18 */
 #endif
 
+/* ---- the program's tests ---- */
+
+#pragma weak before_each
+#pragma weak after_each
+
+static struct CMUnitTest tests[200];
+static size_t test_count;
+
+void test_is(const char *name, CMUnitTestFunction run)
+{
+	if (test_count == COUNT(tests))
+		abort();
+	tests[test_count++] =
+		(struct CMUnitTest){ name, run, before_each, after_each, NULL };
+}
+
+/* What cmocka_run_group_tests() calls, which wants an array with a size. */
+int tests_run(void)
+{
+	return _cmocka_run_group_tests("tests", tests, test_count, NULL, NULL);
+}
+
 /* ---- the clock and the loop ---- */
 
 struct ev_loop *test_loop;

@@ -25,6 +25,24 @@
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
 /*
+ * A test of the program, between its before_each() and after_each(), which may
+ * be missing. tests_run() runs all in the order in which they stand, and returns
+ * main()'s status.
+ */
+#define TEST_CASE(name)                                                 \
+	static void name(void **state);                                 \
+	__attribute__((constructor)) static void name##_is_a_test(void) \
+	{                                                               \
+		test_is(#name, name);                                   \
+	}                                                               \
+	static void name(void **state)
+
+void test_is(const char *name, CMUnitTestFunction run);
+int tests_run(void);
+int before_each(void **state);
+int after_each(void **state);
+
+/*
  * The test cannot be done: this host has no `what`. Not to be asked of the code
  * under test, which may be broken. contrib/check lists these lines.
  */

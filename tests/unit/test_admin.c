@@ -82,7 +82,6 @@ static socklen_t address_length;
 
 static void on_empty(struct device_set *set)
 {
-	(void)set;
 	if (fake_host.stopping)
 		command_answer_leaving(&fake_host);
 }
@@ -202,13 +201,13 @@ static void say_bytes(struct client *client, const char *bytes, size_t length)
 	fake_serve();
 }
 
-static void say(struct client *client, const char *text)
+static void say_on(struct client *client, const char *text)
 {
 	say_bytes(client, text, strlen(text));
 }
 
 /* All that came must match; * stands for anything. */
-static void expect(struct client *client, const char *pattern)
+static void expect_on(struct client *client, const char *pattern)
 {
 	hear(client);
 	if (fnmatch(pattern, client->text, 0) != 0)
@@ -216,18 +215,18 @@ static void expect(struct client *client, const char *pattern)
 	forget(client);
 }
 
-static void ask(struct client *client, const char *line, const char *pattern)
+static void ask_on(struct client *client, const char *line, const char *pattern)
 {
-	say(client, line);
-	say(client, "\n");
-	expect(client, pattern);
+	say_on(client, line);
+	say_on(client, "\n");
+	expect_on(client, pattern);
 }
 
 static struct client *greeted(void)
 {
 	struct client *client = open_client();
 
-	expect(client, "HELLO ublkd proto=1 version=* pid=*\n");
+	expect_on(client, "HELLO ublkd proto=1 version=* pid=*\n");
 	return client;
 }
 
@@ -235,6 +234,48 @@ static void expect_closed(struct client *client)
 {
 	fake_serve();
 	assert_int_equal(hear(client), 1);
+}
+
+/* What most tests have: one client that is greeted. */
+
+static struct client *me;
+
+static void say(const char *text)
+{
+	say_on(me, text);
+}
+
+static void expect(const char *pattern)
+{
+	expect_on(me, pattern);
+}
+
+static void ask(const char *line, const char *pattern)
+{
+	ask_on(me, line, pattern);
+}
+
+static void ask_text(const char *pattern, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
+
+static void ask_text(const char *pattern, const char *format, ...)
+{
+	char line[SYNTAX_LINE_MAX];
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(line, sizeof(line), format, args);
+	va_end(args);
+	ask(line, pattern);
+}
+
+/* `count` devices with the numbers from 0 on. */
+static void add_many(int count)
+{
+	int i;
+
+	for (i = 0; i < count; i++)
+		ask_text("OK *\n", "add null id=%d", i);
 }
 
 /* Layers have got other values so often. */
@@ -267,11 +308,17 @@ static unsigned count_text(const struct client *client, const char *part)
 	return count;
 }
 
-static int start(void **state)
+static void end_keeper(void)
+{
+	fake_end_keeper();
+	command_keeper_gone(&fake_host);
+	fake_serve();
+}
+
+int before_each(void **state)
 {
 	unsigned i;
 
-	(void)state;
 	fake_start();
 	fake_host.devices.on_empty = on_empty;
 	test_file("proc/meminfo", "MemAvailable: 1048576 kB\n");
@@ -284,16 +331,17 @@ static int start(void **state)
 		clients[i].fd = -1;
 	listen_somewhere();
 	admin = admin_open(test_loop, listener, &fake_host);
-	return admin ? 0 : -1;
+	assert_non_null(admin);
+	me = greeted();
+	return 0;
 }
 
 /* Devices first: what waits for them is answered while it is there. */
-static int stop(void **state)
+int after_each(void **state)
 {
 	struct message message = { .magic = MESSAGE_MAGIC, .result = -EPIPE };
 	unsigned i;
 
-	(void)state;
 	fake_end_keeper();
 	device_delete_all(&fake_host.devices);
 	for (i = 0; fake_host.devices.first && i < 1000; i++) {
@@ -316,230 +364,218 @@ static int stop(void **state)
 
 /* ---- framing ---- */
 
-static void test_greeting(void **state)
+TEST_CASE(test_greeting)
 {
 	struct client *client = open_client();
 	char text[64];
 
-	(void)state;
 	snprintf(text, sizeof(text), " pid=%d\n", (int)getpid());
 	assert_int_equal(hear(client), 0);
 	assert_memory_equal(client->text, "HELLO ublkd proto=1 version=", 28);
 	assert_non_null(strstr(client->text, text));
-	expect(client, "HELLO*\n");
+	expect_on(client, "HELLO*\n");
 	/* And nothing until it is asked. */
 	fake_pass_time(2);
-	expect(client, "");
+	expect_on(client, "");
 }
 
-static void test_ping(void **state)
+TEST_CASE(test_ping)
 {
-	struct client *client = greeted();
-
-	(void)state;
-	ask(client, "ping", "OK\n");
-	ask(client, "@a ping", "OK @a\n");
-	ask(client, "  @long-tag:7 \t ping  ", "OK @long-tag:7\n");
-	ask(client, "\"ping\"", "OK\n");
-	ask(client, "@1 p'in'g # now", "OK @1\n");
+	ask("ping", "OK\n");
+	ask("@a ping", "OK @a\n");
+	ask("  @long-tag:7 \t ping  ", "OK @long-tag:7\n");
+	ask("\"ping\"", "OK\n");
+	ask("@1 p'in'g # now", "OK @1\n");
 }
 
-static void test_nothing(void **state)
+TEST_CASE(test_nothing)
 {
-	struct client *client = greeted();
-
-	(void)state;
-	say(client, "\n\n   \n# ping\n \t# ping\n\r\n");
-	expect(client, "");
-	ask(client, "ping", "OK\n");
+	say("\n\n   \n# ping\n \t# ping\n\r\n");
+	expect("");
+	ask("ping", "OK\n");
 }
 
-static void test_carriage_return(void **state)
+TEST_CASE(test_carriage_return)
 {
-	struct client *client = greeted();
-
-	(void)state;
-	say(client, "ping\r\n@b ping\r\nping\n");
-	expect(client, "OK\nOK @b\nOK\n");
-	ask(client, "ping \"\r", "ERR syntax text=\"*not closed*\"\n");
+	say("ping\r\n@b ping\r\nping\n");
+	expect("OK\nOK @b\nOK\n");
+	ask("ping \"\r", "ERR syntax text=\"*not closed*\"\n");
 }
 
-static void test_errors(void **state)
-{
-	static const struct {
-		const char *line, *reply;
-	} cases[] = {
-		{ "frobnicate", "ERR unknown text=\"*\" arg=frobnicate\n" },
-		{ "@x frobnicate",
-		  "ERR @x unknown text=\"*\" arg=frobnicate\n" },
-		{ "PING", "ERR unknown text=\"*\" arg=PING\n" },
-		{ "''", "ERR unknown text=\"*\"\n" },
-		{ "ping again", "ERR arg text=\"*\" arg=again\n" },
-		{ "ping a=b", "ERR unknown text=\"*\" arg=*\n" },
-		{ "ping \"unclosed", "ERR syntax text=\"*not closed*\"\n" },
-		{ "@t ping 'unclosed",
-		  "ERR @t syntax text=\"*not closed*\"\n" },
-		{ "@t", "ERR @t syntax text=\"*\"\n" },
-		{ "@ ping", "ERR syntax text=\"*tag*\"\n" },
-		{ "on-error", "ERR arg text=\"*\"\n" },
-		{ "on-error maybe", "ERR arg text=\"*\" arg=maybe\n" },
-		{ "add", "ERR arg text=\"*\"\n" },
-		{ "add ramm size=1M", "ERR unknown text=\"*\" arg=ramm\n" },
-		{ "add size=1M", "ERR unknown text=\"*\" arg=*\n" },
-		{ "add ram", "ERR arg text=\"*size*\" arg=size\n" },
-		{ "add ram size=1M sise=1M",
-		  "ERR unknown text=\"*sise*\" arg=*\n" },
-		{ "add ram size=1M extra", "ERR arg text=\"*\" arg=extra\n" },
-		{ "add ram size=1M size=1M",
-		  "ERR arg text=\"*twice*\" arg=size\n" },
-		{ "add ram size=0", "ERR range text=\"*size*\" arg=size\n" },
-		{ "add ram size=-1", "ERR range text=\"*size*\" arg=size\n" },
-		{ "add ram size=1000", "ERR range text=\"*512*\" arg=size\n" },
-		{ "add ram size=2K block-size=4K",
-		  "ERR range text=\"*4096*\" arg=size\n" },
-		{ "add ram size=1E", "ERR limit text=\"*\" arg=size*\n" },
-		{ "add ram size=2G",
-		  "ERR limit text=\"*1024 MiB*\" arg=size*\n" },
-		{ "add ram size=99999999999999999999",
-		  "ERR range text=\"*\" arg=size\n" },
-		{ "add ram size=16E", "ERR range text=\"*\" arg=size\n" },
-		{ "add null size=9E", "ERR range text=\"*\" arg=size\n" },
-		{ "add ram size=lots", "ERR arg text=\"*\" arg=size\n" },
-		{ "add ram size=", "ERR arg text=\"*\" arg=size\n" },
-		{ "add null queues=5000", "ERR range text=\"*\" arg=queues\n" },
-		{ "add null queues=0", "ERR range text=\"*\" arg=queues\n" },
-		{ "add null depth=0", "ERR range text=\"*\" arg=depth\n" },
-		{ "add null depth=4097", "ERR range text=\"*\" arg=depth\n" },
-		{ "add null depth=-1", "ERR range text=\"*\" arg=depth\n" },
-		{ "add null id=1048576", "ERR range text=\"*\" arg=id\n" },
-		{ "add null id=-1", "ERR range text=\"*\" arg=id\n" },
-		{ "add null max-io=5000", "ERR range text=\"*\" arg=max-io\n" },
-		{ "add null max-io=64M", "ERR range text=\"*\" arg=max-io\n" },
-		{ "add null block-size=1000",
-		  "ERR range text=\"*\" arg=block-size\n" },
-		{ "add null block-size=8K",
-		  "ERR range text=\"*\" arg=block-size\n" },
-		{ "add null ro=perhaps", "ERR arg text=\"*\" arg=ro\n" },
-		{ "add null fill=2", "ERR arg text=\"*\" arg=fill\n" },
-		{ "add null name=a/b", "ERR arg text=\"*\" arg=name\n" },
-		{ "add null name=", "ERR arg text=\"*\" arg=name\n" },
-		{ "add null name=7", "ERR arg text=\"*\" arg=name\n" },
-		{ "add null name=ublkb7", "ERR arg text=\"*\" arg=name\n" },
-		{ "del", "ERR arg text=\"*\"\n" },
-		{ "del 7", "ERR notfound text=\"*\" arg=7\n" },
-		{ "del id=7", "ERR notfound text=\"*\" arg=7\n" },
-		{ "del name=x", "ERR notfound text=\"*\" arg=x\n" },
-		{ "del ublkb7", "ERR notfound text=\"*\" arg=ublkb7\n" },
-		{ "del 7 id=7", "ERR arg text=\"*\"\n" },
-		{ "del 7 8", "ERR arg text=\"*\" arg=8\n" },
-		{ "del 7 force=perhaps", "ERR arg text=\"*\" arg=force\n" },
-		{ "show 7", "ERR notfound text=\"*\" arg=7\n" },
-		{ "show ''", "ERR notfound text=\"*\"\n" },
-		{ "show 4294967295", "ERR notfound text=\"*\" arg=*\n" },
-		{ "show 99999999999999999999",
-		  "ERR notfound text=\"*\" arg=*\n" },
-		{ "help frobnicate",
-		  "ERR unknown text=\"*\" arg=frobnicate\n" },
-		{ "help add frobnicate",
-		  "ERR unknown text=\"*\" arg=frobnicate\n" },
-		{ "shutdown force=perhaps", "ERR arg text=\"*\" arg=force\n" },
-	};
-	struct client *client = greeted();
-	size_t i;
+/* A line, and its answer: symbol, part of the text, arg; "": it has none. */
+struct mistake {
+	const char *line, *symbol, *text, *arg;
+};
 
-	(void)state;
-	for (i = 0; i < COUNT(cases); i++) {
-		ask(client, cases[i].line, cases[i].reply);
-		/* It is a line of one frame, and nothing has changed. */
-		assert_int_equal(fake_host.devices.count, 0);
+/* Nothing comes of them: there are as many devices as before. */
+static void check_mistakes(const struct mistake *rows, unsigned count,
+			   unsigned devices)
+{
+	char pattern[300];
+	unsigned i;
+
+	fake_forget();
+	for (i = 0; i < count; i++) {
+		snprintf(pattern, sizeof(pattern), "ERR %s text=\"*%s*\"%s%s\n",
+			 rows[i].symbol, rows[i].text,
+			 rows[i].arg[0] ? " arg=" : "", rows[i].arg);
+		/* Anything may follow. */
+		if (strcmp(rows[i].arg, "*") == 0)
+			snprintf(pattern, sizeof(pattern),
+				 "ERR %s text=\"*%s*\"*\n", rows[i].symbol,
+				 rows[i].text);
+		ask(rows[i].line, pattern);
+		assert_int_equal(fake_host.devices.count, devices);
 		fake_expect("");
 	}
-	ask(client, "ping", "OK\n");
+}
+
+TEST_CASE(test_errors)
+{
+	static const struct mistake rows[] = {
+		{ "frobnicate", "unknown", "", "frobnicate" },
+		{ "PING", "unknown", "", "PING" },
+		{ "''", "unknown", "", "" },
+		{ "ping again", "arg", "", "again" },
+		{ "ping a=b", "unknown", "", "*" },
+		{ "ping \"unclosed", "syntax", "not closed", "" },
+		{ "@ ping", "syntax", "tag", "" },
+		{ "on-error", "arg", "", "" },
+		{ "on-error maybe", "arg", "", "maybe" },
+		{ "add", "arg", "", "" },
+		{ "add ramm size=1M", "unknown", "", "ramm" },
+		{ "add size=1M", "unknown", "", "*" },
+		{ "add ram", "arg", "size", "size" },
+		{ "add ram size=1M sise=1M", "unknown", "sise", "*" },
+		{ "add ram size=1M extra", "arg", "", "extra" },
+		{ "add ram size=1M size=1M", "arg", "twice", "size" },
+		{ "add ram size=0", "range", "size", "size" },
+		{ "add ram size=-1", "range", "size", "size" },
+		{ "add ram size=1000", "range", "512", "size" },
+		{ "add ram size=2K block-size=4K", "range", "4096", "size" },
+		{ "add ram size=1E", "limit", "", "size*" },
+		{ "add ram size=2G", "limit", "1024 MiB", "size*" },
+		{ "add ram size=99999999999999999999", "range", "", "size" },
+		{ "add ram size=16E", "range", "", "size" },
+		{ "add null size=9E", "range", "", "size" },
+		{ "add ram size=lots", "arg", "", "size" },
+		{ "add ram size=", "arg", "", "size" },
+		{ "add null queues=5000", "range", "", "queues" },
+		{ "add null queues=0", "range", "", "queues" },
+		{ "add null depth=0", "range", "", "depth" },
+		{ "add null depth=4097", "range", "", "depth" },
+		{ "add null depth=-1", "range", "", "depth" },
+		{ "add null id=1048576", "range", "", "id" },
+		{ "add null id=-1", "range", "", "id" },
+		{ "add null max-io=5000", "range", "", "max-io" },
+		{ "add null max-io=64M", "range", "", "max-io" },
+		{ "add null block-size=1000", "range", "", "block-size" },
+		{ "add null block-size=8K", "range", "", "block-size" },
+		{ "add null ro=perhaps", "arg", "", "ro" },
+		{ "add null fill=2", "arg", "", "fill" },
+		{ "add null name=a/b", "arg", "", "name" },
+		{ "add null name=", "arg", "", "name" },
+		{ "add null name=7", "arg", "", "name" },
+		{ "add null name=ublkb7", "arg", "", "name" },
+		{ "del", "arg", "", "" },
+		{ "del 7", "notfound", "", "7" },
+		{ "del id=7", "notfound", "", "7" },
+		{ "del name=x", "notfound", "", "x" },
+		{ "del ublkb7", "notfound", "", "ublkb7" },
+		{ "del 7 id=7", "arg", "", "" },
+		{ "del 7 8", "arg", "", "8" },
+		{ "del 7 force=perhaps", "arg", "", "force" },
+		{ "show 7", "notfound", "", "7" },
+		{ "show ''", "notfound", "", "" },
+		{ "show 4294967295", "notfound", "", "*" },
+		{ "show 99999999999999999999", "notfound", "", "*" },
+		{ "help frobnicate", "unknown", "", "frobnicate" },
+		{ "help add frobnicate", "unknown", "", "frobnicate" },
+		{ "shutdown force=perhaps", "arg", "", "force" },
+	};
+
+	check_mistakes(rows, COUNT(rows), 0);
+	ask("@x frobnicate", "ERR @x unknown text=\"*\" arg=frobnicate\n");
+	ask("@t ping 'unclosed", "ERR @t syntax text=\"*not closed*\"\n");
+	ask("@t", "ERR @t syntax text=\"*\"\n");
+	ask("ping", "OK\n");
+	assert_int_equal(fake_host.devices.count, 0);
 }
 
 /* Bytes that a terminal would obey never come back as they are. */
-static void test_controls_are_escaped(void **state)
+TEST_CASE(test_controls_are_escaped)
 {
-	struct client *client = greeted();
 	size_t i;
 
-	(void)state;
-	say(client, "\x1b[2J\x07\x7f\xc2\x9b ping\n"
-		    "\"\\x1b]0;x\\x07\\xff\\n\"\n"
-		    "show \x1b[31m\nadd \x1b[1m\nadd null \x1b=\x9b\n"
-		    "add ram size=\"\\x1b\\n\"\nhelp \"\\n\"\n");
-	hear(client);
-	assert_int_equal(count_text(client, "ERR "), 7);
-	assert_int_equal(count_text(client, "\n"), 7);
-	for (i = 0; i < client->length; i++)
-		assert_true(
-			(client->text[i] >= 0x20 && client->text[i] < 0x7f) ||
-			client->text[i] == '\n');
+	say("\x1b[2J\x07\x7f\xc2\x9b ping\n"
+	    "\"\\x1b]0;x\\x07\\xff\\n\"\n"
+	    "show \x1b[31m\nadd \x1b[1m\nadd null \x1b=\x9b\n"
+	    "add ram size=\"\\x1b\\n\"\nhelp \"\\n\"\n");
+	hear(me);
+	assert_int_equal(count_text(me, "ERR "), 7);
+	assert_int_equal(count_text(me, "\n"), 7);
+	for (i = 0; i < me->length; i++)
+		assert_true((me->text[i] >= 0x20 && me->text[i] < 0x7f) ||
+			    me->text[i] == '\n');
 }
 
-static void test_byte_at_a_time(void **state)
+TEST_CASE(test_byte_at_a_time)
 {
 	static const char text[] = "@a ping\r\n# x\n\nfrob\n@b ping\n";
-	struct client *client = greeted(), *other = greeted();
+	struct client *other = greeted();
 	size_t i;
 
-	(void)state;
 	for (i = 0; i < sizeof(text) - 1; i++) {
-		say_bytes(client, &text[i], 1);
-		ask(other, "ping", "OK\n");
+		say_bytes(me, &text[i], 1);
+		ask_on(other, "ping", "OK\n");
 		fake_pass_time(1);
 	}
-	expect(client, "OK @a\nERR unknown *\nOK @b\n");
+	expect("OK @a\nERR unknown *\nOK @b\n");
 }
 
-static void test_pipeline(void **state)
+TEST_CASE(test_pipeline)
 {
-	struct client *client = greeted();
 	char text[16384], expected[16384];
 	int i, at = 0, end = 0;
 
-	(void)state;
 	for (i = 0; i < 500; i++) {
 		at += snprintf(text + at, sizeof(text) - (size_t)at,
 			       "@%d ping%s\n", i, i % 3 ? "" : "\r");
 		end += snprintf(expected + end, sizeof(expected) - (size_t)end,
 				"OK @%d\n", i);
 	}
-	say(client, text);
-	hear_all(client);
-	assert_string_equal(client->text, expected);
+	say(text);
+	hear_all(me);
+	assert_string_equal(me->text, expected);
 }
 
 /* An answer that comes late holds back those behind it, on its connection. */
-static void test_order(void **state)
+TEST_CASE(test_order)
 {
-	struct client *client = greeted();
-
-	(void)state;
 	fake.hold[MESSAGE_START] = 1;
-	say(client, "@1 ping\n@2 add null\n@3 ping\n@4 list\n@5 nonsense\n");
-	expect(client, "OK @1\n");
+	say("@1 ping\n@2 add null\n@3 ping\n@4 list\n@5 nonsense\n");
+	expect("OK @1\n");
 	fake_release(MESSAGE_START);
-	expect(client, "OK @2 id=0 *\nOK @3\ndev id=0 *\nOK @4 seq=*\n"
-		       "ERR @5 unknown *\n");
+	expect("OK @2 id=0 *\nOK @3\ndev id=0 *\nOK @4 seq=*\n"
+	       "ERR @5 unknown *\n");
 }
 
-static void test_side_by_side(void **state)
+TEST_CASE(test_side_by_side)
 {
 	struct client *slow = greeted(), *quick = greeted(), *third = greeted();
 
-	(void)state;
 	fake.hold[MESSAGE_START] = 1;
-	ask(slow, "@slow add ram size=1M", "");
-	ask(quick, "ping", "OK\n");
-	ask(quick, "list", "dev id=0 * state=adding step=start *\nOK seq=*\n");
+	ask_on(slow, "@slow add ram size=1M", "");
+	ask_on(quick, "ping", "OK\n");
+	ask_on(quick, "list",
+	       "dev id=0 * state=adding step=start *\nOK seq=*\n");
 	fake.hold[MESSAGE_START] = 0;
-	ask(third, "add null id=9", "OK id=9 dev=/dev/ublkb9 *\n");
-	ask(quick, "del 9", "OK id=9\n");
-	ask(quick, "del 0", "ERR busy *\n");
-	expect(slow, "");
+	ask_on(third, "add null id=9", "OK id=9 dev=/dev/ublkb9 *\n");
+	ask_on(quick, "del 9", "OK id=9\n");
+	ask_on(quick, "del 0", "ERR busy *\n");
+	expect_on(slow, "");
 	fake_release(MESSAGE_START);
-	expect(slow, "OK @slow id=0 dev=/dev/ublkb0 *\n");
+	expect_on(slow, "OK @slow id=0 dev=/dev/ublkb0 *\n");
 }
 
 /* A ping of so many bytes, with blanks behind it. */
@@ -548,23 +584,20 @@ static void say_ping(struct client *client, int length, const char *end)
 	char text[SYNTAX_LINE_MAX + 16];
 
 	snprintf(text, sizeof(text), "%-*s%s", length, "@a ping", end);
-	say(client, text);
+	say_on(client, text);
 }
 
-static void test_line_limit(void **state)
+TEST_CASE(test_line_limit)
 {
-	struct client *client = greeted();
-
-	(void)state;
-	say_ping(client, SYNTAX_LINE_MAX, "\n");
-	expect(client, "OK @a\n");
-	say_ping(client, SYNTAX_LINE_MAX, "\r\n");
-	expect(client, "OK @a\n");
-	say_ping(client, SYNTAX_LINE_MAX + 1, "\n");
-	expect(client, "ERR*syntax text=\"*4096 bytes*\"\n");
-	say_ping(client, SYNTAX_LINE_MAX + 1, "\r\n");
-	expect(client, "ERR*syntax text=\"*4096 bytes*\"\n");
-	ask(client, "@b ping", "OK @b\n");
+	say_ping(me, SYNTAX_LINE_MAX, "\n");
+	expect("OK @a\n");
+	say_ping(me, SYNTAX_LINE_MAX, "\r\n");
+	expect("OK @a\n");
+	say_ping(me, SYNTAX_LINE_MAX + 1, "\n");
+	expect("ERR*syntax text=\"*4096 bytes*\"\n");
+	say_ping(me, SYNTAX_LINE_MAX + 1, "\r\n");
+	expect("ERR*syntax text=\"*4096 bytes*\"\n");
+	ask("@b ping", "OK @b\n");
 }
 
 /* One answer however long it is, then the next line as if nothing was. */
@@ -579,215 +612,189 @@ static void say_long(struct client *client, size_t length, const char *end)
 		say_bytes(client, block, n);
 		length -= n;
 	}
-	say(client, end);
+	say_on(client, end);
 }
 
-static void test_long_lines(void **state)
+TEST_CASE(test_long_lines)
 {
 	static const size_t lengths[] = { 4097,	 4098,	4099,	5000,	8191,
 					  8192,	 8193,	12287,	12288,	12289,
 					  16384, 65536, 100000, 1000003 };
-	struct client *client = greeted();
 	size_t i;
 
-	(void)state;
 	for (i = 0; i < COUNT(lengths); i++) {
-		say_long(client, lengths[i], "\n@a ping\n");
-		expect(client, "ERR syntax text=\"*4096 bytes*\"\nOK @a\n");
+		say_long(me, lengths[i], "\n@a ping\n");
+		expect("ERR syntax text=\"*4096 bytes*\"\nOK @a\n");
 	}
 	/* Two in a row are two mistakes. */
-	say_long(client, 9000, "\n");
-	say_long(client, 9000, "\r\nping\n");
-	expect(client, "ERR syntax *\nERR syntax *\nOK\n");
+	say_long(me, 9000, "\n");
+	say_long(me, 9000, "\r\nping\n");
+	expect("ERR syntax *\nERR syntax *\nOK\n");
 	/* Told at once, not when it ends. */
-	say_long(client, 9000, "");
-	expect(client, "ERR syntax *\n");
+	say_long(me, 9000, "");
+	expect("ERR syntax *\n");
 	fake_pass_time(1);
-	expect(client, "");
-	say(client, "ping\nping\n");
-	expect(client, "OK\n");
+	expect("");
+	say("ping\nping\n");
+	expect("OK\n");
 }
 
-static void test_line_of_10_mb(void **state)
+TEST_CASE(test_line_of_10_mb)
 {
-	struct client *client = greeted(), *other = greeted();
+	struct client *other = greeted();
 
-	(void)state;
-	say_long(client, 10 << 20, "\n@a ping\n");
-	expect(client, "ERR syntax text=\"*4096 bytes*\"\nOK @a\n");
-	ask(other, "ping", "OK\n");
+	say_long(me, 10 << 20, "\n@a ping\n");
+	expect("ERR syntax text=\"*4096 bytes*\"\nOK @a\n");
+	ask_on(other, "ping", "OK\n");
 	/* And one that never ends. */
-	say_long(client, 1 << 20, "");
-	shutdown(client->fd, SHUT_WR);
+	say_long(me, 1 << 20, "");
+	shutdown(me->fd, SHUT_WR);
 	fake_serve();
-	expect(client, "ERR syntax *\n");
-	expect_closed(client);
+	expect("ERR syntax *\n");
+	expect_closed(me);
 }
 
-static void test_bad_bytes(void **state)
+TEST_CASE(test_bad_bytes)
 {
-	struct client *client = greeted();
-
-	(void)state;
-	say_bytes(client, "pi\0ng\n", 6);
-	expect(client, "ERR syntax text=\"*NUL*\"\n");
-	say_bytes(client, "\0\n", 2);
-	expect(client, "ERR syntax text=\"*NUL*\"\n");
-	say(client, "ping \xff\n");
-	expect(client, "ERR syntax text=\"*UTF-8*\"\n");
-	say(client, "ping \xed\xa0\x80\n");
-	expect(client, "ERR syntax text=\"*UTF-8*\"\n");
-	say(client, "ping \xc0\xaf\n");
-	expect(client, "ERR syntax text=\"*UTF-8*\"\n");
-	ask(client, "ping", "OK\n");
+	say_bytes(me, "pi\0ng\n", 6);
+	expect("ERR syntax text=\"*NUL*\"\n");
+	say_bytes(me, "\0\n", 2);
+	expect("ERR syntax text=\"*NUL*\"\n");
+	say("ping \xff\n");
+	expect("ERR syntax text=\"*UTF-8*\"\n");
+	say("ping \xed\xa0\x80\n");
+	expect("ERR syntax text=\"*UTF-8*\"\n");
+	say("ping \xc0\xaf\n");
+	expect("ERR syntax text=\"*UTF-8*\"\n");
+	ask("ping", "OK\n");
 }
 
 /* ---- the end of input ---- */
 
-static void test_end_without_newline(void **state)
+TEST_CASE(test_end_without_newline)
 {
-	struct client *client = greeted();
-
-	(void)state;
-	say(client, "@a ping\n@b ping");
-	expect(client, "OK @a\n");
-	shutdown(client->fd, SHUT_WR);
+	say("@a ping\n@b ping");
+	expect("OK @a\n");
+	shutdown(me->fd, SHUT_WR);
 	fake_serve();
-	expect(client, "OK @b\n");
-	expect_closed(client);
+	expect("OK @b\n");
+	expect_closed(me);
 }
 
-static void test_end_at_once(void **state)
+TEST_CASE(test_end_at_once)
 {
-	struct client *client = greeted();
-
-	(void)state;
-	shutdown(client->fd, SHUT_WR);
-	expect_closed(client);
-	assert_int_equal(client->length, 0);
+	shutdown(me->fd, SHUT_WR);
+	expect_closed(me);
+	assert_int_equal(me->length, 0);
 }
 
 /* Everything that was asked is answered before the end. */
-static void test_end_after_many(void **state)
+TEST_CASE(test_end_after_many)
 {
-	struct client *client = greeted();
 	int i;
 
-	(void)state;
 	for (i = 0; i < 100; i++)
-		send(client->fd, "help\nping\n", 10, MSG_NOSIGNAL);
-	shutdown(client->fd, SHUT_WR);
-	for (i = 0; i < 1000 && !hear(client); i++)
+		send(me->fd, "help\nping\n", 10, MSG_NOSIGNAL);
+	shutdown(me->fd, SHUT_WR);
+	for (i = 0; i < 1000 && !hear(me); i++)
 		fake_serve();
-	assert_int_equal(hear(client), 1);
-	assert_int_equal(count_text(client, "OK\n"), 200);
-	assert_int_equal(count_text(client, "ERR"), 0);
+	assert_int_equal(hear(me), 1);
+	assert_int_equal(count_text(me, "OK\n"), 200);
+	assert_int_equal(count_text(me, "ERR"), 0);
 }
 
 /* socat leaves half a second after its input has ended and nothing comes. */
-static void test_wait(void **state)
+TEST_CASE(test_wait)
 {
-	struct client *client = greeted();
 	unsigned waits;
 
-	(void)state;
 	fake.hold[MESSAGE_START] = 1;
-	say(client, "@x add ram size=1M\n");
+	say("@x add ram size=1M\n");
 	/* As long as it could still say something there is no WAIT. */
 	fake_pass_time(3);
-	expect(client, "");
-	shutdown(client->fd, SHUT_WR);
+	expect("");
+	shutdown(me->fd, SHUT_WR);
 	fake_pass_time(0.45);
-	hear(client);
-	assert_true(count_text(client, "WAIT @x what=add\n") >= 1);
-	forget(client);
+	hear(me);
+	assert_true(count_text(me, "WAIT @x what=add\n") >= 1);
+	forget(me);
 	fake_pass_time(2);
-	hear(client);
-	waits = count_text(client, "WAIT @x what=add\n");
+	hear(me);
+	waits = count_text(me, "WAIT @x what=add\n");
 	assert_true(waits >= 7 && waits <= 9);
-	assert_int_equal(client->length, waits * strlen("WAIT @x what=add\n"));
-	forget(client);
+	assert_int_equal(me->length, waits * strlen("WAIT @x what=add\n"));
+	forget(me);
 	fake_release(MESSAGE_START);
-	expect(client, "OK @x id=0 dev=/dev/ublkb0 *\n");
-	expect_closed(client);
+	expect("OK @x id=0 dev=/dev/ublkb0 *\n");
+	expect_closed(me);
 	/* The device is there, whoever asked for it is gone. */
-	ask(greeted(), "list", "dev id=0 * state=live *\nOK seq=*\n");
+	ask_on(greeted(), "list", "dev id=0 * state=live *\nOK seq=*\n");
 }
 
-static void test_wait_without_tag(void **state)
+TEST_CASE(test_wait_without_tag)
 {
-	struct client *client = greeted();
-
-	(void)state;
 	fake.hold[MESSAGE_STOP] = 1;
-	ask(client, "add null", "OK id=0 *\n");
-	say(client, "del 0 force=yes\nping\n");
-	shutdown(client->fd, SHUT_WR);
+	ask("add null", "OK id=0 *\n");
+	say("del 0 force=yes\nping\n");
+	shutdown(me->fd, SHUT_WR);
 	fake_pass_time(0.6);
-	expect(client, "WAIT what=del\nWAIT what=del\n");
+	expect("WAIT what=del\nWAIT what=del\n");
 	fake_release(MESSAGE_STOP);
-	expect(client, "OK id=0\nOK\n");
-	expect_closed(client);
+	expect("OK id=0\nOK\n");
+	expect_closed(me);
 }
 
 /* Nobody is asked to stay after the answer. */
-static void test_no_wait_afterwards(void **state)
+TEST_CASE(test_no_wait_afterwards)
 {
-	struct client *client = greeted();
-
-	(void)state;
 	fake.hold[MESSAGE_START] = 1;
-	say(client, "add null\n");
+	say("add null\n");
 	fake_pass_time(0.3);
 	fake_release(MESSAGE_START);
-	expect(client, "OK id=0 *\n");
+	expect("OK id=0 *\n");
 	fake_pass_time(2);
-	expect(client, "");
-	ask(client, "ping", "OK\n");
+	expect("");
+	ask("ping", "OK\n");
 }
 
 /* The answer has nobody to go to; all else goes on. */
-static void test_vanish_while_pending(void **state)
+TEST_CASE(test_vanish_while_pending)
 {
-	struct client *client = greeted(), *other = greeted();
+	struct client *other = greeted();
 	unsigned fds;
 
-	(void)state;
 	fake.hold[MESSAGE_START] = 1;
 	fds = count_fds();
-	say(client, "@x add null\n@y ping\n");
-	close_client(client);
+	say("@x add null\n@y ping\n");
+	close_client(me);
 	fake_pass_time(2);
-	ask(other, "list", "dev id=0 * state=adding *\nOK seq=*\n");
+	ask_on(other, "list", "dev id=0 * state=adding *\nOK seq=*\n");
 	fake_release(MESSAGE_START);
 	fake_pass_time(1);
-	ask(other, "list", "dev id=0 * state=live *\nOK seq=*\n");
+	ask_on(other, "list", "dev id=0 * state=live *\nOK seq=*\n");
 	/* Its connection is gone; the char device has come. */
 	assert_int_equal(count_fds(), fds - 2 + 1);
 }
 
-static void test_vanish_in_a_line(void **state)
+TEST_CASE(test_vanish_in_a_line)
 {
-	struct client *client = greeted();
 	unsigned fds = count_fds();
 
-	(void)state;
-	say(client, "add nul");
-	close_client(client);
+	say("add nul");
+	close_client(me);
 	fake_serve();
 	assert_int_equal(fake_host.devices.count, 0);
 	assert_int_equal(count_fds(), fds - 2);
 }
 
 /* A client that is gone before its greeting, and one in a flood of replies. */
-static void test_vanish_any_time(void **state)
+TEST_CASE(test_vanish_any_time)
 {
 	struct client *client;
 	int i;
 
-	(void)state;
 	for (i = 0; i < 20; i++) {
-		client = &clients[0];
+		client = &clients[1];
 		client->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0);
 		assert_int_equal(connect(client->fd,
 					 (struct sockaddr *)&address,
@@ -801,28 +808,16 @@ static void test_vanish_any_time(void **state)
 		turn(1);
 	}
 	turn(20);
-	ask(greeted(), "ping", "OK\n");
-}
-
-static void add_many(struct client *client, int count)
-{
-	char text[32];
-	int i;
-
-	for (i = 0; i < count; i++) {
-		snprintf(text, sizeof(text), "add null id=%d", i);
-		ask(client, text, "OK *\n");
-	}
+	ask("ping", "OK\n");
 }
 
 /* Nobody is left to take the rest of a listing: its memory is given back. */
-static void test_vanish_in_a_listing(void **state)
+TEST_CASE(test_vanish_in_a_listing)
 {
 	struct client *client, *other = greeted();
 	unsigned fds, pieces, i;
 
-	(void)state;
-	add_many(other, 60);
+	add_many(60);
 	fds = count_fds();
 	for (pieces = 1; pieces <= 5; pieces++) {
 		client = greeted();
@@ -837,12 +832,12 @@ static void test_vanish_in_a_listing(void **state)
 	/* And in one that has come to a halt because nobody reads it. */
 	client = greeted();
 	for (i = 0; i < 100; i++)
-		say(client, "list\n");
+		say_on(client, "list\n");
 	send(client->fd, "list\nlist\nlist\n", 15, MSG_NOSIGNAL);
 	close_client(client);
 	settle();
 	assert_int_equal(count_fds(), fds);
-	ask(other, "ping", "OK\n");
+	ask_on(other, "ping", "OK\n");
 }
 
 /* ---- replies that are not read ---- */
@@ -867,35 +862,32 @@ static unsigned flood(struct client *client, const char *line)
 }
 
 /* It is not read any more, everyone else is; in the end it is closed. */
-static void test_never_reads(void **state)
+TEST_CASE(test_never_reads)
 {
-	struct client *client = greeted(), *other = greeted();
+	struct client *other = greeted();
 	unsigned fds = count_fds();
 
-	(void)state;
-	assert_true(flood(client, "help\n") > 0);
-	ask(other, "ping", "OK\n");
+	assert_true(flood(me, "help\n") > 0);
+	ask_on(other, "ping", "OK\n");
 	fake_pass_time(ADMIN_DRAIN_TIME - 1);
 	assert_int_equal(count_fds(), fds);
-	ask(other, "ping", "OK\n");
+	ask_on(other, "ping", "OK\n");
 	fake_pass_time(2);
 	assert_int_equal(count_fds(), fds - 1);
 	assert_true(log_has("does not read"));
-	ask(other, "ping", "OK\n");
+	ask_on(other, "ping", "OK\n");
 }
 
 /* Most of it has not been made yet, and nobody will take it. */
-static void test_leaves_in_a_listing(void **state)
+TEST_CASE(test_leaves_in_a_listing)
 {
-	struct client *client = greeted(), *leaves;
+	struct client *leaves;
 	unsigned fds;
-	int i, by_itself;
+	int by_itself;
 
-	(void)state;
-	for (i = 0; i < 60; i++)
-		ask(client, "add null", "OK *\n");
+	add_many(60);
+	fds = count_fds();
 	for (by_itself = 0; by_itself < 2; by_itself++) {
-		fds = count_fds();
 		leaves = greeted();
 		assert_true(flood(leaves, "list\n") > 0);
 		if (by_itself)
@@ -905,7 +897,7 @@ static void test_leaves_in_a_listing(void **state)
 			close_client(leaves);
 		assert_int_equal(count_fds(), fds);
 	}
-	ask(client, "ping", "OK\n");
+	ask("ping", "OK\n");
 }
 
 /* So many replies, each like the first. */
@@ -951,14 +943,13 @@ static void check_slow_reader(size_t piece, int turns)
 		fail_msg("%u of %u replies came", count_text(client, "\nOK\n"),
 			 sent);
 	forget(client);
-	ask(client, "ping", "OK\n");
+	ask_on(client, "ping", "OK\n");
 	close_client(client);
 	turn(5);
 }
 
-static void test_slow_reader(void **state)
+TEST_CASE(test_slow_reader)
 {
-	(void)state;
 	check_slow_reader(100000, 1);
 	check_slow_reader(40000, 1);
 	check_slow_reader(1000000, 3);
@@ -984,42 +975,37 @@ static unsigned ask_for_help(struct client *client)
 	return i;
 }
 
-static void test_drained_at_once(void **state)
+TEST_CASE(test_drained_at_once)
 {
-	struct client *client = greeted();
 	unsigned before, turns, i, asked;
 
-	(void)state;
 	/* How many turns it takes until it is full. */
 	before = ev_iteration(test_loop);
-	ask_for_help(client);
+	ask_for_help(me);
 	settle();
 	turns = ev_iteration(test_loop) - before;
-	close_client(client);
+	close_client(me);
 	settle();
 	for (i = turns - 12; i < turns; i++) {
-		client = greeted();
-		asked = ask_for_help(client);
+		me = greeted();
+		asked = ask_for_help(me);
 		turn((int)i);
-		hear(client);
-		assert_true(count_text(client, "\nOK\n") < asked);
-		hear_all(client);
-		expect_replies(client, asked);
-		close_client(client);
+		hear(me);
+		assert_true(count_text(me, "\nOK\n") < asked);
+		hear_all(me);
+		expect_replies(me, asked);
+		close_client(me);
 		settle();
 	}
 }
 
 /* Unread replies do not make the server's memory grow. */
-static void test_output_is_bounded(void **state)
+TEST_CASE(test_output_is_bounded)
 {
-	struct client *client = greeted();
-
-	(void)state;
 	largest = 0;
-	ask_for_help(client);
+	ask_for_help(me);
 	fake_serve();
-	flood(client, "help\n");
+	flood(me, "help\n");
 	assert_true(largest > ADMIN_OUTPUT_MAX / 2);
 	assert_true(largest <= 4ul * ADMIN_OUTPUT_MAX);
 }
@@ -1030,7 +1016,7 @@ static void refused(void)
 {
 	struct client *client = open_client();
 
-	expect(client, "ERR limit text=\"*connections*\"\n");
+	expect_on(client, "ERR limit text=\"*connections*\"\n");
 	/* It gets to read why, whatever it says. */
 	send(client->fd, "ping\n", 5, MSG_NOSIGNAL);
 	fake_pass_time(1.5);
@@ -1039,17 +1025,16 @@ static void refused(void)
 	close_client(client);
 }
 
-static void test_limit_of_a_user(void **state)
+TEST_CASE(test_limit_of_a_user)
 {
 	struct client *mine[ADMIN_UID_MAX];
 	int i;
 
-	(void)state;
 	next_uid = 1000;
 	for (i = 0; i < ADMIN_UID_MAX; i++)
 		mine[i] = greeted();
 	refused();
-	ask(mine[0], "ping", "OK\n");
+	ask_on(mine[0], "ping", "OK\n");
 	next_uid = 1001;
 	greeted();
 	next_uid = 0;
@@ -1063,29 +1048,28 @@ static void test_limit_of_a_user(void **state)
 }
 
 /* Nobody in particular: with the rights and the limits of a user, not root's. */
-static void test_peer_cannot_be_told(void **state)
+TEST_CASE(test_peer_cannot_be_told)
 {
 	struct client *first = NULL;
 	int i;
 
-	(void)state;
 	peer_error = ENOBUFS;
 	for (i = 0; i < ADMIN_UID_MAX; i++)
 		first = greeted();
 	assert_true(log_has("cannot tell who connects: "));
 	refused();
-	ask(first, "upgrade", "ERR denied *\n");
-	ask(first, "add ram size=1M keep=/dev/shm", "ERR denied *arg=keep*\n");
-	ask(first, "ping", "OK\n");
+	ask_on(first, "upgrade", "ERR denied *\n");
+	ask_on(first, "add ram size=1M keep=/dev/shm",
+	       "ERR denied *arg=keep*\n");
+	ask_on(first, "ping", "OK\n");
 	peer_error = 0;
 	greeted();
 }
 
-static void test_limit_of_users(void **state)
+TEST_CASE(test_limit_of_users)
 {
 	int i;
 
-	(void)state;
 	for (i = 0; i < ADMIN_CLIENTS_MAX; i++) {
 		next_uid = (uid_t)(1000 + i / ADMIN_UID_MAX);
 		greeted();
@@ -1094,29 +1078,27 @@ static void test_limit_of_users(void **state)
 	refused();
 	/* Root is not kept out by them. */
 	next_uid = 0;
-	ask(greeted(), "ping", "OK\n");
+	ask_on(greeted(), "ping", "OK\n");
 }
 
-static void test_limit_of_root(void **state)
+TEST_CASE(test_limit_of_root)
 {
 	int i;
 
-	(void)state;
-	for (i = 0; i < ADMIN_ROOT_MAX; i++)
+	for (i = 1; i < ADMIN_ROOT_MAX; i++)
 		greeted();
 	refused();
 	next_uid = 1000;
-	ask(greeted(), "ping", "OK\n");
+	ask_on(greeted(), "ping", "OK\n");
 }
 
 /* Those that are refused and stay are bounded as well. */
-static void test_refused_are_bounded(void **state)
+TEST_CASE(test_refused_are_bounded)
 {
 	struct client *client;
 	unsigned fds;
 	int i;
 
-	(void)state;
 	next_uid = 1000;
 	for (i = 0; i < ADMIN_UID_MAX; i++)
 		greeted();
@@ -1130,11 +1112,10 @@ static void test_refused_are_bounded(void **state)
 	assert_int_equal(count_fds(), fds + 101);
 }
 
-static void test_accept_fails(void **state)
+TEST_CASE(test_accept_fails)
 {
-	struct client *client = greeted(), *late = &clients[1];
+	struct client *late = &clients[1];
 
-	(void)state;
 	accept_error = EMFILE;
 	late->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0);
 	assert_int_equal(connect(late->fd, (struct sockaddr *)&address,
@@ -1145,10 +1126,10 @@ static void test_accept_fails(void **state)
 	/* It must not spin on a socket that stays readable. */
 	assert_true(accepts >= 1 && accepts <= 2);
 	assert_true(log_has("cannot accept"));
-	ask(client, "ping", "OK\n");
+	ask("ping", "OK\n");
 	accept_error = 0;
 	fake_pass_time(1.5);
-	expect(late, "HELLO *\n");
+	expect_on(late, "HELLO *\n");
 	/* One that was gone already is nothing to wait for. */
 	accept_error = ECONNABORTED;
 	turn(2);
@@ -1156,12 +1137,11 @@ static void test_accept_fails(void **state)
 	greeted();
 }
 
-static void test_many_at_once(void **state)
+TEST_CASE(test_many_at_once)
 {
 	int i;
 
-	(void)state;
-	for (i = 0; i < 100; i++) {
+	for (i = 1; i <= 100; i++) {
 		clients[i].fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0);
 		assert_int_equal(connect(clients[i].fd,
 					 (struct sockaddr *)&address,
@@ -1170,249 +1150,233 @@ static void test_many_at_once(void **state)
 	}
 	fake_serve();
 	turn(20);
-	for (i = 0; i < 100; i++)
-		expect(&clients[i], "HELLO *\n");
+	for (i = 1; i <= 100; i++)
+		expect_on(&clients[i], "HELLO *\n");
 }
 
 /* ---- on-error ---- */
 
-static void test_on_error(void **state)
+TEST_CASE(test_on_error)
 {
-	struct client *client = greeted(), *other = greeted();
+	struct client *other = greeted();
 
-	(void)state;
 	/* An error before it does not count. */
-	ask(client, "nonsense", "ERR unknown *\n");
-	ask(client, "on-error stop", "OK\n");
-	ask(client, "ping", "OK\n");
-	ask(client, "@1 nonsense", "ERR @1 unknown *\n");
-	ask(client, "@2 ping", "ERR @2 skipped *\n");
-	ask(client, "@3 add null", "ERR @3 skipped *\n");
-	ask(client, "@4 nonsense", "ERR @4 skipped *\n");
+	ask("nonsense", "ERR unknown *\n");
+	ask("on-error stop", "OK\n");
+	ask("ping", "OK\n");
+	ask("@1 nonsense", "ERR @1 unknown *\n");
+	ask("@2 ping", "ERR @2 skipped *\n");
+	ask("@3 add null", "ERR @3 skipped *\n");
+	ask("@4 nonsense", "ERR @4 skipped *\n");
 	assert_int_equal(fake_host.devices.count, 0);
 	/* It is a matter of this connection. */
-	ask(other, "nonsense", "ERR unknown *\n");
-	ask(other, "ping", "OK\n");
+	ask_on(other, "nonsense", "ERR unknown *\n");
+	ask_on(other, "ping", "OK\n");
 }
 
-static void test_on_error_continue(void **state)
+TEST_CASE(test_on_error_continue)
 {
-	struct client *client = greeted();
-
-	(void)state;
-	ask(client, "on-error stop", "OK\n");
-	ask(client, "on-error continue", "OK\n");
-	ask(client, "nonsense", "ERR unknown *\n");
-	ask(client, "ping", "OK\n");
+	ask("on-error stop", "OK\n");
+	ask("on-error continue", "OK\n");
+	ask("nonsense", "ERR unknown *\n");
+	ask("ping", "OK\n");
 	/* A line that cannot be read is an error as well. */
-	ask(client, "on-error stop", "OK\n");
-	ask(client, "ping \"", "ERR syntax *\n");
-	ask(client, "ping", "ERR skipped *\n");
+	ask("on-error stop", "OK\n");
+	ask("ping \"", "ERR syntax *\n");
+	ask("ping", "ERR skipped *\n");
 }
 
 /* Also one that comes late. */
-static void test_on_error_of_a_late_one(void **state)
+TEST_CASE(test_on_error_of_a_late_one)
 {
-	struct client *client = greeted();
-
-	(void)state;
 	fake.hold[MESSAGE_START] = 1;
 	fake.result[MESSAGE_START] = -EIO;
-	say(client, "on-error stop\n@1 add null\n@2 ping\n");
-	expect(client, "OK\n");
+	say("on-error stop\n@1 add null\n@2 ping\n");
+	expect("OK\n");
 	fake_release(MESSAGE_START);
-	expect(client, "ERR @1 io *\nERR @2 skipped *\n");
+	expect("ERR @1 io *\nERR @2 skipped *\n");
 }
 
 /* ---- quit ---- */
 
-static void test_quit(void **state)
+TEST_CASE(test_quit)
 {
-	struct client *client = greeted(), *other = greeted();
+	struct client *other = greeted();
 	unsigned fds = count_fds();
 
-	(void)state;
-	ask(client, "@q quit", "OK @q\n");
-	expect_closed(client);
-	close_client(client);
+	ask("@q quit", "OK @q\n");
+	expect_closed(me);
+	close_client(me);
 	/* What came before is answered, and what comes behind is not run. */
-	client = greeted();
-	say(client, "list\n@1 ping\nquit\nadd null\nping\n");
-	expect(client, "OK seq=*\nOK @1\nOK\n");
-	expect_closed(client);
-	close_client(client);
+	me = greeted();
+	say("list\n@1 ping\nquit\nadd null\nping\n");
+	expect("OK seq=*\nOK @1\nOK\n");
+	expect_closed(me);
+	close_client(me);
 	fake_serve();
 	assert_int_equal(count_fds(), fds - 2);
 	assert_int_equal(fake_host.devices.count, 0);
-	ask(other, "quit now", "ERR arg * arg=now\n");
+	ask_on(other, "quit now", "ERR arg * arg=now\n");
 	/* An earlier mistake keeps nobody there. */
-	ask(other, "on-error stop", "OK\n");
-	ask(other, "nonsense", "ERR unknown *\n");
-	ask(other, "@z quit", "OK @z\n");
+	ask_on(other, "on-error stop", "OK\n");
+	ask_on(other, "nonsense", "ERR unknown *\n");
+	ask_on(other, "@z quit", "OK @z\n");
 	expect_closed(other);
 }
 
 /* Not before the one that is under way has been answered. */
-static void test_quit_after_a_late_one(void **state)
+TEST_CASE(test_quit_after_a_late_one)
 {
-	struct client *client = greeted();
-
-	(void)state;
 	fake.hold[MESSAGE_START] = 1;
-	say(client, "@1 add null\n@2 quit\n");
-	expect(client, "");
+	say("@1 add null\n@2 quit\n");
+	expect("");
 	fake_release(MESSAGE_START);
-	expect(client, "OK @1 id=0 *\nOK @2\n");
-	expect_closed(client);
+	expect("OK @1 id=0 *\nOK @2\n");
+	expect_closed(me);
 	assert_int_equal(fake_host.devices.count, 1);
 }
 
 /* ---- what somebody may have meant ---- */
 
-static void test_hints(void **state)
+TEST_CASE(test_hints)
 {
-	static const char *const cases[][2] = {
-		{ "lsit", "ERR unknown *did you mean 'list'*arg=lsit\n" },
-		{ "ADD null", "ERR unknown *did you mean 'add'*arg=ADD\n" },
-		{ "delete scratch", "ERR unknown *did you mean 'del'*\n" },
-		{ "frobnicate", "ERR unknown text=\"there is no such command; "
-				"'help' lists them\" *\n" },
-		{ "help lst", "ERR unknown *did you mean 'list'*arg=lst\n" },
-		{ "add rma size=1M",
-		  "ERR unknown *did you mean 'ram'*arg=rma\n" },
-		{ "help add nul", "ERR unknown *did you mean 'null'*\n" },
-		{ "add null sise=1M",
-		  "ERR unknown *did you mean 'size'* arg=sise\n" },
-		{ "add null Queues=1",
-		  "ERR unknown *did you mean 'queues'* arg=Queues\n" },
-		{ "add ram size=1M fil=no",
-		  "ERR unknown *no option fil; 'help add ram'*\n" },
-		{ "set scratch error_rate=1",
-		  "ERR unknown *did you mean 'error-rate'*arg=error_rate\n" },
-		{ "set name=scratch error_rate=1",
-		  "ERR unknown *did you mean 'error-rate'*arg=error_rate\n" },
-		{ "set scratch size=1G", "ERR unknown *'resize *arg=size\n" },
-		{ "set scratch colour=red",
-		  "ERR unknown *set has no option colour; 'help set'*\n" },
-		{ "set scrtach error-rate=1",
-		  "ERR notfound *did you mean 'scratch'*arg=scrtach\n" },
-		{ "show name=Scratch",
-		  "ERR notfound *did you mean 'scratch'*arg=Scratch\n" },
-		{ "del ublkb7", "ERR notfound text=\"there is no such device; "
-				"'list' shows all\" arg=ublkb7\n" },
-		{ "del 5", "ERR notfound text=\"there is no such device; "
-			   "'list' shows all\" arg=5\n" },
-		{ "resize scratch sze=1M",
-		  "ERR unknown *did you mean 'size'*arg=sze\n" },
+	static const struct mistake rows[] = {
+		{ "lsit", "unknown", "did you mean 'list'", "lsit" },
+		{ "ADD null", "unknown", "did you mean 'add'", "ADD" },
+		{ "delete scratch", "unknown", "did you mean 'del'", "*" },
+		{ "frobnicate", "unknown",
+		  "there is no such command; 'help' lists them", "*" },
+		{ "help lst", "unknown", "did you mean 'list'", "lst" },
+		{ "add rma size=1M", "unknown", "did you mean 'ram'", "rma" },
+		{ "help add nul", "unknown", "did you mean 'null'", "*" },
+		{ "add null sise=1M", "unknown", "did you mean 'size'",
+		  "sise" },
+		{ "add null Queues=1", "unknown", "did you mean 'queues'",
+		  "Queues" },
+		{ "add ram size=1M fil=no", "unknown",
+		  "no option fil; 'help add ram'", "*" },
+		{ "set scratch error_rate=1", "unknown",
+		  "did you mean 'error-rate'", "error_rate" },
+		{ "set name=scratch error_rate=1", "unknown",
+		  "did you mean 'error-rate'", "error_rate" },
+		{ "set scratch size=1G", "unknown", "'resize", "size" },
+		{ "set scratch colour=red", "unknown",
+		  "set has no option colour; 'help set'", "*" },
+		{ "set scrtach error-rate=1", "notfound",
+		  "did you mean 'scratch'", "scrtach" },
+		{ "show name=Scratch", "notfound", "did you mean 'scratch'",
+		  "Scratch" },
+		{ "del ublkb7", "notfound",
+		  "there is no such device; 'list' shows all", "ublkb7" },
+		{ "del 5", "notfound",
+		  "there is no such device; 'list' shows all", "5" },
+		{ "resize scratch sze=1M", "unknown", "did you mean 'size'",
+		  "sze" },
 	};
-	struct client *client = greeted();
-	size_t i;
 
-	(void)state;
-	ask(client, "add null name=scratch", "OK id=0 *\n");
-	ask(client, "add null id=7", "OK id=7 *\n");
-	ask(client, "del 7", "OK id=7\n");
-	for (i = 0; i < COUNT(cases); i++)
-		ask(client, cases[i][0], cases[i][1]);
-	ask(client, "list", "dev id=0 name=scratch *\nOK seq=*\n");
+	ask("add null name=scratch", "OK id=0 *\n");
+	ask("add null id=7", "OK id=7 *\n");
+	ask("del 7", "OK id=7\n");
+	check_mistakes(rows, COUNT(rows), 1);
 }
 
 /* ---- commands ---- */
 
-static void test_add(void **state)
+TEST_CASE(test_add)
 {
-	struct client *client = greeted();
-
-	(void)state;
-	ask(client, "@a add ram size=1.5MiB name=scratch",
+	ask("@a add ram size=1.5MiB name=scratch",
 	    "OK @a id=0 dev=/dev/ublkb0 name=scratch queues=* depth=128 "
 	    "size=1572864\n");
 	fake_forget();
 	/* It answers when the disk can be opened, not before. */
 	fake.node_after = 1000;
-	ask(client, "@b add null id=7", "");
+	ask("@b add null id=7", "");
 	fake.node_after = 0;
 	fake_pass_time(0.1);
-	expect(client, "OK @b id=7 dev=/dev/ublkb7 *\n");
-	ask(client, "add null queues=1", "OK id=1 * queues=1*\n");
+	expect("OK @b id=7 dev=/dev/ublkb7 *\n");
+	ask("add null queues=1", "OK id=1 * queues=1*\n");
 }
 
 /* What there is memory for, where that is not all of the disk. */
-static void test_fits(void **state)
+TEST_CASE(test_fits)
 {
-	struct client *client = greeted();
-
-	(void)state;
 	log_forget();
 	test_file("proc/meminfo",
 		  "MemTotal: 65536 kB\nMemAvailable: 10240 kB\n");
-	ask(client, "add ram size=4M name=big", "OK id=0 * fits=2097152\n");
+	ask("add ram size=4M name=big", "OK id=0 * fits=2097152\n");
 	assert_int_equal(log_count(
 				 "device 0 (big): as things stand it can hold "
 				 "2 MiB"),
 			 1);
-	ask(client, "add ram size=4M name=big",
+	ask("add ram size=4M name=big",
 	    "OK id=0 * fits=2097152 existing=yes\n");
-	ask(client, "add ram size=2M", "OK id=1 * size=*\n");
-	ask(client, "add null size=1P", "OK id=2 * size=*\n");
+	ask("add ram size=2M", "OK id=1 * size=*\n");
+	ask("add null size=1P", "OK id=2 * size=*\n");
 	assert_int_equal(log_count("as things stand"), 1);
 }
 
-static void test_mode(void **state)
+TEST_CASE(test_mode)
 {
-	struct client *client = greeted();
-
-	(void)state;
-	ask(client, "add ram size=1M", "OK id=0 *\n");
-	ask(client, "show 0",
-	    "dev id=0 * mode=need-get-data *\nqueue *\nOK*\n");
-	ask(client, "add null mode=user-copy", "OK id=1 *\n");
-	ask(client, "show 1", "dev id=1 * mode=user-copy *\nqueue *\nOK*\n");
-	ask(client, "add null fill=no mode=copy", "ERR arg * arg=mode\n");
-	ask(client, "add null mode=quick", "ERR arg * arg=mode\n");
+	ask("add ram size=1M", "OK id=0 *\n");
+	ask("show 0", "dev id=0 * mode=need-get-data *\nqueue *\nOK*\n");
+	ask("add null mode=user-copy", "OK id=1 *\n");
+	ask("show 1", "dev id=1 * mode=user-copy *\nqueue *\nOK*\n");
+	ask("add null fill=no mode=copy", "ERR arg * arg=mode\n");
+	ask("add null mode=quick", "ERR arg * arg=mode\n");
 	assert_int_equal(fake_host.devices.count, 2);
 }
 
-static void test_batch(void **state)
+TEST_CASE(test_batch)
 {
-	struct client *client = greeted();
-
-	(void)state;
-	ask(client, "add ram size=1M batch=yes", "OK id=0 *\n");
-	ask(client, "show 0",
+	ask("add ram size=1M batch=yes", "OK id=0 *\n");
+	ask("show 0",
 	    "dev id=0 * mode=user-copy batch=yes *\n"
 	    "config text=\"add ram size=1M batch=yes\"\nqueue *\nOK*\n");
-	ask(client, "add null mode=copy batch=yes", "OK id=1 *\n");
-	ask(client, "show 1", "dev id=1 * mode=copy batch=yes *\nOK*\n");
-	ask(client, "add null batch=no", "OK id=2 *\n");
-	ask(client, "show 2", "dev id=2 * batch=no *\nOK*\n");
-	ask(client, "add null batch=maybe", "ERR arg * arg=batch\n");
-	ask(client, "add ram size=1M batch=yes mode=need-get-data",
+	ask("add null mode=copy batch=yes", "OK id=1 *\n");
+	ask("show 1", "dev id=1 * mode=copy batch=yes *\nOK*\n");
+	ask("add null batch=no", "OK id=2 *\n");
+	ask("show 2", "dev id=2 * batch=no *\nOK*\n");
+	ask("add null batch=maybe", "ERR arg * arg=batch\n");
+	ask("add ram size=1M batch=yes mode=need-get-data",
 	    "ERR arg *exclude*arg=batch\n");
 	fake_host.devices.features = FAKE_FEATURES_OLD;
-	ask(client, "add null batch=yes",
-	    "ERR unsupported *batch=yes*arg=batch*\n");
+	ask("add null batch=yes", "ERR unsupported *batch=yes*arg=batch*\n");
 	assert_int_equal(fake_host.devices.count, 3);
+}
+
+static struct failure not_adopted;
+
+/* The keeper's table has such a device. */
+static int adopt(uint32_t id, const char *text, uint64_t flags, int *fds,
+		 int fd_count)
+{
+	struct message message = { .magic = MESSAGE_MAGIC, .id = id };
+
+	message.info.dev_id = id;
+	message.info.nr_hw_queues = 1;
+	message.info.queue_depth = 16;
+	message.info.max_io_buf_bytes = 65536;
+	message.info.state = UBLK_S_DEV_QUIESCED;
+	message.info.flags = UBLK_F_USER_RECOVERY | flags;
+	snprintf(message.text, sizeof(message.text), "%s", text);
+	return command_adopt(&fake_host, &message, fds, fd_count, &not_adopted);
+}
+
+static void recover_all(void)
+{
+	device_recover_all(&fake_host.devices);
+	fake_serve();
 }
 
 /* Another server's device: as it is, not as this one would make it. */
 static void check_adopted(uint32_t id, const char *text, uint64_t flags,
 			  const char *mode)
 {
-	struct message message = { .magic = MESSAGE_MAGIC, .id = id };
-	struct failure failure;
 	const struct device *device;
 
-	message.info.dev_id = id;
-	message.info.nr_hw_queues = 1;
-	message.info.queue_depth = 16;
-	message.info.max_io_buf_bytes = 65536;
-	message.info.flags = UBLK_F_USER_RECOVERY | flags;
-	snprintf(message.text, sizeof(message.text), "%s", text);
-	assert_int_equal(command_adopt(&fake_host, &message, NULL, 0, &failure),
-			 mode ? 0 : -1);
+	assert_int_equal(adopt(id, text, flags, NULL, 0), mode ? 0 : -1);
 	if (!mode) {
-		assert_string_equal(failure.arg, "mode");
+		assert_string_equal(not_adopted.arg, "mode");
 		return;
 	}
 	device = device_find(&fake_host.devices, id);
@@ -1421,35 +1385,23 @@ static void check_adopted(uint32_t id, const char *text, uint64_t flags,
 }
 
 /* One that cannot be opened here stays in sight until somebody deletes it. */
-static void test_adopted_in_vain(void **state)
+TEST_CASE(test_adopted_in_vain)
 {
-	struct message message = { .magic = MESSAGE_MAGIC, .id = 3 };
-	struct failure failure;
-	struct client *client = greeted();
-	int ends[2], fds[1];
+	int ends[2];
 
-	(void)state;
-	assert_int_equal(pipe(ends), 0);
-	fds[0] = ends[0]; /* no file, and no disk */
-	message.info.dev_id = 3;
-	message.info.nr_hw_queues = 1;
-	message.info.queue_depth = 16;
-	message.info.max_io_buf_bytes = 65536;
-	message.info.flags = UBLK_F_USER_RECOVERY | UBLK_F_USER_COPY;
-	snprintf(message.text, sizeof(message.text),
-		 "add file path=/nowhere error-rate=0.5");
-	assert_int_equal(command_adopt(&fake_host, &message, fds, 1, &failure),
+	assert_int_equal(pipe(ends), 0); /* no file, and no disk */
+	assert_int_equal(adopt(3, "add file path=/nowhere error-rate=0.5",
+			       UBLK_F_USER_COPY, ends, 1),
 			 -1);
-	assert_int_equal(fds[0], -1); /* kept for the next server */
-	device_recover_all(&fake_host.devices);
-	fake_serve();
+	assert_int_equal(ends[0], -1); /* kept for the next server */
+	recover_all();
 	fake_expect("");
-	ask(client, "list",
+	ask("list",
 	    "dev id=3 * state=quiesced step=lost target=file *\nOK *\n");
-	ask(client, "resize 3 size=1M", "ERR * *\n");
-	ask(client, "set 3 error-rate=0.1", "OK*\n");
-	ask(client, "del 3 force=yes", "OK*\n");
-	ask(client, "list", "OK seq=*\n");
+	ask("resize 3 size=1M", "ERR * *\n");
+	ask("set 3 error-rate=0.1", "OK*\n");
+	ask("del 3 force=yes", "OK*\n");
+	ask("list", "OK seq=*\n");
 	close(ends[1]);
 }
 
@@ -1457,76 +1409,62 @@ static void test_adopted_in_vain(void **state)
  * A target that was open already has closed what it had: there is nothing to be
  * given to the next keeper, which would take nothing at all then.
  */
-static void test_adopted_and_closed(void **state)
+TEST_CASE(test_adopted_and_closed)
 {
-	struct message message = { .magic = MESSAGE_MAGIC, .id = 3 };
-	struct failure failure;
-	struct client *client = greeted();
 	int fds[MESSAGE_MAX_FDS] = { memfd_create("ram", MFD_CLOEXEC) };
 
-	(void)state;
 	assert_int_equal(ftruncate(fds[0], 1 << 20), 0);
-	message.info.dev_id = 3;
-	message.info.nr_hw_queues = 1;
-	message.info.queue_depth = 16;
-	message.info.max_io_buf_bytes = 65536;
-	message.info.flags = UBLK_F_USER_RECOVERY | UBLK_F_AUTO_BUF_REG;
-	snprintf(message.text, sizeof(message.text), "add ram size=1M");
-	assert_int_equal(command_adopt(&fake_host, &message, fds, 1, &failure),
-			 -1);
-	assert_string_equal(failure.arg, "mode");
+	assert_int_equal(
+		adopt(3, "add ram size=1M", UBLK_F_AUTO_BUF_REG, fds, 1), -1);
+	assert_string_equal(not_adopted.arg, "mode");
 	assert_int_equal(fds[0], -1);
 	assert_int_equal(
 		target_hold(device_find(&fake_host.devices, 3)->spec.target,
 			    fds),
 		0);
-	device_recover_all(&fake_host.devices);
-	fake_serve();
+	recover_all();
 	fake_expect("");
-	ask(client, "del 3 force=yes", "OK*\n");
+	ask("del 3 force=yes", "OK*\n");
 }
 
 /* ---- a file that nobody has open ---- */
 
-/* The keeper's table has such a device: it was made on that file. */
+/* It was made on the file "disk". */
 static void adopt_file(const char *options)
 {
-	struct message message = { .magic = MESSAGE_MAGIC, .id = 3 };
-	struct failure failure;
+	char text[600];
 
-	message.info.dev_id = 3;
-	message.info.nr_hw_queues = 1;
-	message.info.queue_depth = 16;
-	message.info.max_io_buf_bytes = 65536;
-	message.info.state = UBLK_S_DEV_QUIESCED;
-	message.info.flags = UBLK_F_USER_RECOVERY | UBLK_F_USER_COPY;
-	snprintf(message.text, sizeof(message.text), "add file path=%s%s",
-		 test_path("disk"), options);
+	snprintf(text, sizeof(text), "add file path=%s%s", test_path("disk"),
+		 options);
 	fake_host.devices.features = FAKE_FEATURES_NEW;
 	fake.disk_size = 8192;
 	/* Not even tried: that may take a while. */
-	assert_int_equal(command_adopt(&fake_host, &message, NULL, 0, &failure),
-			 0);
+	assert_int_equal(adopt(3, text, UBLK_F_USER_COPY, NULL, 0), 0);
 	assert_int_equal(fake.opened, 0);
 	device_recover_all(&fake_host.devices);
 }
 
-static void make_file(void)
+static void make_file(int size)
 {
-	char blocks[8193];
+	test_file("disk", "");
+	assert_int_equal(truncate(test_path("disk"), size), 0);
+}
 
-	memset(blocks, 'b', 8192);
-	blocks[8192] = '\0';
-	test_file("disk", blocks);
+/* An add of that file. */
+static void add_file(struct client *client, const char *options,
+		     const char *pattern)
+{
+	char line[600];
+
+	snprintf(line, sizeof(line), "add file path=%s %s", test_path("disk"),
+		 options);
+	ask_on(client, line, pattern);
 }
 
 /* By the flags of `add`, and never made anew; what it has told is not lost. */
-static void test_reopened(void **state)
+TEST_CASE(test_reopened)
 {
-	struct client *client = greeted();
-
-	(void)state;
-	make_file();
+	make_file(8192);
 	adopt_file(" size=4K create=yes lock=no error-rate=0.5");
 	device_take_tally(&fake_host.devices, 3, 5);
 	assert_string_equal(device_state(device_find(&fake_host.devices, 3)),
@@ -1537,136 +1475,124 @@ static void test_reopened(void **state)
 	assert_int_equal(fake.wish.flags, O_CLOEXEC | O_NOCTTY | O_RDWR);
 	assert_false(fake.wish.create);
 	assert_true(fake.wish.patient);
-	ask(client, "show 3",
+	ask("show 3",
 	    "dev id=3 * state=live step=live target=file size=8192 * flush-errors=5\n"
 	    "*layer name=error *\nOK *\n");
-	assert_false(count_text(client, " error="));
+	assert_false(count_text(me, " error="));
 }
 
-static void check_flags(const char *options, int flags)
+TEST_CASE(test_reopened_as_before)
 {
-	struct client *client = greeted();
+	static const struct {
+		const char *options;
+		int flags;
+	} rows[] = {
+		{ "", O_RDWR | O_EXCL },
+		{ " ro=yes", O_RDONLY | O_EXCL },
+		{ " ro=yes lock=no", O_RDONLY },
+	};
+	unsigned i;
 
-	fake.opened = 0;
-	adopt_file(options);
-	fake_serve();
-	assert_int_equal(fake.wish.flags, O_CLOEXEC | O_NOCTTY | flags);
-	ask(client, "del 3 force=yes", "OK*\n");
+	make_file(8192);
+	for (i = 0; i < COUNT(rows); i++) {
+		fake.opened = 0;
+		adopt_file(rows[i].options);
+		fake_serve();
+		assert_int_equal(fake.wish.flags,
+				 O_CLOEXEC | O_NOCTTY | rows[i].flags);
+		ask("del 3 force=yes", "OK*\n");
+	}
 }
 
-static void test_reopened_as_before(void **state)
+TEST_CASE(test_reopened_later)
 {
-	(void)state;
-	make_file();
-	check_flags("", O_RDWR | O_EXCL);
-	check_flags(" ro=yes", O_RDONLY | O_EXCL);
-	check_flags(" ro=yes lock=no", O_RDONLY);
-}
-
-static void test_reopened_later(void **state)
-{
-	struct client *client = greeted();
-
-	(void)state;
 	adopt_file("");
 	fake_serve();
 	assert_int_equal(fake.opened, 1);
-	ask(client, "list",
+	ask("list",
 	    "dev id=3 * state=quiesced * error=\"cannot open */disk: No such "
 	    "file or directory\" retry-in=1\nOK *\n");
 	fake_pass_time(1.1);
 	assert_int_equal(fake.opened, 2);
-	ask(client, "list", "dev id=3 * retry-in=2\nOK *\n");
-	make_file();
+	ask("list", "dev id=3 * retry-in=2\nOK *\n");
+	make_file(8192);
 	fake_pass_time(2.1);
 	fake_expect("ASK NOTE q0+ RECOVER open END_RECOVER");
-	ask(client, "list", "dev id=3 * state=live *\nOK *\n");
+	ask("list", "dev id=3 * state=live *\nOK *\n");
 	assert_int_equal(log_count("cannot be taken over"), 1);
 }
 
 /* Its target is here, but nothing to serve it with. */
-static void test_lost_is_told(void **state)
+TEST_CASE(test_lost_is_told)
 {
-	struct client *client = greeted();
-
-	(void)state;
 	check_adopted(3, "add null", UBLK_F_USER_COPY, "user-copy");
 	fake.queue_error = -EPERM;
 	device_recover_all(&fake_host.devices);
-	ask(client, "list",
-	    "dev id=3 * state=quiesced * error=\"no ring*Operation not "
-	    "permitted\" retry-in=1 fill=yes\nOK *\n");
+	ask("list", "dev id=3 * state=quiesced * error=\"no ring*Operation not "
+		    "permitted\" retry-in=1 fill=yes\nOK *\n");
 	fake.queue_error = 0;
 	fake_pass_time(1.1);
-	ask(client, "list",
-	    "dev id=3 * state=live * batch=no fill=yes\nOK *\n");
+	ask("list", "dev id=3 * state=live * batch=no fill=yes\nOK *\n");
 }
 
 /* The keeper knows which one it was. */
-static void test_reopened_another(void **state)
+TEST_CASE(test_reopened_another)
 {
-	struct client *client = greeted();
 	unsigned fds = count_fds();
 
-	(void)state;
-	make_file();
+	make_file(8192);
 	fake.result[MESSAGE_NOTE] = -ESTALE;
 	adopt_file("");
 	fake_serve();
 	fake_expect("ASK NOTE");
-	ask(client, "list",
-	    "dev id=3 * state=quiesced * error=\"another file lies*\" "
-	    "retry-in=1\nOK *\n");
+	ask("list", "dev id=3 * state=quiesced * error=\"another file lies*\" "
+		    "retry-in=1\nOK *\n");
 	assert_int_equal(count_fds(), fds);
 	fake.result[MESSAGE_NOTE] = -EMFILE;
 	fake_pass_time(1.1);
-	ask(client, "list",
+	ask("list",
 	    "dev id=3 * state=quiesced * error=\"the keeper cannot have*\" "
 	    "retry-in=2\nOK *\n");
 	assert_int_equal(count_fds(), fds);
 	fake.result[MESSAGE_NOTE] = 0;
 	fake_pass_time(2.1);
-	ask(client, "list", "dev id=3 * state=live *\nOK *\n");
+	ask("list", "dev id=3 * state=live *\nOK *\n");
 }
 
 /* Who has locked it meanwhile may be writing to it. */
-static void test_reopened_but_not_locked(void **state)
+TEST_CASE(test_reopened_but_not_locked)
 {
-	struct client *client = greeted();
 	unsigned fds = count_fds();
 
-	(void)state;
-	make_file();
+	make_file(8192);
 	fake.result[MESSAGE_ASK] = -EBUSY;
 	adopt_file("");
 	fake_serve();
 	fake_expect("ASK");
 	assert_int_equal(fake.last[MESSAGE_ASK].number, HELPER_LOCK);
 	assert_string_equal(fake.last[MESSAGE_ASK].text, "w");
-	ask(client, "list",
+	ask("list",
 	    "dev id=3 * state=quiesced * error=\"cannot lock */disk: mounted "
 	    "on /mnt\" retry-in=1\nOK *\n");
 	assert_int_equal(count_fds(), fds);
 	fake.result[MESSAGE_ASK] = 0;
 	fake_pass_time(1.1);
 	fake_expect("ASK NOTE q0+ RECOVER open END_RECOVER");
-	ask(client, "list", "dev id=3 * state=live *\nOK *\n");
+	ask("list", "dev id=3 * state=live *\nOK *\n");
 }
 
 /* The answer comes when the device is gone. */
-static void test_deleted_while_locked(void **state)
+TEST_CASE(test_deleted_while_locked)
 {
-	struct client *client = greeted();
 	unsigned fds = count_fds();
 
-	(void)state;
-	make_file();
+	make_file(8192);
 	fake.hold[MESSAGE_ASK] = 1;
 	adopt_file(" ro=yes");
 	fake_serve();
 	fake_expect("ASK");
 	assert_string_equal(fake.last[MESSAGE_ASK].text, "r");
-	ask(client, "del 3 force=yes", "OK*\n");
+	ask("del 3 force=yes", "OK*\n");
 	fake_forget();
 	fake_release(MESSAGE_ASK);
 	fake_serve();
@@ -1675,38 +1601,33 @@ static void test_deleted_while_locked(void **state)
 }
 
 /* What the keeper has once is not opened again. */
-static void test_reopened_but_not_served(void **state)
+TEST_CASE(test_reopened_but_not_served)
 {
-	struct client *client = greeted();
-
-	(void)state;
 	/* It can be opened, and is no file. */
 	assert_int_equal(mkdir(test_path("disk"), 0700), 0);
 	adopt_file(" ro=yes");
 	fake_serve();
 	assert_int_equal(fake.opened, 1);
 	assert_int_equal(fake.count[MESSAGE_NOTE], 1);
-	ask(client, "list", "dev id=3 * state=quiesced * error=*\nOK *\n");
+	ask("list", "dev id=3 * state=quiesced * error=*\nOK *\n");
 	fake_pass_time(1.1);
 	assert_int_equal(fake.opened, 1);
 	assert_int_equal(fake.count[MESSAGE_NOTE], 1);
-	ask(client, "del 3 force=yes", "OK*\n");
+	ask("del 3 force=yes", "OK*\n");
 }
 
 /* A file server does not answer, and somebody loses patience. */
-static void test_deleted_while_reopened(void **state)
+TEST_CASE(test_deleted_while_reopened)
 {
-	struct client *client = greeted();
 	unsigned fds = count_fds();
 
-	(void)state;
-	make_file();
+	make_file(8192);
 	fake.open_waits = 1;
 	adopt_file("");
 	fake_pass_time(100);
 	assert_int_equal(fake.opened, 1);
-	ask(client, "list", "dev id=3 * state=quiesced *\nOK *\n");
-	ask(client, "del 3 force=yes", "OK*\n");
+	ask("list", "dev id=3 * state=quiesced *\nOK *\n");
+	ask("del 3 force=yes", "OK*\n");
 	fake.open_waits = 0;
 	fake_forget();
 	fake_serve();
@@ -1715,307 +1636,228 @@ static void test_deleted_while_reopened(void **state)
 }
 
 /* It is opened once, however long that takes. */
-static void test_set_before_reopened(void **state)
+TEST_CASE(test_set_before_reopened)
 {
-	struct client *client = greeted();
-
-	(void)state;
-	make_file();
+	make_file(8192);
 	fake.open_waits = 1;
 	adopt_file("");
-	ask(client, "set 3 error-rate=0.1", "OK id=3\n");
+	ask("set 3 error-rate=0.1", "OK id=3\n");
 	fake_pass_time(10);
 	assert_int_equal(fake.opened, 1);
-	ask(client, "list", "dev id=3 * state=quiesced *\nOK *\n");
+	ask("list", "dev id=3 * state=quiesced *\nOK *\n");
 	fake.open_waits = 0;
 	fake_serve();
-	ask(client, "show 3", "dev id=3 * state=live *name=error*OK *\n");
+	ask("show 3", "dev id=3 * state=live *name=error*OK *\n");
 	assert_int_equal(fake.opened, 1);
 }
 
 /* Another command is at work on it when it is open: it is tried again then. */
-static void test_set_while_reopened(void **state)
+TEST_CASE(test_set_while_reopened)
 {
-	struct client *client = greeted();
-
-	(void)state;
-	make_file();
+	make_file(8192);
 	fake.open_waits = 1;
 	adopt_file("");
 	fake.hold[MESSAGE_NOTE] = 1;
-	ask(client, "set 3 error-rate=0.1", "");
+	ask("set 3 error-rate=0.1", "");
 	fake.open_waits = 0;
 	fake_serve();
 	assert_int_equal(fake.count[MESSAGE_NOTE], 1);
 	fake_release(MESSAGE_NOTE);
 	fake_pass_time(0.1);
-	expect(client, "OK id=3\n");
+	expect("OK id=3\n");
 	assert_int_equal(fake.opened, 2);
-	ask(client, "show 3", "dev id=3 * state=live *name=error*OK *\n");
+	ask("show 3", "dev id=3 * state=live *name=error*OK *\n");
 }
 
 /* An add that cannot be is answered once its file is free again. */
-static void test_add_fails_after_opening(void **state)
+TEST_CASE(test_add_fails_after_opening)
 {
-	struct client *client = greeted();
-	char line[600], blocks[8193];
 	unsigned fds = count_fds();
 
-	(void)state;
-	memset(blocks, 'b', 8192);
-	blocks[8192] = '\0';
 	fake.close_waits = 1;
-	test_file("disk", "not much");
-	snprintf(line, sizeof(line), "add file path=%s size=1G",
-		 test_path("disk"));
-	ask(client, line, "");
+	make_file(8);
+	add_file(me, "size=1G", "");
 	assert_int_equal(fake.closing, 1);
 	fake_end_closing(0);
 	fake_serve();
-	expect(client, "ERR range *arg=size*\n");
+	expect("ERR range *arg=size*\n");
 	/* By what was found out when it was open already. */
-	test_file("disk", blocks);
-	snprintf(line, sizeof(line),
-		 "add file path=%s mode=need-get-data max-io=1M",
-		 test_path("disk"));
-	ask(client, line, "");
+	make_file(8192);
+	add_file(me, "mode=need-get-data max-io=1M", "");
 	assert_int_equal(fake.closing, 1);
 	fake_end_closing(-ETIMEDOUT);
 	fake_serve();
-	expect(client, "ERR range *arg=max-io*\n");
+	expect("ERR range *arg=max-io*\n");
 	/* One that is not there holds nothing. */
-	ask(client, "add file path=/nowhere/at-all", "ERR notfound *\n");
+	ask("add file path=/nowhere/at-all", "ERR notfound *\n");
 	assert_int_equal(count_fds(), fds);
 }
 
 /* A file that was made for a device stays if that comes to be, and only then. */
-static void test_new_file(void **state)
+TEST_CASE(test_new_file)
 {
-	struct client *client = greeted();
-	char line[600];
-
-	(void)state;
 	fake.is_new = 1;
-	test_file("disk", "not much");
-	snprintf(line, sizeof(line), "add file path=%s id=3 size=1G",
-		 test_path("disk"));
-	ask(client, line, "ERR range *arg=size*\n");
+	make_file(8);
+	add_file(me, "id=3 size=1G", "ERR range *arg=size*\n");
 	assert_int_equal(access(test_path("disk"), F_OK), -1);
-	test_file("disk", "");
-	assert_int_equal(truncate(test_path("disk"), 1 << 30), 0);
-	ask(client, line, "OK id=3 *\n");
-	ask(client, "del 3", "OK *\n");
+	make_file(1 << 30);
+	add_file(me, "id=3 size=1G", "OK id=3 *\n");
+	ask("del 3", "OK *\n");
 	assert_int_equal(access(test_path("disk"), F_OK), 0);
 }
 
 /* One ublkd's table of devices has an end. */
-static void test_too_many_devices(void **state)
+TEST_CASE(test_too_many_devices)
 {
-	struct client *client = greeted();
-
-	(void)state;
 	fake_host.devices.count = DEVICES_MAX - 1;
-	ask(client, "add null id=7", "OK id=7 *\n");
-	ask(client, "add null id=8", "ERR limit *\n");
-	ask(client, "del 7", "OK *\n");
+	ask("add null id=7", "OK id=7 *\n");
+	ask("add null id=8", "ERR limit *\n");
+	ask("del 7", "OK *\n");
 	assert_int_equal(fake_host.devices.count, DEVICES_MAX - 1);
 	fake_host.devices.count = 0;
 }
 
 /* The next server reads the same words, whatever is in them. */
-static void test_words_are_noted(void **state)
+TEST_CASE(test_words_are_noted)
 {
 	const char *noted = fake.last[MESSAGE_NOTE].text;
-	struct client *client = greeted();
 	struct syntax_line line;
-	char text[600];
 	const char *why;
 
-	(void)state;
 	test_file("a disk", "");
 	assert_int_equal(truncate(test_path("a disk"), 8192), 0);
-	snprintf(text, sizeof(text), "add file 'path=%s' id=3",
-		 test_path("a disk"));
-	ask(client, text, "OK id=3 *\n");
+	ask_text("OK id=3 *\n", "add file 'path=%s' id=3", test_path("a disk"));
 	assert_int_equal(syntax_split(&line, noted, strlen(noted), &why), 0);
 	assert_int_equal(line.count, 4);
 	assert_string_equal(line.words[2] + 5, test_path("a disk"));
 }
 
 /* The lock of an open file is a helper's to get; others are served meanwhile. */
-static void test_add_waits_for_lock(void **state)
+TEST_CASE(test_add_waits_for_lock)
 {
-	struct client *client = greeted(), *other = greeted();
-	char line[600], blocks[8193];
+	struct client *other = greeted();
 	unsigned fds = count_fds();
 
-	(void)state;
-	memset(blocks, 'b', 8192);
-	blocks[8192] = '\0';
-	test_file("disk", blocks);
-	snprintf(line, sizeof(line), "add file path=%s id=3",
-		 test_path("disk"));
+	make_file(8192);
 	fake.hold[MESSAGE_ASK] = 1;
-	ask(client, line, "");
-	ask(other, "list", "OK seq=*\n");
+	add_file(me, "id=3", "");
+	ask_on(other, "list", "OK seq=*\n");
 	assert_int_equal(fake.last[MESSAGE_ASK].number, HELPER_LOCK);
 	assert_string_equal(fake.last[MESSAGE_ASK].text, "w");
 	fake.result[MESSAGE_ASK] = -EBUSY;
 	fake_release(MESSAGE_ASK);
-	expect(client,
-	       "ERR busy text=\"*cannot be locked: mounted on /mnt*\"*\n");
+	expect("ERR busy text=\"*cannot be locked: mounted on /mnt*\"*\n");
 	fake.result[MESSAGE_ASK] = -ETIMEDOUT;
-	ask(client, line,
-	    "ERR timeout text=\"*disk cannot be locked: its file server does "
-	    "not answer*\"*\n");
+	add_file(me, "id=3",
+		 "ERR timeout text=\"*disk cannot be locked: its file server "
+		 "does not answer*\"*\n");
 	assert_int_equal(fake_host.devices.count, 0);
 	assert_int_equal(fake.count[MESSAGE_ADD], 0);
 	assert_int_equal(count_fds(), fds);
 	fake.result[MESSAGE_ASK] = 0;
-	ask(client, line, "OK id=3 *\n");
-	ask(client, "del 3", "OK *\n");
-	snprintf(line, sizeof(line), "add file path=%s id=3 ro=yes",
-		 test_path("disk"));
-	ask(client, line, "OK id=3 *\n");
+	add_file(me, "id=3", "OK id=3 *\n");
+	ask("del 3", "OK *\n");
+	add_file(me, "id=3 ro=yes", "OK id=3 *\n");
 	assert_string_equal(fake.last[MESSAGE_ASK].text, "r");
-	ask(client, "del 3", "OK *\n");
+	ask("del 3", "OK *\n");
 	fake.count[MESSAGE_ASK] = 0;
-	snprintf(line, sizeof(line), "add file path=%s lock=no",
-		 test_path("disk"));
-	ask(client, line, "OK *\n");
+	add_file(me, "lock=no", "OK *\n");
 	assert_int_equal(fake.count[MESSAGE_ASK], 0);
 }
 
 /* The world has changed when the lock comes. */
-static void test_lock_comes_too_late(void **state)
+TEST_CASE(test_lock_comes_too_late)
 {
-	struct client *client = greeted(), *other = greeted();
-	char line[600], blocks[8193];
+	struct client *other = greeted();
 	unsigned fds = count_fds();
 
-	(void)state;
-	memset(blocks, 'b', 8192);
-	blocks[8192] = '\0';
-	test_file("disk", blocks);
-	snprintf(line, sizeof(line), "add file path=%s name=x",
-		 test_path("disk"));
+	make_file(8192);
 	fake.hold[MESSAGE_ASK] = 1;
-	ask(client, line, "");
-	ask(other, "add null name=x", "OK *\n");
+	add_file(me, "name=x", "");
+	ask_on(other, "add null name=x", "OK *\n");
 	fake_release(MESSAGE_ASK);
-	expect(client, "ERR exists *\n");
-	ask(other, "del x", "OK *\n");
+	expect("ERR exists *\n");
+	ask_on(other, "del x", "OK *\n");
 	assert_int_equal(count_fds(), fds);
 	/* Nobody will answer any more. */
 	fake.hold[MESSAGE_ASK] = 1;
-	ask(client, line, "");
-	fake_end_keeper();
-	command_keeper_gone(&fake_host);
-	fake_serve();
-	expect(client, "ERR state text=\"*keeper*\"*\n");
+	add_file(me, "name=x", "");
+	end_keeper();
+	expect("ERR state text=\"*keeper*\"*\n");
 }
 
 /*
  * Of two that make the same file one gets the lock, and has data in it when the
  * other one is refused.
  */
-static void test_new_file_of_another(void **state)
+TEST_CASE(test_new_file_of_another)
 {
-	struct client *client = greeted();
-	char line[600];
-
-	(void)state;
-	make_file();
+	make_file(8192);
 	fake.is_new = 1;
 	fake.result[MESSAGE_ASK] = -EBUSY;
-	snprintf(line, sizeof(line), "add file path=%s size=8K create=yes",
-		 test_path("disk"));
-	ask(client, line, "ERR busy *\n");
+	add_file(me, "size=8K create=yes", "ERR busy *\n");
 	assert_int_equal(access(test_path("disk"), F_OK), 0);
 	/* With the lock nobody else has it. */
 	fake.result[MESSAGE_ASK] = 0;
-	snprintf(line, sizeof(line), "add file path=%s size=1G create=yes",
-		 test_path("disk"));
-	ask(client, line, "ERR range *\n");
+	add_file(me, "size=1G create=yes", "ERR range *\n");
 	assert_int_equal(access(test_path("disk"), F_OK), -1);
 }
 
 /* Each answer goes to its question, and the server does not leave before it. */
-static void test_two_locks(void **state)
+TEST_CASE(test_two_locks)
 {
-	struct client *one = greeted(), *other = greeted();
-	char line[600], blocks[8193];
+	struct client *other = greeted();
 
-	(void)state;
-	memset(blocks, 'b', 8192);
-	blocks[8192] = '\0';
-	test_file("disk", blocks);
+	make_file(8192);
 	fake.hold[MESSAGE_ASK] = 1;
-	snprintf(line, sizeof(line), "add file path=%s id=1",
-		 test_path("disk"));
-	ask(one, line, "");
-	snprintf(line, sizeof(line), "add file path=%s id=2",
-		 test_path("disk"));
-	ask(other, line, "");
+	add_file(me, "id=1", "");
+	add_file(other, "id=2", "");
 	assert_int_equal(workers_drain(), 0);
 	fake_release(MESSAGE_ASK);
-	expect(one, "OK id=1 *\n");
-	expect(other, "OK id=2 *\n");
+	expect("OK id=1 *\n");
+	expect_on(other, "OK id=2 *\n");
 	assert_int_equal(workers_drain(), 1);
 	workers_resume();
 }
 
 /* A helper tells who has a disk; what is busy in other ways is told as that. */
-static void test_add_of_a_busy_disk(void **state)
+TEST_CASE(test_add_of_a_busy_disk)
 {
-	struct client *client = greeted();
-
-	(void)state;
 	fake.disk_error = -EBUSY;
 	fake.result[MESSAGE_ASK] = -EBUSY;
-	ask(client, "add file path=/dev/sdz",
+	ask("add file path=/dev/sdz",
 	    "ERR busy text=\"cannot open /dev/sdz: mounted on /mnt\"*\n");
 	assert_int_equal(fake.last[MESSAGE_ASK].number, HELPER_NODE_USER);
 	assert_string_equal(fake.last[MESSAGE_ASK].text, "/dev/sdz");
 	fake.result[MESSAGE_ASK] = -ETIMEDOUT;
-	ask(client, "add file path=/dev/sdz",
+	ask("add file path=/dev/sdz",
 	    "ERR busy text=\"*somebody has it for himself\"*\n");
 	fake.count[MESSAGE_ASK] = 0;
 	fake.disk_error = -EACCES;
-	ask(client, "add file path=/dev/sdz", "ERR denied *\n");
+	ask("add file path=/dev/sdz", "ERR denied *\n");
 	assert_int_equal(fake.count[MESSAGE_ASK], 0);
 }
 
 /* The end of a file that makes no whole block is not passed over in silence. */
-static void test_unserved(void **state)
+TEST_CASE(test_unserved)
 {
-	struct client *client = greeted();
-	char blocks[8293], line[600];
-
-	(void)state;
-	memset(blocks, 'b', 8292);
-	blocks[8292] = '\0';
-	test_file("disk", blocks);
-	snprintf(line, sizeof(line), "add file lock=no id=1 path=%s",
-		 test_path("disk"));
-	ask(client, line, "OK id=1 * size=8192 unserved=100\n");
+	make_file(8292);
+	add_file(me, "id=1 lock=no", "OK id=1 * size=8192 unserved=100\n");
 	assert_true(log_has("ublkb1: the last 100 bytes of its file are not "
 			    "served: they are no whole block of 512"));
-	ask(client, line, "OK id=1 * size=8192 unserved=100 existing=yes\n");
+	add_file(me, "id=1 lock=no",
+		 "OK id=1 * size=8192 unserved=100 existing=yes\n");
 	/* Whoever says how much is served knows. */
-	snprintf(line, sizeof(line), "add file lock=no id=2 path=%s size=4K",
-		 test_path("disk"));
-	ask(client, line, "OK id=2 * size=4096\n");
-	ask(client, "resize 2 size=auto", "OK id=2 size=8192 unserved=100\n");
+	add_file(me, "id=2 lock=no size=4K", "OK id=2 * size=4096\n");
+	ask("resize 2 size=auto", "OK id=2 size=8192 unserved=100\n");
 	assert_true(log_has("ublkb2: the last 100 bytes"));
 	log_forget();
-	ask(client, "resize 2 size=2K", "OK id=2 size=2048\n");
+	ask("resize 2 size=2K", "OK id=2 size=2048\n");
 	assert_false(log_has("are not served"));
 }
 
-static void test_adopted_mode(void **state)
+TEST_CASE(test_adopted_mode)
 {
-	(void)state;
 	check_adopted(1, "add null", UBLK_F_USER_COPY, "user-copy");
 	check_adopted(2, "add null", UBLK_F_NEED_GET_DATA, "need-get-data");
 	check_adopted(3, "add null", 0, "copy");
@@ -2026,83 +1868,68 @@ static void test_adopted_mode(void **state)
 	/* It would give them old memory, or be killed. */
 	check_adopted(5, "add null fill=no", 0, NULL);
 	/* They can be deleted once they are taken over. */
-	device_recover_all(&fake_host.devices);
-	fake_serve();
+	recover_all();
 	assert_int_equal(fake_host.devices.count, 7);
 }
 
-static void test_existing(void **state)
+TEST_CASE(test_existing)
 {
-	struct client *client = greeted();
-
-	(void)state;
-	ask(client, "add ram id=4 size=1M", "OK id=4 dev=/dev/ublkb4 *\n");
+	ask("add ram id=4 size=1M", "OK id=4 dev=/dev/ublkb4 *\n");
 	fake_forget();
-	ask(client, "@x  add   'ram' id=4\tsize=\"1M\"",
+	ask("@x  add   'ram' id=4\tsize=\"1M\"",
 	    "OK @x id=4 dev=/dev/ublkb4 * existing=yes\n");
-	ask(client, "add ram id=4 size=2M", "ERR exists *\n");
-	ask(client, "add null id=4", "ERR exists *\n");
-	ask(client, "add null name=n", "OK id=0 *\n");
-	ask(client, "add null name=n", "OK id=0 * existing=yes\n");
-	ask(client, "add ram size=1M name=n", "ERR exists *\n");
+	ask("add ram id=4 size=2M", "ERR exists *\n");
+	ask("add null id=4", "ERR exists *\n");
+	ask("add null name=n", "OK id=0 *\n");
+	ask("add null name=n", "OK id=0 * existing=yes\n");
+	ask("add ram size=1M name=n", "ERR exists *\n");
 	assert_int_equal(fake_host.devices.count, 2);
 	/* Without an id or a name of its own it is another device. */
-	ask(client, "add ram size=1M", "OK id=1 *\n");
-	ask(client, "add ram size=1M", "OK id=2 *\n");
+	ask("add ram size=1M", "OK id=1 *\n");
+	ask("add ram size=1M", "OK id=2 *\n");
 }
 
 /* The same line while the first is still under way. */
-static void test_existing_too_early(void **state)
+TEST_CASE(test_existing_too_early)
 {
-	struct client *client = greeted(), *other = greeted();
+	struct client *other = greeted();
 
-	(void)state;
 	fake.hold[MESSAGE_START] = 1;
-	ask(client, "add null id=4", "");
-	ask(other, "add null id=4", "ERR busy *\n");
-	ask(other, "add ram size=1M id=4", "ERR exists *\n");
+	ask("add null id=4", "");
+	ask_on(other, "add null id=4", "ERR busy *\n");
+	ask_on(other, "add ram size=1M id=4", "ERR exists *\n");
 	fake_release(MESSAGE_START);
-	expect(client, "OK id=4 *\n");
-	ask(other, "add null id=4", "OK id=4 * existing=yes\n");
+	expect("OK id=4 *\n");
+	ask_on(other, "add null id=4", "OK id=4 * existing=yes\n");
 }
 
-static void test_add_fails(void **state)
+TEST_CASE(test_add_fails)
 {
-	struct client *client = greeted();
-
-	(void)state;
 	fake.result[MESSAGE_FEATURES] = -ENOENT;
-	ask(client, "@a add null",
+	ask("@a add null",
 	    "ERR @a unsupported text=\"*modprobe ublk_drv*\" errno=ENOENT\n");
 	fake.result[MESSAGE_FEATURES] = -EACCES;
-	ask(client, "add null", "ERR denied text=\"*\" errno=EACCES\n");
+	ask("add null", "ERR denied text=\"*\" errno=EACCES\n");
 	fake.result[MESSAGE_FEATURES] = 0;
 	fake.result[MESSAGE_ADD] = -EEXIST;
-	ask(client, "add null id=3",
-	    "ERR exists text=\"*\" arg=id errno=EEXIST\n");
+	ask("add null id=3", "ERR exists text=\"*\" arg=id errno=EEXIST\n");
 	fake.result[MESSAGE_ADD] = 0;
-	ask(client, "add null id=3", "OK id=3 *\n");
+	ask("add null id=3", "OK id=3 *\n");
 }
 
-static void test_list(void **state)
+TEST_CASE(test_list)
 {
-	struct client *client = greeted();
-	char *at;
+	char text[64];
+	const char *at;
 	int i;
 
-	(void)state;
-	ask(client, "list", "OK seq=0\n");
-	for (i = 0; i < 40; i++) {
-		char text[32];
-
-		snprintf(text, sizeof(text), "add null id=%d", (i * 7) % 40);
-		ask(client, text, "OK id=* dev=/dev/ublkb*\n");
-	}
-	say(client, "@l list\n@p ping\n");
-	hear_all(client);
-	for (i = 0, at = client->text; i < 40; i++) {
-		char text[64];
-
+	ask("list", "OK seq=0\n");
+	for (i = 0; i < 40; i++)
+		ask_text("OK id=* dev=/dev/ublkb*\n", "add null id=%d",
+			 (i * 7) % 40);
+	say("@l list\n@p ping\n");
+	hear_all(me);
+	for (i = 0, at = me->text; i < 40; i++) {
 		snprintf(text, sizeof(text), "dev id=%d name=ublkb%d ", i, i);
 		assert_memory_equal(at, text, strlen(text));
 		at = strchr(at, '\n') + 1;
@@ -2112,400 +1939,338 @@ static void test_list(void **state)
 }
 
 /* Devices come and go between the pieces of a long listing. */
-static void test_list_of_changing_set(void **state)
+TEST_CASE(test_list_of_changing_set)
 {
-	struct client *client = greeted();
 	struct failure failure;
 	struct device *device;
 	char text[32];
 	int i;
 
-	(void)state;
-	for (i = 0; i < 60; i++) {
-		snprintf(text, sizeof(text), "add null id=%d", i);
-		ask(client, text, "OK *\n");
-	}
-	send(client->fd, "list\n", 5, MSG_NOSIGNAL);
+	add_many(60);
+	send(me->fd, "list\n", 5, MSG_NOSIGNAL);
 	turn(3);
-	hear(client);
-	i = (int)count_text(client, "dev id=");
+	hear(me);
+	i = (int)count_text(me, "dev id=");
 	assert_true(i > 0 && i < 60);
 	/* The one that would be next. */
 	device = device_find(&fake_host.devices, (uint32_t)i);
 	assert_int_equal(device_delete(device, 1, NULL, NULL, &failure), 0);
-	hear_all(client);
-	assert_int_equal(count_text(client, "OK seq="), 1);
-	assert_true(count_text(client, "dev id=") >= 59);
+	hear_all(me);
+	assert_int_equal(count_text(me, "OK seq="), 1);
+	assert_true(count_text(me, "dev id=") >= 59);
 	for (i = 0; i < 60; i++) {
 		snprintf(text, sizeof(text), "dev id=%d ", i);
-		assert_true(count_text(client, text) <= 1);
+		assert_true(count_text(me, text) <= 1);
 	}
 }
 
-static void test_show(void **state)
+TEST_CASE(test_show)
 {
-	struct client *client = greeted();
-
-	(void)state;
-	ask(client, "add ram size=1M name=n id=5 queues=2 ro=yes depth=64",
+	ask("add ram size=1M name=n id=5 queues=2 ro=yes depth=64",
 	    "OK id=5 *\n");
-	ask(client, "show 5",
+	ask("show 5",
 	    "dev id=5 name=n state=live step=live target=ram size=1048576 "
 	    "dev=/dev/ublkb5 ro=yes queues=2 depth=64 *used=0*\n"
 	    "config text=\"add ram size=1M name=n id=5 queues=2 ro=yes "
 	    "depth=64\"\nqueue id=0 *\nqueue id=1 *\nOK seq=*\n");
-	ask(client, "show n", "dev id=5 *\nOK seq=*\n");
-	ask(client, "show name=n", "dev id=5 *\nOK seq=*\n");
-	ask(client, "show id=5", "dev id=5 *\nOK seq=*\n");
-	ask(client, "show ublkb5", "dev id=5 *\nOK seq=*\n");
-	ask(client, "show /dev/ublkb5", "dev id=5 *\nOK seq=*\n");
+	ask("show n", "dev id=5 *\nOK seq=*\n");
+	ask("show name=n", "dev id=5 *\nOK seq=*\n");
+	ask("show id=5", "dev id=5 *\nOK seq=*\n");
+	ask("show ublkb5", "dev id=5 *\nOK seq=*\n");
+	ask("show /dev/ublkb5", "dev id=5 *\nOK seq=*\n");
 }
 
 /* A device that has no number yet cannot be named. */
-static void test_show_nobody(void **state)
+TEST_CASE(test_show_nobody)
 {
-	struct client *client = greeted(), *other = greeted();
+	struct client *other = greeted();
 
-	(void)state;
 	fake.hold[MESSAGE_ADD] = 1;
-	ask(other, "add null", "");
-	ask(client, "list", "OK seq=*\n");
-	ask(client, "show ''", "ERR notfound *\n");
-	ask(client, "del ''", "ERR notfound *\n");
-	ask(client, "show /dev/", "ERR notfound *\n");
+	ask_on(other, "add null", "");
+	ask("list", "OK seq=*\n");
+	ask("show ''", "ERR notfound *\n");
+	ask("del ''", "ERR notfound *\n");
+	ask("show /dev/", "ERR notfound *\n");
 }
 
-static void test_many_queues(void **state)
+TEST_CASE(test_many_queues)
 {
-	struct client *client = greeted();
-
-	(void)state;
 	fake.max_queues = 100;
-	ask(client, "add null queues=100", "OK id=0 * queues=100*\n");
-	say(client, "show 0\nping\n");
-	hear_all(client);
-	assert_int_equal(count_text(client, "queue id="), 100);
-	assert_int_equal(count_text(client, "config text="), 1);
-	assert_int_equal(count_text(client, "OK"), 2);
+	ask("add null queues=100", "OK id=0 * queues=100*\n");
+	say("show 0\nping\n");
+	hear_all(me);
+	assert_int_equal(count_text(me, "queue id="), 100);
+	assert_int_equal(count_text(me, "config text="), 1);
+	assert_int_equal(count_text(me, "OK"), 2);
 }
 
 /* Faults are changed all or none, and the add line says what they are. */
-static void test_set(void **state)
+TEST_CASE(test_set)
 {
-	struct client *client = greeted();
-
-	(void)state;
-	ask(client, "add null name=n size=1M error-every=3 ro=yes", "OK *\n");
-	ask(client, "show n",
+	ask("add null name=n size=1M error-every=3 ro=yes", "OK *\n");
+	ask("show n",
 	    "dev *\nconfig text=\"add null name=n size=1M error-every=3 "
 	    "ro=yes\"\nlayer name=error failed=0\nqueue *\nOK *\n");
-	ask(client, "set n error-every=5 delay-time=2ms delay-op=read,write",
+	ask("set n error-every=5 delay-time=2ms delay-op=read,write",
 	    "OK id=0\n");
 	assert_string_equal(fake.last[MESSAGE_NOTE].text,
 			    "add null name=n size=1M ro=yes error-every=5 "
 			    "delay-time=2ms delay-op=read,write");
-	ask(client, "show n",
+	ask("show n",
 	    "dev *\nconfig text=\"add null name=n size=1M ro=yes error-every=5 "
 	    "delay-time=2ms delay-op=read,write\"\nlayer name=error *\n"
 	    "layer name=delay delayed=0 waiting=0\nqueue *\nOK *\n");
 	/* A device is what its line says: the old one is another command. */
-	ask(client, "add null name=n size=1M error-every=3 ro=yes",
-	    "ERR exists *\n");
-	ask(client, "set id=0 error-every=0 delay-time=0ms delay-op=all",
-	    "OK id=0\n");
-	ask(client, "show n",
+	ask("add null name=n size=1M error-every=3 ro=yes", "ERR exists *\n");
+	ask("set id=0 error-every=0 delay-time=0ms delay-op=all", "OK id=0\n");
+	ask("show n",
 	    "dev *\nconfig text=\"add null name=n size=1M ro=yes\"\n*OK *\n");
 }
 
 /* Without values it tells what there is to be set, and changes nothing. */
-static void test_set_shows(void **state)
+TEST_CASE(test_set_shows)
 {
-	struct client *client = greeted();
 	int i;
 
-	(void)state;
-	ask(client, "add null name=n error-rate=1% delay-op=read,write",
-	    "OK *\n");
-	say(client, "@s set n\n");
-	hear(client);
+	ask("add null name=n error-rate=1% delay-op=read,write", "OK *\n");
+	say("@s set n\n");
+	hear(me);
 	for (i = 0; i < LAYER_OPTIONS; i++) {
 		char text[64];
 
 		snprintf(text, sizeof(text),
 			 "option name=%s value=", layer_options[i].name);
-		assert_int_equal(count_text(client, text), 1);
+		assert_int_equal(count_text(me, text), 1);
 	}
-	assert_int_equal(count_text(client, "\n"), LAYER_OPTIONS + 1);
-	assert_int_equal(count_text(client, "name=error-rate value=1% "), 1);
-	assert_int_equal(count_text(client, "name=delay-op value=read,write "),
-			 1);
-	assert_int_equal(count_text(client, "name=limit-iops value=0 "), 1);
-	assert_int_equal(count_text(client, "\nOK @s id=0\n"), 1);
-	forget(client);
-	ask(client, "set n error-rate=0.25", "OK id=0\n");
-	ask(client, "set id=0", "option name=error-rate value=0.25 *OK id=0\n");
+	assert_int_equal(count_text(me, "\n"), LAYER_OPTIONS + 1);
+	assert_int_equal(count_text(me, "name=error-rate value=1% "), 1);
+	assert_int_equal(count_text(me, "name=delay-op value=read,write "), 1);
+	assert_int_equal(count_text(me, "name=limit-iops value=0 "), 1);
+	assert_int_equal(count_text(me, "\nOK @s id=0\n"), 1);
+	forget(me);
+	ask("set n error-rate=0.25", "OK id=0\n");
+	ask("set id=0", "option name=error-rate value=0.25 *OK id=0\n");
 	assert_int_equal(fake.count[MESSAGE_NOTE], 2);
 }
 
-static void test_set_mistakes(void **state)
+TEST_CASE(test_set_mistakes)
 {
-	static const char *const wrong[][2] = {
-		{ "set", "ERR arg *\n" },
-		{ "set 9 error-every=1", "ERR notfound *\n" },
-		{ "set error-every=1", "ERR arg *\n" },
-		{ "set 0 1 error-every=1", "ERR arg *\n" },
-		{ "set 0 error-every=1 size=2M", "ERR unknown * arg=size*\n" },
-		{ "set 0 error-every=1 error-rate=2",
-		  "ERR range * arg=error-rate*\n" },
-		{ "set 0 error-every=1 error-every=2", "ERR arg *twice*\n" },
-		{ "set 0 error-every=1 error-op=none",
-		  "ERR arg * arg=error-op*\n" },
-		{ "set 0 error-every=1 delay-time=1s delay-max=1ms",
-		  "ERR range * arg=delay-max*\n" },
+	static const struct mistake rows[] = {
+		{ "set", "arg", "", "*" },
+		{ "set 9 error-every=1", "notfound", "", "*" },
+		{ "set error-every=1", "arg", "", "*" },
+		{ "set 0 1 error-every=1", "arg", "", "*" },
+		{ "set 0 error-every=1 size=2M", "unknown", "", "size*" },
+		{ "set 0 error-every=1 error-rate=2", "range", "",
+		  "error-rate*" },
+		{ "set 0 error-every=1 error-every=2", "arg", "twice", "*" },
+		{ "set 0 error-every=1 error-op=none", "arg", "", "error-op*" },
+		{ "set 0 error-every=1 delay-time=1s delay-max=1ms", "range",
+		  "", "delay-max*" },
+		/* With the value that it has. */
+		{ "set 0 delay-max=1ms", "range", "", "delay-max*" },
+		{ "add null error-every=-1", "range", "", "*" },
+		{ "add null delay-time=2ms delay-max=1ms", "range", "", "*" },
 	};
-	struct client *client = greeted();
-	unsigned i;
 
-	(void)state;
-	ask(client, "add null delay-time=5ms", "OK id=0 *\n");
-	for (i = 0; i < COUNT(wrong); i++) {
-		ask(client, wrong[i][0], wrong[i][1]);
-		assert_int_equal(fake.count[MESSAGE_NOTE], 1);
-	}
-	/* With the value that it has. */
-	ask(client, "set 0 delay-max=1ms", "ERR range * arg=delay-max*\n");
-	ask(client, "show 0",
-	    "dev *\nconfig text=\"add null delay-time=5ms\"*");
-	ask(client, "add null error-every=-1", "ERR range *\n");
-	ask(client, "add null delay-time=2ms delay-max=1ms", "ERR range *\n");
-	assert_int_equal(fake_host.devices.count, 1);
+	ask("add null delay-time=5ms", "OK id=0 *\n");
+	check_mistakes(rows, COUNT(rows), 1);
+	ask("show 0", "dev *\nconfig text=\"add null delay-time=5ms\"*");
 }
 
 /* OK is said when the keeper has it, and nothing has changed if it has not. */
-static void test_set_is_noted(void **state)
+TEST_CASE(test_set_is_noted)
 {
-	struct client *client = greeted(), *other = greeted();
+	struct client *other = greeted();
 
-	(void)state;
-	ask(client, "add null", "OK id=0 *\n");
+	ask("add null", "OK id=0 *\n");
 	layer_changes = 0;
 	fake.hold[MESSAGE_NOTE] = 1;
-	ask(client, "set 0 error-every=1", "");
-	ask(other, "set 0 error-every=2", "ERR busy *\n");
-	ask(other, "add null id=0", "ERR exists *\n");
+	ask("set 0 error-every=1", "");
+	ask_on(other, "set 0 error-every=2", "ERR busy *\n");
+	ask_on(other, "add null id=0", "ERR exists *\n");
 	assert_int_equal(layer_changes, 0);
 	fake_release(MESSAGE_NOTE);
-	expect(client, "OK id=0\n");
+	expect("OK id=0\n");
 	assert_int_equal(layer_changes, 1);
 	fake.result[MESSAGE_NOTE] = -ENOMEM;
-	ask(client, "set 0 error-every=2", "ERR limit *errno=ENOMEM*\n");
-	ask(client, "show 0", "dev *\nconfig text=\"add null error-every=1\"*");
+	ask("set 0 error-every=2", "ERR limit *errno=ENOMEM*\n");
+	ask("show 0", "dev *\nconfig text=\"add null error-every=1\"*");
 	fake.result[MESSAGE_NOTE] = 0;
 	fake.hold[MESSAGE_NOTE] = 1;
-	ask(client, "set 0 error-every=3", "");
-	fake_end_keeper();
-	command_keeper_gone(&fake_host);
-	fake_serve();
-	expect(client, "ERR state text=\"*keeper*\"*\n");
-	ask(client, "show 0", "dev *\nconfig text=\"add null error-every=1\"*");
+	ask("set 0 error-every=3", "");
+	end_keeper();
+	expect("ERR state text=\"*keeper*\"*\n");
+	ask("show 0", "dev *\nconfig text=\"add null error-every=1\"*");
 	assert_int_equal(layer_changes, 1);
 }
 
 /* ---- upgrade ---- */
 
 /* Users who would see errors are asked for first; the rest is the keeper's. */
-static void test_upgrade(void **state)
+TEST_CASE(test_upgrade)
 {
-	struct client *client = greeted(), *other = greeted();
+	struct client *other = greeted();
 	struct failure failure;
 
-	(void)state;
-	ask(client, "add null recovery=fail", "OK id=0 *\n");
-	ask(client, "upgrade", "ERR busy *device 0 *recovery*\n");
+	ask("add null recovery=fail", "OK id=0 *\n");
+	ask("upgrade", "ERR busy *device 0 *recovery*\n");
 	assert_int_equal(fake.count[MESSAGE_UPGRADE], 0);
-	ask(client, "upgrade force=yes program=/new", "");
+	ask("upgrade force=yes program=/new", "");
 	assert_int_equal(fake.count[MESSAGE_UPGRADE], 1);
 	assert_string_equal(fake.last[MESSAGE_UPGRADE].text, "/new");
-	ask(other, "add null", "ERR busy *upgrade*\n");
-	ask(other, "list", "dev id=0 *\nOK *\n");
+	ask_on(other, "add null", "ERR busy *upgrade*\n");
+	ask_on(other, "list", "dev id=0 *\nOK *\n");
 	failure_set(&failure, SYMBOL_ARG, 0, "program", "it is none");
 	command_answer_upgraded(&fake_host, &failure);
 	fake_serve();
-	expect(client, "ERR arg *it is none*\n");
-	ask(client, "del 0", "OK *\n");
-	ask(client, "add null", "OK *\n");
-	ask(client, "upgrade", "");
+	expect("ERR arg *it is none*\n");
+	ask("del 0", "OK *\n");
+	ask("add null", "OK *\n");
+	ask("upgrade", "");
 	assert_string_equal(fake.last[MESSAGE_UPGRADE].text, "");
 	command_answer_upgraded(&fake_host, NULL);
 	fake_serve();
-	expect(client, "OK\n");
+	expect("OK\n");
 }
 
 /* The keeper is the new program by then, which does not come. */
-static void test_upgrade_is_late(void **state)
+TEST_CASE(test_upgrade_is_late)
 {
-	struct client *client = greeted();
-
-	(void)state;
-	ask(client, "add null", "OK *\n");
-	ask(client, "upgrade", "");
-	fake_end_keeper();
-	command_keeper_gone(&fake_host);
-	fake_serve();
-	expect(client, "");
+	ask("add null", "OK *\n");
+	ask("upgrade", "");
+	end_keeper();
+	expect("");
 	fake_pass_time(60);
-	expect(client, "ERR state *not taken over*\n");
+	expect("ERR state *not taken over*\n");
 }
 
 /* The add line stays one that can be read again. */
-static void test_set_too_long(void **state)
+TEST_CASE(test_set_too_long)
 {
-	struct client *client = greeted();
 	char text[SYNTAX_LINE_MAX + 1];
 
-	(void)state;
 	snprintf(text, sizeof(text), "add null error-rate=0.1 size=1M id=");
 	while (strlen(text) < SYNTAX_LINE_MAX - 3)
 		add_text(text, sizeof(text), "0");
 	add_text(text, sizeof(text), "7");
-	ask(client, text, "OK id=7 *\n");
-	ask(client, "set 7 error-rate=0.2", "OK id=7\n");
-	ask(client, "set 7 error-every=2", "ERR limit *4096 bytes*\n");
-	ask(client, "set 7 error-rate=0 error-every=2", "OK id=7\n");
+	ask(text, "OK id=7 *\n");
+	ask("set 7 error-rate=0.2", "OK id=7\n");
+	ask("set 7 error-every=2", "ERR limit *4096 bytes*\n");
+	ask("set 7 error-rate=0 error-every=2", "OK id=7\n");
 }
 
 /* Sizes as they are typed, and what the add line says then. */
-static void test_resize(void **state)
+TEST_CASE(test_resize)
 {
-	struct client *client = greeted();
-
-	(void)state;
-	ask(client, "add null name=n limit-iops=5", "OK id=0 *\n");
-	ask(client, "resize n size=2M", "OK id=0 size=2097152\n");
+	ask("add null name=n limit-iops=5", "OK id=0 *\n");
+	ask("resize n size=2M", "OK id=0 size=2097152\n");
 	assert_int_equal(fake.last[MESSAGE_RESIZE].number, 4096);
 	assert_string_equal(fake.last[MESSAGE_NOTE].text,
 			    "add null name=n limit-iops=5 size=2M");
-	ask(client, "show n",
+	ask("show n",
 	    "dev * size=2097152 *\nconfig text=\"add null name=n limit-iops=5 "
 	    "size=2M\"\nlayer name=limit limited=0 waiting=0\nqueue *\nOK *\n");
-	ask(client, "resize id=0 size=1K", "OK id=0 size=1024\n");
-	ask(client, "resize name=n size=3584", "OK id=0 size=3584\n");
-	ask(client, "set n limit-iops=0", "OK id=0\n");
-	ask(client, "add null name=n size=3584", "OK * existing=yes\n");
-	ask(client, "add null name=n", "ERR exists *\n");
+	ask("resize id=0 size=1K", "OK id=0 size=1024\n");
+	ask("resize name=n size=3584", "OK id=0 size=3584\n");
+	ask("set n limit-iops=0", "OK id=0\n");
+	ask("add null name=n size=3584", "OK * existing=yes\n");
+	ask("add null name=n", "ERR exists *\n");
 }
 
 /* Memory is asked for as at an add, and is there in full afterwards. */
-static void test_resize_ram(void **state)
+TEST_CASE(test_resize_ram)
 {
-	struct client *client = greeted();
-
-	(void)state;
-	ask(client, "add ram size=1M", "OK id=0 *\n");
-	ask(client, "resize 0 size=64M", "OK id=0 size=67108864\n");
-	ask(client, "resize 0 size=4E",
-	    "ERR limit *overcommit=yes*arg=size*\n");
-	ask(client, "resize 0 size=4K", "OK id=0 size=4096\n");
-	ask(client, "show 0", "dev * size=4096 * used=0*");
-	ask(client, "add ram size=1M overcommit=yes", "OK id=1 *\n");
-	ask(client, "resize 1 size=4E", "ERR limit *cannot have*arg=size*\n");
+	ask("add ram size=1M", "OK id=0 *\n");
+	ask("resize 0 size=64M", "OK id=0 size=67108864\n");
+	ask("resize 0 size=4E", "ERR limit *overcommit=yes*arg=size*\n");
+	ask("resize 0 size=4K", "OK id=0 size=4096\n");
+	ask("show 0", "dev * size=4096 * used=0*");
+	ask("add ram size=1M overcommit=yes", "OK id=1 *\n");
+	ask("resize 1 size=4E", "ERR limit *cannot have*arg=size*\n");
 	assert_int_equal(fake.count[MESSAGE_RESIZE], 2);
 }
 
-static void test_resize_mistakes(void **state)
+TEST_CASE(test_resize_mistakes)
 {
-	static const char *const wrong[][2] = {
-		{ "resize", "ERR arg *size= is missing*\n" },
-		{ "resize 0", "ERR arg *size= is missing*\n" },
-		{ "resize 9 size=1M", "ERR notfound *\n" },
-		{ "resize size=1M", "ERR arg *name one device*\n" },
-		{ "resize 0 size=", "ERR arg *auto or a size*arg=size*\n" },
-		{ "resize 0 size=automatic",
-		  "ERR arg *auto or a size*arg=size*\n" },
-		{ "resize 0 size=0", "ERR range *arg=size*\n" },
-		{ "resize 0 size=8E", "ERR range *arg=size*\n" },
-		{ "resize 0 size=1023", "ERR range *multiple*arg=size*\n" },
-		{ "resize 0 size=auto", "ERR arg *size=auto*arg=size*\n" },
+	static const struct mistake rows[] = {
+		{ "resize", "arg", "size= is missing", "*" },
+		{ "resize 0", "arg", "size= is missing", "*" },
+		{ "resize 9 size=1M", "notfound", "", "*" },
+		{ "resize size=1M", "arg", "name one device", "*" },
+		{ "resize 0 size=", "arg", "auto or a size", "size*" },
+		{ "resize 0 size=automatic", "arg", "auto or a size", "size*" },
+		{ "resize 0 size=0", "range", "", "size*" },
+		{ "resize 0 size=8E", "range", "", "size*" },
+		{ "resize 0 size=1023", "range", "multiple", "size*" },
+		{ "resize 0 size=auto", "arg", "size=auto", "size*" },
 	};
-	struct client *client = greeted();
-	unsigned i;
 
-	(void)state;
-	ask(client, "add null size=1M", "OK id=0 *\n");
-	for (i = 0; i < COUNT(wrong); i++)
-		ask(client, wrong[i][0], wrong[i][1]);
-	assert_int_equal(fake.count[MESSAGE_RESIZE], 0);
+	ask("add null size=1M", "OK id=0 *\n");
+	check_mistakes(rows, COUNT(rows), 1);
 	fake_host.devices.features = FAKE_FEATURES_OLD;
-	ask(client, "resize 0 size=2M", "ERR unsupported *6.16*\n");
-	ask(client, "add null partscan=no",
+	ask("resize 0 size=2M", "ERR unsupported *6.16*\n");
+	ask("add null partscan=no",
 	    "ERR unsupported *partscan=no*arg=partscan*\n");
-	ask(client, "list", "dev * size=1048576 *\nOK *\n");
+	ask("list", "dev * size=1048576 *\nOK *\n");
 	assert_int_equal(fake.count[MESSAGE_NOTE], 1);
 }
 
-static void test_del(void **state)
+TEST_CASE(test_del)
 {
-	struct client *client = greeted();
-
-	(void)state;
-	ask(client, "add null", "OK id=0 *\n");
-	ask(client, "add null name=n", "OK id=1 *\n");
+	ask("add null", "OK id=0 *\n");
+	ask("add null name=n", "OK id=1 *\n");
 	fake.result[MESSAGE_BUSY] = -EBUSY;
-	say(client, "@d del 0\n");
+	say("@d del 0\n");
 	fake_pass_time(1.5);
-	expect(client, "ERR @d busy text=\"*mounted on /mnt*\" errno=EBUSY\n");
-	ask(client, "list", "dev id=0 * state=live *\ndev id=1 *\nOK *\n");
-	ask(client, "@f del 0 force=yes", "OK @f id=0\n");
+	expect("ERR @d busy text=\"*mounted on /mnt*\" errno=EBUSY\n");
+	ask("list", "dev id=0 * state=live *\ndev id=1 *\nOK *\n");
+	ask("@f del 0 force=yes", "OK @f id=0\n");
 	fake.result[MESSAGE_BUSY] = 0;
-	ask(client, "del n", "OK id=1\n");
-	ask(client, "list", "OK seq=*\n");
-	ask(client, "del 1", "ERR notfound *\n");
+	ask("del n", "OK id=1\n");
+	ask("list", "OK seq=*\n");
+	ask("del 1", "ERR notfound *\n");
 }
 
-static void test_features(void **state)
+TEST_CASE(test_features)
 {
 	struct client *one = greeted(), *two = greeted(), *three = greeted();
 
-	(void)state;
-	ask(one, "features",
-	    "feature name=* have=* required=*\n*OK bits=0x1*\n");
+	ask_on(one, "features",
+	       "feature name=* have=* required=*\n*OK bits=0x1*\n");
 	fake.features = 0x1fe;
 	fake.hold[MESSAGE_FEATURES] = 1;
-	ask(one, "@1 features", "");
-	ask(two, "@2 features", "");
+	ask_on(one, "@1 features", "");
+	ask_on(two, "@2 features", "");
 	close_client(two);
-	ask(three, "@3 features", "");
+	ask_on(three, "@3 features", "");
 	fake_release(MESSAGE_FEATURES);
-	expect(one, "*feature name=user-copy have=yes required=yes\n*"
-		    "OK @1 bits=0x1fe*\n");
-	expect(three, "*OK @3 bits=0x1fe*\n");
+	expect_on(one, "*feature name=user-copy have=yes required=yes\n*"
+		       "OK @1 bits=0x1fe*\n");
+	expect_on(three, "*OK @3 bits=0x1fe*\n");
 	fake.result[MESSAGE_FEATURES] = -ENOENT;
-	ask(one, "features", "ERR unsupported text=\"*modprobe*\" *\n");
+	ask_on(one, "features", "ERR unsupported text=\"*modprobe*\" *\n");
 }
 
 /* Every bit has a name, up to the newest that is known; others are told of. */
-static void test_every_feature(void **state)
+TEST_CASE(test_every_feature)
 {
-	struct client *client = greeted();
-
-	(void)state;
 	fake.features = 0x1fffff; /* Linux 7.3 */
-	say(client, "features\n");
-	hear(client);
-	assert_int_equal(count_text(client, "feature name="), 21);
-	assert_int_equal(count_text(client, " have=yes "), 21);
-	assert_int_equal(count_text(client, "unknown"), 0);
-	assert_int_equal(count_text(client, "\nOK bits=0x1fffff\n"), 1);
-	forget(client);
+	say("features\n");
+	hear(me);
+	assert_int_equal(count_text(me, "feature name="), 21);
+	assert_int_equal(count_text(me, " have=yes "), 21);
+	assert_int_equal(count_text(me, "unknown"), 0);
+	assert_int_equal(count_text(me, "\nOK bits=0x1fffff\n"), 1);
+	forget(me);
 	fake.features |= 5ULL << 40 | 1ULL << 21;
-	ask(client, "features",
-	    "*name=io-desc-size have=yes *OK bits=0x500003fffff "
-	    "unknown=0x50000200000\n");
+	ask("features", "*name=io-desc-size have=yes *OK bits=0x500003fffff "
+			"unknown=0x50000200000\n");
 	fake.features = 0;
-	say(client, "features\n");
-	hear(client);
-	assert_int_equal(count_text(client, " have=no "), 21);
-	assert_int_equal(count_text(client, "OK bits=0x0\n"), 1);
+	say("features\n");
+	hear(me);
+	assert_int_equal(count_text(me, " have=no "), 21);
+	assert_int_equal(count_text(me, "OK bits=0x0\n"), 1);
 }
 
 /* Every line is either a frame or data, and each word has its place. */
@@ -2513,8 +2278,8 @@ static void check_help(struct client *client, const char *line)
 {
 	const char *at;
 
-	say(client, line);
-	say(client, "\n");
+	say_on(client, line);
+	say_on(client, "\n");
 	hear(client);
 	for (at = client->text; *at; at = strchr(at, '\n') + 1) {
 		struct syntax_line words;
@@ -2534,155 +2299,137 @@ static void check_help(struct client *client, const char *line)
 	assert_non_null(strstr(client->text, "OK\n"));
 }
 
-static void test_help(void **state)
+TEST_CASE(test_help)
 {
 	const struct command *command;
-	struct client *client = greeted();
 	char text[80];
 	int i;
 
-	(void)state;
-	check_help(client, "help");
+	check_help(me, "help");
 	for (command = command_table; command->verb; command++) {
 		snprintf(text, sizeof(text), "command name=%s ", command->verb);
-		assert_int_equal(count_text(client, text), 1);
+		assert_int_equal(count_text(me, text), 1);
 	}
-	forget(client);
+	forget(me);
 	for (command = command_table; command->verb; command++) {
 		snprintf(text, sizeof(text), "help %s", command->verb);
-		check_help(client, text);
+		check_help(me, text);
 		snprintf(text, sizeof(text), "command name=%s ", command->verb);
-		assert_int_equal(count_text(client, text), 1);
-		forget(client);
+		assert_int_equal(count_text(me, text), 1);
+		forget(me);
 	}
 	for (i = 0; target_table[i]; i++) {
 		snprintf(text, sizeof(text), "help add %s",
 			 target_table[i]->name);
-		check_help(client, text);
-		assert_true(count_text(client, "option name=") >= 7);
-		forget(client);
+		check_help(me, text);
+		assert_true(count_text(me, "option name=") >= 7);
+		forget(me);
 	}
-	check_help(client, "targets");
-	assert_int_equal(count_text(client, "target name="), 3);
-	forget(client);
-	ask(client, "version", "OK version=* proto=1 *\n");
+	check_help(me, "targets");
+	assert_int_equal(count_text(me, "target name="), 3);
+	forget(me);
+	ask("version", "OK version=* proto=1 *\n");
 }
 
 /* ---- the end ---- */
 
-static void test_shutdown(void **state)
+TEST_CASE(test_shutdown)
 {
-	struct client *client = greeted(), *other = greeted();
+	struct client *other = greeted();
 
-	(void)state;
-	ask(client, "add null", "OK *\n");
-	ask(client, "add null", "OK *\n");
+	ask("add null", "OK *\n");
+	ask("add null", "OK *\n");
 	fake.hold[MESSAGE_STOP] = 1;
 	fake_forget();
-	ask(client, "@s shutdown", "");
+	ask("@s shutdown", "");
 	assert_non_null(strstr(fake_trace(), "SHUTDOWN"));
-	ask(other, "add null", "ERR state *\n");
-	ask(other, "list",
-	    "dev id=0 * state=deleting *\n"
-	    "dev id=1 * state=deleting *\nOK *\n");
-	ask(other, "shutdown", "ERR state *\n");
+	ask_on(other, "add null", "ERR state *\n");
+	ask_on(other, "list",
+	       "dev id=0 * state=deleting *\n"
+	       "dev id=1 * state=deleting *\nOK *\n");
+	ask_on(other, "shutdown", "ERR state *\n");
 	fake_release(MESSAGE_STOP);
-	expect(client, "OK @s\n");
+	expect("OK @s\n");
 	assert_int_equal(fake_host.devices.count, 0);
 }
 
-static void test_shutdown_of_nothing(void **state)
+TEST_CASE(test_shutdown_of_nothing)
 {
-	(void)state;
-	ask(greeted(), "shutdown", "OK\n");
+	ask("shutdown", "OK\n");
 	assert_int_equal(fake.count[MESSAGE_SHUTDOWN], 1);
 }
 
 /* In use: nothing at all is deleted. */
-static void test_shutdown_while_busy(void **state)
+TEST_CASE(test_shutdown_while_busy)
 {
-	struct client *client = greeted();
-
-	(void)state;
-	ask(client, "add null", "OK *\n");
+	ask("add null", "OK *\n");
 	fake.result[MESSAGE_BUSY] = -EBUSY;
 	fake.use_lasts = 1;
-	ask(client, "shutdown",
+	ask("shutdown",
 	    "busy id=0 *\nERR busy text=\"devices in use: 1; *\"\n");
 	fake.use_lasts = 0;
 	fake.result[MESSAGE_BUSY] = 0;
-	ask(client, "add null", "OK *\n");
+	ask("add null", "OK *\n");
 	fake.result[MESSAGE_BUSY] = -EBUSY;
-	say(client, "shutdown\n");
+	say("shutdown\n");
 	fake_pass_time(2);
-	expect(client, "busy id=0 name=ublkb0 text=\"*\"\n"
-		       "busy id=1 name=ublkb1 text=\"*\"\n"
-		       "ERR busy text=\"devices in use: 2; *\"\n");
+	expect("busy id=0 name=ublkb0 text=\"*\"\n"
+	       "busy id=1 name=ublkb1 text=\"*\"\n"
+	       "ERR busy text=\"devices in use: 2; *\"\n");
 	assert_int_equal(fake.count[MESSAGE_SHUTDOWN], 0);
 	assert_int_equal(fake.count[MESSAGE_STOP], 0);
-	ask(client, "list",
-	    "dev id=0 * state=live *\ndev id=1 * state=live *\n"
-	    "OK *\n");
-	ask(client, "shutdown force=yes timeout=7", "OK\n");
+	ask("list", "dev id=0 * state=live *\ndev id=1 * state=live *\n"
+		    "OK *\n");
+	ask("shutdown force=yes timeout=7", "OK\n");
 	assert_int_equal(fake.last[MESSAGE_SHUTDOWN].number, 7);
 	assert_int_equal(fake_host.devices.count, 0);
 }
 
 /* Without the keeper: what reads is answered, what changes is refused. */
-static void test_keeper_gone(void **state)
+TEST_CASE(test_keeper_gone)
 {
-	struct client *client = greeted(), *adding = greeted(),
-		      *asking = greeted();
+	struct client *adding = greeted(), *asking = greeted();
 
-	(void)state;
-	ask(client, "add null", "OK id=0 *\n");
+	ask("add null", "OK id=0 *\n");
 	fake.hold[MESSAGE_ADD] = fake.hold[MESSAGE_FEATURES] = 1;
-	ask(adding, "@a add null id=1", "");
-	ask(asking, "@f features", "");
-	fake_end_keeper();
-	command_keeper_gone(&fake_host);
-	fake_serve();
-	expect(adding, "ERR @a state text=\"*keeper*\"*\n");
-	expect(asking, "ERR @f *\n");
-	ask(client, "list", "dev id=0 *\nOK seq=*\n");
-	ask(client, "ping", "OK\n");
-	ask(client, "add null", "ERR state text=\"*keeper*\"*\n");
-	ask(client, "del 0", "ERR state text=\"*keeper*\"*\n");
-	ask(client, "del 0 force=yes", "ERR state text=\"*keeper*\"*\n");
-	ask(client, "shutdown", "ERR state text=\"*keeper*\"*\n");
-	ask(client, "list", "dev id=0 * state=live *\nOK seq=*\n");
+	ask_on(adding, "@a add null id=1", "");
+	ask_on(asking, "@f features", "");
+	end_keeper();
+	expect_on(adding, "ERR @a state text=\"*keeper*\"*\n");
+	expect_on(asking, "ERR @f *\n");
+	ask("list", "dev id=0 *\nOK seq=*\n");
+	ask("ping", "OK\n");
+	ask("add null", "ERR state text=\"*keeper*\"*\n");
+	ask("del 0", "ERR state text=\"*keeper*\"*\n");
+	ask("del 0 force=yes", "ERR state text=\"*keeper*\"*\n");
+	ask("shutdown", "ERR state text=\"*keeper*\"*\n");
+	ask("list", "dev id=0 * state=live *\nOK seq=*\n");
 }
 
-static void test_keeper_gone_in_shutdown(void **state)
+TEST_CASE(test_keeper_gone_in_shutdown)
 {
-	struct client *client = greeted();
-
-	(void)state;
-	ask(client, "add null", "OK id=0 *\n");
+	ask("add null", "OK id=0 *\n");
 	fake.hold[MESSAGE_STOP] = 1;
-	ask(client, "@s shutdown force=yes", "");
-	fake_end_keeper();
-	command_keeper_gone(&fake_host);
-	fake_serve();
-	expect(client, "ERR @s state text=\"*keeper*\"*\n");
+	ask("@s shutdown force=yes", "");
+	end_keeper();
+	expect("ERR @s state text=\"*keeper*\"*\n");
 }
 
 /* Who changed what is in the log, with nothing in it that could lie. */
-static void test_log(void **state)
+TEST_CASE(test_log)
 {
 	struct client *client;
 
-	(void)state;
 	next_uid = 1000;
 	client = greeted();
 	log_forget();
-	ask(client, "list", "OK *\n");
-	ask(client, "help add", "*OK\n");
+	ask_on(client, "list", "OK *\n");
+	ask_on(client, "help add", "*OK\n");
 	assert_false(log_has("uid"));
-	ask(client, "@t add null name=n", "OK *\n");
+	ask_on(client, "@t add null name=n", "OK *\n");
 	assert_true(log_has("uid 1000"));
 	assert_true(log_has("add null name=n"));
-	ask(client, "del \"n\\n\\x1b[2J\"", "ERR *\n");
+	ask_on(client, "del \"n\\n\\x1b[2J\"", "ERR *\n");
 	assert_false(log_has("\x1b"));
 }
 
@@ -2690,7 +2437,7 @@ static void test_log(void **state)
  * Whatever is sent: a frame for every line that is not blank, in order, and
  * the connection can be used afterwards.
  */
-static void test_noise(void **state)
+TEST_CASE(test_noise)
 {
 	static const char *const words[] = {
 		"ping",	     "list",	"@t",	    "help",    "show",
@@ -2699,12 +2446,10 @@ static void test_noise(void **state)
 		"id=-1",     "del",	"on-error", "version", "\xc3\xa9",
 		"x=\"\\n\"", "targets", "\t",	    "\r"
 	};
-	struct client *client = greeted();
 	struct syntax_line line;
 	const char *why;
 	int i, j, frames = 0;
 
-	(void)state;
 	random_seed(11);
 	for (i = 0; i < 2000; i++) {
 		char text[256] = "";
@@ -2725,123 +2470,19 @@ static void test_noise(void **state)
 				continue;
 		}
 		add_text(text, sizeof(text), "\n");
-		say(client, text);
+		say(text);
 		frames++;
-		hear(client);
-		if (count_text(client, "OK") + count_text(client, "ERR ") == 0)
+		hear(me);
+		if (count_text(me, "OK") + count_text(me, "ERR ") == 0)
 			fail_msg("no answer to: %s", text);
-		forget(client);
+		forget(me);
 	}
 	assert_true(frames > 1000);
 	assert_int_equal(fake_host.devices.count, 0);
-	ask(client, "@end ping", "OK @end\n");
+	ask("@end ping", "OK @end\n");
 }
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, start, stop)
-		TEST(test_greeting),
-		TEST(test_ping),
-		TEST(test_nothing),
-		TEST(test_carriage_return),
-		TEST(test_errors),
-		TEST(test_controls_are_escaped),
-		TEST(test_byte_at_a_time),
-		TEST(test_pipeline),
-		TEST(test_order),
-		TEST(test_side_by_side),
-		TEST(test_line_limit),
-		TEST(test_long_lines),
-		TEST(test_line_of_10_mb),
-		TEST(test_bad_bytes),
-		TEST(test_end_without_newline),
-		TEST(test_end_at_once),
-		TEST(test_end_after_many),
-		TEST(test_wait),
-		TEST(test_wait_without_tag),
-		TEST(test_no_wait_afterwards),
-		TEST(test_vanish_while_pending),
-		TEST(test_vanish_in_a_line),
-		TEST(test_vanish_any_time),
-		TEST(test_vanish_in_a_listing),
-		TEST(test_never_reads),
-		TEST(test_leaves_in_a_listing),
-		TEST(test_slow_reader),
-		TEST(test_drained_at_once),
-		TEST(test_output_is_bounded),
-		TEST(test_limit_of_a_user),
-		TEST(test_peer_cannot_be_told),
-		TEST(test_limit_of_users),
-		TEST(test_limit_of_root),
-		TEST(test_refused_are_bounded),
-		TEST(test_accept_fails),
-		TEST(test_many_at_once),
-		TEST(test_on_error),
-		TEST(test_on_error_continue),
-		TEST(test_on_error_of_a_late_one),
-		TEST(test_hints),
-		TEST(test_quit_after_a_late_one),
-		TEST(test_quit),
-		TEST(test_add),
-		TEST(test_fits),
-		TEST(test_mode),
-		TEST(test_adopted_in_vain),
-		TEST(test_adopted_and_closed),
-		TEST(test_reopened),
-		TEST(test_reopened_as_before),
-		TEST(test_reopened_later),
-		TEST(test_lost_is_told),
-		TEST(test_reopened_another),
-		TEST(test_reopened_but_not_locked),
-		TEST(test_deleted_while_locked),
-		TEST(test_reopened_but_not_served),
-		TEST(test_deleted_while_reopened),
-		TEST(test_set_before_reopened),
-		TEST(test_set_while_reopened),
-		TEST(test_add_fails_after_opening),
-		TEST(test_new_file),
-		TEST(test_words_are_noted),
-		TEST(test_too_many_devices),
-		TEST(test_add_waits_for_lock),
-		TEST(test_lock_comes_too_late),
-		TEST(test_new_file_of_another),
-		TEST(test_two_locks),
-		TEST(test_add_of_a_busy_disk),
-		TEST(test_unserved),
-		TEST(test_batch),
-		TEST(test_adopted_mode),
-		TEST(test_existing),
-		TEST(test_existing_too_early),
-		TEST(test_add_fails),
-		TEST(test_list),
-		TEST(test_list_of_changing_set),
-		TEST(test_show),
-		TEST(test_show_nobody),
-		TEST(test_many_queues),
-		TEST(test_set),
-		TEST(test_set_mistakes),
-		TEST(test_set_shows),
-		TEST(test_set_is_noted),
-		TEST(test_upgrade),
-		TEST(test_upgrade_is_late),
-		TEST(test_set_too_long),
-		TEST(test_resize),
-		TEST(test_resize_ram),
-		TEST(test_resize_mistakes),
-		TEST(test_del),
-		TEST(test_features),
-		TEST(test_every_feature),
-		TEST(test_help),
-		TEST(test_shutdown),
-		TEST(test_shutdown_of_nothing),
-		TEST(test_shutdown_while_busy),
-		TEST(test_keeper_gone),
-		TEST(test_keeper_gone_in_shutdown),
-		TEST(test_log),
-		TEST(test_noise),
-#undef TEST
-	};
-
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return tests_run();
 }

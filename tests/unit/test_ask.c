@@ -45,9 +45,8 @@ static void hear(void *context, const struct message *answer)
 	snprintf(asker->text, sizeof(asker->text), "%.39s", answer->text);
 }
 
-static int setup(void **state)
+int before_each(void **state)
 {
-	(void)state;
 	ask_open(&channel);
 	send_error = 0;
 	memset(&first, 0, sizeof(first));
@@ -75,9 +74,8 @@ static int may_leave(void)
 	return may;
 }
 
-static void test_question(void **state)
+TEST_CASE(test_question)
 {
-	(void)state;
 	assert_int_equal(ask(HELPER_LOCK, "r", 7, hear, &first), 0);
 	assert_int_equal(sent.number, HELPER_LOCK);
 	assert_string_equal(sent.text, "r");
@@ -90,11 +88,10 @@ static void test_question(void **state)
 }
 
 /* Helpers are not equally fast: each answer goes to its own question. */
-static void test_any_order(void **state)
+TEST_CASE(test_any_order)
 {
 	uint64_t serial;
 
-	(void)state;
 	assert_int_equal(ask(HELPER_DISK_USER, "a", -1, hear, &first), 0);
 	serial = sent.serial;
 	assert_int_equal(ask(HELPER_DISK_USER, "b", -1, hear, &second), 0);
@@ -113,9 +110,8 @@ static void test_any_order(void **state)
 }
 
 /* A server that left would never hear what it has asked. */
-static void test_stays_for_the_answer(void **state)
+TEST_CASE(test_stays_for_the_answer)
 {
-	(void)state;
 	assert_true(may_leave());
 	assert_int_equal(ask(HELPER_DISK_USER, "a", -1, hear, &first), 0);
 	assert_false(may_leave());
@@ -123,9 +119,8 @@ static void test_stays_for_the_answer(void **state)
 	assert_true(may_leave());
 }
 
-static void test_cannot_be_sent(void **state)
+TEST_CASE(test_cannot_be_sent)
 {
-	(void)state;
 	send_error = -EPIPE;
 	assert_int_equal(ask(HELPER_DISK_USER, "a", -1, hear, &first), -EPIPE);
 	assert_true(may_leave());
@@ -133,9 +128,8 @@ static void test_cannot_be_sent(void **state)
 	assert_int_equal(first.heard, 0);
 }
 
-static void test_keeper_gone(void **state)
+TEST_CASE(test_keeper_gone)
 {
-	(void)state;
 	assert_int_equal(ask(HELPER_DISK_USER, "a", -1, hear, &first), 0);
 	assert_int_equal(ask(HELPER_DISK_USER, "b", -1, hear, &second), 0);
 	ask_keeper_gone();
@@ -150,13 +144,5 @@ static void test_keeper_gone(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup(test_question, setup),
-		cmocka_unit_test_setup(test_any_order, setup),
-		cmocka_unit_test_setup(test_stays_for_the_answer, setup),
-		cmocka_unit_test_setup(test_cannot_be_sent, setup),
-		cmocka_unit_test_setup(test_keeper_gone, setup),
-	};
-
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return tests_run();
 }

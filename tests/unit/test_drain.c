@@ -112,9 +112,8 @@ static void ask(void)
 	drain_begin(&drain, &host, on_done);
 }
 
-static int setup(void **state)
+int before_each(void **state)
 {
-	(void)state;
 	test_loop_open();
 	memset(&host, 0, sizeof(host));
 	memset(&device, 0, sizeof(device));
@@ -136,18 +135,16 @@ static int setup(void **state)
 	return 0;
 }
 
-static int teardown(void **state)
+int after_each(void **state)
 {
-	(void)state;
 	drain_end(&drain);
 	test_loop_close();
 	return 0;
 }
 
 /* It may, and what begins meanwhile waits: for a while, should it stay. */
-static void test_nothing_in_the_way(void **state)
+TEST_CASE(test_nothing_in_the_way)
 {
-	(void)state;
 	ask();
 	assert_int_equal(answers, 1);
 	assert_true(yes);
@@ -162,9 +159,8 @@ static void test_nothing_in_the_way(void **state)
 	assert_false(timer_is_set());
 }
 
-static void test_told_to_stay(void **state)
+TEST_CASE(test_told_to_stay)
 {
-	(void)state;
 	ask();
 	went_on = 0;
 	drain_end(&drain);
@@ -175,11 +171,10 @@ static void test_told_to_stay(void **state)
 }
 
 /* What stands still is waited for, and nothing else waits with it. */
-static void test_stands_still(void **state)
+TEST_CASE(test_stands_still)
 {
 	uint8_t mark = enter(), other;
 
-	(void)state;
 	ask();
 	pass_time(DRAIN_PATIENCE - 1);
 	assert_int_equal(answers, 0);
@@ -205,11 +200,10 @@ static void test_stands_still(void **state)
 }
 
 /* Requests come and go: there is a moment without once new ones wait. */
-static void test_busy_device(void **state)
+TEST_CASE(test_busy_device)
 {
 	uint8_t mark = enter(), next;
 
-	(void)state;
 	ask();
 	pass_time(0.1);
 	next = enter();
@@ -224,11 +218,10 @@ static void test_busy_device(void **state)
 }
 
 /* It stands still while new ones are held: those wait for a second at most. */
-static void test_stops_meanwhile(void **state)
+TEST_CASE(test_stops_meanwhile)
 {
 	uint8_t mark = enter(), next;
 
-	(void)state;
 	ask();
 	next = enter();
 	leave(mark);
@@ -244,11 +237,10 @@ static void test_stops_meanwhile(void **state)
 }
 
 /* An open is nobody's request yet. */
-static void test_opening(void **state)
+TEST_CASE(test_opening)
 {
 	uint8_t mark = workers_enter();
 
-	(void)state;
 	ask();
 	pass_time(DRAIN_PATIENCE + 0.1);
 	assert_false(yes);
@@ -257,9 +249,8 @@ static void test_opening(void **state)
 }
 
 /* Between two of a command's steps nothing else shows it. */
-static void test_command(void **state)
+TEST_CASE(test_command)
 {
-	(void)state;
 	device.step = DEVICE_DRAIN;
 	ask();
 	pass_time(1);
@@ -277,9 +268,8 @@ static void test_command(void **state)
 }
 
 /* A stop needs every worker. */
-static void test_stop(void **state)
+TEST_CASE(test_stop)
 {
-	(void)state;
 	ask();
 	host.stopping = 1;
 	pass_time(0.1);
@@ -300,9 +290,8 @@ static void have_file(void)
 }
 
 /* A descriptor is closed that is nobody else's, and then it may leave. */
-static void test_file_server_answers(void **state)
+TEST_CASE(test_file_server_answers)
 {
-	(void)state;
 	have_file();
 	ask();
 	assert_int_equal(file.count, 1);
@@ -325,9 +314,8 @@ static void test_file_server_answers(void **state)
 }
 
 /* It stays, and asks no second time before the first answer. */
-static void test_file_server_is_silent(void **state)
+TEST_CASE(test_file_server_is_silent)
 {
-	(void)state;
 	have_file();
 	ask();
 	pass_time(DRAIN_PATIENCE + 0.1);
@@ -353,9 +341,8 @@ static void test_file_server_is_silent(void **state)
 }
 
 /* What no close can wait for is not closed. */
-static void test_no_file_server(void **state)
+TEST_CASE(test_no_file_server)
 {
-	(void)state;
 	have_file();
 	ops.give_up = NULL;
 	ask();
@@ -366,20 +353,5 @@ static void test_no_file_server(void **state)
 
 int main(void)
 {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-	static const struct CMUnitTest tests[] = {
-		TEST(test_nothing_in_the_way),
-		TEST(test_told_to_stay),
-		TEST(test_stands_still),
-		TEST(test_busy_device),
-		TEST(test_stops_meanwhile),
-		TEST(test_opening),
-		TEST(test_command),
-		TEST(test_stop),
-		TEST(test_file_server_answers),
-		TEST(test_file_server_is_silent),
-		TEST(test_no_file_server),
-	};
-
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return tests_run();
 }

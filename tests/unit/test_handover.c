@@ -101,11 +101,10 @@ static void leave(struct handover *of)
 static const struct target_ops target_fake = { .hold = hold };
 static struct sockaddr_un address;
 
-static int start(void **state)
+int before_each(void **state)
 {
 	unsigned i;
 
-	(void)state;
 	test_loop_open();
 	log_forget();
 	memset(&fake, 0, sizeof(fake));
@@ -138,9 +137,8 @@ static int start(void **state)
 	return 0;
 }
 
-static int stop(void **state)
+int after_each(void **state)
 {
-	(void)state;
 	handover_close(&handover);
 	close(handover.fd);
 	test_loop_close();
@@ -232,11 +230,10 @@ static void tell(int fd, uint32_t type)
 
 /* ---- who may have it ---- */
 
-static void test_whole_table(void **state)
+TEST_CASE(test_whole_table)
 {
 	int keeper = connect_keeper();
 
-	(void)state;
 	expect_table(keeper);
 	close(keeper);
 	/* Root, whoever serves. */
@@ -248,9 +245,8 @@ static void test_whole_table(void **state)
 }
 
 /* Another user, and one who cannot be told. */
-static void test_stranger(void **state)
+TEST_CASE(test_stranger)
 {
-	(void)state;
 	fake.peer = USER + 1;
 	expect_end(connect_keeper());
 	fake.peer = 0;
@@ -263,13 +259,12 @@ static void test_stranger(void **state)
 }
 
 /* The second one gets it when the first has gone. */
-static void test_one_at_a_time(void **state)
+TEST_CASE(test_one_at_a_time)
 {
 	int first = connect_keeper(), second = connect_keeper();
 	struct message message;
 	int count;
 
-	(void)state;
 	expect_table(first);
 	assert_int_equal(hear(second, &message, &count), 0);
 	assert_false(log_has("did not take them"));
@@ -282,11 +277,10 @@ static void test_one_at_a_time(void **state)
 
 /* ---- what is told ---- */
 
-static void test_never_held(void **state)
+TEST_CASE(test_never_held)
 {
 	int keeper;
 
-	(void)state;
 	fake.unheld = 1;
 	keeper = connect_keeper();
 	expect_begin(keeper);
@@ -296,11 +290,10 @@ static void test_never_held(void **state)
 }
 
 /* Not whole: it is no table, and the next one may ask. */
-static void test_send_fails(void **state)
+TEST_CASE(test_send_fails)
 {
 	int keeper;
 
-	(void)state;
 	fake.send_error = -ENOMEM;
 	keeper = connect_keeper();
 	expect_begin(keeper);
@@ -313,12 +306,11 @@ static void test_send_fails(void **state)
 
 /* ---- the end ---- */
 
-static void test_leave(void **state)
+TEST_CASE(test_leave)
 {
 	int keeper = connect_keeper();
 	unsigned before = fake.tallies, i;
 
-	(void)state;
 	expect_table(keeper);
 	tell(keeper, MESSAGE_PING);
 	assert_int_equal(fake.left, 0);
@@ -335,11 +327,5 @@ static void test_leave(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {
-		TEST(test_whole_table),	  TEST(test_stranger),
-		TEST(test_one_at_a_time), TEST(test_never_held),
-		TEST(test_send_fails),	  TEST(test_leave),
-	};
-
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return tests_run();
 }

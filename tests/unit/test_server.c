@@ -70,9 +70,8 @@ int __wrap_command_adopt(struct command_host *host,
 
 #define LINUX_7_3 0x1fffff /* the features of its driver */
 
-static int start(void **state)
+int before_each(void **state)
 {
-	(void)state;
 	test_loop_open();
 	log_forget();
 	memset(&server, 0, sizeof(server));
@@ -86,9 +85,8 @@ static int start(void **state)
 	return 0;
 }
 
-static int stop(void **state)
+int after_each(void **state)
 {
-	(void)state;
 	drain_end(&server.drain);
 	test_loop_close();
 	return 0;
@@ -125,18 +123,16 @@ static void expect_prepared(int result)
 }
 
 /* One that waits for any server is no loss if this one cannot serve it. */
-static void test_lost_device(void **state)
+TEST_CASE(test_lost_device)
 {
-	(void)state;
 	adopt_result = -1;
 	hear_device(UBLK_S_DEV_QUIESCED);
 	assert_true(log_has("device 7 cannot be taken over: it is broken"));
 	expect_prepared(0);
 }
 
-static void test_unfit(void **state)
+TEST_CASE(test_unfit)
 {
-	(void)state;
 	hear_device(UBLK_S_DEV_LIVE);
 	expect_prepared(0);
 	adopt_result = -1;
@@ -147,11 +143,10 @@ static void test_unfit(void **state)
 
 /* ---- the configuration ---- */
 
-static void test_configuration_fails(void **state)
+TEST_CASE(test_configuration_fails)
 {
 	struct failure failure;
 
-	(void)state;
 	failure_set(&failure, SYMBOL_ARG, 0, NULL, "f:3: no such target");
 	on_started(&server.host, &failure);
 	assert_int_equal(sent.type, MESSAGE_FAILED);
@@ -161,11 +156,10 @@ static void test_configuration_fails(void **state)
 }
 
 /* Users of a device that was there before do not suffer from that. */
-static void test_configuration_fails_in_take_over(void **state)
+TEST_CASE(test_configuration_fails_in_take_over)
 {
 	struct failure failure;
 
-	(void)state;
 	hear_device(UBLK_S_DEV_QUIESCED);
 	failure_set(&failure, SYMBOL_ARG, 0, NULL, "f:3: no such target");
 	on_started(&server.host, &failure);
@@ -176,9 +170,8 @@ static void test_configuration_fails_in_take_over(void **state)
 
 /* ---- an upgrade that comes to nothing ---- */
 
-static void test_upgrade_fails(void **state)
+TEST_CASE(test_upgrade_fails)
 {
-	(void)state;
 	hear((struct message){ .type = MESSAGE_MAY_LEAVE });
 	assert_int_equal(sent.type, MESSAGE_MAY_LEAVE);
 	assert_int_equal(sent.result, 0);
@@ -203,9 +196,8 @@ static void go(void)
 }
 
 /* What the driver can do is known before anything is done with it. */
-static void test_go(void **state)
+TEST_CASE(test_go)
 {
-	(void)state;
 	go();
 	hear((struct message){ .type = MESSAGE_FEATURES,
 			       .serial = sent.serial,
@@ -216,9 +208,8 @@ static void test_go(void **state)
 	close(old_keeper);
 }
 
-static void test_go_without_driver(void **state)
+TEST_CASE(test_go_without_driver)
 {
-	(void)state;
 	go();
 	hear((struct message){ .type = MESSAGE_FEATURES,
 			       .serial = sent.serial,
@@ -241,9 +232,8 @@ static uint32_t heard_by_old(void)
 }
 
 /* It was killed before it could tell the old server: two would serve. */
-static void test_keeper_gone_at_once(void **state)
+TEST_CASE(test_keeper_gone_at_once)
 {
-	(void)state;
 	go();
 	server.host.devices.count = 1;
 	on_keeper_gone(&server.channel);
@@ -254,9 +244,8 @@ static void test_keeper_gone_at_once(void **state)
 }
 
 /* It has told the old server itself, which may be another by now. */
-static void test_keeper_gone_later(void **state)
+TEST_CASE(test_keeper_gone_later)
 {
-	(void)state;
 	go();
 	hear((struct message){ .type = MESSAGE_TALLY });
 	assert_int_equal(heard_by_old(), 0);
@@ -267,19 +256,5 @@ static void test_keeper_gone_later(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, start, stop)
-		TEST(test_lost_device),
-		TEST(test_unfit),
-		TEST(test_configuration_fails),
-		TEST(test_configuration_fails_in_take_over),
-		TEST(test_upgrade_fails),
-		TEST(test_go),
-		TEST(test_go_without_driver),
-		TEST(test_keeper_gone_at_once),
-		TEST(test_keeper_gone_later),
-#undef TEST
-	};
-
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return tests_run();
 }

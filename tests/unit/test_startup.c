@@ -35,9 +35,8 @@ static void on_done(struct command_host *host, const struct failure *failure)
 		told.failure = *failure;
 }
 
-static int start(void **state)
+int before_each(void **state)
 {
-	(void)state;
 	fake_start();
 	memset(&told, 0, sizeof(told));
 	test_file("proc/meminfo", "MemAvailable: 1048576 kB\n");
@@ -45,9 +44,8 @@ static int start(void **state)
 	return 0;
 }
 
-static int stop(void **state)
+int after_each(void **state)
 {
-	(void)state;
 	device_delete_all(&fake_host.devices);
 	fake_serve();
 	assert_null(fake_host.devices.first);
@@ -90,11 +88,10 @@ static void expect_failed(unsigned line, enum symbol symbol, const char *part)
 	told.count = 0;
 }
 
-static void test_commands(void **state)
+TEST_CASE(test_commands)
 {
 	unsigned fds = count_fds();
 
-	(void)state;
 	run("add null id=3\n@tag add ram size=1M name=scratch\nlist\n");
 	expect_ready(2);
 	assert_non_null(device_find(&fake_host.devices, 3));
@@ -105,9 +102,8 @@ static void test_commands(void **state)
 	assert_int_equal(count_fds(), fds + 3);
 }
 
-static void test_nothing_to_do(void **state)
+TEST_CASE(test_nothing_to_do)
 {
-	(void)state;
 	run("");
 	expect_ready(0);
 	run("\n\n");
@@ -117,24 +113,21 @@ static void test_nothing_to_do(void **state)
 	fake_expect("");
 }
 
-static void test_comments(void **state)
+TEST_CASE(test_comments)
 {
-	(void)state;
 	run("# a disk\n\n  add null # with a word about it\n# the end\n");
 	expect_ready(1);
 }
 
-static void test_ends_of_lines(void **state)
+TEST_CASE(test_ends_of_lines)
 {
-	(void)state;
 	run("add null\r\nadd null\r\n# x\r\nadd null");
 	expect_ready(3);
 }
 
 /* One after the other: each sees what the one before it has done. */
-static void test_one_by_one(void **state)
+TEST_CASE(test_one_by_one)
 {
-	(void)state;
 	fake.hold[MESSAGE_START] = 1;
 	run("add null id=1\nadd null id=2\ndel 1\n");
 	assert_int_equal(told.count, 0);
@@ -144,9 +137,8 @@ static void test_one_by_one(void **state)
 	assert_non_null(device_find(&fake_host.devices, 2));
 }
 
-static void test_first_mistake_ends_it(void **state)
+TEST_CASE(test_first_mistake_ends_it)
 {
-	(void)state;
 	run("add null id=1\n\n# x\nfrobnicate\nadd null id=2\n");
 	expect_failed(4, SYMBOL_UNKNOWN, "no such command");
 	assert_int_equal(fake_host.devices.count, 1);
@@ -154,7 +146,7 @@ static void test_first_mistake_ends_it(void **state)
 	assert_null(device_find(&fake_host.devices, 2));
 }
 
-static void test_mistakes(void **state)
+TEST_CASE(test_mistakes)
 {
 	static const struct {
 		const char *text;
@@ -173,7 +165,6 @@ static void test_mistakes(void **state)
 	};
 	size_t i;
 
-	(void)state;
 	for (i = 0; i < COUNT(cases); i++) {
 		run(cases[i].text);
 		expect_failed(cases[i].line, cases[i].symbol, cases[i].part);
@@ -181,9 +172,8 @@ static void test_mistakes(void **state)
 }
 
 /* A failure that comes late names the line that asked for it. */
-static void test_late_failure(void **state)
+TEST_CASE(test_late_failure)
 {
-	(void)state;
 	fake.result[MESSAGE_FEATURES] = -ENOENT;
 	run("# no driver\nadd null\nadd null\n");
 	expect_failed(2, SYMBOL_UNSUPPORTED, "modprobe ublk_drv");
@@ -194,27 +184,24 @@ static void test_late_failure(void **state)
 	assert_int_equal(fake_host.devices.count, 0);
 }
 
-static void test_on_error_is_no_way_out(void **state)
+TEST_CASE(test_on_error_is_no_way_out)
 {
-	(void)state;
 	run("on-error continue\nnonsense\nadd null\n");
 	expect_failed(2, SYMBOL_UNKNOWN, "no such command");
 	assert_int_equal(fake_host.devices.count, 0);
 }
 
 /* The rest of the file is for later, or for nobody. */
-static void test_quit(void **state)
+TEST_CASE(test_quit)
 {
-	(void)state;
 	run("add null\nquit\nadd null\nnonsense\n");
 	expect_ready(1);
 }
 
-static void test_long_line(void **state)
+TEST_CASE(test_long_line)
 {
 	char *text = malloc(100001);
 
-	(void)state;
 	assert_non_null(text);
 	memset(text, 'x', 100000);
 	memcpy(text, "ping\n", 5);
@@ -228,11 +215,10 @@ static void test_long_line(void **state)
 	free(text);
 }
 
-static void test_nul(void **state)
+TEST_CASE(test_nul)
 {
 	FILE *file;
 
-	(void)state;
 	test_file("c", "");
 	file = fopen(test_path("c"), "w");
 	assert_non_null(file);
@@ -244,12 +230,11 @@ static void test_nul(void **state)
 }
 
 /* Longer than one piece of a listing. */
-static void test_long_listing(void **state)
+TEST_CASE(test_long_listing)
 {
 	char text[2048] = "";
 	int i;
 
-	(void)state;
 	for (i = 0; i < 40; i++)
 		add_text(text, sizeof(text), "add null\n");
 	add_text(text, sizeof(text), "list\nhelp\nshow 1\nadd null\n");
@@ -257,9 +242,8 @@ static void test_long_listing(void **state)
 	expect_ready(41);
 }
 
-static void test_no_file(void **state)
+TEST_CASE(test_no_file)
 {
-	(void)state;
 	startup_run(&fake_host, test_path("none"), on_done);
 	fake_serve();
 	assert_int_equal(told.count, 1);
@@ -268,9 +252,8 @@ static void test_no_file(void **state)
 }
 
 /* What cannot be read is not an empty file. */
-static void test_folder_as_file(void **state)
+TEST_CASE(test_folder_as_file)
 {
-	(void)state;
 	assert_int_equal(mkdir(test_path("d"), 0700), 0);
 	startup_run(&fake_host, test_path("d"), on_done);
 	fake_serve();
@@ -279,9 +262,8 @@ static void test_folder_as_file(void **state)
 	assert_non_null(strstr(told.failure.text, test_path("d")));
 }
 
-static void test_out_of_memory(void **state)
+TEST_CASE(test_out_of_memory)
 {
-	(void)state;
 	test_file("c", "ping\n");
 	calloc_fails = 1;
 	startup_run(&fake_host, test_path("c"), on_done);
@@ -293,26 +275,5 @@ static void test_out_of_memory(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, start, stop)
-		TEST(test_commands),
-		TEST(test_nothing_to_do),
-		TEST(test_comments),
-		TEST(test_ends_of_lines),
-		TEST(test_one_by_one),
-		TEST(test_first_mistake_ends_it),
-		TEST(test_mistakes),
-		TEST(test_late_failure),
-		TEST(test_on_error_is_no_way_out),
-		TEST(test_quit),
-		TEST(test_long_line),
-		TEST(test_nul),
-		TEST(test_long_listing),
-		TEST(test_no_file),
-		TEST(test_folder_as_file),
-		TEST(test_out_of_memory),
-#undef TEST
-	};
-
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return tests_run();
 }
