@@ -9,10 +9,12 @@
 #   ublkd [DAEMON-OPTION]... TARGET [OPTION]...     as "add" takes it
 #   other ...                       the same of a second build (UBLKD_OTHER)
 #   kublk [OPTION]... TYPE [FILE]   as "kublk add" takes it
-#   loop FILE, brd, null_blk, nbd   what the kernel has; nbd: with nbdkit
+#   loop [OPTION]... FILE           what the kernel has, as losetup takes it
+#   brd, null_blk, nbd              the same; nbd: with nbdkit
 #
-# FILE is @tmpfs or @ext4, a file of its own there. "16x ublkd ..." has 16
-# devices. A job is RW/BLOCK-SIZE/DEPTH[/JOBS][/rate=IOPS], depth and rate being
+# FILE is @tmpfs, @ext4 or @xfs, a file of its own there; @sparse, one on ext4
+# that is all hole before each run; or @disk, a disk of its own. "16x ublkd ..."
+# has 16 devices. A job is RW/BLOCK-SIZE/DEPTH[/JOBS][/rate=IOPS], depth and rate being
 # those of all devices and jobs together.
 #
 # The first server is the one that the others are compared with. One that cannot
@@ -55,18 +57,30 @@ settle()
 
 # ---- servers. Each has a folder: name, disks, pids, kernel (it works there)
 
-# file_on PLACE NUMBER: a file of $size with every block there; prints its name.
+# file_on PLACE NUMBER: a file or disk of $size, with every block there unless it
+# is @sparse; prints its name.
 file_on()
 {
 	case $1 in
-	@tmpfs) place=/tmp/t/tmpfs ;;
-	@ext4) place=/tmp/t/ext4 ;;
+	@tmpfs | @ext4 | @xfs) place=/tmp/t/${1#@} ;;
+	@sparse) place=/tmp/t/ext4 ;;
+	@disk) place=/dev ;;
 	*) fail "no place '$1'" ;;
 	esac
-	mounted "$place" || "mount_${1#@}" "$place" >&2
-	dd if=/dev/zero of="$place/$2" bs=1M count="${size%M}" 2>/dev/null
-	sync
-	echo "$place/$2"
+	[ "$place" = /dev ] || mounted "$place" ||
+		mount_"${place##*/}" "$place" >&2
+	name=$place/$2
+	if [ "$1" = @disk ]; then
+		name=$(null_disk "disk$2" "${size%M}")
+	fi
+	if [ "$1" = @sparse ]; then
+		truncate -s "$size" "$name"
+		echo "$name" >"$here/sparse"
+	else
+		dd if=/dev/zero of="$name" bs=1M count="${size%M}" 2>/dev/null
+		sync
+	fi
+	echo "$name"
 }
 
 mounted()
@@ -80,25 +94,35 @@ mount_tmpfs()
 	mount -t tmpfs -o size=1G tmpfs "$1"
 }
 
-# A null_blk that remembers, so that it costs little to store.
 mount_ext4()
 {
-	disk=/sys/kernel/config/nullb/bench
-	mounted /sys/kernel/config ||
-		mount -t configfs configfs /sys/kernel/config
-	mkdir "$disk" "$1"
-	echo 1 >"$disk/memory_backed"
-	echo 1024 >"$disk/size"
-	echo 1 >"$disk/power"
-	mkfs.ext4 -q -E lazy_itable_init=0,lazy_journal_init=0 "/dev/$(nullb)"
-	mount -t ext4 "/dev/$(nullb)" "$1"
+	disk=$(null_disk ext4 1024)
+	mkdir "$1"
+	mkfs.ext4 -q -E lazy_itable_init=0,lazy_journal_init=0 "$disk"
+	mount -t ext4 "$disk" "$1"
 }
 
-# Its name is the folder's; once it was a number.
-nullb()
+mount_xfs()
 {
-	[ ! -b /dev/bench ] || { echo bench; return; }
-	echo "nullb$(cat /sys/kernel/config/nullb/bench/index)"
+	disk=$(null_disk xfs 1024)
+	mkdir "$1"
+	mkfs.xfs -q "$disk"
+	mount -t xfs "$disk" "$1"
+}
+
+# null_disk NAME MIB: a null_blk that remembers, so that it costs little to store;
+# prints its node. Its name is the folder's; once it was a number.
+null_disk()
+{
+	disk=/sys/kernel/config/nullb/$1
+	mounted /sys/kernel/config ||
+		mount -t configfs configfs /sys/kernel/config
+	mkdir "$disk"
+	echo 1 >"$disk/memory_backed"
+	echo "$2" >"$disk/size"
+	echo 1 >"$disk/power"
+	[ ! -b "/dev/$1" ] || { echo "/dev/$1"; return; }
+	echo "/dev/nullb$(cat "$disk/index")"
 }
 
 # start_server NUMBER SERVER: its folder is /tmp/t/s.NUMBER; 1: left out
@@ -127,7 +151,7 @@ start_server()
 	esac
 }
 
-# expand WORD...: with a file for @tmpfs and @ext4; sets $expanded.
+# expand WORD...: with a file for @tmpfs and the others; sets $expanded.
 expand()
 {
 	expanded=''
@@ -254,9 +278,8 @@ in_kernel()
 start_loop()
 {
 	expand "$@"
-	# shellcheck disable=SC2086 # a word
 	loop=$(losetup -f)
-	# shellcheck disable=SC2086 # a word
+	# shellcheck disable=SC2086 # words
 	losetup "$loop" $expanded
 	in_kernel "${loop#/dev/}"
 }
@@ -476,6 +499,10 @@ one_run()
 {
 	here=/tmp/t/s.$1
 	server=$(cat "$here/name")
+	[ ! -e "$here/sparse" ] || {
+		fallocate -p -o 0 -l "$size" "$(cat "$here/sparse")"
+		sync
+	}
 	snapshot >"$here/before"
 	figures=$(run_fio "$2" "$(job_ms "$2")")
 	snapshot >"$here/after"
