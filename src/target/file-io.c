@@ -6,12 +6,13 @@
  * once: there it has one buffer, as large, from its start to its end, and the
  * data of a write lies in it before anything else is begun.
  *
- * A transfer is first tried without a wait. What has to wait in a worker of the
- * kernel, because it always does or because that try has failed, goes there in
- * small numbers: workers belong to the whole process, and a file system that
- * stands still would take them all. A read that the page cache cannot answer
- * waits for its pages without one, as long as the disk takes readahead; so there
- * can be many of those, but not without end.
+ * What may end in a worker of the kernel has a token for that: workers belong to
+ * the whole process, and a file system that stands still would take them all. A
+ * write with a token goes to io_uring as it is, which tries it without a wait, and
+ * gives it to a worker if need be. Without a token, and a read in any case, it is
+ * but tried, and waits for a token if that was in vain. A read that the page cache
+ * cannot answer waits for its pages without a worker, as long as the disk takes
+ * readahead; those have tokens of their own.
  */
 #include <errno.h>
 #include <stddef.h>

@@ -2,6 +2,7 @@
 #
 #   -j JOBS     what is run on each ('randread/4k/1')
 #   -q QUEUES   of each device (1)
+#   -r ROUNDS   at least so many, of what does not repeat
 #   -t          devices are added one after the other, not all at once
 #
 # A server is a word or several:
@@ -74,6 +75,7 @@ file_on()
 		name=$(null_disk "disk$2" "${size%M}")
 	fi
 	if [ "$1" = @sparse ]; then
+		rm -f "$name"
 		truncate -s "$size" "$name"
 		echo "$name" >"$here/sparse"
 	else
@@ -117,10 +119,12 @@ null_disk()
 	disk=/sys/kernel/config/nullb/$1
 	mounted /sys/kernel/config ||
 		mount -t configfs configfs /sys/kernel/config
-	mkdir "$disk"
-	echo 1 >"$disk/memory_backed"
-	echo "$2" >"$disk/size"
-	echo 1 >"$disk/power"
+	if [ ! -d "$disk" ]; then
+		mkdir "$disk"
+		echo 1 >"$disk/memory_backed"
+		echo "$2" >"$disk/size"
+		echo 1 >"$disk/power"
+	fi
 	[ ! -b "/dev/$1" ] || { echo "/dev/$1"; return; }
 	echo "/dev/nullb$(cat "$disk/index")"
 }
@@ -591,11 +595,18 @@ run_rounds()
 			done
 		done
 	done
+}
+
+# run_alone NUMBER: what takes memory is shared by servers of one program.
+run_alone()
+{
+	start_server "$1" "$(sed -n "$1p" /tmp/t/servers)" || return 0
+	memory_rows - "$(cat "$here/name")" idle
+	prepare "$1"
 	for job in $jobs; do
-		for number in $numbers; do
-			counting_run "$number" "$job"
-		done
+		counting_run "$1" "$job"
 	done
+	stop_server "$1"
 }
 
 # race [OPTION]... SERVER...: SERVERS, a line each, and JOBS come from the
@@ -603,10 +614,11 @@ run_rounds()
 race()
 {
 	OPTIND=1
-	while getopts j:q:t option; do
+	while getopts j:q:r:t option; do
 		case $option in
 		j) jobs=$OPTARG ;;
 		q) queues=$OPTARG ;;
+		r) [ "$ROUNDS" -ge "$OPTARG" ] || ROUNDS=$OPTARG ;;
 		t) adding=in-turn ;;
 		*) fail "race has no such option" ;;
 		esac
@@ -629,16 +641,15 @@ race()
 	done </tmp/t/servers
 	[ -n "$numbers" ] || fail "there is no server"
 	for number in $numbers; do
-		here=/tmp/t/s.$number
-		memory_rows - "$(cat "$here/name")" idle
-	done
-	for number in $numbers; do
 		prepare "$number"
 	done
 	run_rounds
 	for number in $(seq 1 "$(wc -l </tmp/t/servers)"); do
 		stop_server "$number"
 	done
-	umount /tmp/t/ext4 /tmp/t/tmpfs 2>/dev/null || true
+	for number in $numbers; do
+		run_alone "$number"
+	done
+	umount /tmp/t/ext4 /tmp/t/xfs /tmp/t/tmpfs 2>/dev/null || true
 	no_devices
 }
