@@ -1032,16 +1032,17 @@ static void test_ring_looks_first(void **state)
 /* One that was refused holds no place of those. */
 static void test_failed_in_worker(void **state)
 {
+	const uint16_t most = 2 * BORROWED;
 	uint16_t tag;
 
 	(void)state;
 	put_error = -EBUSY;
-	for (tag = 0; tag < 2 * BORROWED; tag++) {
+	for (tag = 0; tag < most; tag++) {
 		submit(tag, IO_FLUSH, 0, 0, 0);
 		expect_done(tag, -EIO);
 	}
 	put_error = 0;
-	assert_int_equal(submit_many(0, 2 * BORROWED, IO_FLUSH),
+	assert_int_equal(submit_many(0, most, IO_FLUSH),
 			 BORROWED + WORKERS_OWN);
 	end_all();
 	assert_int_equal(waiting(), 0);
