@@ -94,9 +94,9 @@ struct io {
 	uint32_t piece;	       /* bytes that its own request is about */
 	uint32_t flush_errors; /* of the file, when its flush began */
 	uint8_t stage, tries;
-	uint8_t in_worker, for_pages; /* marks of workers.h, or 0 */
-	uint8_t has_missed; /* a read: the page cache does not have it */
-	uint8_t is_copied;  /* though its pages are registered */
+	uint8_t token;	   /* of workers.h, or 0 */
+	uint8_t must_wait; /* it was tried without a wait, in vain */
+	uint8_t is_copied; /* though its pages are registered */
 };
 
 #endif

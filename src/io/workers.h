@@ -14,10 +14,40 @@
  * Linux 6.12 starts new workers while others are idle, which they stay for 5 s;
  * those that it may have are allowed for as well.
  */
-#define WORKERS_BASE  32u  /* for what nobody counts */
-#define WORKERS_PAGES 64u  /* for reads that wait for pages, see below */
-#define WORKERS_IDLE  192u /* so many may have nothing to do */
-#define WORKERS_MAX   416u /* in all: 64 devices that stand still, 2 each */
+#define WORKERS_BASE 32u  /* for what nobody counts */
+#define WORKERS_OWN  2u	  /* every device may always have so many */
+#define WORKERS_POOL 64u  /* of each pool that devices borrow from, see below */
+#define WORKERS_LINE 32u  /* requests of a device that share one worker */
+#define WORKERS_IDLE 192u /* so many may have nothing to do */
+#define WORKERS_MAX  480u /* in all: 64 devices that stand still, 2 each */
+
+/*
+ * What a request may occupy; a token is held for each that may end in a worker.
+ * One device borrows never more of a pool than are left for others: 32 the first
+ * that stands still, the next one 16. Beyond that it has its own.
+ */
+enum workers_kind {
+	/* A worker for each: one of a pool, or one of the device's own. */
+	WORKERS_ANY,
+	/*
+	 * A read that waits for pages of the page cache. It needs no worker as long
+	 * as the disk takes readahead, but one that a device mapper has suspended
+	 * does not.
+	 */
+	WORKERS_PAGES,
+	/*
+	 * Linux has what changes one file go one after the other: many requests
+	 * are in line for one worker, which is one of the device's own.
+	 */
+	WORKERS_LINED,
+	WORKERS_DEVICE, /* in place of the first two: one of the device's own */
+	WORKERS_KINDS,
+};
+
+/* The tokens that one device has, by kind; all 0 at first. */
+struct workers_share {
+	unsigned has[WORKERS_KINDS];
+};
 
 /*
  * Up to `more` requests can block beside those that were told of before; fewer
@@ -34,14 +64,12 @@ uint8_t workers_enter(void);
 void workers_leave(uint8_t mark);
 
 /*
- * The same for a read that waits for pages of the page cache. It needs no worker
- * as long as the disk takes readahead, but one that a device mapper has suspended
- * does not. So there can be many, but never more of one file's than are left for
- * others. *has is how many this file has, and is kept. Returns the mark, or 0 if
- * it may not.
+ * Take a token for a request that may go into a worker. Returns the token, or 0
+ * if there is none now: then one that has a token has to end first.
  */
-uint8_t workers_enter_pages(unsigned *has);
-void workers_leave_pages(uint8_t mark, unsigned *has);
+uint8_t workers_take(struct workers_share *share, enum workers_kind kind);
+enum workers_kind workers_kind_of(uint8_t token);
+void workers_give_back(struct workers_share *share, uint8_t token);
 
 /*
  * Have none in workers: to be called again and again. Once all that were there

@@ -6,12 +6,13 @@
  * once: there it has one buffer, as large, from its start to its end, and the
  * data of a write lies in it before anything else is begun.
  *
- * A transfer is first tried without a wait. What has to wait in a worker of the
- * kernel, because it always does or because that try has failed, goes there in
- * small numbers: workers belong to the whole process, and a file system that
- * stands still would take them all. A read that the page cache cannot answer
- * waits for its pages without one, as long as the disk takes readahead; so there
- * can be many of those, but not without end.
+ * What may end in a worker of the kernel has a token for that: workers belong to
+ * the whole process, and a file system that stands still would take them all. A
+ * write with a token goes to io_uring as it is, which tries it without a wait, and
+ * gives it to a worker if need be. Without a token, and a read in any case, it is
+ * but tried, and waits for a token if that was in vain. A read that the page cache
+ * cannot answer waits for its pages without a worker, as long as the disk takes
+ * readahead; those have tokens of their own.
  */
 #include <errno.h>
 #include <stddef.h>
@@ -107,12 +108,26 @@ static void drop_buffer(struct file *file, struct io *io)
 
 /* ---- one request ---- */
 
+/* Only tried, for it may not wait. */
 static int is_try(const struct io *io)
 {
-	return !io->in_worker && !io->for_pages;
+	return !io->token;
 }
 
-/* In a worker it may hold the file's lock, which reads share. */
+/*
+ * A durable write through the page cache waits for the disk, and so does
+ * whatever is no transfer.
+ */
+static int has_to_wait(const struct file *file, const struct io *io)
+{
+	if (io->stage == ALLOCATE || io->stage == SYNC || io->must_wait)
+		return 1;
+	if (io->op == IO_READ)
+		return file->backing.waits;
+	return file->write_waits || (io->flags & IO_FUA && !file->direct);
+}
+
+/* In a worker it may hold the file's lock, which reads share; it changes it. */
 static int takes_lock(const struct io *io)
 {
 	return io->op != IO_READ && io->stage != SYNC;
@@ -120,14 +135,11 @@ static int takes_lock(const struct io *io)
 
 static void end_wait(struct file *file, struct io *io)
 {
-	if (io->in_worker) {
-		file->in_workers--;
-		file->lock_takers -= takes_lock(io);
-		workers_leave(io->in_worker);
-	} else if (io->for_pages) {
-		workers_leave_pages(io->for_pages, &file->for_pages);
-	}
-	io->in_worker = io->for_pages = 0;
+	if (!io->token)
+		return;
+	file->lock_takers -= takes_lock(io);
+	workers_give_back(&file->share, io->token);
+	io->token = 0;
 }
 
 /* The driver has copied what was read. */
@@ -210,12 +222,19 @@ static void prepare_zeroes(struct io *io, struct ring_transfer *transfer)
 	transfer->length = io->piece;
 }
 
+/* At once; others io_uring tries itself before it gives them to a worker. */
+static int goes_to_worker(const struct file *file, const struct io *io)
+{
+	return io->token && workers_kind_of(io->token) != WORKERS_PAGES &&
+	       has_to_wait(file, io);
+}
+
 static int prepare_request(const struct file *file, struct io *io,
 			   struct ring_transfer *transfer)
 {
 	transfer->fd = -1;
 	transfer->slot = FILE_SLOT;
-	transfer->wait = io->in_worker != 0;
+	transfer->wait = goes_to_worker(file, io);
 	transfer->offset = file->base + io->offset + io->at;
 	switch ((enum stage)io->stage) {
 	case TRANSFER:
@@ -256,27 +275,27 @@ static int can_wait_for_pages(const struct file *file, const struct io *io)
 	       !may_be_locked(file);
 }
 
-static int can_have_worker(const struct file *file, const struct io *io)
+/* io_uring has what may change a regular file go one after the other. */
+static enum workers_kind kind_of(const struct file *file, const struct io *io)
 {
-	return file->in_workers < FILE_WORKERS &&
-	       !(file->backing.locks_reads && file->for_pages &&
-		 takes_lock(io));
+	if (can_wait_for_pages(file, io))
+		return WORKERS_PAGES;
+	if (file->backing.kind == BACKING_FILE && !file->direct &&
+	    takes_lock(io))
+		return WORKERS_LINED;
+	return WORKERS_ANY;
 }
 
 /* Returns 1 if it may wait now. */
-static int begin_wait(struct file *file, struct io *io)
+static int take_token(struct file *file, struct io *io)
 {
-	if (workers_are_held())
+	if (takes_lock(io) && file->backing.locks_reads &&
+	    file->share.has[WORKERS_PAGES])
 		return 0;
-	if (can_wait_for_pages(file, io))
-		io->for_pages = workers_enter_pages(&file->for_pages);
-	if (io->for_pages)
-		return 1;
-	if (!can_have_worker(file, io))
+	io->token = workers_take(&file->share, kind_of(file, io));
+	if (!io->token)
 		return 0;
-	file->in_workers++;
 	file->lock_takers += takes_lock(io);
-	io->in_worker = workers_enter();
 	return 1;
 }
 
@@ -287,7 +306,7 @@ static int begin_wait(struct file *file, struct io *io)
  */
 static void wait_for_turn(struct file *file, struct io *io)
 {
-	if (begin_wait(file, io)) {
+	if (take_token(file, io)) {
 		issue(file, io);
 		return;
 	}
@@ -298,12 +317,13 @@ static void wait_for_turn(struct file *file, struct io *io)
 
 static void serve(struct file *file, struct file_line *line)
 {
-	while (line->first && begin_wait(file, line->first))
+	while (line->first && take_token(file, line->first))
 		issue(file, next_of(line));
 }
 
 static void retry(struct file *file, struct io *io)
 {
+	io->must_wait = 1;
 	if (io->tries++ < TRIES_MAX)
 		wait_for_turn(file, io);
 	else
@@ -367,7 +387,7 @@ static void end_transfer(struct file *file, struct io *io, int32_t result)
 	if (io->op == IO_READ)
 		error = put_read(io, (uint32_t)result);
 	io->at += (uint32_t)result;
-	io->tries = io->has_missed = 0;
+	io->tries = io->must_wait = 0;
 	if (error || io->at == io->length)
 		finish_request(file, io, error);
 	else
@@ -480,6 +500,15 @@ static int is_transfer(const struct io *io)
 	return io->stage == TRANSFER;
 }
 
+/*
+ * Not where a read that waits for pages takes the file's lock: there a write that
+ * needs no wait is not to keep reads from that.
+ */
+static int begins_with_token(const struct file *file, const struct io *io)
+{
+	return is_try(io) && io->op != IO_READ && !file->backing.locks_reads;
+}
+
 static void issue(struct file *file, struct io *io)
 {
 	struct ring_transfer transfer = { .fd = -1 };
@@ -490,6 +519,8 @@ static void issue(struct file *file, struct io *io)
 		line_up(&file->for_buffer, io);
 		return;
 	}
+	if (begins_with_token(file, io))
+		take_token(file, io);
 	error = prepare_request(file, io, &transfer);
 	if (!error)
 		error = ring_put_transfer(port->ring, &transfer,
@@ -498,19 +529,6 @@ static void issue(struct file *file, struct io *io)
 		finish_request(file, io, error == -EBUSY ? -EIO : error);
 	else if (!port->in_turn)
 		io_submit(port);
-}
-
-/*
- * A durable write through the page cache waits for the disk, and so does
- * whatever is no transfer.
- */
-static int has_to_wait(const struct file *file, const struct io *io)
-{
-	if (io->stage == ALLOCATE || io->stage == SYNC)
-		return 1;
-	if (io->op == IO_READ)
-		return io->has_missed || file->backing.waits;
-	return file->write_waits || (io->flags & IO_FUA && !file->direct);
 }
 
 /*
@@ -580,7 +598,7 @@ static int read_cached(struct file *file, struct io *io)
 				       file->base + io->offset);
 	if (is_there <= 0) {
 		file->backing.waits = is_there == -EOPNOTSUPP;
-		io->has_missed = 1;
+		io->must_wait = 1;
 		return 0;
 	}
 	finish_request(file, io,
@@ -606,8 +624,7 @@ void file_transfer(struct file *file, struct io *io)
 	io->own.done = on_request_done;
 	io->buffer = NULL;
 	io->at = 0;
-	io->tries = io->in_worker = io->for_pages = 0;
-	io->has_missed = io->is_copied = 0;
+	io->tries = io->token = io->must_wait = io->is_copied = 0;
 	if (io->op == IO_READ && read_cached(file, io))
 		return;
 	enter(file, io, stages[io->op]);

@@ -13,7 +13,6 @@
 
 #include "io/pool.h"
 #include "base/syntax.h"
-#include "io/workers.h"
 
 enum { PATH, SIZE, OFFSET, CREATE, DIRECT, LOCK, DISCARD };
 
@@ -191,6 +190,8 @@ static int set_direct(struct file *file, const struct option_value *value,
 	    fcntl(file->fd, F_SETFL, flags) < 0)
 		return fail_direct(file, failure);
 	file->direct = wanted;
+	if (wanted)
+		file->backing.locks_reads = 0; /* none waits for pages */
 	return 0;
 }
 
@@ -406,7 +407,7 @@ static struct target *file_open(struct target_args *args,
 	args->fds[0] = -1;
 	file->next = open_files;
 	open_files = file;
-	workers_expect(NULL, FILE_WORKERS);
+	workers_expect(NULL, WORKERS_OWN);
 	return &file->target;
 }
 
@@ -447,10 +448,14 @@ static void file_submit(struct backend *backend, struct io *io)
 		file_transfer(file, io);
 }
 
-/* So many requests wait in the kernel. */
+/* So many requests wait in the kernel, or might. */
 static unsigned waiting(const struct file *file)
 {
-	return file->in_workers + file->for_pages;
+	unsigned kind, count = 0;
+
+	for (kind = 0; kind < WORKERS_KINDS; kind++)
+		count += file->share.has[kind];
+	return count;
 }
 
 static unsigned file_in_workers(const struct target *target)
@@ -510,7 +515,7 @@ static void file_close(struct target *target)
 		at = &(*at)->next;
 	*at = file->next;
 	opener_forget(file->growth);
-	workers_expect(NULL, -(int)FILE_WORKERS);
+	workers_expect(NULL, -(int)WORKERS_OWN);
 	pool_unreserve(file->reserve, file->reserve_size);
 	free(file->path);
 	free(file);

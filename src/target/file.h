@@ -2,12 +2,12 @@
 #ifndef UBLKD_TARGET_FILE_H
 #define UBLKD_TARGET_FILE_H
 
+#include "io/workers.h"
 #include "backing.h"
 #include "store.h"
 #include "target.h"
 
-#define FILE_SLOT    1	/* the file's, of a ring's fixed files */
-#define FILE_WORKERS 2u /* requests of a device that may be in workers */
+#define FILE_SLOT 1 /* the file's, of a ring's fixed files */
 
 /* Requests that wait, the first one first. */
 struct file_line {
@@ -29,9 +29,9 @@ struct file {
 	int reserve_is_used;
 	uint64_t pooled; /* bytes of the pool's buffers that it has */
 	int write_waits; /* it cannot even try to write without waiting */
-	unsigned in_workers, for_pages; /* requests that wait there */
-	unsigned lock_takers;		/* of those in workers */
-	struct file_line for_turn[2];	/* of others, and of reads */
+	struct workers_share share;
+	unsigned lock_takers;	      /* of those that have a token */
+	struct file_line for_turn[2]; /* of others, and of reads */
 	struct file_line for_buffer;
 	uint8_t reads_first;
 

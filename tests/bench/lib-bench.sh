@@ -2,6 +2,7 @@
 #
 #   -j JOBS     what is run on each ('randread/4k/1')
 #   -q QUEUES   of each device (1)
+#   -r ROUNDS   at least so many, of what does not repeat
 #   -t          devices are added one after the other, not all at once
 #
 # A server is a word or several:
@@ -9,10 +10,12 @@
 #   ublkd [DAEMON-OPTION]... TARGET [OPTION]...     as "add" takes it
 #   other ...                       the same of a second build (UBLKD_OTHER)
 #   kublk [OPTION]... TYPE [FILE]   as "kublk add" takes it
-#   loop FILE, brd, null_blk, nbd   what the kernel has; nbd: with nbdkit
+#   loop [OPTION]... FILE           what the kernel has, as losetup takes it
+#   brd, null_blk, nbd              the same; nbd: with nbdkit
 #
-# FILE is @tmpfs or @ext4, a file of its own there. "16x ublkd ..." has 16
-# devices. A job is RW/BLOCK-SIZE/DEPTH[/JOBS][/rate=IOPS], depth and rate being
+# FILE is @tmpfs, @ext4 or @xfs, a file of its own there; @sparse, one on ext4
+# that is all hole before each run; or @disk, a disk of its own. "16x ublkd ..."
+# has 16 devices. A job is RW/BLOCK-SIZE/DEPTH[/JOBS][/rate=IOPS], depth and rate being
 # those of all devices and jobs together.
 #
 # The first server is the one that the others are compared with. One that cannot
@@ -55,18 +58,31 @@ settle()
 
 # ---- servers. Each has a folder: name, disks, pids, kernel (it works there)
 
-# file_on PLACE NUMBER: a file of $size with every block there; prints its name.
+# file_on PLACE NUMBER: a file or disk of $size, with every block there unless it
+# is @sparse; prints its name.
 file_on()
 {
 	case $1 in
-	@tmpfs) place=/tmp/t/tmpfs ;;
-	@ext4) place=/tmp/t/ext4 ;;
+	@tmpfs | @ext4 | @xfs) place=/tmp/t/${1#@} ;;
+	@sparse) place=/tmp/t/ext4 ;;
+	@disk) place=/dev ;;
 	*) fail "no place '$1'" ;;
 	esac
-	mounted "$place" || "mount_${1#@}" "$place" >&2
-	dd if=/dev/zero of="$place/$2" bs=1M count="${size%M}" 2>/dev/null
-	sync
-	echo "$place/$2"
+	[ "$place" = /dev ] || mounted "$place" ||
+		mount_"${place##*/}" "$place" >&2
+	name=$place/$2
+	if [ "$1" = @disk ]; then
+		name=$(null_disk "disk$2" "${size%M}")
+	fi
+	if [ "$1" = @sparse ]; then
+		rm -f "$name"
+		truncate -s "$size" "$name"
+		echo "$name" >"$here/sparse"
+	else
+		dd if=/dev/zero of="$name" bs=1M count="${size%M}" 2>/dev/null
+		sync
+	fi
+	echo "$name"
 }
 
 mounted()
@@ -80,25 +96,37 @@ mount_tmpfs()
 	mount -t tmpfs -o size=1G tmpfs "$1"
 }
 
-# A null_blk that remembers, so that it costs little to store.
 mount_ext4()
 {
-	disk=/sys/kernel/config/nullb/bench
-	mounted /sys/kernel/config ||
-		mount -t configfs configfs /sys/kernel/config
-	mkdir "$disk" "$1"
-	echo 1 >"$disk/memory_backed"
-	echo 1024 >"$disk/size"
-	echo 1 >"$disk/power"
-	mkfs.ext4 -q -E lazy_itable_init=0,lazy_journal_init=0 "/dev/$(nullb)"
-	mount -t ext4 "/dev/$(nullb)" "$1"
+	disk=$(null_disk ext4 1024)
+	mkdir "$1"
+	mkfs.ext4 -q -E lazy_itable_init=0,lazy_journal_init=0 "$disk"
+	mount -t ext4 "$disk" "$1"
 }
 
-# Its name is the folder's; once it was a number.
-nullb()
+mount_xfs()
 {
-	[ ! -b /dev/bench ] || { echo bench; return; }
-	echo "nullb$(cat /sys/kernel/config/nullb/bench/index)"
+	disk=$(null_disk xfs 1024)
+	mkdir "$1"
+	mkfs.xfs -q "$disk"
+	mount -t xfs "$disk" "$1"
+}
+
+# null_disk NAME MIB: a null_blk that remembers, so that it costs little to store;
+# prints its node. Its name is the folder's; once it was a number.
+null_disk()
+{
+	disk=/sys/kernel/config/nullb/$1
+	mounted /sys/kernel/config ||
+		mount -t configfs configfs /sys/kernel/config
+	if [ ! -d "$disk" ]; then
+		mkdir "$disk"
+		echo 1 >"$disk/memory_backed"
+		echo "$2" >"$disk/size"
+		echo 1 >"$disk/power"
+	fi
+	[ ! -b "/dev/$1" ] || { echo "/dev/$1"; return; }
+	echo "/dev/nullb$(cat "$disk/index")"
 }
 
 # start_server NUMBER SERVER: its folder is /tmp/t/s.NUMBER; 1: left out
@@ -127,7 +155,7 @@ start_server()
 	esac
 }
 
-# expand WORD...: with a file for @tmpfs and @ext4; sets $expanded.
+# expand WORD...: with a file for @tmpfs and the others; sets $expanded.
 expand()
 {
 	expanded=''
@@ -254,9 +282,8 @@ in_kernel()
 start_loop()
 {
 	expand "$@"
-	# shellcheck disable=SC2086 # a word
 	loop=$(losetup -f)
-	# shellcheck disable=SC2086 # a word
+	# shellcheck disable=SC2086 # words
 	losetup "$loop" $expanded
 	in_kernel "${loop#/dev/}"
 }
@@ -476,6 +503,10 @@ one_run()
 {
 	here=/tmp/t/s.$1
 	server=$(cat "$here/name")
+	[ ! -e "$here/sparse" ] || {
+		fallocate -p -o 0 -l "$size" "$(cat "$here/sparse")"
+		sync
+	}
 	snapshot >"$here/before"
 	figures=$(run_fio "$2" "$(job_ms "$2")")
 	snapshot >"$here/after"
@@ -564,11 +595,18 @@ run_rounds()
 			done
 		done
 	done
+}
+
+# run_alone NUMBER: what takes memory is shared by servers of one program.
+run_alone()
+{
+	start_server "$1" "$(sed -n "$1p" /tmp/t/servers)" || return 0
+	memory_rows - "$(cat "$here/name")" idle
+	prepare "$1"
 	for job in $jobs; do
-		for number in $numbers; do
-			counting_run "$number" "$job"
-		done
+		counting_run "$1" "$job"
 	done
+	stop_server "$1"
 }
 
 # race [OPTION]... SERVER...: SERVERS, a line each, and JOBS come from the
@@ -576,10 +614,11 @@ run_rounds()
 race()
 {
 	OPTIND=1
-	while getopts j:q:t option; do
+	while getopts j:q:r:t option; do
 		case $option in
 		j) jobs=$OPTARG ;;
 		q) queues=$OPTARG ;;
+		r) [ "$ROUNDS" -ge "$OPTARG" ] || ROUNDS=$OPTARG ;;
 		t) adding=in-turn ;;
 		*) fail "race has no such option" ;;
 		esac
@@ -602,16 +641,15 @@ race()
 	done </tmp/t/servers
 	[ -n "$numbers" ] || fail "there is no server"
 	for number in $numbers; do
-		here=/tmp/t/s.$number
-		memory_rows - "$(cat "$here/name")" idle
-	done
-	for number in $numbers; do
 		prepare "$number"
 	done
 	run_rounds
 	for number in $(seq 1 "$(wc -l </tmp/t/servers)"); do
 		stop_server "$number"
 	done
-	umount /tmp/t/ext4 /tmp/t/tmpfs 2>/dev/null || true
+	for number in $numbers; do
+		run_alone "$number"
+	done
+	umount /tmp/t/ext4 /tmp/t/xfs /tmp/t/tmpfs 2>/dev/null || true
 	no_devices
 }

@@ -602,7 +602,7 @@ static void test_write(void **state)
 {
 	(void)state;
 	submit(1, IO_WRITE, 4096, 8192, 0);
-	expect_transfer(RING_WRITE, 4096, 8192, RWF_NOWAIT, 0);
+	expect_transfer(RING_WRITE, 4096, 8192, 0, 0);
 	answer(8192);
 	expect_done(1, 0);
 	submit(1, IO_WRITE, 4096, 8192, 0);
@@ -621,18 +621,24 @@ static void test_short_write(void **state)
 	submit(1, IO_WRITE, 0, 8192, 0);
 	next();
 	answer(512);
-	expect_transfer(RING_WRITE, 512, 7680, RWF_NOWAIT, 0);
+	expect_transfer(RING_WRITE, 512, 7680, 0, 0);
 	assert_int_equal(seen.take_at, 512);
 	answer(0);
 	expect_done(1, -EIO);
 }
 
-/* What cannot be done without a wait goes to a worker, and so does the rest. */
+static void open_locking(int locks_reads);
+
+/*
+ * Where it is tried first, what cannot be done without a wait goes to a worker,
+ * and so does the rest.
+ */
 static void test_write_waits(void **state)
 {
 	(void)state;
+	open_locking(1);
 	submit(1, IO_WRITE, 0, 4096, 0);
-	next();
+	expect_transfer(RING_WRITE, 0, 4096, RWF_NOWAIT, 0);
 	answer(-EAGAIN);
 	expect_transfer(RING_WRITE, 0, 4096, 0, 1);
 	answer(4096);
@@ -666,38 +672,198 @@ static void test_endless_again(void **state)
 
 /* ---- in workers ---- */
 
-static void test_two_at_a_time(void **state)
-{
-	uint16_t tag;
-
-	(void)state;
-	for (tag = 0; tag < 6; tag++)
-		submit(tag, IO_FLUSH, 0, 0, 0);
-	expect_sync();
-	expect_sync();
-	assert_int_equal(put_count, 2);
-	/* Others, which need no worker, do not wait for them. */
-	submit(9, IO_READ, 0, 4096, 0);
-	assert_int_equal(put_count, 3);
-	for (tag = 0; tag < 6; tag++) {
-		asked[tag < 2 ? tag : tag + 1].op->done(
-			asked[tag < 2 ? tag : tag + 1].op, 0);
-		expect_done(tag, 0);
-		assert_int_equal(put_count, tag < 4 ? tag + 4u : 7u);
-	}
-	asked[2].op->done(asked[2].op, 4096);
-	expect_done(9, 0);
-}
+#define BORROWED (WORKERS_POOL / 2) /* by the first one that stands still */
 
 static unsigned waiting(void)
 {
 	return target_file.in_workers(target);
 }
 
+/* So many requests of that kind from a tag on; returns how many are in the ring. */
+static unsigned submit_many(uint16_t first, unsigned count, enum io_op op)
+{
+	unsigned before = put_count, i;
+
+	for (i = 0; i < count; i++)
+		submit((uint16_t)(first + i), (uint8_t)op, i * 4096ull,
+		       op == IO_FLUSH ? 0 : 4096, 0);
+	return put_count - before;
+}
+
+/* The oldest ones in the ring end, and what has waited for them, and so on. */
+static void end_all(void)
+{
+	while (taken < put_count) {
+		const struct ring_transfer *transfer = next();
+
+		answer(transfer->op == RING_READ || transfer->op == RING_WRITE
+			       ? (int32_t)transfer->length
+			       : 0);
+	}
+}
+
+/* A part of what all devices share, and beyond that two of its own. */
+static void test_tokens(void **state)
+{
+	const unsigned all = BORROWED + 10;
+	unsigned i;
+
+	(void)state;
+	assert_int_equal(submit_many(0, all, IO_FLUSH), BORROWED + WORKERS_OWN);
+	assert_int_equal(waiting(), BORROWED + WORKERS_OWN);
+	/* Others, which need no worker, do not wait for them. */
+	assert_int_equal(submit_many(100, 1, IO_READ), 1);
+	answer_of(100, 4096);
+	taken = 0;
+	for (i = 0; i < BORROWED + WORKERS_OWN; i++) {
+		expect_sync();
+		answer(0);
+		expect_done((uint16_t)i, 0);
+	}
+	next(); /* the read */
+	while (taken < put_count) {
+		expect_sync();
+		answer(0);
+		expect_done((uint16_t)i++, 0);
+	}
+	assert_int_equal(i, all);
+	assert_int_equal(waiting(), 0);
+}
+
+static void open_directly(void)
+{
+	close_target();
+	open_target("direct=yes", 0, 0);
+}
+
+/*
+ * A write with a token is one that io_uring tries, and gives to a worker; without
+ * one it is tried, and waits for a token if that was in vain.
+ */
+static void test_write_without_token(void **state)
+{
+	const uint16_t last = BORROWED + WORKERS_OWN;
+
+	(void)state;
+	open_directly();
+	assert_int_equal(submit_many(0, last + 2, IO_WRITE), last + 2);
+	while (taken < last)
+		expect_transfer(RING_WRITE, taken * 4096ull, 4096, 0, 0);
+	expect_transfer(RING_WRITE, last * 4096ull, 4096, RWF_NOWAIT, 0);
+	answer(-EAGAIN);
+	expect_transfer(RING_WRITE, (last + 1) * 4096ull, 4096, RWF_NOWAIT, 0);
+	answer(4096);
+	expect_done(last + 1, 0);
+	assert_int_equal(put_count, taken);
+	answer_of(0, 4096);
+	assert_int_equal(put_count, taken + 1);
+	expect_transfer(RING_WRITE, last * 4096ull, 4096, 0, 1);
+	answer_of(last, 4096);
+	for (taken = 1; taken < last; answer(4096))
+		next();
+	assert_int_equal(seen.total, last + 2);
+	assert_int_equal(waiting(), 0);
+}
+
+/* Three devices that stand still, and a fourth one. */
+static void test_tokens_of_many(void **state)
+{
+	static const unsigned most[] = { 34, 18, 10, 6 };
+	struct target *targets[4];
+	unsigned i;
+
+	(void)state;
+	open_directly();
+	for (i = 0; i < 4; i++) {
+		if (i)
+			open_target("direct=yes lock=no", 0, 0);
+		assert_non_null(target);
+		targets[i] = target;
+		assert_int_equal(submit_many((uint16_t)(i * 64), 64, IO_WRITE),
+				 64);
+		assert_int_equal(waiting(), most[i]);
+	}
+	while (i--) {
+		target = targets[i];
+		for (taken = i * 64; taken < i * 64 + 64; answer(4096))
+			next();
+		assert_int_equal(waiting(), 0);
+		if (i)
+			target_file.close(target);
+	}
+	assert_int_equal(seen.total, 4 * 64);
+}
+
+/*
+ * What changes one file through the page cache goes one after the other: many
+ * have one worker, which is one of the device's own, and a flush another one.
+ */
+static void test_lined(void **state)
+{
+	unsigned i;
+
+	(void)state;
+	assert_int_equal(submit_many(0, 20, IO_WRITE), 20);
+	assert_int_equal(submit_many(20, 20, IO_DISCARD), WORKERS_LINE - 20);
+	assert_int_equal(waiting(), WORKERS_LINE);
+	/* They have borrowed none, and left one of the device's own. */
+	assert_int_equal(submit_many(40, 40, IO_FLUSH), BORROWED + 1);
+	end_all();
+	assert_int_equal(seen.total, 80);
+	/* They are not begun while others have all of those. */
+	assert_int_equal(submit_many(0, BORROWED + WORKERS_OWN, IO_FLUSH),
+			 BORROWED + WORKERS_OWN);
+	assert_int_equal(submit_many(40, 2, IO_DISCARD), 0);
+	answer_of(BORROWED + 1, 0);
+	assert_int_equal(waiting(), BORROWED + 1 + 2);
+	answer_of(40, 0);
+	answer_of(41, 0);
+	for (i = 0; i <= BORROWED; i++)
+		answer_of((uint16_t)i, 0);
+	assert_int_equal(waiting(), 0);
+}
+
+/* Directly there is no such line, nor is there one of a disk. */
+static void test_not_lined(void **state)
+{
+	(void)state;
+	open_directly();
+	submit_many(0, 64, IO_WRITE);
+	assert_int_equal(waiting(), BORROWED + WORKERS_OWN);
+	end_all();
+	close_target();
+	looks_like.kind = BACKING_DISK;
+	open_target("direct=no", 0, 0);
+	submit_many(0, 64, IO_WRITE);
+	assert_int_equal(waiting(), BORROWED + WORKERS_OWN);
+	end_all();
+	assert_int_equal(waiting(), 0);
+}
+
+/* What is sent with a token must not hold reads off where they take the lock. */
+static void test_tried_before_token(void **state)
+{
+	(void)state;
+	open_locking(1);
+	submit(0, IO_WRITE, 0, 4096, 0);
+	expect_transfer(RING_WRITE, 0, 4096, RWF_NOWAIT, 0);
+	assert_int_equal(waiting(), 0);
+	submit(1, IO_READ, 0, 4096, 0);
+	expect_transfer(RING_READ, 0, 4096, 0, 0);
+	answer_of(1, 4096);
+	answer_of(0, 4096);
+	/* Past the page cache none waits for pages. */
+	looks_like.locks_reads = 1;
+	open_directly();
+	submit(0, IO_WRITE, 0, 4096, 0);
+	expect_transfer(RING_WRITE, 0, 4096, 0, 0);
+	answer(4096);
+}
+
 /* A disk that refuses readahead has each read in a worker: no end of them. */
 static void test_wait_for_pages(void **state)
 {
-	const uint16_t most = WORKERS_PAGES / 2, all = WORKERS_PAGES;
+	const uint16_t most = BORROWED, all = WORKERS_POOL;
 	uint16_t tag;
 
 	(void)state;
@@ -727,7 +893,7 @@ static void test_wait_for_pages(void **state)
 /* One file leaves as many to others as it has. */
 static void test_others_wait_for_pages(void **state)
 {
-	const uint16_t most = WORKERS_PAGES / 2, others = most / 2;
+	const uint16_t most = BORROWED, others = most / 2;
 	struct target *first = target;
 	uint16_t tag, end;
 
@@ -772,9 +938,8 @@ static void test_pages_and_lock(void **state)
 	submit(2, IO_WRITE, 0, 4096, IO_FUA);
 	expect_transfer(RING_WRITE, 0, 4096, RWF_DSYNC, 1);
 	submit(3, IO_READ, 0, 4096, 0);
-	assert_int_equal(put_count, taken);
+	expect_transfer(RING_READ, 0, 4096, 0, 1);
 	answer_of(0, 0);
-	assert_true(asked[put_count - 1].transfer.wait);
 	answer_of(3, 4096);
 	answer_of(2, 4096);
 	submit(3, IO_READ, 0, 4096, 0);
@@ -802,12 +967,12 @@ static void test_lock_and_pages(void **state)
 	submit(3, IO_READ, 0, 4096, 0);
 	expect_transfer(RING_READ, 0, 4096, 0, 1);
 	submit(4, IO_READ, 0, 4096, 0);
+	expect_transfer(RING_READ, 0, 4096, 0, 1);
 	assert_int_equal(put_count, taken);
 	answer_of(0, 4096);
-	assert_int_equal(put_count, 3);
+	expect_transfer(RING_WRITE, 0, 4096, RWF_DSYNC, 1);
 	answer_of(2, 0);
 	answer_of(3, 4096);
-	assert_int_equal(put_count, 5);
 	answer_of(1, 4096);
 	answer_of(4, 4096);
 	assert_int_equal(seen.total, 5);
@@ -829,24 +994,22 @@ static void test_lock_and_pages(void **state)
 /* Reads that were held up do not wait for flushes that need a worker. */
 static void test_two_lines(void **state)
 {
+	const unsigned flushes = BORROWED + WORKERS_OWN;
 	uint16_t tag;
 
 	(void)state;
 	assert_true(workers_drain());
-	for (tag = 0; tag < 4; tag++)
-		submit(tag, IO_FLUSH, 0, 0, 0);
-	for (; tag < 8; tag++)
-		submit(tag, IO_READ, 0, 4096, 0);
-	assert_int_equal(put_count, 0);
+	assert_int_equal(submit_many(0, 50, IO_FLUSH), 0);
+	assert_int_equal(submit_many(50, 4, IO_READ), 0);
 	workers_resume();
 	target_file.go_on(target);
-	assert_int_equal(put_count, 2 + 4);
-	while (tag-- > 4)
+	assert_int_equal(put_count, flushes + 4);
+	for (tag = 50; tag < 54; tag++)
 		answer_of(tag, 4096);
-	assert_int_equal(put_count, 2 + 4);
-	for (tag = 0; tag < 4; tag++)
+	assert_int_equal(put_count, flushes + 4);
+	for (tag = 0; tag < 50; tag++)
 		answer_of(tag, 0);
-	assert_int_equal(seen.total, 8);
+	assert_int_equal(seen.total, 54);
 }
 
 /* What was not looked for in the cache is tried in the ring first. */
@@ -869,18 +1032,20 @@ static void test_ring_looks_first(void **state)
 /* One that was refused holds no place of those. */
 static void test_failed_in_worker(void **state)
 {
+	const uint16_t most = 2 * BORROWED;
 	uint16_t tag;
 
 	(void)state;
 	put_error = -EBUSY;
-	for (tag = 0; tag < 4; tag++) {
+	for (tag = 0; tag < most; tag++) {
 		submit(tag, IO_FLUSH, 0, 0, 0);
 		expect_done(tag, -EIO);
 	}
 	put_error = 0;
-	submit(0, IO_FLUSH, 0, 0, 0);
-	submit(1, IO_FLUSH, 0, 0, 0);
-	assert_int_equal(put_count, 2);
+	assert_int_equal(submit_many(0, most, IO_FLUSH),
+			 BORROWED + WORKERS_OWN);
+	end_all();
+	assert_int_equal(waiting(), 0);
 }
 
 /* While the server wants to leave none begins, and then all do. */
@@ -924,7 +1089,7 @@ static void test_workers_allowed(void **state)
 
 	(void)state;
 	one = seen.workers;
-	assert_int_equal(one, 32 + 64 + 192 + 2);
+	assert_int_equal(one, 32 + 64 + 64 + 192 + 2);
 	close_target();
 	open_target("", 0, 0);
 	assert_int_equal(seen.workers, one);
@@ -969,7 +1134,7 @@ static void test_fua(void **state)
 	close_target();
 	open_target("direct=yes", 0, 0);
 	submit(0, IO_WRITE, 0, 4096, IO_FUA);
-	expect_transfer(RING_WRITE, 0, 4096, RWF_DSYNC | RWF_NOWAIT, 0);
+	expect_transfer(RING_WRITE, 0, 4096, RWF_DSYNC, 0);
 	answer(-EAGAIN);
 	expect_transfer(RING_WRITE, 0, 4096, RWF_DSYNC, 1);
 	answer(4096);
@@ -1104,11 +1269,11 @@ static void test_write_zeroes(void **state)
 	submit(0, IO_WRITE_ZEROES, 4096, (1 << 20) + 4096, IO_KEEP_SPACE);
 	expect_transfer(RING_FALLOCATE, 4096, (1 << 20) + 4096, zero, 1);
 	answer(-EOPNOTSUPP);
-	expect_transfer(RING_WRITE, 4096, 1 << 20, RWF_NOWAIT, 0);
-	answer(-EOPNOTSUPP);
+	expect_transfer(RING_WRITE, 4096, 1 << 20, 0, 0);
+	answer(-EAGAIN);
 	expect_transfer(RING_WRITE, 4096, 1 << 20, 0, 1);
 	answer(1 << 20);
-	expect_transfer(RING_WRITE, (1 << 20) + 4096, 4096, 0, 1);
+	expect_transfer(RING_WRITE, (1 << 20) + 4096, 4096, 0, 0);
 	answer(4096);
 	expect_done(0, 0);
 	submit(0, IO_WRITE_ZEROES, 0, 4096, IO_KEEP_SPACE);
@@ -1213,25 +1378,27 @@ static void test_others_stand_still(void **state)
 /* One that waits for a worker waits without a buffer. */
 static void test_reserve_and_workers(void **state)
 {
-	uint16_t tag;
+	const uint16_t flushes = BORROWED + WORKERS_OWN, tag = flushes;
+	uint16_t i;
 
 	(void)state;
-	submit(0, IO_FLUSH, 0, 0, 0);
-	submit(1, IO_FLUSH, 0, 0, 0);
+	submit_many(0, flushes, IO_FLUSH);
 	seen.pool_left = 0;
-	submit(2, IO_WRITE, 0, 4096, 0);
-	submit(3, IO_READ, 0, 4096, 0);
-	assert_int_equal(put_count, 3);
-	asked[2].op->done(asked[2].op, -EAGAIN);
-	assert_int_equal(put_count, 4);
-	assert_int_equal(asked[3].transfer.op, RING_READ);
-	asked[3].op->done(asked[3].op, 4096);
-	asked[0].op->done(asked[0].op, 0);
-	assert_int_equal(put_count, 5);
-	asked[4].op->done(asked[4].op, 4096);
-	asked[1].op->done(asked[1].op, 0);
-	for (tag = 0; tag < 4; tag++)
-		expect_done(tag, 0);
+	taken = put_count;
+	submit(tag, IO_WRITE, 0, 4096, 0);
+	expect_transfer(RING_WRITE, 0, 4096, RWF_NOWAIT, 0);
+	submit(tag + 1, IO_READ, 0, 4096, 0);
+	assert_int_equal(put_count, taken);
+	answer(-EAGAIN);
+	expect_transfer(RING_READ, 0, 4096, RWF_NOWAIT, 0);
+	answer(4096);
+	answer_of(flushes - 1, 0);
+	expect_transfer(RING_WRITE, 0, 4096, 0, 1);
+	answer(4096);
+	for (i = 0; i < flushes - 1; i++)
+		answer_of(i, 0);
+	for (i = 0; i < flushes + 2; i++)
+		expect_done(i, 0);
 }
 
 /* ---- direct I/O, and files that wait always ---- */
@@ -1268,14 +1435,12 @@ static void test_always_waits(void **state)
 	close_target();
 	looks_like.waits = 1;
 	open_target("", 0, 0);
-	for (tag = 0; tag < 3; tag++)
-		submit(tag, IO_READ, 0, 4096, 0);
-	assert_int_equal(put_count, 2);
-	expect_transfer(RING_READ, 0, 4096, 0, 1);
-	asked[0].op->done(asked[0].op, 4096);
-	asked[1].op->done(asked[1].op, 4096);
-	asked[2].op->done(asked[2].op, 4096);
-	assert_int_equal(seen.total, 3);
+	assert_int_equal(submit_many(0, 64, IO_READ), BORROWED + WORKERS_OWN);
+	for (tag = 0; tag < 64; tag++) {
+		expect_transfer(RING_READ, tag * 4096ull, 4096, 0, 1);
+		answer(4096);
+	}
+	assert_int_equal(seen.total, 64);
 }
 
 /* ---- options ---- */
@@ -1499,6 +1664,7 @@ static void test_whole_read(void **state)
  */
 static void test_whole_reserve(void **state)
 {
+	const uint16_t flushes = BORROWED + WORKERS_OWN, last = flushes + 3;
 	uint16_t tag;
 
 	(void)state;
@@ -1508,20 +1674,20 @@ static void test_whole_reserve(void **state)
 		submit(tag, IO_WRITE, 0, POOL_PIECE, IO_FUA);
 	assert_int_equal(target_file.in_workers(target), 0);
 	assert_int_equal(ios[1].data, IO_DATA_WAITS);
-	submit(4, IO_FLUSH, 0, 0, 0);
-	submit(5, IO_FLUSH, 0, 0, 0);
+	assert_int_equal(submit_many(4, flushes, IO_FLUSH), flushes);
 	resume(0);
-	assert_int_equal(put_count, 2);
-	answer_of(4, 0);
+	assert_int_equal(put_count, flushes);
+	answer_of(last, 0);
 	for (tag = 0; tag < 4; tag++) {
-		expect_done(tag ? (uint16_t)(tag - 1) : 4, 0);
+		expect_done(tag ? (uint16_t)(tag - 1) : last, 0);
 		if (tag)
 			resume(tag);
-		assert_int_equal(put_count, 3u + tag);
+		assert_int_equal(put_count, flushes + 1u + tag);
 		answer_of(tag, POOL_PIECE);
 	}
 	expect_done(3, 0);
-	answer_of(5, 0);
+	for (tag = 4; tag < last; tag++)
+		answer_of(tag, 0);
 	assert_int_equal(target_file.in_workers(target), 0);
 }
 
@@ -1536,7 +1702,7 @@ static void test_whole_forgotten(void **state)
 	assert_int_equal(ios[1].data, IO_DATA_WAITS);
 	target_file.io.forget(&target->backend, &ios[0]);
 	resume(1);
-	expect_transfer(RING_WRITE, 0, 65536, RWF_NOWAIT, 0);
+	expect_transfer(RING_WRITE, 0, 65536, 0, 0);
 	answer(65536);
 	expect_done(1, 0);
 	assert_int_equal(seen.total, 1);
@@ -1544,7 +1710,7 @@ static void test_whole_forgotten(void **state)
 	submit(0, IO_WRITE, 1 << 20, 65536, 0);
 	assert_int_equal(target_file.resize(target, 1 << 20, &failure), 0);
 	resume(0);
-	expect_transfer(RING_WRITE, 1 << 20, 65536, RWF_NOWAIT, 0);
+	expect_transfer(RING_WRITE, 1 << 20, 65536, 0, 0);
 	answer(65536);
 	expect_done(0, 0);
 }
@@ -1795,7 +1961,7 @@ static void test_shrink(void **state)
 	assert_int_equal(put_count, 0);
 	/* What ends where the device does is its own. */
 	submit(0, IO_WRITE, (1 << 20) - 8192, 8192, 0);
-	expect_transfer(RING_WRITE, (1 << 20) - 8192, 8192, RWF_NOWAIT, 0);
+	expect_transfer(RING_WRITE, (1 << 20) - 8192, 8192, 0, 0);
 	answer(8192);
 	expect_done(0, 0);
 	submit(0, IO_FLUSH, (uint64_t)-512, 0, 0);
@@ -1884,7 +2050,12 @@ int main(void)
 		TEST(test_short_write),
 		TEST(test_write_waits),
 		TEST(test_endless_again),
-		TEST(test_two_at_a_time),
+		TEST(test_tokens),
+		TEST(test_write_without_token),
+		TEST(test_tokens_of_many),
+		TEST(test_lined),
+		TEST(test_not_lined),
+		TEST(test_tried_before_token),
 		TEST(test_wait_for_pages),
 		TEST(test_others_wait_for_pages),
 		TEST(test_pages_and_lock),

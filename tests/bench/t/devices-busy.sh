@@ -9,6 +9,6 @@
 # time: 900
 . /t/lib-bench.sh
 
-race -j 'randread/4k/64' \
+race -r 5 -j 'randread/4k/64' \
 	'ublkd null' '4x ublkd null' '16x ublkd null' 'kublk null' \
 	'4x kublk null' '16x kublk null'

@@ -1,5 +1,5 @@
 #!/bin/sh
-# A file on ext4 on a null_blk that remembers, beside loops.
+# A file on ext4 through the page cache, beside loop.
 #
 # needs: binaries fio stopwatch
 # wants: binaries kublk ublkd-b
@@ -7,10 +7,11 @@
 # needs: memory 2048
 # needs: icount
 # needs: modules loop null_blk ext4
-# needs: binaries mkfs.ext4
-# time: 900
+# needs: binaries losetup mkfs.ext4
+# time: 1500
 . /t/lib-bench.sh
 
-race -j 'randread/4k/1 randread/4k/32 randwrite/4k/32 read/128k/8' \
-	'loop @ext4' 'kublk loop @ext4' 'kublk --auto_zc loop @ext4' \
-	'kublk --batch loop @ext4' 'ublkd file path=@ext4'
+race -r 5 -j 'randread/4k/1 randread/4k/32 randwrite/4k/1 randwrite/4k/32 read/128k/8' \
+	'loop @ext4' \
+	'kublk --auto_zc loop @ext4' \
+	'ublkd file path=@ext4'
