@@ -200,23 +200,32 @@ static int set_spec(const struct option_value *common, struct device_spec *spec,
 	return 0;
 }
 
-/* Read a whole `add`. Returns 0, or -1 with *failure filled. */
+/*
+ * Read a whole `add`. Returns 0, or -1 with *failure filled. What has failed
+ * returns -1 itself: clang's analyzer does not know that failure_set() does.
+ */
 static int read_add(const struct syntax_line *line, struct add *add,
 		    struct failure *failure)
 {
 	const struct target_ops *target;
 
-	if (line->count < 2)
-		return failure_set(failure, SYMBOL_ARG, 0, NULL,
-				   "add what? 'targets' lists what there is");
+	if (line->count < 2) {
+		failure_set(failure, SYMBOL_ARG, 0, NULL,
+			    "add what? 'targets' lists what there is");
+		return -1;
+	}
 	add->target = target = target_find(line->words[1]);
-	if (!target)
-		return target_fail_unknown(line->words[1], failure);
-	if (!target->open)
-		return failure_set(failure, SYMBOL_UNSUPPORTED, 0, target->name,
-				   "this ublkd was built without the target %s "
-				   "(--disable-%s)",
-				   target->name, target->name);
+	if (!target) {
+		target_fail_unknown(line->words[1], failure);
+		return -1;
+	}
+	if (!target->open) {
+		failure_set(failure, SYMBOL_UNSUPPORTED, 0, target->name,
+			    "this ublkd was built without the target %s "
+			    "(--disable-%s)",
+			    target->name, target->name);
+		return -1;
+	}
 	if (read_add_options(line, add, failure) < 0)
 		return -1;
 	return set_spec(add->common, &add->spec, failure);
@@ -228,9 +237,11 @@ static int read_words(const char *words, struct syntax_line *line,
 {
 	const char *why;
 
-	if (syntax_split(line, words, strlen(words), &why) < 0)
-		return failure_set(failure, SYMBOL_LIMIT, 0, NULL,
-				   "the device's add line would have %s", why);
+	if (syntax_split(line, words, strlen(words), &why) < 0) {
+		failure_set(failure, SYMBOL_LIMIT, 0, NULL,
+			    "the device's add line would have %s", why);
+		return -1;
+	}
 	return read_add(line, add, failure);
 }
 
