@@ -93,8 +93,6 @@ static const char *type_name(uint32_t type)
 
 int __real_channel_send(struct channel *at, const struct message *message,
 			const int *fds, int fd_count);
-int __wrap_channel_send(struct channel *at, const struct message *message,
-			const int *fds, int fd_count);
 
 int __wrap_channel_send(struct channel *at, const struct message *message,
 			const int *fds, int fd_count)
@@ -107,22 +105,9 @@ int __wrap_channel_send(struct channel *at, const struct message *message,
 /* ---- the driver ---- */
 
 int __real_open(const char *path, int flags, ...);
-int __wrap_open(const char *path, int flags, ...);
-int __wrap_open64(const char *path, int flags, ...);
 FILE *__real_fopen(const char *path, const char *mode);
-FILE *__wrap_fopen(const char *path, const char *mode);
-FILE *__wrap_fopen64(const char *path, const char *mode);
 int __real_close(int fd);
-int __wrap_close(int fd);
 int __real_lstat(const char *path, struct stat *status);
-int __wrap_lstat(const char *path, struct stat *status);
-int __wrap_lstat64(const char *path, struct stat *status);
-int __wrap_queue_open(struct queue *queue, uint16_t id,
-		      const struct queue_shape *shape, struct backend *bottom,
-		      queue_event *event, void *owner);
-int __wrap_queue_start(struct queue *queue, struct ev_loop *loop, int fd);
-void __wrap_queue_close(struct queue *queue);
-int __wrap_queue_ring_fd(const struct queue *queue);
 
 static int open_device(void)
 {
@@ -335,11 +320,6 @@ static struct {
 } opening;
 
 int __wrap_opener_open(struct ev_loop *loop, const struct opener_wish *wish,
-		       opener_done *done, void *context);
-unsigned __wrap_opener_close(struct ev_loop *loop, int fd, const char *path,
-			     opener_ended *closed, void *context);
-
-int __wrap_opener_open(struct ev_loop *loop, const struct opener_wish *wish,
 		       opener_done *done, void *context)
 {
 	assert_ptr_equal(loop, test_loop);
@@ -405,8 +385,6 @@ void fake_end_closing(int error)
 static void on_message(struct channel *at, const struct message *message,
 		       const int *fds, int fd_count)
 {
-	(void)at;
-	(void)fds;
 	assert_int_equal(fd_count, 0);
 	/* As the server sorts them. */
 	if (message->type == MESSAGE_FEATURES && message->serial == 0)
@@ -421,7 +399,6 @@ static void on_message(struct channel *at, const struct message *message,
 
 static void on_gone(struct channel *at)
 {
-	(void)at;
 }
 
 static void fill_info(struct ublk_dev_info *info)

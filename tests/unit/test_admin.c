@@ -28,11 +28,7 @@ static unsigned accepts;
 
 int __real_getsockopt(int fd, int level, int name, void *value,
 		      socklen_t *length);
-int __wrap_getsockopt(int fd, int level, int name, void *value,
-		      socklen_t *length);
 int __real_accept4(int fd, struct sockaddr *address, socklen_t *length,
-		   int flags);
-int __wrap_accept4(int fd, struct sockaddr *address, socklen_t *length,
 		   int flags);
 
 int __wrap_getsockopt(int fd, int level, int name, void *value,
@@ -64,7 +60,6 @@ int __wrap_accept4(int fd, struct sockaddr *address, socklen_t *length,
 static size_t largest; /* that was asked for */
 
 void *__real_realloc(void *old, size_t size);
-void *__wrap_realloc(void *old, size_t size);
 
 void *__wrap_realloc(void *old, size_t size)
 {
@@ -282,9 +277,6 @@ static void add_many(int count)
 static unsigned layer_changes;
 
 void __real_layers_change(struct layers *layers,
-			  const struct option_value *values,
-			  const struct option_value *given);
-void __wrap_layers_change(struct layers *layers,
 			  const struct option_value *values,
 			  const struct option_value *given);
 

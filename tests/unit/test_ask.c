@@ -23,9 +23,6 @@ static struct asker {
 } first, second;
 
 int __wrap_channel_send(struct channel *to, const struct message *message,
-			const int *fds, int fd_count);
-
-int __wrap_channel_send(struct channel *to, const struct message *message,
 			const int *fds, int fd_count)
 {
 	assert_ptr_equal(to, &channel);

@@ -29,7 +29,6 @@
 static int calloc_fails; /* the call that fails, from 1 */
 
 void *__real_calloc(size_t count, size_t size);
-void *__wrap_calloc(size_t count, size_t size);
 
 void *__wrap_calloc(size_t count, size_t size)
 {

@@ -33,9 +33,6 @@ static struct {
 } file;
 
 unsigned __wrap_opener_close_patiently(struct ev_loop *loop, int fd,
-				       opener_ended *ended, void *context);
-
-unsigned __wrap_opener_close_patiently(struct ev_loop *loop, int fd,
 				       opener_ended *ended, void *context)
 {
 	assert_ptr_equal(loop, test_loop);
@@ -65,8 +62,6 @@ static int hold(struct target *asked, int *fds)
 
 static int give_up(struct target *asked, int *fds)
 {
-	(void)asked;
-	(void)fds;
 	return 0;
 }
 

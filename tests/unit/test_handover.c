@@ -33,13 +33,6 @@ static struct {
 
 int __real_getsockopt(int fd, int level, int name, void *value,
 		      socklen_t *length);
-int __wrap_getsockopt(int fd, int level, int name, void *value,
-		      socklen_t *length);
-uid_t __wrap_geteuid(void);
-int __wrap_device_send_tally(const struct device *device,
-			     struct channel *channel);
-int __wrap_device_send_rings(const struct device *device,
-			     struct channel *channel);
 
 int __wrap_getsockopt(int fd, int level, int name, void *value,
 		      socklen_t *length)
