@@ -523,6 +523,26 @@ void fake_end_keeper(void)
 	turn(3);
 }
 
+void fake_delete_all(void)
+{
+	struct message message = { .magic = MESSAGE_MAGIC, .result = -EPIPE };
+	struct device_set *set = &fake_host.devices;
+	/* What stays is kept in sight of those who look for lost memory. */
+	static struct device *stuck[32];
+	static unsigned stuck_count;
+	int tries;
+
+	fake_end_keeper();
+	device_delete_all(set);
+	for (tries = 0; set->first && tries < 1000; tries++) {
+		message.serial = set->first->serial;
+		device_answer(set, &message);
+		pass_time(0.1);
+	}
+	if (set->first && stuck_count < COUNT(stuck))
+		stuck[stuck_count++] = set->first;
+}
+
 void fake_start(void)
 {
 	int pair[2];

@@ -88,6 +88,12 @@ void fake_end_closing(int error);
 /* The keeper goes; what is held is lost. */
 void fake_end_keeper(void);
 
+/*
+ * The same, and what a test has left is deleted, also when it failed half way. A
+ * device that waits for a node when the keeper goes stays as it is.
+ */
+void fake_delete_all(void);
+
 /* The driver gives up every tag, or reports an error on one. */
 void fake_retire(uint32_t id);
 void fake_refuse_fetch(uint32_t id, int error);

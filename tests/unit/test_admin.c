@@ -331,16 +331,9 @@ int before_each(void **state)
 /* Devices first: what waits for them is answered while it is there. */
 int after_each(void **state)
 {
-	struct message message = { .magic = MESSAGE_MAGIC, .result = -EPIPE };
 	unsigned i;
 
-	fake_end_keeper();
-	device_delete_all(&fake_host.devices);
-	for (i = 0; fake_host.devices.first && i < 1000; i++) {
-		message.serial = fake_host.devices.first->serial;
-		device_answer(&fake_host.devices, &message);
-		pass_time(0.1);
-	}
+	fake_delete_all();
 	command_keeper_gone(&fake_host);
 	turn(5);
 	for (i = 0; i < CLIENTS; i++)
