@@ -62,19 +62,19 @@ static int open_file(void)
 	return fd;
 }
 
-static int setup(void **state)
+int before_each(void **state)
 {
 	test_file("file", "0123456789");
 	return 0;
 }
 
-static int teardown(void **state)
+int after_each(void **state)
 {
 	test_folder_remove();
 	return 0;
 }
 
-static void test_kinds(void **state)
+TEST_CASE(test_kinds)
 {
 	int fd = open(test_folder(), O_RDONLY | O_CLOEXEC);
 
@@ -93,7 +93,7 @@ static void test_kinds(void **state)
 	close(fd);
 }
 
-static void test_size(void **state)
+TEST_CASE(test_size)
 {
 	int fd = open_file();
 	uint64_t size;
@@ -110,7 +110,7 @@ static void test_size(void **state)
 }
 
 /* All of it or nothing; what was written just now is in the page cache. */
-static void test_read_cached(void **state)
+TEST_CASE(test_read_cached)
 {
 	static const char text[] = "0123456789abcdef";
 	int fd = open_file(), is_there;
@@ -129,7 +129,7 @@ static void test_read_cached(void **state)
 }
 
 /* One writer, or any readers; and it belongs to the open file. */
-static void test_lock(void **state)
+TEST_CASE(test_lock)
 {
 	int one = open_file(), other = open_file(), again = dup(one);
 
@@ -151,7 +151,7 @@ static void test_lock(void **state)
 }
 
 /* A process' own lock tells whose it is. */
-static void test_locked_by_process(void **state)
+TEST_CASE(test_locked_by_process)
 {
 	struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
 	char byte = 0, expected[64];
@@ -202,7 +202,7 @@ static void expect_own(dev_t device, int64_t id)
 }
 
 /* A disk, a partition, what lies on either; and what only has such a name. */
-static void test_find_own(void **state)
+TEST_CASE(test_find_own)
 {
 	has_sys = 1;
 	test_file("sys/dev/block/none", "");
@@ -227,15 +227,5 @@ static void test_find_own(void **state)
 
 int main(void)
 {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-	static const struct CMUnitTest tests[] = {
-		TEST(test_kinds),
-		TEST(test_size),
-		TEST(test_read_cached),
-		TEST(test_lock),
-		TEST(test_locked_by_process),
-		TEST(test_find_own),
-	};
-
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return tests_run();
 }

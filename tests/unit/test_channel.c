@@ -68,7 +68,7 @@ static void on_gone(struct channel *at)
 	seen.gone++;
 }
 
-static int start(void **state)
+int before_each(void **state)
 {
 	int pair[2];
 
@@ -91,7 +91,7 @@ static void close_other(void)
 	other = -1;
 }
 
-static int stop(void **state)
+int after_each(void **state)
 {
 	malloc_fails = is_cut_off = 0;
 	channel_close(&channel);
@@ -149,7 +149,7 @@ static int send_numbered(uint64_t serial)
 	return channel_send(&channel, &message, NULL, 0);
 }
 
-static void test_both_ways(void **state)
+TEST_CASE(test_both_ways)
 {
 	assert_int_equal(send_numbered(5), 0);
 	assert_null(channel.first);
@@ -162,7 +162,7 @@ static void test_both_ways(void **state)
 }
 
 /* Nothing waits, nothing is lost, and nothing overtakes. */
-static void test_full_socket(void **state)
+TEST_CASE(test_full_socket)
 {
 	long sent = 0, taken = 0, kept_from = -1;
 	int i;
@@ -195,7 +195,7 @@ static void test_full_socket(void **state)
 }
 
 /* The loop looks for room only while something is kept. */
-static void test_writer_is_needed(void **state)
+TEST_CASE(test_writer_is_needed)
 {
 	while (!channel.first)
 		assert_int_equal(send_numbered(0), 0);
@@ -209,7 +209,7 @@ static void test_writer_is_needed(void **state)
 	assert_false(ev_is_active(&channel.writer));
 }
 
-static void test_out_of_memory(void **state)
+TEST_CASE(test_out_of_memory)
 {
 	uint64_t serial = 0, i;
 
@@ -240,7 +240,7 @@ static int same_file(int a, int b)
 	return one.st_dev == two.st_dev && one.st_ino == two.st_ino;
 }
 
-static void test_sends_descriptors(void **state)
+TEST_CASE(test_sends_descriptors)
 {
 	struct message message = numbered(3);
 	struct iovec vector = { &message, sizeof(message) };
@@ -290,7 +290,7 @@ static void give_fds(const struct message *message, size_t length,
 	assert_int_equal(sendmsg(other, &header, 0), length);
 }
 
-static void test_receives_descriptors(void **state)
+TEST_CASE(test_receives_descriptors)
 {
 	struct message message = numbered(0);
 	int fds[MESSAGE_MAX_FDS], i;
@@ -313,7 +313,7 @@ static void test_receives_descriptors(void **state)
 }
 
 /* What was cut off of it would be missed later. */
-static void test_too_many_descriptors(void **state)
+TEST_CASE(test_too_many_descriptors)
 {
 	struct message message = numbered(0);
 	unsigned open_fds = count_fds();
@@ -324,7 +324,7 @@ static void test_too_many_descriptors(void **state)
 	assert_int_equal(count_fds(), open_fds - 1);
 }
 
-static void test_end_of_peer(void **state)
+TEST_CASE(test_end_of_peer)
 {
 	give(0);
 	close_other();
@@ -335,7 +335,7 @@ static void test_end_of_peer(void **state)
 	assert_int_equal(seen.gone, 1);
 }
 
-static void test_send_to_nobody(void **state)
+TEST_CASE(test_send_to_nobody)
 {
 	close_other();
 	assert_int_equal(send_numbered(0), -EPIPE);
@@ -344,7 +344,7 @@ static void test_send_to_nobody(void **state)
 }
 
 /* The peer leaves with messages unread: the kernel says ECONNRESET once. */
-static void test_send_to_one_that_left(void **state)
+TEST_CASE(test_send_to_one_that_left)
 {
 	assert_int_equal(send_numbered(0), 0);
 	close_other();
@@ -354,7 +354,7 @@ static void test_send_to_one_that_left(void **state)
 }
 
 /* The end comes while messages are kept. */
-static void test_end_while_full(void **state)
+TEST_CASE(test_end_while_full)
 {
 	uint64_t serial = 0;
 
@@ -368,7 +368,7 @@ static void test_end_while_full(void **state)
 }
 
 /* Those of messages that could not be sent yet are the channel's. */
-static void test_close_with_descriptors(void **state)
+TEST_CASE(test_close_with_descriptors)
 {
 	struct message message = numbered(0);
 	unsigned open_fds = count_fds();
@@ -385,7 +385,7 @@ static void test_close_with_descriptors(void **state)
 	assert_int_equal(count_fds(), open_fds - 1);
 }
 
-static void test_wrong_magic(void **state)
+TEST_CASE(test_wrong_magic)
 {
 	struct message message = numbered(0);
 	unsigned fds = count_fds();
@@ -400,7 +400,7 @@ static void test_wrong_magic(void **state)
 	assert_int_equal(count_fds(), fds - 1);
 }
 
-static void test_wrong_length(void **state)
+TEST_CASE(test_wrong_length)
 {
 	struct message message = numbered(0);
 
@@ -409,7 +409,7 @@ static void test_wrong_length(void **state)
 	expect_end(0);
 }
 
-static void test_too_long(void **state)
+TEST_CASE(test_too_long)
 {
 	struct message messages[2] = { numbered(0), numbered(1) };
 
@@ -419,7 +419,7 @@ static void test_too_long(void **state)
 }
 
 /* Messages come in bounded turns, and all of them come. */
-static void test_many(void **state)
+TEST_CASE(test_many)
 {
 	uint64_t i;
 
@@ -432,7 +432,7 @@ static void test_many(void **state)
 	assert_int_equal(seen.received, 100);
 }
 
-static void test_close_in_receive(void **state)
+TEST_CASE(test_close_in_receive)
 {
 	seen.close_at = 2;
 	give(0);
@@ -444,7 +444,7 @@ static void test_close_in_receive(void **state)
 	assert_int_equal(seen.gone, 0);
 }
 
-static void test_reply_in_receive(void **state)
+TEST_CASE(test_reply_in_receive)
 {
 	seen.reply = 1;
 	give(0);
@@ -456,28 +456,5 @@ static void test_reply_in_receive(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, start, stop)
-		TEST(test_both_ways),
-		TEST(test_full_socket),
-		TEST(test_writer_is_needed),
-		TEST(test_out_of_memory),
-		TEST(test_sends_descriptors),
-		TEST(test_receives_descriptors),
-		TEST(test_too_many_descriptors),
-		TEST(test_end_of_peer),
-		TEST(test_send_to_nobody),
-		TEST(test_send_to_one_that_left),
-		TEST(test_end_while_full),
-		TEST(test_close_with_descriptors),
-		TEST(test_wrong_magic),
-		TEST(test_wrong_length),
-		TEST(test_too_long),
-		TEST(test_many),
-		TEST(test_close_in_receive),
-		TEST(test_reply_in_receive),
-#undef TEST
-	};
-
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return tests_run();
 }

@@ -101,8 +101,9 @@ static void open_target(void)
 	assert_false(geometry.volatile_cache);
 }
 
-static int setup(void **state)
+int before_each(void **state)
 {
+	assert_int_equal(io_initialise(), 0);
 	memset(&driver, 0, sizeof(driver));
 	memset(&port, 0, sizeof(port));
 	file = memfd_create("file", MFD_CLOEXEC);
@@ -112,7 +113,7 @@ static int setup(void **state)
 	return 0;
 }
 
-static int teardown(void **state)
+int after_each(void **state)
 {
 	int fd;
 
@@ -213,7 +214,7 @@ static void expect_read(unsigned page, const char *pages)
 
 /* ---- reads and writes ---- */
 
-static void test_write_and_read(void **state)
+TEST_CASE(test_write_and_read)
 {
 	write_pages(3, "aa");
 	write_pages(PAGES - 1, "z");
@@ -228,7 +229,7 @@ static void test_write_and_read(void **state)
 }
 
 /* A hole is answered with zeroes, and stays one. */
-static void test_read_hole(void **state)
+TEST_CASE(test_read_hole)
 {
 	expect_read(8, "....");
 	assert_int_equal(driver.zeroes, 1);
@@ -236,7 +237,7 @@ static void test_read_hole(void **state)
 	assert_int_equal(pages_of_file(), 0);
 }
 
-static void test_read_over_holes(void **state)
+TEST_CASE(test_read_over_holes)
 {
 	write_pages(1, "b");
 	write_pages(4, "ee");
@@ -245,7 +246,7 @@ static void test_read_over_holes(void **state)
 }
 
 /* What others fill, or make a hole of, is as they made it. */
-static void test_others_change(void **state)
+TEST_CASE(test_others_change)
 {
 	expect_read(0, "....");
 	fill_file(1, "oo");
@@ -255,7 +256,7 @@ static void test_others_change(void **state)
 }
 
 /* What others have filled around it stays theirs. */
-static void test_write_a_part_of_a_page(void **state)
+TEST_CASE(test_write_a_part_of_a_page)
 {
 	char bytes[PAGE];
 
@@ -278,7 +279,7 @@ static void test_write_a_part_of_a_page(void **state)
 }
 
 /* What the driver cannot copy is read, piece by piece. */
-static void test_read_aside(void **state)
+TEST_CASE(test_read_aside)
 {
 	write_pages(0, "aaaaabbbbb");
 	driver.bad_puts = 1;
@@ -295,7 +296,7 @@ static void test_read_aside(void **state)
 
 /* ---- a file that is cut short ---- */
 
-static void test_read_beyond_the_end(void **state)
+TEST_CASE(test_read_beyond_the_end)
 {
 	write_pages(0, "aaaaaaaaaaaa");
 	cut_file(8);
@@ -313,7 +314,7 @@ static void test_read_beyond_the_end(void **state)
 	expect_read(8, "....");
 }
 
-static void test_write_beyond_the_end(void **state)
+TEST_CASE(test_write_beyond_the_end)
 {
 	cut_file(8);
 	fill_pages(request, 0, "wwww");
@@ -326,7 +327,7 @@ static void test_write_beyond_the_end(void **state)
 	assert_true(driver.zeroes > 0);
 }
 
-static void test_zero_beyond_the_end(void **state)
+TEST_CASE(test_zero_beyond_the_end)
 {
 	cut_file(8);
 	assert_int_equal(submit(IO_DISCARD, 7, 2, 0), -EIO);
@@ -338,7 +339,7 @@ static void test_zero_beyond_the_end(void **state)
 
 /* ---- a device that shrinks ---- */
 
-static void test_beyond_a_shrunk_device(void **state)
+TEST_CASE(test_beyond_a_shrunk_device)
 {
 	static const uint8_t ops[] = { IO_READ, IO_WRITE, IO_DISCARD,
 				       IO_WRITE_ZEROES };
@@ -361,7 +362,7 @@ static void test_beyond_a_shrunk_device(void **state)
 
 /* ---- no memory ---- */
 
-static void test_full(void **state)
+TEST_CASE(test_full)
 {
 	fill_pages(request, 0, "w");
 	/* The host's is short: the mapping is not even touched. */
@@ -386,7 +387,7 @@ static void test_full(void **state)
 
 /* ---- giving back ---- */
 
-static void test_discard(void **state)
+TEST_CASE(test_discard)
 {
 	write_pages(0, "aaaaaaaa");
 	assert_int_equal(submit(IO_DISCARD, 2, 3, 0), 0);
@@ -401,7 +402,7 @@ static void test_discard(void **state)
 	assert_int_equal(pages_of_file(), 4);
 }
 
-static void test_write_zeroes(void **state)
+TEST_CASE(test_write_zeroes)
 {
 	write_pages(0, "aaaaaaaa");
 	assert_int_equal(submit(IO_WRITE_ZEROES, 0, 2, IO_KEEP_SPACE), 0);
@@ -417,29 +418,7 @@ static void test_write_zeroes(void **state)
 	assert_int_equal(pages_of_file(), 7);
 }
 
-static int prepare(void **state)
-{
-	return io_initialise();
-}
-
 int main(void)
 {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-	static const struct CMUnitTest tests[] = {
-		TEST(test_write_and_read),
-		TEST(test_read_hole),
-		TEST(test_read_over_holes),
-		TEST(test_others_change),
-		TEST(test_write_a_part_of_a_page),
-		TEST(test_read_aside),
-		TEST(test_read_beyond_the_end),
-		TEST(test_write_beyond_the_end),
-		TEST(test_zero_beyond_the_end),
-		TEST(test_beyond_a_shrunk_device),
-		TEST(test_full),
-		TEST(test_discard),
-		TEST(test_write_zeroes),
-	};
-
-	return cmocka_run_group_tests(tests, prepare, NULL);
+	return tests_run();
 }

@@ -19,7 +19,7 @@ static const char *near(const char *word)
 	return hint.name;
 }
 
-static void test_near(void **state)
+TEST_CASE(test_near)
 {
 	static const char *const cases[][2] = {
 		/* a letter more, less, another one, two in the other order */
@@ -62,7 +62,7 @@ static void test_near(void **state)
 	}
 }
 
-static void test_far(void **state)
+TEST_CASE(test_far)
 {
 	static const char *const cases[] = { "",      "x",	   "xx",
 					     "ram",   "fe",	   "q",
@@ -76,7 +76,7 @@ static void test_far(void **state)
 }
 
 /* Not the first one that is near, and not more of the word than its length. */
-static void test_nearest(void **state)
+TEST_CASE(test_nearest)
 {
 	struct hint hint;
 
@@ -93,7 +93,7 @@ static void test_nearest(void **state)
 }
 
 /* Names and words of any length and any bytes. */
-static void test_noise(void **state)
+TEST_CASE(test_noise)
 {
 	char word[64], name[64];
 	struct hint hint;
@@ -116,12 +116,5 @@ static void test_noise(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_near),
-		cmocka_unit_test(test_far),
-		cmocka_unit_test(test_nearest),
-		cmocka_unit_test(test_noise),
-	};
-
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return tests_run();
 }

@@ -79,7 +79,7 @@ static struct io_port port;
 static struct io io;
 static int ring_error;
 
-static int start(void **state)
+int before_each(void **state)
 {
 	fake_ring_start();
 	memset(&port, 0, sizeof(port));
@@ -97,7 +97,7 @@ static int start(void **state)
 	return device.data ? 0 : -1;
 }
 
-static int stop(void **state)
+int after_each(void **state)
 {
 	io_close(&port);
 	free(device.data);
@@ -130,7 +130,7 @@ static void expect_commit(int32_t result)
 }
 
 /* In full or failed: a short count would lose data without a word. */
-static void test_results(void **state)
+TEST_CASE(test_results)
 {
 	static const uint8_t data_ops[] = { IO_READ, IO_WRITE };
 	static const uint8_t other_ops[] = { IO_FLUSH, IO_DISCARD,
@@ -159,7 +159,7 @@ static void test_results(void **state)
 	assert_int_equal(port.owned, 0);
 }
 
-static void test_counters(void **state)
+TEST_CASE(test_counters)
 {
 	finish(IO_READ, 4096, 0);
 	finish(IO_READ, 512, 0);
@@ -177,7 +177,7 @@ static void test_counters(void **state)
 }
 
 /* A second completion would be one of the tag's next request. */
-static void test_done_twice(void **state)
+TEST_CASE(test_done_twice)
 {
 	struct io other = { .port = &port, .tag = 1, .length = 512 };
 
@@ -198,7 +198,7 @@ static void test_done_twice(void **state)
 	assert_int_equal(port.owned, 1);
 }
 
-static void test_submit(void **state)
+TEST_CASE(test_submit)
 {
 	finish(IO_READ, 512, 0);
 	assert_int_equal(fake_ring.submits, 1);
@@ -215,14 +215,14 @@ static void test_submit(void **state)
 	assert_int_equal(fake_ring.raises, 1);
 }
 
-static void test_no_room_in_the_ring(void **state)
+TEST_CASE(test_no_room_in_the_ring)
 {
 	fake_ring.put_error = -EBUSY;
 	finish(IO_READ, 512, 0);
 	assert_true(log_has("cannot be committed"));
 }
 
-static void test_fetch(void **state)
+TEST_CASE(test_fetch)
 {
 	const struct fake_command *put;
 
@@ -251,7 +251,7 @@ static void fill_pattern(uint64_t seed)
 }
 
 /* Where the driver has a request's bytes: a span of 32 MiB for every tag. */
-static void test_offsets(void **state)
+TEST_CASE(test_offsets)
 {
 	assert_true(UBLK_DATA_OFFSET(0, 0) == 0x80000000ULL);
 	assert_true(UBLK_DATA_OFFSET(0, 1) == 0x80000000ULL + (32ULL << 20));
@@ -270,7 +270,7 @@ static void expect_zeroes(const uint8_t *at, uint32_t length)
 }
 
 /* The driver may copy less than was asked: the rest follows where that ended. */
-static void test_data(void **state)
+TEST_CASE(test_data)
 {
 	static const struct transfer {
 		const char *name;
@@ -325,7 +325,7 @@ static void expect_failure(int fail_at, int error, int expected)
 }
 
 /* Also behind a part that went well: it is an error, not a short count. */
-static void test_failures(void **state)
+TEST_CASE(test_failures)
 {
 	expect_failure(1, EFAULT, -EFAULT);
 	expect_failure(2, EFAULT, -EFAULT);
@@ -338,7 +338,7 @@ static void test_failures(void **state)
 }
 
 /* As much as the largest request has, and it costs no memory to have them. */
-static void test_zeroes(void **state)
+TEST_CASE(test_zeroes)
 {
 	assert_int_equal(io_initialise(), 0);
 	assert_int_equal(io_initialise(), 0);
@@ -404,7 +404,7 @@ static const uint8_t *commit(struct io *of, int error, int32_t result)
 }
 
 /* No byte is moved by us: the driver is told where they are. */
-static void test_address_of_a_read(void **state)
+TEST_CASE(test_address_of_a_read)
 {
 	const uint8_t *at;
 	struct io *read;
@@ -430,7 +430,7 @@ static void test_address_of_a_read(void **state)
 }
 
 /* Only what is the same at any time can be committed once more. */
-static void test_read_again(void **state)
+TEST_CASE(test_read_again)
 {
 	struct io *read;
 
@@ -457,7 +457,7 @@ static void put_pieces(struct io *read)
 }
 
 /* They are gathered, and stay until the driver has copied them. */
-static void test_pieces_of_a_read(void **state)
+TEST_CASE(test_pieces_of_a_read)
 {
 	struct io *first, *second;
 	const uint8_t *at;
@@ -508,7 +508,7 @@ static struct io *lend(uint16_t tag)
 }
 
 /* The driver reads what a COMMIT points to when it gets that, not before. */
-static void test_memory_is_wanted_back(void **state)
+TEST_CASE(test_memory_is_wanted_back)
 {
 	open_in(IO_NEED_GET_DATA);
 	memset(given_back, 0, sizeof(given_back));
@@ -548,7 +548,7 @@ static void test_memory_is_wanted_back(void **state)
 }
 
 /* What is idle for a while goes back; then there is nothing left to do. */
-static void test_trim_need_get_data(void **state)
+TEST_CASE(test_trim_need_get_data)
 {
 	const uint8_t *at;
 	unsigned char here;
@@ -574,7 +574,7 @@ static void test_trim_need_get_data(void **state)
 }
 
 /* The data of a write comes when it is asked for. */
-static void test_data_of_a_write(void **state)
+TEST_CASE(test_data_of_a_write)
 {
 	struct io *write;
 
@@ -636,7 +636,7 @@ static void check_dropped(int error)
 	assert_true(port.holds);
 }
 
-static void test_data_is_dropped(void **state)
+TEST_CASE(test_data_is_dropped)
 {
 	struct io *write;
 
@@ -661,7 +661,7 @@ static void test_data_is_dropped(void **state)
 	port.owned--;
 }
 
-static void test_data_cannot_be_taken(void **state)
+TEST_CASE(test_data_cannot_be_taken)
 {
 	struct io *write;
 
@@ -701,7 +701,7 @@ static uint8_t *fetch(uint16_t tag)
 	return (uint8_t *)expect_put(UBLK_IO_FETCH_REQ, &ios[tag], 0);
 }
 
-static void test_buffers(void **state)
+TEST_CASE(test_buffers)
 {
 	uint8_t *one, *other;
 	struct io *of;
@@ -734,7 +734,7 @@ static void test_buffers(void **state)
 }
 
 /* Only what somebody wrote is made zero, and nothing else takes memory. */
-static void test_zeroes_in_a_buffer(void **state)
+TEST_CASE(test_zeroes_in_a_buffer)
 {
 	uint8_t *buffer;
 	struct io *of;
@@ -765,7 +765,7 @@ static void test_zeroes_in_a_buffer(void **state)
 }
 
 /* A buffer's last page has bytes of no other tag. */
-static void test_buffers_have_whole_pages(void **state)
+TEST_CASE(test_buffers_have_whole_pages)
 {
 	assert_int_equal(io_initialise(), 0);
 	port.mode = IO_COPY;
@@ -775,7 +775,7 @@ static void test_buffers_have_whole_pages(void **state)
 }
 
 /* A port that is closed has no part in the next one's data. */
-static void test_close_with_a_gathered_read(void **state)
+TEST_CASE(test_close_with_a_gathered_read)
 {
 	struct io *of;
 
@@ -792,7 +792,7 @@ static void test_close_with_a_gathered_read(void **state)
 	io_done(of, 0);
 }
 
-static void test_trim_buffers(void **state)
+TEST_CASE(test_trim_buffers)
 {
 	uint8_t *buffer;
 	struct io *of;
@@ -825,7 +825,7 @@ static void test_trim_buffers(void **state)
 }
 
 /* A request that lies in the ring has its data in a buffer already. */
-static void test_trim_among_requests(void **state)
+TEST_CASE(test_trim_among_requests)
 {
 	uint8_t *buffer;
 	struct io *of;
@@ -871,7 +871,7 @@ int __wrap_mprotect(void *memory, size_t size, int allowed)
  * A WRITE that comes just before its buffer is freed keeps its data; while a
  * buffer is freed the driver can put none there, and so loses none.
  */
-static void test_trim_while_a_request_comes(void **state)
+TEST_CASE(test_trim_while_a_request_comes)
 {
 	struct io *of;
 
@@ -889,7 +889,7 @@ static void test_trim_while_a_request_comes(void **state)
 }
 
 /* Freeing much takes long: in pieces, and requests may come between them. */
-static void test_trim_in_pieces(void **state)
+TEST_CASE(test_trim_in_pieces)
 {
 	unsigned calls = 0;
 
@@ -918,36 +918,5 @@ static void test_trim_in_pieces(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, start, stop)
-		TEST(test_results),
-		TEST(test_counters),
-		TEST(test_done_twice),
-		TEST(test_submit),
-		TEST(test_no_room_in_the_ring),
-		TEST(test_fetch),
-		TEST(test_offsets),
-		TEST(test_data),
-		TEST(test_failures),
-		TEST(test_zeroes),
-		TEST(test_address_of_a_read),
-		TEST(test_read_again),
-		TEST(test_pieces_of_a_read),
-		TEST(test_memory_is_wanted_back),
-		TEST(test_trim_need_get_data),
-		TEST(test_data_of_a_write),
-		TEST(test_data_is_dropped),
-		TEST(test_data_cannot_be_taken),
-		TEST(test_buffers),
-		TEST(test_zeroes_in_a_buffer),
-		TEST(test_trim_buffers),
-		TEST(test_buffers_have_whole_pages),
-		TEST(test_close_with_a_gathered_read),
-		TEST(test_trim_among_requests),
-		TEST(test_trim_while_a_request_comes),
-		TEST(test_trim_in_pieces),
-#undef TEST
-	};
-
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return tests_run();
 }

@@ -28,7 +28,7 @@ static void check_read_only(const char *path)
 	assert_int_equal(error, EROFS);
 }
 
-static void test_read_only(void **state)
+TEST_CASE(test_read_only)
 {
 	need_isolation();
 	check_read_only("/ublkd-test-isolate");
@@ -37,7 +37,7 @@ static void test_read_only(void **state)
 }
 
 /* /dev/null is there, and nobody's disk. */
-static void test_devices(void **state)
+TEST_CASE(test_devices)
 {
 	int fd = open("/dev/null", O_WRONLY | O_CLOEXEC);
 
@@ -47,7 +47,7 @@ static void test_devices(void **state)
 	assert_int_equal(access("/dev/ublk-control", F_OK), -1);
 }
 
-static void test_own_folder(void **state)
+TEST_CASE(test_own_folder)
 {
 	test_file("a/file", "text");
 	assert_int_equal(access(test_path("a/file"), F_OK), 0);
@@ -56,11 +56,5 @@ static void test_own_folder(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_read_only),
-		cmocka_unit_test(test_devices),
-		cmocka_unit_test(test_own_folder),
-	};
-
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return tests_run();
 }

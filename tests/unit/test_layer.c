@@ -115,7 +115,7 @@ static const char *told(enum layer_kind kind)
 	return text;
 }
 
-static int start(void **state)
+int before_each(void **state)
 {
 	int error;
 
@@ -131,7 +131,7 @@ static int start(void **state)
 	return 0;
 }
 
-static int stop(void **state)
+int after_each(void **state)
 {
 	layers_close(&layers);
 	ring_destroy(port.ring);
@@ -144,7 +144,7 @@ static int stop(void **state)
 
 /* ---- putting them on ---- */
 
-static void test_none(void **state)
+TEST_CASE(test_none)
 {
 	set("");
 	assert_null(layers.layer[LAYER_ERROR]);
@@ -157,7 +157,7 @@ static void test_none(void **state)
 }
 
 /* Whatever comes first, a request is kept and then fails. */
-static void test_order(void **state)
+TEST_CASE(test_order)
 {
 	set("delay-time=1s");
 	set("error-rate=1");
@@ -171,7 +171,7 @@ static void test_order(void **state)
 	assert_int_equal(serves, 0);
 }
 
-static void test_out_of_memory(void **state)
+TEST_CASE(test_out_of_memory)
 {
 	struct option_value values[LAYER_OPTIONS];
 
@@ -185,7 +185,7 @@ static void test_out_of_memory(void **state)
 }
 
 /* One that is put on does nothing before it has values. */
-static void test_put_on_alone(void **state)
+TEST_CASE(test_put_on_alone)
 {
 	struct option_value values[LAYER_OPTIONS];
 
@@ -197,7 +197,7 @@ static void test_put_on_alone(void **state)
 }
 
 /* Only a layer that is spoken of changes, and counts anew. */
-static void test_change_one(void **state)
+TEST_CASE(test_change_one)
 {
 	struct option_value values[LAYER_OPTIONS], given[LAYER_OPTIONS];
 
@@ -216,7 +216,7 @@ static void test_change_one(void **state)
 
 /* ---- error ---- */
 
-static void test_every(void **state)
+TEST_CASE(test_every)
 {
 	unsigned i;
 
@@ -232,7 +232,7 @@ static void test_every(void **state)
 	assert_string_equal(told(LAYER_ERROR), " failed=15");
 }
 
-static void test_count(void **state)
+TEST_CASE(test_count)
 {
 	set("error-every=2 error-count=3");
 	assert_int_equal(failures(5), 2);
@@ -242,7 +242,7 @@ static void test_count(void **state)
 	assert_int_equal(failures(50), 3);
 }
 
-static void test_rate(void **state)
+TEST_CASE(test_rate)
 {
 	unsigned first, second, other;
 
@@ -266,7 +266,7 @@ static void test_rate(void **state)
 	assert_int_equal(failures(10), 5);
 }
 
-static void test_errno(void **state)
+TEST_CASE(test_errno)
 {
 	static const struct {
 		const char *text;
@@ -301,7 +301,7 @@ static int fails(uint8_t op, uint64_t offset, uint32_t length)
 	return port.errors > before;
 }
 
-static void test_op(void **state)
+TEST_CASE(test_op)
 {
 	static const char *const names[IO_OPS] = { "read", "write", "flush",
 						   "discard", "write-zeroes" };
@@ -326,7 +326,7 @@ static void test_op(void **state)
 	assert_true(fails(IO_WRITE, 0, 512));
 }
 
-static void test_place(void **state)
+TEST_CASE(test_place)
 {
 	set("error-every=1 error-offset=8K error-length=4K");
 	assert_false(fails(IO_READ, 0, 8192));
@@ -351,7 +351,7 @@ static void test_place(void **state)
 
 /* ---- delay ---- */
 
-static void test_fixed(void **state)
+TEST_CASE(test_fixed)
 {
 	set("delay-time=500ms");
 	read_blocks(10);
@@ -372,7 +372,7 @@ static void test_fixed(void **state)
 }
 
 /* Nothing wakes up while nothing is kept. */
-static void test_idle(void **state)
+TEST_CASE(test_idle)
 {
 	set("delay-time=10ms");
 	settle();
@@ -398,7 +398,7 @@ static unsigned steps(void)
 	return count;
 }
 
-static void test_uniform(void **state)
+TEST_CASE(test_uniform)
 {
 	unsigned seen[60] = { 0 }, first[200], i, distinct = 0;
 
@@ -414,7 +414,7 @@ static void test_uniform(void **state)
 		assert_in_range(steps(), first[i] - 1, first[i] + 1);
 }
 
-static void test_exponential(void **state)
+TEST_CASE(test_exponential)
 {
 	unsigned i, sum = 0, most = 0, below = 0, taken;
 
@@ -440,7 +440,7 @@ static void test_exponential(void **state)
 }
 
 /* The next one is always the one that is due, however many there are. */
-static void test_heap(void **state)
+TEST_CASE(test_heap)
 {
 	unsigned round, i;
 
@@ -461,7 +461,7 @@ static void test_heap(void **state)
 }
 
 /* Many that are due at once leave others their turn. */
-static void test_turn_is_bounded(void **state)
+TEST_CASE(test_turn_is_bounded)
 {
 	set("delay-time=1s");
 	read_blocks(DEPTH);
@@ -473,7 +473,7 @@ static void test_turn_is_bounded(void **state)
 	assert_int_equal(serves, DEPTH);
 }
 
-static void test_delay_of_some(void **state)
+TEST_CASE(test_delay_of_some)
 {
 	set("delay-time=1s delay-op=write delay-offset=4K");
 	request(0, IO_WRITE, 4096, 4096);
@@ -487,7 +487,7 @@ static void test_delay_of_some(void **state)
 }
 
 /* A change is for those that come; no delay at all is for everybody. */
-static void test_change_while_kept(void **state)
+TEST_CASE(test_change_while_kept)
 {
 	set("delay-time=2s");
 	read_block(1);
@@ -507,7 +507,7 @@ static void test_change_while_kept(void **state)
 	assert_int_equal(serves, 4);
 }
 
-static void test_hurry(void **state)
+TEST_CASE(test_hurry)
 {
 	set("delay-time=3600s");
 	read_blocks(DEPTH);
@@ -525,7 +525,7 @@ static void test_hurry(void **state)
 }
 
 /* A timer of one that is closed does not fire. */
-static void test_close_while_kept(void **state)
+TEST_CASE(test_close_while_kept)
 {
 	set("delay-time=1s");
 	read_block(1);
@@ -534,7 +534,7 @@ static void test_close_while_kept(void **state)
 	assert_int_equal(serves, 0);
 }
 
-static void test_check(void **state)
+TEST_CASE(test_check)
 {
 	struct option_value values[LAYER_OPTIONS];
 
@@ -584,7 +584,7 @@ static void drain(double seconds)
  * What moves no bytes does not count as such; of two limits the stricter one
  * counts. A little more goes through: a burst, or what a time step lets go.
  */
-static void test_limits(void **state)
+TEST_CASE(test_limits)
 {
 	static const struct limit {
 		const char *set;
@@ -618,7 +618,7 @@ static void test_limits(void **state)
 }
 
 /* A host that has no time for us is not to make the disk slower still. */
-static void test_limit_catches_up(void **state)
+TEST_CASE(test_limit_catches_up)
 {
 	unsigned before;
 	int i;
@@ -641,7 +641,7 @@ static void test_limit_catches_up(void **state)
 }
 
 /* A large request goes at once, and the next one waits for all of it. */
-static void test_limit_large_request(void **state)
+TEST_CASE(test_limit_large_request)
 {
 	set("limit-bandwidth=1M");
 	request(0, IO_WRITE, 0, 2 << 20);
@@ -653,7 +653,7 @@ static void test_limit_large_request(void **state)
 	assert_int_equal(port.owned, 0);
 }
 
-static void test_limit_in_order(void **state)
+TEST_CASE(test_limit_in_order)
 {
 	uint16_t tag;
 
@@ -671,7 +671,7 @@ static void test_limit_in_order(void **state)
 }
 
 /* Nothing wakes up for a limit that is not reached. */
-static void test_limit_idle(void **state)
+TEST_CASE(test_limit_idle)
 {
 	set("limit-iops=1000 limit-bandwidth=1G");
 	read_block(0);
@@ -681,7 +681,7 @@ static void test_limit_idle(void **state)
 }
 
 /* Without a limit those that wait go first, then who comes. */
-static void test_limit_change(void **state)
+TEST_CASE(test_limit_change)
 {
 	uint16_t tag;
 
@@ -704,7 +704,7 @@ static void test_limit_change(void **state)
 	assert_int_equal(port.owned, 0);
 }
 
-static void test_limit_hurry(void **state)
+TEST_CASE(test_limit_hurry)
 {
 	set("limit-iops=1");
 	read_blocks(DEPTH);
@@ -720,7 +720,7 @@ static void test_limit_hurry(void **state)
 	assert_int_equal(port.owned, 0);
 }
 
-static void test_limit_close_while_kept(void **state)
+TEST_CASE(test_limit_close_while_kept)
 {
 	set("limit-iops=1");
 	read_block(0);
@@ -733,7 +733,7 @@ static void test_limit_close_while_kept(void **state)
 }
 
 /* Requests are counted before they are delayed or fail. */
-static void test_limit_is_on_top(void **state)
+TEST_CASE(test_limit_is_on_top)
 {
 	set("delay-time=1s error-rate=1");
 	set("limit-iops=10");
@@ -747,41 +747,5 @@ static void test_limit_is_on_top(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, start, stop)
-		TEST(test_none),
-		TEST(test_order),
-		TEST(test_out_of_memory),
-		TEST(test_put_on_alone),
-		TEST(test_change_one),
-		TEST(test_every),
-		TEST(test_count),
-		TEST(test_rate),
-		TEST(test_errno),
-		TEST(test_op),
-		TEST(test_place),
-		TEST(test_fixed),
-		TEST(test_idle),
-		TEST(test_uniform),
-		TEST(test_exponential),
-		TEST(test_heap),
-		TEST(test_turn_is_bounded),
-		TEST(test_delay_of_some),
-		TEST(test_change_while_kept),
-		TEST(test_hurry),
-		TEST(test_close_while_kept),
-		TEST(test_check),
-		TEST(test_limits),
-		TEST(test_limit_catches_up),
-		TEST(test_limit_large_request),
-		TEST(test_limit_in_order),
-		TEST(test_limit_idle),
-		TEST(test_limit_change),
-		TEST(test_limit_hurry),
-		TEST(test_limit_close_while_kept),
-		TEST(test_limit_is_on_top),
-#undef TEST
-	};
-
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return tests_run();
 }

@@ -52,7 +52,7 @@ static int exceed_file_size(void)
 	return 0;
 }
 
-static void test_file_size(void **state)
+TEST_CASE(test_file_size)
 {
 	test_file("file", "");
 	assert_int_equal(run(exceed_file_size), 0);
@@ -71,7 +71,7 @@ static int take_signals(void)
 	return 0;
 }
 
-static void test_signals(void **state)
+TEST_CASE(test_signals)
 {
 	assert_int_equal(run(take_signals), 0);
 }
@@ -90,7 +90,7 @@ static int have_a_child(void)
 	return waitpid(pid, &status, 0) != pid || WEXITSTATUS(status) != 7;
 }
 
-static void test_children(void **state)
+TEST_CASE(test_children)
 {
 	assert_int_equal(run(have_a_child), 0);
 }
@@ -110,7 +110,7 @@ static int lift_cpu_time(void)
 	return is_lifted == log_has("CPU time");
 }
 
-static void test_cpu_time(void **state)
+TEST_CASE(test_cpu_time)
 {
 	assert_int_equal(run(lift_cpu_time), 0);
 }
@@ -125,20 +125,12 @@ static int has_no_limits(void)
 	return limit.rlim_cur == RLIM_INFINITY && log_has("RLIMIT_FSIZE");
 }
 
-static void test_no_limits(void **state)
+TEST_CASE(test_no_limits)
 {
 	assert_int_equal(run(has_no_limits), 0);
 }
 
 int main(void)
 {
-	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_file_size),
-		cmocka_unit_test(test_signals),
-		cmocka_unit_test(test_children),
-		cmocka_unit_test(test_cpu_time),
-		cmocka_unit_test(test_no_limits),
-	};
-
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return tests_run();
 }

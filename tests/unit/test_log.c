@@ -10,7 +10,7 @@
 static int own_stderr, ends[2]; /* of the pipe in place of stderr */
 static char text[1 << 17];
 
-static int start(void **state)
+int before_each(void **state)
 {
 	own_stderr = dup(STDERR_FILENO);
 	if (pipe2(ends, O_NONBLOCK) < 0)
@@ -20,7 +20,7 @@ static int start(void **state)
 	return 0;
 }
 
-static int stop(void **state)
+int after_each(void **state)
 {
 	dup2(own_stderr, STDERR_FILENO);
 	close(own_stderr);
@@ -38,7 +38,7 @@ static const char *take(void)
 	return text;
 }
 
-static void test_levels(void **state)
+TEST_CASE(test_levels)
 {
 	char line[64];
 
@@ -53,7 +53,7 @@ static void test_levels(void **state)
 	assert_non_null(strstr(take(), "]: debug: d\n"));
 }
 
-static void test_names(void **state)
+TEST_CASE(test_names)
 {
 	enum log_level level;
 
@@ -63,13 +63,13 @@ static void test_names(void **state)
 }
 
 /* Nobody can make two lines of one. */
-static void test_controls(void **state)
+TEST_CASE(test_controls)
 {
 	log_error("a\nb\033c\177d\xc3\xbc");
 	assert_non_null(strstr(take(), "]: error: a?b?c?d\xc3\xbc\n"));
 }
 
-static void test_long_line(void **state)
+TEST_CASE(test_long_line)
 {
 	char word[3000];
 
@@ -81,7 +81,7 @@ static void test_long_line(void **state)
 }
 
 /* A reader that stands still: nothing waits for it, and it is told later. */
-static void test_lost_lines(void **state)
+TEST_CASE(test_lost_lines)
 {
 	char block[4096] = "";
 	unsigned lost = 0;
@@ -105,13 +105,5 @@ static void test_lost_lines(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, start, stop)
-		TEST(test_levels),     TEST(test_names),
-		TEST(test_controls),   TEST(test_long_line),
-		TEST(test_lost_lines),
-#undef TEST
-	};
-
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return tests_run();
 }

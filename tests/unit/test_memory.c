@@ -52,13 +52,13 @@ static void set_bytes(const char *folder, const char *file, uint64_t bytes)
 	set_group(folder, file, text);
 }
 
-static int start(void **state)
+int before_each(void **state)
 {
 	memory_set_root(test_folder());
 	return 0;
 }
 
-static int stop(void **state)
+int after_each(void **state)
 {
 	test_folder_remove();
 	return 0;
@@ -73,7 +73,7 @@ static void expect(uint64_t bytes)
 			 (unsigned long long)room, (unsigned long long)bytes);
 }
 
-static void test_host(void **state)
+TEST_CASE(test_host)
 {
 	set_host(500 * MIB, 0, 0);
 	expect(500 * MIB);
@@ -85,20 +85,20 @@ static void test_host(void **state)
 	expect(0);
 }
 
-static void test_no_files(void **state)
+TEST_CASE(test_no_files)
 {
 	expect(UINT64_MAX);
 	assert_int_equal(memory_take(1ULL << 60, 0), 0);
 }
 
 /* A host of more than 4 TiB: numbers of more than 32 bits. */
-static void test_large_host(void **state)
+TEST_CASE(test_large_host)
 {
 	set_host(6ULL << 40, 1ULL << 30, 0);
 	expect((6ULL << 40) - (1ULL << 30));
 }
 
-static void test_group(void **state)
+TEST_CASE(test_group)
 {
 	set_host(500 * MIB, 0, 0);
 	test_file("proc/self/cgroup", "0::/a/b\n");
@@ -124,7 +124,7 @@ static void test_group(void **state)
 	expect(500 * MIB);
 }
 
-static void test_droppable(void **state)
+TEST_CASE(test_droppable)
 {
 	char text[256];
 
@@ -149,7 +149,7 @@ static void test_droppable(void **state)
 	expect(400 * MIB);
 }
 
-static void test_nested_groups(void **state)
+TEST_CASE(test_nested_groups)
 {
 	set_host(900 * MIB, 0, 0);
 	test_file("proc/self/cgroup", "0::/a/b/c\n");
@@ -172,7 +172,7 @@ static void test_nested_groups(void **state)
  * In a container the root of what is mounted is a group with limits, whether
  * we live in it or below.
  */
-static void test_mount_root(void **state)
+TEST_CASE(test_mount_root)
 {
 	set_host(900 * MIB, 0, 0);
 	test_file("proc/self/cgroup", "0::/\n");
@@ -184,7 +184,7 @@ static void test_mount_root(void **state)
 }
 
 /* Version 1 beside version 2, and a line that is cut. */
-static void test_cgroup_file(void **state)
+TEST_CASE(test_cgroup_file)
 {
 	set_host(900 * MIB, 0, 0);
 	set_bytes("/a", "memory.max", 300 * MIB);
@@ -201,7 +201,7 @@ static void test_cgroup_file(void **state)
 }
 
 /* A limit without the rest of its files is not a limit of zero. */
-static void test_half_a_group(void **state)
+TEST_CASE(test_half_a_group)
 {
 	set_host(900 * MIB, 0, 0);
 	test_file("proc/self/cgroup", "0::/a\n");
@@ -220,7 +220,7 @@ static void expect_refused(uint64_t bytes, uint64_t reserve)
 }
 
 /* One look a step: what is granted once is not looked for again. */
-static void test_steps(void **state)
+TEST_CASE(test_steps)
 {
 	unsigned i;
 
@@ -236,7 +236,7 @@ static void test_steps(void **state)
 }
 
 /* Less than two steps are left: half of that is granted, at least one page. */
-static void test_small_steps(void **state)
+TEST_CASE(test_small_steps)
 {
 	set_host(16384 + 50 * MIB, 0, 0);
 	expect_taken(4096, 50 * MIB);
@@ -249,7 +249,7 @@ static void test_small_steps(void **state)
 	expect_refused(1, 50 * MIB);
 }
 
-static void test_reserve(void **state)
+TEST_CASE(test_reserve)
 {
 	set_host(80 * MIB, 0, 0);
 	expect_taken(4096, 72 * MIB);
@@ -268,7 +268,7 @@ static void test_reserve(void **state)
 }
 
 /* For a moment, of as much or more, with the same reserve. */
-static void test_refusal_stands(void **state)
+TEST_CASE(test_refusal_stands)
 {
 	set_host(10 * MIB, 0, 0);
 	expect_refused(6 * MIB, 8 * MIB);
@@ -280,7 +280,7 @@ static void test_refusal_stands(void **state)
 }
 
 /* An eighth of each that can run short, and at most 72 MiB. */
-static void test_reserve_follows(void **state)
+TEST_CASE(test_reserve_follows)
 {
 	static const struct {
 		unsigned total, available, limit, used, room; /* MiB */
@@ -306,7 +306,7 @@ static void test_reserve_follows(void **state)
 	total = before;
 }
 
-static void test_large_take(void **state)
+TEST_CASE(test_large_take)
 {
 	set_host(100 * MIB, 0, 0);
 	expect_refused(100 * MIB + 1, 0);
@@ -320,26 +320,5 @@ static void test_large_take(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(test_host, start, stop),
-		cmocka_unit_test_setup_teardown(test_no_files, start, stop),
-		cmocka_unit_test_setup_teardown(test_large_host, start, stop),
-		cmocka_unit_test_setup_teardown(test_group, start, stop),
-		cmocka_unit_test_setup_teardown(test_droppable, start, stop),
-		cmocka_unit_test_setup_teardown(test_nested_groups, start,
-						stop),
-		cmocka_unit_test_setup_teardown(test_mount_root, start, stop),
-		cmocka_unit_test_setup_teardown(test_cgroup_file, start, stop),
-		cmocka_unit_test_setup_teardown(test_half_a_group, start, stop),
-		cmocka_unit_test_setup_teardown(test_steps, start, stop),
-		cmocka_unit_test_setup_teardown(test_small_steps, start, stop),
-		cmocka_unit_test_setup_teardown(test_reserve, start, stop),
-		cmocka_unit_test_setup_teardown(test_refusal_stands, start,
-						stop),
-		cmocka_unit_test_setup_teardown(test_reserve_follows, start,
-						stop),
-		cmocka_unit_test_setup_teardown(test_large_take, start, stop),
-	};
-
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return tests_run();
 }

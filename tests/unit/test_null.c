@@ -47,7 +47,7 @@ static int32_t request(uint8_t op)
 	return fake_ring.put[fake_ring.put_count - 1].command.result;
 }
 
-static int start(void **state)
+int before_each(void **state)
 {
 	int error;
 
@@ -58,7 +58,7 @@ static int start(void **state)
 	return io_initialise();
 }
 
-static int stop(void **state)
+int after_each(void **state)
 {
 	if (target)
 		target_null.close(target);
@@ -69,7 +69,7 @@ static int stop(void **state)
 	return 0;
 }
 
-static void test_reads_zeroes(void **state)
+TEST_CASE(test_reads_zeroes)
 {
 	char *place;
 
@@ -89,7 +89,7 @@ static void test_reads_zeroes(void **state)
 }
 
 /* Where the driver's file does not take the zeroes. */
-static void test_cannot_fill(void **state)
+TEST_CASE(test_cannot_fill)
 {
 	target = open_null(1 << 20, 1);
 	open_port(IO_USER_COPY);
@@ -97,7 +97,7 @@ static void test_cannot_fill(void **state)
 	assert_int_equal(request(IO_WRITE), BLOCK);
 }
 
-static void test_moves_nothing(void **state)
+TEST_CASE(test_moves_nothing)
 {
 	target = open_null(1 << 20, 0);
 	assert_null(geometry.modes);
@@ -105,7 +105,7 @@ static void test_moves_nothing(void **state)
 	assert_int_equal(request(IO_READ), BLOCK);
 }
 
-static void test_sizes(void **state)
+TEST_CASE(test_sizes)
 {
 	assert_null(open_null(1000, 1));
 	assert_int_equal(failure.symbol, SYMBOL_RANGE);
@@ -117,14 +117,5 @@ static void test_sizes(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, start, stop)
-		TEST(test_reads_zeroes),
-		TEST(test_cannot_fill),
-		TEST(test_moves_nothing),
-		TEST(test_sizes),
-#undef TEST
-	};
-
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return tests_run();
 }

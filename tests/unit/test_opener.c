@@ -143,7 +143,7 @@ static int workers_are_free(void)
 
 static unsigned fds;
 
-static int setup(void **state)
+int before_each(void **state)
 {
 	test_folder();
 	memset(&seen, 0, sizeof(seen));
@@ -156,7 +156,7 @@ static int setup(void **state)
 	return 0;
 }
 
-static int teardown(void **state)
+int after_each(void **state)
 {
 	assert_int_equal(count_fds(), fds);
 	assert_int_equal(fake_ring.destroyed, fake_ring.created);
@@ -167,7 +167,7 @@ static int teardown(void **state)
 	return 0;
 }
 
-static void test_open(void **state)
+TEST_CASE(test_open)
 {
 	test_file("file", "");
 	begin(0, 0);
@@ -181,7 +181,7 @@ static void test_open(void **state)
 	close(told.fd);
 }
 
-static void test_errors(void **state)
+TEST_CASE(test_errors)
 {
 	struct opener_wish wish = { .path = "/" };
 
@@ -201,7 +201,7 @@ static void test_errors(void **state)
 }
 
 /* Whoever refuses the file later has changed nothing of it. */
-static void test_open_touches_nothing(void **state)
+TEST_CASE(test_open_touches_nothing)
 {
 	test_file("file", "some bytes");
 	begin(1, 1 << 20);
@@ -233,7 +233,7 @@ static void expect_extension(uint64_t length)
 	assert_int_equal(seen.transfer.wait, 1);
 }
 
-static void test_create(void **state)
+TEST_CASE(test_create)
 {
 	create(12345);
 	assert_int_equal(tells, 0);
@@ -246,7 +246,7 @@ static void test_create(void **state)
 }
 
 /* NFS before 4.2, exfat */
-static void test_create_without_fallocate(void **state)
+TEST_CASE(test_create_without_fallocate)
 {
 	create(12345);
 	complete(-EOPNOTSUPP);
@@ -277,14 +277,14 @@ static void expect_undone(int error)
 }
 
 /* A file that cannot be as long is not left. */
-static void test_create_fails(void **state)
+TEST_CASE(test_create_fails)
 {
 	create(UINT64_MAX);
 	complete(-EFBIG);
 	expect_undone(-EFBIG);
 }
 
-static void test_create_fails_without_fallocate(void **state)
+TEST_CASE(test_create_fails_without_fallocate)
 {
 	create(4096);
 	complete(-EOPNOTSUPP);
@@ -293,7 +293,7 @@ static void test_create_fails_without_fallocate(void **state)
 }
 
 /* The write of one byte has not written it. */
-static void test_create_writes_nothing(void **state)
+TEST_CASE(test_create_writes_nothing)
 {
 	create(4096);
 	complete(-EOPNOTSUPP);
@@ -302,7 +302,7 @@ static void test_create_writes_nothing(void **state)
 }
 
 /* There is no room for requests: then it is done without. */
-static void test_undo_without_room(void **state)
+TEST_CASE(test_undo_without_room)
 {
 	seen.transfer_error = seen.close_error = seen.unlink_error = -EBUSY;
 	create(4096);
@@ -311,7 +311,7 @@ static void test_undo_without_room(void **state)
 }
 
 /* Somebody is told in time; what comes later is closed, and removed. */
-static void test_late(void **state)
+TEST_CASE(test_late)
 {
 	begin(1, 4096);
 	complete(-ENOENT);
@@ -355,7 +355,7 @@ static unsigned close_file(const char *path)
 			    &told);
 }
 
-static void test_close(void **state)
+TEST_CASE(test_close)
 {
 	unsigned base;
 
@@ -376,7 +376,7 @@ static void test_close(void **state)
 	assert_int_equal(tells, 1);
 }
 
-static void test_remove(void **state)
+TEST_CASE(test_remove)
 {
 	assert_int_equal(close_file(test_path("file")), 1);
 	expect_undone(0);
@@ -393,7 +393,7 @@ static void test_remove(void **state)
 }
 
 /* The answer comes in time, the log says why, and the ring stays for it. */
-static void test_close_late(void **state)
+TEST_CASE(test_close_late)
 {
 	assert_int_equal(close_file(NULL), 1);
 	pass_time(OPENER_PATIENCE - 1);
@@ -418,7 +418,7 @@ static void test_close_late(void **state)
 }
 
 /* The kernel takes it at the second try. */
-static void test_close_is_not_taken(void **state)
+TEST_CASE(test_close_is_not_taken)
 {
 	fake_ring.submit_error = -EAGAIN;
 	fake_ring.submit_failures = 1;
@@ -431,7 +431,7 @@ static void test_close_is_not_taken(void **state)
 }
 
 /* Without a ring, or with a full one, it is closed and removed at once. */
-static void test_close_without_ring(void **state)
+TEST_CASE(test_close_without_ring)
 {
 	fake_ring.create_error = -EMFILE;
 	assert_int_equal(close_file(test_path("file")), 0);
@@ -445,7 +445,7 @@ static void test_close_without_ring(void **state)
 }
 
 /* Its ring is full while another one is under way. */
-static void test_close_beside_another(void **state)
+TEST_CASE(test_close_beside_another)
 {
 	begin(0, 0);
 	seen.close_error = -EBUSY;
@@ -456,7 +456,7 @@ static void test_close_beside_another(void **state)
 }
 
 /* Who wants to know when it is closed gets nothing else. */
-static void test_close_patiently(void **state)
+TEST_CASE(test_close_patiently)
 {
 	assert_int_equal(opener_close_patiently(test_loop, open_file(O_CREAT),
 						on_closed, &told),
@@ -486,7 +486,7 @@ static struct opening *grow(uint64_t size)
 }
 
 /* By a descriptor of the opener's own, which is closed behind it. */
-static void test_grow(void **state)
+TEST_CASE(test_grow)
 {
 	unsigned base;
 
@@ -513,7 +513,7 @@ static void test_grow(void **state)
 }
 
 /* The device is gone before that: nothing is left but a request that ends. */
-static void test_grow_is_forgotten(void **state)
+TEST_CASE(test_grow_is_forgotten)
 {
 	struct opening *opening = grow(4096);
 
@@ -536,7 +536,7 @@ static void expect_no_growth(int fd, int expected)
 	assert_true(workers_are_free());
 }
 
-static void test_grow_errors(void **state)
+TEST_CASE(test_grow_errors)
 {
 	int fd = open_file(O_CREAT);
 
@@ -550,7 +550,7 @@ static void test_grow_errors(void **state)
 }
 
 /* As many more may block as there are. */
-static void test_workers(void **state)
+TEST_CASE(test_workers)
 {
 	unsigned base;
 
@@ -562,30 +562,5 @@ static void test_workers(void **state)
 
 int main(void)
 {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-	static const struct CMUnitTest tests[] = {
-		TEST(test_open),
-		TEST(test_errors),
-		TEST(test_open_touches_nothing),
-		TEST(test_create),
-		TEST(test_create_without_fallocate),
-		TEST(test_create_fails),
-		TEST(test_create_fails_without_fallocate),
-		TEST(test_create_writes_nothing),
-		TEST(test_undo_without_room),
-		TEST(test_late),
-		TEST(test_workers),
-		TEST(test_close),
-		TEST(test_remove),
-		TEST(test_close_late),
-		TEST(test_close_is_not_taken),
-		TEST(test_close_without_ring),
-		TEST(test_close_beside_another),
-		TEST(test_close_patiently),
-		TEST(test_grow),
-		TEST(test_grow_is_forgotten),
-		TEST(test_grow_errors),
-	};
-
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return tests_run();
 }

@@ -29,7 +29,7 @@ int __wrap_munmap(void *from, size_t length)
 	return __real_munmap(from, length);
 }
 
-static int setup(void **state)
+int before_each(void **state)
 {
 	no_pages = 0;
 	unmapped = 0;
@@ -39,7 +39,7 @@ static int setup(void **state)
 	return 0;
 }
 
-static int teardown(void **state)
+int after_each(void **state)
 {
 	pool_close();
 	assert_int_equal(pool_size(), 0);
@@ -47,7 +47,7 @@ static int teardown(void **state)
 	return 0;
 }
 
-static void test_sizes(void **state)
+TEST_CASE(test_sizes)
 {
 	static const uint32_t sizes[] = { 1,	      512,	     4096,
 					  4097,	      65536,	     65537,
@@ -70,7 +70,7 @@ static void test_sizes(void **state)
 }
 
 /* The same one again; and another while that is in use. */
-static void test_same_buffer_again(void **state)
+TEST_CASE(test_same_buffer_again)
 {
 	uint32_t room;
 	void *one = pool_get(&has, 4096, &room), *other;
@@ -85,7 +85,7 @@ static void test_same_buffer_again(void **state)
 }
 
 /* Idle ones go, those in use and those that are needed again stay. */
-static void test_given_back(void **state)
+TEST_CASE(test_given_back)
 {
 	uint32_t room;
 	void *used = pool_get(&has, 65536, &room),
@@ -115,7 +115,7 @@ static void test_given_back(void **state)
 }
 
 /* With what is idle; then nothing wakes up any more. */
-static void test_close(void **state)
+TEST_CASE(test_close)
 {
 	uint32_t room;
 	void *buffer = pool_get(&has, 8192, &room);
@@ -160,7 +160,7 @@ static void give_all(struct holder *holder)
 }
 
 /* One alone can have half, and an idle one of another size makes room. */
-static void test_limit(void **state)
+TEST_CASE(test_limit)
 {
 	struct holder one = { 0 }, other = { 0 };
 
@@ -179,7 +179,7 @@ static void test_limit(void **state)
 }
 
 /* Of the last bytes: nobody gets more than he leaves, and idle ones fit. */
-static void test_last_bytes(void **state)
+TEST_CASE(test_last_bytes)
 {
 	struct holder one = { 0 }, other = { 0 };
 	void *first;
@@ -197,7 +197,7 @@ static void test_last_bytes(void **state)
 }
 
 /* However many give nothing back: the next one has as much as the last one. */
-static void test_many_who_keep(void **state)
+TEST_CASE(test_many_who_keep)
 {
 	struct holder holders[6] = { { 0 } }, next = { 0 };
 	uint64_t left = POOL_MAX;
@@ -220,7 +220,7 @@ static void test_many_who_keep(void **state)
 	give_all(&next);
 }
 
-static void test_reserve(void **state)
+TEST_CASE(test_reserve)
 {
 	uint8_t *bytes = pool_reserve(POOL_RESERVE);
 
@@ -232,7 +232,7 @@ static void test_reserve(void **state)
 }
 
 /* What cannot be touched is no buffer. */
-static void test_no_pages(void **state)
+TEST_CASE(test_no_pages)
 {
 	unsigned char here[16] = { 0 };
 	uint32_t room;
@@ -265,14 +265,5 @@ static void test_no_pages(void **state)
 
 int main(void)
 {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-	static const struct CMUnitTest tests[] = {
-		TEST(test_sizes),	  TEST(test_same_buffer_again),
-		TEST(test_given_back),	  TEST(test_limit),
-		TEST(test_reserve),	  TEST(test_no_pages),
-		TEST(test_many_who_keep), TEST(test_close),
-		TEST(test_last_bytes),
-	};
-
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return tests_run();
 }

@@ -58,7 +58,7 @@ static void set_process(char state, unsigned flags, unsigned signals)
 	test_file("stat", text);
 }
 
-static int start(void **state)
+int before_each(void **state)
 {
 	log_forget();
 	dying = (struct dying){ .what = "/some/lock" };
@@ -68,7 +68,7 @@ static int start(void **state)
 	return 0;
 }
 
-static int stop(void **state)
+int after_each(void **state)
 {
 	if (held >= 0)
 		close(held);
@@ -90,7 +90,7 @@ static pid_t start_child(void)
 	return pid;
 }
 
-static void test_kill(void **state)
+TEST_CASE(test_kill)
 {
 	struct proc proc, nobody = { 0, 0 };
 	pid_t pid = start_child();
@@ -115,7 +115,7 @@ static void test_kill(void **state)
 	assert_true(fcntl(0, F_GETFD) >= 0);
 }
 
-static void test_wait_is_bounded(void **state)
+TEST_CASE(test_wait_is_bounded)
 {
 	struct proc proc;
 	pid_t pid = start_child();
@@ -131,7 +131,7 @@ static void test_wait_is_bounded(void **state)
 	assert_int_equal(proc.pid, 0);
 }
 
-static void test_peer(void **state)
+TEST_CASE(test_peer)
 {
 	int pair[2];
 
@@ -145,7 +145,7 @@ static void test_peer(void **state)
 
 /* ---- a look ---- */
 
-static void test_look(void **state)
+TEST_CASE(test_look)
 {
 	struct proc_look look;
 
@@ -170,7 +170,7 @@ static void check_dying(int is)
 	assert_int_equal(dying_wait(&dying, OTHER), is ? 0 : -EBUSY);
 }
 
-static void test_signs_of_dying(void **state)
+TEST_CASE(test_signs_of_dying)
 {
 	static const char signs[] = "DZX", well[] = "RStTI";
 	unsigned i;
@@ -195,7 +195,7 @@ static void test_signs_of_dying(void **state)
 /* ---- the wait ---- */
 
 /* A healthy one is told at once, or after its grace. */
-static void test_healthy_holder(void **state)
+TEST_CASE(test_healthy_holder)
 {
 	unsigned looks = 0;
 
@@ -210,7 +210,7 @@ static void test_healthy_holder(void **state)
 	assert_false(log_has("dying"));
 }
 
-static void test_dying_for_long(void **state)
+TEST_CASE(test_dying_for_long)
 {
 	struct failure failure;
 	int error;
@@ -230,7 +230,7 @@ static void test_dying_for_long(void **state)
 }
 
 /* What is over in a moment is not worth a line. */
-static void test_dying_is_gone(void **state)
+TEST_CASE(test_dying_is_gone)
 {
 	unlink(test_path("stat"));
 	assert_int_equal(dying_wait(&dying, OTHER), 0);
@@ -256,7 +256,7 @@ static void told_to_end(int number)
 	sigprocmask(SIG_SETMASK, &old, NULL);
 }
 
-static void test_told_to_end(void **state)
+TEST_CASE(test_told_to_end)
 {
 	told_to_end(SIGTERM);
 	told_to_end(SIGINT);
@@ -307,7 +307,7 @@ static void hold_lock(void)
 	test_file("locks", text);
 }
 
-static void test_free_lock(void **state)
+TEST_CASE(test_free_lock)
 {
 	int fd = open_lock();
 
@@ -317,7 +317,7 @@ static void test_free_lock(void **state)
 	assert_int_equal(slept, 0);
 }
 
-static void test_lock_of_healthy(void **state)
+TEST_CASE(test_lock_of_healthy)
 {
 	int fd = open_lock();
 
@@ -331,7 +331,7 @@ static void test_lock_of_healthy(void **state)
 	close(fd);
 }
 
-static void test_lock_of_dying(void **state)
+TEST_CASE(test_lock_of_dying)
 {
 	int fd = open_lock();
 
@@ -346,24 +346,7 @@ static void test_lock_of_dying(void **state)
 	close(fd);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, start, stop)
-
 int main(void)
 {
-	const struct CMUnitTest tests[] = {
-		TEST(test_kill),
-		TEST(test_wait_is_bounded),
-		TEST(test_peer),
-		TEST(test_look),
-		TEST(test_signs_of_dying),
-		TEST(test_healthy_holder),
-		TEST(test_dying_for_long),
-		TEST(test_dying_is_gone),
-		TEST(test_told_to_end),
-		TEST(test_free_lock),
-		TEST(test_lock_of_healthy),
-		TEST(test_lock_of_dying),
-	};
-
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return tests_run();
 }

@@ -84,7 +84,7 @@ int __wrap_munmap(void *address, size_t length)
 	return 0;
 }
 
-static int start(void **state)
+int before_each(void **state)
 {
 	memset(&fake, 0, sizeof(fake));
 	fake.limit = 8 << 20;
@@ -92,7 +92,15 @@ static int start(void **state)
 	return 0;
 }
 
-static void test_locked(void **state)
+/* Opened at the start, once: this test is the first one. */
+TEST_CASE(test_mounts)
+{
+	process_protect(LOG_LEVEL_WARNING);
+	assert_int_equal(process_mounts(), MOUNTS_FD);
+	assert_int_equal(fake.mounts_opened, 1);
+}
+
+TEST_CASE(test_locked)
 {
 	process_protect(LOG_LEVEL_WARNING);
 	assert_int_equal(fake.locked, MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT);
@@ -103,7 +111,7 @@ static void test_locked(void **state)
 }
 
 /* Nothing is: what is mapped later could not be. */
-static void test_limited(void **state)
+TEST_CASE(test_limited)
 {
 	fake.map_error = EAGAIN;
 	process_protect(LOG_LEVEL_WARNING);
@@ -113,7 +121,7 @@ static void test_limited(void **state)
 }
 
 /* Helpers are killed like any other process when memory runs out. */
-static void test_oom_scores(void **state)
+TEST_CASE(test_oom_scores)
 {
 	char score[8];
 	int ends[2], i;
@@ -135,16 +143,8 @@ static void test_oom_scores(void **state)
 	assert_false(log_has("oom_score_adj"));
 }
 
-/* Opened at the start, once: this test is the first one. */
-static void test_mounts(void **state)
-{
-	process_protect(LOG_LEVEL_WARNING);
-	assert_int_equal(process_mounts(), MOUNTS_FD);
-	assert_int_equal(fake.mounts_opened, 1);
-}
-
 /* There is no room for such a mapping, so none can be in the way. */
-static void test_no_room(void **state)
+TEST_CASE(test_no_room)
 {
 	fake.map_error = ENOMEM;
 	process_protect(LOG_LEVEL_WARNING);
@@ -152,7 +152,7 @@ static void test_no_room(void **state)
 	assert_false(log_has("lock memory"));
 }
 
-static void test_unlimited(void **state)
+TEST_CASE(test_unlimited)
 {
 	fake.limit = RLIM_INFINITY;
 	process_protect(LOG_LEVEL_WARNING);
@@ -160,7 +160,7 @@ static void test_unlimited(void **state)
 	assert_int_equal(fake.mapped, 0);
 }
 
-static void test_denied(void **state)
+TEST_CASE(test_denied)
 {
 	fake.lock_error = EPERM;
 	process_protect(LOG_LEVEL_WARNING);
@@ -170,18 +170,5 @@ static void test_denied(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup(test_mounts, start),
-		cmocka_unit_test_setup(test_locked, start),
-		cmocka_unit_test_setup(test_limited, start),
-		cmocka_unit_test_setup(test_oom_scores, start),
-		cmocka_unit_test_setup(test_no_room, start),
-		cmocka_unit_test_setup(test_unlimited, start),
-		cmocka_unit_test_setup(test_denied, start),
-	};
-
-#ifdef __SANITIZE_ADDRESS__
-	return 77; /* such a build locks nothing */
-#endif
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return tests_run();
 }

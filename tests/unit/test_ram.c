@@ -180,7 +180,7 @@ static uint64_t used(void)
 	return strtoull(text + 6, NULL, 10);
 }
 
-static int start(void **state)
+int before_each(void **state)
 {
 	memset(&seen, 0, sizeof(seen));
 	port.mode = IO_USER_COPY;
@@ -189,7 +189,7 @@ static int start(void **state)
 	return 0;
 }
 
-static int stop(void **state)
+int after_each(void **state)
 {
 	if (ram)
 		target_ram.close(ram);
@@ -200,7 +200,7 @@ static int stop(void **state)
 
 /* ---- opening ---- */
 
-static void test_geometry(void **state)
+TEST_CASE(test_geometry)
 {
 	assert_int_equal(geometry.size, SIZE);
 	assert_int_equal(geometry.block_size, 512);
@@ -213,7 +213,7 @@ static void test_geometry(void **state)
 }
 
 /* Where a page may be missing, or an address move, only user copy will do. */
-static void test_modes(void **state)
+TEST_CASE(test_modes)
 {
 	const uint64_t whole = store_whole_max;
 
@@ -235,7 +235,7 @@ static void test_modes(void **state)
 	assert_null(geometry.modes);
 }
 
-static void test_refused(void **state)
+TEST_CASE(test_refused)
 {
 	static const struct {
 		const char *words;
@@ -265,7 +265,7 @@ static void test_refused(void **state)
 /* ---- the data ---- */
 
 /* Holes from the zero page, what is there from the store. */
-static void test_read_in_parts(void **state)
+TEST_CASE(test_read_in_parts)
 {
 	assert_int_equal(write_bytes(2 * PAGE, 2 * PAGE, 7), 0);
 	assert_int_equal(submit(IO_READ, PAGE + 512, 4 * PAGE), 0);
@@ -280,7 +280,7 @@ static void test_read_in_parts(void **state)
 }
 
 /* After an error nothing more is tried. */
-static void test_read_fails(void **state)
+TEST_CASE(test_read_fails)
 {
 	assert_int_equal(write_bytes(0, PAGE, 7), 0);
 	seen.error = -EFAULT;
@@ -300,7 +300,7 @@ static uint64_t allocated(void)
 }
 
 /* The driver makes the pages in user copy; else they must be there before. */
-static void test_pages_before_data(void **state)
+TEST_CASE(test_pages_before_data)
 {
 	enum io_mode mode;
 
@@ -316,7 +316,7 @@ static void test_pages_before_data(void **state)
 }
 
 /* What a failed write leaves is looked at, and counted as it is. */
-static void test_write_fails(void **state)
+TEST_CASE(test_write_fails)
 {
 	seen.error = -EIO;
 	assert_int_equal(submit(IO_WRITE, 0, 2 * PAGE), -EIO);
@@ -330,7 +330,7 @@ static void test_write_fails(void **state)
 	expect_bytes(0, 2 * PAGE, 0);
 }
 
-static void test_clear(void **state)
+TEST_CASE(test_clear)
 {
 	static const enum io_op ops[] = { IO_DISCARD, IO_WRITE_ZEROES };
 	unsigned i;
@@ -346,7 +346,7 @@ static void test_clear(void **state)
 }
 
 /* A flush has no place: whatever stands there is no reason to fail. */
-static void test_flush(void **state)
+TEST_CASE(test_flush)
 {
 	assert_int_equal(submit(IO_FLUSH, 0, 0), 0);
 	assert_int_equal(submit(IO_FLUSH, 10 * SIZE, PAGE), 0);
@@ -370,7 +370,7 @@ static void trim_all(void)
 }
 
 /* Requests beyond the end after a shrink: an error, and they leave nothing. */
-static void test_beyond_the_end(void **state)
+TEST_CASE(test_beyond_the_end)
 {
 	static const enum io_op ops[] = { IO_READ, IO_WRITE, IO_DISCARD,
 					  IO_WRITE_ZEROES };
@@ -391,7 +391,7 @@ static void test_beyond_the_end(void **state)
 }
 
 /* What the driver has written behind the end is found, and goes. */
-static void test_written_behind_the_end(void **state)
+TEST_CASE(test_written_behind_the_end)
 {
 	int fd;
 
@@ -407,7 +407,7 @@ static void test_written_behind_the_end(void **state)
 	expect_bytes(SIZE - PAGE, PAGE, 0);
 }
 
-static void test_resize(void **state)
+TEST_CASE(test_resize)
 {
 	assert_int_equal(write_bytes(0, PAGE, 7), 0);
 	set_available(0);
@@ -433,7 +433,7 @@ static void test_resize(void **state)
 
 /* ---- memory ---- */
 
-static void test_memory_limit(void **state)
+TEST_CASE(test_memory_limit)
 {
 	open_ram("size=1M memory-limit=8K");
 	assert_int_equal(target_room(ram), 2 * PAGE);
@@ -446,7 +446,7 @@ static void test_memory_limit(void **state)
 }
 
 /* As given, or an eighth of the host's memory, which is 8 MiB here. */
-static void test_memory_reserve(void **state)
+TEST_CASE(test_memory_reserve)
 {
 	static const struct {
 		const char *words;
@@ -473,7 +473,7 @@ static void test_memory_reserve(void **state)
 }
 
 /* Of many refused writes the first is told, until memory came back. */
-static void test_refusals_told(void **state)
+TEST_CASE(test_refusals_told)
 {
 	unsigned i;
 
@@ -502,7 +502,7 @@ static void test_refusals_told(void **state)
 
 /* ---- another process ---- */
 
-static void test_adopt(void **state)
+TEST_CASE(test_adopt)
 {
 	struct target *old = ram;
 	int fds[2];
@@ -531,7 +531,7 @@ static void test_adopt(void **state)
 }
 
 /* A descriptor that it does not take stays the caller's. */
-static void test_adopt_fails(void **state)
+TEST_CASE(test_adopt_fails)
 {
 	int fds[1];
 
@@ -542,7 +542,7 @@ static void test_adopt_fails(void **state)
 	assert_int_equal(close(fds[0]), 0);
 }
 
-static void test_release(void **state)
+TEST_CASE(test_release)
 {
 	open_ram("size=32M");
 	assert_int_equal(target_ram.release(ram), 0);
@@ -555,7 +555,7 @@ static void test_release(void **state)
 }
 
 /* Closing leaves no descriptor. */
-static void test_close(void **state)
+TEST_CASE(test_close)
 {
 	unsigned fds;
 
@@ -570,29 +570,5 @@ static void test_close(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, start, stop)
-		TEST(test_geometry),
-		TEST(test_modes),
-		TEST(test_refused),
-		TEST(test_read_in_parts),
-		TEST(test_read_fails),
-		TEST(test_pages_before_data),
-		TEST(test_write_fails),
-		TEST(test_clear),
-		TEST(test_flush),
-		TEST(test_beyond_the_end),
-		TEST(test_written_behind_the_end),
-		TEST(test_resize),
-		TEST(test_memory_limit),
-		TEST(test_memory_reserve),
-		TEST(test_refusals_told),
-		TEST(test_adopt),
-		TEST(test_adopt_fails),
-		TEST(test_release),
-		TEST(test_close),
-#undef TEST
-	};
-
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return tests_run();
 }

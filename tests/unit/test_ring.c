@@ -40,7 +40,7 @@ int __wrap_io_uring_submit(struct io_uring *uring)
 	return now == 1 ? __real_io_uring_submit(uring) : now;
 }
 
-static int start(void **state)
+int before_each(void **state)
 {
 	int error;
 
@@ -54,7 +54,7 @@ static int start(void **state)
 	return 0;
 }
 
-static int stop(void **state)
+int after_each(void **state)
 {
 	ring_destroy(ring);
 	ring = NULL;
@@ -126,7 +126,7 @@ static void complete(unsigned count)
 
 /* ---- making one ---- */
 
-static void test_create(void **state)
+TEST_CASE(test_create)
 {
 	unsigned fds = count_fds();
 	int error, fd;
@@ -146,7 +146,7 @@ static void test_create(void **state)
 }
 
 /* Descriptors run out: for the eventfd, or for the ring. */
-static void test_no_descriptors(void **state)
+TEST_CASE(test_no_descriptors)
 {
 	struct rlimit before, few;
 	unsigned left;
@@ -170,7 +170,7 @@ static void test_no_descriptors(void **state)
 }
 
 /* What the kernel has, asked for by another ring. */
-static void test_can_stay(void **state)
+TEST_CASE(test_can_stay)
 {
 	struct io_uring_params params = { .flags = 0 };
 	long fd;
@@ -184,7 +184,7 @@ static void test_can_stay(void **state)
 }
 
 /* A file in a slot is let go with the ring, not a little later. */
-static void test_files_go_with_the_ring(void **state)
+TEST_CASE(test_files_go_with_the_ring)
 {
 	int ends[2];
 	char byte;
@@ -200,7 +200,7 @@ static void test_files_go_with_the_ring(void **state)
 	close(ends[0]);
 }
 
-static void test_set_file(void **state)
+TEST_CASE(test_set_file)
 {
 	struct ring_transfer transfer = { .op = RING_READ,
 					  .fd = -1,
@@ -233,7 +233,7 @@ static void test_set_file(void **state)
  * Its mount namespace does not end before the ring: what the kernel says of the
  * ring has that among the fixed files.
  */
-static void test_holds_mounts(void **state)
+TEST_CASE(test_holds_mounts)
 {
 	char path[64], line[256], ours[64] = "";
 	int found = 0;
@@ -250,7 +250,7 @@ static void test_holds_mounts(void **state)
 	assert_int_equal(found, 1);
 }
 
-static void test_make_buffers(void **state)
+TEST_CASE(test_make_buffers)
 {
 	need_ring();
 	assert_int_equal(ring_make_buffers(ring, 4), 0);
@@ -258,7 +258,7 @@ static void test_make_buffers(void **state)
 }
 
 /* The kernel gives the limits that were: [bounded, unbounded]. */
-static void test_allow_workers(void **state)
+TEST_CASE(test_allow_workers)
 {
 	unsigned before[2] = { 0, 0 }, after[2] = { 0, 0 };
 
@@ -318,7 +318,7 @@ static void dirty_all(void)
 	use_all(ring);
 }
 
-static void test_put_commands(void **state)
+TEST_CASE(test_put_commands)
 {
 	static const uint8_t command[16] = "fifteen letters";
 	const struct io_uring_sqe *sqe;
@@ -352,7 +352,7 @@ static void test_put_commands(void **state)
 }
 
 /* Control commands have 80 bytes, and entries of 128. */
-static void test_put_wide(void **state)
+TEST_CASE(test_put_wide)
 {
 	const struct io_uring_sqe *sqe;
 	uint8_t command[80];
@@ -385,7 +385,7 @@ static void test_put_wide(void **state)
 	ring_destroy(wide);
 }
 
-static void test_put_transfers(void **state)
+TEST_CASE(test_put_transfers)
 {
 	static const struct {
 		struct ring_transfer transfer;
@@ -467,7 +467,7 @@ static void test_put_transfers(void **state)
 }
 
 /* A full ring makes room by a submit, and loses nothing. */
-static void test_put_more_than_fits(void **state)
+TEST_CASE(test_put_more_than_fits)
 {
 	struct ring_transfer read = { .op = RING_READ, .fd = null_fd };
 	uint64_t sum, all = 0;
@@ -486,7 +486,7 @@ static void test_put_more_than_fits(void **state)
 }
 
 /* A kernel without memory takes less: the rest stays, and goes the next time. */
-static void test_submit_takes_less(void **state)
+TEST_CASE(test_submit_takes_less)
 {
 	struct ring_transfer read = { .op = RING_READ, .fd = null_fd };
 	uint64_t sum;
@@ -506,7 +506,7 @@ static void test_submit_takes_less(void **state)
 
 /* ---- what comes of it ---- */
 
-static void test_files(void **state)
+TEST_CASE(test_files)
 {
 	char text[8] = "";
 	struct stat status;
@@ -533,7 +533,7 @@ static void test_files(void **state)
 }
 
 /* An open that waits, here for the other end, does not wait in this thread. */
-static void test_open_waits(void **state)
+TEST_CASE(test_open_waits)
 {
 	int fd, other;
 
@@ -552,7 +552,7 @@ static void test_open_waits(void **state)
 	close(other);
 }
 
-static void test_poll(void **state)
+TEST_CASE(test_poll)
 {
 	int fd = eventfd(0, EFD_CLOEXEC);
 	uint64_t sum;
@@ -567,7 +567,7 @@ static void test_poll(void **state)
 }
 
 /* Only the one that is named. */
-static void test_cancel(void **state)
+TEST_CASE(test_cancel)
 {
 	need_ring();
 	put_timeout(1000000, 7);
@@ -584,7 +584,7 @@ static void test_cancel(void **state)
 	}
 }
 
-static void test_timeout(void **state)
+TEST_CASE(test_timeout)
 {
 	const struct __kernel_timespec *time;
 
@@ -601,7 +601,7 @@ static void test_timeout(void **state)
 
 /* ---- completions ---- */
 
-static void test_event_fd(void **state)
+TEST_CASE(test_event_fd)
 {
 	uint64_t sum;
 	int fd, other = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
@@ -635,7 +635,7 @@ static void test_event_fd(void **state)
 	close(other);
 }
 
-static void test_completions(void **state)
+TEST_CASE(test_completions)
 {
 	const struct ring_event *events;
 	struct ring_event taken[3];
@@ -659,7 +659,7 @@ static void test_completions(void **state)
 }
 
 /* At the end of the ring's array they go on at its beginning. */
-static void test_completions_wrap(void **state)
+TEST_CASE(test_completions_wrap)
 {
 	const struct ring_event *events;
 	struct ring_event taken[8];
@@ -679,7 +679,7 @@ static void test_completions_wrap(void **state)
 }
 
 /* More than the ring has room for: none is lost. */
-static void test_overflow(void **state)
+TEST_CASE(test_overflow)
 {
 	struct ring_event taken[ENTRIES];
 	unsigned i, got, sum = 0, count = 0;
@@ -697,7 +697,7 @@ static void test_overflow(void **state)
 	assert_int_equal(sum, 3 * ENTRIES * (ENTRIES + 1) / 2);
 }
 
-static void test_goes_on(void **state)
+TEST_CASE(test_goes_on)
 {
 	struct ring_event event = { .flags = IORING_CQE_F_MORE };
 
@@ -717,7 +717,7 @@ static void put(int is_quiet, uint64_t data)
 }
 
 /* It lasts until something else happens, and the answers are there then. */
-static void test_answers_do_not_wake(void **state)
+TEST_CASE(test_answers_do_not_wake)
 {
 	uint64_t sum;
 
@@ -735,7 +735,7 @@ static void test_answers_do_not_wake(void **state)
 }
 
 /* What went before the sleep is no reason to sleep longer. */
-static void test_answers_before(void **state)
+TEST_CASE(test_answers_before)
 {
 	uint64_t sum;
 
@@ -755,7 +755,7 @@ static void test_answers_before(void **state)
 	assert_int_equal(sum, 11);
 }
 
-static void test_quiet(void **state)
+TEST_CASE(test_quiet)
 {
 	uint64_t sum;
 
@@ -768,7 +768,7 @@ static void test_quiet(void **state)
 }
 
 /* All works as before, also after it was undone, and if done twice. */
-static void test_register_self(void **state)
+TEST_CASE(test_register_self)
 {
 	uint64_t sum;
 	int i;
@@ -791,7 +791,7 @@ static void test_register_self(void **state)
 /* ---- the intake ---- */
 
 /* Whatever is asked for is there, and more if the pages have it. */
-static void test_intake(void **state)
+TEST_CASE(test_intake)
 {
 	uint32_t half = 200;
 	const char *bytes;
@@ -819,7 +819,7 @@ static void expect_half(const struct io_uring_buf *table, unsigned which,
 }
 
 /* The kernel counts an entry's bytes down; the table is before the halves. */
-static void test_intake_table(void **state)
+TEST_CASE(test_intake_table)
 {
 	struct io_uring_buf_ring *table;
 	struct io_uring_buf *entries;
@@ -853,7 +853,7 @@ static void test_intake_table(void **state)
 /* ---- closing ---- */
 
 /* Only then is the file free, not when the close itself completes. */
-static void test_close(void **state)
+TEST_CASE(test_close)
 {
 	struct ring_event event;
 	int ends[2], i;
@@ -873,7 +873,7 @@ static void test_close(void **state)
 }
 
 /* A close needs two places, together; no more than there are. */
-static void test_close_in_full_ring(void **state)
+TEST_CASE(test_close_in_full_ring)
 {
 	const struct io_uring_sqe *sqe;
 	uint64_t sum, all = 0;
@@ -900,42 +900,6 @@ static void test_close_in_full_ring(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, start, stop)
-		TEST(test_create),
-		TEST(test_no_descriptors),
-		TEST(test_can_stay),
-		TEST(test_files_go_with_the_ring),
-		TEST(test_set_file),
-		TEST(test_holds_mounts),
-		TEST(test_make_buffers),
-		TEST(test_allow_workers),
-		TEST(test_put_commands),
-		TEST(test_put_wide),
-		TEST(test_put_transfers),
-		TEST(test_put_more_than_fits),
-		TEST(test_submit_takes_less),
-		TEST(test_files),
-		TEST(test_open_waits),
-		TEST(test_poll),
-		TEST(test_cancel),
-		TEST(test_timeout),
-		TEST(test_event_fd),
-		TEST(test_completions),
-		TEST(test_completions_wrap),
-		TEST(test_overflow),
-		TEST(test_goes_on),
-		TEST(test_answers_do_not_wake),
-		TEST(test_answers_before),
-		TEST(test_quiet),
-		TEST(test_register_self),
-		TEST(test_intake),
-		TEST(test_intake_table),
-		TEST(test_close),
-		TEST(test_close_in_full_ring),
-#undef TEST
-	};
-
 	alarm(60);
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return tests_run();
 }

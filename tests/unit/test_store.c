@@ -116,8 +116,9 @@ static void set_available(uint64_t bytes)
 	memory_set_root(test_folder());
 }
 
-static int start(void **state)
+int before_each(void **state)
 {
+	assert_int_equal(io_initialise(), 0);
 	memset(&fake, 0, sizeof(fake));
 	set_available(1ULL << 40);
 	whole_max = store_whole_max;
@@ -125,7 +126,7 @@ static int start(void **state)
 	return store_open(&store, SIZE, UINT64_MAX, 0);
 }
 
-static int stop(void **state)
+int after_each(void **state)
 {
 	store_close(&store);
 	store_whole_max = whole_max;
@@ -189,7 +190,7 @@ static void expect_bytes(uint64_t offset, uint64_t length, int byte)
 				 byte);
 }
 
-static void test_empty(void **state)
+TEST_CASE(test_empty)
 {
 	assert_int_equal(store.used, 0);
 	assert_int_equal(store.size, SIZE);
@@ -201,7 +202,7 @@ static void test_empty(void **state)
 }
 
 /* A store that is too large to be mapped whole, as many are on 32 bits. */
-static void test_window(void **state)
+TEST_CASE(test_window)
 {
 	const uint64_t edge = 2ULL * STORE_WINDOW, size = edge + SIZE;
 	struct store large;
@@ -243,7 +244,7 @@ static void test_window(void **state)
 }
 
 /* Pages that are to be there are, and what there was stays. */
-static void test_grow_allocates(void **state)
+TEST_CASE(test_grow_allocates)
 {
 	struct stat status;
 
@@ -268,14 +269,14 @@ static void test_grow_allocates(void **state)
 }
 
 /* Nobody can make it shorter under a mapping. */
-static void test_seal(void **state)
+TEST_CASE(test_seal)
 {
 	assert_true(fcntl(store.fd, F_GET_SEALS) & F_SEAL_SHRINK);
 	assert_true(fcntl(store.fd, F_GETFD) & FD_CLOEXEC);
 	assert_int_equal(ftruncate(store.fd, 0), -1);
 }
 
-static void test_grow(void **state)
+TEST_CASE(test_grow)
 {
 	assert_int_equal(store_grow(&store, 4 * PAGE, 1, 0), 0);
 	assert_int_equal(store.used, PAGE);
@@ -297,7 +298,7 @@ static void test_grow(void **state)
 }
 
 /* Runs that begin, end and go on at every bit of the words of the bitmap. */
-static void test_runs(void **state)
+TEST_CASE(test_runs)
 {
 	uint64_t first, end;
 
@@ -319,7 +320,7 @@ static void test_runs(void **state)
 	}
 }
 
-static void test_write_takes_memory(void **state)
+TEST_CASE(test_write_takes_memory)
 {
 	write_bytes(10 * PAGE + 5, 20, 7);
 	assert_int_equal(taken(), PAGE);
@@ -331,7 +332,7 @@ static void test_write_takes_memory(void **state)
 	assert_int_equal(taken(), PAGE);
 }
 
-static void test_limit(void **state)
+TEST_CASE(test_limit)
 {
 	store.limit = 0;
 	assert_int_equal(store_grow(&store, 0, 1, 0), -ENOSPC);
@@ -353,7 +354,7 @@ static void test_limit(void **state)
 	assert_int_equal(store_grow(&store, 10 * PAGE, 1, 0), -ENOSPC);
 }
 
-static void test_host_is_short(void **state)
+TEST_CASE(test_host_is_short)
 {
 	write_bytes(0, PAGE, 1);
 	set_available(0);
@@ -373,7 +374,7 @@ static void test_host_is_short(void **state)
 }
 
 /* What it could hold: by its size, its limit, and memory. */
-static void test_room(void **state)
+TEST_CASE(test_room)
 {
 	assert_int_equal(store_room(&store), SIZE);
 	write_bytes(0, 3 * PAGE, 1);
@@ -390,7 +391,7 @@ static void test_room(void **state)
 }
 
 /* Whole pages are given back; of others only the bytes become zero. */
-static void test_clear(void **state)
+TEST_CASE(test_clear)
 {
 	static const struct clearing {
 		const char *name;
@@ -426,7 +427,7 @@ static void test_clear(void **state)
 	}
 }
 
-static void test_clear_a_hole(void **state)
+TEST_CASE(test_clear_a_hole)
 {
 	write_bytes(0, 10 * PAGE, 1);
 	assert_int_equal(store_clear(&store, 2 * PAGE, 3 * PAGE), 0);
@@ -439,7 +440,7 @@ static void test_clear_a_hole(void **state)
 }
 
 /* At the end memory goes in pieces, wherever it lies. */
-static void test_release(void **state)
+TEST_CASE(test_release)
 {
 	write_bytes(3 * PAGE, 10 * PAGE, 1);
 	write_bytes(100 * PAGE, PAGE, 1);
@@ -458,7 +459,7 @@ static void test_release(void **state)
 	assert_int_equal(store_release(&store, 4 * PAGE), 0);
 }
 
-static void test_release_fails(void **state)
+TEST_CASE(test_release_fails)
 {
 	write_bytes(0, 10 * PAGE, 1);
 	fake.fallocate = EIO;
@@ -466,7 +467,7 @@ static void test_release_fails(void **state)
 }
 
 /* A limit of the process cuts a write short: that is no success. */
-static void test_zero_cut_short(void **state)
+TEST_CASE(test_zero_cut_short)
 {
 	struct rlimit old, low;
 	int error;
@@ -487,7 +488,7 @@ static void test_zero_cut_short(void **state)
 /* ---- another process' store ---- */
 
 /* What is there is looked at when the other one writes no more. */
-static void test_adopt(void **state)
+TEST_CASE(test_adopt)
 {
 	struct store other;
 	int is_there;
@@ -516,7 +517,7 @@ static void test_adopt(void **state)
 	store_close(&other);
 }
 
-static void test_adopt_fails(void **state)
+TEST_CASE(test_adopt_fails)
 {
 	struct store other;
 
@@ -533,7 +534,7 @@ static void test_adopt_fails(void **state)
 }
 
 /* A write that failed half way: what it did not reach is a hole again. */
-static void test_half_a_write(void **state)
+TEST_CASE(test_half_a_write)
 {
 	write_bytes(0, 2 * PAGE, 1);
 	assert_int_equal(store_grow(&store, PAGE, 10 * PAGE, 0), 0);
@@ -548,7 +549,7 @@ static void test_half_a_write(void **state)
 
 /* ---- in a file ---- */
 
-static void test_file_store(void **state)
+TEST_CASE(test_file_store)
 {
 	struct stat status;
 	struct store kept;
@@ -586,7 +587,7 @@ static void check_no_file(const char *folder, uint64_t size, int error)
 	assert_int_equal(count_fds(), before);
 }
 
-static void test_no_file(void **state)
+TEST_CASE(test_no_file)
 {
 	struct statfs status;
 
@@ -608,7 +609,7 @@ static void test_no_file(void **state)
 
 /* ---- the rest ---- */
 
-static void test_interrupted_allocation(void **state)
+TEST_CASE(test_interrupted_allocation)
 {
 	fake.interrupts = 2;
 	assert_int_equal(store_grow(&store, 0, 2 * PAGE, 1), 0);
@@ -616,7 +617,7 @@ static void test_interrupted_allocation(void **state)
 }
 
 /* What lies before its beginning counts as well when it grows. */
-static void test_shared_grows_behind_its_base(void **state)
+TEST_CASE(test_shared_grows_behind_its_base)
 {
 	int fd = memfd_create("shared", MFD_CLOEXEC);
 	uint64_t length = PAGE, end = 10 * PAGE;
@@ -640,7 +641,7 @@ static void test_shared_grows_behind_its_base(void **state)
 	close(fd);
 }
 
-static void test_fallocate_fails(void **state)
+TEST_CASE(test_fallocate_fails)
 {
 	write_bytes(0, 4 * PAGE, 1);
 	fake.fallocate = EIO;
@@ -653,8 +654,8 @@ static void test_fallocate_fails(void **state)
 	assert_int_equal(store.used, 2 * PAGE);
 }
 
-/* Every step of opening can fail; start() and stop() count what is left. */
-static void test_open_fails(void **state)
+/* Every step of opening can fail; after_each() sees what is left. */
+TEST_CASE(test_open_fails)
 {
 	static const struct {
 		const char *name;
@@ -706,7 +707,7 @@ static int trim(uint64_t piece)
 	return pieces;
 }
 
-static void test_resize_grows(void **state)
+TEST_CASE(test_resize_grows)
 {
 	write_bytes(LAST, TAIL, 1);
 	write_bytes(0, PAGE, 2);
@@ -723,7 +724,7 @@ static void test_resize_grows(void **state)
 }
 
 /* Where a mapping cannot grow, what the driver was given stays good. */
-static void test_resize_moves(void **state)
+TEST_CASE(test_resize_moves)
 {
 	uint8_t *old = store.bytes, *in_the_way;
 	int maps = fake.maps;
@@ -741,12 +742,12 @@ static void test_resize_moves(void **state)
 	write_bytes(2 * SIZE - 512, 512, 2);
 	__real_munmap(in_the_way, PAGE);
 	assert_int_equal(store_resize(&store, 512 * SIZE, 0), 0);
-	/* One old mapping is kept at most; stop() counts them again. */
+	/* One old mapping is kept at most; after_each() counts them again. */
 	assert_in_range(fake.maps, maps, maps + 1);
 	expect_bytes(2 * SIZE - 512, 512, 2);
 }
 
-static void test_resize_shrinks(void **state)
+TEST_CASE(test_resize_shrinks)
 {
 	write_bytes(0, SIZE, 1);
 	assert_int_equal(store_resize(&store, 10 * PAGE + 512, 0), 0);
@@ -766,7 +767,7 @@ static void test_resize_shrinks(void **state)
 }
 
 /* Within the last page: the file may end there as well. */
-static void test_resize_in_a_page(void **state)
+TEST_CASE(test_resize_in_a_page)
 {
 	write_bytes(LAST, TAIL, 1);
 	assert_int_equal(store_resize(&store, SIZE - 512, 0), 0);
@@ -777,7 +778,7 @@ static void test_resize_in_a_page(void **state)
 	expect_bytes(SIZE - 512, 1024, 0);
 }
 
-static void test_resize_fails(void **state)
+TEST_CASE(test_resize_fails)
 {
 	write_bytes(0, PAGE, 1);
 	fake.truncate = ENOMEM;
@@ -804,7 +805,7 @@ static void test_resize_fails(void **state)
 	write_bytes(3 * SIZE - 512, 512, 1);
 }
 
-static void test_trim_fails(void **state)
+TEST_CASE(test_trim_fails)
 {
 	write_bytes(0, SIZE, 1);
 	assert_int_equal(store_resize(&store, PAGE, 0), 0);
@@ -816,7 +817,7 @@ static void test_trim_fails(void **state)
 }
 
 /* The next server's store is as large as it is told, whatever the file is. */
-static void test_adopt_a_shrunk_one(void **state)
+TEST_CASE(test_adopt_a_shrunk_one)
 {
 	struct store other;
 
@@ -897,7 +898,7 @@ static void compare_with_model(void)
 	assert_true(before <= used);
 }
 
-static void test_model(void **state)
+TEST_CASE(test_model)
 {
 	uint64_t offset, length;
 	int i;
@@ -934,7 +935,7 @@ static void put_byte(struct store *shared, uint64_t offset, uint8_t byte)
 	assert_int_equal(seen, byte);
 }
 
-static void test_shared_window(void **state)
+TEST_CASE(test_shared_window)
 {
 	const uint64_t base = 3 * PAGE, edge = 2ULL * STORE_WINDOW - base;
 	const uint64_t size = edge + SIZE;
@@ -979,7 +980,7 @@ static void test_shared_window(void **state)
 	close(fd);
 }
 
-static void test_shared_window_to_read(void **state)
+TEST_CASE(test_shared_window_to_read)
 {
 	const uint64_t size = 2ULL * STORE_WINDOW;
 	int fd = memfd_create("shared", MFD_CLOEXEC), reader;
@@ -1026,7 +1027,7 @@ static int open_huge(uint64_t *unit)
 }
 
 /* A part of one cannot be unmapped. */
-static void test_huge_pages(void **state)
+TEST_CASE(test_huge_pages)
 {
 	uint64_t unit = 0;
 	int fd = open_huge(&unit), maps;
@@ -1055,7 +1056,7 @@ static void test_huge_pages(void **state)
 }
 
 /* Whoever maps more of such a file than there is makes it longer. */
-static void test_window_of_huge_pages(void **state)
+TEST_CASE(test_window_of_huge_pages)
 {
 	uint64_t unit = 0, size, length = 1;
 	int fd = open_huge(&unit), maps = fake.maps;
@@ -1079,53 +1080,7 @@ static void test_window_of_huge_pages(void **state)
 	close(fd);
 }
 
-static int prepare(void **state)
-{
-	return io_initialise();
-}
-
-#define TEST(name) cmocka_unit_test_setup_teardown(name, start, stop)
-
 int main(void)
 {
-	const struct CMUnitTest tests[] = {
-		TEST(test_empty),
-		TEST(test_seal),
-		TEST(test_grow),
-		TEST(test_window),
-		TEST(test_grow_allocates),
-		TEST(test_runs),
-		TEST(test_write_takes_memory),
-		TEST(test_limit),
-		TEST(test_host_is_short),
-		TEST(test_room),
-		TEST(test_interrupted_allocation),
-		TEST(test_shared_grows_behind_its_base),
-		TEST(test_clear),
-		TEST(test_release),
-		TEST(test_release_fails),
-		TEST(test_zero_cut_short),
-		TEST(test_adopt),
-		TEST(test_adopt_fails),
-		TEST(test_half_a_write),
-		TEST(test_file_store),
-		TEST(test_no_file),
-		TEST(test_clear_a_hole),
-		TEST(test_fallocate_fails),
-		TEST(test_open_fails),
-		TEST(test_resize_grows),
-		TEST(test_resize_moves),
-		TEST(test_resize_shrinks),
-		TEST(test_resize_in_a_page),
-		TEST(test_resize_fails),
-		TEST(test_trim_fails),
-		TEST(test_adopt_a_shrunk_one),
-		TEST(test_shared_window),
-		TEST(test_shared_window_to_read),
-		TEST(test_huge_pages),
-		TEST(test_window_of_huge_pages),
-		TEST(test_model),
-	};
-
-	return cmocka_run_group_tests(tests, prepare, NULL);
+	return tests_run();
 }

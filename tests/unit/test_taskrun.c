@@ -489,7 +489,7 @@ static const struct {
 	{ COOL_BY_A_FLAG, K7_X, 1, 1, 0 },
 };
 
-static void test_all_interleavings(void **state)
+TEST_CASE(test_all_interleavings)
 {
 	unsigned i;
 
@@ -511,9 +511,5 @@ static void test_all_interleavings(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_all_interleavings),
-	};
-
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return tests_run();
 }

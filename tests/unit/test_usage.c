@@ -7,7 +7,7 @@
 #include "support.h"
 #include "base/usage.h"
 
-static int setup(void **state)
+int before_each(void **state)
 {
 	test_file("proc/self/mountinfo",
 		  "25 1 254:1 / / rw,relatime shared:1 - ext4 /dev/vda1 rw\n"
@@ -19,7 +19,7 @@ static int setup(void **state)
 	return 0;
 }
 
-static int teardown(void **state)
+int after_each(void **state)
 {
 	test_folder_remove();
 	return 0;
@@ -53,14 +53,14 @@ static void expect(const char *disk, enum usage_kind kind, const char *who)
 	assert_string_equal(usage.who, who);
 }
 
-static void test_nobody(void **state)
+TEST_CASE(test_nobody)
 {
 	expect("ublkb1", USAGE_NONE, "");
 	/* No name is no disk: it is not the beginning of all of them. */
 	expect("", USAGE_NONE, "");
 }
 
-static void test_mount(void **state)
+TEST_CASE(test_mount)
 {
 	test_file("proc/self/mountinfo",
 		  "25 1 254:1 / /b rw shared:1 - ext4 /dev/ublkb10 rw\n"
@@ -79,7 +79,7 @@ static void test_mount(void **state)
 	expect("sd", USAGE_NONE, "");
 }
 
-static void test_swap(void **state)
+TEST_CASE(test_swap)
 {
 	test_file("proc/swaps", "Filename Type Size Used Priority\n"
 				"/dev/ublkb1p2 partition 16380 0 -2\n"
@@ -89,7 +89,7 @@ static void test_swap(void **state)
 }
 
 /* The folder is there, and mostly empty. */
-static void test_holders(void **state)
+TEST_CASE(test_holders)
 {
 	test_file("sys/class/block/ublkb1/holders/.x", "");
 	test_file("sys/class/block/ublkb1/ublkb1p1/size", "8\n");
@@ -104,7 +104,7 @@ static void test_holders(void **state)
 	expect("ublkb3", USAGE_NONE, "");
 }
 
-static void test_loops(void **state)
+TEST_CASE(test_loops)
 {
 	test_file("sys/block/loop0/loop/backing_file", "/dev/ublkb1\n");
 	test_file("sys/block/loop7/loop/backing_file", "/home/ublkb2\n");
@@ -114,7 +114,7 @@ static void test_loops(void **state)
 	expect("ublkb3", USAGE_NONE, "");
 }
 
-static void test_openers(void **state)
+TEST_CASE(test_openers)
 {
 	make_process(1000001, "sleep\n", "/dev/ublkb1");
 	make_process(1000002, "cat\n", "/dev/ublkb2p1");
@@ -128,7 +128,7 @@ static void test_openers(void **state)
 }
 
 /* A helper, and the keeper that has started it. */
-static void test_ourselves(void **state)
+TEST_CASE(test_ourselves)
 {
 	make_process(getpid(), "ublkd-helper\n", "/dev/ublkb1");
 	make_process(getppid(), "ublkd\n", "/dev/ublkb1");
@@ -136,7 +136,7 @@ static void test_ourselves(void **state)
 }
 
 /* What lasts is told, and not an opener, who may be its process. */
-static void test_order(void **state)
+TEST_CASE(test_order)
 {
 	make_process(1000001, "swapon\n", "/dev/ublkb1");
 	expect("ublkb1", USAGE_OPEN, "opened by swapon, process 1000001");
@@ -152,7 +152,7 @@ static void test_order(void **state)
 }
 
 /* Of many disks each has its own user. */
-static void test_many(void **state)
+TEST_CASE(test_many)
 {
 	struct usage usages[4] = { { .disk = "ublkb0" },
 				   { .disk = "ublkb1" },
@@ -172,7 +172,7 @@ static void test_many(void **state)
 }
 
 /* A host without any of it, such as a container. */
-static void test_nothing_there(void **state)
+TEST_CASE(test_nothing_there)
 {
 	test_folder_remove();
 	expect("ublkb1", USAGE_NONE, "");
@@ -180,13 +180,5 @@ static void test_nothing_there(void **state)
 
 int main(void)
 {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-	static const struct CMUnitTest tests[] = {
-		TEST(test_nobody),	  TEST(test_mount), TEST(test_swap),
-		TEST(test_holders),	  TEST(test_loops), TEST(test_openers),
-		TEST(test_ourselves),	  TEST(test_order), TEST(test_many),
-		TEST(test_nothing_there),
-	};
-
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return tests_run();
 }

@@ -370,10 +370,14 @@ no_crash()
 
 # ---- file systems, and disks of the kernel's own
 
-# make_ram_disks COUNT KIB: /dev/ram0 and so on; none of before is left.
+# make_ram_disks COUNT KIB: /dev/ram0 and so on. Nothing is left of those of a test
+# before, which may still be mounted, or be closed a little later.
 make_ram_disks()
 {
-	! grep -q '^brd ' /proc/modules || rmmod brd
+	awk '$1 ~ /^\/dev\/ram/ { print $2 }' /proc/mounts |
+		while read -r point; do umount "$point"; done
+	wait_for 5 "! grep -q '^brd ' /proc/modules || rmmod brd 2>/dev/null" ||
+		fail "brd is in use"
 	modprobe brd rd_nr="$1" rd_size="$2"
 }
 

@@ -58,8 +58,6 @@ next_one()
 	remembers "$1"
 }
 
-# What a test before this one has left.
-umount /tmp/t/mnt 2>/dev/null || true
 make_ram_disks 1 32768
 echo "0 65536 linear /dev/ram0 0" | dmsetup create --noudevsync disk
 start_ublkd

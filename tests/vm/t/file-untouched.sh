@@ -59,7 +59,6 @@ state_of()
 }
 
 head -c 33554432 /dev/urandom >/tmp/t/random
-umount /tmp/t/ext4 /tmp/t/xfs /tmp/t/vfat /tmp/t/mnt 2>/dev/null || true
 make_ram_disks 3 524288
 file_system ext4 /dev/ram0
 file_system xfs /dev/ram1

@@ -45,7 +45,6 @@ mixed()
 		sed 's/.* \([a-z]*: IOPS=[^,]*\).*/\1/' | tr '\n' ' ')"
 }
 
-umount $MNT 2>/dev/null || true
 make_ram_disks 1 524288
 mkfs.xfs -q /dev/ram0
 mkdir -p $MNT

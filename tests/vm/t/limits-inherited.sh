@@ -23,7 +23,6 @@ put()
 		oflag=direct conv=fsync 2>/tmp/t/dd
 }
 
-umount /tmp/t/mnt 2>/dev/null || true
 make_ram_disks 1 65536
 mount_ext4 /dev/ram0 /tmp/t/mnt
 truncate -s 16M /tmp/t/mnt/disk

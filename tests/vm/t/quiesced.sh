@@ -174,8 +174,6 @@ refused_set()
 	umount /tmp/t/state
 }
 
-# What a test before this one has left.
-umount $MNT 2>/dev/null || true
 make_ram_disks 2 32768
 mount_ext4 /dev/ram0 $MNT
 start_ublkd
