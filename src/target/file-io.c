@@ -127,7 +127,7 @@ static int has_to_wait(const struct file *file, const struct io *io)
 	return file->write_waits || (io->flags & IO_FUA && !file->direct);
 }
 
-/* In a worker it may hold the file's lock, which reads share; it changes it. */
+/* It changes the file; in a worker it may hold its lock, which reads share. */
 static int takes_lock(const struct io *io)
 {
 	return io->op != IO_READ && io->stage != SYNC;
