@@ -203,7 +203,7 @@ static int keep_files(struct entry *entry, const int *fds, int count)
 	return 0;
 }
 
-/* As made by that command. */
+/* Note the device as it is, made by the command `words`. */
 static int write_state(const struct entry *entry, const struct state *state,
 		       char *words)
 {

@@ -67,8 +67,8 @@ static int connect_handover(const struct sockaddr_un *address)
 }
 
 /*
- * The number means the server as long as that has not gone, which the socket
- * tells. Without it nobody is held, and its end is not waited for.
+ * The process number means the server as long as the server has not gone, which the
+ * socket tells. A server that cannot be held is not waited for at its end.
  */
 static void hold_server(struct takeover *takeover, pid_t pid)
 {
@@ -97,7 +97,7 @@ static int take_message(struct takeover *takeover,
 					  fd_count);
 	case MESSAGE_RING:
 		channel_close_fds(fds, fd_count);
-		/* Without it that server's end is as risky as it was. */
+		/* Without the ring that server's end is as risky as it was. */
 		rings_take(&takeover->rings, &takeover->server, message->id,
 			   (int)message->number);
 		return 0;
@@ -135,9 +135,9 @@ static void close_server(struct takeover *takeover)
 }
 
 /*
- * Ask for the table. Who is dying does not tell it, or not to its end, and is
- * not asked again before: nobody takes what has been asked. Returns 1 for a whole
- * table, 0 when nobody is there, or a negative errno.
+ * Ask a server for its table. One that is dying does not tell all of it; its end is
+ * waited for before anybody is asked again, for it takes no question any more.
+ * Returns 1 for a whole table, 0 when nobody is there, or a negative errno.
  */
 static int ask_for_table(struct takeover *takeover,
 			 const struct sockaddr_un *address, struct dying *dying)
@@ -206,7 +206,7 @@ void takeover_leave(struct takeover *takeover)
 	struct message message = { .magic = MESSAGE_MAGIC,
 				   .type = MESSAGE_LEAVE };
 
-	/* If that fails it is gone already. */
+	/* If that fails the server is gone already. */
 	channel_send_now(takeover->fd, &message, NULL, 0);
 }
 
