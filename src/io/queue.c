@@ -2,13 +2,13 @@
 
 #include <errno.h>
 #include <stdatomic.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
 #include "batch.h"
 #include "base/log.h"
 #include "base/page.h"
+#include "pool.h"
 #include "turns.h"
 
 /*
@@ -328,6 +328,15 @@ static int on_turn(struct loop_ring *wake)
 
 /* ---- opening and closing ---- */
 
+/*
+ * The requests have pages of their own, which go back with the queue: free()
+ * cannot give back locked memory that lies between other pieces.
+ */
+static uint32_t ios_size(const struct queue *queue)
+{
+	return queue->depth * (uint32_t)sizeof(*queue->ios);
+}
+
 static int fetch_all(struct queue *queue)
 {
 	uint16_t tag;
@@ -380,7 +389,7 @@ int queue_open(struct queue *queue, uint16_t id,
 	loop_timer_init(&queue->trim, on_trim, queue);
 	queue->wake.turn = on_turn;
 	queue->wake.data = queue;
-	queue->ios = calloc(shape->depth, sizeof(*queue->ios));
+	queue->ios = pool_reserve(ios_size(queue));
 	error = queue->ios ? io_open(&queue->port, queue->ios, shape->depth,
 				     shape->max_io)
 			   : -ENOMEM;
@@ -428,7 +437,7 @@ void queue_close(struct queue *queue)
 	io_close(&queue->port);
 	if (queue->descriptors)
 		munmap((void *)queue->descriptors, map_length(queue->depth));
-	free(queue->ios);
+	pool_unreserve(queue->ios, ios_size(queue));
 	memset(queue, 0, sizeof(*queue));
 }
 

@@ -188,6 +188,22 @@ static void test_close_is_harmless(void **state)
 	assert_int_equal(fake_ring.reaped, 0);
 }
 
+/* Memory that its requests had goes back to the system with it. */
+static void test_close_gives_memory_back(void **state)
+{
+	unsigned char here;
+	void *ios;
+
+	(void)state;
+	assert_int_equal(open_queue(), 0);
+	ios = queue.ios;
+	assert_int_equal((uintptr_t)ios % page_round_up(1), 0);
+	assert_int_equal(mincore(ios, 1, &here), 0);
+	queue_close(&queue);
+	assert_int_equal(mincore(ios, 1, &here), -1);
+	assert_int_equal(errno, ENOMEM);
+}
+
 static void test_dispatch(void **state)
 {
 	static const struct {
@@ -761,6 +777,7 @@ int main(void)
 		TEST_CLOSED(test_every_tag_is_fetched),
 		TEST_CLOSED(test_open_fails),
 		TEST_CLOSED(test_close_is_harmless),
+		TEST_CLOSED(test_close_gives_memory_back),
 		TEST(test_dispatch),
 		TEST(test_dispatch_again),
 		TEST(test_unknown_op),
