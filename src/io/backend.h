@@ -25,6 +25,17 @@ struct backend_ops {
 	void (*forget)(struct backend *backend, struct io *io);
 
 	/*
+	 * What it put into the port's ring for that request, with the data
+	 * io_own_data(), has completed with the kernel's result. NULL: it puts
+	 * nothing there; a layer does not.
+	 */
+	void (*completed)(struct backend *backend, struct io *io,
+			  int32_t result);
+
+	/* See io_done_lent(); NULL: it does not call that; a layer does not. */
+	void (*copied)(struct backend *backend, struct io *io);
+
+	/*
 	 * A queue's ring is there, and has seen no request: the target's file
 	 * can become its fixed file 1. Returns 0 or a negative errno; may be
 	 * NULL; a layer has none.

@@ -5,6 +5,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "backend.h"
 #include "batch.h"
 #include "base/log.h"
 #include "base/page.h"
@@ -122,7 +123,7 @@ static void give_lent_back(struct io_port *port)
 
 	while ((io = port->lent)) {
 		port->lent = io->next;
-		io->own.done(&io->own, 0);
+		port->bottom->ops->copied(port->bottom, io);
 	}
 }
 

@@ -40,6 +40,12 @@ static inline int io_is_registered(const struct io *io)
 	return io->port->mode == IO_ZERO_COPY && !(io->flags & IO_NO_BUFFER);
 }
 
+/* The data of a request that the bottom backend puts into the port's ring. */
+static inline uint64_t io_own_data(const struct io *io)
+{
+	return IO_OWN + io->tag;
+}
+
 /*
  * The data that it waited for is there. Returns 1 if the target is to have the
  * request once more, 0 if it was done already.
@@ -75,8 +81,8 @@ void io_done(struct io *io, int error);
 
 /*
  * A READ in need-get-data is done, and its bytes lie in memory that is wanted
- * back: io->own.done is called, with 0, when the driver has copied them. Until
- * then what is the target's in *io stays as it is. That can be at once.
+ * back: the bottom backend's copied() is called when the driver has copied them.
+ * Until then what is the target's in *io stays as it is. That can be at once.
  */
 void io_done_lent(struct io *io);
 

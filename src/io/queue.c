@@ -101,10 +101,10 @@ static inline void dispatch(struct queue *queue, uint16_t tag)
 /* It waited for its data, and does not come to the backend again. */
 static void forget_data(struct queue *queue, struct io *io)
 {
-	const struct backend_ops *ops = queue->bottom->ops;
+	struct backend *bottom = queue->port.bottom;
 
-	if (io->data == IO_DATA_ASKED && ops->forget)
-		ops->forget(queue->bottom, io);
+	if (io->data == IO_DATA_ASKED && bottom->ops->forget)
+		bottom->ops->forget(bottom, io);
 }
 
 /*
@@ -115,6 +115,7 @@ static void forget_data(struct queue *queue, struct io *io)
 static void take_data(struct queue *queue, uint16_t tag, int32_t result)
 {
 	const struct ublk_io_desc *from = &queue->descriptors[tag];
+	struct backend *bottom = queue->port.bottom;
 	struct io *io = &queue->ios[tag];
 	int is_short;
 
@@ -134,7 +135,7 @@ static void take_data(struct queue *queue, uint16_t tag, int32_t result)
 	if (is_short)
 		io_done(io, -EIO);
 	else
-		queue->bottom->ops->submit(queue->bottom, io);
+		bottom->ops->submit(bottom, io);
 }
 
 /* The driver does not take what we ask: told once. */
@@ -153,20 +154,33 @@ static int is_passing(int32_t result)
 	return result == -ENOMEM || result == -EAGAIN;
 }
 
+/* A completion of what is no command of the queue's. */
+static void take_other(struct queue *queue, const struct ring_event *event)
+{
+	struct backend *bottom = queue->port.bottom;
+	struct ring_op *op;
+
+	if (event->data < RING_OP_FIRST) {
+		bottom->ops->completed(bottom,
+				       &queue->ios[event->data - IO_OWN],
+				       event->result);
+		return;
+	}
+	op = (struct ring_op *)(uintptr_t)event->data;
+	op->done(op, event->result);
+}
+
 /*
  * A completion of FETCH or COMMIT is the tag's next request, one of GET_DATA
  * its data; -ENODEV says that the device is stopping and this tag is given up.
- * Others are a target's.
  */
 static void take_event(struct queue *queue, const struct ring_event *event)
 {
 	uint16_t tag = (uint16_t)event->data;
 	struct io *io;
 
-	if (event->data >= RING_OP_FIRST) {
-		struct ring_op *op = (struct ring_op *)(uintptr_t)event->data;
-
-		op->done(op, event->result);
+	if (event->data >= IO_OWN) {
+		take_other(queue, event);
 		return;
 	}
 	io = &queue->ios[tag];
@@ -240,7 +254,7 @@ take_lists(struct queue *queue, unsigned *count)
 	int is_done = 1;
 
 	for (i = 0; i < got && is_done; i++) {
-		if (events[i].data >= RING_OP_FIRST)
+		if (events[i].data >= IO_OWN)
 			take_event(queue, &events[i]);
 		else
 			is_done = take_list(queue, &events[i]);
@@ -381,7 +395,7 @@ int queue_open(struct queue *queue, uint16_t id,
 	queue->port.fd = -1;
 	queue->port.queue_id = id;
 	queue->port.mode = (uint8_t)shape->mode;
-	queue->top = queue->bottom = bottom;
+	queue->top = queue->port.bottom = bottom;
 	queue->depth = queue->retired = shape->depth;
 	queue->is_batch = shape->batch;
 	queue->event = event;
@@ -402,6 +416,7 @@ int queue_open(struct queue *queue, uint16_t id,
 
 int queue_start(struct queue *queue, struct ev_loop *loop, int fd)
 {
+	struct backend *bottom = queue->port.bottom;
 	struct ring *ring = queue->port.ring;
 	int error;
 
@@ -412,8 +427,8 @@ int queue_start(struct queue *queue, struct ev_loop *loop, int fd)
 		error = ring_register_file(ring, fd);
 	if (!error && queue->port.mode == IO_ZERO_COPY)
 		error = ring_make_buffers(ring, queue->depth);
-	if (!error && queue->bottom->ops->start)
-		error = queue->bottom->ops->start(queue->bottom, ring);
+	if (!error && bottom->ops->start)
+		error = bottom->ops->start(bottom, ring);
 	if (!error)
 		error = queue->is_batch ? start_batch(queue) : fetch_all(queue);
 	if (error) {

@@ -24,8 +24,7 @@ struct queue {
 	struct io_port port;
 	struct loop_ring wake;	/* its ring in the loop */
 	struct loop_timer trim; /* gives memory back once it is idle */
-	struct backend *top;	/* that requests are handed to, */
-	struct backend *bottom; /* and the one that moves their data */
+	struct backend *top;	/* that requests are handed to */
 	const struct ublk_io_desc *descriptors; /* depth of them, mapped */
 	struct io *ios;				/* depth of them */
 	uint64_t turn_bytes; /* of requests taken in this turn */

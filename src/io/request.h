@@ -41,6 +41,13 @@ enum io_data {
 	IO_DATA_DROPPED, /* the same, and the request is done already */
 };
 
+/*
+ * Data of what is put into a port's ring. Below IO_OWN are the queue's commands:
+ * the tag, or what batch.c makes of it. IO_OWN and the tag is a request that the
+ * bottom backend has put there for that tag; above are others', see ring.h.
+ */
+#define IO_OWN 32768u
+
 /* What the requests of one queue share. */
 struct io_port {
 	struct ring *ring; /* its fixed file 0 is the char device */
@@ -53,6 +60,7 @@ struct io_port {
 	unsigned owned;	     /* requests that are ours at the moment */
 	int holds;	     /* memory that io_trim() may give back */
 	struct batch *batch; /* commits go there, or NULL */
+	struct backend *bottom; /* that moves the data */
 	struct io *lent;     /* done by io_done_lent(), linked by `next` */
 
 	/* Copy: the tags' buffers, one behind the other. */
@@ -65,6 +73,10 @@ struct io_port {
 	uint64_t count[IO_OPS], bytes[IO_OPS], errors;
 };
 
+/*
+ * A cache line. There is one for every tag of every queue, whether it is used or
+ * not, so what is never needed at the same time lies in the same place.
+ */
 struct io {
 	struct io_port *port;
 	uint64_t offset; /* bytes from the start of the device */
@@ -77,26 +89,37 @@ struct io {
 	int16_t outcome; /* of the last COMMIT, or of the next one if it waits
 			  * for the data: 0 or a negative errno; or this: */
 #define IO_FETCHED 1	 /* it has had no request yet */
-	uint32_t dirty;	 /* copy: bytes of the buffer not known zero */
+	union {
+		uint32_t dirty; /* copy: bytes of its buffer not known zero */
+		uint32_t room;	/* other modes: bytes of the file's buffer */
+	};
 	const void *address; /* of the data, for the driver */
 
-	/* The delay or limit layer's, while it keeps the request. */
-	struct io *child, *sibling;
-	double due; /* s, of the monotonic clock */
-
-	/* The file target's, while it has the request. */
-	struct ring_op own; /* its own one, in the port's ring */
-	struct backend *backend;
-	struct io *next;       /* of those that wait */
-	void *buffer;	       /* from the pool, or NULL */
-	uint32_t room;	       /* bytes of it */
-	uint32_t at;	       /* bytes of the request that are done */
-	uint32_t piece;	       /* bytes that its own request is about */
-	uint32_t flush_errors; /* of the file, when its flush began */
-	uint8_t stage, tries;
-	uint8_t token;	   /* of workers.h, or 0 */
-	uint8_t must_wait; /* it was tried without a wait, in vain */
-	uint8_t is_copied; /* though its pages are registered */
+	union {
+		/* The delay or limit layer's, while it keeps the request. */
+		struct {
+			struct io *child, *sibling;
+			double due; /* s, of the monotonic clock */
+		};
+		/* The file target's, while it has the request. */
+		struct {
+			struct io *next; /* of those that wait, or are lent */
+			void *buffer;	 /* from the pool, or NULL */
+			union {
+				uint32_t at; /* bytes that are done */
+				/* A flush: the file's, when it began. */
+				uint32_t flush_errors;
+			};
+			uint8_t tries;
+			uint8_t token; /* of workers.h, or 0 */
+			uint8_t stage : 2;
+			/* It was tried without a wait, in vain. */
+			uint8_t must_wait : 1;
+			/* Its data is, though its pages are registered. */
+			uint8_t is_copied : 1;
+		};
+	};
 };
+_Static_assert(sizeof(struct io) <= 64, "one cache line");
 
 #endif

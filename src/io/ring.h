@@ -24,7 +24,7 @@ struct ring_event {
 /*
  * A request that somebody put into a queue's ring: its address is the request's
  * data, and done is called with the kernel's result. Data below RING_OP_FIRST
- * are the queue's own, the tags.
+ * are those of the queue and its target (request.h).
  */
 struct ring_op {
 	void (*done)(struct ring_op *op, int32_t result);

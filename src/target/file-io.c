@@ -35,11 +35,6 @@ static void enter(struct file *file, struct io *io, enum stage stage);
 static void issue(struct file *file, struct io *io);
 static void proceed(struct file *file, struct io *io);
 
-static struct io *io_of(struct ring_op *op)
-{
-	return (struct io *)((char *)op - offsetof(struct io, own));
-}
-
 /* ---- lines of requests ---- */
 
 static void line_up(struct file_line *line, struct io *io)
@@ -142,13 +137,10 @@ static void end_wait(struct file *file, struct io *io)
 	io->token = 0;
 }
 
-/* The driver has copied what was read. */
-static void on_copied(struct ring_op *op, int32_t result)
+void file_copied(struct backend *backend, struct io *io)
 {
-	struct io *io = io_of(op);
-	struct file *file = (struct file *)io->backend;
+	struct file *file = (struct file *)backend;
 
-	(void)result;
 	drop_buffer(file, io);
 	file_go_on(file);
 }
@@ -157,7 +149,6 @@ static void finish_request(struct file *file, struct io *io, int error)
 {
 	end_wait(file, io);
 	if (is_whole(io) && io->op == IO_READ && !error) {
-		io->own.done = on_copied;
 		io_done_lent(io);
 		return;
 	}
@@ -183,7 +174,7 @@ static int prepare_transfer(struct io *io, struct ring_transfer *transfer)
 
 	transfer->op = is_read ? RING_READ : RING_WRITE;
 	transfer->flags = transfer_flags(io);
-	io->piece = io->length - io->at;
+	transfer->length = io->length - io->at;
 	if (uses_pages(io)) {
 		transfer->buffer = io->tag + 1u;
 		transfer->at = io->at;
@@ -192,13 +183,12 @@ static int prepare_transfer(struct io *io, struct ring_transfer *transfer)
 	} else if (is_whole(io)) {
 		transfer->bytes = (uint8_t *)io->buffer + io->at;
 	} else {
-		io->piece = least(io->piece, io->room);
+		transfer->length = least(io->length - io->at, io->room);
 		transfer->bytes = io->buffer;
 	}
-	transfer->length = io->piece;
 	if (is_read || is_in_place(io) || is_whole(io))
 		return 0;
-	return io_take(io, io->buffer, io->at, io->piece);
+	return io_take(io, io->buffer, io->at, (uint32_t)transfer->length);
 }
 
 /* Zeroes that are to keep their space are allocated, others are a hole. */
@@ -215,11 +205,10 @@ static void prepare_allocation(const struct io *io,
 
 static void prepare_zeroes(struct io *io, struct ring_transfer *transfer)
 {
-	io->piece = least(io->length - io->at, ZERO_PIECE);
 	transfer->op = RING_WRITE;
 	transfer->flags = transfer_flags(io);
 	transfer->bytes = (void *)io_zeroes();
-	transfer->length = io->piece;
+	transfer->length = least(io->length - io->at, ZERO_PIECE);
 }
 
 /* At once; others io_uring tries itself before it gives them to a worker. */
@@ -484,10 +473,9 @@ void file_go_on(struct file *file)
 	serve(file, &file->for_turn[!file->reads_first]);
 }
 
-static void on_request_done(struct ring_op *op, int32_t result)
+void file_completed(struct backend *backend, struct io *io, int32_t result)
 {
-	struct io *io = io_of(op);
-	struct file *file = (struct file *)io->backend;
+	struct file *file = (struct file *)backend;
 
 	end_request(file, io, result);
 	file_go_on(file);
@@ -524,7 +512,7 @@ static void issue(struct file *file, struct io *io)
 	error = prepare_request(file, io, &transfer);
 	if (!error)
 		error = ring_put_transfer(port->ring, &transfer,
-					  (uint64_t)(uintptr_t)&io->own);
+					  io_own_data(io));
 	if (error)
 		finish_request(file, io, error == -EBUSY ? -EIO : error);
 	else if (!port->in_turn)
@@ -620,8 +608,6 @@ void file_transfer(struct file *file, struct io *io)
 		proceed(file, io);
 		return;
 	}
-	io->backend = &file->target.backend;
-	io->own.done = on_request_done;
 	io->buffer = NULL;
 	io->at = 0;
 	io->tries = io->token = io->must_wait = io->is_copied = 0;

@@ -533,6 +533,8 @@ const struct target_ops target_file = {
 	.measure = file_measure,
 	.io = { .submit = file_submit,
 		.forget = file_forget,
+		.completed = file_completed,
+		.copied = file_copied,
 		.start = file_start },
 	.in_workers = file_in_workers,
 	.go_on = file_continue,

@@ -20,7 +20,7 @@
 
 struct asked {
 	struct ring_transfer transfer;
-	struct ring_op *op;
+	uint16_t tag;
 };
 
 static struct asked asked[MAX];
@@ -57,6 +57,7 @@ static struct {
 	void *context;
 } growth;
 
+static struct target *serves[MAX]; /* by tag: that it was submitted to */
 static struct backing looks_like;
 static int size_error;	/* it cannot be told how large it is */
 static int64_t lies_on; /* a disk of this ublkd's own, or -1 */
@@ -95,7 +96,7 @@ int __wrap_ring_put_transfer(struct ring *ring,
 		return put_error;
 	assert_true(put_count < MAX);
 	asked[put_count].transfer = *transfer;
-	asked[put_count++].op = (struct ring_op *)(uintptr_t)data;
+	asked[put_count++].tag = (uint16_t)(data - IO_OWN);
 	return 0;
 }
 
@@ -163,7 +164,8 @@ static void submit_commits(void)
 
 	seen.lent_count = 0;
 	for (i = 0; i < count; i++)
-		seen.lent[i]->own.done(&seen.lent[i]->own, 0);
+		target_file.io.copied(&serves[seen.lent[i]->tag]->backend,
+				      seen.lent[i]);
 }
 
 int __wrap_backing_look(struct backing *backing, int fd)
@@ -355,6 +357,7 @@ static struct io *submit(uint16_t tag, uint8_t op, uint64_t offset,
 	io->length = length;
 	io->flags = flags;
 	io->data = op == IO_WRITE ? IO_DATA_WAITS : IO_DATA_HERE;
+	serves[tag] = target;
 	target_file.io.submit(&target->backend, io);
 	return io;
 }
@@ -366,19 +369,29 @@ static const struct ring_transfer *next(void)
 	return &asked[taken++].transfer;
 }
 
-/* ... and the kernel's answer to the one that was looked at last. */
+/* The kernel's answer to what is under way for a tag ... */
+static void complete(uint16_t tag, int32_t result)
+{
+	target_file.io.completed(&serves[tag]->backend, &ios[tag], result);
+}
+
+/* ... to what was put as the n-th, from 0 ... */
+static void answer_to(unsigned n, int32_t result)
+{
+	complete(asked[n].tag, result);
+}
+
+/* ... to the one that was looked at last ... */
 static void answer(int32_t result)
 {
-	struct ring_op *op = asked[taken - 1].op;
-
-	op->done(op, result);
+	answer_to(taken - 1, result);
 }
 
 /* ... or to that of a tag, of those that are under way at a time. */
 static void answer_of(uint16_t tag, int32_t result)
 {
 	taken = put_count;
-	ios[tag].own.done(&ios[tag].own, result);
+	complete(tag, result);
 }
 
 static void expect_done(uint16_t tag, int error)
@@ -1369,8 +1382,7 @@ static void test_others_stand_still(void **state)
 		expect_transfer(RING_READ, 0, POOL_PIECE, RWF_NOWAIT, 0);
 	assert_int_equal(taken, put_count);
 	for (n = 0; n < put_count; n++)
-		asked[n].op->done(asked[n].op,
-				  (int32_t)asked[n].transfer.length);
+		answer_to(n, (int32_t)asked[n].transfer.length);
 	for (i = 0; i < 2; i++)
 		target_file.close(still[i]);
 }

@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #include "fakering.h"
-#include "io/io.h"
+#include "io/backend.h"
 
 #define FD	 1234 /* never used: the calls are faked */
 #define QUEUE_ID 5
@@ -487,20 +487,21 @@ TEST_CASE(test_pieces_of_a_read)
 
 static unsigned given_back[DEPTH];
 
-static void on_copied(struct ring_op *op, int32_t result)
+static void copied(struct backend *backend, struct io *read)
 {
-	struct io *of = (struct io *)((char *)op - offsetof(struct io, own));
-
-	assert_int_equal(result, 0);
-	given_back[of->tag]++;
+	assert_ptr_equal(backend, port.bottom);
+	given_back[read->tag]++;
 }
+
+static const struct backend_ops lender_ops = { .copied = copied };
+static struct backend lender = { .ops = &lender_ops };
 
 static struct io *lend(uint16_t tag)
 {
 	struct io *read = begin(tag, IO_READ, 4096);
 
 	assert_int_equal(io_put(read, pattern, 0, 4096), 0);
-	read->own.done = on_copied;
+	port.bottom = &lender;
 	io_done_lent(read);
 	assert_ptr_equal(expect_put(UBLK_IO_COMMIT_AND_FETCH_REQ, read, 4096),
 			 pattern);

@@ -312,6 +312,19 @@ static void test_late_answers(void **state)
 	assert_int_equal(queue.port.owned, 0);
 }
 
+/* What a target has put into the ring is told to it, and is no request. */
+static void test_own_request(void **state)
+{
+	deliver(3, UBLK_IO_OP_WRITE, 0, 8);
+	turn(2);
+	assert_int_equal(io_own_data(got.ios[0]), IO_OWN + 3);
+	fake_complete(io_own_data(got.ios[0]), -ENOSPC);
+	turn(2);
+	assert_int_equal(got.count, 1);
+	expect_commit(3, -ENOSPC);
+	assert_int_equal(queue.port.owned, 0);
+}
+
 /* What is not taken is tried again, without anything else to wake us. */
 static void test_submit_fails(void **state)
 {
@@ -783,6 +796,7 @@ int main(void)
 		TEST(test_unknown_op),
 		TEST(test_one_submit_a_turn),
 		TEST(test_late_answers),
+		TEST(test_own_request),
 		TEST(test_submit_fails),
 		TEST(test_late_submit_fails),
 		TEST(test_turn_is_bounded),
