@@ -17,7 +17,7 @@
 #include <stdint.h>
 
 #define POOL_PIECE   (512u << 10) /* bytes of the largest buffer */
-#define POOL_RESERVE (16u << 10)  /* bytes of a device's own one, or more */
+#define POOL_RESERVE (4u << 10)	  /* bytes of a device's own one, or more */
 #define POOL_MAX     (64ull << 20)
 #define POOL_PERIOD  1.0 /* s that a buffer is kept for the next one */
 

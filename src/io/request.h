@@ -61,7 +61,7 @@ struct io_port {
 	int holds;	     /* memory that io_trim() may give back */
 	struct batch *batch; /* commits go there, or NULL */
 	struct backend *bottom; /* that moves the data */
-	struct io *lent;     /* done by io_done_lent(), linked by `next` */
+	struct io *lent;	/* done by io_done_lent(), linked by `next` */
 
 	/* Copy: the tags' buffers, one behind the other. */
 	uint8_t *buffers;
