@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -85,6 +86,22 @@ static void lock_memory(enum log_level level)
 
 #endif
 
+/*
+ * What is freed between other pieces of the heap cannot go back to the system:
+ * glibc's advice fails on locked memory. So what is as large as a page, most of
+ * which is needed for a moment only, has pages of its own, which go back at once;
+ * unless the end of the heap has room, which it therefore is to have none of.
+ * musl does so by itself.
+ */
+static void give_freed_memory_back(void)
+{
+#ifdef M_MMAP_THRESHOLD
+	mallopt(M_MMAP_THRESHOLD, (int)sysconf(_SC_PAGESIZE));
+	mallopt(M_TOP_PAD, 0);
+	malloc_trim(0);
+#endif
+}
+
 int process_mounts(void)
 {
 	static int fd = -1;
@@ -100,6 +117,7 @@ void process_protect(enum log_level level)
 	set_oom_score(level, "-1000");
 	become_io_flusher(level);
 	lock_memory(level);
+	give_freed_memory_back();
 }
 
 void process_be_ordinary(void)

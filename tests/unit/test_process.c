@@ -4,7 +4,9 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -166,6 +168,26 @@ TEST_CASE(test_denied)
 	process_protect(LOG_LEVEL_WARNING);
 	assert_int_equal(fake.mapped, 0);
 	assert_int_equal(log_count("cannot lock memory"), 1);
+}
+
+/* What is in use behind it does not keep the pages of what is freed. */
+TEST_CASE(test_freed_memory)
+{
+	volatile char *bytes, *behind;
+	unsigned char here;
+	uintptr_t page;
+
+	process_protect(LOG_LEVEL_WARNING);
+	bytes = malloc(2 * PAGE);
+	behind = malloc(PAGE / 2);
+	assert_true(bytes && behind);
+	page = ((uintptr_t)bytes + PAGE) & ~(PAGE - 1);
+	*(volatile char *)page = *behind = 1;
+	assert_int_equal(mincore((void *)page, 1, &here), 0);
+	free((void *)bytes);
+	assert_int_equal(mincore((void *)page, 1, &here), -1);
+	assert_int_equal(errno, ENOMEM);
+	free((void *)behind);
 }
 
 int main(void)
