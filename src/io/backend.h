@@ -5,7 +5,7 @@
 #ifndef UBLKD_BACKEND_H
 #define UBLKD_BACKEND_H
 
-#include "io.h"
+#include "request.h"
 
 struct backend;
 

@@ -13,6 +13,7 @@
 
 #include "base/option.h"
 #include "io/backend.h"
+#include "io/io.h"
 
 /* From the bottom to the top. */
 enum layer_kind { LAYER_ERROR, LAYER_DELAY, LAYER_LIMIT, LAYER_KINDS };

@@ -10,6 +10,7 @@
 
 #include "fakering.h"
 #include "io/backend.h"
+#include "io/io.h"
 
 #define FD	 1234 /* never used: the calls are faked */
 #define QUEUE_ID 5
