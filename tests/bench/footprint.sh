@@ -106,7 +106,7 @@ for count in 0 1 16 256; do
 	have=$count
 	case $count in
 	0) line 0 4096 ;;
-	*) line $count 16384 ;;
+	*) line $count 8960 ;;
 	esac
 done
 [ -z "$bad" ] || fail "${bad#; }"
