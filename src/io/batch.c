@@ -30,7 +30,7 @@
 #include "base/log.h"
 #include "base/uapi.h"
 
-/* Data of our commands: all below RING_OP_FIRST. */
+/* Data of our commands: all below IO_OWN. */
 enum {
 	DATA_FETCH,
 	DATA_PREPARE,

@@ -16,7 +16,7 @@ static const struct fake_command *next(uint32_t op)
 	assert_int_equal(put->op, op);
 	assert_int_equal(put->fd, -1);
 	assert_int_equal(put->batch.q_id, QUEUE_ID);
-	assert_in_range(put->data, 0, RING_OP_FIRST - 1);
+	assert_in_range(put->data, 0, IO_OWN - 1);
 	return put;
 }
 
