@@ -36,8 +36,9 @@ enum workers_kind {
 	 */
 	WORKERS_PAGES,
 	/*
-	 * Linux has what changes one file go one after the other: many requests
-	 * are in line for one worker, which is one of the device's own.
+	 * A write that io_uring itself gives to a worker: it has those of one file
+	 * go one after the other, so that many are in line for one worker, which
+	 * is one of the device's own.
 	 */
 	WORKERS_LINED,
 	WORKERS_DEVICE, /* in place of the first two: one of the device's own */

@@ -122,7 +122,7 @@ static int has_to_wait(const struct file *file, const struct io *io)
 	return file->write_waits || (io->flags & IO_FUA && !file->direct);
 }
 
-/* It changes the file; in a worker it may hold its lock, which reads share. */
+/* In a worker it may hold the file's lock, which reads share. */
 static int takes_lock(const struct io *io)
 {
 	return io->op != IO_READ && io->stage != SYNC;
@@ -211,10 +211,18 @@ static void prepare_zeroes(struct io *io, struct ring_transfer *transfer)
 	transfer->length = least(io->length - io->at, ZERO_PIECE);
 }
 
-/* At once; others io_uring tries itself before it gives them to a worker. */
+/*
+ * At once; others io_uring tries itself before it gives them to a worker, and
+ * before Linux 7 only then has it the writes of one file go one after the other.
+ */
 static int goes_to_worker(const struct file *file, const struct io *io)
 {
-	return io->token && workers_kind_of(io->token) != WORKERS_PAGES &&
+	enum workers_kind kind;
+
+	if (!io->token)
+		return 0;
+	kind = workers_kind_of(io->token);
+	return kind != WORKERS_PAGES && kind != WORKERS_LINED &&
 	       has_to_wait(file, io);
 }
 
@@ -264,15 +272,19 @@ static int can_wait_for_pages(const struct file *file, const struct io *io)
 	       !may_be_locked(file);
 }
 
-/* io_uring has what may change a regular file go one after the other. */
+/* A write that is but copied to the page cache of a regular file. */
+static int is_cached_write(const struct file *file, const struct io *io)
+{
+	return file->backing.kind == BACKING_FILE && !file->direct &&
+	       io->op != IO_READ && !(io->flags & IO_FUA) &&
+	       (io->stage == TRANSFER || io->stage == ZERO);
+}
+
 static enum workers_kind kind_of(const struct file *file, const struct io *io)
 {
 	if (can_wait_for_pages(file, io))
 		return WORKERS_PAGES;
-	if (file->backing.kind == BACKING_FILE && !file->direct &&
-	    takes_lock(io))
-		return WORKERS_LINED;
-	return WORKERS_ANY;
+	return is_cached_write(file, io) ? WORKERS_LINED : WORKERS_ANY;
 }
 
 /* Returns 1 if it may wait now. */

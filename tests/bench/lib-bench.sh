@@ -505,8 +505,8 @@ one_run()
 	server=$(cat "$here/name")
 	[ ! -e "$here/sparse" ] || {
 		fallocate -p -o 0 -l "$size" "$(cat "$here/sparse")"
-		sync
 	}
+	sync # what earlier runs have left is not written beside this one
 	snapshot >"$here/before"
 	figures=$(run_fio "$2" "$(job_ms "$2")")
 	snapshot >"$here/after"

@@ -643,8 +643,8 @@ static void test_short_write(void **state)
 static void open_locking(int locks_reads);
 
 /*
- * Where it is tried first, what cannot be done without a wait goes to a worker,
- * and so does the rest.
+ * Where it is tried first, what cannot be done without a wait goes to io_uring once
+ * more, which gives it to a worker, and so does the rest.
  */
 static void test_write_waits(void **state)
 {
@@ -653,18 +653,18 @@ static void test_write_waits(void **state)
 	submit(1, IO_WRITE, 0, 4096, 0);
 	expect_transfer(RING_WRITE, 0, 4096, RWF_NOWAIT, 0);
 	answer(-EAGAIN);
-	expect_transfer(RING_WRITE, 0, 4096, 0, 1);
+	expect_transfer(RING_WRITE, 0, 4096, 0, 0);
 	answer(4096);
 	expect_done(1, 0);
 	/* That was one request; this is the file system's nature. */
 	submit(1, IO_WRITE, 0, 4096, 0);
 	expect_transfer(RING_WRITE, 0, 4096, RWF_NOWAIT, 0);
 	answer(-EOPNOTSUPP);
-	expect_transfer(RING_WRITE, 0, 4096, 0, 1);
+	expect_transfer(RING_WRITE, 0, 4096, 0, 0);
 	answer(4096);
 	expect_done(1, 0);
 	submit(1, IO_WRITE, 0, 4096, 0);
-	expect_transfer(RING_WRITE, 0, 4096, 0, 1);
+	expect_transfer(RING_WRITE, 0, 4096, 0, 0);
 	answer(-EOPNOTSUPP);
 	expect_done(1, -EOPNOTSUPP);
 }
@@ -817,7 +817,11 @@ static void test_lined(void **state)
 
 	(void)state;
 	assert_int_equal(submit_many(0, 20, IO_WRITE), 20);
-	assert_int_equal(submit_many(20, 20, IO_DISCARD), WORKERS_LINE - 20);
+	submit_many(20, 20, IO_WRITE);
+	for (i = 0; i < 40; i++)
+		expect_transfer(RING_WRITE, i % 20 * 4096ull, 4096,
+				i < WORKERS_LINE ? 0 : RWF_NOWAIT, 0);
+	taken = 0;
 	assert_int_equal(waiting(), WORKERS_LINE);
 	/* They have borrowed none, and left one of the device's own. */
 	assert_int_equal(submit_many(40, 40, IO_FLUSH), BORROWED + 1);
@@ -826,11 +830,15 @@ static void test_lined(void **state)
 	/* They are not begun while others have all of those. */
 	assert_int_equal(submit_many(0, BORROWED + WORKERS_OWN, IO_FLUSH),
 			 BORROWED + WORKERS_OWN);
-	assert_int_equal(submit_many(40, 2, IO_DISCARD), 0);
+	assert_int_equal(submit_many(40, 2, IO_WRITE), 2);
+	answer_of(40, -EAGAIN);
+	answer_of(41, -EAGAIN);
+	assert_int_equal(waiting(), BORROWED + WORKERS_OWN);
 	answer_of(BORROWED + 1, 0);
 	assert_int_equal(waiting(), BORROWED + 1 + 2);
-	answer_of(40, 0);
-	answer_of(41, 0);
+	assert_int_equal(asked[put_count - 1].transfer.wait, 0);
+	answer_of(40, 4096);
+	answer_of(41, 4096);
 	for (i = 0; i <= BORROWED; i++)
 		answer_of((uint16_t)i, 0);
 	assert_int_equal(waiting(), 0);
@@ -1284,7 +1292,7 @@ static void test_write_zeroes(void **state)
 	answer(-EOPNOTSUPP);
 	expect_transfer(RING_WRITE, 4096, 1 << 20, 0, 0);
 	answer(-EAGAIN);
-	expect_transfer(RING_WRITE, 4096, 1 << 20, 0, 1);
+	expect_transfer(RING_WRITE, 4096, 1 << 20, 0, 0);
 	answer(1 << 20);
 	expect_transfer(RING_WRITE, (1 << 20) + 4096, 4096, 0, 0);
 	answer(4096);
@@ -1405,7 +1413,7 @@ static void test_reserve_and_workers(void **state)
 	expect_transfer(RING_READ, 0, 4096, RWF_NOWAIT, 0);
 	answer(4096);
 	answer_of(flushes - 1, 0);
-	expect_transfer(RING_WRITE, 0, 4096, 0, 1);
+	expect_transfer(RING_WRITE, 0, 4096, 0, 0);
 	answer(4096);
 	for (i = 0; i < flushes - 1; i++)
 		answer_of(i, 0);
@@ -1626,7 +1634,7 @@ static void test_whole_write(void **state)
 	answer(4096);
 	assert_ptr_equal(next()->bytes, bytes + 4096);
 	answer(-EAGAIN);
-	expect_transfer(RING_WRITE, 8192, POOL_PIECE - 4096, 0, 1);
+	expect_transfer(RING_WRITE, 8192, POOL_PIECE - 4096, 0, 0);
 	assert_ptr_equal(asked[taken - 1].transfer.bytes, bytes + 4096);
 	answer(POOL_PIECE - 4096);
 	expect_done(1, 0);

@@ -34,7 +34,7 @@ waiting()
 # beside_frozen DIRECT: sets $waited
 beside_frozen()
 {
-	rm -f /tmp/t/done*
+	rm -f /tmp/t/done* /tmp/t/dd*
 	for id in $(seq $COUNT); do
 		expect_ok "add file id=$id path=$OTHER/$id create=yes size=64K \
 			block-size=4096 direct=$1"
@@ -50,11 +50,9 @@ beside_frozen()
 	echo "direct=$1: $waited of $COUNT wait for the other file system"
 	[ ! -e /tmp/t/done0 ] || fail "it was not held"
 	fsfreeze --unfreeze $FROZEN
-	wait_for 20 '[ -e /tmp/t/done0 ] && [ "$(waiting)" = 0 ]' ||
-		fail "they do not go on"
-	wait
+	wait_for 20 '[ "$(find /tmp/t -name "done*" | wc -l)" = $((COUNT + 1)) ]' ||
+		fail "they do not go on: $(tail -n 1 /tmp/t/dd*)"
 	for id in $(seq $COUNT); do
-		[ -e "/tmp/t/done$id" ] || fail "$id: $(cat "/tmp/t/dd$id")"
 		cmp -n 4096 /tmp/t/block "/dev/ublkb$id" || fail "$id has lost it"
 		expect_ok "del $id"
 		rm "$OTHER/$id"
