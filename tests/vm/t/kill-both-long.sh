@@ -2,13 +2,13 @@
 # Keeper and server are killed at the same instant, or one right after the other,
 # under load on nine devices of two queues. On Linux 6.12 that can take the host
 # down (io_fallback_tw, see known-crashes): with rings that defer the kernel's task
-# work one of six such kills did, of 120 with the rings that such a driver's
-# devices have none.
+# work one of six such kills did, with the others, which the devices of such a
+# driver have, one in more than a hundred.
 #
 # needs: binaries fio
 # needs: files tests/vm/lib-kill.sh:/t/lib-kill.sh
 # time: 400
-# size: long:survive
+# size: long:kill-both
 . /t/lib.sh
 # shellcheck source=tests/vm/lib-kill.sh
 . /t/lib-kill.sh
