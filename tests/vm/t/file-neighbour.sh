@@ -59,6 +59,7 @@ beside_frozen()
 	done
 }
 
+umount $FROZEN $OTHER 2>/dev/null || true
 rmmod brd 2>/dev/null || true
 modprobe brd rd_nr=2 rd_size=65536
 mkdir -p $FROZEN $OTHER

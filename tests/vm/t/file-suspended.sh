@@ -76,9 +76,11 @@ hold()
 # held_workers: threads of the server that do not come back
 held_workers()
 {
-	awk '/^Name:/ { is_worker = $2 ~ /^iou-wrk/ }
+	# One that is idle may end meanwhile.
+	cat /proc/"$(server_pid)"/task/*/status 2>/dev/null |
+		awk '/^Name:/ { is_worker = $2 ~ /^iou-wrk/ }
 		/^State:/ && is_worker && $2 == "D" { n++ }
-		END { print n + 0 }' /proc/"$(server_pid)"/task/*/status
+		END { print n + 0 }'
 }
 
 # hold_three CASE MOST...: so many threads may the first, two, three have held
