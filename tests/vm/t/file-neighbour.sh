@@ -7,6 +7,7 @@
 # needs: modules ext4 brd
 # needs: memory 1024
 # time: 120
+# size: long:file
 . /t/lib.sh
 
 requires mkfs.ext4 fsfreeze
