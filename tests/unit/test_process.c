@@ -192,5 +192,8 @@ TEST_CASE(test_freed_memory)
 
 int main(void)
 {
+#ifdef __SANITIZE_ADDRESS__
+	return 77; /* such a build locks nothing */
+#endif
 	return tests_run();
 }
