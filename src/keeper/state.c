@@ -165,10 +165,12 @@ static size_t format_device(char *text, const struct state_device *device)
 
 /*
  * Write a file whole or not at all: udev, for instance, may read it at any time.
- * The folder may be on a disk: there a rename alone may show an empty file.
+ * One that is durable is whole after a power failure, too, if the folder is on a
+ * disk; for that the disk is waited for.
  */
 static int write_file(int folder, const char *name, const char *temporary,
-		      mode_t mode, const char *text, size_t length)
+		      int is_durable, mode_t mode, const char *text,
+		      size_t length)
 {
 	int fd = openat(folder, temporary,
 			O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC,
@@ -180,7 +182,7 @@ static int write_file(int folder, const char *name, const char *temporary,
 		return -errno;
 	written = write(fd, text, length);
 	error = written < 0 ? -errno : (size_t)written < length ? -ENOSPC : 0;
-	if (!error && fsync(fd) < 0)
+	if (!error && is_durable && fsync(fd) < 0)
 		error = -errno;
 	close(fd);
 	if (!error && renameat(folder, temporary, folder, name) < 0)
@@ -199,7 +201,7 @@ int state_write(const struct state *state, const struct state_device *device)
 	if (length >= sizeof(text))
 		return -ENAMETOOLONG;
 	name_device_file(name, sizeof(name), device->id, LIVE);
-	error = write_file(state->fd, name, "new", 0600, text, length);
+	error = write_file(state->fd, name, "new", 1, 0600, text, length);
 	if (error)
 		return error;
 	/* The device is not being deleted: state_spare() may have failed. */
@@ -252,7 +254,8 @@ static int write_name(const char *names, uint32_t id, const char *name)
 	snprintf(file, sizeof(file), "ublkb%u", (unsigned)id);
 	snprintf(temporary, sizeof(temporary), "%s.new", file);
 	length = snprintf(text, sizeof(text), "UBLKD_NAME=%s\n", name);
-	error = write_file(folder, file, temporary, 0644, text, (size_t)length);
+	error = write_file(folder, file, temporary, 0, 0644, text,
+			   (size_t)length);
 	close(folder);
 	return error;
 }

@@ -48,15 +48,18 @@ struct server {
 	int status;
 };
 
-static void tell_keeper(struct server *server, uint32_t type, uint64_t serial,
-			const char *text)
+/* Returns 0, or -ENOMEM; a keeper that is gone is heard of otherwise. */
+static int tell_keeper(struct server *server, uint32_t type, uint64_t serial,
+		       const char *text)
 {
 	struct message message = { .magic = MESSAGE_MAGIC,
 				   .type = type,
 				   .serial = serial };
 
 	snprintf(message.text, sizeof(message.text), "%s", text);
-	channel_send(&server->channel, &message, NULL, 0);
+	return channel_send(&server->channel, &message, NULL, 0) == -ENOMEM
+		       ? -ENOMEM
+		       : 0;
 }
 
 static void on_started(struct command_host *host, const struct failure *failure)
@@ -103,6 +106,16 @@ static void tell_prepared(struct server *server)
 	channel_send(&server->channel, &message, NULL, 0);
 }
 
+/* Take every device over that there was, and run the configuration. */
+static void begin_devices(struct server *server)
+{
+	device_recover_all(&server->host.devices);
+	if (server->config)
+		startup_run(&server->host, server->config, on_started);
+	else
+		on_started(&server->host, NULL);
+}
+
 /*
  * To work. What the driver can do is asked first: it decides how the devices that
  * there were are taken over.
@@ -117,7 +130,8 @@ static void begin_work(struct server *server, const int *fds, int fd_count)
 		server->old = fds[0];
 	else
 		channel_close_fds(fds, fd_count);
-	tell_keeper(server, MESSAGE_FEATURES, SERIAL_START, "");
+	if (tell_keeper(server, MESSAGE_FEATURES, SERIAL_START, "") < 0)
+		begin_devices(server); /* unknown: as with an old driver */
 }
 
 /* The keeper has gone on since GO, so the old server has been told. */
@@ -202,15 +216,6 @@ static void log_features(struct server *server, const struct message *message)
 		return;
 	}
 	log_warning("%s", failure.text);
-}
-
-static void begin_devices(struct server *server)
-{
-	device_recover_all(&server->host.devices);
-	if (server->config)
-		startup_run(&server->host, server->config, on_started);
-	else
-		on_started(&server->host, NULL);
 }
 
 static void take_features(struct server *server, const struct message *message)

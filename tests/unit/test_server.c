@@ -15,6 +15,7 @@ static struct message sent; /* the last one */
 static unsigned sent_count;
 static unsigned admins, handovers; /* that were opened */
 static int adopt_result;
+static int ask_result; /* of the question for the driver's features */
 static int old_keeper; /* the other end of the old server's socket */
 
 int __wrap_channel_send(struct channel *channel, const struct message *message,
@@ -24,7 +25,7 @@ int __wrap_channel_send(struct channel *channel, const struct message *message,
 	assert_int_equal(fd_count, 0);
 	sent = *message;
 	sent_count++;
-	return 0;
+	return message->type == MESSAGE_FEATURES ? ask_result : 0;
 }
 
 struct admin *__wrap_admin_open(struct ev_loop *loop, int listener,
@@ -64,7 +65,7 @@ int before_each(void **state)
 	memset(&server, 0, sizeof(server));
 	memset(&sent, 0, sizeof(sent));
 	sent_count = admins = handovers = 0;
-	adopt_result = 0;
+	adopt_result = ask_result = 0;
 	server.loop = server.host.devices.loop = test_loop;
 	server.host.devices.channel = &server.channel;
 	server.channel.owner = &server;
@@ -170,7 +171,7 @@ TEST_CASE(test_upgrade_fails)
 /* ---- the keeper's end ---- */
 
 /* With the socket of the server that was there before. */
-static void go(void)
+static void hear_go(void)
 {
 	int ends[2];
 
@@ -179,7 +180,21 @@ static void go(void)
 			 0);
 	old_keeper = ends[1];
 	hear_with((struct message){ .type = MESSAGE_GO }, ends[0]);
+}
+
+static void go(void)
+{
+	hear_go();
 	assert_int_equal(sent.type, MESSAGE_FEATURES);
+}
+
+/* Nobody waits for an answer to what was not asked. */
+TEST_CASE(test_go_without_memory)
+{
+	ask_result = -ENOMEM;
+	hear_go();
+	assert_int_equal(sent.type, MESSAGE_READY);
+	close(old_keeper);
 }
 
 /* What the driver can do is known before anything is done with it. */

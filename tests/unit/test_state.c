@@ -19,6 +19,7 @@ static struct failure failure;
 
 static struct {
 	int write, fsync, rename; /* the errno to fail with */
+	unsigned synced;
 	int short_write;
 } fake;
 
@@ -40,6 +41,7 @@ ssize_t __wrap_write(int fd, const void *bytes, size_t size)
 int __wrap_fsync(int fd)
 {
 	errno = fake.fsync;
+	fake.synced++;
 	return fake.fsync ? -1 : __real_fsync(fd);
 }
 
@@ -482,7 +484,10 @@ static void test_names(void **context)
 {
 	(void)context;
 	begin_names();
+	fake.synced = 0;
 	note_words(3, "add ram size=1M name=a");
+	assert_int_equal(fake.synced,
+			 1); /* the note: nobody waits for a name */
 	note_words(31, "add file path=/name=x name=b:c.d size=1M");
 	assert_string_equal(content("ublkb3"), "UBLKD_NAME=a\n");
 	assert_string_equal(content("ublkb31"), "UBLKD_NAME=b:c.d\n");
