@@ -133,6 +133,8 @@ int backing_read_cached(int fd, void *bytes, size_t length, uint64_t offset)
 static void look_at_file(struct backing *backing, int fd,
 			 const struct statx *status)
 {
+	char byte;
+
 	backing->size = status->stx_size;
 	backing->least = 512;
 	backing->unit = status->stx_blksize;
@@ -141,6 +143,9 @@ static void look_at_file(struct backing *backing, int fd,
 		return;
 	}
 	backing->kind = BACKING_FILE;
+	/* The kernel says so before it asks the file system for anything. */
+	backing->waits = backing_read_cached(fd, &byte, 1, backing->size) ==
+			 -EOPNOTSUPP;
 	/* Who does not say may have it; the least that all can do then. */
 	backing->direct = 4096;
 	if (status->stx_mask & WANT_DIOALIGN)

@@ -272,11 +272,16 @@ static int can_wait_for_pages(const struct file *file, const struct io *io)
 	       !may_be_locked(file);
 }
 
-/* A write that is but copied to the page cache of a regular file. */
+/*
+ * A write that is but copied to the page cache of a regular file. Where none can
+ * be tried the file system may be one that io_uring asks in this thread whether it
+ * is ready (FUSE), which is answered by a program: there all go to workers.
+ */
 static int is_cached_write(const struct file *file, const struct io *io)
 {
 	return file->backing.kind == BACKING_FILE && !file->direct &&
-	       io->op != IO_READ && !(io->flags & IO_FUA) &&
+	       !file->backing.waits && io->op != IO_READ &&
+	       !(io->flags & IO_FUA) &&
 	       (io->stage == TRANSFER || io->stage == ZERO);
 }
 
@@ -502,11 +507,13 @@ static int is_transfer(const struct io *io)
 
 /*
  * Not where a read that waits for pages takes the file's lock: there a write that
- * needs no wait is not to keep reads from that.
+ * needs no wait is not to keep reads from that. Nor a direct write to a disk, for
+ * which Linux has no use for a worker.
  */
 static int begins_with_token(const struct file *file, const struct io *io)
 {
-	return is_try(io) && io->op != IO_READ && !file->backing.locks_reads;
+	return is_try(io) && io->op != IO_READ && !file->backing.locks_reads &&
+	       !(file->backing.kind == BACKING_DISK && file->direct);
 }
 
 static void issue(struct file *file, struct io *io)

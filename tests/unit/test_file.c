@@ -1463,6 +1463,39 @@ static void test_always_waits(void **state)
 	assert_int_equal(seen.total, 64);
 }
 
+/*
+ * io_uring would ask such a file's server in this thread whether it is ready. Not
+ * even the first write is tried.
+ */
+static void test_writes_always_wait(void **state)
+{
+	(void)state;
+	close_target();
+	looks_like.waits = 1;
+	open_target("", 0, 0);
+	submit(0, IO_WRITE, 0, 4096, 0);
+	expect_transfer(RING_WRITE, 0, 4096, 0, 1);
+	answer(4096);
+	expect_done(0, 0);
+	/* They do not stand in line for one worker. */
+	assert_int_equal(submit_many(0, 64, IO_WRITE), BORROWED + WORKERS_OWN);
+	end_all();
+}
+
+/* Linux never has a worker for a direct write to a disk. */
+static void test_direct_disk(void **state)
+{
+	(void)state;
+	close_target();
+	looks_like.kind = BACKING_DISK;
+	open_target("direct=yes", 0, 0);
+	submit(0, IO_WRITE, 0, 4096, 0);
+	expect_transfer(RING_WRITE, 0, 4096, RWF_NOWAIT, 0);
+	assert_int_equal(waiting(), 0);
+	answer(4096);
+	expect_done(0, 0);
+}
+
 /* ---- options ---- */
 
 static void expect_refusal(const char *words, const char *arg)
@@ -2097,6 +2130,8 @@ int main(void)
 		TEST(test_reserve_and_workers),
 		TEST(test_direct),
 		TEST(test_always_waits),
+		TEST(test_writes_always_wait),
+		TEST(test_direct_disk),
 		TEST(test_place),
 		TEST(test_no_discard),
 		TEST(test_zero_copy),

@@ -23,6 +23,13 @@ reads()
 		cmp - /tmp/t/random || fail "ublkb$1 has other data"
 }
 
+# write_to ID: its first block
+write_to()
+{
+	dd if=/tmp/t/random of="/dev/ublkb$1" bs=4096 count=1 oflag=direct \
+		2>/dev/null
+}
+
 # begin_server [flush]: of a file system with one file; sets $files
 begin_server()
 {
@@ -44,12 +51,27 @@ umount $FOLDER 2>/dev/null || true
 begin_server
 head -c 4096 /dev/urandom >/tmp/t/random
 start_ublkd
-expect_ok "add file id=0 path=$FOLDER/disk"
 expect_ok "add ram id=1 size=16M"
-for disk in ublkb0 ublkb1; do
-	dd if=/tmp/t/random of=/dev/$disk bs=4096 count=1 oflag=direct \
-		2>/dev/null || fail "cannot write to $disk"
+write_to 1 || fail "cannot write to ublkb1"
+
+# The kernel may ask a file's server whether it is ready, before the first write.
+for direct in no yes; do
+	echo "- a first write waits, direct=$direct"
+	expect_ok "add file id=0 path=$FOLDER/disk direct=$direct"
+	kill -STOP $files
+	write_to 0 &
+	writer=$!
+	wait_for 10 'ask "show 0" | grep -q " waiting=1 "' ||
+		fail "$(ask "show 0")"
+	reads 1
+	kill -CONT $files
+	wait $writer || fail "the write has failed"
+	reads 0
+	expect_ok "del 0"
 done
+
+expect_ok "add file id=0 path=$FOLDER/disk"
+write_to 0 || fail "cannot write to ublkb0"
 reads 0
 
 echo "- a server is killed meanwhile"
