@@ -2,11 +2,13 @@
  * fuse-file FOLDER MIB [flush]: a file system in user space (FUSE) mounted on
  * FOLDER, with one file, "disk", of that many MiB, in memory. It serves until it
  * is unmounted; stopped by SIGSTOP, it is a file server that is gone. With flush
- * the kernel asks it at each close(2), and waits, else only at the first one.
+ * the kernel asks it at each close(2), and waits, else only at the first one. It can
+ * be polled, which the kernel asks it for as well.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fuse.h>
+#include <poll.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -118,6 +120,7 @@ static void answer_statfs(const struct fuse_in_header *in)
 static void answer(const struct fuse_in_header *in, const void *argument)
 {
 	struct fuse_open_out opened = { .fh = in->nodeid };
+	struct fuse_poll_out ready = { .revents = POLLIN | POLLOUT };
 
 	switch (in->opcode) {
 	case FUSE_INIT:
@@ -144,6 +147,9 @@ static void answer(const struct fuse_in_header *in, const void *argument)
 		break;
 	case FUSE_FLUSH:
 		reply(in, wants_flush ? 0 : -ENOSYS, NULL, 0);
+		break;
+	case FUSE_POLL:
+		reply(in, 0, &ready, sizeof(ready));
 		break;
 	case FUSE_FSYNC:
 	case FUSE_RELEASE:
