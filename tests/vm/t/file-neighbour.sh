@@ -6,7 +6,7 @@
 # needs: binaries mkfs.ext4 fsfreeze
 # needs: modules ext4 brd
 # needs: memory 1024
-# time: 120
+# time: 300
 # size: long:file
 . /t/lib.sh
 
