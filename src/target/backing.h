@@ -26,7 +26,7 @@ struct backing {
 	uint32_t least;	 /* bytes of a disk's block; 512 for files */
 	uint32_t unit;	 /* bytes in which space is taken, a power of 2 */
 	uint32_t direct; /* direct I/O's units in bytes; 0: it has none */
-	int waits; /* nothing can be tried without waiting */
+	int waits;	 /* nothing can be tried without waiting */
 	int locks_reads; /* a read may wait for the file's lock */
 	int can_punch;	 /* space can be given back; of files a try tells */
 };
