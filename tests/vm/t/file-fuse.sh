@@ -115,8 +115,7 @@ end_server
 echo "- an upgrade, where the end of a process asks the file's server"
 begin_server flush
 expect_ok "add file id=0 path=$FOLDER/disk"
-dd if=/tmp/t/random of=/dev/ublkb0 bs=4096 count=1 oflag=direct 2>/dev/null ||
-	fail "cannot write to ublkb0"
+write_to 0 || fail "cannot write to ublkb0"
 server=$(server_pid)
 expect_ok upgrade
 wait_for 20 'replaced && is_live 0 1' || fail "$(ask list)"

@@ -60,14 +60,9 @@ beside_frozen()
 	done
 }
 
-umount $FROZEN $OTHER 2>/dev/null || true
-rmmod brd 2>/dev/null || true
-modprobe brd rd_nr=2 rd_size=65536
-mkdir -p $FROZEN $OTHER
-mkfs.ext4 -q /dev/ram0
-mkfs.ext4 -q /dev/ram1
-mount /dev/ram0 $FROZEN
-mount /dev/ram1 $OTHER
+make_ram_disks 2 65536
+mount_ext4 /dev/ram0 $FROZEN
+mount_ext4 /dev/ram1 $OTHER
 tr '\0' x </dev/zero | head -c 4096 >/tmp/t/block
 start_ublkd
 expect_ok "add file id=0 path=$FROZEN/disk create=yes size=64K"

@@ -40,15 +40,15 @@ done
 load_all
 for kill in $(seq 20); do
 	sleep 1
-	server=$(server_pid)
 	if [ $((kill % 2)) = 0 ]; then
-		kill -9 "$KEEPER" "$server"
+		kill_both
 	else
+		server=$(server_pid)
 		kill -9 "$KEEPER"
 		sleep 0.05
 		kill -9 "$server"
+		forget_ublkd
 	fi
-	forget_ublkd
 	start_ublkd
 	for i in $DISKS; do moves "$i"; done
 	alive "$LOAD" || fail "$kill: $(tail -n 30 /tmp/t/fio.log)"
