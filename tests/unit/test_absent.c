@@ -24,7 +24,6 @@ static void on_done(struct command_host *host, const struct failure *failure)
 
 static int start(void **state)
 {
-	(void)state;
 	fake_start();
 	memset(&told, 0, sizeof(told));
 	return 0;
@@ -32,7 +31,6 @@ static int start(void **state)
 
 static int stop(void **state)
 {
-	(void)state;
 	device_delete_all(&fake_host.devices);
 	fake_serve();
 	assert_null(fake_host.devices.first);
@@ -63,7 +61,6 @@ static void expect_refused(const char *text, const char *option)
 
 static void test_what_is_left_works(void **state)
 {
-	(void)state;
 	run("add null\nfeatures\ntargets\nhelp add null\n");
 	assert_false(told.failed);
 	assert_int_equal(fake_host.devices.count, 1);
@@ -72,7 +69,6 @@ static void test_what_is_left_works(void **state)
 #ifdef WITHOUT_FILE
 static void test_file_target(void **state)
 {
-	(void)state;
 	expect_refused("add file path=/nowhere\n", "--disable-file");
 	run("help add file\n");
 	assert_false(told.failed);
@@ -82,7 +78,6 @@ static void test_file_target(void **state)
 #ifdef WITHOUT_RAM
 static void test_ram(void **state)
 {
-	(void)state;
 	expect_refused("add ram size=1M\n", "--disable-ram");
 	run("help add ram\n");
 	assert_false(told.failed);
@@ -92,7 +87,6 @@ static void test_ram(void **state)
 #ifdef WITHOUT_LAYERS
 static void test_layers(void **state)
 {
-	(void)state;
 	expect_refused("add null delay-time=1s\n", "--disable-layers");
 	expect_refused("add null error-every=2\n", "--disable-layers");
 	/* What needs no layer is no mistake. */
@@ -108,7 +102,6 @@ static void test_systemd(void **state)
 {
 	const char *name;
 
-	(void)state;
 	unsetenv("NOTIFY_SOCKET");
 	unsetenv("LISTEN_FDS");
 	notify_open();

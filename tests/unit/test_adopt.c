@@ -179,7 +179,6 @@ int __wrap_entry_restore(struct entry **first, const struct ublk_dev_info *info,
 
 static int start(void **context)
 {
-	(void)context;
 	memset(&fake, 0, sizeof(fake));
 	fake.device_state = 2; /* quiesced */
 	log_forget();
@@ -193,7 +192,6 @@ static int start(void **context)
 
 static int stop(void **context)
 {
-	(void)context;
 	takeover_close(&takeover);
 	state_close(&state);
 	test_folder_remove();
@@ -295,7 +293,6 @@ static void check(unsigned kept, unsigned doomed)
 
 static void test_ours(void **context)
 {
-	(void)context;
 	leave(0, NULL);
 	adopt(0);
 	check(1u << 1, 0);
@@ -307,7 +304,6 @@ static void test_name(void **context)
 	struct state_device device = new_note(1, MARK, 0, NULL);
 	char names[300];
 
-	(void)context;
 	snprintf(names, sizeof(names), "%s", test_path("names"));
 	add_device(1, MARK);
 	device.words = "add null name=eve";
@@ -327,7 +323,6 @@ static void test_name(void **context)
 /* The state folder is the same, and the socket has another path. */
 static void test_other_socket(void **context)
 {
-	(void)context;
 	test_file("data", "1234");
 	add_device(1, OTHER);
 	note(1, OTHER, 1, test_path("data"));
@@ -339,7 +334,6 @@ static void test_other_socket(void **context)
 /* By a build that did not note the mark. */
 static void test_without_mark(void **context)
 {
-	(void)context;
 	add_device(1, MARK);
 	note(1, 0, 0, NULL);
 	add_device(2, OTHER);
@@ -352,7 +346,6 @@ static void test_without_mark(void **context)
 /* The driver has another device by now that has this number. */
 static void test_not_ours(void **context)
 {
-	(void)context;
 	test_file("data", "1234");
 	add_device(1, OTHER);
 	note(1, MARK, 1, test_path("data"));
@@ -368,7 +361,6 @@ static void test_not_ours(void **context)
 /* Another server has it, which lives on. */
 static void test_served(void **context)
 {
-	(void)context;
 	leave(0, NULL);
 	keep("device-1-0");
 	serve_by(SERVER_NAME, 'S');
@@ -382,7 +374,6 @@ static void test_served(void **context)
 /* It was killed a moment ago: its end is waited for. */
 static void test_server_is_dying(void **context)
 {
-	(void)context;
 	leave(0, NULL);
 	serve_by(SERVER_NAME, 'D');
 	fake.ends_after = 3;
@@ -394,7 +385,6 @@ static void test_server_is_dying(void **context)
 /* Nobody waits for the one that hands over, a zombie, or who has its number. */
 static void test_not_served(void **context)
 {
-	(void)context;
 	leave(0, NULL);
 	serve_by(SERVER_NAME, 'Z');
 	adopt(0);
@@ -416,7 +406,6 @@ static void test_not_served(void **context)
 
 static void test_gone(void **context)
 {
-	(void)context;
 	test_file("data", "1234");
 	note(1, MARK, 1, test_path("data"));
 	keep("device-1-0");
@@ -430,7 +419,6 @@ static void test_gone(void **context)
 
 static void test_silent_driver(void **context)
 {
-	(void)context;
 	leave(0, NULL);
 	keep("device-1-0");
 	fake.info_error = -EIO;
@@ -442,7 +430,6 @@ static void test_silent_driver(void **context)
 
 static void test_no_control(void **context)
 {
-	(void)context;
 	keep("device-1-0");
 	fake.open_error = -EMFILE;
 	adopt(0);
@@ -454,7 +441,6 @@ static void test_no_control(void **context)
 
 static void test_leftovers(void **context)
 {
-	(void)context;
 	add_device(1, MARK);
 	add_device(2, OTHER);
 	keep("device-1-0");
@@ -471,7 +457,6 @@ static void test_leftovers(void **context)
 
 static void test_user_file(void **context)
 {
-	(void)context;
 	test_file("data", "1234");
 	leave(0, test_path("data"));
 	adopt(0);
@@ -490,7 +475,6 @@ static void test_user_file(void **context)
 /* That must not need a start that can open it. */
 static void test_user_file_is_gone_and_deleted(void **context)
 {
-	(void)context;
 	test_file("data", "1234");
 	leave(0, test_path("data"));
 	adopt(1);
@@ -505,7 +489,6 @@ static void test_user_file_is_gone_and_deleted(void **context)
 /* The driver knows the device no more: its file is not ours to remove. */
 static void test_user_file_of_one_that_is_gone(void **context)
 {
-	(void)context;
 	test_file("data", "1234");
 	note(1, MARK, 0, test_path("data"));
 	adopt(0);
@@ -518,7 +501,6 @@ static struct state_device seen;
 
 static void see(void *context, struct state_device *device)
 {
-	(void)context;
 	seen = *device;
 }
 
@@ -528,7 +510,6 @@ static void test_user_file_is_open(void **context)
 	struct state_device device;
 	int noted;
 
-	(void)context;
 	test_file("data", "1234");
 	add_device(1, MARK);
 	for (noted = 0; noted < 2; noted++) {
@@ -554,7 +535,6 @@ static void test_user_file_is_open(void **context)
 /* By a build that did not note the generation; the time it knew. */
 static void test_user_file_without_generation(void **context)
 {
-	(void)context;
 	test_file("data", "1234");
 	leave(0, test_path("data"));
 	fake.generation = 9;
@@ -570,7 +550,6 @@ static void test_open_and_being_deleted(void **context)
 {
 	struct state_device device;
 
-	(void)context;
 	test_file("data", "1234");
 	add_device(1, MARK);
 	device = new_note(1, MARK, 0, test_path("data"));
@@ -601,7 +580,6 @@ static void test_obstacles(void **context)
 {
 	struct state_device device = new_note(1, MARK, 0, NULL);
 
-	(void)context;
 	device.recoverable = 0;
 	check_obstacle(&device, "recovery=no");
 	device.recoverable = 1;
@@ -613,7 +591,6 @@ static void test_obstacles(void **context)
 
 static void test_private_opened(void **context)
 {
-	(void)context;
 	test_file("data", "1234");
 	leave(1, test_path("data"));
 	adopt(0);
@@ -635,7 +612,6 @@ static void check_dead(int private, const char *file, int error)
 
 static void test_data_is_dead(void **context)
 {
-	(void)context;
 	check_dead(0, "", 0);
 	check_dead(1, "", 0);
 	check_dead(1, "/data", -ENOENT);
@@ -645,7 +621,6 @@ static void test_data_is_dead(void **context)
 /* A file of ours may be where we may not look just now. */
 static void test_private_not_opened(void **context)
 {
-	(void)context;
 	leave(1, "/data");
 	fake.file_error = -EIO;
 	adopt(0);
@@ -668,7 +643,6 @@ static void test_tally(void **context)
 				   .id = 1,
 				   .number = 9 };
 
-	(void)context;
 	add_device(1, MARK);
 	device.tally = 7;
 	assert_int_equal(state_write(&state, &device), 0);
@@ -686,7 +660,6 @@ static void test_drop_rest(void **context)
 {
 	unsigned before = count_fds();
 
-	(void)context;
 	leave(0, "/dev/null");
 	add_device(2, MARK);
 	keep("device-1-0");

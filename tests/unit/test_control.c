@@ -53,7 +53,6 @@ int __wrap_open64(const char *path, int flags, ...)
 
 static int start(void **state)
 {
-	(void)state;
 	control = (struct control){ .ring = ring, .fd = FD };
 	put_error = open_error = 0;
 	op = 0;
@@ -77,7 +76,6 @@ static void expect(uint32_t wanted_op, uint32_t id, const void *buffer,
 
 static void test_open(void **state)
 {
-	(void)state;
 	open_error = EACCES;
 	assert_int_equal(control_open(&control), 0); /* it is open */
 	control.fd = -1;
@@ -90,7 +88,6 @@ static void test_open(void **state)
 
 static void test_put(void **state)
 {
-	(void)state;
 	assert_int_equal(control_put_buffer(&control, UBLK_CMD_ADD_DEV, ID,
 					    &info, sizeof(info), DATA),
 			 0);
@@ -104,7 +101,6 @@ static void test_put(void **state)
 /* Of a module that is not loaded, and of a ring that is full. */
 static void test_errors(void **state)
 {
-	(void)state;
 	put_error = -EAGAIN;
 	assert_int_equal(control_put(&control, UBLK_CMD_STOP_DEV, ID, 0, DATA),
 			 -EAGAIN);

@@ -425,7 +425,6 @@ static void expect_sync(void)
 
 static int setup(void **state)
 {
-	(void)state;
 	test_loop_open();
 	pool_open(test_loop);
 	memset(&seen, 0, sizeof(seen));
@@ -450,7 +449,6 @@ static int setup(void **state)
 
 static int teardown(void **state)
 {
-	(void)state;
 	if (target)
 		close_target();
 	pass_time(3 * POOL_PERIOD);
@@ -465,7 +463,6 @@ static int teardown(void **state)
 
 static void test_read(void **state)
 {
-	(void)state;
 	submit(3, IO_READ, 8192, 65536, 0);
 	expect_transfer(RING_READ, 8192, 65536, 0, 0);
 	assert_int_equal(seen.submits, 1);
@@ -478,7 +475,6 @@ static void test_read(void **state)
 /* What the page cache has needs no request in the ring. */
 static void test_cached_read(void **state)
 {
-	(void)state;
 	close_target();
 	open_target("offset=1M", 0, 0);
 	submit(3, IO_READ, 8192, POOL_PIECE, 0);
@@ -516,7 +512,6 @@ static void answer_all(void)
 /* On a file system that cannot look there, one read in vain is enough. */
 static void test_no_look_into_the_cache(void **state)
 {
-	(void)state;
 	seen.cache_error = -EOPNOTSUPP;
 	submit(0, IO_READ, 0, 4096, 0);
 	expect_transfer(RING_READ, 0, 4096, 0, 1);
@@ -531,7 +526,6 @@ static void test_no_look_into_the_cache(void **state)
 /* Nor is the cache asked where that is of no use. */
 static void test_not_cached(void **state)
 {
-	(void)state;
 	seen.is_cached = 1;
 	port.mode = IO_ZERO_COPY;
 	submit(0, IO_READ, 0, 4096, 0);
@@ -554,7 +548,6 @@ static void test_not_cached(void **state)
 /* What came is kept, and the rest is asked for. */
 static void test_short_read(void **state)
 {
-	(void)state;
 	submit(0, IO_READ, 4096, 16384, 0);
 	expect_transfer(RING_READ, 4096, 16384, 0, 0);
 	answer(4096);
@@ -571,7 +564,6 @@ static void test_short_read(void **state)
 /* The file has been cut short. */
 static void test_read_at_end(void **state)
 {
-	(void)state;
 	submit(0, IO_READ, 0, 8192, 0);
 	next();
 	answer(4096);
@@ -582,7 +574,6 @@ static void test_read_at_end(void **state)
 
 static void test_read_errors(void **state)
 {
-	(void)state;
 	submit(0, IO_READ, 0, 4096, 0);
 	next();
 	answer(-ENODATA);
@@ -600,7 +591,6 @@ static void test_read_errors(void **state)
 /* A larger request than a buffer goes in pieces. */
 static void test_pieces(void **state)
 {
-	(void)state;
 	submit(0, IO_READ, 0, POOL_PIECE + 4096, 0);
 	expect_transfer(RING_READ, 0, POOL_PIECE, RWF_NOWAIT, 0);
 	answer(POOL_PIECE);
@@ -613,7 +603,6 @@ static void test_pieces(void **state)
 
 static void test_write(void **state)
 {
-	(void)state;
 	submit(1, IO_WRITE, 4096, 8192, 0);
 	expect_transfer(RING_WRITE, 4096, 8192, 0, 0);
 	answer(8192);
@@ -630,7 +619,6 @@ static void test_write(void **state)
 
 static void test_short_write(void **state)
 {
-	(void)state;
 	submit(1, IO_WRITE, 0, 8192, 0);
 	next();
 	answer(512);
@@ -648,7 +636,6 @@ static void open_locking(int locks_reads);
  */
 static void test_write_waits(void **state)
 {
-	(void)state;
 	open_locking(1);
 	submit(1, IO_WRITE, 0, 4096, 0);
 	expect_transfer(RING_WRITE, 0, 4096, RWF_NOWAIT, 0);
@@ -673,7 +660,6 @@ static void test_endless_again(void **state)
 {
 	unsigned i;
 
-	(void)state;
 	submit(1, IO_WRITE, 0, 4096, 0);
 	for (i = 0; i < 150 && seen.total == 0; i++) {
 		next();
@@ -721,7 +707,6 @@ static void test_tokens(void **state)
 	const unsigned all = BORROWED + 10;
 	unsigned i;
 
-	(void)state;
 	assert_int_equal(submit_many(0, all, IO_FLUSH), BORROWED + WORKERS_OWN);
 	assert_int_equal(waiting(), BORROWED + WORKERS_OWN);
 	/* Others, which need no worker, do not wait for them. */
@@ -757,7 +742,6 @@ static void test_write_without_token(void **state)
 {
 	const uint16_t last = BORROWED + WORKERS_OWN;
 
-	(void)state;
 	open_directly();
 	assert_int_equal(submit_many(0, last + 2, IO_WRITE), last + 2);
 	while (taken < last)
@@ -785,7 +769,6 @@ static void test_tokens_of_many(void **state)
 	struct target *targets[4];
 	unsigned i;
 
-	(void)state;
 	open_directly();
 	for (i = 0; i < 4; i++) {
 		if (i)
@@ -815,7 +798,6 @@ static void test_lined(void **state)
 {
 	unsigned i;
 
-	(void)state;
 	assert_int_equal(submit_many(0, 20, IO_WRITE), 20);
 	submit_many(20, 20, IO_WRITE);
 	for (i = 0; i < 40; i++)
@@ -847,7 +829,6 @@ static void test_lined(void **state)
 /* Directly there is no such line, nor is there one of a disk. */
 static void test_not_lined(void **state)
 {
-	(void)state;
 	open_directly();
 	submit_many(0, 64, IO_WRITE);
 	assert_int_equal(waiting(), BORROWED + WORKERS_OWN);
@@ -864,7 +845,6 @@ static void test_not_lined(void **state)
 /* What is sent with a token must not hold reads off where they take the lock. */
 static void test_tried_before_token(void **state)
 {
-	(void)state;
 	open_locking(1);
 	submit(0, IO_WRITE, 0, 4096, 0);
 	expect_transfer(RING_WRITE, 0, 4096, RWF_NOWAIT, 0);
@@ -887,7 +867,6 @@ static void test_wait_for_pages(void **state)
 	const uint16_t most = BORROWED, all = WORKERS_POOL;
 	uint16_t tag;
 
-	(void)state;
 	for (tag = 0; tag < all; tag++)
 		submit(tag, IO_READ, 0, 4096, 0);
 	for (tag = 0; tag < most; tag++)
@@ -918,7 +897,6 @@ static void test_others_wait_for_pages(void **state)
 	struct target *first = target;
 	uint16_t tag, end;
 
-	(void)state;
 	for (tag = 0; tag < most; tag++)
 		submit(tag, IO_READ, 0, 4096, 0);
 	open_target("lock=no", 0, 0);
@@ -949,7 +927,6 @@ static void open_locking(int locks_reads)
  */
 static void test_pages_and_lock(void **state)
 {
-	(void)state;
 	open_locking(1);
 	submit(0, IO_FLUSH, 0, 0, 0);
 	expect_sync();
@@ -977,7 +954,6 @@ static void test_pages_and_lock(void **state)
 /* Nor does one begin while such a read is under way, and then it is next. */
 static void test_lock_and_pages(void **state)
 {
-	(void)state;
 	open_locking(1);
 	submit(0, IO_READ, 0, 4096, 0);
 	expect_transfer(RING_READ, 0, 4096, 0, 0);
@@ -1018,7 +994,6 @@ static void test_two_lines(void **state)
 	const unsigned flushes = BORROWED + WORKERS_OWN;
 	uint16_t tag;
 
-	(void)state;
 	assert_true(workers_drain());
 	assert_int_equal(submit_many(0, 50, IO_FLUSH), 0);
 	assert_int_equal(submit_many(50, 4, IO_READ), 0);
@@ -1036,7 +1011,6 @@ static void test_two_lines(void **state)
 /* What was not looked for in the cache is tried in the ring first. */
 static void test_ring_looks_first(void **state)
 {
-	(void)state;
 	port.mode = IO_ZERO_COPY;
 	submit(3, IO_READ, 0, 8192, 0);
 	expect_transfer(RING_READ, 0, 8192, RWF_NOWAIT, 0);
@@ -1056,7 +1030,6 @@ static void test_failed_in_worker(void **state)
 	const uint16_t most = 2 * BORROWED;
 	uint16_t tag;
 
-	(void)state;
 	put_error = -EBUSY;
 	for (tag = 0; tag < most; tag++) {
 		submit(tag, IO_FLUSH, 0, 0, 0);
@@ -1075,7 +1048,6 @@ static void test_held_back(void **state)
 	const struct target_ops *ops = &target_file;
 	uint16_t tag;
 
-	(void)state;
 	submit(0, IO_FLUSH, 0, 0, 0);
 	expect_sync();
 	assert_int_equal(ops->in_workers(target), 1);
@@ -1108,7 +1080,6 @@ static void test_workers_allowed(void **state)
 {
 	unsigned one;
 
-	(void)state;
 	one = seen.workers;
 	assert_int_equal(one, 32 + 64 + 64 + 192 + 2);
 	close_target();
@@ -1128,7 +1099,6 @@ static unsigned flush_errors(void)
 
 static void test_flush(void **state)
 {
-	(void)state;
 	assert_true(geometry.volatile_cache);
 	submit(0, IO_FLUSH, 0, 0, 0);
 	expect_sync();
@@ -1146,7 +1116,6 @@ static void test_flush(void **state)
 
 static void test_fua(void **state)
 {
-	(void)state;
 	/* Through the page cache it waits for the disk. */
 	submit(0, IO_WRITE, 0, 4096, IO_FUA);
 	expect_transfer(RING_WRITE, 0, 4096, RWF_DSYNC, 1);
@@ -1165,7 +1134,6 @@ static void test_fua(void **state)
 /* The kernel tells one of them that something was not written. */
 static void test_flush_beside_another(void **state)
 {
-	(void)state;
 	submit(0, IO_FLUSH, 0, 0, 0);
 	submit(1, IO_FLUSH, 0, 0, 0);
 	answer_of(0, -EIO);
@@ -1181,7 +1149,6 @@ static void test_flush_beside_another(void **state)
 /* The kernel told it what a flush should have been told: that tells as well. */
 static void test_fua_fails(void **state)
 {
-	(void)state;
 	submit(0, IO_WRITE, 0, 4096, IO_FUA);
 	next();
 	answer(-EIO);
@@ -1233,7 +1200,6 @@ static void flush(int32_t result, int error)
 
 static void test_tally(void **state)
 {
-	(void)state;
 	told.tally = told.count = 0;
 	target->changed = on_tally;
 	flush(0, 0);
@@ -1263,7 +1229,6 @@ static void test_discard(void **state)
 {
 	const int hole = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
 
-	(void)state;
 	assert_int_equal(geometry.discard_granularity, 4096);
 	submit(0, IO_DISCARD, 4096, 1 << 20, 0);
 	expect_transfer(RING_FALLOCATE, 4096, 1 << 20, hole, 1);
@@ -1286,7 +1251,6 @@ static void test_write_zeroes(void **state)
 {
 	const int zero = FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE;
 
-	(void)state;
 	submit(0, IO_WRITE_ZEROES, 4096, (1 << 20) + 4096, IO_KEEP_SPACE);
 	expect_transfer(RING_FALLOCATE, 4096, (1 << 20) + 4096, zero, 1);
 	answer(-EOPNOTSUPP);
@@ -1310,7 +1274,6 @@ static void test_reserve(void **state)
 {
 	uint16_t tag;
 
-	(void)state;
 	seen.pool_left = 0;
 	for (tag = 0; tag < 3; tag++)
 		submit(tag, IO_READ, 0, 2 * POOL_RESERVE, 0);
@@ -1331,7 +1294,6 @@ static void test_share_of_the_pool(void **state)
 	const uint64_t piece = POOL_PIECE, most = POOL_MAX / 2 / piece;
 	uint16_t tag;
 
-	(void)state;
 	close_target();
 	open_target("direct=yes", 0, 0);
 	for (tag = 0; tag < most + 3; tag++)
@@ -1373,7 +1335,6 @@ static void test_others_stand_still(void **state)
 	uint16_t tag = 0;
 	unsigned i, n;
 
-	(void)state;
 	close_target();
 	open_target("direct=yes", 0, 0);
 	for (i = 0; i < 2; i++) {
@@ -1401,7 +1362,6 @@ static void test_reserve_and_workers(void **state)
 	const uint16_t flushes = BORROWED + WORKERS_OWN, tag = flushes;
 	uint16_t i;
 
-	(void)state;
 	submit_many(0, flushes, IO_FLUSH);
 	seen.pool_left = 0;
 	taken = put_count;
@@ -1425,7 +1385,6 @@ static void test_reserve_and_workers(void **state)
 
 static void test_direct(void **state)
 {
-	(void)state;
 	close_target();
 	open_target("direct=yes", 0, 0);
 	assert_int_equal(geometry.block_size, 4096);
@@ -1451,7 +1410,6 @@ static void test_always_waits(void **state)
 {
 	uint16_t tag;
 
-	(void)state;
 	close_target();
 	looks_like.waits = 1;
 	open_target("", 0, 0);
@@ -1469,7 +1427,6 @@ static void test_always_waits(void **state)
  */
 static void test_writes_always_wait(void **state)
 {
-	(void)state;
 	close_target();
 	looks_like.waits = 1;
 	open_target("", 0, 0);
@@ -1485,7 +1442,6 @@ static void test_writes_always_wait(void **state)
 /* Linux never has a worker for a direct write to a disk. */
 static void test_direct_disk(void **state)
 {
-	(void)state;
 	close_target();
 	looks_like.kind = BACKING_DISK;
 	open_target("direct=yes", 0, 0);
@@ -1507,7 +1463,6 @@ static void expect_refusal(const char *words, const char *arg)
 
 static void test_place(void **state)
 {
-	(void)state;
 	close_target();
 	expect_refusal("offset=64M", "offset");
 	expect_refusal("offset=100", "offset");
@@ -1523,7 +1478,6 @@ static void test_place(void **state)
 
 static void test_no_discard(void **state)
 {
-	(void)state;
 	close_target();
 	open_target("discard=no", 0, 0);
 	assert_int_equal(geometry.discard_granularity, 0);
@@ -1555,7 +1509,6 @@ static void expect_in_pages(enum ring_file_op op, uint16_t tag, uint32_t at,
 /* No buffer, and nothing is copied; however large the request. */
 static void test_zero_copy(void **state)
 {
-	(void)state;
 	port.mode = IO_ZERO_COPY;
 	seen.pool_left = 0;
 	seen.take_error = -EFAULT;
@@ -1579,7 +1532,6 @@ static void test_zero_copy_copies(void **state)
 {
 	const struct ring_transfer *transfer;
 
-	(void)state;
 	port.mode = IO_ZERO_COPY;
 	submit(3, IO_READ, 4096, 8192, IO_NO_BUFFER);
 	transfer = next();
@@ -1604,7 +1556,6 @@ static void test_copy(void **state)
 	static uint8_t buffers[4][16384];
 	const struct ring_transfer *transfer;
 
-	(void)state;
 	port.mode = IO_COPY;
 	port.buffers = buffers[0];
 	port.buffer_size = sizeof(buffers[0]);
@@ -1656,7 +1607,6 @@ static void test_whole_write(void **state)
 {
 	const uint8_t *bytes;
 
-	(void)state;
 	open_need_get_data(POOL_PIECE);
 	submit(1, IO_WRITE, 4096, POOL_PIECE, 0);
 	assert_int_equal(put_count, 0);
@@ -1683,7 +1633,6 @@ static void test_whole_read(void **state)
 {
 	const uint8_t *bytes;
 
-	(void)state;
 	open_need_get_data(65536);
 	seen.pool_left = 0;
 	submit(1, IO_READ, 4096, 65536, 0);
@@ -1720,7 +1669,6 @@ static void test_whole_reserve(void **state)
 	const uint16_t flushes = BORROWED + WORKERS_OWN, last = flushes + 3;
 	uint16_t tag;
 
-	(void)state;
 	open_need_get_data(POOL_PIECE);
 	seen.pool_left = 0;
 	for (tag = 0; tag < 4; tag++)
@@ -1747,7 +1695,6 @@ static void test_whole_reserve(void **state)
 /* The driver takes it back while its data is on its way. */
 static void test_whole_forgotten(void **state)
 {
-	(void)state;
 	open_need_get_data(65536);
 	seen.pool_left = 0;
 	submit(0, IO_WRITE, 0, 65536, 0);
@@ -1771,7 +1718,6 @@ static void test_whole_forgotten(void **state)
 /* What has no whole buffer, or could fault, is an error that says so. */
 static void test_mode_is_refused(void **state)
 {
-	(void)state;
 	close_target();
 	wanted = IO_NEED_GET_DATA;
 	max_io = POOL_PIECE + 4096;
@@ -1789,7 +1735,6 @@ static void test_mode_is_refused(void **state)
 /* It would wait for itself. */
 static void test_lies_on_our_own(void **state)
 {
-	(void)state;
 	close_target();
 	lies_on = 7;
 	expect_refusal("", "path");
@@ -1818,7 +1763,6 @@ static void test_windows_of_memory(void **state)
 	const uint64_t whole_max = store_whole_max, edge = STORE_WINDOW;
 	const uint64_t size = 3ULL * STORE_WINDOW;
 
-	(void)state;
 	close_target();
 	looks_like.kind = BACKING_MEMORY;
 	looks_like.size = size;
@@ -1856,7 +1800,6 @@ static void test_grow(void **state)
 	const struct target_ops *ops = &target_file;
 	int fd;
 
-	(void)state;
 	assert_int_equal(ops->hold(target, &fd), 1);
 	assert_int_equal(resize(128 << 20), TARGET_LATER);
 	assert_int_equal(growth.fd, fd);
@@ -1880,7 +1823,6 @@ static void test_grow(void **state)
 /* Sizes are the device's, lengths the file's. */
 static void test_grow_behind_an_offset(void **state)
 {
-	(void)state;
 	close_target();
 	open_target("offset=1M size=1M", 0, 0);
 	assert_int_equal(resize(63 << 20), 0);
@@ -1905,7 +1847,6 @@ static void test_grow_in_memory(void **state)
 {
 	const uint64_t half = 1 << 20;
 
-	(void)state;
 	close_target();
 	looks_like.kind = BACKING_MEMORY;
 	looks_like.size = half;
@@ -1932,7 +1873,6 @@ static void test_grow_in_memory(void **state)
 
 static void test_growing_fails(void **state)
 {
-	(void)state;
 	growth.error = -ENOMEM;
 	assert_int_equal(resize(128 << 20), -1);
 	assert_int_equal(failure.error, ENOMEM);
@@ -1957,7 +1897,6 @@ static void test_growing_fails(void **state)
 /* It says what can be done about it. */
 static void test_grow_without_fallocate(void **state)
 {
-	(void)state;
 	assert_int_equal(resize(128 << 20), TARGET_LATER);
 	end_growth(-EOPNOTSUPP, 64 << 20);
 	assert_int_equal(resize(128 << 20), -1);
@@ -1969,7 +1908,6 @@ static void test_grow_without_fallocate(void **state)
 /* A device that is deleted by force meanwhile does not hear of the end. */
 static void test_closed_while_growing(void **state)
 {
-	(void)state;
 	assert_int_equal(resize(128 << 20), TARGET_LATER);
 	close_target();
 	assert_int_equal(growth.forgotten, 1);
@@ -1982,7 +1920,6 @@ static void test_closed_while_growing(void **state)
 /* A file system where reads take the file's lock, and growing has that. */
 static void test_pages_while_growing(void **state)
 {
-	(void)state;
 	open_locking(1);
 	assert_int_equal(resize(128 << 20), TARGET_LATER);
 	submit(0, IO_READ, 0, 4096, 0);
@@ -2001,7 +1938,6 @@ static void test_shrink(void **state)
 				       IO_WRITE_ZEROES };
 	unsigned i;
 
-	(void)state;
 	assert_int_equal(resize(1 << 20), 0);
 	for (i = 0; i < COUNT(ops); i++) {
 		submit(0, ops[i], (1 << 20) - 4096, 8192, 0);
@@ -2035,7 +1971,6 @@ static void test_measure(void **state)
 {
 	uint64_t size;
 
-	(void)state;
 	close_target();
 	open_target("offset=4K", 4096, 0);
 	looks_like.size = (80 << 20) + 700;
@@ -2058,7 +1993,6 @@ static void test_measure(void **state)
 
 static void test_cannot_grow(void **state)
 {
-	(void)state;
 	close_target();
 	open_target("offset=4K", 0, 1);
 	/* To its end, it can. */

@@ -73,7 +73,6 @@ int __wrap_ioctl(int fd, unsigned long request, ...)
 
 static int start(void **state)
 {
-	(void)state;
 	memset(&fake, 0, sizeof(fake));
 	log_forget();
 	return 0;
@@ -81,7 +80,6 @@ static int start(void **state)
 
 static int stop(void **state)
 {
-	(void)state;
 	test_folder_remove();
 	return 0;
 }
@@ -130,7 +128,6 @@ static void test_memfd(void **state)
 	struct held_file file;
 	int fd = memfd_create("x", MFD_CLOEXEC);
 
-	(void)state;
 	assert_true(fd >= 0);
 	held_describe(&file, fd);
 	assert_string_equal(file.path, "");
@@ -145,7 +142,6 @@ static void test_memfd(void **state)
 /* A file server that is dead is not to be asked. */
 static void test_not_synchronous(void **state)
 {
-	(void)state;
 	record("data");
 	assert_int_equal(fake.flags & AT_STATX_DONT_SYNC, AT_STATX_DONT_SYNC);
 	assert_int_equal(fake.asked, 1);
@@ -159,7 +155,6 @@ static void test_again(void **state)
 	struct held_file file = record("data");
 	int fd;
 
-	(void)state;
 	expect_open(&file);
 	assert_true(held_is_there(&file));
 	/* Another one in its place; ours is open, so its inode is taken. */
@@ -182,7 +177,6 @@ static void test_birth(void **state)
 {
 	struct held_file file = record("data");
 
-	(void)state;
 	assert_true(file.born == 1700000000000000005ULL);
 	fake.moves_birth = 1;
 	expect_other(&file);
@@ -200,7 +194,6 @@ static void test_generation(void **state)
 {
 	struct held_file file;
 
-	(void)state;
 	fake.has_no_birth = 1;
 	fake.generation = 7;
 	file = record("data");
@@ -217,7 +210,6 @@ static void test_disk(void **state)
 {
 	struct held_file file;
 
-	(void)state;
 	fake.is_disk = 1;
 	fake.disk_number = 7;
 	file = record("data");
@@ -235,7 +227,6 @@ static void test_take(void **state)
 	int fd = open(file.path, O_RDONLY | O_CLOEXEC);
 	int other = open("/dev/null", O_RDONLY | O_CLOEXEC);
 
-	(void)state;
 	assert_int_equal(held_take(&file, other), -ESTALE);
 	assert_memory_equal(&file, &before, sizeof(file));
 	close(other);
@@ -252,7 +243,6 @@ static void test_gets_a_name(void **state)
 	struct held_file before, after;
 	int fd = open(test_folder(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
 
-	(void)state;
 	assert_true(fd >= 0);
 	held_describe(&before, fd);
 	assert_non_null(strstr(before.path, "/ublkd-ram-"));
@@ -274,7 +264,6 @@ static void test_odd_name(void **state)
 {
 	struct held_file file = record("#12");
 
-	(void)state;
 	expect_open(&file);
 	held_remove(&file);
 	assert_int_equal(access(test_path("#12"), F_OK), -1);
@@ -285,7 +274,6 @@ static void test_removed(void **state)
 	struct held_file file;
 	int fd;
 
-	(void)state;
 	test_file("data", "12345");
 	fd = open(test_path("data"), O_RDONLY | O_CLOEXEC);
 	assert_int_equal(unlink(test_path("data")), 0);
@@ -300,7 +288,6 @@ static void test_fds(void **state)
 	struct held_file files[2] = { { .fd = 5 }, { .fd = 7 } };
 	int fds[2];
 
-	(void)state;
 	assert_int_equal(held_fds(files, 2, fds), 2);
 	assert_int_equal(fds[0], 5);
 	assert_int_equal(fds[1], 7);

@@ -160,7 +160,6 @@ ssize_t __wrap_readlink(const char *path, char *link, size_t size)
 
 static int setup(void **state)
 {
-	(void)state;
 	test_loop_open();
 	sigemptyset(&signals);
 	helpers_open(&helpers, test_loop, &signals);
@@ -177,7 +176,6 @@ static int setup(void **state)
 
 static int teardown(void **state)
 {
-	(void)state;
 	helpers_close(&helpers);
 	test_loop_close();
 	while (waitpid(-1, NULL, 0) > 0)
@@ -224,7 +222,6 @@ static void expect(int result, uint64_t number, const char *text)
 
 static void test_disk_user(void **state)
 {
-	(void)state;
 	assert_int_equal(ask(HELPER_DISK_USER, "ublkb0"), 0);
 	expect(0, 0, "");
 	assert_int_equal(answer.serial, 5);
@@ -239,7 +236,6 @@ static void test_disk_user(void **state)
 /* By the link in sysfs, whatever the node is called. */
 static void test_node_user(void **state)
 {
-	(void)state;
 	assert_int_equal(ask(HELPER_NODE_USER, "/dev/disk"), 0);
 	expect(-EBUSY, 1, "somebody, process 9");
 	assert_int_equal(ask(HELPER_NODE_USER, "/dev/none"), 0);
@@ -252,7 +248,6 @@ static void test_disk_users(void **state)
 	char text[sizeof(question.text)] = "", *end;
 	unsigned i;
 
-	(void)state;
 	assert_int_equal(ask(HELPER_DISK_USERS, "ublkb0 open1 ublkb2 mount3 "),
 			 0);
 	expect(0, 2, "open1 somebody, process 9\nmount3 somebody, process 9\n");
@@ -289,7 +284,6 @@ static void test_lock(void **state)
 {
 	int one, other;
 
-	(void)state;
 	test_file("file", "data");
 	one = open_file();
 	other = open_file();
@@ -325,7 +319,6 @@ static void test_no_leak(void **state)
 {
 	unsigned fds = count_fds();
 
-	(void)state;
 	assert_int_equal(ask(HELPER_DISK_USER, "ublkb0"), 0);
 	expect(0, 0, "");
 	assert_int_equal(count_fds(), fds);
@@ -338,7 +331,6 @@ static void test_late_reader(void **state)
 {
 	siginfo_t info;
 
-	(void)state;
 	assert_int_equal(ask(HELPER_DISK_USER, "opened"), 0);
 	assert_int_equal(
 		waitid(P_PID, (id_t)last_pid, &info, WEXITED | WNOWAIT), 0);
@@ -350,7 +342,6 @@ static void test_late_reader(void **state)
 /* It is answered by then, and its process is gone when it can be. */
 static void test_deadline(void **state)
 {
-	(void)state;
 	play = HANG;
 	assert_int_equal(ask(HELPER_DISK_USER, "ublkb0"), 0);
 	pass_time(HELPER_PATIENCE - 0.5);
@@ -368,7 +359,6 @@ static void test_deadline(void **state)
 /* One that answers is not killed after that. */
 static void test_no_second_answer(void **state)
 {
-	(void)state;
 	play = SAY_TWICE;
 	assert_int_equal(ask(HELPER_DISK_USER, "ublkb0"), 0);
 	expect(0, 0, "ublkb0");
@@ -380,7 +370,6 @@ static void test_no_second_answer(void **state)
 /* It has answered, and does not end by itself. */
 static void test_lingers(void **state)
 {
-	(void)state;
 	play = LINGER;
 	assert_int_equal(ask(HELPER_DISK_USER, "ublkb0"), 0);
 	while (!answers)
@@ -396,7 +385,6 @@ static void test_lingers(void **state)
 /* The program may be gone, or crash: that is an answer, too. */
 static void test_no_answer(void **state)
 {
-	(void)state;
 	play = DIE;
 	assert_int_equal(ask(HELPER_DISK_USER, "ublkb0"), 0);
 	expect(-ECHILD, 0, "");
@@ -412,7 +400,6 @@ static void test_no_process(void **state)
 {
 	unsigned fds = count_fds();
 
-	(void)state;
 	start_error = -EAGAIN;
 	assert_int_equal(ask(HELPER_DISK_USER, "ublkb0"), -EAGAIN);
 	assert_null(helpers.first);
@@ -426,7 +413,6 @@ static void test_many(void **state)
 {
 	unsigned fds = count_fds(), i;
 
-	(void)state;
 	for (i = 0; i < HELPERS_MAX + 40; i++)
 		assert_int_equal(ask(HELPER_DISK_USER, "opened"), 0);
 	/* They would be late all together. */
@@ -445,7 +431,6 @@ static void test_waits(void **state)
 	unsigned i;
 	int one;
 
-	(void)state;
 	test_file("file", "data");
 	one = open_file();
 	play = LINGER;
@@ -492,7 +477,6 @@ static void test_limit(void **state)
 {
 	unsigned i;
 
-	(void)state;
 	play = HANG;
 	for (i = 0; i <= HELPERS_MAX; i++)
 		assert_int_equal(ask(HELPER_DISK_USER, "ublkb0"), 0);
@@ -508,7 +492,6 @@ static void test_no_turn(void **state)
 {
 	unsigned fds = count_fds();
 
-	(void)state;
 	helpers.running = HELPERS_MAX;
 	assert_int_equal(ask(HELPER_DISK_USER, "ublkb0"), 0);
 	pass_time(HELPER_TURN - 0.5);

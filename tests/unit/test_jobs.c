@@ -259,7 +259,6 @@ static void forget_all(void)
 
 static int start(void **state)
 {
-	(void)state;
 	test_loop_open();
 	memset(&ring, 0, sizeof(ring));
 	memset(&told, 0, sizeof(told));
@@ -281,7 +280,6 @@ static int start(void **state)
 
 static int stop(void **state)
 {
-	(void)state;
 	forget_all();
 	state_close(&state_folder);
 	test_folder_remove();
@@ -316,7 +314,6 @@ static void test_close(void **state)
 {
 	unsigned fds = count_fds();
 
-	(void)state;
 	delete_device();
 	assert_int_equal(ring.closes, 2);
 	assert_true(ring.submits > 0);
@@ -343,7 +340,6 @@ static void test_full_ring(void **state)
 {
 	unsigned fds = count_fds();
 
-	(void)state;
 	ring.put_error = -EBUSY;
 	delete_device();
 	assert_int_equal(told.answers, 1);
@@ -353,7 +349,6 @@ static void test_full_ring(void **state)
 /* Its number can be used again; but this process cannot end. */
 static void test_late(void **state)
 {
-	(void)state;
 	delete_device();
 	end_close();
 	pass_time(CLOSE_PATIENCE - 1);
@@ -375,7 +370,6 @@ static void test_server_dies(void **state)
 {
 	unsigned kept, deleted;
 
-	(void)state;
 	delete_device();
 	jobs.entries->state = ENTRY_DELETING;
 	jobs_set_server(&jobs, 0);
@@ -435,7 +429,6 @@ static unsigned seen_count;
 
 static void see(void *context, struct state_device *device)
 {
-	(void)context;
 	seen = *device;
 	seen_count++;
 }
@@ -468,7 +461,6 @@ static void test_note(void **state)
 {
 	unsigned fds = count_fds();
 
-	(void)state;
 	test_file("data", "1234");
 	live_device("add file path=/a", test_path("data"));
 	assert_int_equal(count_fds(), fds + 1);
@@ -490,7 +482,6 @@ static void test_note(void **state)
 /* It is not written down that often. */
 static void test_note_the_same(void **state)
 {
-	(void)state;
 	live_device("add null", NULL);
 	assert_int_equal(note("add null", NULL, 0), 0);
 	assert_int_equal(writes, 0);
@@ -499,7 +490,6 @@ static void test_note_the_same(void **state)
 /* Refused is refused, also for the next server, and for the next keeper. */
 static void test_note_fails(void **state)
 {
-	(void)state;
 	live_device("add null", NULL);
 	write_error = -ENOSPC;
 	assert_int_equal(note("add null error-rate=1", NULL, 0), -ENOSPC);
@@ -519,7 +509,6 @@ static void test_first_note_fails(void **state)
 	int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	unsigned fds = count_fds();
 
-	(void)state;
 	entry_new(&jobs.entries, ID);
 	write_error = -ENOSPC;
 	jobs_run(&jobs, &message, &fd, 1);
@@ -539,7 +528,6 @@ static void test_note_private(void **state)
 	int fd = open(test_folder(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
 	char path[512];
 
-	(void)state;
 	entry_new(&jobs.entries, ID);
 	snprintf(message.text, sizeof(message.text), "add ram");
 	jobs_run(&jobs, &message, &fd, 1);
@@ -559,7 +547,6 @@ static void test_let_go_of_a_user_file(void **state)
 {
 	struct entry *entry;
 
-	(void)state;
 	test_file("data", "1234");
 	entry = live_device("add file path=/a", test_path("data"));
 	ring.put_error = -EBUSY;
@@ -584,7 +571,6 @@ static struct entry *device_without_file(void)
 /* What is noted of a file that is away stays noted. */
 static void test_note_without_file(void **state)
 {
-	(void)state;
 	device_without_file();
 	handed_over(0);
 	assert_int_equal(note("add file path=/a discard=no", NULL, 0), 0);
@@ -601,7 +587,6 @@ static void test_file_comes_back(void **state)
 	unsigned fds, stores;
 	int fd;
 
-	(void)state;
 	device_without_file();
 	fd = open(test_path("data"), O_RDONLY | O_CLOEXEC);
 	fds = count_fds();
@@ -621,7 +606,6 @@ static void test_other_file_comes(void **state)
 	unsigned fds, stores;
 	int fd;
 
-	(void)state;
 	device_without_file();
 	test_file("other", "1234");
 	fd = open(test_path("other"), O_RDONLY | O_CLOEXEC);
@@ -655,7 +639,6 @@ static void test_hand_over(void **state)
 	struct entry *entry = live_device("add null", NULL);
 	unsigned i;
 
-	(void)state;
 	expect_handed_over(1);
 	/* Somebody who can is told whether that would be a loss. */
 	assert_int_equal(handed_over(0)->info.state, UBLK_S_DEV_LIVE);
@@ -686,7 +669,6 @@ static void test_restore(void **state)
 				       .recoverable = 1,
 				       .words = "add null" };
 
-	(void)state;
 	assert_int_equal(entry_restore(&jobs.entries, &info, &device, 0), 0);
 	assert_int_equal(handed_over(0)->info.state, UBLK_S_DEV_LIVE);
 	assert_true(jobs_have_devices(&jobs));
@@ -727,7 +709,6 @@ static void test_server_gone(void **state)
 {
 	struct entry *entry = live_device("add null", NULL);
 
-	(void)state;
 	expect_gone(1, 1, 0);
 	expect("");
 	assert_int_equal(entry->state, ENTRY_QUIESCED);
@@ -746,7 +727,6 @@ static void test_server_gone(void **state)
 /* The driver does not hold its I/O for anybody. */
 static void test_server_gone_without_recovery(void **state)
 {
-	(void)state;
 	live_device("add null", NULL)->noted.recoverable = 0;
 	expect_gone(1, 0, 1);
 	expect("stop-3");
@@ -762,7 +742,6 @@ static void run(uint32_t type)
 /* A START would wait for tags that nobody fetches, and STOP for it. */
 static void test_server_gone_in_a_start(void **state)
 {
-	(void)state;
 	live_device("add null", NULL)->state = ENTRY_NEW;
 	run(MESSAGE_START);
 	expect("start-3");
@@ -778,7 +757,6 @@ static void test_server_gone_in_a_take_over(void **state)
 {
 	struct entry *entry = live_device("add null", NULL);
 
-	(void)state;
 	run(MESSAGE_END_RECOVER);
 	expect("end-recovery-3");
 	expect_gone(1, 1, 0);
@@ -793,7 +771,6 @@ static void test_server_gone_in_a_take_over(void **state)
 /* A driver that cannot give a device out twice has just done so. */
 static void test_server_gone_behind_a_recover(void **state)
 {
-	(void)state;
 	live_device("add null", NULL);
 	run(MESSAGE_RECOVER);
 	driver_answers(0);
@@ -811,7 +788,6 @@ static void test_server_gone_behind_a_recover(void **state)
 /* Before that nothing is lost. */
 static void test_server_gone_before_a_recover(void **state)
 {
-	(void)state;
 	live_device("add null", NULL);
 	run(MESSAGE_RECOVER);
 	driver_answers(0);
@@ -832,7 +808,6 @@ static void test_server_gone_before_a_recover(void **state)
 /* What the driver has begun to stop is finished. */
 static void test_server_gone_in_a_try_stop(void **state)
 {
-	(void)state;
 	live_device("add null", NULL);
 	run(MESSAGE_TRY_STOP);
 	expect("try-stop-3");
@@ -847,7 +822,6 @@ static void test_server_gone_in_a_try_stop(void **state)
 /* Another one may be refused, and then the device goes on. */
 static void test_server_gone_in_a_try_stop_that_fails(void **state)
 {
-	(void)state;
 	live_device("add null", NULL);
 	run(MESSAGE_TRY_STOP);
 	expect("try-stop-3");
@@ -863,7 +837,6 @@ static void test_start(void **state)
 {
 	struct entry *entry = live_device("add null", NULL);
 
-	(void)state;
 	entry->state = ENTRY_NEW;
 	assert_true(jobs_are_busy(&jobs));
 	run(MESSAGE_START);
@@ -881,7 +854,6 @@ static void test_add(void **state)
 {
 	struct message message = { .type = MESSAGE_ADD, .serial = 7 };
 
-	(void)state;
 	jobs_run(&jobs, &message, NULL, 0);
 	expect("add-3");
 	driver_answers(0);
@@ -896,7 +868,6 @@ static void test_add_fails(void **state)
 {
 	struct message message = { .type = MESSAGE_ADD };
 
-	(void)state;
 	jobs_run(&jobs, &message, NULL, 0);
 	driver_answers(-EEXIST);
 	assert_int_equal(told.answer.result, -EEXIST);
@@ -906,7 +877,6 @@ static void test_add_fails(void **state)
 
 static void test_refused(void **state)
 {
-	(void)state;
 	run(MESSAGE_STOP);
 	assert_int_equal(told.answer.result, -ENODEV);
 	live_device("add null", NULL);
@@ -930,7 +900,6 @@ static void test_refused(void **state)
 /* The id stays taken if the driver does not let go; nobody forgets it then. */
 static void test_delete_fails(void **state)
 {
-	(void)state;
 	live_device("add null", NULL);
 	run(MESSAGE_DELETE);
 	driver_answers(-EBUSY);
@@ -949,7 +918,6 @@ static void test_clean_up_fails(void **state)
 {
 	struct entry *entry = live_device("add null", NULL);
 
-	(void)state;
 	entry->state = ENTRY_TO_STOP;
 	jobs_clean_up(&jobs);
 	driver_answers(0);
@@ -962,7 +930,6 @@ static void test_clean_up_fails(void **state)
 /* Only what waits for others is cancelled. */
 static void test_cancel(void **state)
 {
-	(void)state;
 	live_device("add null", NULL);
 	run(MESSAGE_CANCEL);
 	expect("");
@@ -984,7 +951,6 @@ static void test_tally(void **state)
 {
 	struct entry *entry = live_device("add null", NULL);
 
-	(void)state;
 	assert_int_equal(take_tally(ID + 1, 5), -ENODEV);
 	assert_int_equal(take_tally(ID, 5), 0);
 	assert_int_equal(take_tally(ID, 5), 0);

@@ -152,7 +152,6 @@ int __wrap_helper_ask(struct helpers *helpers, const struct message *asked,
 
 static int setup(void **state)
 {
-	(void)state;
 	open_lasting_pipe(life);
 	helped = NULL;
 	help_error = 0;
@@ -183,7 +182,6 @@ static int setup(void **state)
 
 static int teardown(void **state)
 {
-	(void)state;
 	takeover_close(&left);
 	proc_close(&keeper.server);
 	proc_close(&keeper.candidate.process);
@@ -247,7 +245,6 @@ static void test_exec_fails(void **state)
 {
 	sigset_t now;
 
-	(void)state;
 	become_program(&keeper, "/nowhere/ublkd");
 	assert_int_equal(execs, 1);
 	assert_int_equal(sent.type, MESSAGE_UPGRADE);
@@ -264,7 +261,6 @@ static void test_table_goes_along(void **state)
 {
 	unsigned fds = count_fds();
 
-	(void)state;
 	restore_device_with(open("/dev/null", O_RDONLY | O_CLOEXEC));
 	/* It may be that it could not be written down. */
 	keeper.jobs.entries->noted.tally = 6;
@@ -294,7 +290,6 @@ static void test_table_is_too_large(void **state)
 	char words[MESSAGE_TEXT] = "";
 	unsigned fds = count_fds(), i;
 
-	(void)state;
 	memset(words, 'x', sizeof(words) - 1);
 	for (i = 0; i < 5000; i++) {
 		restore_device();
@@ -316,7 +311,6 @@ static void test_signals_inherited(void **state)
 	struct keeper next = { .loop = test_loop };
 	sigset_t now;
 
-	(void)state;
 	assert_int_equal(open_signals(&next), 0);
 	sigprocmask(SIG_BLOCK, NULL, &now);
 	assert_true(is_blocked(&now));
@@ -331,7 +325,6 @@ static void test_signals_inherited(void **state)
 /* Else both would wait for ever: for its end, and for an answer. */
 static void test_channel_breaks(void **state)
 {
-	(void)state;
 	on_server_cut_off(&keeper.channel);
 	assert_int_equal(kills, 1);
 }
@@ -339,7 +332,6 @@ static void test_channel_breaks(void **state)
 /* It leaves by itself, and closes the channel a little before. */
 static void test_orderly_end(void **state)
 {
-	(void)state;
 	keeper.stopping = 1;
 	on_server_cut_off(&keeper.channel);
 	assert_int_equal(kills, 0);
@@ -350,7 +342,6 @@ static void test_answer_is_lost(void **state)
 	struct message answer = { .magic = MESSAGE_MAGIC,
 				  .type = MESSAGE_START };
 
-	(void)state;
 	send_answer(&keeper.jobs, &answer);
 	assert_int_equal(kills, 0);
 	/* It has closed its end: that may be the last that it does, in order. */
@@ -370,7 +361,6 @@ static uint64_t noted_tally;
 
 static void take_noted(void *context, struct state_device *device)
 {
-	(void)context;
 	noted_tally = device->tally;
 }
 
@@ -418,7 +408,6 @@ static void test_tally(void **state)
 				.id = 3,
 				.number = 8 };
 
-	(void)state;
 	note_device();
 	tell_tally(4, 6);
 	assert_int_equal(sent.result, -ENODEV);
@@ -456,7 +445,6 @@ static void test_old_server_leaves(void **state)
 	struct message heard;
 	int ends[2], fds[MESSAGE_MAX_FDS], count;
 
-	(void)state;
 	note_device();
 	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, ends), 0);
 	keeper.takeover.fd = ends[0];
@@ -491,7 +479,6 @@ static void answer_users(int result, const char *text)
 
 static void test_stop_names_users(void **state)
 {
-	(void)state;
 	options.stop_timeout = 60;
 	restore_device();
 	stop_all(&keeper, 0);
@@ -520,7 +507,6 @@ static void test_stop_names_users(void **state)
 /* The end does not depend on it. */
 static void test_stop_unknown_users(void **state)
 {
-	(void)state;
 	restore_device();
 	stop_all(&keeper, 0);
 	answer_users(-ETIMEDOUT, "");
@@ -539,7 +525,6 @@ static void test_stop_unknown_users(void **state)
 /* Nobody uses what is not there, or is being deleted anyway. */
 static void test_stop_of_nothing(void **state)
 {
-	(void)state;
 	stop_all(&keeper, 0);
 	assert_null(helped);
 	assert_int_equal(sent.type, MESSAGE_STOP_ALL);
@@ -585,7 +570,6 @@ static void expect_refusal(const char *why)
 /* The program is another one once the server has said that it may leave. */
 static void test_upgrade_asks(void **state)
 {
-	(void)state;
 	hear_candidate();
 	assert_int_equal(execs, 0);
 	assert_int_equal(sent.type, MESSAGE_MAY_LEAVE);
@@ -598,7 +582,6 @@ static void test_upgrade_asks(void **state)
 
 static void test_upgrade_denied(void **state)
 {
-	(void)state;
 	hear_candidate();
 	hear(MESSAGE_MAY_LEAVE, -EBUSY, "device 7 stands still");
 	expect_refusal("device 7 stands still");
@@ -611,7 +594,6 @@ static void test_upgrade_denied(void **state)
 /* Nobody would have the devices' memory. */
 static void test_upgrade_without_server(void **state)
 {
-	(void)state;
 	proc_close(&keeper.server);
 	hear_candidate();
 	expect_refusal("no server");
@@ -628,7 +610,6 @@ static void test_upgrade_without_server(void **state)
 
 static void test_upgrade_and_stop(void **state)
 {
-	(void)state;
 	hear_candidate();
 	keeper.stopping = 1;
 	hear(MESSAGE_MAY_LEAVE, 0, "");
@@ -649,7 +630,6 @@ static void test_upgrade_not_now(void **state)
 {
 	struct jobs busy = keeper.jobs;
 
-	(void)state;
 	keeper.stopping = 1;
 	expect_not_now("being deleted");
 	keeper.stopping = 0;
@@ -713,7 +693,6 @@ static void expect_end(int result, const char *why)
 /* The server of a device's file is silent, for instance. */
 static void test_upgrade_in_vain(void **state)
 {
-	(void)state;
 	hear(MESSAGE_UPGRADE, 0, "");
 	expect_not_now("under way");
 	hear(MESSAGE_MAY_LEAVE, -EBUSY, "device 7 stands still");
@@ -723,7 +702,6 @@ static void test_upgrade_in_vain(void **state)
 
 static void test_program_does_not_run(void **state)
 {
-	(void)state;
 	ask_for_upgrade("/new");
 	assert_true(keeper.candidate.process.pid);
 	assert_string_equal(keeper.candidate.program, "/new");
@@ -739,7 +717,6 @@ static void test_program_does_not_run(void **state)
 /* Its end counts, not that of its socket, which a child of it may have. */
 static void test_program_dies(void **state)
 {
-	(void)state;
 	for (act = DIE; act <= LEAVE_CHILD; act++) {
 		ask_for_upgrade("/new");
 		wait_until_told(MESSAGE_UPGRADE);
@@ -750,7 +727,6 @@ static void test_program_dies(void **state)
 /* What it has said before counts. */
 static void test_program_is_ready(void **state)
 {
-	(void)state;
 	act = PREPARE_AND_DIE;
 	ask_for_upgrade("/new");
 	wait_until_told(MESSAGE_MAY_LEAVE);
@@ -764,7 +740,6 @@ static void test_program_was_ready(void **state)
 {
 	siginfo_t info;
 
-	(void)state;
 	act = PREPARE_AND_DIE;
 	ask_for_upgrade("/new");
 	assert_int_equal(waitid(P_PID, (id_t)keeper.candidate.process.pid,
@@ -782,7 +757,6 @@ static void test_program_is_unfit(void **state)
 				   .result = -EINVAL,
 				   .text = "device 3: no" };
 
-	(void)state;
 	act = SAY_NOTHING;
 	ask_for_upgrade("/new");
 	on_candidate_message(&keeper.candidate.channel, &message, NULL, 0);
@@ -795,7 +769,6 @@ static void test_program_is_late(void **state)
 	pid_t pid;
 	int status;
 
-	(void)state;
 	act = SAY_NOTHING;
 	ask_for_upgrade("/new");
 	pid = keeper.candidate.process.pid;
@@ -815,7 +788,6 @@ static void test_program_is_late(void **state)
 /* It has ended already, or cannot be told all there is. */
 static void test_table_is_not_sent(void **state)
 {
-	(void)state;
 	act = SAY_NOTHING;
 	table_error = -EPIPE;
 	ask_for_upgrade("/new");
@@ -829,7 +801,6 @@ static void test_table_is_not_sent(void **state)
 /* A restart that was asked for meanwhile comes then. */
 static void test_restart_after_upgrade(void **state)
 {
-	(void)state;
 	act = SAY_NOTHING;
 	ask_for_upgrade("/new");
 	begin_restart();
@@ -852,7 +823,6 @@ static void test_arguments(void **state)
 		.stop_timeout = 77,
 	};
 
-	(void)state;
 	options.stop_timeout = 60;
 	options.log_level = LOG_LEVEL_INFO;
 	strcpy(keeper.listener.path, "/a");
@@ -874,7 +844,6 @@ static void test_arguments(void **state)
 
 static void test_restart_asks(void **state)
 {
-	(void)state;
 	begin_restart();
 	assert_int_equal(sent.type, MESSAGE_MAY_LEAVE);
 	assert_int_equal(sent_count, 1);
@@ -887,7 +856,6 @@ static void test_restart_asks(void **state)
 
 static void test_restart_denied(void **state)
 {
-	(void)state;
 	begin_restart();
 	hear(MESSAGE_MAY_LEAVE, -EBUSY, "device 7 stands still");
 	assert_true(log_has("no restart: device 7 stands still"));
@@ -900,7 +868,6 @@ static void test_restart_denied(void **state)
 /* It may be left, and has died since: it does not go on. */
 static void test_restart_without_server(void **state)
 {
-	(void)state;
 	begin_restart();
 	proc_close(&keeper.server);
 	hear(MESSAGE_MAY_LEAVE, 0, "");
@@ -911,7 +878,6 @@ static void test_restart_without_server(void **state)
 /* A command has come meanwhile: its answer would be lost. */
 static void test_restart_while_busy(void **state)
 {
-	(void)state;
 	begin_restart();
 	restore_device();
 	keeper.jobs.entries->state = ENTRY_DELETING;
@@ -928,7 +894,6 @@ static void test_restart_while_busy(void **state)
 /* The end of a stop is another one: nothing stays behind it. */
 static void test_restart_and_stop(void **state)
 {
-	(void)state;
 	keeper.stopping = 1;
 	begin_restart();
 	assert_int_equal(sent_count, 0);
@@ -944,7 +909,6 @@ static void test_restart_and_stop(void **state)
 /* Whoever waits for it hears nothing of it when the end has begun. */
 static void test_ready_and_stop(void **state)
 {
-	(void)state;
 	keeper.serving = 0;
 	keeper.stopping = 1;
 	hear(MESSAGE_READY, 0, "");
@@ -959,7 +923,6 @@ static void test_ready_and_stop(void **state)
 /* What the new server said is told, and not only that it has ended since. */
 static void test_takeover_says_why(void **state)
 {
-	(void)state;
 	keeper.takeover.fd = 1000;
 	keeper.takeover.server.pid = 0;
 	hear(MESSAGE_FAILED, 0, "out of memory");

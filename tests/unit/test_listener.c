@@ -83,7 +83,6 @@ int __wrap_listen(int fd, int backlog)
 
 static int start(void **state)
 {
-	(void)state;
 	memset(&fake, 0, sizeof(fake));
 	memset(&failure, 0, sizeof(failure));
 	fake.answering = -1;
@@ -94,7 +93,6 @@ static int start(void **state)
 
 static int stop(void **state)
 {
-	(void)state;
 	if (fake.answering >= 0)
 		close(fake.answering);
 	test_folder_remove();
@@ -189,7 +187,6 @@ static void test_open(void **state)
 	unsigned fds = count_fds();
 	mode_t mask = umask(0);
 
-	(void)state;
 	opens();
 	assert_int_equal(umask(mask), 0);
 	assert_int_equal(lstat(path, &status), 0);
@@ -221,7 +218,6 @@ static void test_strict_umask(void **state)
 	struct stat status;
 	mode_t mask = umask(0777);
 
-	(void)state;
 	opens();
 	umask(mask);
 	assert_int_equal(lstat(path, &status), 0);
@@ -233,7 +229,6 @@ static void test_group(void **state)
 {
 	struct stat status;
 
-	(void)state;
 	fake.has_group = 1;
 	fake.group.gr_gid = geteuid() == 0 ? 4242 : getegid();
 	opens();
@@ -246,7 +241,6 @@ static void test_group(void **state)
 
 static void test_stale(void **state)
 {
-	(void)state;
 	close(bind_other(SOCK_STREAM, 1));
 	assert_true(exists(path));
 	opens();
@@ -261,7 +255,6 @@ static void test_stale(void **state)
 /* The file of a lock that nobody holds is no obstacle. */
 static void test_stale_lock(void **state)
 {
-	(void)state;
 	test_file("s.lock", "99999999999\n");
 	opens();
 	assert_int_equal(locked_by(), getpid());
@@ -272,7 +265,6 @@ static void test_stale_lock(void **state)
 /* Opened, and gone before it is locked: whoever comes next makes another. */
 static void test_lock_goes(void **state)
 {
-	(void)state;
 	fake.lock_goes = 1;
 	opens();
 	assert_int_equal(locked_by(), getpid());
@@ -281,7 +273,6 @@ static void test_lock_goes(void **state)
 
 static void test_living(void **state)
 {
-	(void)state;
 	fake.answering = bind_other(SOCK_STREAM, 1);
 	refuses(SYMBOL_BUSY, "still answers");
 	assert_true(fake.slept > 0);
@@ -292,7 +283,6 @@ static void test_living(void **state)
 /* A server whose keeper was killed is dying: it is waited for. */
 static void test_dying(void **state)
 {
-	(void)state;
 	fake.answering = bind_other(SOCK_STREAM, 1);
 	fake.leaves_after = 3;
 	opens();
@@ -306,7 +296,6 @@ static void test_living_and_full(void **state)
 	struct sockaddr_un address = address_of(path);
 	int fds[8], i;
 
-	(void)state;
 	fake.answering = bind_other(SOCK_STREAM, 1);
 	for (i = 0; i < 8; i++) {
 		fds[i] = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0);
@@ -325,7 +314,6 @@ static void test_living_datagram(void **state)
 	struct stat before, after;
 	int fd = bind_other(SOCK_DGRAM, 0);
 
-	(void)state;
 	assert_int_equal(lstat(path, &before), 0);
 	assert_int_equal(listener_open(&listener, path, &failure), -1);
 	assert_int_equal(lstat(path, &after), 0);
@@ -338,7 +326,6 @@ static void test_not_a_socket(void **state)
 	FILE *file;
 	char text[8] = "";
 
-	(void)state;
 	test_file("s", "mine");
 	refuses(SYMBOL_EXISTS, "not a socket");
 	file = fopen(path, "r");
@@ -362,7 +349,6 @@ static void test_two_of_us(void **state)
 	struct listener second;
 	unsigned fds;
 
-	(void)state;
 	opens();
 	fds = count_fds();
 	assert_int_equal(listener_open(&second, path, &failure), -1);
@@ -380,7 +366,6 @@ static void test_two_of_us(void **state)
 /* A lock that is a link would be made wherever it leads. */
 static void test_lock_is_a_link(void **state)
 {
-	(void)state;
 	assert_int_equal(symlink("target", lock), 0);
 	assert_int_equal(listener_open(&listener, path, &failure), -1);
 	assert_false(exists(test_path("target")));
@@ -388,14 +373,12 @@ static void test_lock_is_a_link(void **state)
 
 static void test_no_folder(void **state)
 {
-	(void)state;
 	snprintf(path, sizeof(path), "%s", test_path("no/s"));
 	refuses(SYMBOL_NOTFOUND, path);
 }
 
 static void test_listen_fails(void **state)
 {
-	(void)state;
 	fake.listen_error = EADDRINUSE;
 	refuses(SYMBOL_IO, path);
 	assert_false(exists(path));
@@ -408,7 +391,6 @@ static void test_long_path(void **state)
 	size_t have = strlen(test_folder()) + 1;
 	char name[120];
 
-	(void)state;
 	snprintf(name, sizeof(name), "%s/", test_folder());
 	memset(name + have, 'x', sizeof(name) - have);
 	name[107] = '\0';
@@ -427,7 +409,6 @@ static void test_long_path(void **state)
 
 static void test_empty_path(void **state)
 {
-	(void)state;
 	assert_int_equal(chdir(test_folder()), 0);
 	path[0] = '\0';
 	assert_int_equal(listener_open(&listener, path, &failure), -1);
@@ -438,7 +419,6 @@ static void test_empty_path(void **state)
 
 static void test_relative_path(void **state)
 {
-	(void)state;
 	assert_int_equal(chdir(test_folder()), 0);
 	assert_int_equal(listener_open(&listener, "s", &failure), 0);
 	assert_true(exists(path));
@@ -450,7 +430,6 @@ static void test_relative_path(void **state)
 /* What took the place of our socket is not ours to remove. */
 static void test_replaced(void **state)
 {
-	(void)state;
 	opens();
 	/* Moved first, so that its inode cannot be given out again. */
 	assert_int_equal(rename(path, test_path("old")), 0);
@@ -467,7 +446,6 @@ static void test_adopt(void **state)
 	int fd = bind_other(SOCK_STREAM, 1);
 	struct stat before, after;
 
-	(void)state;
 	assert_int_equal(stat(path, &before), 0);
 	assert_int_equal(listener_adopt(&listener, fd, &failure), 0);
 	assert_int_equal(listener.fd, fd);
@@ -497,7 +475,6 @@ static void test_adopt_what_is_none(void **state)
 	struct sockaddr_un unnamed = { .sun_family = AF_UNIX };
 	int pair[2];
 
-	(void)state;
 	assert_int_equal(pipe(pair), 0);
 	refuses_to_adopt(pair[0], SYMBOL_ARG);
 	close(pair[1]);
@@ -525,7 +502,6 @@ static void test_adopt_while_another_runs(void **state)
 	struct listener second;
 	int fd;
 
-	(void)state;
 	opens();
 	fd = dup(listener.fd);
 	assert_int_equal(listener_adopt(&second, fd, &failure), -1);
@@ -546,7 +522,6 @@ static void use(int fd, int borrowed, int expected)
 
 static void test_use(void **state)
 {
-	(void)state;
 	use(bind_other(SOCK_STREAM, 1), 0, 0);
 	listener_close(&listener);
 	assert_false(exists(path));
@@ -559,7 +534,6 @@ static void test_use_through_a_link(void **state)
 {
 	int fd = bind_other(SOCK_STREAM, 1);
 
-	(void)state;
 	assert_int_equal(symlink(".", test_path("link")), 0);
 	snprintf(path, sizeof(path), "%s", test_path("link/s"));
 	use(fd, 0, 0);
@@ -572,7 +546,6 @@ static void test_use_of_another_path(void **state)
 {
 	int fd;
 
-	(void)state;
 	fd = bind_other(SOCK_STREAM, 1);
 	assert_int_equal(rename(path, test_path("moved")), 0);
 	use(fd, 0, -ENOENT);

@@ -39,7 +39,6 @@ static struct {
 
 static int start(void **state)
 {
-	(void)state;
 	socket_fails = 0;
 	manager = heard.fd = -1;
 	unsetenv("NOTIFY_SOCKET");
@@ -51,7 +50,6 @@ static int start(void **state)
 
 static int stop(void **state)
 {
-	(void)state;
 	notify_close();
 	if (manager >= 0)
 		close(manager);
@@ -109,7 +107,6 @@ static void test_send(void **state)
 {
 	unsigned fds;
 
-	(void)state;
 	listen_at(test_path("notify"));
 	fds = count_fds();
 	notify_open();
@@ -129,7 +126,6 @@ static void test_abstract(void **state)
 {
 	char name[60];
 
-	(void)state;
 	snprintf(name, sizeof(name), "@ublkd-test-%d", (int)getpid());
 	listen_at(name);
 	notify_open();
@@ -142,7 +138,6 @@ static void test_long_address(void **state)
 {
 	char name[120];
 
-	(void)state;
 	snprintf(name, sizeof(name), "@%0106d", (int)getpid());
 	assert_int_equal(strlen(name), 107);
 	listen_at(name);
@@ -162,7 +157,6 @@ static void test_long_text(void **state)
 {
 	char text[3000];
 
-	(void)state;
 	listen_at(test_path("notify"));
 	notify_open();
 	memset(text, 'x', sizeof(text));
@@ -178,7 +172,6 @@ static void test_no_manager(void **state)
 	const char *name = "";
 	unsigned fds = count_fds();
 
-	(void)state;
 	notify_open();
 	assert_int_equal(notify_send("READY=1"), 0);
 	assert_int_equal(notify_store("a", 0), 0);
@@ -192,7 +185,6 @@ static void test_bad_address(void **state)
 	const char *const bad[] = { "", "/", "@", "notify", "vsock:2:1234" };
 	unsigned fds = count_fds(), i;
 
-	(void)state;
 	for (i = 0; i < COUNT(bad); i++) {
 		setenv("NOTIFY_SOCKET", bad[i], 1);
 		notify_open();
@@ -204,7 +196,6 @@ static void test_bad_address(void **state)
 
 static void test_no_socket(void **state)
 {
-	(void)state;
 	listen_at(test_path("notify"));
 	socket_fails = 1;
 	notify_open();
@@ -215,7 +206,6 @@ static void test_no_socket(void **state)
 
 static void test_nobody_there(void **state)
 {
-	(void)state;
 	listen_at(test_path("notify"));
 	notify_open();
 	close(manager);
@@ -230,7 +220,6 @@ static void test_full(void **state)
 {
 	int sent = 0, error;
 
-	(void)state;
 	listen_at(test_path("notify"));
 	notify_open();
 	while ((error = notify_send("STATUS=%d", sent)) == 0 && sent < 100000)
@@ -253,7 +242,6 @@ static void test_store(void **state)
 	int fd = memfd_create("test", MFD_CLOEXEC);
 	unsigned fds;
 
-	(void)state;
 	listen_at(test_path("notify"));
 	notify_open();
 	fds = count_fds();
@@ -319,7 +307,6 @@ static void assert_none(void)
 
 static void test_take(void **state)
 {
-	(void)state;
 	give("3", "admin:ublk-0:ublk-1");
 	notify_open();
 	assert_null(getenv("LISTEN_PID"));
@@ -337,7 +324,6 @@ static void test_take(void **state)
 
 static void test_few_names(void **state)
 {
-	(void)state;
 	give("3", "admin:");
 	notify_open();
 	assert_taken(FIRST, "admin");
@@ -354,7 +340,6 @@ static void test_few_names(void **state)
 
 static void test_not_taken(void **state)
 {
-	(void)state;
 	give("3", NULL);
 	notify_open();
 	assert_taken(FIRST, "unknown");
@@ -369,7 +354,6 @@ static void test_not_taken(void **state)
 /* More are promised than there are. */
 static void test_missing(void **state)
 {
-	(void)state;
 	give("3", "a:b:c");
 	close(FIRST + 1);
 	notify_open();
@@ -386,7 +370,6 @@ static void test_bad_count(void **state)
 	};
 	unsigned i;
 
-	(void)state;
 	for (i = 0; i < COUNT(bad); i++) {
 		give(bad[i], "a:b:c");
 		notify_open();
@@ -404,7 +387,6 @@ static void test_other_pid(void **state)
 	const char *const bad[] = { "1", "", "x" };
 	unsigned i;
 
-	(void)state;
 	for (i = 0; i < COUNT(bad); i++) {
 		give("3", NULL);
 		setenv("LISTEN_PID", bad[i], 1);
@@ -422,7 +404,6 @@ static void test_other_pid(void **state)
 
 static void test_disown(void **state)
 {
-	(void)state;
 	listen_at(test_path("notify"));
 	notify_open();
 	assert_non_null(getenv("NOTIFY_SOCKET"));

@@ -257,7 +257,6 @@ static void leave_device(void)
 
 static int teardown(void **state)
 {
-	(void)state;
 	free(job);
 	return 0;
 }
@@ -267,7 +266,6 @@ static int setup(void **state)
 	static struct helpers helpers;
 	static struct state folder;
 
-	(void)state;
 	memset(&entry, 0, sizeof(entry));
 	memset(&told, 0, sizeof(told));
 	jobs = (struct jobs){ .server = SERVER,
@@ -303,7 +301,6 @@ static void test_table(void **state)
 	uint32_t type;
 	unsigned count = 0;
 
-	(void)state;
 	for (type = 0; type < 200; type++)
 		count += find_operation(type) != NULL;
 	assert_int_equal(count, 14);
@@ -314,7 +311,6 @@ static void test_table(void **state)
 
 static void test_features(void **state)
 {
-	(void)state;
 	assert_int_equal(begin(MESSAGE_FEATURES), 0);
 	expect("control features");
 	job->message.number = 0x1fe;
@@ -332,7 +328,6 @@ static void test_add(void **state)
 {
 	struct entry *added;
 
-	(void)state;
 	leave_device();
 	assert_int_equal(begin(MESSAGE_ADD), 0);
 	expect("addabc");
@@ -352,7 +347,6 @@ static void test_add(void **state)
 
 static void test_start(void **state)
 {
-	(void)state;
 	assert_int_equal(begin(MESSAGE_PARAMS), 0);
 	assert_int_equal(begin(MESSAGE_START), 0);
 	expect("params7 start7/4711");
@@ -374,7 +368,6 @@ static void test_start(void **state)
 
 static void test_recover(void **state)
 {
-	(void)state;
 	jobs.features = UBLK_F_UPDATE_SIZE;
 	entry.state = ENTRY_LIVE; /* with the server that is to leave */
 	assert_int_equal(begin(MESSAGE_RECOVER), 0);
@@ -399,7 +392,6 @@ static void test_recover(void **state)
 /* An old driver is not asked before the device is quiesced, and a moment. */
 static void test_recover_old(void **state)
 {
-	(void)state;
 	entry.state = ENTRY_QUIESCED;
 	assert_int_equal(begin(MESSAGE_RECOVER), 0);
 	expect("info7");
@@ -426,7 +418,6 @@ static void test_recover_old(void **state)
 /* The server that asked has died: there would be no way back. */
 static void test_recover_for_nobody(void **state)
 {
-	(void)state;
 	begin(MESSAGE_RECOVER);
 	job->message.info.state = UBLK_S_DEV_QUIESCED;
 	jobs.generation++;
@@ -452,7 +443,6 @@ static void expect_closed(void)
 
 static void test_timeout(void **state)
 {
-	(void)state;
 	play_timeout("30000\n");
 	assert_int_equal(end(6), 1);
 	expect("write1000");
@@ -463,7 +453,6 @@ static void test_timeout(void **state)
 /* Writing waits for I/O, so what is there already is not written. */
 static void test_timeout_is_set(void **state)
 {
-	(void)state;
 	play_timeout("1000\n");
 	assert_int_equal(end(5), 0);
 	expect("");
@@ -472,7 +461,6 @@ static void test_timeout_is_set(void **state)
 
 static void test_timeout_fails(void **state)
 {
-	(void)state;
 	assert_int_equal(begin(MESSAGE_TIMEOUT), -ENOENT);
 	play_timeout("");
 	assert_int_equal(end(-EIO), -EIO);
@@ -521,7 +509,6 @@ static void play_busy(void)
 
 static void test_busy(void **state)
 {
-	(void)state;
 	play_busy();
 	assert_int_equal(help(-EBUSY, 1, "mounted on /mnt"), -EBUSY);
 	assert_int_equal(told.type, MESSAGE_BUSY);
@@ -533,7 +520,6 @@ static void test_busy(void **state)
 /* A user that no helper sees has opened it exclusively, perhaps. */
 static void test_busy_exclusively(void **state)
 {
-	(void)state;
 	play_busy();
 	assert_int_equal(help(0, 0, ""), 1);
 	expect("open/dev/ublkb7");
@@ -543,7 +529,6 @@ static void test_busy_exclusively(void **state)
 
 static void test_not_busy(void **state)
 {
-	(void)state;
 	play_busy();
 	assert_int_equal(help(0, 0, ""), 1);
 	expect("open/dev/ublkb7");
@@ -555,7 +540,6 @@ static void test_not_busy(void **state)
 /* Its server has died since, and the next one may be taking the disk over. */
 static void test_busy_for_nobody(void **state)
 {
-	(void)state;
 	play_busy();
 	leave_device();
 	assert_int_equal(help(0, 0, ""), 0);
@@ -569,7 +553,6 @@ static void test_busy_for_nobody(void **state)
 /* What cannot be opened for another reason is not known to be free. */
 static void test_busy_unopened(void **state)
 {
-	(void)state;
 	play_busy();
 	assert_int_equal(end(0), 1);
 	assert_int_equal(end(-ENOENT), 0);
@@ -585,7 +568,6 @@ static void test_busy_close_now(void **state)
 {
 	int fd = __real_open("/dev/null", O_RDONLY | O_CLOEXEC);
 
-	(void)state;
 	play_busy();
 	assert_int_equal(end(0), 1);
 	put_error = -EBUSY;
@@ -596,7 +578,6 @@ static void test_busy_close_now(void **state)
 /* No helper can tell: who holds it exclusively is seen all the same. */
 static void test_busy_unknown(void **state)
 {
-	(void)state;
 	play_busy();
 	assert_int_equal(help(-ETIMEDOUT, 0, ""), 1);
 	expect("open/dev/ublkb7");
@@ -617,7 +598,6 @@ static void test_ask(void **state)
 {
 	static const int fds[] = { 12 };
 
-	(void)state;
 	leave_device();
 	job->message.number = HELPER_NODE_USER;
 	job->fds = fds;
@@ -639,7 +619,6 @@ static void test_ask(void **state)
 /* What has begun is finished by the next keeper: it is noted first. */
 static void test_stop(void **state)
 {
-	(void)state;
 	assert_int_equal(begin(MESSAGE_STOP), 0);
 	assert_int_equal(entry.state, ENTRY_DELETING);
 	expect("doom7 stop7");
@@ -647,7 +626,6 @@ static void test_stop(void **state)
 
 static void test_try_stop(void **state)
 {
-	(void)state;
 	entry.state = ENTRY_LIVE;
 	assert_int_equal(begin(MESSAGE_TRY_STOP), 0);
 	assert_int_equal(end(-EBUSY), -EBUSY);
@@ -668,7 +646,6 @@ static void test_try_stop(void **state)
 
 static void test_delete(void **state)
 {
-	(void)state;
 	assert_int_equal(begin(MESSAGE_DELETE), 0);
 	expect("delete7");
 	assert_int_equal(end(-EBUSY), -EBUSY);
@@ -682,7 +659,6 @@ static void test_delete(void **state)
 
 static void test_delete_by_force(void **state)
 {
-	(void)state;
 	job->message.number = 1;
 	assert_int_equal(begin(MESSAGE_DELETE), 0);
 	expect("async7");

@@ -63,7 +63,6 @@ static struct failure failure;
 
 static int start(void **state)
 {
-	(void)state;
 	memset(values, 0x5a, sizeof(values));
 	memset(&failure, 0, sizeof(failure));
 	option_defaults(table, values);
@@ -96,7 +95,6 @@ static void refuses(int which, const char *text, enum symbol symbol)
 
 static void test_defaults(void **state)
 {
-	(void)state;
 	assert_int_equal(values[SIZE].given, 0);
 	assert_int_equal(values[SIZE].number, 0);
 	assert_null(values[SIZE].text);
@@ -110,7 +108,6 @@ static void test_defaults(void **state)
 
 static void test_find(void **state)
 {
-	(void)state;
 	assert_int_equal(option_find(table, "size", 4), SIZE);
 	assert_int_equal(option_find(table, "size=1G", 4), SIZE);
 	assert_int_equal(option_find(table, "ro", 2), RO);
@@ -134,7 +131,6 @@ static void test_size_or_word(void **state)
 	struct option_value value = { .number = 7 };
 	char text[40];
 
-	(void)state;
 	assert_int_equal(option_read(&option, &value, "auto", &failure), 0);
 	assert_int_equal(value.number, 0);
 	assert_true(option_is_default(&option, &value));
@@ -150,7 +146,6 @@ static void test_size_or_word(void **state)
 
 static void test_ranges(void **state)
 {
-	(void)state;
 	takes(SIZE, "4K", 4096);
 	takes(SIZE, "4096", 4096);
 	takes(SIZE, "1G", 1 << 30);
@@ -175,7 +170,6 @@ static void test_ranges(void **state)
 
 static void test_malformed(void **state)
 {
-	(void)state;
 	refuses(SIZE, "lots", SYMBOL_ARG);
 	refuses(SIZE, "4Kib/s", SYMBOL_ARG);
 	refuses(DEPTH, "4K", SYMBOL_ARG);
@@ -207,7 +201,6 @@ static void test_sizes(void **state)
 	};
 	size_t i;
 
-	(void)state;
 	takes(SIZE, "1.5M", 3 << 19);
 	takes(SIZE, "64MiB", 64 << 20);
 	refuses(SIZE, "1.5G", SYMBOL_RANGE);
@@ -221,7 +214,6 @@ static void test_sizes(void **state)
 
 static void test_flag(void **state)
 {
-	(void)state;
 	takes(RO, "no", 0);
 	takes(RO, "yes", 1);
 	takes(RO, "off", 0);
@@ -232,7 +224,6 @@ static void test_name(void **state)
 {
 	char text[65];
 
-	(void)state;
 	takes(NAME, "a", 0);
 	takes(NAME, "disk-1.b_C:d", 0);
 	memset(text, 'n', sizeof(text));
@@ -255,7 +246,6 @@ static void test_name(void **state)
 
 static void test_time_and_rate(void **state)
 {
-	(void)state;
 	takes(TIME, "0", 0);
 	takes(TIME, "20us", 20);
 	takes(TIME, "5000ms", 5000000);
@@ -273,7 +263,6 @@ static void test_choices(void **state)
 {
 	char type[40];
 
-	(void)state;
 	takes(KIND, "hot", 0);
 	takes(KIND, "warm", 2);
 	refuses(KIND, "war", SYMBOL_ARG);
@@ -295,7 +284,6 @@ static void test_choices(void **state)
 
 static void test_is_default(void **state)
 {
-	(void)state;
 	assert_true(option_is_default(&table[RATE], &values[RATE]));
 	takes(RATE, "50%", SYNTAX_RATE_ONE / 2);
 	assert_true(option_is_default(&table[RATE], &values[RATE]));
@@ -308,7 +296,6 @@ static void test_is_default(void **state)
 /* What the message says can be typed: a number has no suffix. */
 static void test_range_message(void **state)
 {
-	(void)state;
 	refuses(SIZE, "1", SYMBOL_RANGE);
 	assert_non_null(strstr(failure.text, "4K"));
 	assert_non_null(strstr(failure.text, "1G"));
@@ -318,7 +305,6 @@ static void test_range_message(void **state)
 
 static void test_twice(void **state)
 {
-	(void)state;
 	assert_int_equal(
 		option_read(&table[DEPTH], &values[DEPTH], "8", &failure), 0);
 	assert_int_equal(
@@ -335,7 +321,6 @@ static void test_twice(void **state)
 
 static void test_required(void **state)
 {
-	(void)state;
 	assert_int_equal(option_check_required(table, values, &failure), -1);
 	assert_int_equal(failure.symbol, SYMBOL_ARG);
 	assert_string_equal(failure.arg, "size");
@@ -376,7 +361,6 @@ static void test_shipped_tables(void **state)
 {
 	int i, j;
 
-	(void)state;
 	check_table(verb_add_options);
 	for (i = 0; target_table[i]; i++) {
 		const struct option *own = target_table[i]->options;

@@ -195,7 +195,6 @@ static void test_close_gives_memory_back(void **state)
 	unsigned char here;
 	void *ios;
 
-	(void)state;
 	assert_int_equal(open_queue(), 0);
 	ios = queue.ios;
 	assert_int_equal((uintptr_t)ios % page_round_up(1), 0);

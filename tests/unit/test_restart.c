@@ -207,7 +207,6 @@ int epoll_wait(int fd, struct epoll_event *events, int max, int timeout)
 
 static int start(void **state)
 {
-	(void)state;
 	memset(&fake, 0, sizeof(fake));
 	fake.old[0] = fake.old[1] = -1;
 	log_forget();
@@ -221,7 +220,6 @@ static int start(void **state)
 
 static int stop(void **state)
 {
-	(void)state;
 	close(life[0]);
 	close(life[1]);
 	munmap(play, sizeof(*play));
@@ -257,7 +255,6 @@ static void test_no_replacement(void **state)
 	static const enum act acts[] = { DIE_READY, NO_PROGRAM, SAY_FAILED,
 					 SHUT_DOWN };
 
-	(void)state;
 	memcpy(play->acts, acts, sizeof(acts));
 	run(NULL, 0);
 	assert_int_equal(play->starts, 4);
@@ -271,7 +268,6 @@ static void test_no_replacement(void **state)
 /* The end of the process counts, not that of the socket. */
 static void test_child_is_left(void **state)
 {
-	(void)state;
 	play->acts[0] = LEAVE_CHILD;
 	run(NULL, 0);
 	assert_int_equal(play->starts, 2);
@@ -282,7 +278,6 @@ static void test_child_is_left(void **state)
 
 static void test_no_program(void **state)
 {
-	(void)state;
 	play->acts[0] = NO_PROGRAM;
 	run(NULL, 1);
 	assert_int_equal(play->starts, 1);
@@ -295,7 +290,6 @@ static void test_no_program(void **state)
 /* And a word that nobody has heard is no reason to try again. */
 static void test_death_at_once(void **state)
 {
-	(void)state;
 	play->acts[0] = DIE;
 	run(NULL, 1);
 	assert_int_equal(play->starts, 1);
@@ -305,7 +299,6 @@ static void test_death_at_once(void **state)
 
 static void test_bad_configuration(void **state)
 {
-	(void)state;
 	play->acts[0] = SAY_FAILED;
 	run("/config", 1);
 	assert_int_equal(play->starts, 1);
@@ -314,7 +307,6 @@ static void test_bad_configuration(void **state)
 
 static void test_death_while_configured(void **state)
 {
-	(void)state;
 	play->acts[0] = DIE;
 	run("/config", 1);
 	assert_int_equal(play->starts, 1);
@@ -326,7 +318,6 @@ static void test_death_while_configured(void **state)
 
 static void test_adopted_no_program(void **state)
 {
-	(void)state;
 	fake.devices = 1;
 	play->acts[0] = NO_PROGRAM;
 	run("/config", 0);
@@ -339,7 +330,6 @@ static void test_adopted_no_program(void **state)
 
 static void test_adopted_death_while_configured(void **state)
 {
-	(void)state;
 	fake.devices = 1;
 	play->acts[0] = DIE;
 	run("/config", 0);
@@ -351,7 +341,6 @@ static void test_adopted_death_while_configured(void **state)
 
 static void test_adopted_failed(void **state)
 {
-	(void)state;
 	fake.devices = 1;
 	play->acts[0] = SAY_FAILED;
 	run(NULL, 0);
@@ -364,7 +353,6 @@ static void test_old_server_stays(void **state)
 {
 	char bytes[8];
 
-	(void)state;
 	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0,
 				    fake.old),
 			 0);

@@ -64,7 +64,6 @@ static int take(uint32_t id)
 
 static void test_until_dropped(void **state)
 {
-	(void)state;
 	start_child();
 	assert_int_equal(take(3), 0);
 	end_child();
@@ -78,7 +77,6 @@ static void test_until_dropped(void **state)
 /* The pipe's other end, for a device that goes before the one beside it. */
 static void test_one_device(void **state)
 {
-	(void)state;
 	start_child();
 	assert_int_equal(take(3), 0);
 	assert_int_equal(take(4), 0);
@@ -97,7 +95,6 @@ static void test_errors(void **state)
 {
 	struct proc dead;
 
-	(void)state;
 	start_child();
 	assert_int_equal(rings_take(&rings, &held, 3, 1000), -EBADF);
 	malloc_fails = 1;

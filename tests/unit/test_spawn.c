@@ -148,7 +148,6 @@ static void take_number(void)
 
 static int setup(void **state)
 {
-	(void)state;
 	alarm(60);
 	reserve_fds();
 	test_process = getpid();
@@ -168,7 +167,6 @@ static int setup(void **state)
 
 static int teardown(void **state)
 {
-	(void)state;
 	if (locked >= 0)
 		close(locked);
 	close(ends[0]);
@@ -238,7 +236,6 @@ static void test_reserve(void **state)
 	unsigned fds = count_fds();
 	int fd;
 
-	(void)state;
 	close(SERVER_FD);
 	close(40);
 	close(SPAWN_FLOOR - 2);
@@ -262,7 +259,6 @@ static void test_own_table(void **state)
 	struct message message;
 	int other;
 
-	(void)state;
 	if (!host_has_clone3())
 		skip_without("clone3()");
 	assert_int_equal(flock(locked, LOCK_EX), 0);
@@ -287,7 +283,6 @@ static void test_cannot_be_executed(void **state)
 {
 	struct message message;
 
-	(void)state;
 	assert_int_equal(start("/none"), 0);
 	hear(&message);
 	assert_int_equal(message.type, MESSAGE_FAILED);
@@ -303,7 +298,6 @@ static void test_dies_early(void **state)
 {
 	unsigned fds = count_fds();
 
-	(void)state;
 	if (!host_has_clone3())
 		skip_without("clone3()");
 	for (play = DIE; play <= CANNOT; play += CANNOT - DIE) {
@@ -318,7 +312,6 @@ static void test_stands_still(void **state)
 	unsigned fds = count_fds();
 	int status;
 
-	(void)state;
 	if (!host_has_clone3())
 		skip_without("clone3()");
 	play = STAND_STILL;
@@ -338,7 +331,6 @@ static void test_no_close_range(void **state)
 	unsigned fds = count_fds();
 	struct message message;
 
-	(void)state;
 	if (!host_has_clone3())
 		skip_without("clone3()");
 	play = CANNOT_CLOSE;
@@ -368,13 +360,11 @@ static void expect_fork(int error)
 
 static void test_no_clone3(void **state)
 {
-	(void)state;
 	expect_fork(ENOSYS);
 }
 
 static void test_clone3_is_filtered(void **state)
 {
-	(void)state;
 	expect_fork(EPERM);
 }
 
@@ -383,7 +373,6 @@ static void test_not_held(void **state)
 {
 	struct message message;
 
-	(void)state;
 	clone_error = ENOSYS;
 	hold_error = -EMFILE;
 	assert_int_equal(start("/program"), -EMFILE);
@@ -395,7 +384,6 @@ static void test_no_process(void **state)
 {
 	unsigned fds = count_fds();
 
-	(void)state;
 	clone_error = EAGAIN;
 	assert_int_equal(start("/program"), -EAGAIN);
 	assert_int_equal(forks, 0);

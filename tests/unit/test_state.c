@@ -84,7 +84,6 @@ static int exists(const char *name)
 
 static int start(void **context)
 {
-	(void)context;
 	memset(&fake, 0, sizeof(fake));
 	test_folder();
 	assert_int_equal(state_open(&state, test_path("s"), &failure), 0);
@@ -93,7 +92,6 @@ static int start(void **context)
 
 static int stop(void **context)
 {
-	(void)context;
 	memset(&fake, 0, sizeof(fake));
 	state_close(&state);
 	state.names = NULL;
@@ -125,7 +123,6 @@ static void write_device(uint32_t id)
 
 static void test_empty(void **context)
 {
-	(void)context;
 	read_all(0);
 }
 
@@ -133,7 +130,6 @@ static void test_round_trip(void **context)
 {
 	struct state_device device = new_device(7);
 
-	(void)context;
 	device.private = 1;
 	device.mark = UINT64_MAX;
 	device.tally = UINT64_MAX - 1;
@@ -167,7 +163,6 @@ static void test_long_words(void **context)
 	struct state_device device = new_device(1);
 	size_t length = strlen("add ");
 
-	(void)context;
 	memset(device.words, 'x', SYNTAX_LINE_MAX);
 	memcpy(device.words, "add ", length);
 	device.words[SYNTAX_LINE_MAX] = '\0';
@@ -180,7 +175,6 @@ static void test_replace(void **context)
 {
 	struct state_device device = new_device(3);
 
-	(void)context;
 	write_device(3);
 	snprintf(device.words, MESSAGE_TEXT,
 		 "add null size=1M id=3 error-rate=1");
@@ -191,7 +185,6 @@ static void test_replace(void **context)
 
 static void test_doom_and_remove(void **context)
 {
-	(void)context;
 	write_device(3);
 	write_device(4);
 	assert_int_equal(state_doom(&state, 3), 0);
@@ -211,7 +204,6 @@ static void test_doom_and_remove(void **context)
 /* One note a device: whoever writes a new one knows better. */
 static void test_spared_in_vain(void **context)
 {
-	(void)context;
 	write_device(3);
 	assert_int_equal(state_doom(&state, 3), 0);
 	fake.rename = EROFS;
@@ -225,7 +217,6 @@ static void test_spared_in_vain(void **context)
 /* As builds before the mark was noted have left one. */
 static void test_without_mark(void **context)
 {
-	(void)context;
 	test_file("s/3.dev", "state version=1 id=3 recoverable=1 private=0\n"
 			     "add null\n");
 	read_all(1);
@@ -236,7 +227,6 @@ static void test_without_mark(void **context)
 /* As the builds before wrote what a file is. */
 static void test_without_birth(void **context)
 {
-	(void)context;
 	test_file("s/3.dev", "state version=1 id=3 recoverable=1 private=0\n"
 			     "file path=/a device=1 inode=2\n"
 			     "add null\n");
@@ -254,7 +244,6 @@ static void test_symbolic_links(void **context)
 	struct state_device device = new_device(4);
 	struct stat status;
 
-	(void)context;
 	test_file("elsewhere", "state version=1 id=3 recoverable=1 private=0\n"
 			       "add null\n");
 	assert_int_equal(symlink("../elsewhere", test_path("s/3.dev")), 0);
@@ -272,7 +261,6 @@ static void test_symbolic_links(void **context)
 
 static void test_has(void **context)
 {
-	(void)context;
 	write_device(3);
 	write_device(4);
 	assert_int_equal(state_doom(&state, 4), 0);
@@ -298,7 +286,6 @@ static void check_write_fails(int error)
 
 static void test_write_fails(void **context)
 {
-	(void)context;
 	write_device(3);
 	fake.write = EIO;
 	check_write_fails(-EIO);
@@ -331,7 +318,6 @@ static void check_left(const char *name, const char *text)
 
 static void test_wrong_files(void **context)
 {
-	(void)context;
 	check_left("3.dev", "");
 	check_left("3.dev", HEAD);
 	check_left("3.dev", HEAD "add null");
@@ -360,7 +346,6 @@ static void test_too_many_files(void **context)
 	char text[1024] = HEAD;
 	int i;
 
-	(void)context;
 	for (i = 0; i <= MESSAGE_MAX_FDS; i++)
 		add_text(text, sizeof(text), "file path=/a device=1 inode=1\n");
 	add_text(text, sizeof(text), WORDS);
@@ -369,7 +354,6 @@ static void test_too_many_files(void **context)
 
 static void test_other_files(void **context)
 {
-	(void)context;
 	test_file("s/dev", HEAD WORDS);
 	test_file("s/3", HEAD WORDS);
 	test_file("s/x3.dev", HEAD WORDS);
@@ -399,7 +383,6 @@ static void test_folder_is_ours(void **context)
 {
 	struct stat status;
 
-	(void)context;
 	assert_int_equal(stat(state.path, &status), 0);
 	assert_int_equal(status.st_mode & 07777, 0700);
 	check_refused(state.path, SYMBOL_BUSY, "another ublkd");
@@ -417,7 +400,6 @@ static void test_path_too_long(void **context)
 {
 	char path[200];
 
-	(void)context;
 	memset(path, 'x', sizeof(path) - 1);
 	path[sizeof(path) - 1] = '\0';
 	path[0] = '/';
@@ -429,7 +411,6 @@ static void test_close(void **context)
 {
 	struct stat status;
 
-	(void)context;
 	write_device(1);
 	state_close(&state);
 	assert_int_equal(stat(test_path("s"), &status), 0);
@@ -482,7 +463,6 @@ static void note_words(uint32_t id, const char *words)
 
 static void test_names(void **context)
 {
-	(void)context;
 	begin_names();
 	fake.synced = 0;
 	note_words(3, "add ram size=1M name=a");
@@ -508,7 +488,6 @@ static void test_names(void **context)
 /* One that has none does not get that of the one before it. */
 static void test_no_name(void **context)
 {
-	(void)context;
 	begin_names();
 	note_words(3, "add ram size=1M");
 	assert_int_equal(access(names, F_OK), -1);
@@ -524,7 +503,6 @@ static void test_no_name(void **context)
 /* A device is noted all the same, and others cannot choose where links lead. */
 static void test_names_cannot(void **context)
 {
-	(void)context;
 	begin_names();
 	assert_int_equal(mkdir(names, 0700), 0);
 	assert_int_equal(chmod(names, 0722), 0);
@@ -543,7 +521,6 @@ static void test_names_cannot(void **context)
 /* Nothing is left of one that cannot be put in its place. */
 static void test_name_is_taken(void **context)
 {
-	(void)context;
 	begin_names();
 	test_file("names/ublkb3/x", "");
 	note_words(3, "add null name=a");

@@ -64,7 +64,6 @@ static void refuses(const char *text, const char *reason)
 
 static void test_words(void **state)
 {
-	(void)state;
 	splits("list", "list", 1);
 	splits("add ram size=1G", "add|ram|size=1G", 3);
 	splits("  add\t ram \t", "add|ram", 2);
@@ -79,7 +78,6 @@ static void test_words(void **state)
 
 static void test_quotes(void **state)
 {
-	(void)state;
 	splits("\"a b\" c", "a b|c", 2);
 	splits("'a b' c", "a b|c", 2);
 	splits("a\"b c\"d'e f'g", "ab cde fg", 1);
@@ -101,7 +99,6 @@ static void test_quotes(void **state)
 
 static void test_escapes(void **state)
 {
-	(void)state;
 	splits("\"\\n\\t\\\"\\\\\"", "\n\t\"\\", 1);
 	splits("\"\\x41\\x7a\\x7A\\xfF\"", "Azz\xff", 1);
 	splits("\"\\x0a\\x0d\\x20\"", "\n\r ", 1);
@@ -131,7 +128,6 @@ static void test_every_hex(void **state)
 	char text[16];
 	unsigned byte;
 
-	(void)state;
 	for (byte = 1; byte < 256; byte++) {
 		snprintf(text, sizeof(text),
 			 byte & 1 ? "\"\\x%02x\"" : "\"\\x%02X\"", byte);
@@ -146,7 +142,6 @@ static void test_tags(void **state)
 {
 	char text[128];
 
-	(void)state;
 	splits("@a ping", "@a|ping", 1);
 	splits("  @a-1:/ ping x", "@a-1:/|ping|x", 2);
 	splits("@a @b", "@a|@b", 1);
@@ -178,7 +173,6 @@ static void test_tags(void **state)
 /* A tag goes into replies as it is: it must not be able to spoil them. */
 static void test_tag_is_text(void **state)
 {
-	(void)state;
 	refuses("@a\xc2\x9b ping", "tag");
 	refuses("@\"\\x9b\" ping", "tag");
 	refuses("@\"\\xc2\" ping", "tag");
@@ -189,7 +183,6 @@ static void test_tag_of_a_mistake(void **state)
 {
 	char text[300];
 
-	(void)state;
 	refuses("@a \"b", "not closed");
 	assert_string_equal(line.tag, "a");
 	refuses("@a x \"\\q\"", "escape");
@@ -205,7 +198,6 @@ static void test_tag_of_a_mistake(void **state)
 
 static void test_tag_of_bad_bytes(void **state)
 {
-	(void)state;
 	refuses("@a ping \xff", "UTF-8");
 	assert_non_null(line.tag);
 	assert_string_equal(line.tag, "a");
@@ -221,7 +213,6 @@ static void test_nothing(void **state)
 					     "# \"", "  # x 'y", "#@a ping" };
 	size_t i;
 
-	(void)state;
 	for (i = 0; i < COUNT(blank); i++) {
 		splits(blank[i], "", 0);
 		assert_null(line.tag);
@@ -235,7 +226,6 @@ static void test_nothing(void **state)
 
 static void test_carriage_return(void **state)
 {
-	(void)state;
 	splits("a b\r", "a|b", 2);
 	splits("a b \r", "a|b", 2);
 	splits("a\rb", "a\rb", 1);
@@ -248,7 +238,6 @@ static void test_line_limit(void **state)
 {
 	char text[SYNTAX_LINE_MAX + 3];
 
-	(void)state;
 	memset(text, 'a', sizeof(text));
 	assert_int_equal(split(text, SYNTAX_LINE_MAX), 0);
 	assert_int_equal(line.count, 1);
@@ -281,7 +270,6 @@ static void test_word_limit(void **state)
 	char text[300];
 	size_t length;
 
-	(void)state;
 	length = set_words(text, sizeof(text), "", SYNTAX_WORDS_MAX);
 	assert_int_equal(split(text, length), 0);
 	assert_int_equal(line.count, SYNTAX_WORDS_MAX);
@@ -298,7 +286,6 @@ static void test_word_limit(void **state)
 
 static void test_nul(void **state)
 {
-	(void)state;
 	assert_int_equal(split("a\0b", 3), -1);
 	assert_non_null(strstr(why, "NUL"));
 	assert_int_equal(split("\0", 1), -1);
@@ -397,7 +384,6 @@ static void test_utf8_forms(void **state)
 					   "\xc3\xa9\xa9" };
 	size_t i;
 
-	(void)state;
 	for (i = 0; i < COUNT(good); i++) {
 		if (!syntax_is_utf8(good[i], strlen(good[i])))
 			fail_msg("good[%zu] is refused", i);
@@ -431,7 +417,6 @@ static void test_utf8_against_table(void **state)
 	unsigned char bytes[4] = { 0 };
 	unsigned a, b, c, d;
 
-	(void)state;
 	for (a = 0; a < 256; a++)
 		for (b = 0; b < 256; b++) {
 			bytes[0] = (unsigned char)a;
@@ -474,7 +459,6 @@ static void test_value(void **state)
 	static const char *const none[] = { "", "=", "=a", "==", "a", "/dev" };
 	size_t i, length;
 
-	(void)state;
 	for (i = 0; i < COUNT(pairs); i++) {
 		length = 77;
 		assert_string_equal(syntax_value(pairs[i].word, &length),
@@ -600,7 +584,6 @@ static void test_sizes(void **state)
 	uint64_t value;
 	size_t i;
 
-	(void)state;
 	for (i = 0; i < COUNT(cases); i++) {
 		value = 77;
 		if (syntax_size(cases[i].text, &value) != cases[i].error)
@@ -619,7 +602,6 @@ static void test_sizes_of_fractions(void **state)
 	char text[100];
 	int i, unit, at;
 
-	(void)state;
 	random_seed(6);
 	for (i = 0; i < 20000; i++) {
 		bytes = random_number(UINT64_MAX) >> random_number(64);
@@ -650,7 +632,6 @@ static void test_numbers(void **state)
 {
 	uint64_t value = 0;
 
-	(void)state;
 	assert_int_equal(syntax_number("0", &value), 0);
 	assert_int_equal(value, 0);
 	assert_int_equal(syntax_number("18446744073709551615", &value), 0);
@@ -672,7 +653,6 @@ static void test_flags(void **state)
 	size_t i;
 	int value;
 
-	(void)state;
 	for (i = 0; i < COUNT(yes); i++) {
 		value = 0;
 		assert_int_equal(syntax_flag(yes[i], &value), 0);
@@ -707,7 +687,6 @@ static void quotes_text(const char *text, const char *expected)
 
 static void test_quote(void **state)
 {
-	(void)state;
 	quotes("ublkb0", "ublkb0");
 	quotes("size=1G", "size=1G");
 	quotes("a#b@c", "a#b@c");
@@ -735,7 +714,6 @@ static void test_quote_controls(void **state)
 	char text[3], buffer[32];
 	unsigned c;
 
-	(void)state;
 	for (c = 1; c < 0x100; c++) {
 		int is_control = c < 0x20 || (c >= 0x7f && c < 0xa0);
 
@@ -805,7 +783,6 @@ static void test_quote_round_trip(void **state)
 	char text[1101];
 	int i;
 
-	(void)state;
 	random_seed(1);
 	for (i = 0; i < 30000; i++) {
 		random_text(text, random_number(i % 1000 ? 24 : 1100), i % 3);
@@ -820,7 +797,6 @@ static void test_line_round_trip(void **state)
 	char words[8][25], text[2048];
 	int i, j, count;
 
-	(void)state;
 	random_seed(2);
 	for (i = 0; i < 3000; i++) {
 		size_t at = 0;
@@ -865,7 +841,6 @@ static void test_quote_truncation(void **state)
 	char text[41];
 	int i;
 
-	(void)state;
 	random_seed(3);
 	check_truncation(syntax_quote, "bare-word");
 	check_truncation(syntax_quote, "");
@@ -891,7 +866,6 @@ static void test_format_size(void **state)
 	uint64_t value, back;
 	int i;
 
-	(void)state;
 	formats(0, "0");
 	formats(1, "1");
 	formats(1000, "1000");
@@ -924,7 +898,6 @@ static void test_noise(void **state)
 	size_t length;
 	int i, j;
 
-	(void)state;
 	random_seed(5);
 	for (i = 0; i < 50000; i++) {
 		length = random_number(sizeof(text));
@@ -958,7 +931,6 @@ static void test_times(void **state)
 	uint64_t value;
 	unsigned i;
 
-	(void)state;
 	takes_time("0", 0, "0");
 	takes_time("0ms", 0, "0");
 	takes_time("1us", 1, "1us");
@@ -996,7 +968,6 @@ static void test_rates(void **state)
 	uint64_t value;
 	unsigned i;
 
-	(void)state;
 	takes_rate("0", 0, "0");
 	takes_rate("1", SYNTAX_RATE_ONE, "1");
 	takes_rate("1.0", SYNTAX_RATE_ONE, "1");

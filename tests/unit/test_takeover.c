@@ -129,7 +129,6 @@ void __wrap_proc_wait(const struct proc *proc, int ms)
 
 static int start(void **state)
 {
-	(void)state;
 	memset(&fake, 0, sizeof(fake));
 	fake.listener = fake.served = -1;
 	takeover =
@@ -140,7 +139,6 @@ static int start(void **state)
 
 static int stop(void **state)
 {
-	(void)state;
 	takeover_close(&takeover);
 	if (takeover.handover >= 0)
 		close(takeover.handover);
@@ -194,7 +192,6 @@ static void check_left_alone(void)
 
 static void test_nobody(void **state)
 {
-	(void)state;
 	assert_int_equal(begin(), 0);
 	assert_int_equal(takeover.fd, -1);
 	assert_true(takeover.handover >= 0);
@@ -207,7 +204,6 @@ static void test_stale(void **state)
 {
 	ino_t before;
 
-	(void)state;
 	listen_there();
 	before = inode();
 	close(fake.listener);
@@ -221,7 +217,6 @@ static void test_stale(void **state)
 /* Before it was asked who is there, nobody has a right to remove it. */
 static void test_not_begun(void **state)
 {
-	(void)state;
 	listen_there();
 	takeover_remove(&takeover, test_folder());
 	assert_true(inode());
@@ -232,7 +227,6 @@ static void test_busy(void **state)
 	static const int errors[] = { EAGAIN, ETIMEDOUT, EPROTOTYPE, EACCES };
 	unsigned i;
 
-	(void)state;
 	listen_there();
 	for (i = 0; i < COUNT(errors); i++) {
 		fake.connect_error = errors[i];
@@ -243,7 +237,6 @@ static void test_busy(void **state)
 /* It answers for as long as anybody asks, and does not tell. */
 static void test_refusing(void **state)
 {
-	(void)state;
 	listen_there();
 	fake.is_refusing = 1;
 	check_left_alone();
@@ -253,7 +246,6 @@ static void test_refusing(void **state)
 /* A table without the sockets, which the next keeper would answer on. */
 static void test_no_begin(void **state)
 {
-	(void)state;
 	listen_there();
 	fake.ring = STDIN_FILENO + 1;
 	fake.has_no_begin = 1;
@@ -263,7 +255,6 @@ static void test_no_begin(void **state)
 
 static void test_dying(void **state)
 {
-	(void)state;
 	listen_there();
 	fake.is_refusing = 1;
 	fake.leaves_after = 3;
@@ -276,7 +267,6 @@ static void test_dying(void **state)
 /* It is not asked meanwhile, and the questions do not pile up. */
 static void test_dying_silently(void **state)
 {
-	(void)state;
 	listen_there();
 	fake.is_dying = 1;
 	fake.leaves_after = 200;
@@ -290,7 +280,6 @@ static void test_dying_silently(void **state)
 /* The socket stays: a later start waits for it as well. */
 static void test_dying_for_ever(void **state)
 {
-	(void)state;
 	listen_there();
 	fake.is_dying = 1;
 	check_left_alone();
@@ -302,7 +291,6 @@ static void test_dying_for_ever(void **state)
 /* The number that it tells is another's: it has gone meanwhile. */
 static void test_not_held(void **state)
 {
-	(void)state;
 	listen_there();
 	fake.ring = 1;
 	fake.is_leaving = 1;
@@ -313,7 +301,6 @@ static void test_not_held(void **state)
 
 static void no_tally(void *context, const struct message *tally)
 {
-	(void)context;
 	fail_msg("a tally of device %u", tally->id);
 }
 
@@ -323,7 +310,6 @@ static void test_rings(void **state)
 	struct pollfd end = { .events = POLLIN };
 	int ends[2];
 
-	(void)state;
 	if (!host_has_pidfd_getfd())
 		skip_without("permission for pidfd_getfd");
 	assert_int_equal(pipe(ends), 0);
@@ -349,7 +335,6 @@ static void test_rings(void **state)
 /* One that is not told to leave is not waited for, and its rings are its own. */
 static void test_rings_of_one_that_stays(void **state)
 {
-	(void)state;
 	if (!host_has_pidfd_getfd())
 		skip_without("permission for pidfd_getfd");
 	listen_there();
@@ -375,7 +360,6 @@ static void test_tally(void **state)
 				.number = 6 };
 	struct message heard = { .id = 0 };
 
-	(void)state;
 	listen_there();
 	fake.ring = 1;
 	fake.tally = 5;
@@ -401,7 +385,6 @@ static void test_keep_refused(void **state)
 	struct entry **found = &takeover.found;
 	unsigned i;
 
-	(void)state;
 	for (i = 0; i < COUNT(names); i++)
 		assert_int_equal(entry_from_store(found, names[i], 0), -EINVAL);
 	assert_int_equal(

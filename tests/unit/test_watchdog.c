@@ -70,7 +70,6 @@ static int start(void **state)
 {
 	int fd;
 
-	(void)state;
 	test_loop_open();
 	log_forget();
 	waited_for = answers = 0;
@@ -86,7 +85,6 @@ static int start(void **state)
 
 static int stop(void **state)
 {
-	(void)state;
 	watchdog_end(&watchdog);
 	test_loop_close();
 	return 0;
@@ -95,7 +93,6 @@ static int stop(void **state)
 /* Nobody looks at one that does nothing, and its work is told of once. */
 static void test_idle(void **state)
 {
-	(void)state;
 	pass_time(5);
 	assert_false(ev_is_active(&watchdog.timer));
 	queue_count_turn();
@@ -115,7 +112,6 @@ static void test_at_work(void **state)
 {
 	unsigned i;
 
-	(void)state;
 	watchdog_look(&watchdog);
 	waited_for = 1;
 	for (i = 0; i < 60; i++) {
@@ -128,7 +124,6 @@ static void test_at_work(void **state)
 /* A backend may be silent for as long as it likes. */
 static void test_waits(void **state)
 {
-	(void)state;
 	watchdog_look(&watchdog);
 	waited_for = answers = 1;
 	pass_time(3600);
@@ -141,7 +136,6 @@ static void test_waits(void **state)
 
 static void test_hangs(void **state)
 {
-	(void)state;
 	watchdog_look(&watchdog);
 	waited_for = 1;
 	pass_time(LIMIT - 1.5);
@@ -157,7 +151,6 @@ static void test_hangs(void **state)
 /* One turn, and the patience begins anew. */
 static void test_late_turn(void **state)
 {
-	(void)state;
 	watchdog_look(&watchdog);
 	waited_for = 1;
 	pass_time(LIMIT - 1.5);
@@ -186,20 +179,17 @@ static void stopped(char letter)
 
 static void test_stopped(void **state)
 {
-	(void)state;
 	stopped('T');
 }
 
 static void test_traced(void **state)
 {
-	(void)state;
 	stopped('t');
 }
 
 /* It goes on and is stopped again: that is told again. */
 static void test_stopped_twice(void **state)
 {
-	(void)state;
 	watchdog_look(&watchdog);
 	waited_for = 1;
 	set_process('T', 2);
@@ -213,7 +203,6 @@ static void test_stopped_twice(void **state)
 /* Runnable, but the host gives it nothing. */
 static void test_starved(void **state)
 {
-	(void)state;
 	set_process('R', 15);
 	watchdog_look(&watchdog);
 	waited_for = 1;
@@ -226,7 +215,6 @@ static void test_spins(void **state)
 {
 	unsigned i;
 
-	(void)state;
 	watchdog_look(&watchdog);
 	waited_for = 1;
 	for (i = 0; i < LIMIT + 1; i++) {
@@ -241,7 +229,6 @@ static void test_end(void **state)
 {
 	int fd;
 
-	(void)state;
 	watchdog_look(&watchdog);
 	waited_for = 1;
 	pass_time(5);
@@ -263,7 +250,6 @@ static void test_end(void **state)
 /* A page that cannot be mapped: it counts on where it did. */
 static void test_no_page(void **state)
 {
-	(void)state;
 	assert_int_equal(queue_share_turns(-1, on_busy, &told), -EBADF);
 	queue_count_turn();
 	assert_int_equal(told, 1);
