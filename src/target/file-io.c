@@ -115,11 +115,11 @@ static int is_try(const struct io *io)
  */
 static int has_to_wait(const struct file *file, const struct io *io)
 {
-	if (io->stage == ALLOCATE || io->stage == SYNC || io->must_wait)
+	if (io->stage == ALLOCATE || io->stage == SYNC || io->must_wait ||
+	    file->backing.waits)
 		return 1;
-	if (io->op == IO_READ)
-		return file->backing.waits;
-	return file->write_waits || (io->flags & IO_FUA && !file->direct);
+	return io->op != IO_READ &&
+	       (file->write_waits || (io->flags & IO_FUA && !file->direct));
 }
 
 /* In a worker it may hold the file's lock, which reads share. */

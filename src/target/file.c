@@ -160,7 +160,6 @@ static int look_at_file(struct file *file, const struct target_args *args,
 		return failure_set(failure, failure_symbol(error), error,
 				   "path", "cannot look at %.200s: %s",
 				   file->path, strerror(-error));
-	file->write_waits = file->backing.waits;
 	if (check_own(file, args, failure) < 0)
 		return -1;
 	return check_lock(file, args, failure);
