@@ -239,7 +239,7 @@ static int read_words(const char *words, struct syntax_line *line,
 
 	if (syntax_split(line, words, strlen(words), &why) < 0) {
 		failure_set(failure, SYMBOL_LIMIT, 0, NULL,
-			    "the device's add line would have %s", why);
+			    "the device's add line would be refused: %s", why);
 		return -1;
 	}
 	return read_add(line, add, failure);
