@@ -6,6 +6,8 @@
 # again; its users go on; what is gone is gone whole, and its users get an error.
 #
 # sanitizers: long
+# A server that is killed during an add fails the kernel's look for partitions:
+# expect-kernel: Buffer I/O error on dev(ice)? ublkb5,
 # needs: binaries fio strace
 # needs: files tests/vm/lib-kill.sh:/t/lib-kill.sh
 # time: 480
