@@ -123,7 +123,6 @@ wait_for 20 '[ -d $TRACING/instances/ublk_trace_$tracer ]' ||
 sleep 1
 kill -9 $tracer
 wait $tracer || true
-pkill awk || true
 [ "$(left | wc -l)" -gt "$(wc -l </tmp/t/left)" ] ||
 	fail "nothing to clean up"
 trace -d 0 -t 1
