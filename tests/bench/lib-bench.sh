@@ -279,12 +279,13 @@ in_kernel()
 	: >"$here/kernel"
 }
 
+# Not busybox's losetup and fallocate, which have fewer options.
 start_loop()
 {
 	expand "$@"
-	loop=$(losetup -f)
+	loop=$(/usr/local/bin/losetup -f)
 	# shellcheck disable=SC2086 # words
-	losetup "$loop" $expanded
+	/usr/local/bin/losetup "$loop" $expanded
 	in_kernel "${loop#/dev/}"
 }
 
@@ -344,7 +345,7 @@ stop_server()
 		done
 		;;
 	*' nbd '*) nbd-client -d /dev/nbd0 >/dev/null 2>&1 || true ;;
-	*' loop '*) losetup -d "/dev/$(cat "$here/disks")" || true ;;
+	*' loop '*) /usr/local/bin/losetup -d "/dev/$(cat "$here/disks")" || true ;;
 	esac
 	case " $(cat "$here/name") " in
 	*' nbd '*) kill "$(cat "$here/pids")" || true ;;
@@ -504,7 +505,7 @@ one_run()
 	here=/tmp/t/s.$1
 	server=$(cat "$here/name")
 	[ ! -e "$here/sparse" ] || {
-		fallocate -p -o 0 -l "$size" "$(cat "$here/sparse")"
+		/usr/local/bin/fallocate -p -o 0 -l "$size" "$(cat "$here/sparse")"
 	}
 	sync # what earlier runs have left is not written beside this one
 	snapshot >"$here/before"
