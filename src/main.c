@@ -34,6 +34,7 @@ static const char usage[] =
 	"      --stop-timeout=N   seconds that the end waits for requests in flight\n"
 	"                         before they fail (60)\n"
 	"      --hot=no           sleep in libev only, not in a busy queue's ring\n"
+	"      --recorder=no      record nothing of requests: no stats, trace, metrics\n"
 	"  -f, --foreground       do not become a daemon; log to stderr\n"
 	"      --ready-fd=N       write a newline to descriptor N when ready\n"
 	"  -l, --log-level=LEVEL  error, warning, notice, info (default) or debug\n"
@@ -53,6 +54,7 @@ enum {
 	OPTION_STOP_TIMEOUT,
 	OPTION_DELETE_LEFTOVERS,
 	OPTION_HOT,
+	OPTION_RECORDER,
 };
 
 static const struct option long_options[] = {
@@ -62,6 +64,7 @@ static const struct option long_options[] = {
 	{ "state", required_argument, NULL, OPTION_STATE },
 	{ "delete-leftovers", no_argument, NULL, OPTION_DELETE_LEFTOVERS },
 	{ "hot", required_argument, NULL, OPTION_HOT },
+	{ "recorder", required_argument, NULL, OPTION_RECORDER },
 	{ "foreground", no_argument, NULL, 'f' },
 	{ "log-level", required_argument, NULL, 'l' },
 	{ "ready-fd", required_argument, NULL, OPTION_READY_FD },
@@ -81,7 +84,7 @@ struct choice {
 	const char *socket, *config, *state;
 	int foreground, server, helper, level, continues, delete_leftovers,
 		ready_fd;
-	int borrowed_socket, stop_timeout, is_plain;
+	int borrowed_socket, stop_timeout, is_plain, is_unrecorded;
 };
 
 static void fail_usage(const char *what, const char *argument)
@@ -121,11 +124,14 @@ static void read_stop_timeout(struct choice *choice, const char *number)
 	choice->stop_timeout = (int)seconds;
 }
 
-static void read_hot(struct choice *choice, const char *word)
+/* Whether the word is no, and not yes. */
+static int read_no(const char *what, const char *word)
 {
-	choice->is_plain = strcmp(word, "no") == 0;
-	if (!choice->is_plain && strcmp(word, "yes") != 0)
-		fail_usage("--hot is yes or no, not ", word);
+	int is_no = strcmp(word, "no") == 0;
+
+	if (!is_no && strcmp(word, "yes") != 0)
+		fail_usage(what, word);
+	return is_no;
 }
 
 static void read_options(struct choice *choice, int argc, char **argv)
@@ -180,7 +186,12 @@ static void read_options(struct choice *choice, int argc, char **argv)
 			choice->continues = 1;
 			break;
 		case OPTION_HOT:
-			read_hot(choice, optarg);
+			choice->is_plain =
+				read_no("--hot is yes or no, not ", optarg);
+			break;
+		case OPTION_RECORDER:
+			choice->is_unrecorded = read_no(
+				"--recorder is yes or no, not ", optarg);
 			break;
 		case OPTION_SYSLOG:
 			choice->foreground = 0;
@@ -346,6 +357,7 @@ int main(int argc, char **argv)
 	options.foreground = choice.foreground;
 	options.stop_timeout = choice.stop_timeout;
 	options.is_plain = choice.is_plain;
+	options.is_unrecorded = choice.is_unrecorded;
 	options.borrowed_socket = choice.borrowed_socket;
 	options.newline_fd = choice.ready_fd;
 	options.is_spared = argv[0] && argv[0][0] == '@';

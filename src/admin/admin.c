@@ -10,6 +10,8 @@
 
 #include "base/log.h"
 #include "io/loop.h"
+#include "io/turns.h"
+#include "trace.h"
 
 #define INPUT_BYTES  8192 /* more than the longest line and its end */
 #define ACCEPT_MAX   16	  /* connections taken before others get a turn */
@@ -40,6 +42,7 @@ struct client {
 	struct loop_timer turn; /* goes on in the loop's next turn */
 	struct loop_timer wait;
 	struct loop_timer drain;
+	struct loop_timer follow;
 	size_t input_length;
 	char input[INPUT_BYTES];
 	char *output;
@@ -83,6 +86,7 @@ static void destroy_client(struct client *client)
 	loop_timer_stop(loop, &client->turn);
 	loop_timer_stop(loop, &client->wait);
 	loop_timer_stop(loop, &client->drain);
+	loop_timer_stop(loop, &client->follow);
 	close(client->fd);
 	free(client->output);
 	free(client);
@@ -187,6 +191,32 @@ static void flush_output(struct client *client)
 	update_watchers(client);
 }
 
+/* ---- events ---- */
+
+/* Whether the peer has closed its end, and does not even listen. */
+static int is_gone(const struct client *client)
+{
+	struct pollfd poller = { .fd = client->fd };
+
+	return poll(&poller, 1, 0) == 1 && poller.revents & POLLHUP;
+}
+
+/* Who does not read is told later how many were lost. */
+static void on_follow(struct loop_timer *timer)
+{
+	struct client *client = timer->data;
+
+	if (is_gone(client))
+		kill_client(client);
+	else if (!is_full(client))
+		client->session.follows = trace_follow(&client->request);
+	if (client->session.follows && !client->dead)
+		start_timer(client, timer, TRACE_PERIOD);
+	else
+		start_timer(client, &client->turn, 0);
+	flush_output(client);
+}
+
 /* ---- one request ---- */
 
 static void emit_to_client(struct request *request, const char *text,
@@ -203,6 +233,8 @@ static void on_request_done(struct request *request,
 	(void)failure;
 	client->busy = client->more = 0;
 	start_timer(client, &client->turn, 0);
+	if (client->session.follows)
+		start_timer(client, &client->follow, TRACE_PERIOD);
 	flush_output(client);
 }
 
@@ -265,6 +297,7 @@ static int next_line(struct client *client)
 	run_line(client, client->input, length);
 	drop_input(client, length + (end ? 1 : 0));
 	if (client->session.quits) {
+		client->session.follows = 0;
 		client->ended = 1;
 		client->input_length = 0;
 	}
@@ -280,6 +313,8 @@ static void serve_client(struct client *client)
 	int full = is_full(client);
 	int again = 0;
 
+	turns_enter(SIGHT_CLIENTS, SIGHT_NO_SLOT);
+
 	if (client->dead && client->more)
 		client->busy = client->more = 0;
 	if (client->dead && !client->busy) {
@@ -293,7 +328,8 @@ static void serve_client(struct client *client)
 	if ((again && !client->busy) || (client->more && !full))
 		start_timer(client, &client->turn, 0);
 	if (client->ended && !client->busy && !again &&
-	    output_length(client) == 0 && client->input_length == 0)
+	    !client->session.follows && output_length(client) == 0 &&
+	    client->input_length == 0)
 		kill_client(client);
 	flush_output(client);
 	/* Nobody would come back to one that has taken everything at once. */
@@ -458,6 +494,7 @@ static struct client *new_client(struct admin *admin, int fd,
 	loop_timer_init(&client->turn, on_turn, client);
 	loop_timer_init(&client->wait, on_wait, client);
 	loop_timer_init(&client->drain, on_drain, client);
+	loop_timer_init(&client->follow, on_follow, client);
 	client->reader.data = client->writer.data = client;
 	return client;
 }

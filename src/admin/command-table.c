@@ -66,6 +66,24 @@ static const struct option shutdown_options[] = {
 	{ .name = NULL },
 };
 
+#ifndef WITHOUT_SIGHT
+static const struct option trace_options[] = {
+	DEVICE_OPTIONS,
+	[VERB_TRACE_LAST] = { .name = "last",
+			      .type = OPTION_NUMBER,
+			      .min = 1,
+			      .max = 1000000,
+			      .help = "so many of the last events (default: "
+				      "all that there are)" },
+	[VERB_TRACE_FOLLOW] = { .name = "follow",
+				.type = OPTION_FLAG,
+				.fallback = "no",
+				.help = "none of those, but all that come from "
+					"now on" },
+	{ .name = NULL },
+};
+#endif
+
 static const struct option upgrade_options[] = {
 	[VERB_UPGRADE_PROGRAM] = { .name = "program",
 				   .type = OPTION_PATH,
@@ -90,6 +108,10 @@ const struct command command_table[] = {
 	  "the commands, or one command's options", verb_help },
 	{ "list", ACCESS_READ, "", 0, no_options, "all devices, a line each",
 	  verb_list },
+#ifndef WITHOUT_SIGHT
+	{ "metrics", ACCESS_READ, "", 0, no_options,
+	  "what devices have done, for Prometheus", verb_metrics },
+#endif
 	{ "on-error", ACCESS_READ, "stop|continue", 1, no_options,
 	  "whether an error ends this connection's later commands",
 	  verb_on_error },
@@ -105,8 +127,16 @@ const struct command command_table[] = {
 	  "one device in detail", verb_show },
 	{ "shutdown", ACCESS_WRITE, "", 0, shutdown_options,
 	  "delete every device and end ublkd", verb_shutdown },
+#ifndef WITHOUT_SIGHT
+	{ "stats", ACCESS_READ, "[DEVICE] [reset]", 2, show_options,
+	  "what devices have done, and how long it took", verb_stats },
+#endif
 	{ "targets", ACCESS_READ, "", 0, no_options,
 	  "what a device's data can come from", verb_targets },
+#ifndef WITHOUT_SIGHT
+	{ "trace", ACCESS_READ, "DEVICE", 1, trace_options,
+	  "the last events of a device, or all that come", verb_trace },
+#endif
 	{ "upgrade", ACCESS_ROOT, "", 0, upgrade_options,
 	  "go on with another program; every device stays", verb_upgrade },
 	{ "version", ACCESS_READ, "", 0, no_options,

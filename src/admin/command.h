@@ -32,8 +32,11 @@ struct command_host {
 /* What one connection has set. */
 struct session {
 	int stop_on_error;
-	int failed; /* a command has, since on-error stop */
-	int quits;  /* nothing more is to be read from it */
+	int failed;	     /* a command has, since on-error stop */
+	int quits;	     /* nothing more is to be read from it */
+	int follows;	     /* what a device records (trace.h): */
+	uint32_t followed;   /* the device, */
+	uint64_t next_event; /* and what has not been told */
 };
 
 struct request {

@@ -13,6 +13,7 @@ enum { VERB_DEVICE_ID, VERB_DEVICE_NAME, VERB_DEL_FORCE };
 enum { VERB_SET_LAYERS = VERB_DEVICE_NAME + 1 };
 enum { VERB_RESIZE_SIZE = VERB_DEVICE_NAME + 1 };
 enum { VERB_SHUTDOWN_FORCE, VERB_SHUTDOWN_TIMEOUT };
+enum { VERB_TRACE_LAST = VERB_DEVICE_NAME + 1, VERB_TRACE_FOLLOW };
 enum { VERB_UPGRADE_PROGRAM, VERB_UPGRADE_FORCE };
 
 int verb_add(struct request *request, struct failure *failure);
@@ -20,6 +21,7 @@ int verb_del(struct request *request, struct failure *failure);
 int verb_features(struct request *request, struct failure *failure);
 int verb_help(struct request *request, struct failure *failure);
 int verb_list(struct request *request, struct failure *failure);
+int verb_metrics(struct request *request, struct failure *failure);
 int verb_on_error(struct request *request, struct failure *failure);
 int verb_ping(struct request *request, struct failure *failure);
 int verb_quit(struct request *request, struct failure *failure);
@@ -27,7 +29,9 @@ int verb_resize(struct request *request, struct failure *failure);
 int verb_set(struct request *request, struct failure *failure);
 int verb_show(struct request *request, struct failure *failure);
 int verb_shutdown(struct request *request, struct failure *failure);
+int verb_stats(struct request *request, struct failure *failure);
 int verb_targets(struct request *request, struct failure *failure);
+int verb_trace(struct request *request, struct failure *failure);
 int verb_upgrade(struct request *request, struct failure *failure);
 int verb_version(struct request *request, struct failure *failure);
 
@@ -43,6 +47,9 @@ void verb_print_option(struct request *request, const struct option *option,
  * text becomes " unserved=N", for the reply, or "". At least 24 bytes.
  */
 void verb_tell_unserved(const struct device *device, char *text, size_t size);
+
+/* Whether there is a recorder. Returns 0, or -1 with *failure filled. */
+int verb_check_recorder(struct failure *failure);
 
 /*
  * The device that a request names by id=, name= or a bare word; or NULL, with

@@ -74,7 +74,8 @@ enum message_type {
 	MESSAGE_RESIZE, /* number: the disk's new size in sectors */
 
 	/* keeper to server */
-	MESSAGE_TURNS, /* fd: the page in which it counts its turns */
+	MESSAGE_SIGHT, /* fd: where it writes down what it does (sight.h);
+			  number: SIGHT_SECOND, SIGHT_RECORDED */
 	MESSAGE_PING,  /* take a turn */
 
 	/* server to keeper, not answered */
@@ -146,6 +147,9 @@ static inline size_t message_length(const struct message *message)
 #define MESSAGE_MAX_FDS 4
 
 #define DEVICES_MAX 1024u /* that one ublkd serves */
+
+#define SIGHT_SECOND   1u /* it has the second of the servers' parts */
+#define SIGHT_RECORDED 2u /* it has a recorder */
 
 #define NOTE_RECOVERABLE 1u /* the driver holds it for another server */
 #define NOTE_PRIVATE	 2u /* the descriptors' files go with the device */

@@ -49,8 +49,9 @@ const char *sight_what_name(enum sight_what what)
 		[SIGHT_KEPT] = "kept",
 		[SIGHT_PASSED] = "passed",
 		[SIGHT_SUBMITTED] = "submitted",
-		[SIGHT_ANSWERED] = "answered",
+		[SIGHT_COMPLETED] = "completed",
 		[SIGHT_COMMITTED] = "committed",
+		[SIGHT_TAKEN_BACK] = "taken-back",
 		[SIGHT_STEP] = "step",
 	};
 
@@ -175,22 +176,40 @@ uint64_t sight_clock(void)
 	return (uint64_t)time.tv_sec * US_PER_S + (uint64_t)time.tv_nsec / 1000;
 }
 
+/* Since when the server does what it does, is known. */
+static int has_age(const struct sight_server *server, uint64_t now)
+{
+	switch ((enum sight_phase)server->phase) {
+	case SIGHT_TURNS:
+	case SIGHT_SUBMITS:
+	case SIGHT_COMPLETES:
+	case SIGHT_TIMERS:
+	case SIGHT_CLIENTS:
+	case SIGHT_KEEPERS:
+		return server->since && server->since <= now;
+	default:
+		return 0;
+	}
+}
+
 const char *sight_describe(const struct sight_server *server,
 			   const struct sight_small *small, uint64_t now,
 			   char *text, size_t size)
 {
-	uint64_t age = now > server->since ? now - server->since : 0;
-	char device[64] = "";
-	uint32_t used = small ? atomic_load(&small->used) : 0;
+	char device[64] = "", age[32] = "";
+	uint32_t used = small ? small->used : 0;
+	uint64_t us = now - server->since;
 
+	if (has_age(server, now))
+		snprintf(age, sizeof(age), "%llu.%llu s ",
+			 (unsigned long long)(us / US_PER_S),
+			 (unsigned long long)(us % US_PER_S / 100000));
 	if (used)
 		snprintf(device, sizeof(device), " of target %.*s, device %u",
 			 (int)sizeof(small->target) - 1, small->target,
 			 used - 1);
-	snprintf(text, size, "%llu.%llu s in %s%s",
-		 (unsigned long long)(age / US_PER_S),
-		 (unsigned long long)(age % US_PER_S / 100000),
-		 sight_phase_name(server->phase), device);
+	snprintf(text, size, "%sin %s%s", age, sight_phase_name(server->phase),
+		 device);
 	return text;
 }
 

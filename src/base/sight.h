@@ -72,13 +72,14 @@ _Static_assert(sizeof(struct sight_tag) == 16, "four a cache line");
 
 enum sight_what {
 	SIGHT_NO_EVENT,
-	SIGHT_DELIVERED, /* op, number: offset, length */
-	SIGHT_KEPT,	 /* a layer keeps it; place */
-	SIGHT_PASSED,	 /* a layer lets it go */
-	SIGHT_SUBMITTED, /* to the backing; place */
-	SIGHT_ANSWERED,	 /* by the backing; number: its result */
-	SIGHT_COMMITTED, /* number: 0 or -errno; length: us since delivered */
-	SIGHT_STEP,	 /* of the device's life; text */
+	SIGHT_DELIVERED,  /* op, number: offset, length */
+	SIGHT_KEPT,	  /* a layer keeps it; place */
+	SIGHT_PASSED,	  /* a layer lets it go */
+	SIGHT_SUBMITTED,  /* to the backing; place */
+	SIGHT_COMPLETED,  /* the backing has answered; number: its result */
+	SIGHT_COMMITTED,  /* number: 0 or -errno; length: us since delivered */
+	SIGHT_TAKEN_BACK, /* by the driver: nobody answers it */
+	SIGHT_STEP,	  /* of the device's life; text */
 	SIGHT_WHATS,
 };
 
@@ -125,7 +126,8 @@ struct sight_counts {
 	uint64_t count; /* answered without an error */
 	uint64_t bytes; /* of those */
 	uint64_t errors;
-	uint64_t time; /* us in ublkd, of all that were answered */
+	uint64_t time[2]; /* us in ublkd, and in the backing, of all that
+			     were answered; by enum sight_kind */
 };
 
 /*
@@ -200,7 +202,6 @@ struct sight_small {
 	struct sight_tag slots[SIGHT_SLOTS];	  /* of the tag modulo that */
 	struct sight_event ring[SIGHT_FIRST_EVENTS];
 	struct sight_times times[SIGHT_FIRST_TIMES];
-	uint8_t spare[40];
 };
 _Static_assert(sizeof(struct sight_small) == 896, "whole cache lines");
 
@@ -216,6 +217,8 @@ _Static_assert(sizeof(struct sight_large) <= 12288, "three pages");
 
 #define SIGHT_DEVICES  1024u   /* as DEVICES_MAX of base/message.h */
 #define SIGHT_TAGS_MAX 262144u /* a device with more has no large part */
+
+#define SIGHT_NO_SLOT UINT32_MAX
 
 /* Where parts lie in the file; all of it at multiples of 64 KiB, the largest page. */
 #define SIGHT_SMALL_AT	   65536u
@@ -265,9 +268,9 @@ struct sight_server {
 	_Atomic uint64_t turns;	  /* that it has taken */
 	_Atomic uint32_t watched; /* the keeper looks, or was told to */
 	uint32_t pid;
-	uint64_t since;	 /* us: the last reading of the clock */
-	uint32_t phase;	 /* enum sight_phase */
-	uint32_t device; /* its slot, if the phase has one */
+	uint64_t since; /* us: the last reading of the clock */
+	uint32_t phase; /* enum sight_phase */
+	uint32_t slot;	/* of the device, if the phase has one */
 	uint8_t spare[32];
 };
 _Static_assert(sizeof(struct sight_server) == 64, "a cache line");
@@ -293,7 +296,8 @@ int sight_head_check(const struct sight_head *head);
 
 /*
  * "3.2 s in submit of target file, device 3", as of `now` in us; small is the
- * part of the server's device, or NULL. Returns text.
+ * part in the server's slot, or NULL. A phase that says nothing of the time, or a
+ * server without a recorder, is told without. Returns text.
  */
 const char *sight_describe(const struct sight_server *server,
 			   const struct sight_small *small, uint64_t now,

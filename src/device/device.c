@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/node.h"
 #include "base/page.h"
+#include "io/recorder.h"
 
 /* ---- the set ---- */
 
@@ -373,6 +374,7 @@ enum device_step device_free(struct device *device)
 		failure = NULL;
 	layers_close(&device->spec.layers);
 	device->spec.target->ops->close(device->spec.target);
+	recorder_forget(device->recorder);
 	set_remove(device);
 	set->count--;
 	if (device->disk[0])
@@ -495,6 +497,11 @@ int device_open_queues(struct device *device)
 		device->queues = calloc(spec->queues, sizeof(*device->queues));
 	if (!device->queues)
 		return -ENOMEM;
+	if (!device->recorder)
+		device->recorder = recorder_open(spec->id, !device->adopted,
+						 spec->queues, spec->depth,
+						 spec->target->ops->name);
+	shape.recorder = device->recorder;
 	while (device->open_queues < spec->queues) {
 		error = queue_open(&device->queues[device->open_queues],
 				   (uint16_t)device->open_queues, &shape,

@@ -121,10 +121,11 @@ struct device {
 	struct device_set *set;
 	uint64_t serial; /* of its messages */
 	enum device_step step;
-	struct device_spec spec; /* id, queues and depth as accepted */
-	char disk[16];		 /* "ublkb0"; "" before it has an id */
-	int fd;			 /* the char device, or -1 */
-	struct queue *queues;	 /* spec.queues of them, once open */
+	struct device_spec spec;   /* id, queues and depth as accepted */
+	char disk[16];		   /* "ublkb0"; "" before it has an id */
+	int fd;			   /* the char device, or -1 */
+	struct queue *queues;	   /* spec.queues of them, once open */
+	struct recorder *recorder; /* from then on; NULL: it has none */
 	unsigned open_queues;
 	uint32_t number;     /* that the driver is asked for */
 	int picks_number;    /* and may choose another one */

@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/page.h"
 #include "base/uapi.h"
+#include "recorder.h"
 
 /* Newer than the C library of the oldest supported distribution. */
 #ifndef MADV_DONTNEED_LOCKED
@@ -199,6 +200,7 @@ static int ask_for_data(struct io *io, void *to)
 	if (error)
 		return error;
 	io->data = IO_DATA_ASKED;
+	recorder_place(io, SIGHT_DATA);
 	if (!io->port->in_turn)
 		io_submit(io->port);
 	return IO_LATER;
@@ -400,6 +402,7 @@ void io_done(struct io *io, int error)
 		port->count[io->op]++;
 		port->bytes[io->op] += io->length;
 	}
+	recorder_answered(io, error);
 	/* The ring has an entry for every tag: there is room. */
 	if (put_command(io, UBLK_IO_COMMIT_AND_FETCH_REQ) < 0)
 		log_error("tag %u of queue %u cannot be committed", io->tag,
@@ -437,6 +440,7 @@ int io_resume(struct io *io)
 
 	io->data = IO_DATA_HERE;
 	io->address = NULL;
+	recorder_place(io, SIGHT_TARGET);
 	if (is_done)
 		io_done(io, io->outcome);
 	return !is_done;
@@ -462,6 +466,7 @@ int io_again(struct io *io)
 
 void io_forget(struct io *io)
 {
+	recorder_taken_back(io);
 	io->data = IO_DATA_HERE;
 	io->owned = 0;
 	io->port->owned--;

@@ -8,6 +8,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "turns.h"
+
 static struct loop_timers *timers_of(struct ev_loop *ev)
 {
 	return ev_userdata(ev);
@@ -73,6 +75,8 @@ static void on_timers(struct ev_loop *ev, ev_io *watcher, int events)
 	struct loop_timers *timers = timers_of(ev);
 	double now = loop_now();
 	uint64_t count;
+
+	turns_enter(SIGHT_TIMERS, SIGHT_NO_SLOT);
 
 	(void)events;
 	if (read(watcher->fd, &count, sizeof(count)) < 0)

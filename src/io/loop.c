@@ -30,6 +30,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "turns.h"
 
 #define WINDOW	     0.002 /* s in which requests must come quickly: */
 #define WINDOW_WAKES 2
@@ -81,6 +82,7 @@ static void on_prepare(struct ev_loop *ev, ev_prepare *watcher, int events)
 	(void)watcher;
 	(void)events;
 	loop_timers_arm(&loop_of(ev)->timers);
+	turns_phase(SIGHT_SLEEPS);
 }
 
 /* The first of what is pending, by its priority. */
@@ -88,6 +90,7 @@ static void on_check(struct ev_loop *ev, ev_check *watcher, int events)
 {
 	(void)watcher;
 	(void)events;
+	turns_phase(SIGHT_OTHERS);
 	if (ev_pending_count(ev))
 		loop_of(ev)->libev_found = 1;
 }
@@ -396,6 +399,7 @@ static void run_hot(struct loop *loop)
 		/* Without the poll the thread must not sleep. */
 		loop->libev_due = !hot->is_polling;
 	}
+	turns_phase(SIGHT_SLEEPS);
 	if (busy || loop->libev_due)
 		ring_submit(hot->ring);
 	else

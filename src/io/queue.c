@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/page.h"
 #include "pool.h"
+#include "recorder.h"
 #include "turns.h"
 
 /*
@@ -92,6 +93,8 @@ static inline void dispatch(struct queue *queue, uint16_t tag)
 	io->op = known ? (uint8_t)(known - 1) : IO_FLUSH;
 	queue->turn_bytes += io->length;
 	io_begin(io);
+	recorder_delivered(io);
+	turns_phase(SIGHT_SUBMITS);
 	if (known)
 		queue->top->ops->submit(queue->top, io);
 	else
@@ -165,6 +168,7 @@ take_other(struct queue *queue, const struct ring_event *event)
 	struct ring_op *op;
 
 	if (event->data < RING_OP_FIRST) {
+		turns_phase(SIGHT_COMPLETES);
 		bottom->ops->completed(bottom,
 				       &queue->ios[event->data - IO_OWN],
 				       event->result);
@@ -203,8 +207,10 @@ static void take_event(struct queue *queue, const struct ring_event *event)
 		io_forget(io);
 	}
 	queue->retired++;
-	if (event->result != -ENODEV)
+	if (event->result != -ENODEV) {
+		recorder_place(io, SIGHT_REFUSED);
 		tell_refused(queue, event->result);
+	}
 }
 
 /* Adds how many were taken to *count. Returns whether there are more. */
@@ -270,36 +276,16 @@ take_lists(struct queue *queue, unsigned *count)
 
 /* ---- turns ---- */
 
-static struct turns unseen = { .watched = 1 };
-static struct turns *turns = &unseen;
-static void (*tell_busy)(void *owner);
-static void *tell_whom;
-
-int queue_share_turns(int fd, void (*busy)(void *owner), void *owner)
+/* The clock is read for the recorder: once, whatever the turn does. */
+static void begin_turn(const struct queue *queue)
 {
-	void *map = mmap(NULL, sizeof(*turns), PROT_READ | PROT_WRITE,
-			 MAP_SHARED, fd, 0);
+	const struct recorder *recorder = queue->port.recorder;
 
-	if (map == MAP_FAILED)
-		return -errno;
-	if (turns != &unseen)
-		munmap(turns, sizeof(*turns));
-	turns = map;
-	tell_busy = busy;
-	tell_whom = owner;
-	return 0;
-}
-
-/*
- * The keeper that ends its watch writes and reads in the opposite order, so one
- * of the two sees what the other has written.
- */
-void queue_count_turn(void)
-{
-	atomic_fetch_add(&turns->count, 1);
-	if (!atomic_load(&turns->watched) &&
-	    !atomic_exchange(&turns->watched, 1))
-		tell_busy(tell_whom);
+	turns_count();
+	if (recorder)
+		turns_enter(SIGHT_TURNS, recorder->slot);
+	else
+		turns_enter_untimed(SIGHT_TURNS);
 }
 
 /* The driver has given up the last tag: nothing is left to be done here. */
@@ -322,7 +308,7 @@ static int on_turn(struct loop_ring *wake)
 	unsigned count = 0;
 	int more = 1;
 
-	queue_count_turn();
+	begin_turn(queue);
 	port->in_turn = 1;
 	queue->turn_bytes = 0;
 	wake->taken = 0;
@@ -399,6 +385,7 @@ int queue_open(struct queue *queue, uint16_t id,
 	queue->port.fd = -1;
 	queue->port.queue_id = id;
 	queue->port.mode = (uint8_t)shape->mode;
+	queue->port.recorder = shape->recorder;
 	queue->top = queue->port.bottom = bottom;
 	queue->depth = queue->retired = shape->depth;
 	queue->is_batch = shape->batch;
@@ -426,6 +413,7 @@ int queue_start(struct queue *queue, struct ev_loop *loop, int fd)
 
 	queue->port.fd = fd;
 	queue->retired = 0;
+	recorder_clear(queue->port.recorder, queue->port.queue_id);
 	error = map_descriptors(queue);
 	if (!error)
 		error = ring_register_file(ring, fd);

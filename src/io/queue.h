@@ -40,9 +40,10 @@ struct queue {
 struct queue_shape {
 	uint16_t depth;
 	enum io_mode mode;
-	int batch;	 /* with the commands of batch.h */
-	int defer;	 /* its ring may be one with RING_DEFER */
-	uint32_t max_io; /* bytes */
+	int batch;		   /* with the commands of batch.h */
+	int defer;		   /* its ring may be one with RING_DEFER */
+	uint32_t max_io;	   /* bytes */
+	struct recorder *recorder; /* the device's, or NULL */
 };
 
 /*
@@ -72,17 +73,5 @@ int queue_ring_fd(const struct queue *queue);
 
 /* Whether the driver has given up every tag. */
 int queue_is_retired(const struct queue *queue);
-
-/* ---- for the keeper's watch ---- */
-
-/*
- * Count turns in a struct turns (turns.h) in the page of fd (owned by the caller)
- * from now on, and call busy once when a turn is counted while nobody looks.
- * Returns 0, or a negative errno: then as before, in a page that nobody sees.
- */
-int queue_share_turns(int fd, void (*busy)(void *owner), void *owner);
-
-/* The server has answered, or taken, something; queues count theirs. Cheap. */
-void queue_count_turn(void);
 
 #endif

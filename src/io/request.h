@@ -10,6 +10,7 @@
 
 struct batch;
 struct backend;
+struct recorder;
 
 enum io_op {
 	IO_READ,
@@ -60,8 +61,9 @@ struct io_port {
 	unsigned owned;	     /* requests that are ours at the moment */
 	int holds;	     /* memory that io_trim() may give back */
 	struct batch *batch; /* commits go there, or NULL */
-	struct backend *bottom; /* that moves the data */
-	struct io *lent;	/* done by io_done_lent(), linked by `next` */
+	struct recorder *recorder; /* the device's, or NULL */
+	struct backend *bottom;	   /* that moves the data */
+	struct io *lent; /* done by io_done_lent(), linked by `next` */
 
 	/* Copy: the tags' buffers, one behind the other. */
 	uint8_t *buffers;

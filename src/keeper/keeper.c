@@ -23,6 +23,7 @@
 #include "notify.h"
 #include "rings.h"
 #include "server/server.h"
+#include "sight-file.h"
 #include "spawn.h"
 #include "state.h"
 #include "takeover.h"
@@ -75,6 +76,7 @@ struct keeper {
 	struct rings rings; /* of the server */
 	struct channel channel;
 	struct watchdog watchdog;
+	int sight; /* the file of it (sight-file.h), or a negative errno */
 	struct proc server;
 	int serving; /* it has said that it is ready */
 	struct candidate candidate;
@@ -314,6 +316,7 @@ static void become_program(struct keeper *keeper, const char *program)
 {
 	const struct keeper_options *options = keeper->options;
 	const char *level = log_level_name(options->log_level);
+	char *borrowed = keeper->listener.inode ? NULL : "--borrowed-socket";
 	char text[400], timeout[16];
 	int error, table = -1;
 	char *const arguments[] = {
@@ -329,7 +332,9 @@ static void become_program(struct keeper *keeper, const char *program)
 		options->is_plain ? "--hot=no" : "--hot=yes",
 		"--stop-timeout",
 		timeout,
-		keeper->listener.inode ? NULL : "--borrowed-socket",
+		/* An older program does not know this one. */
+		options->is_unrecorded ? "--recorder=no" : borrowed,
+		options->is_unrecorded ? borrowed : NULL,
 		NULL
 	};
 
@@ -865,15 +870,19 @@ static void ask_for_turn(struct watchdog *watchdog)
 static void watch_server(struct keeper *keeper)
 {
 	struct message message = { .magic = MESSAGE_MAGIC,
-				   .type = MESSAGE_TURNS };
-	int fd = watchdog_begin(&keeper->watchdog, &keeper->server);
+				   .type = MESSAGE_SIGHT };
+	int which = keeper->sight < 0
+			    ? keeper->sight
+			    : watchdog_begin(&keeper->watchdog, &keeper->server,
+					     keeper->sight);
 
-	if (fd < 0) {
-		log_warning("the server is not watched: %s", strerror(-fd));
+	if (which < 0) {
+		log_warning("the server is not watched: %s", strerror(-which));
 		return;
 	}
-	channel_send(&keeper->channel, &message, &fd, 1);
-	close(fd);
+	message.number = (which ? SIGHT_SECOND : 0) |
+			 (keeper->options->is_unrecorded ? 0 : SIGHT_RECORDED);
+	channel_send(&keeper->channel, &message, &keeper->sight, 1);
 }
 
 static int start_server(struct keeper *keeper)
@@ -1030,6 +1039,18 @@ static void take_table(struct takeover *takeover)
 	unsetenv(TABLE_VARIABLE);
 }
 
+/* What the servers write down; without it they work all the same. */
+static void open_sight(struct keeper *keeper)
+{
+	const char *why;
+
+	keeper->sight = sight_file_make(keeper->state.fd, &why);
+	if (keeper->sight >= 0 && why)
+		log_notice("what the server does can be seen on its socket "
+			   "only, not in %s/" SIGHT_NAME ": %s",
+			   keeper->state.path, why);
+}
+
 /* The admin socket, the state folder, and what an earlier keeper has left. */
 static int open_places(struct keeper *keeper, struct failure *failure)
 {
@@ -1044,6 +1065,7 @@ static int open_places(struct keeper *keeper, struct failure *failure)
 	    state_open(&keeper->state, keeper->options->state, failure) < 0 ||
 	    takeover_begin(takeover, keeper->state.path, failure) < 0)
 		return -1;
+	open_sight(keeper);
 	take_table(takeover);
 	if (takeover->fd >= 0)
 		log_notice(
@@ -1123,6 +1145,7 @@ int keeper_run(const struct keeper_options *options)
 		.options = options,
 		.channel.fd = -1,
 		.listener = { .fd = -1, .lock = -1 },
+		.sight = -ENOENT,
 		.state = { .fd = -1, .names = options->names },
 		.takeover = { .fd = -1, .listener = -1, .handover = -1 },
 		.candidate.channel.fd = -1,
@@ -1149,11 +1172,16 @@ int keeper_run(const struct keeper_options *options)
 	} else {
 		listener_close(&keeper.listener);
 		takeover_remove(&keeper.takeover, keeper.state.path);
+		if (keeper.sight >= 0)
+			sight_file_remove(keeper.state.fd);
 		state_close(&keeper.state);
 	}
 	takeover_close(&keeper.takeover);
 	helpers_close(&keeper.helpers);
 	jobs_close(&keeper.jobs);
+	watchdog_end(&keeper.watchdog);
+	if (keeper.sight >= 0)
+		close(keeper.sight);
 	rings_drop(&keeper.rings);
 	if (keeper.loop)
 		ev_loop_destroy(keeper.loop);

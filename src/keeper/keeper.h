@@ -18,6 +18,7 @@ struct keeper_options {
 	int stop_timeout;     /* s that a stop waits for requests in flight */
 	int delete_leftovers; /* that nothing is noted of */
 	int is_plain;	      /* --hot=no, for the server */
+	int is_unrecorded;    /* nothing is recorded of requests */
 	int borrowed_socket;  /* a service manager's: never removed */
 	int ready_fd;	      /* told "" when ready or a sentence of failure;
 				   -1 where nobody waits */

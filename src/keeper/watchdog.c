@@ -1,10 +1,8 @@
 #include "watchdog.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <unistd.h>
 
 #include "base/log.h"
 
@@ -25,21 +23,38 @@ static void stop_looking(struct watchdog *watchdog)
  */
 static void stop_unless_busy(struct watchdog *watchdog)
 {
-	atomic_store(&watchdog->turns->watched, 0);
-	if (atomic_load(&watchdog->turns->count) == watchdog->seen)
+	atomic_store(&watchdog->page->watched, 0);
+	if (atomic_load(&watchdog->page->turns) == watchdog->seen)
 		stop_looking(watchdog);
 	else
-		atomic_store(&watchdog->turns->watched, 1);
+		atomic_store(&watchdog->page->watched, 1);
+}
+
+/* What the server does, by its own word. Returns text. */
+static const char *describe(const struct watchdog *watchdog, char *text,
+			    size_t size)
+{
+	const struct sight_server *page = watchdog->page;
+	struct sight_file file = { .fd = watchdog->fd };
+	struct sight_small small;
+	int has_part = page->slot < SIGHT_DEVICES &&
+		       sight_file_small(&file, page->slot, &small) == 0;
+
+	return sight_describe(page, has_part ? &small : NULL, sight_clock(),
+			      text, size);
 }
 
 /* First, because the log may be what it hangs in. */
 static void kill_server(struct watchdog *watchdog)
 {
+	char what[160];
+
 	proc_kill(watchdog->server);
 	log_error("the server, process %d, hangs: it has done nothing for "
-		  "%d s, though it was asked to; it is killed, and the next "
+		  "%d s, though it was asked to (%s); it is killed, and the next "
 		  "one goes on with its devices",
-		  (int)watchdog->server->pid, STILL_MAX);
+		  (int)watchdog->server->pid, STILL_MAX,
+		  describe(watchdog, what, sizeof(what)));
 	stop_looking(watchdog);
 }
 
@@ -73,7 +88,7 @@ static void look_at_still_server(struct watchdog *watchdog)
 static void on_look(struct ev_loop *loop, ev_timer *timer, int events)
 {
 	struct watchdog *watchdog = timer->data;
-	uint64_t count = atomic_load(&watchdog->turns->count);
+	uint64_t count = atomic_load(&watchdog->page->turns);
 
 	(void)loop;
 	(void)events;
@@ -91,25 +106,6 @@ static void on_look(struct ev_loop *loop, ev_timer *timer, int events)
 	}
 }
 
-/* ---- the page ---- */
-
-/* Sealed: a page that is cut off would kill the keeper. Returns it or -errno. */
-static int make_page(size_t size)
-{
-	int fd = memfd_create("ublkd-turns", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	int error;
-
-	if (fd < 0)
-		return -errno;
-	if (ftruncate(fd, (off_t)size) == 0 &&
-	    fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) ==
-		    0)
-		return fd;
-	error = -errno;
-	close(fd);
-	return error;
-}
-
 /* ---- from outside ---- */
 
 void watchdog_open(struct watchdog *watchdog, struct ev_loop *loop,
@@ -124,43 +120,44 @@ void watchdog_open(struct watchdog *watchdog, struct ev_loop *loop,
 	watchdog->timer.data = watchdog;
 }
 
-int watchdog_begin(struct watchdog *watchdog, const struct proc *server)
+int watchdog_begin(struct watchdog *watchdog, const struct proc *server, int fd)
 {
-	int fd = make_page(sizeof(*watchdog->turns)), error;
-	void *map;
+	struct sight_head *head;
 
 	watchdog_end(watchdog);
-	if (fd < 0)
-		return fd;
-	map = mmap(NULL, sizeof(*watchdog->turns), PROT_READ | PROT_WRITE,
-		   MAP_SHARED, fd, 0);
-	if (map == MAP_FAILED) {
-		error = -errno;
-		close(fd);
-		return error;
-	}
-	watchdog->turns = map;
+	head = mmap(NULL, sizeof(*head), PROT_READ | PROT_WRITE, MAP_SHARED, fd,
+		    0);
+	if (head == MAP_FAILED)
+		return -errno;
+	/* The last server may still be alive. */
+	head->current = !head->current;
+	watchdog->head = head;
+	watchdog->page = &head->servers[head->current];
+	memset(watchdog->page, 0, sizeof(*watchdog->page));
+	watchdog->page->pid = (uint32_t)server->pid;
+	watchdog->page->slot = SIGHT_NO_SLOT;
+	watchdog->fd = fd;
 	watchdog->server = server;
 	watchdog->seen = watchdog->ticks = 0;
 	watchdog->reported = 0;
-	return fd;
+	return (int)head->current;
 }
 
 void watchdog_look(struct watchdog *watchdog)
 {
-	if (!watchdog->turns || ev_is_active(&watchdog->timer))
+	if (!watchdog->page || ev_is_active(&watchdog->timer))
 		return;
-	atomic_store(&watchdog->turns->watched, 1);
-	watchdog->seen = atomic_load(&watchdog->turns->count);
+	atomic_store(&watchdog->page->watched, 1);
+	watchdog->seen = atomic_load(&watchdog->page->turns);
 	ev_timer_set(&watchdog->timer, INTERVAL, INTERVAL);
 	ev_timer_start(watchdog->loop, &watchdog->timer);
 }
 
 void watchdog_end(struct watchdog *watchdog)
 {
-	if (!watchdog->turns)
+	if (!watchdog->page)
 		return;
 	stop_looking(watchdog);
-	munmap(watchdog->turns, sizeof(*watchdog->turns));
-	watchdog->turns = NULL;
+	munmap(watchdog->head, sizeof(*watchdog->head));
+	watchdog->page = NULL;
 }

@@ -1,6 +1,6 @@
 /*
- * The keeper's watch over a server that may hang: one whose turns (turns.h)
- * stand still though it was asked for one is killed, so that the next one can
+ * The keeper's watch over a server that may hang: one whose turns
+ * (base/sight.h) stand still though it was asked for one is killed, so that the next one can
  * answer its requests. It looks once a second, and only while there is a
  * reason: idle costs no wakeup.
  */
@@ -11,7 +11,7 @@
 #include <stdint.h>
 
 #include "base/proc.h"
-#include "io/turns.h"
+#include "base/sight.h"
 
 struct watchdog;
 
@@ -24,7 +24,9 @@ typedef void watchdog_ask(struct watchdog *watchdog);
 struct watchdog {
 	struct ev_loop *loop;
 	ev_timer timer;
-	struct turns *turns; /* the server's page; NULL: nobody is watched */
+	int fd; /* the file of sight, the caller's */
+	struct sight_head *head;
+	struct sight_server *page; /* the server's; NULL: nobody is watched */
 	const struct proc *server; /* whoever began holds it */
 	uint64_t seen;		   /* turns at the last look */
 	uint64_t ticks;		   /* of CPU time that it had used by then */
@@ -39,11 +41,12 @@ void watchdog_open(struct watchdog *watchdog, struct ev_loop *loop,
 		   watchdog_reason *reason, watchdog_ask *ask, void *owner);
 
 /*
- * A new server, held until watchdog_end(). Returns the descriptor of its page,
- * which is the caller's to give to it and to close, or a negative errno: then it
- * is not watched.
+ * A new server, which is to be held, as the file of sight is, until
+ * watchdog_end(). Returns which of the two parts of the file's head is the
+ * server's, or a negative errno: then it is not watched.
  */
-int watchdog_begin(struct watchdog *watchdog, const struct proc *server);
+int watchdog_begin(struct watchdog *watchdog, const struct proc *server,
+		   int fd);
 
 /* There may be a reason now. Harmless at any time. */
 void watchdog_look(struct watchdog *watchdog);

@@ -12,6 +12,7 @@
 
 #include "layer-options.h"
 #include "io/loop.h"
+#include "io/recorder.h"
 
 #define TURN_MAX 64 /* requests let go before others get a turn */
 #define TAIL_MAX 10 /* without a delay-max: so many times the mean */
@@ -74,6 +75,7 @@ static void keep_delayed(struct delay *delay, struct io *io, double due)
 {
 	io->due = due;
 	io->child = io->sibling = NULL;
+	recorder_kept(io, SIGHT_DELAY);
 	delay->kept = meld(delay->kept, io);
 	delay->keeping++;
 }
@@ -84,6 +86,7 @@ static void release_due(struct delay *delay)
 
 	delay->kept = meld_all(io->child);
 	delay->keeping--;
+	recorder_passed(io);
 	layer_hand_down(&delay->layer, io);
 }
 

@@ -20,6 +20,7 @@
 
 #include "layer-options.h"
 #include "io/loop.h"
+#include "io/recorder.h"
 
 #define TURN_MAX 64   /* requests let go before others get a turn */
 #define BURST	 0.05 /* s worth of a limit that may go at once */
@@ -92,6 +93,7 @@ static void release(struct limit *limit, struct io *io)
 
 static void keep_limited(struct limit *limit, struct io *io)
 {
+	recorder_kept(io, SIGHT_LIMIT);
 	io->sibling = NULL;
 	*limit->last = io;
 	limit->last = &io->sibling;
@@ -108,6 +110,7 @@ static struct io *take_first(struct limit *limit)
 	if (!limit->first)
 		limit->last = &limit->first;
 	limit->waiting--;
+	recorder_passed(io);
 	return io;
 }
 

@@ -20,9 +20,10 @@
 #include "base/log.h"
 #include "io/loop.h"
 #include "io/pool.h"
+#include "io/recorder.h"
+#include "io/turns.h"
 #include "base/process.h"
 #include "admin/startup.h"
-#include "io/queue.h"
 
 /* Of the question for the driver's features that a server begins with. */
 #define SERIAL_START UINT64_MAX
@@ -106,9 +107,15 @@ static void tell_prepared(struct server *server)
 	channel_send(&server->channel, &message, NULL, 0);
 }
 
+static int is_known(void *set, uint32_t id)
+{
+	return device_find(set, id) != NULL;
+}
+
 /* Take every device over that there was, and run the configuration. */
 static void begin_devices(struct server *server)
 {
+	recorder_forget_others(is_known, &server->host.devices);
 	device_recover_all(&server->host.devices);
 	if (server->config)
 		startup_run(&server->host, server->config, on_started);
@@ -267,15 +274,23 @@ static void on_active(void *owner)
 	tell_keeper(owner, MESSAGE_ACTIVE, 0, "");
 }
 
-static void count_turns(struct server *server, const int *fds, int fd_count)
+static void begin_sight(struct server *server, const struct message *message,
+			const int *fds, int fd_count)
 {
-	int error = fd_count == 1 ? queue_share_turns(fds[0], on_active, server)
-				  : -EINVAL;
+	unsigned which = (unsigned)message->number & SIGHT_SECOND;
+	int error = fd_count == 1
+			    ? turns_share(fds[0], which, on_active, server)
+			    : -EINVAL;
 
 	if (error)
 		log_warning("the keeper cannot see whether this server goes "
 			    "on: %s",
 			    strerror(-error));
+	if (error || !(message->number & SIGHT_RECORDED))
+		return;
+	error = recorder_begin(fds[0]);
+	if (error)
+		log_warning("there is no recorder: %s", strerror(-error));
 }
 
 /* With a serial the message answers what a device has told the keeper. */
@@ -293,7 +308,8 @@ static void on_message(struct channel *channel, const struct message *message,
 {
 	struct server *server = channel->owner;
 
-	queue_count_turn();
+	turns_count();
+	turns_enter(SIGHT_KEEPERS, SIGHT_NO_SLOT);
 	forget_old(server);
 	switch (message->type) {
 	case MESSAGE_BEGIN:
@@ -327,8 +343,8 @@ static void on_message(struct channel *channel, const struct message *message,
 	case MESSAGE_TALLY:
 		take_tally(server, message);
 		break;
-	case MESSAGE_TURNS:
-		count_turns(server, fds, fd_count);
+	case MESSAGE_SIGHT:
+		begin_sight(server, message, fds, fd_count);
 		break;
 	case MESSAGE_PING:
 		break; /* this was the turn */

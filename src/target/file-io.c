@@ -19,6 +19,7 @@
 
 #include "base/compat.h"
 #include "io/pool.h"
+#include "io/recorder.h"
 #include "io/workers.h"
 #include "file.h"
 
@@ -494,6 +495,7 @@ void file_completed(struct backend *backend, struct io *io, int32_t result)
 {
 	struct file *file = (struct file *)backend;
 
+	recorder_completed(io, result);
 	end_request(file, io, result);
 	file_go_on(file);
 }
@@ -532,9 +534,12 @@ static void issue(struct file *file, struct io *io)
 	if (!error)
 		error = ring_put_transfer(port->ring, &transfer,
 					  io_own_data(io));
-	if (error)
+	if (error) {
 		finish_request(file, io, error == -EBUSY ? -EIO : error);
-	else if (!port->in_turn)
+		return;
+	}
+	recorder_submitted(io, recorder_backing_place((enum io_op)io->op));
+	if (!port->in_turn)
 		io_submit(port);
 }
 

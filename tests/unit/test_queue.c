@@ -7,6 +7,7 @@
 
 #include "base/page.h"
 #include "fakequeue.h"
+#include "io/turns.h"
 
 #define DEPTH 128
 
@@ -411,7 +412,7 @@ static void on_busy(void *of)
 /* The keeper sees by them that the server goes on. */
 static void test_turns_are_counted(void **state)
 {
-	assert_int_equal(queue_share_turns(device, on_busy, NULL), 0);
+	assert_int_equal(turns_share(device, 0, on_busy, NULL), 0);
 	busy = 0;
 	got.at_once = 1;
 	bring(1, UBLK_IO_OP_READ);

@@ -6,7 +6,9 @@
 #include <unistd.h>
 
 #include "support.h"
-#include "io/queue.h"
+#include "io/recorder.h"
+#include "io/turns.h"
+#include "keeper/sight-file.h"
 #include "keeper/watchdog.h"
 
 #define SERVER 4711
@@ -21,6 +23,7 @@ static unsigned asked; /* so often */
 static unsigned told;  /* the keeper was told of work so often */
 static unsigned kills; /* of the server */
 static const struct proc server = { SERVER, -1 };
+static int sight; /* the file */
 
 static struct proc_look process; /* the server */
 
@@ -57,7 +60,7 @@ static void ask(struct watchdog *of)
 	assert_ptr_equal(of, &watchdog);
 	asked++;
 	if (answers)
-		queue_count_turn();
+		turns_count();
 }
 
 static void on_busy(void *owner)
@@ -68,24 +71,28 @@ static void on_busy(void *owner)
 
 static int start(void **state)
 {
-	int fd;
+	const char *why;
+	int which;
 
 	test_loop_open();
 	log_forget();
+	sight = sight_file_make(-1, &why);
+	assert_true(sight >= 0);
 	waited_for = answers = 0;
 	asked = told = kills = 0;
 	set_process('S', 2);
 	watchdog_open(&watchdog, test_loop, is_waited_for, ask, NULL);
-	fd = watchdog_begin(&watchdog, &server);
-	assert_true(fd >= 0);
-	assert_int_equal(queue_share_turns(fd, on_busy, &told), 0);
-	close(fd);
+	which = watchdog_begin(&watchdog, &server, sight);
+	assert_in_range(which, 0, 1);
+	assert_int_equal(turns_share(sight, (unsigned)which, on_busy, &told),
+			 0);
 	return 0;
 }
 
 static int stop(void **state)
 {
 	watchdog_end(&watchdog);
+	close(sight);
 	test_loop_close();
 	return 0;
 }
@@ -95,15 +102,15 @@ static void test_idle(void **state)
 {
 	pass_time(5);
 	assert_false(ev_is_active(&watchdog.timer));
-	queue_count_turn();
-	queue_count_turn();
+	turns_count();
+	turns_count();
 	assert_int_equal(told, 1);
 	watchdog_look(&watchdog);
 	assert_true(ev_is_active(&watchdog.timer));
 	pass_time(5);
 	assert_false(ev_is_active(&watchdog.timer));
 	assert_int_equal(asked, 0);
-	queue_count_turn();
+	turns_count();
 	assert_int_equal(told, 2);
 }
 
@@ -115,7 +122,7 @@ static void test_at_work(void **state)
 	watchdog_look(&watchdog);
 	waited_for = 1;
 	for (i = 0; i < 60; i++) {
-		queue_count_turn();
+		turns_count();
 		pass_time(1);
 	}
 	assert_int_equal(asked + told + kills, 0);
@@ -154,7 +161,7 @@ static void test_late_turn(void **state)
 	watchdog_look(&watchdog);
 	waited_for = 1;
 	pass_time(LIMIT - 1.5);
-	queue_count_turn();
+	turns_count();
 	pass_time(LIMIT - 1.5);
 	assert_int_equal(kills, 0);
 	pass_time(3);
@@ -194,7 +201,7 @@ static void test_stopped_twice(void **state)
 	waited_for = 1;
 	set_process('T', 2);
 	pass_time(5);
-	queue_count_turn();
+	turns_count();
 	pass_time(1);
 	pass_time(5);
 	assert_int_equal(log_count("is stopped, by a debugger or SIGSTOP"), 2);
@@ -224,11 +231,48 @@ static void test_spins(void **state)
 	assert_int_equal(kills, 1);
 }
 
+/* The log says what it hangs in, as the server wrote it down. */
+static void test_says_where(void **state)
+{
+	struct recorder *recorder;
+
+	assert_int_equal(recorder_begin(sight), 0);
+	recorder = recorder_open(3, 1, 1, 8, "file");
+	assert_non_null(recorder);
+	watchdog_look(&watchdog);
+	waited_for = 1;
+	/* This process's loop, which goes on, has the other part. */
+	turns_share(sight, !watchdog.head->current, on_busy, &told);
+	watchdog.page->phase = SIGHT_SUBMITS;
+	watchdog.page->slot = recorder->slot;
+	watchdog.page->since = sight_clock();
+	pass_time(LIMIT + 1);
+	assert_int_equal(kills, 1);
+	assert_true(log_has("it was asked to (1"));
+	assert_true(log_has(" s in submit of target file, device 3);"));
+	recorder_forget(recorder);
+	recorder_end();
+}
+
+/* While both live, a server and the next one count for themselves. */
+static void test_two_servers(void **state)
+{
+	int other = watchdog_begin(&watchdog, &server, sight);
+
+	watchdog_look(&watchdog);
+	waited_for = 1;
+	for (unsigned i = 0; i < LIMIT + 1; i++) {
+		turns_count(); /* by the first one */
+		pass_time(1);
+	}
+	assert_int_equal(kills, 1);
+	assert_int_not_equal(
+		watchdog_begin(&watchdog, &server, sight), other);
+}
+
 /* Until there is another server, nobody is watched. */
 static void test_end(void **state)
 {
-	int fd;
-
 	watchdog_look(&watchdog);
 	waited_for = 1;
 	pass_time(5);
@@ -237,11 +281,7 @@ static void test_end(void **state)
 	watchdog_look(&watchdog);
 	pass_time(60);
 	assert_int_equal(kills, 0);
-	fd = watchdog_begin(&watchdog, &server);
-	assert_true(fd >= 0);
-	/* Nobody can cut it off. */
-	assert_int_equal(ftruncate(fd, 0), -1);
-	close(fd);
+	assert_true(watchdog_begin(&watchdog, &server, sight) >= 0);
 	watchdog_look(&watchdog);
 	pass_time(LIMIT + 1);
 	assert_int_equal(kills, 1);
@@ -250,8 +290,8 @@ static void test_end(void **state)
 /* A page that cannot be mapped: it counts on where it did. */
 static void test_no_page(void **state)
 {
-	assert_int_equal(queue_share_turns(-1, on_busy, &told), -EBADF);
-	queue_count_turn();
+	assert_int_equal(turns_share(-1, 0, on_busy, &told), -EBADF);
+	turns_count();
 	assert_int_equal(told, 1);
 }
 
@@ -269,6 +309,8 @@ int main(void)
 						stop),
 		cmocka_unit_test_setup_teardown(test_starved, start, stop),
 		cmocka_unit_test_setup_teardown(test_spins, start, stop),
+		cmocka_unit_test_setup_teardown(test_says_where, start, stop),
+		cmocka_unit_test_setup_teardown(test_two_servers, start, stop),
 		cmocka_unit_test_setup_teardown(test_end, start, stop),
 		cmocka_unit_test_setup_teardown(test_no_page, start, stop),
 	};

@@ -1,0 +1,159 @@
+/* What a device's recorder has of its last events, or what it records from now on. */
+#include <stdio.h>
+#include <string.h>
+
+#include "command.h"
+#include "io/recorder.h"
+#include "trace.h"
+#include "verbs.h"
+
+#define TURN 64 /* events told of before others get a turn */
+
+typedef unsigned long long number;
+
+/* ---- one event ---- */
+
+static void format_result(int64_t result, char *text, size_t size)
+{
+	if (result < 0)
+		snprintf(text, size, " result=%s",
+			 failure_errno_name((int)-result));
+	else
+		snprintf(text, size, " result=%lld", (long long)result);
+}
+
+/* What an event says beside its time and its request. */
+static void format_rest(const struct sight_event *event, char *text,
+			size_t size)
+{
+	const char *op = sight_op_name((enum sight_op)event->op);
+	int64_t value = sight_event_number(event);
+	char result[40];
+
+	text[0] = '\0';
+	format_result(value, result, sizeof(result));
+	switch ((enum sight_what)event->what) {
+	case SIGHT_DELIVERED:
+		snprintf(text, size, " op=%s offset=%llu length=%u", op,
+			 (number)value, event->length);
+		break;
+	case SIGHT_KEPT:
+	case SIGHT_SUBMITTED:
+		snprintf(text, size, " place=%s",
+			 sight_place_name((enum sight_place)event->place));
+		break;
+	case SIGHT_COMPLETED:
+		snprintf(text, size, "%s", result);
+		break;
+	case SIGHT_COMMITTED:
+		snprintf(text, size, " op=%s%s took=%uus", op, result,
+			 event->length);
+		break;
+	default:
+		break;
+	}
+}
+
+static void print_event(struct request *request, uint32_t id,
+			const struct sight_event *event, const char *frame)
+{
+	uint64_t us = sight_event_time(event);
+	char rest[200], who[40];
+
+	format_rest(event, rest, sizeof(rest));
+	if (event->what == SIGHT_STEP)
+		snprintf(who, sizeof(who), "name=%s", event->text);
+	else
+		snprintf(who, sizeof(who), "request=%u.%u", event->queue,
+			 event->tag);
+	request_print(request, "%strace id=%u time=%llu.%06llu event=%s %s%s",
+		      frame, id, (number)(us / 1000000), (number)(us % 1000000),
+		      sight_what_name((enum sight_what)event->what), who, rest);
+}
+
+/* ---- follow ---- */
+
+int trace_follow(struct request *request)
+{
+	struct session *session = request->session;
+	const struct device *device =
+		device_find(&request->host->devices, session->followed);
+	struct sight_event event;
+	uint64_t first, lost;
+	int turn;
+
+	if (!device || !device->recorder) {
+		request_print(request, "EVENT end id=%u", session->followed);
+		return 0;
+	}
+	first = recorder_first_event(device->recorder);
+	lost = first > session->next_event ? first - session->next_event : 0;
+	session->next_event += lost;
+	if (lost)
+		request_print(request, "EVENT overflow id=%u lost=%llu",
+			      session->followed, (number)lost);
+	for (turn = 0; turn < TURN; turn++) {
+		if (recorder_event(device->recorder, session->next_event,
+				   &event) < 0)
+			break;
+		print_event(request, session->followed, &event, "EVENT ");
+		session->next_event++;
+	}
+	return 1;
+}
+
+/* ---- trace ---- */
+
+/* From the request's cursor on, 1 + an event's number. Returns 1 for more. */
+static int print_events(struct request *request, const struct device *device)
+{
+	struct sight_event event;
+	int turn;
+
+	for (turn = 0; turn < TURN; turn++) {
+		if (recorder_event(device->recorder, request->cursor - 1,
+				   &event) < 0)
+			return 0;
+		print_event(request, device->spec.id, &event, "");
+		request->cursor++;
+	}
+	return 1;
+}
+
+/* The number of the first event that is asked for. */
+static uint64_t begin_at(const struct recorder *recorder, uint64_t last)
+{
+	uint64_t first = recorder_first_event(recorder);
+	uint64_t written = recorder->small->events;
+
+	return last && last < written - first ? written - last : first;
+}
+
+int verb_trace(struct request *request, struct failure *failure)
+{
+	const struct option_value *values = request->values;
+	const struct device *device = verb_find_device(request, failure);
+	const struct recorder *recorder;
+
+	if (!device || verb_check_recorder(failure) < 0)
+		return -1;
+	recorder = device->recorder;
+	if (!recorder)
+		return failure_set(failure, SYMBOL_STATE, 0, NULL,
+				   "nothing is recorded of device %u",
+				   device->spec.id);
+	if (values[VERB_TRACE_FOLLOW].number) {
+		request->session->followed = device->spec.id;
+		request->session->next_event = recorder->small->events;
+		request->session->follows = 1;
+	} else {
+		if (!request->cursor)
+			request->cursor =
+				1 + begin_at(recorder,
+					     values[VERB_TRACE_LAST].number);
+		if (print_events(request, device))
+			return 1;
+	}
+	request_ok(request, " events=%llu", (number)recorder->small->events);
+	return 0;
+}

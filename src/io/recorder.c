@@ -1,0 +1,567 @@
+#include "recorder.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/page.h"
+#include "base/sight.h"
+
+_Static_assert((int)SIGHT_OPS == (int)IO_OPS &&
+		       (int)SIGHT_OP_WRITE_ZEROES == (int)IO_WRITE_ZEROES,
+	       "the same order");
+
+#define NO_TIME SIGHT_BUCKETS
+
+static struct {
+	int fd;
+	struct sight_head *head;
+	struct sight_small *table; /* only what is allocated is touched */
+} file = { .fd = -1 };
+
+/* ---- events ---- */
+
+static struct sight_event *next_event(struct recorder *recorder,
+				      enum sight_what what, uint64_t now)
+{
+	struct sight_event *event = &recorder->ring[recorder->at];
+
+	if (++recorder->at == recorder->ring_size)
+		recorder->at = 0;
+	recorder->small->events++;
+	event->time = (uint32_t)now;
+	event->time_high = (uint16_t)(now >> 32);
+	event->what = (uint8_t)what;
+	return event;
+}
+
+static void note(const struct io *io, enum sight_what what,
+		 enum sight_place place, uint32_t length, uint64_t number)
+{
+	struct sight_event *event = next_event(io->port->recorder, what, turns_now());
+
+	event->tag = io->tag;
+	event->queue = (uint8_t)io->port->queue_id;
+	event->op = io->op;
+	event->place = (uint8_t)place;
+	event->length = length;
+	event->number_low = (uint32_t)number;
+	event->number_high = (uint32_t)(number >> 32);
+}
+
+void recorder_step(struct recorder *recorder, const char *name)
+{
+	struct sight_event *event;
+
+	if (!recorder)
+		return;
+	event = next_event(recorder, SIGHT_STEP, sight_clock());
+	event->tag = 0;
+	event->queue = event->op = event->place = 0;
+	strncpy(event->text, name, SIGHT_TEXT - 1);
+	event->text[SIGHT_TEXT - 1] = '\0';
+}
+
+/* ---- times ---- */
+
+static void count_time(struct sight_histogram *histogram, unsigned bucket)
+{
+	if (++histogram->low[bucket] == 0)
+		histogram->high[bucket]++;
+}
+
+static void count_times(struct sight_large *large,
+			const struct sight_times *times)
+{
+	unsigned i;
+
+	for (i = 0; i < SIGHT_KINDS; i++)
+		if (times->bucket[i] != NO_TIME)
+			count_time(&large->histograms[times->op][i],
+				   times->bucket[i]);
+}
+
+static void note_longest(struct sight_small *small, unsigned op,
+			 enum sight_kind kind, uint64_t us)
+{
+	if (us > UINT32_MAX)
+		us = UINT32_MAX;
+	if (us > small->longest[op][kind])
+		small->longest[op][kind] = (uint32_t)us;
+}
+
+static void note_times(struct recorder *recorder, const struct sight_tag *tag,
+		       uint8_t op, uint64_t took)
+{
+	struct sight_small *small = recorder->small;
+	struct sight_times times = { op,
+				     { (uint8_t)sight_bucket(took), NO_TIME } };
+	uint64_t backing;
+
+	small->counts[op].time[SIGHT_IN_UBLKD] += took;
+	note_longest(small, op, SIGHT_IN_UBLKD, took);
+	if (tag->backing) {
+		backing = took - (tag->backing - 1);
+		small->counts[op].time[SIGHT_IN_BACKING] += backing;
+		times.bucket[SIGHT_IN_BACKING] = (uint8_t)sight_bucket(backing);
+		note_longest(small, op, SIGHT_IN_BACKING, backing);
+	}
+	if (recorder->large)
+		count_times(recorder->large, &times);
+	else if (small->times_count < SIGHT_FIRST_TIMES)
+		small->times[small->times_count++] = times;
+}
+
+/* ---- the large part ---- */
+
+static uint64_t large_size(const struct sight_small *small)
+{
+	return page_round_up(
+		(size_t)sight_large_size(small->queues, small->depth));
+}
+
+static void give_large_back(uint32_t slot, const struct sight_small *small)
+{
+	fallocate(file.fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+		  (off_t)sight_large_at(slot), (off_t)large_size(small));
+}
+
+/* Returns 0 or a negative errno. */
+static int map_large(struct recorder *recorder)
+{
+	void *map = mmap(NULL, (size_t)large_size(recorder->small),
+			 PROT_READ | PROT_WRITE, MAP_SHARED, file.fd,
+			 (off_t)sight_large_at(recorder->slot));
+
+	if (map == MAP_FAILED)
+		return -errno;
+	recorder->large = map;
+	return 0;
+}
+
+/* Record into that part which the device has. */
+static void use_part(struct recorder *recorder)
+{
+	struct sight_large *large = recorder->large;
+	struct sight_small *small = recorder->small;
+
+	recorder->tags = large ? large->tags : small->slots;
+	recorder->stride = large ? small->depth : 0;
+	recorder->mask = large ? UINT32_MAX : SIGHT_SLOTS - 1;
+	recorder->ring = large ? large->ring : small->ring;
+	recorder->ring_size = large ? SIGHT_EVENTS : SIGHT_FIRST_EVENTS;
+	recorder->at = (uint32_t)(small->events % recorder->ring_size);
+}
+
+/* What the small part has of the first requests, of which some may be ours. */
+static void copy_to_large(struct recorder *recorder)
+{
+	const struct sight_small *small = recorder->small;
+	struct sight_large *large = recorder->large;
+	const struct sight_tag *tag;
+	uint64_t i = small->events < SIGHT_FIRST_EVENTS
+			     ? 0
+			     : small->events - SIGHT_FIRST_EVENTS;
+
+	for (; i < small->events; i++)
+		large->ring[i % SIGHT_EVENTS] =
+			small->ring[i % SIGHT_FIRST_EVENTS];
+	for (tag = small->slots; tag < small->slots + SIGHT_SLOTS; tag++)
+		if (tag->place != SIGHT_NOWHERE)
+			large->tags[tag->queue * small->depth + tag->tag] =
+				*tag;
+	for (i = 0; i < small->times_count; i++)
+		count_times(large, &small->times[i]);
+}
+
+/* Returns 0 or a negative errno. */
+static int make_large(struct recorder *recorder)
+{
+	const struct sight_small *small = recorder->small;
+
+	if ((uint32_t)small->queues * small->depth > SIGHT_TAGS_MAX)
+		return -EFBIG;
+	/* Of a server that was killed right here. */
+	give_large_back(recorder->slot, small);
+	if (fallocate(file.fd, 0, (off_t)sight_large_at(recorder->slot),
+		      (off_t)large_size(small)) < 0)
+		return -errno;
+	return map_large(recorder);
+}
+
+static void grow(struct recorder *recorder)
+{
+	struct sight_small *small = recorder->small;
+	int error = make_large(recorder);
+
+	if (error) {
+		recorder->cannot_grow = 1;
+		log_warning("device %u: no memory for its recorder in the "
+			    "state folder: %s; its requests are counted, but "
+			    "neither their times nor where they wait",
+			    small->used - 1, strerror(-error));
+		return;
+	}
+	copy_to_large(recorder);
+	use_part(recorder);
+	atomic_thread_fence(memory_order_release);
+	small->is_large = 1;
+}
+
+/* ---- requests ---- */
+
+/* Of a small part, which may have no room for one more request. */
+static void __attribute__((noinline))
+make_room(struct recorder *recorder, const struct io *io)
+{
+	if (!recorder->cannot_grow &&
+	    (recorder->small->times_count == SIGHT_FIRST_TIMES ||
+	     sight_is_waiting(recorder_tag(io)->place)))
+		grow(recorder);
+}
+
+void recorder_note_delivered(const struct io *io)
+{
+	struct recorder *recorder = io->port->recorder;
+	struct sight_tag *tag;
+
+	if (!recorder->large)
+		make_room(recorder, io);
+	tag = recorder_tag(io);
+	tag->since = turns_now();
+	tag->backing = 0;
+	tag->tag = io->tag;
+	tag->queue = (uint8_t)io->port->queue_id;
+	tag->place = SIGHT_TARGET;
+	if (++recorder->owned > recorder->small->most)
+		recorder->small->most = (uint16_t)recorder->owned;
+	note(io, SIGHT_DELIVERED, SIGHT_TARGET, io->length, io->offset);
+}
+
+/* In a small part that cannot grow another request may have the entry. */
+static int is_entry_of(const struct sight_tag *tag, const struct io *io)
+{
+	return tag->tag == io->tag && tag->queue == io->port->queue_id &&
+	       sight_is_waiting(tag->place);
+}
+
+void recorder_note_answered(const struct io *io, int error)
+{
+	struct recorder *recorder = io->port->recorder;
+	struct sight_counts *counts = &recorder->small->counts[io->op];
+	struct sight_tag *tag = recorder_tag(io);
+	uint64_t took = 0;
+
+	recorder->owned--;
+	if (error) {
+		counts->errors++;
+	} else {
+		counts->count++;
+		counts->bytes += io->length;
+	}
+	if (is_entry_of(tag, io)) {
+		took = turns_now() - tag->since;
+		note_times(recorder, tag, io->op, took);
+		tag->place = SIGHT_COMMIT;
+	}
+	note(io, SIGHT_COMMITTED, SIGHT_COMMIT,
+	     took < UINT32_MAX ? (uint32_t)took : UINT32_MAX,
+	     (uint64_t)(int64_t)error);
+}
+
+void recorder_note_taken_back(const struct io *io)
+{
+	io->port->recorder->owned--;
+	recorder_tag(io)->place = SIGHT_NOWHERE;
+	note(io, SIGHT_TAKEN_BACK, SIGHT_NOWHERE, 0, 0);
+}
+
+void recorder_note_kept(const struct io *io, enum sight_place place)
+{
+	recorder_tag(io)->place = (uint8_t)place;
+	note(io, SIGHT_KEPT, place, 0, 0);
+}
+
+void recorder_note_passed(const struct io *io)
+{
+	recorder_tag(io)->place = SIGHT_TARGET;
+	note(io, SIGHT_PASSED, SIGHT_TARGET, 0, 0);
+}
+
+void recorder_note_submitted(const struct io *io, enum sight_place place)
+{
+	struct sight_tag *tag = recorder_tag(io);
+	uint64_t waited = turns_now() - tag->since;
+
+	tag->place = (uint8_t)place;
+	if (!tag->backing)
+		tag->backing = waited < UINT32_MAX ? (uint32_t)waited + 1
+						   : UINT32_MAX;
+	note(io, SIGHT_SUBMITTED, place, 0, 0);
+}
+
+void recorder_note_completed(const struct io *io, int32_t result)
+{
+	recorder_tag(io)->place = SIGHT_TARGET;
+	note(io, SIGHT_COMPLETED, SIGHT_TARGET, 0, (uint64_t)(int64_t)result);
+}
+
+enum sight_place recorder_backing_place(enum io_op op)
+{
+	static const uint8_t places[IO_OPS] = {
+		[IO_READ] = SIGHT_READ,
+		[IO_WRITE] = SIGHT_WRITE,
+		[IO_FLUSH] = SIGHT_FLUSH,
+		[IO_DISCARD] = SIGHT_DISCARD,
+		[IO_WRITE_ZEROES] = SIGHT_DISCARD,
+	};
+
+	return (enum sight_place)places[op];
+}
+
+/* ---- the table ---- */
+
+/* The slot of the device's part; or as many as there are, if it has none. */
+static uint32_t find_slot(uint32_t used)
+{
+	uint32_t slot = 0;
+
+	while (slot < file.head->slots &&
+	       atomic_load(&file.table[slot].used) != used)
+		slot++;
+	return slot;
+}
+
+/* Returns 0 or a negative errno. */
+static int allocate_slot(uint32_t slot)
+{
+	if (slot == SIGHT_DEVICES)
+		return -ENOSPC;
+	if (fallocate(file.fd, 0, (off_t)sight_small_at(slot),
+		      sizeof(struct sight_small)) < 0)
+		return -errno;
+	file.head->slots = slot + 1;
+	return 0;
+}
+
+static void give_slot_back(uint32_t slot)
+{
+	struct sight_small *small = &file.table[slot];
+
+	if (small->is_large)
+		give_large_back(slot, small);
+	/* Whoever reads meanwhile sees that it is nobody's. */
+	atomic_store(&small->used, 0);
+	memset(small, 0, sizeof(*small));
+}
+
+/* The device's slot, a new one if it has none. Returns it or a negative errno. */
+static int take_slot(uint32_t id, int is_new)
+{
+	uint32_t slot = find_slot(id + 1);
+	int error;
+
+	if (slot < file.head->slots && is_new)
+		give_slot_back(slot); /* of a device that had this number */
+	else if (slot < file.head->slots)
+		return (int)slot;
+	slot = find_slot(0);
+	error = slot == file.head->slots ? allocate_slot(slot) : 0;
+	return error ? error : (int)slot;
+}
+
+void recorder_forget_others(int (*is_known)(void *context, uint32_t id),
+			    void *context)
+{
+	uint32_t slot, used;
+
+	if (file.fd < 0)
+		return;
+	for (slot = 0; slot < file.head->slots; slot++) {
+		used = atomic_load(&file.table[slot].used);
+		if (used && !is_known(context, used - 1))
+			give_slot_back(slot);
+	}
+}
+
+/* ---- a device ---- */
+
+static void begin_part(struct sight_small *small, uint32_t id, uint16_t queues,
+		       uint16_t depth, const char *target)
+{
+	memset(small, 0, sizeof(*small));
+	small->queues = queues;
+	small->depth = depth;
+	small->began = sight_clock();
+	strncpy(small->target, target, sizeof(small->target) - 1);
+	atomic_store(&small->used, id + 1);
+}
+
+/* Another server's part, of another shape than ours, says nothing to us. */
+static int is_usable(const struct sight_small *small, uint16_t queues,
+		     uint16_t depth)
+{
+	return atomic_load(&small->used) && small->queues == queues &&
+	       small->depth == depth && small->times_count <= SIGHT_FIRST_TIMES;
+}
+
+struct recorder *recorder_open(uint32_t id, int is_new, uint16_t queues,
+			       uint16_t depth, const char *target)
+{
+	struct recorder *recorder;
+	int slot;
+
+	if (file.fd < 0)
+		return NULL;
+	slot = take_slot(id, is_new);
+	if (slot < 0) {
+		log_warning("device %u has no recorder: no memory in the state "
+			    "folder: %s",
+			    id, strerror(-slot));
+		return NULL;
+	}
+	recorder = calloc(1, sizeof(*recorder));
+	if (!recorder)
+		return NULL;
+	recorder->slot = (uint32_t)slot;
+	recorder->small = &file.table[slot];
+	if (!is_usable(recorder->small, queues, depth)) {
+		give_slot_back(recorder->slot);
+		begin_part(recorder->small, id, queues, depth, target);
+	}
+	if (recorder->small->is_large && map_large(recorder) < 0)
+		recorder->cannot_grow = 1;
+	use_part(recorder);
+	return recorder;
+}
+
+void recorder_close(struct recorder *recorder)
+{
+	if (!recorder)
+		return;
+	if (recorder->large)
+		munmap(recorder->large, (size_t)large_size(recorder->small));
+	free(recorder);
+}
+
+void recorder_forget(struct recorder *recorder)
+{
+	uint32_t slot;
+
+	if (!recorder)
+		return;
+	slot = recorder->slot;
+	recorder_close(recorder);
+	give_slot_back(slot);
+}
+
+void recorder_histogram(const struct recorder *recorder, enum sight_op op,
+			enum sight_kind kind, struct sight_histogram *to)
+{
+	const struct sight_small *small = recorder->small;
+	unsigned i;
+
+	if (recorder->large) {
+		*to = recorder->large->histograms[op][kind];
+		return;
+	}
+	memset(to, 0, sizeof(*to));
+	for (i = 0; i < small->times_count; i++)
+		if (small->times[i].op == op &&
+		    small->times[i].bucket[kind] != NO_TIME)
+			count_time(to, small->times[i].bucket[kind]);
+}
+
+int recorder_event(const struct recorder *recorder, uint64_t number,
+		   struct sight_event *event)
+{
+	uint64_t written = recorder->small->events;
+
+	if (number >= written || written - number > recorder->ring_size)
+		return -ENOENT;
+	*event = recorder->ring[number % recorder->ring_size];
+	return 0;
+}
+
+uint64_t recorder_first_event(const struct recorder *recorder)
+{
+	uint64_t written = recorder->small->events;
+	uint64_t size = recorder->ring_size;
+
+	return written > size ? written - size : 0;
+}
+
+void recorder_reset(struct recorder *recorder)
+{
+	struct sight_small *small = recorder->small;
+
+	memset(small->counts, 0, sizeof(small->counts));
+	memset(small->longest, 0, sizeof(small->longest));
+	small->most = (uint16_t)recorder->owned;
+	small->times_count = 0;
+	small->began = sight_clock();
+	if (recorder->large)
+		memset(recorder->large->histograms, 0,
+		       sizeof(recorder->large->histograms));
+}
+
+void recorder_clear(struct recorder *recorder, uint16_t queue_id)
+{
+	uint32_t tag, first, count;
+
+	if (!recorder)
+		return;
+	first = queue_id * recorder->stride;
+	count = recorder->large ? recorder->small->depth : SIGHT_SLOTS;
+	for (tag = first; tag < first + count; tag++)
+		if (recorder->tags[tag].queue == queue_id)
+			recorder->tags[tag].place = SIGHT_NOWHERE;
+}
+
+/* ---- the file ---- */
+
+int recorder_begin(int fd)
+{
+	size_t size = SIGHT_DEVICES * sizeof(struct sight_small);
+	void *head = mmap(NULL, sizeof(struct sight_head),
+			  PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	void *table = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd,
+			   SIGHT_SMALL_AT);
+	int error = 0;
+
+	if (head == MAP_FAILED || table == MAP_FAILED)
+		error = -errno;
+	if (!error)
+		file.fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+	if (!error && file.fd < 0)
+		error = -errno;
+	if (error) {
+		if (head != MAP_FAILED)
+			munmap(head, sizeof(struct sight_head));
+		if (table != MAP_FAILED)
+			munmap(table, size);
+		return error;
+	}
+	file.head = head;
+	file.table = table;
+	return 0;
+}
+
+void recorder_end(void)
+{
+	if (file.fd < 0)
+		return;
+	munmap(file.head, sizeof(struct sight_head));
+	munmap(file.table, SIGHT_DEVICES * sizeof(struct sight_small));
+	close(file.fd);
+	file.fd = -1;
+}
+
+int recorder_is_on(void)
+{
+	return file.fd >= 0;
+}

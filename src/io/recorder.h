@@ -1,0 +1,176 @@
+/*
+ * The recorder: what becomes of each request, in the parts of sight that devices
+ * have (base/sight.h). A request is stamped in two places, when it is delivered
+ * and when it is answered; whoever keeps it meanwhile says where it waits.
+ *
+ * A build without sight, or a server without a recorder, has none: what is given a
+ * request of such a device does nothing.
+ */
+#ifndef UBLKD_RECORDER_H
+#define UBLKD_RECORDER_H
+
+#include "request.h"
+#include "turns.h"
+
+/* That of one device. */
+struct recorder {
+	struct sight_small *small;
+	struct sight_large *large; /* NULL: not yet */
+	struct sight_tag *tags;	   /* of one of the two, as the ring is */
+	uint32_t stride, mask;	   /* see recorder_tag() */
+	struct sight_event *ring;
+	uint32_t ring_size, at; /* where the next event goes */
+	uint32_t slot;
+	uint32_t owned;	 /* requests that are ours */
+	int cannot_grow; /* there was no room for the large part */
+};
+
+/* ---- the file ---- */
+
+/*
+ * Record into the file fd (owned by the caller), which is that of turns_share(),
+ * from now on. Returns 0 or a negative errno: then nothing is recorded.
+ */
+int recorder_begin(int fd);
+
+/* Nothing more is recorded: no device has a recorder. */
+void recorder_end(void);
+
+/* Whether devices that come have a recorder. */
+int recorder_is_on(void);
+
+/*
+ * Parts of an earlier server's devices that are not known any more are given
+ * back.
+ */
+void recorder_forget_others(int (*is_known)(void *context, uint32_t id),
+			    void *context);
+
+/*
+ * The recorder of a device: a new one, or one that an earlier server had, with
+ * what that has counted. NULL: nothing is recorded, and the log knows why.
+ */
+struct recorder *recorder_open(uint32_t id, int is_new, uint16_t queues,
+			       uint16_t depth, const char *target);
+
+/* What is recorded stays, for the next server; or goes with the device. */
+void recorder_close(struct recorder *recorder);
+void recorder_forget(struct recorder *recorder);
+
+/* Count anew: counters, histograms, depth reached. */
+void recorder_reset(struct recorder *recorder);
+
+/* What has been counted of one operation's times. */
+void recorder_histogram(const struct recorder *recorder, enum sight_op op,
+			enum sight_kind kind, struct sight_histogram *to);
+
+/*
+ * Events are numbered from 0 on; the last is before small->events. Of the oldest
+ * that is still there, the number; and a copy of one: 0, or -ENOENT.
+ */
+uint64_t recorder_first_event(const struct recorder *recorder);
+int recorder_event(const struct recorder *recorder, uint64_t number,
+		   struct sight_event *event);
+
+/* A step in the device's life, by its name. Harmless on NULL. */
+void recorder_step(struct recorder *recorder, const char *name);
+
+/* ---- a queue ---- */
+
+/*
+ * No request of the queue is ours: those that a dead server had come again.
+ * Harmless on NULL.
+ */
+void recorder_clear(struct recorder *recorder, uint16_t queue_id);
+
+/* ---- a request ---- */
+
+void recorder_note_delivered(const struct io *io);
+void recorder_note_answered(const struct io *io, int error);
+void recorder_note_taken_back(const struct io *io);
+void recorder_note_kept(const struct io *io, enum sight_place place);
+void recorder_note_passed(const struct io *io);
+void recorder_note_submitted(const struct io *io, enum sight_place place);
+void recorder_note_completed(const struct io *io, int32_t result);
+
+static inline int recorder_has(const struct io *io)
+{
+#ifdef WITHOUT_SIGHT
+	(void)io;
+	return 0;
+#else
+	return io->port->recorder != NULL;
+#endif
+}
+
+/*
+ * The tag's entry. In a small part all queues share a few, and another request may
+ * have it; in a large part there is one for each tag.
+ */
+static inline struct sight_tag *recorder_tag(const struct io *io)
+{
+	const struct recorder *recorder = io->port->recorder;
+
+	return &recorder->tags[(io->port->queue_id * recorder->stride + io->tag) &
+			       recorder->mask];
+}
+
+/* It is delivered, in a queue's turn. */
+static inline void recorder_delivered(const struct io *io)
+{
+	if (recorder_has(io))
+		recorder_note_delivered(io);
+}
+
+/* It is answered: with 0 or a negative errno. */
+static inline void recorder_answered(const struct io *io, int error)
+{
+	if (recorder_has(io))
+		recorder_note_answered(io, error);
+}
+
+/* The driver took it back: nobody answers it. */
+static inline void recorder_taken_back(const struct io *io)
+{
+	if (recorder_has(io))
+		recorder_note_taken_back(io);
+}
+
+/* Here it waits from now on. One store: no event comes of it. */
+static inline void recorder_place(const struct io *io, enum sight_place place)
+{
+	if (recorder_has(io))
+		recorder_tag(io)->place = (uint8_t)place;
+}
+
+/* A layer keeps it, in that place; and lets it go to what is below. */
+static inline void recorder_kept(const struct io *io, enum sight_place place)
+{
+	if (recorder_has(io))
+		recorder_note_kept(io, place);
+}
+
+static inline void recorder_passed(const struct io *io)
+{
+	if (recorder_has(io))
+		recorder_note_passed(io);
+}
+
+/* The target has asked its backing for something, and has an answer. */
+static inline void recorder_submitted(const struct io *io,
+				      enum sight_place place)
+{
+	if (recorder_has(io))
+		recorder_note_submitted(io, place);
+}
+
+static inline void recorder_completed(const struct io *io, int32_t result)
+{
+	if (recorder_has(io))
+		recorder_note_completed(io, result);
+}
+
+/* The place of what a request of that kind asks its backing for. */
+enum sight_place recorder_backing_place(enum io_op op);
+
+#endif
