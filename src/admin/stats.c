@@ -56,7 +56,7 @@ static void print_op(struct request *request, const struct device *device,
 	struct sight_histogram own, backing;
 	char times[200], backing_times[300] = "";
 
-	if (!counts->count && !counts->errors)
+	if (!counts->in_turn && !counts->count && !counts->errors)
 		return;
 	recorder_histogram(recorder, op, SIGHT_IN_UBLKD, &own);
 	recorder_histogram(recorder, op, SIGHT_IN_BACKING, &backing);
@@ -67,7 +67,8 @@ static void print_op(struct request *request, const struct device *device,
 	request_print(request,
 		      "op id=%u op=%s count=%llu bytes=%llu errors=%llu "
 		      "in-turn=%llu%s%s",
-		      device->spec.id, sight_op_name(op), (number)counts->count,
+		      device->spec.id, sight_op_name(op),
+		      (number)(counts->in_turn + counts->count),
 		      (number)counts->bytes, (number)counts->errors,
 		      (number)sight_bucket_count(&own, 0), times,
 		      backing_times);
@@ -186,7 +187,8 @@ static void print_counter(struct request *request, const struct metric *metric,
 {
 	const struct sight_counts *counts =
 		&device->recorder->small->counts[metric->op];
-	uint64_t us = counts->time[SIGHT_IN_UBLKD], value = counts->count;
+	uint64_t us = counts->time[SIGHT_IN_UBLKD],
+		 value = counts->in_turn + counts->count;
 
 	if (metric->value == TIME) {
 		request_print(request, "%s{device=\"%s\"} %llu.%06llu",

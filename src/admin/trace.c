@@ -27,7 +27,7 @@ static void format_rest(const struct sight_event *event, char *text,
 			size_t size)
 {
 	const char *op = sight_op_name((enum sight_op)event->op);
-	int64_t value = sight_event_number(event);
+	int64_t value = (int64_t)event->number;
 	char result[40];
 
 	text[0] = '\0';
@@ -54,8 +54,8 @@ static void format_rest(const struct sight_event *event, char *text,
 	}
 }
 
-static void print_event(struct request *request, uint32_t id,
-			const struct sight_event *event, const char *frame)
+static void print_line(struct request *request, uint32_t id,
+		       const struct sight_event *event, const char *frame)
 {
 	uint64_t us = sight_event_time(event);
 	char rest[200], who[40];
@@ -69,6 +69,24 @@ static void print_event(struct request *request, uint32_t id,
 	request_print(request, "%strace id=%u time=%llu.%06llu event=%s %s%s",
 		      frame, id, (number)(us / 1000000), (number)(us % 1000000),
 		      sight_what_name((enum sight_what)event->what), who, rest);
+}
+
+/* A line on the way in, and one on the way out. */
+static void print_event(struct request *request, uint32_t id,
+			const struct sight_event *event, const char *frame)
+{
+	struct sight_event part = *event;
+
+	if (event->what != SIGHT_SERVED) {
+		print_line(request, id, event, frame);
+		return;
+	}
+	part.what = SIGHT_DELIVERED;
+	print_line(request, id, &part, frame);
+	part.what = SIGHT_COMMITTED;
+	part.length = 0;
+	part.number = 0;
+	print_line(request, id, &part, frame);
 }
 
 /* ---- follow ---- */

@@ -50,6 +50,7 @@ const char *sight_what_name(enum sight_what what)
 		[SIGHT_PASSED] = "passed",
 		[SIGHT_SUBMITTED] = "submitted",
 		[SIGHT_COMPLETED] = "completed",
+		[SIGHT_SERVED] = "served",
 		[SIGHT_COMMITTED] = "committed",
 		[SIGHT_TAKEN_BACK] = "taken-back",
 		[SIGHT_STEP] = "step",
@@ -93,12 +94,6 @@ const char *sight_phase_name(enum sight_phase phase)
 uint64_t sight_event_time(const struct sight_event *event)
 {
 	return (uint64_t)event->time_high << 32 | event->time;
-}
-
-int64_t sight_event_number(const struct sight_event *event)
-{
-	return (int64_t)((uint64_t)event->number_high << 32 |
-			 event->number_low);
 }
 
 /* ---- histograms ---- */

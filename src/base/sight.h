@@ -77,7 +77,8 @@ enum sight_what {
 	SIGHT_PASSED,	  /* a layer lets it go */
 	SIGHT_SUBMITTED,  /* to the backing; place */
 	SIGHT_COMPLETED,  /* the backing has answered; number: its result */
-	SIGHT_COMMITTED,  /* number: 0 or -errno; length: us since delivered */
+	SIGHT_SERVED,	  /* as DELIVERED, and committed with 0 in that turn */
+	SIGHT_COMMITTED,  /* number: 0 or -errno; length: us in ublkd */
 	SIGHT_TAKEN_BACK, /* by the driver: nobody answers it */
 	SIGHT_STEP,	  /* of the device's life; text */
 	SIGHT_WHATS,
@@ -98,15 +99,14 @@ struct sight_event {
 	union {
 		struct {
 			uint32_t length; /* bytes, or as the event says */
-			uint32_t number_low, number_high;
-		};
+			uint64_t number;
+		} __attribute__((packed, aligned(4)));
 		char text[SIGHT_TEXT];
 	};
 };
 _Static_assert(sizeof(struct sight_event) == 24, "no holes");
 
 uint64_t sight_event_time(const struct sight_event *event);
-int64_t sight_event_number(const struct sight_event *event);
 
 /* ---- counters and histograms ---- */
 
@@ -123,16 +123,18 @@ enum sight_op {
 const char *sight_op_name(enum sight_op op);
 
 struct sight_counts {
-	uint64_t count; /* answered without an error */
-	uint64_t bytes; /* of those */
+	uint64_t in_turn; /* answered in the turn in which they came, */
+	uint64_t count;	  /* or later; without an error */
+	uint64_t bytes;	  /* of both */
 	uint64_t errors;
 	uint64_t time[2]; /* us in ublkd, and in the backing, of all that
 			     were answered; by enum sight_kind */
 };
 
 /*
- * Log-linear: 8 buckets for each power of two, in units of SIGHT_UNIT. The first
- * also has what ended in the turn in which it came. A count has 40 bits.
+ * Log-linear: 8 buckets for each power of two, in units of SIGHT_UNIT. What ended
+ * in the turn in which it came belongs to the first, and is counted apart. A count
+ * has 40 bits.
  */
 #define SIGHT_UNIT    4u   /* us */
 #define SIGHT_BUCKETS 192u /* the last is also what took more than 200 s */
@@ -179,9 +181,10 @@ enum sight_kind { SIGHT_IN_UBLKD, SIGHT_IN_BACKING, SIGHT_KINDS };
 
 #define SIGHT_SLOTS	   8u /* requests at a time in a small part */
 #define SIGHT_FIRST_EVENTS 12u
-#define SIGHT_FIRST_TIMES  64u /* requests; with the next one it gets large */
+#define SIGHT_FIRST_TIMES  48u	/* requests that waited */
+#define SIGHT_ENOUGH	   200u /* events: a device that is used gets large */
 
-/* The times of one of the first requests, for the histograms. */
+/* The times of one of the first requests that waited, for the histograms. */
 struct sight_times {
 	uint8_t op;
 	uint8_t bucket[SIGHT_KINDS]; /* SIGHT_BUCKETS: none */
@@ -191,7 +194,7 @@ struct sight_small {
 	_Atomic uint32_t used; /* 1 + the device's number; 0: nobody's */
 	uint32_t is_large; /* tags, events and times lie in the large part */
 	uint16_t queues, depth;
-	uint16_t most; /* requests that were ours at a time */
+	uint16_t most; /* requests of one queue that were ours at a time */
 	uint16_t times_count;
 	char target[16];
 	uint64_t began;	 /* us: the counters are from then on */
@@ -202,6 +205,7 @@ struct sight_small {
 	struct sight_tag slots[SIGHT_SLOTS];	  /* of the tag modulo that */
 	struct sight_event ring[SIGHT_FIRST_EVENTS];
 	struct sight_times times[SIGHT_FIRST_TIMES];
+	uint8_t spare[8];
 };
 _Static_assert(sizeof(struct sight_small) == 896, "whole cache lines");
 

@@ -393,6 +393,7 @@ void io_done(struct io *io, int error)
 		drop_data(io, error);
 		return;
 	}
+	recorder_answered(io, error);
 	io->owned = 0;
 	port->owned--;
 	io->outcome = (int16_t)error;
@@ -402,7 +403,6 @@ void io_done(struct io *io, int error)
 		port->count[io->op]++;
 		port->bytes[io->op] += io->length;
 	}
-	recorder_answered(io, error);
 	/* The ring has an entry for every tag: there is room. */
 	if (put_command(io, UBLK_IO_COMMIT_AND_FETCH_REQ) < 0)
 		log_error("tag %u of queue %u cannot be committed", io->tag,
@@ -440,9 +440,10 @@ int io_resume(struct io *io)
 
 	io->data = IO_DATA_HERE;
 	io->address = NULL;
-	recorder_place(io, SIGHT_TARGET);
 	if (is_done)
 		io_done(io, io->outcome);
+	else
+		recorder_place(io, SIGHT_TARGET);
 	return !is_done;
 }
 

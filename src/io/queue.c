@@ -99,6 +99,7 @@ static inline void dispatch(struct queue *queue, uint16_t tag)
 		queue->top->ops->submit(queue->top, io);
 	else
 		io_done(io, -EOPNOTSUPP);
+	recorder_left(io);
 }
 
 /* It waited for its data, and does not come to the backend again. */

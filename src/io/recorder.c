@@ -25,13 +25,19 @@ static struct {
 
 /* ---- events ---- */
 
-static struct sight_event *next_event(struct recorder *recorder,
-				      enum sight_what what, uint64_t now)
+static uint64_t ring_size(const struct recorder *recorder)
 {
-	struct sight_event *event = &recorder->ring[recorder->at];
+	return (uint64_t)(recorder->ring_end - recorder->ring);
+}
 
-	if (++recorder->at == recorder->ring_size)
-		recorder->at = 0;
+static inline struct sight_event *add_event(struct recorder *recorder,
+					    enum sight_what what, uint64_t now)
+{
+	struct sight_event *event = recorder->newest + 1;
+
+	if (event == recorder->ring_end)
+		event = recorder->ring;
+	recorder->newest = event;
 	recorder->small->events++;
 	event->time = (uint32_t)now;
 	event->time_high = (uint16_t)(now >> 32);
@@ -39,18 +45,18 @@ static struct sight_event *next_event(struct recorder *recorder,
 	return event;
 }
 
-static void note(const struct io *io, enum sight_what what,
-		 enum sight_place place, uint32_t length, uint64_t number)
+/* The rest is the caller's. */
+static inline struct sight_event *
+add_event_of(const struct io *io, enum sight_what what, enum sight_place place)
 {
-	struct sight_event *event = next_event(io->port->recorder, what, turns_now());
+	struct sight_event *event =
+		add_event(io->port->recorder, what, turns_now());
 
 	event->tag = io->tag;
 	event->queue = (uint8_t)io->port->queue_id;
 	event->op = io->op;
 	event->place = (uint8_t)place;
-	event->length = length;
-	event->number_low = (uint32_t)number;
-	event->number_high = (uint32_t)(number >> 32);
+	return event;
 }
 
 void recorder_step(struct recorder *recorder, const char *name)
@@ -59,7 +65,7 @@ void recorder_step(struct recorder *recorder, const char *name)
 
 	if (!recorder)
 		return;
-	event = next_event(recorder, SIGHT_STEP, sight_clock());
+	event = add_event(recorder, SIGHT_STEP, sight_clock());
 	event->tag = 0;
 	event->queue = event->op = event->place = 0;
 	strncpy(event->text, name, SIGHT_TEXT - 1);
@@ -68,32 +74,33 @@ void recorder_step(struct recorder *recorder, const char *name)
 
 /* ---- times ---- */
 
-static void count_time(struct sight_histogram *histogram, unsigned bucket)
+static inline void count_time(struct sight_histogram *histogram,
+			      unsigned bucket)
 {
 	if (++histogram->low[bucket] == 0)
 		histogram->high[bucket]++;
 }
 
-static void count_times(struct sight_large *large,
-			const struct sight_times *times)
+static inline void count_times(struct sight_large *large,
+			       const struct sight_times *times)
 {
-	unsigned i;
+	struct sight_histogram *histograms = large->histograms[times->op];
+	unsigned backing = times->bucket[SIGHT_IN_BACKING];
 
-	for (i = 0; i < SIGHT_KINDS; i++)
-		if (times->bucket[i] != NO_TIME)
-			count_time(&large->histograms[times->op][i],
-				   times->bucket[i]);
+	count_time(&histograms[SIGHT_IN_UBLKD], times->bucket[SIGHT_IN_UBLKD]);
+	if (backing != NO_TIME)
+		count_time(&histograms[SIGHT_IN_BACKING], backing);
 }
 
 static void note_longest(struct sight_small *small, unsigned op,
 			 enum sight_kind kind, uint64_t us)
 {
-	if (us > UINT32_MAX)
-		us = UINT32_MAX;
 	if (us > small->longest[op][kind])
-		small->longest[op][kind] = (uint32_t)us;
+		small->longest[op][kind] = us < UINT32_MAX ? (uint32_t)us
+							   : UINT32_MAX;
 }
 
+/* It was in ublkd for so long, and perhaps in its backing. */
 static void note_times(struct recorder *recorder, const struct sight_tag *tag,
 		       uint8_t op, uint64_t took)
 {
@@ -153,8 +160,11 @@ static void use_part(struct recorder *recorder)
 	recorder->stride = large ? small->depth : 0;
 	recorder->mask = large ? UINT32_MAX : SIGHT_SLOTS - 1;
 	recorder->ring = large ? large->ring : small->ring;
-	recorder->ring_size = large ? SIGHT_EVENTS : SIGHT_FIRST_EVENTS;
-	recorder->at = (uint32_t)(small->events % recorder->ring_size);
+	recorder->ring_end =
+		recorder->ring + (large ? SIGHT_EVENTS : SIGHT_FIRST_EVENTS);
+	recorder->newest =
+		recorder->ring +
+		(small->events + ring_size(recorder) - 1) % ring_size(recorder);
 }
 
 /* What the small part has of the first requests, of which some may be ours. */
@@ -214,100 +224,143 @@ static void grow(struct recorder *recorder)
 
 /* ---- requests ---- */
 
-/* Of a small part, which may have no room for one more request. */
-static void __attribute__((noinline))
-make_room(struct recorder *recorder, const struct io *io)
+static void add_delivered(const struct io *io)
 {
+	struct sight_event *event =
+		add_event_of(io, SIGHT_DELIVERED, SIGHT_TARGET);
+
+	event->length = io->length;
+	event->number = io->offset;
+}
+
+/* Into a small part, which may have no room for one more request. */
+static void __attribute__((noinline)) deliver_to_small(const struct io *io)
+{
+	struct recorder *recorder = io->port->recorder;
+	const struct sight_small *small = recorder->small;
+
 	if (!recorder->cannot_grow &&
-	    (recorder->small->times_count == SIGHT_FIRST_TIMES ||
+	    (small->events > SIGHT_ENOUGH ||
+	     small->times_count == SIGHT_FIRST_TIMES ||
 	     sight_is_waiting(recorder_tag(io)->place)))
 		grow(recorder);
+	add_delivered(io);
 }
 
 void recorder_note_delivered(const struct io *io)
 {
-	struct recorder *recorder = io->port->recorder;
-	struct sight_tag *tag;
+	if (io->port->recorder->large)
+		add_delivered(io);
+	else
+		deliver_to_small(io);
+}
 
-	if (!recorder->large)
-		make_room(recorder, io);
-	tag = recorder_tag(io);
-	tag->since = turns_now();
-	tag->backing = 0;
-	tag->tag = io->tag;
-	tag->queue = (uint8_t)io->port->queue_id;
-	tag->place = SIGHT_TARGET;
-	if (++recorder->owned > recorder->small->most)
-		recorder->small->most = (uint16_t)recorder->owned;
-	note(io, SIGHT_DELIVERED, SIGHT_TARGET, io->length, io->offset);
+void recorder_park(struct io *io, enum sight_place place)
+{
+	const struct io_port *port = io->port;
+	struct sight_small *small = port->recorder->small;
+	struct sight_tag *tag = recorder_tag(io);
+
+	if (io->owned != IO_PARKED) {
+		io->owned = IO_PARKED;
+		tag->since = turns_now();
+		tag->backing = 0;
+		tag->tag = io->tag;
+		tag->queue = (uint8_t)port->queue_id;
+		if (port->owned > small->most)
+			small->most = (uint16_t)port->owned;
+	}
+	tag->place = (uint8_t)place;
 }
 
 /* In a small part that cannot grow another request may have the entry. */
-static int is_entry_of(const struct sight_tag *tag, const struct io *io)
+static int has_entry(const struct sight_tag *tag, const struct io *io)
 {
 	return tag->tag == io->tag && tag->queue == io->port->queue_id &&
 	       sight_is_waiting(tag->place);
 }
 
-void recorder_note_answered(const struct io *io, int error)
+/* It has waited, or failed. */
+static void __attribute__((noinline))
+answer_late(const struct io *io, int error)
 {
 	struct recorder *recorder = io->port->recorder;
 	struct sight_counts *counts = &recorder->small->counts[io->op];
 	struct sight_tag *tag = recorder_tag(io);
+	struct sight_event *event;
 	uint64_t took = 0;
 
-	recorder->owned--;
 	if (error) {
 		counts->errors++;
 	} else {
 		counts->count++;
 		counts->bytes += io->length;
 	}
-	if (is_entry_of(tag, io)) {
+	if (io->owned == IO_PARKED && (recorder->large || has_entry(tag, io))) {
 		took = turns_now() - tag->since;
 		note_times(recorder, tag, io->op, took);
 		tag->place = SIGHT_COMMIT;
 	}
-	note(io, SIGHT_COMMITTED, SIGHT_COMMIT,
-	     took < UINT32_MAX ? (uint32_t)took : UINT32_MAX,
-	     (uint64_t)(int64_t)error);
+	event = add_event_of(io, SIGHT_COMMITTED, SIGHT_COMMIT);
+	event->length = took < UINT32_MAX ? (uint32_t)took : UINT32_MAX;
+	event->number = (uint64_t)(int64_t)error;
+}
+
+/*
+ * Most end in the submit() of their target. There is nothing to measure then, and
+ * the event that they came becomes the one that they were served.
+ */
+void recorder_note_answered(const struct io *io, int error)
+{
+	const struct recorder *recorder = io->port->recorder;
+	struct sight_counts *counts = &recorder->small->counts[io->op];
+
+	if (error || io->owned == IO_PARKED ||
+	    recorder->newest->what != SIGHT_DELIVERED) {
+		answer_late(io, error);
+		return;
+	}
+	recorder->newest->what = SIGHT_SERVED;
+	counts->in_turn++;
+	counts->bytes += io->length;
 }
 
 void recorder_note_taken_back(const struct io *io)
 {
-	io->port->recorder->owned--;
 	recorder_tag(io)->place = SIGHT_NOWHERE;
-	note(io, SIGHT_TAKEN_BACK, SIGHT_NOWHERE, 0, 0);
+	add_event_of(io, SIGHT_TAKEN_BACK, SIGHT_NOWHERE);
 }
 
-void recorder_note_kept(const struct io *io, enum sight_place place)
+void recorder_note_kept(struct io *io, enum sight_place place)
 {
-	recorder_tag(io)->place = (uint8_t)place;
-	note(io, SIGHT_KEPT, place, 0, 0);
+	recorder_park(io, place);
+	add_event_of(io, SIGHT_KEPT, place);
 }
 
 void recorder_note_passed(const struct io *io)
 {
 	recorder_tag(io)->place = SIGHT_TARGET;
-	note(io, SIGHT_PASSED, SIGHT_TARGET, 0, 0);
+	add_event_of(io, SIGHT_PASSED, SIGHT_TARGET);
 }
 
-void recorder_note_submitted(const struct io *io, enum sight_place place)
+void recorder_note_submitted(struct io *io, enum sight_place place)
 {
 	struct sight_tag *tag = recorder_tag(io);
-	uint64_t waited = turns_now() - tag->since;
+	uint64_t waited;
 
-	tag->place = (uint8_t)place;
+	recorder_park(io, place);
+	waited = turns_now() - tag->since;
 	if (!tag->backing)
 		tag->backing = waited < UINT32_MAX ? (uint32_t)waited + 1
 						   : UINT32_MAX;
-	note(io, SIGHT_SUBMITTED, place, 0, 0);
+	add_event_of(io, SIGHT_SUBMITTED, place);
 }
 
 void recorder_note_completed(const struct io *io, int32_t result)
 {
 	recorder_tag(io)->place = SIGHT_TARGET;
-	note(io, SIGHT_COMPLETED, SIGHT_TARGET, 0, (uint64_t)(int64_t)result);
+	add_event_of(io, SIGHT_COMPLETED, SIGHT_TARGET)->number =
+		(uint64_t)(int64_t)result;
 }
 
 enum sight_place recorder_backing_place(enum io_op op)
@@ -463,17 +516,22 @@ void recorder_histogram(const struct recorder *recorder, enum sight_op op,
 			enum sight_kind kind, struct sight_histogram *to)
 {
 	const struct sight_small *small = recorder->small;
+	uint64_t first;
 	unsigned i;
 
-	if (recorder->large) {
+	if (recorder->large)
 		*to = recorder->large->histograms[op][kind];
-		return;
-	}
-	memset(to, 0, sizeof(*to));
-	for (i = 0; i < small->times_count; i++)
+	else
+		memset(to, 0, sizeof(*to));
+	for (i = 0; !recorder->large && i < small->times_count; i++)
 		if (small->times[i].op == op &&
 		    small->times[i].bucket[kind] != NO_TIME)
 			count_time(to, small->times[i].bucket[kind]);
+	if (kind != SIGHT_IN_UBLKD)
+		return;
+	first = sight_bucket_count(to, 0) + small->counts[op].in_turn;
+	to->low[0] = (uint32_t)first;
+	to->high[0] = (uint8_t)(first >> 32);
 }
 
 int recorder_event(const struct recorder *recorder, uint64_t number,
@@ -481,16 +539,16 @@ int recorder_event(const struct recorder *recorder, uint64_t number,
 {
 	uint64_t written = recorder->small->events;
 
-	if (number >= written || written - number > recorder->ring_size)
+	if (number >= written || written - number > ring_size(recorder))
 		return -ENOENT;
-	*event = recorder->ring[number % recorder->ring_size];
+	*event = recorder->ring[number % ring_size(recorder)];
 	return 0;
 }
 
 uint64_t recorder_first_event(const struct recorder *recorder)
 {
 	uint64_t written = recorder->small->events;
-	uint64_t size = recorder->ring_size;
+	uint64_t size = ring_size(recorder);
 
 	return written > size ? written - size : 0;
 }
@@ -501,7 +559,7 @@ void recorder_reset(struct recorder *recorder)
 
 	memset(small->counts, 0, sizeof(small->counts));
 	memset(small->longest, 0, sizeof(small->longest));
-	small->most = (uint16_t)recorder->owned;
+	small->most = 0;
 	small->times_count = 0;
 	small->began = sight_clock();
 	if (recorder->large)

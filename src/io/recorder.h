@@ -18,10 +18,8 @@ struct recorder {
 	struct sight_large *large; /* NULL: not yet */
 	struct sight_tag *tags;	   /* of one of the two, as the ring is */
 	uint32_t stride, mask;	   /* see recorder_tag() */
-	struct sight_event *ring;
-	uint32_t ring_size, at; /* where the next event goes */
+	struct sight_event *ring, *ring_end, *newest;
 	uint32_t slot;
-	uint32_t owned;	 /* requests that are ours */
 	int cannot_grow; /* there was no room for the large part */
 };
 
@@ -88,10 +86,11 @@ void recorder_clear(struct recorder *recorder, uint16_t queue_id);
 void recorder_note_delivered(const struct io *io);
 void recorder_note_answered(const struct io *io, int error);
 void recorder_note_taken_back(const struct io *io);
-void recorder_note_kept(const struct io *io, enum sight_place place);
+void recorder_note_kept(struct io *io, enum sight_place place);
 void recorder_note_passed(const struct io *io);
-void recorder_note_submitted(const struct io *io, enum sight_place place);
+void recorder_note_submitted(struct io *io, enum sight_place place);
 void recorder_note_completed(const struct io *io, int32_t result);
+void recorder_park(struct io *io, enum sight_place place);
 
 static inline int recorder_has(const struct io *io)
 {
@@ -122,7 +121,7 @@ static inline void recorder_delivered(const struct io *io)
 		recorder_note_delivered(io);
 }
 
-/* It is answered: with 0 or a negative errno. */
+/* It is answered, with 0 or a negative errno; it is still ours. */
 static inline void recorder_answered(const struct io *io, int error)
 {
 	if (recorder_has(io))
@@ -136,15 +135,25 @@ static inline void recorder_taken_back(const struct io *io)
 		recorder_note_taken_back(io);
 }
 
-/* Here it waits from now on. One store: no event comes of it. */
-static inline void recorder_place(const struct io *io, enum sight_place place)
+/*
+ * Here it waits from now on: no event comes of it. Only a request that waits
+ * somewhere has an entry. One that submit() has left without a word is in the
+ * target.
+ */
+static inline void recorder_place(struct io *io, enum sight_place place)
 {
 	if (recorder_has(io))
-		recorder_tag(io)->place = (uint8_t)place;
+		recorder_park(io, place);
+}
+
+static inline void recorder_left(struct io *io)
+{
+	if (recorder_has(io) && io->owned && io->owned != IO_PARKED)
+		recorder_park(io, SIGHT_TARGET);
 }
 
 /* A layer keeps it, in that place; and lets it go to what is below. */
-static inline void recorder_kept(const struct io *io, enum sight_place place)
+static inline void recorder_kept(struct io *io, enum sight_place place)
 {
 	if (recorder_has(io))
 		recorder_note_kept(io, place);
@@ -157,8 +166,7 @@ static inline void recorder_passed(const struct io *io)
 }
 
 /* The target has asked its backing for something, and has an answer. */
-static inline void recorder_submitted(const struct io *io,
-				      enum sight_place place)
+static inline void recorder_submitted(struct io *io, enum sight_place place)
 {
 	if (recorder_has(io))
 		recorder_note_submitted(io, place);

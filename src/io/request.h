@@ -86,7 +86,8 @@ struct io {
 	uint16_t tag;
 	uint8_t op;
 	uint8_t flags;
-	uint8_t owned;	 /* ours: delivered and not yet done */
+	uint8_t owned;	 /* ours: delivered and not yet done; IO_PARKED */
+#define IO_PARKED 2	 /* its submit() has left it, or somebody keeps it */
 	uint8_t data;	 /* enum io_data */
 	int16_t outcome; /* of the last COMMIT, or of the next one if it waits
 			  * for the data: 0 or a negative errno; or this: */
