@@ -240,6 +240,8 @@ static void print_histogram(struct request *request,
 	size_t i;
 
 	recorder_histogram(device->recorder, op, kind, &histogram);
+	if (!sight_histogram_total(&histogram))
+		return; /* most devices do not have all kinds */
 	for (i = 0; i < sizeof(bounds) / sizeof(bounds[0]); i++) {
 		while (sight_bucket_begin(bucket) < bounds[i].us)
 			sum += sight_bucket_count(&histogram, bucket++);

@@ -266,8 +266,7 @@ static void test_two_servers(void **state)
 		pass_time(1);
 	}
 	assert_int_equal(kills, 1);
-	assert_int_not_equal(
-		watchdog_begin(&watchdog, &server, sight), other);
+	assert_int_not_equal(watchdog_begin(&watchdog, &server, sight), other);
 }
 
 /* Until there is another server, nobody is watched. */
