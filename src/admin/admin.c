@@ -201,14 +201,17 @@ static int is_gone(const struct client *client)
 	return poll(&poller, 1, 0) == 1 && poller.revents & POLLHUP;
 }
 
-/* Who does not read is told later how many were lost. */
+/*
+ * Who does not read is told later how many were lost. Nothing comes between the
+ * lines of an answer.
+ */
 static void on_follow(struct loop_timer *timer)
 {
 	struct client *client = timer->data;
 
 	if (is_gone(client))
 		kill_client(client);
-	else if (!is_full(client))
+	else if (!is_full(client) && !client->more)
 		client->session.follows = trace_follow(&client->request);
 	if (client->session.follows && !client->dead)
 		start_timer(client, timer, TRACE_PERIOD);

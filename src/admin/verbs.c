@@ -10,6 +10,7 @@
 #include "base/feature.h"
 #include "base/hint.h"
 #include "base/log.h"
+#include "io/recorder.h"
 
 #define LIST_TURN	 16   /* devices listed before others get a turn */
 #define UPGRADE_PATIENCE 30.0 /* s for the next keeper to take over */
@@ -488,6 +489,8 @@ static void answer_features(struct request *request, uint64_t have)
 	}
 	if (BUILD_WITHOUT[0])
 		request_print(request, "build without=%s", BUILD_WITHOUT);
+	request_print(request, "recorder on=%s",
+		      recorder_is_on() ? "yes" : "no");
 	if (unknown)
 		snprintf(more, sizeof(more), " unknown=0x%llx",
 			 (unsigned long long)unknown);
