@@ -83,7 +83,7 @@ static void print_stats(struct request *request, const struct device *device)
 		      "stats id=%u name=%s seconds=%llu in-flight=%u "
 		      "depth-reached=%u",
 		      device->spec.id, device_name(device),
-		      (number)(sight_clock() - small->began) / 1000000,
+		      (number)((sight_clock() - small->began) / 1000000),
 		      device_owned(device), small->most);
 	for (op = 0; op < SIGHT_OPS; op++)
 		print_op(request, device, (enum sight_op)op);

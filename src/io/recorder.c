@@ -137,17 +137,14 @@ static void give_large_back(uint32_t slot, const struct sight_small *small)
 		  (off_t)sight_large_at(slot), (off_t)large_size(small));
 }
 
-/* Returns 0 or a negative errno. */
-static int map_large(struct recorder *recorder)
+/* Returns NULL, and an errno, if it cannot be mapped. */
+static struct sight_large *map_large(const struct recorder *recorder)
 {
 	void *map = mmap(NULL, (size_t)large_size(recorder->small),
 			 PROT_READ | PROT_WRITE, MAP_SHARED, file.fd,
 			 (off_t)sight_large_at(recorder->slot));
 
-	if (map == MAP_FAILED)
-		return -errno;
-	recorder->large = map;
-	return 0;
+	return map == MAP_FAILED ? NULL : map;
 }
 
 /* Record into that part which the device has. */
@@ -168,10 +165,9 @@ static void use_part(struct recorder *recorder)
 }
 
 /* What the small part has of the first requests, of which some may be ours. */
-static void copy_to_large(struct recorder *recorder)
+static void copy_to_large(const struct sight_small *small,
+			  struct sight_large *large)
 {
-	const struct sight_small *small = recorder->small;
-	struct sight_large *large = recorder->large;
 	const struct sight_tag *tag;
 	uint64_t i = small->events < SIGHT_FIRST_EVENTS
 			     ? 0
@@ -188,36 +184,40 @@ static void copy_to_large(struct recorder *recorder)
 		count_times(large, &small->times[i]);
 }
 
-/* Returns 0 or a negative errno. */
-static int make_large(struct recorder *recorder)
+/* Returns NULL, and an errno, if there is no room. */
+static struct sight_large *make_large(const struct recorder *recorder)
 {
 	const struct sight_small *small = recorder->small;
 
-	if ((uint32_t)small->queues * small->depth > SIGHT_TAGS_MAX)
-		return -EFBIG;
+	if ((uint32_t)small->queues * small->depth > SIGHT_TAGS_MAX) {
+		errno = EFBIG;
+		return NULL;
+	}
 	/* Of a server that was killed right here. */
 	give_large_back(recorder->slot, small);
 	if (fallocate(file.fd, 0, (off_t)sight_large_at(recorder->slot),
 		      (off_t)large_size(small)) < 0)
-		return -errno;
+		return NULL;
 	return map_large(recorder);
 }
 
 static void grow(struct recorder *recorder)
 {
 	struct sight_small *small = recorder->small;
-	int error = make_large(recorder);
+	struct sight_large *large = make_large(recorder);
 
-	if (error) {
+	if (!large) {
 		recorder->cannot_grow = 1;
 		log_warning("device %u: no memory for its recorder in the "
 			    "state folder: %s; its requests are counted, but "
 			    "neither their times nor where they wait",
-			    small->used - 1, strerror(-error));
+			    small->used - 1, strerror(errno));
 		return;
 	}
-	copy_to_large(recorder);
+	copy_to_large(small, large);
+	recorder->large = large;
 	use_part(recorder);
+	/* Whoever reads finds it complete. */
 	atomic_thread_fence(memory_order_release);
 	small->is_large = 1;
 }
@@ -486,8 +486,10 @@ struct recorder *recorder_open(uint32_t id, int is_new, uint16_t queues,
 		give_slot_back(recorder->slot);
 		begin_part(recorder->small, id, queues, depth, target);
 	}
-	if (recorder->small->is_large && map_large(recorder) < 0)
-		recorder->cannot_grow = 1;
+	if (recorder->small->is_large) {
+		recorder->large = map_large(recorder);
+		recorder->cannot_grow = !recorder->large;
+	}
 	use_part(recorder);
 	return recorder;
 }

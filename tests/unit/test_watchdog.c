@@ -231,6 +231,7 @@ static void test_spins(void **state)
 	assert_int_equal(kills, 1);
 }
 
+#ifndef WITHOUT_SIGHT
 /* The log says what it hangs in, as the server wrote it down. */
 static void test_says_where(void **state)
 {
@@ -253,6 +254,7 @@ static void test_says_where(void **state)
 	recorder_forget(recorder);
 	recorder_end();
 }
+#endif
 
 /* While both live, a server and the next one count for themselves. */
 static void test_two_servers(void **state)
@@ -308,7 +310,9 @@ int main(void)
 						stop),
 		cmocka_unit_test_setup_teardown(test_starved, start, stop),
 		cmocka_unit_test_setup_teardown(test_spins, start, stop),
+#ifndef WITHOUT_SIGHT
 		cmocka_unit_test_setup_teardown(test_says_where, start, stop),
+#endif
 		cmocka_unit_test_setup_teardown(test_two_servers, start, stop),
 		cmocka_unit_test_setup_teardown(test_end, start, stop),
 		cmocka_unit_test_setup_teardown(test_no_page, start, stop),
