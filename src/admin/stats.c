@@ -68,7 +68,7 @@ static void print_op(struct request *request, const struct device *device,
 		      "op id=%u op=%s count=%llu bytes=%llu errors=%llu "
 		      "in-turn=%llu%s%s",
 		      device->spec.id, sight_op_name(op),
-		      (number)(counts->in_turn + counts->count),
+		      (number)counts->in_turn + counts->count,
 		      (number)counts->bytes, (number)counts->errors,
 		      (number)sight_bucket_count(&own, 0), times,
 		      backing_times);

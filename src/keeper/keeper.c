@@ -320,22 +320,15 @@ static void become_program(struct keeper *keeper, const char *program)
 	char text[400], timeout[16];
 	int error, table = -1;
 	char *const arguments[] = {
-		options->is_spared ? "@ublkd" : "ublkd",
-		"--continue",
-		"--socket",
-		keeper->listener.path,
-		"--state",
-		(char *)options->state,
-		"--log-level",
-		(char *)level,
+		options->is_spared ? "@ublkd" : "ublkd", "--continue",
+		"--socket", keeper->listener.path, "--state",
+		(char *)options->state, "--log-level", (char *)level,
 		options->foreground ? "--foreground" : "--syslog",
-		options->is_plain ? "--hot=no" : "--hot=yes",
-		"--stop-timeout",
+		options->is_plain ? "--hot=no" : "--hot=yes", "--stop-timeout",
 		timeout,
 		/* An older program does not know this one. */
 		options->is_unrecorded ? "--recorder=no" : borrowed,
-		options->is_unrecorded ? borrowed : NULL,
-		NULL
+		options->is_unrecorded ? borrowed : NULL, NULL
 	};
 
 	snprintf(timeout, sizeof(timeout), "%d", options->stop_timeout);

@@ -50,11 +50,12 @@ static void kill_server(struct watchdog *watchdog)
 	char what[160];
 
 	proc_kill(watchdog->server);
-	log_error("the server, process %d, hangs: it has done nothing for "
-		  "%d s, though it was asked to (%s); it is killed, and the next "
-		  "one goes on with its devices",
-		  (int)watchdog->server->pid, STILL_MAX,
-		  describe(watchdog, what, sizeof(what)));
+	log_error(
+		"the server, process %d, hangs: it has done nothing for "
+		"%d s, though it was asked to (%s); it is killed, and the next "
+		"one goes on with its devices",
+		(int)watchdog->server->pid, STILL_MAX,
+		describe(watchdog, what, sizeof(what)));
 	stop_looking(watchdog);
 }
 

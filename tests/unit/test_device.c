@@ -2350,9 +2350,7 @@ TEST_CASE(test_layer_of_a_live_device)
 static struct device *add_slow(void)
 {
 	static struct io_port port;
-	static struct io io = { .port = &port,
-				.op = IO_READ,
-				.length = 4096 };
+	static struct io io = { .port = &port, .op = IO_READ, .length = 4096 };
 	struct device *device = add_quietly();
 
 	fake.hold[MESSAGE_STOP] = 1;
