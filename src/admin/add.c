@@ -23,11 +23,14 @@ enum {
 	BLOCK_SIZE,
 	RO,
 	RECOVERY,
+	STUCK_AFTER,
 	PARTSCAN,
 	MODE,
 	BATCH,
 	LAYERS,
 };
+
+#define STUCK_AFTER_MAX 86400000000ull /* us: a day */
 
 /* In the order of enum recovery. */
 static const char *const recovery_names[] = { "reissue", "queue", "fail", "no",
@@ -88,6 +91,12 @@ const struct option verb_add_options[] = {
 			       "served by the next one, or fail while new ones "
 			       "wait, or all fail until then, or the device is "
 			       "deleted" },
+	[STUCK_AFTER] = { .name = "stuck-after",
+			  .type = OPTION_TIME,
+			  .fallback = "30s",
+			  .max = STUCK_AFTER_MAX,
+			  .help = "a request that waits for longer is told "
+				  "of in the log; 0: none is" },
 	[PARTSCAN] = { .name = "partscan",
 		       .type = OPTION_FLAG,
 		       .fallback = "yes",
@@ -191,6 +200,7 @@ static int set_spec(const struct option_value *common, struct device_spec *spec,
 	spec->max_io = (uint32_t)common[MAX_IO].number;
 	spec->read_only = common[RO].number != 0;
 	spec->recovery = (enum recovery)common[RECOVERY].number;
+	spec->stuck_after = common[STUCK_AFTER].number;
 	spec->no_partscan = common[PARTSCAN].number == 0;
 	spec->mode = common[MODE].number == MODE_AUTO
 			     ? IO_MODES

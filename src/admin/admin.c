@@ -81,6 +81,8 @@ static void destroy_client(struct client *client)
 {
 	struct ev_loop *loop = client->admin->loop;
 
+	if (client->request.drop)
+		client->request.drop(&client->request);
 	ev_io_stop(loop, &client->reader);
 	ev_io_stop(loop, &client->writer);
 	loop_timer_stop(loop, &client->turn);
@@ -239,6 +241,15 @@ static void on_request_done(struct request *request,
 	if (client->session.follows)
 		start_timer(client, &client->follow, TRACE_PERIOD);
 	flush_output(client);
+}
+
+static void on_request_goes_on(struct request *request)
+{
+	struct client *client = (struct client *)request;
+
+	client->more = 1;
+	start_timer(client, &client->turn, 0);
+	update_watchers(client);
 }
 
 static void refuse_line(struct client *client, const char *why)
@@ -490,6 +501,7 @@ static struct client *new_client(struct admin *admin, int fd,
 	client->request.pid = peer->pid;
 	client->request.emit = emit_to_client;
 	client->request.done = on_request_done;
+	client->request.go_on = on_request_goes_on;
 	client->next = admin->clients;
 	admin->clients = client;
 	ev_io_init(&client->reader, on_readable, fd, EV_READ);

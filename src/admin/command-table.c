@@ -67,6 +67,27 @@ static const struct option shutdown_options[] = {
 };
 
 #ifndef WITHOUT_SIGHT
+static const struct option inspect_options[] = {
+	DEVICE_OPTIONS,
+	[VERB_INSPECT_TAGS] = { .name = "tags",
+				.type = OPTION_FLAG,
+				.fallback = "no",
+				.help = "list every request, too" },
+	{ .name = NULL },
+};
+
+#define STUCK_OLDER_MAX 86400000000ull /* us: a day */
+
+static const struct option stuck_options[] = {
+	[VERB_STUCK_OLDER] = { .name = "older-than",
+			       .type = OPTION_TIME,
+			       .fallback = "1s",
+			       .max = STUCK_OLDER_MAX,
+			       .help = "what waits for less than that is left "
+				       "out" },
+	{ .name = NULL },
+};
+
 static const struct option trace_options[] = {
 	DEVICE_OPTIONS,
 	[VERB_TRACE_LAST] = { .name = "last",
@@ -106,6 +127,10 @@ const struct command command_table[] = {
 	  "what the kernel's ublk driver can do", verb_features },
 	{ "help", ACCESS_READ, "[COMMAND [TARGET]]", 2, no_options,
 	  "the commands, or one command's options", verb_help },
+#ifndef WITHOUT_SIGHT
+	{ "inspect", ACCESS_READ, "[DEVICE]", 1, inspect_options,
+	  "where requests wait, and a verdict on each device", verb_inspect },
+#endif
 	{ "list", ACCESS_READ, "", 0, no_options, "all devices, a line each",
 	  verb_list },
 #ifndef WITHOUT_SIGHT
@@ -130,6 +155,9 @@ const struct command command_table[] = {
 #ifndef WITHOUT_SIGHT
 	{ "stats", ACCESS_READ, "[DEVICE] [reset]", 2, show_options,
 	  "what devices have done, and how long it took", verb_stats },
+	{ "stuck", ACCESS_READ, "", 0, stuck_options,
+	  "what waits for long, over all devices, as inspect shows it",
+	  verb_stuck },
 #endif
 	{ "targets", ACCESS_READ, "", 0, no_options,
 	  "what a device's data can come from", verb_targets },

@@ -56,6 +56,13 @@ struct request {
 	void (*emit)(struct request *request, const char *text, size_t length);
 	/* The reply is complete; failure is NULL after OK. */
 	void (*done)(struct request *request, const struct failure *failure);
+	/* What a command that answers later, with a listing, has waited for is
+	   there: command_continue() is to be called from now on. */
+	void (*go_on)(struct request *request);
+
+	/* What such a command has; drop frees it if nobody takes the rest. */
+	void *work;
+	void (*drop)(struct request *request);
 };
 
 enum command_access {

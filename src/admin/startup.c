@@ -52,6 +52,13 @@ static void fail_line(struct startup *startup)
 	finish_startup(startup, &failure);
 }
 
+/* Nobody takes the lines, so there is nothing to wait for between them. */
+static void list_all(struct request *request)
+{
+	while (command_continue(request))
+		;
+}
+
 static void run_line(struct startup *startup, size_t length)
 {
 	struct request *request = &startup->request;
@@ -68,8 +75,7 @@ static void run_line(struct startup *startup, size_t length)
 		return;
 	startup->busy = 1;
 	if (command_run(request))
-		while (command_continue(request))
-			;
+		list_all(request);
 }
 
 /* The whole file has been run, or the rest of it cannot be read. */
@@ -141,6 +147,7 @@ void startup_run(struct command_host *host, const char *path,
 	startup->request.pid = getpid();
 	startup->request.emit = drop_reply;
 	startup->request.done = on_line_done;
+	startup->request.go_on = list_all;
 	startup->file = fopen(path, "re");
 	if (!startup->file) {
 		failure_set(&failure, failure_symbol(errno), errno, NULL,

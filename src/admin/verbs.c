@@ -55,6 +55,12 @@ static void fail_unknown(const struct device_set *set, const char *which,
 		    hint_text(&hint));
 }
 
+int verb_names_device(const struct request *request)
+{
+	return request->values[VERB_DEVICE_ID].given ||
+	       request->values[VERB_DEVICE_NAME].given || first_word(request);
+}
+
 struct device *verb_find_device(const struct request *request,
 				struct failure *failure)
 {

@@ -12,6 +12,8 @@ struct request;
 enum { VERB_DEVICE_ID, VERB_DEVICE_NAME, VERB_DEL_FORCE };
 enum { VERB_SET_LAYERS = VERB_DEVICE_NAME + 1 };
 enum { VERB_RESIZE_SIZE = VERB_DEVICE_NAME + 1 };
+enum { VERB_INSPECT_TAGS = VERB_DEVICE_NAME + 1 };
+enum { VERB_STUCK_OLDER };
 enum { VERB_SHUTDOWN_FORCE, VERB_SHUTDOWN_TIMEOUT };
 enum { VERB_TRACE_LAST = VERB_DEVICE_NAME + 1, VERB_TRACE_FOLLOW };
 enum { VERB_UPGRADE_PROGRAM, VERB_UPGRADE_FORCE };
@@ -20,6 +22,9 @@ int verb_add(struct request *request, struct failure *failure);
 int verb_del(struct request *request, struct failure *failure);
 int verb_features(struct request *request, struct failure *failure);
 int verb_help(struct request *request, struct failure *failure);
+/* Cold: compiled for size. */
+int verb_inspect(struct request *request, struct failure *failure)
+	__attribute__((cold));
 int verb_list(struct request *request, struct failure *failure);
 int verb_metrics(struct request *request, struct failure *failure);
 int verb_on_error(struct request *request, struct failure *failure);
@@ -29,7 +34,10 @@ int verb_resize(struct request *request, struct failure *failure);
 int verb_set(struct request *request, struct failure *failure);
 int verb_show(struct request *request, struct failure *failure);
 int verb_shutdown(struct request *request, struct failure *failure);
-int verb_stats(struct request *request, struct failure *failure);
+int verb_stats(struct request *request, struct failure *failure)
+	__attribute__((cold));
+int verb_stuck(struct request *request, struct failure *failure)
+	__attribute__((cold));
 int verb_targets(struct request *request, struct failure *failure);
 int verb_trace(struct request *request, struct failure *failure);
 int verb_upgrade(struct request *request, struct failure *failure);
@@ -57,6 +65,9 @@ int verb_check_recorder(struct failure *failure);
  */
 struct device *verb_find_device(const struct request *request,
 				struct failure *failure);
+
+/* Whether the request names one, in any of these ways. */
+int verb_names_device(const struct request *request);
 
 /*
  * Read a whole `add` again; its layers' values, LAYER_OPTIONS of them, point

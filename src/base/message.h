@@ -118,6 +118,9 @@ enum helper_job {
 	   a lock that comes too late ends with the last of their
 	   descriptors. */
 	HELPER_LOCK,
+	/* A file of memory with wishes for views (view.h): they are in it then,
+	   and as far as they are known before that. */
+	HELPER_VIEW,
 };
 
 /* On the wire without the zero bytes at its end. */

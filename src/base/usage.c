@@ -17,8 +17,7 @@ struct search {
 	unsigned count;
 };
 
-/* Whether name is the disk or a partition of it: ublkb1, ublkb1p2, sda, sda1. */
-static int is_part_of(const char *name, const char *disk)
+int usage_is_part(const char *name, const char *disk)
 {
 	size_t length = strlen(disk);
 
@@ -34,7 +33,7 @@ static int is_part_of(const char *name, const char *disk)
 
 static int is_node_of(const char *path, const char *disk)
 {
-	return strncmp(path, "/dev/", 5) == 0 && is_part_of(path + 5, disk);
+	return strncmp(path, "/dev/", 5) == 0 && usage_is_part(path + 5, disk);
 }
 
 /* Of a disk the first user that is found is the one that is told. */
@@ -153,7 +152,7 @@ static void find_holders(const struct search *search, struct usage *usage)
 	snprintf(path, sizeof(path), "/sys/class/block/%s", usage->disk);
 	folder = open_folder(search, path);
 	while (folder && (entry = readdir(folder))) {
-		if (!is_part_of(entry->d_name, usage->disk))
+		if (!usage_is_part(entry->d_name, usage->disk))
 			continue;
 		snprintf(path, sizeof(path), "/sys/class/block/%.200s/holders",
 			 entry->d_name);

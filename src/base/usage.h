@@ -30,4 +30,7 @@ struct usage {
  */
 void usage_find(const char *root, struct usage *usages, unsigned count);
 
+/* Whether name is the disk or a partition of it: ublkb1, ublkb1p2, sda, sda1. */
+int usage_is_part(const char *name, const char *disk);
+
 #endif

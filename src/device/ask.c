@@ -12,7 +12,8 @@ struct question {
 	uint64_t serial;
 	ask_done *done;
 	void *context;
-	uint8_t mark; /* the server does not leave before the answer */
+	uint8_t mark; /* the server does not leave before the answer; 0: it
+		       * does, for nothing is lost with it */
 };
 
 static struct {
@@ -47,7 +48,7 @@ int ask(enum helper_job job, const char *text, int fd, ask_done *done,
 	question->serial = message.serial;
 	question->done = done;
 	question->context = context;
-	question->mark = workers_enter();
+	question->mark = job == HELPER_VIEW ? 0 : workers_enter();
 	question->next = asking.first;
 	asking.first = question;
 	return 0;
@@ -58,7 +59,8 @@ static void end_question(struct question **at, const struct message *answer)
 	struct question *question = *at;
 
 	*at = question->next;
-	workers_leave(question->mark);
+	if (question->mark)
+		workers_leave(question->mark);
 	question->done(question->context, answer);
 	free(question);
 }

@@ -80,6 +80,7 @@ struct device_spec {
 	uint32_t max_io; /* bytes */
 	int read_only;
 	enum recovery recovery;
+	uint64_t stuck_after; /* us; 0: never, see stuck.h */
 	int no_partscan;   /* the kernel is not to look for partitions */
 	int batch;	   /* commands for many requests */
 	enum io_mode mode; /* IO_MODES: the target's best that is to be had */
@@ -93,6 +94,13 @@ struct device_spec {
 
 struct device;
 struct device_set;
+
+/* Whether requests wait for longer than stuck_after. */
+enum stuck {
+	STUCK_NOT,
+	STUCK_UNTOLD, /* and the log is to hear of it */
+	STUCK_TOLD,
+};
 
 /*
  * What somebody waited for has ended; failure is NULL on success. After a failed
@@ -145,6 +153,7 @@ struct device {
 	int telling;	     /* and has not answered yet */
 	device_reopen *reopen; /* while the target is a stand-in (lost.h) */
 	int reopening;	       /* and that has not ended yet */
+	enum stuck stuck;
 	enum taken taken;
 	char why[200];	 /* it is lost, or "" */
 	double pause;	 /* s, from its next loss to the next try, */

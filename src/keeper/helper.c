@@ -19,6 +19,7 @@
 #include "server/server.h"
 #include "spawn.h"
 #include "base/usage.h"
+#include "base/view.h"
 
 /* A question that waits for its turn, and then its helper until that is gone. */
 struct helper {
@@ -356,6 +357,14 @@ static int lock_file(struct message *message, int fd)
 			    sizeof(message->text));
 }
 
+#ifndef WITHOUT_SIGHT
+static int view_disks(struct message *message, int fd)
+{
+	(void)message;
+	return view_fill("", fd);
+}
+#endif
+
 /*
  * What helpers can be asked to do, with a question that becomes the answer, and
  * its descriptor or -1. Each returns 0 or a negative errno.
@@ -365,6 +374,9 @@ static int (*const helper_jobs[])(struct message *message, int fd) = {
 	[HELPER_NODE_USER] = find_node_user,
 	[HELPER_DISK_USERS] = find_disk_users,
 	[HELPER_LOCK] = lock_file,
+#ifndef WITHOUT_SIGHT
+	[HELPER_VIEW] = view_disks,
+#endif
 };
 
 int helper_run(void)

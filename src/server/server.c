@@ -11,6 +11,7 @@
 
 #include "admin/admin.h"
 #include "device/ask.h"
+#include "device/stuck.h"
 #include "base/channel.h"
 #include "admin/command.h"
 #include "drain.h"
@@ -117,6 +118,7 @@ static void begin_devices(struct server *server)
 {
 	recorder_forget_others(is_known, &server->host.devices);
 	device_recover_all(&server->host.devices);
+	stuck_watch(&server->host.devices);
 	if (server->config)
 		startup_run(&server->host, server->config, on_started);
 	else
@@ -271,7 +273,10 @@ static void on_drained(struct drain *drain, const struct failure *failure)
 /* The keeper has not looked at the turns for a while, and now there is work. */
 static void on_active(void *owner)
 {
-	tell_keeper(owner, MESSAGE_ACTIVE, 0, "");
+	struct server *server = owner;
+
+	tell_keeper(server, MESSAGE_ACTIVE, 0, "");
+	stuck_watch(&server->host.devices);
 }
 
 static void begin_sight(struct server *server, const struct message *message,
@@ -383,6 +388,7 @@ static void on_keeper_gone(struct channel *channel)
 	if (!server->going ||
 	    (!server->admin && server->host.devices.count == 0))
 		_exit(server->status); /* the kernel tidies up */
+	stuck_end();
 	tell_old_to_leave(server);
 	open_handover(server);
 	log_error("the keeper is gone: %u devices are served on, but nothing "

@@ -38,8 +38,10 @@ static void proceed(struct file *file, struct io *io);
 
 /* ---- lines of requests ---- */
 
-static void line_up(struct file_line *line, struct io *io)
+static void line_up(struct file_line *line, struct io *io,
+		    enum sight_place place)
 {
+	recorder_place(io, place);
 	io->next = NULL;
 	if (line->first)
 		line->last->next = io;
@@ -293,11 +295,17 @@ static enum workers_kind kind_of(const struct file *file, const struct io *io)
 	return is_cached_write(file, io) ? WORKERS_LINED : WORKERS_ANY;
 }
 
+/* Reads that wait for pages have to end before. */
+static int is_locked_out(const struct file *file, const struct io *io)
+{
+	return takes_lock(io) && file->backing.locks_reads &&
+	       file->share.has[WORKERS_PAGES];
+}
+
 /* Returns 1 if it may wait now. */
 static int take_token(struct file *file, struct io *io)
 {
-	if (takes_lock(io) && file->backing.locks_reads &&
-	    file->share.has[WORKERS_PAGES])
+	if (is_locked_out(file, io))
 		return 0;
 	io->token = workers_take(&file->share, kind_of(file, io));
 	if (!io->token)
@@ -319,7 +327,8 @@ static void wait_for_turn(struct file *file, struct io *io)
 	}
 	if (!is_whole(io))
 		drop_buffer(file, io);
-	line_up(&file->for_turn[io->op == IO_READ], io);
+	line_up(&file->for_turn[io->op == IO_READ], io,
+		is_locked_out(file, io) ? SIGHT_TURN : SIGHT_WORKER);
 }
 
 static void serve(struct file *file, struct file_line *line)
@@ -525,7 +534,7 @@ static void issue(struct file *file, struct io *io)
 	int error;
 
 	if (is_transfer(io) && !get_buffer(file, io)) {
-		line_up(&file->for_buffer, io);
+		line_up(&file->for_buffer, io, SIGHT_BUFFER);
 		return;
 	}
 	if (begins_with_token(file, io))
@@ -553,7 +562,7 @@ static int has_all(struct file *file, struct io *io)
 	int result;
 
 	if (!get_buffer(file, io)) {
-		line_up(&file->for_buffer, io);
+		line_up(&file->for_buffer, io, SIGHT_BUFFER);
 		return 0;
 	}
 	if (io->op != IO_WRITE)

@@ -473,6 +473,17 @@ static void file_continue(struct target *target)
 		file_go_on(file);
 }
 
+static int file_backing(const struct target *target,
+			struct target_backing *backing)
+{
+	const struct file *file = (const struct file *)target;
+
+	backing->path = file->path;
+	backing->device = file->backing.device;
+	backing->is_file = file->backing.kind != BACKING_DISK;
+	return 1;
+}
+
 static void file_describe(const struct target *target, char *text, size_t size)
 {
 	static const char *const kinds[] = {
@@ -538,6 +549,7 @@ const struct target_ops target_file = {
 		.start = file_start },
 	.in_workers = file_in_workers,
 	.go_on = file_continue,
+	.backing = file_backing,
 	.describe = file_describe,
 	.give_up = file_give_up,
 	.close = file_close,

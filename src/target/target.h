@@ -6,6 +6,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "base/failure.h"
 #include "io/backend.h"
@@ -66,6 +67,13 @@ struct target_args {
 	int (*is_own)(void *context, uint32_t id); /* a disk served here? */
 	void *context;
 	struct ev_loop *loop; /* for what has to wait */
+};
+
+/* What is behind a target, outside of this process. */
+struct target_backing {
+	const char *path; /* the target's */
+	dev_t device;	  /* of the disk, or of the file's file system */
+	int is_file;	  /* a regular file */
 };
 
 #define TARGET_LATER 1
@@ -157,6 +165,13 @@ struct target_ops {
 	 */
 	unsigned (*in_workers)(const struct target *target);
 	void (*go_on)(struct target *target);
+
+	/*
+	 * What its requests wait for. Returns 1, or 0 if there is nothing now;
+	 * NULL: there never is.
+	 */
+	int (*backing)(const struct target *target,
+		       struct target_backing *backing);
 
 	/* Append " key=value..." about the present state; may be NULL. */
 	void (*describe)(const struct target *target, char *text, size_t size);

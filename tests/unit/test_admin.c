@@ -2467,6 +2467,123 @@ TEST_CASE(test_noise)
 	ask("@end ping", "OK @end\n");
 }
 
+/* ---- inspect and stuck ---- */
+
+#ifndef WITHOUT_SIGHT
+/* Requests of queue 0 of a device, which nobody answers. */
+static struct io held[4];
+
+static void hold_requests(uint32_t id, unsigned count)
+{
+	struct queue *queue = device_find(&fake_host.devices, id)->queues;
+	uint16_t i;
+
+	queue->ios = held;
+	queue->port.owned = count;
+	for (i = 0; i < COUNT(held); i++)
+		held[i] = (struct io){ .port = &queue->port,
+				       .tag = i,
+				       .owned = i < count,
+				       .op = IO_WRITE,
+				       .offset = 4096u * i,
+				       .length = 512 };
+}
+
+#define UNKNOWN                                                       \
+	"kernel id=0 reads=unknown writes=unknown scheduler=unknown " \
+	"requests=unknown timeout=unknown\n"                          \
+	"blk-mq id=0 busy=unknown\n"                                  \
+	"behind id=0 disk=unknown\n"                                  \
+	"tasks id=0 count=unknown\n"                                  \
+	"holder id=0 text=\"unknown\"\n"
+
+/* The helper has its time; what it does not tell is unknown then. */
+TEST_CASE(test_inspect)
+{
+	struct client *other = greeted();
+
+	ask("add null id=0 queues=1 depth=4", "OK *\n");
+	hold_requests(0, 3);
+	fake.hold[MESSAGE_ASK] = 1;
+	ask("inspect 0", "");
+	assert_int_equal(fake.last[MESSAGE_ASK].number, HELPER_VIEW);
+	ask_on(other, "ping", "OK\n");
+	fake_pass_time(1);
+	expect("");
+	fake_pass_time(1);
+	expect("dev id=0 name=ublkb0 state=live waiting=3\n"
+	       "place id=0 name=target count=3 op=write offset=0 length=512 "
+	       "age=unknown\n" UNKNOWN
+	       "verdict id=0 verdict=\"3 requests wait for the target, the "
+	       "oldest a write of 512 bytes at byte 0\"\n"
+	       "OK format=1 took=*ms\n");
+	/* It comes too late: nobody is told once more. */
+	fake_release(MESSAGE_ASK);
+	fake_serve();
+	expect("");
+	fake.hold[MESSAGE_ASK] = 0;
+	ask("inspect 0 tags=yes",
+	    "dev *verdict *"
+	    "tag id=0 queue=0 tag=0 place=target op=write offset=0 length=512 "
+	    "age=unknown\n*tag=1 *tag=2 *\nOK format=1 *\n");
+	hold_requests(0, 0);
+	ask("inspect 0", "dev id=0 name=ublkb0 state=live waiting=0\n*"
+			 "verdict id=0 verdict=\"the server has no request; "
+			 "what the kernel has is unknown\"\nOK *\n");
+	ask("inspect 9", "ERR notfound *\n");
+	ask("inspect 0 tags=maybe", "ERR * arg=tags\n");
+}
+
+/* All devices, more than one turn has. */
+TEST_CASE(test_inspect_all)
+{
+	ask("inspect", "OK format=1 took=*ms\n");
+	add_many(20);
+	say("inspect\n");
+	hear_all(me);
+	assert_int_equal(count_text(me, "\nverdict id="), 20);
+	assert_int_equal(count_text(me, "OK format=1"), 1);
+	forget(me);
+	ask("stuck", "OK format=1 *\n");
+	ask("stuck older-than=2", "ERR * arg=older-than\n");
+}
+
+/* Who asked has left: while the helper works, and while there is more to say. */
+TEST_CASE(test_inspect_left)
+{
+	struct client *other = greeted();
+
+	add_many(20);
+	fake.hold[MESSAGE_ASK] = 1;
+	say_on(other, "inspect\n");
+	close_client(other);
+	fake_pass_time(2);
+	fake_release(MESSAGE_ASK);
+	other = greeted();
+	say_on(other, "inspect\n");
+	close_client(other);
+	fake_serve();
+	/* A server that ends has neither waited for. */
+	say("inspect\n");
+	admin_close(admin);
+	admin = admin_open(test_loop, listener, &fake_host);
+	fake_release(MESSAGE_ASK);
+	fake_serve();
+}
+
+/* Without a keeper there is no helper: what the server knows is told at once. */
+TEST_CASE(test_inspect_alone)
+{
+	ask("add null id=0 queues=1 depth=4", "OK *\n");
+	end_keeper();
+	hold_requests(0, 1);
+	say("inspect\n");
+	hear_all(me);
+	expect("dev id=0 *waiting=1\n*\n" UNKNOWN "verdict *\nOK format=1 *\n");
+	hold_requests(0, 0);
+}
+#endif
+
 int main(void)
 {
 	return tests_run();

@@ -20,6 +20,7 @@
 #include "keeper/spawn.h"
 #include "support.h"
 #include "base/usage.h"
+#include "base/view.h"
 
 static struct helpers helpers;
 static sigset_t signals;
@@ -150,6 +151,11 @@ ssize_t __wrap_readlink(const char *path, char *link, size_t size)
 {
 	static const char text[] = "../../devices/block/sda/mounted3";
 
+	/* Of whoever is in D on this host just now. */
+	if (strncmp(path, "/proc/", 6) == 0) {
+		errno = EACCES;
+		return -1;
+	}
 	if (strcmp(path, "/sys/dev/block/8:3") != 0 || size < sizeof(text))
 		_exit(96);
 	memcpy(link, text, sizeof(text) - 1);
@@ -313,6 +319,25 @@ static void test_lock(void **state)
 	close(one);
 	test_folder_remove();
 }
+
+#ifndef WITHOUT_SIGHT
+/* The views come into the asker's file. */
+static void test_view(void **state)
+{
+	const struct view_head head = { .magic = VIEW_MAGIC,
+					.size = sizeof(struct view) };
+	struct view_head filled = { .known = 0 };
+	int fd = view_file(&head, NULL);
+
+	question.number = HELPER_VIEW;
+	assert_int_equal(
+		helper_ask(&helpers, &question, &fd, 1, on_done, &answers), 0);
+	expect(0, HELPER_VIEW, "");
+	assert_int_equal(view_read_head(fd, &filled), 0);
+	assert_int_equal(filled.known, VIEW_WAITERS);
+	close(fd);
+}
+#endif
 
 /* Neither its channel nor its process stays. */
 static void test_no_leak(void **state)
@@ -512,6 +537,9 @@ int main(void)
 		TEST(test_node_user),
 		TEST(test_disk_users),
 		TEST(test_lock),
+#ifndef WITHOUT_SIGHT
+		TEST(test_view),
+#endif
 		TEST(test_no_leak),
 		TEST(test_deadline),
 		TEST(test_no_second_answer),

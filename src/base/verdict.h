@@ -1,0 +1,61 @@
+/*
+ * The verdict on a device: a sentence that says what its requests wait for, and
+ * why, from what the server knows and what the kernel shows. It asks nobody.
+ */
+#ifndef UBLKD_VERDICT_H
+#define UBLKD_VERDICT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "sight.h"
+#include "view.h"
+
+/* Those of a device's requests that wait in one place. */
+struct verdict_wait {
+	uint32_t count;
+	/* Of the oldest: */
+	uint64_t age; /* us; VERDICT_NO_AGE: nobody has written it down */
+	uint64_t offset;
+	uint32_t length;
+	uint8_t op; /* enum sight_op */
+};
+
+#define VERDICT_NO_AGE UINT64_MAX
+
+enum verdict_state {
+	VERDICT_LIVE,
+	VERDICT_ADDING,
+	VERDICT_DELETING,
+	VERDICT_TAKING_OVER,
+	VERDICT_DEAD_SERVER, /* the server before has not ended yet */
+	VERDICT_LOST,	     /* nobody serves it, see why */
+};
+
+struct verdict_facts {
+	uint32_t id;
+	enum verdict_state state;
+	const char *step;    /* of its life, for a state that passes */
+	const char *why;     /* it is lost, or "" */
+	int retry_in;	     /* s to the next try; negative: there is none */
+	const char *backing; /* the path of what is behind it, or "" */
+	int is_file;	     /* which is a regular file */
+	uint32_t tags;	     /* of all queues */
+	struct verdict_wait waits[SIGHT_PLACES];
+	const struct view_head *views;
+	const struct view *view;
+};
+
+#define VERDICT_BYTES 640 /* enough for any */
+
+/* Returns text. */
+const char *verdict(const struct verdict_facts *facts, char *text, size_t size)
+	__attribute__((cold)); /* compiled for size */
+
+/* The requests that the device's server has, in all places. */
+uint32_t verdict_count(const struct verdict_facts *facts);
+
+/* Of the oldest of them; 0 if there is none, or no age is known. */
+uint64_t verdict_age(const struct verdict_facts *facts);
+
+#endif

@@ -1,0 +1,221 @@
+#include "stuck.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "ask.h"
+#include "base/log.h"
+#include "device.h"
+#include "io/recorder.h"
+#include "io/turns.h"
+#include "waits.h"
+
+#define PERIOD 1.0  /* s between looks */
+#define TAGS   2048 /* looked at in one turn, at most */
+#define TOLD   8    /* devices told of in one turn, at most */
+
+static struct {
+	struct device_set *set; /* NULL: nothing has been watched yet */
+	int has_ended;
+	struct loop_timer timer;
+
+	/* The look that is under way. */
+	uint32_t id; /* of the device that it has come to */
+	struct waits_cursor cursor;
+	struct verdict_facts facts;
+	int is_busy;	 /* somebody has a request */
+	unsigned untold; /* devices are stuck that the log has not heard of */
+
+	/* Devices that are to be told of, with what the kernel shows of them. */
+	uint32_t *ids;
+	unsigned count, at;
+	int fd; /* of the views, or -1 */
+	struct view_head head;
+	int is_asked;
+} stuck = { .fd = -1 };
+
+/* ---- telling ---- */
+
+static void tell_of(struct device *device, const struct view *view)
+{
+	struct verdict_facts facts = { .views = &stuck.head, .view = view };
+	struct waits_cursor cursor = { 0, 0 };
+	unsigned budget = TAGS;
+	char text[VERDICT_BYTES];
+
+	waits_describe(device, &facts);
+	waits_count(device, &cursor, &budget, turns_now(), 0, &facts);
+	log_warning("%s is stuck: %s", device->disk,
+		    verdict(&facts, text, sizeof(text)));
+}
+
+static void end_telling(void)
+{
+	if (stuck.fd >= 0)
+		close(stuck.fd);
+	free(stuck.ids);
+	stuck.ids = NULL;
+	stuck.fd = -1;
+}
+
+/* Returns 1 while there are more. */
+static int tell_some(void)
+{
+	unsigned told = 0;
+	struct device *device;
+	struct view view;
+
+	for (; stuck.at < stuck.count && told < TOLD; stuck.at++) {
+		device = device_find(stuck.set, stuck.ids[stuck.at]);
+		memset(&view, 0, sizeof(view));
+		if (stuck.fd >= 0)
+			view_read(stuck.fd, &stuck.head, stuck.at, &view);
+		if (!device || !device->stuck)
+			continue;
+		tell_of(device, &view);
+		told++;
+	}
+	if (stuck.at < stuck.count)
+		return 1;
+	end_telling();
+	return 0;
+}
+
+static void on_views(void *context, const struct message *answer)
+{
+	(void)context;
+	(void)answer;
+	stuck.is_asked = 0;
+	if (view_read_head(stuck.fd, &stuck.head) < 0)
+		memset(&stuck.head, 0, sizeof(stuck.head));
+	if (stuck.has_ended)
+		end_telling();
+	else
+		loop_timer_start(stuck.set->loop, &stuck.timer, 0);
+}
+
+/* Of those that are stuck, and were not told of: what is behind them? */
+static void ask_of_all(void)
+{
+	struct view_head head = { .magic = VIEW_MAGIC,
+				  .size = sizeof(struct view),
+				  .server = getpid() };
+	struct view_wish *wishes = calloc(stuck.set->count, sizeof(*wishes));
+	struct device *device = stuck.set->first;
+
+	stuck.ids = calloc(stuck.set->count, sizeof(*stuck.ids));
+	if (!wishes || !stuck.ids)
+		device = NULL;
+	stuck.at = stuck.count = stuck.untold = 0;
+	for (; device; device = device->next) {
+		if (device->stuck != STUCK_UNTOLD)
+			continue;
+		device->stuck = STUCK_TOLD;
+		waits_wish(device, &wishes[stuck.count]);
+		stuck.ids[stuck.count++] = device->spec.id;
+	}
+	head.count = stuck.count;
+	stuck.head = (struct view_head){ .known = 0 };
+	if (stuck.count)
+		stuck.fd = view_file(&head, wishes);
+	stuck.is_asked = stuck.fd >= 0 &&
+			 ask(HELPER_VIEW, "", stuck.fd, on_views, NULL) == 0;
+	free(wishes);
+}
+
+/* ---- looking ---- */
+
+static void judge(struct device *device, int is_stuck)
+{
+	if (!is_stuck == !device->stuck)
+		return;
+	recorder_step(device->recorder, is_stuck ? "stuck" : "unstuck");
+	if (device->stuck == STUCK_TOLD)
+		log_notice("%s is not stuck any more", device->disk);
+	device->stuck = is_stuck ? STUCK_UNTOLD : STUCK_NOT;
+	stuck.untold += (unsigned)is_stuck;
+}
+
+static struct device *next_device(void)
+{
+	struct device *device = stuck.set->first;
+
+	while (device && device->spec.id < stuck.id)
+		device = device->next;
+	return device;
+}
+
+/* Returns 1 if there is more to be looked at. */
+static int look_at_some(void)
+{
+	unsigned budget = TAGS;
+	struct device *device;
+
+	while ((device = next_device())) {
+		uint64_t least = device->spec.stuck_after;
+
+		stuck.id = device->spec.id;
+		if (least && waits_count(device, &stuck.cursor, &budget,
+					 turns_now(), least, &stuck.facts))
+			return 1;
+		judge(device, verdict_count(&stuck.facts) != 0);
+		stuck.is_busy |= device_owned(device) != 0;
+		stuck.cursor = (struct waits_cursor){ 0, 0 };
+		memset(&stuck.facts, 0, sizeof(stuck.facts));
+		if (stuck.id == DEVICE_ID_ANY)
+			break; /* those that come last have no number yet */
+		stuck.id++;
+	}
+	stuck.id = 0;
+	return 0;
+}
+
+/* Idle: of the next turn of a queue the keeper is told, and this here, too. */
+static int is_to_go_on(void)
+{
+	return stuck.is_busy || stuck.ids ||
+	       atomic_load(&turns_server->watched);
+}
+
+static void on_look(struct loop_timer *timer)
+{
+	double after = PERIOD;
+	int goes_on = 1;
+
+	turns_enter(SIGHT_TIMERS, SIGHT_NO_SLOT);
+	if (stuck.ids && !stuck.is_asked) {
+		if (tell_some())
+			after = 0;
+	} else if (look_at_some()) {
+		after = 0;
+	} else {
+		if (stuck.untold && !stuck.ids)
+			ask_of_all();
+		goes_on = is_to_go_on();
+		stuck.is_busy = 0;
+	}
+	if (goes_on)
+		loop_timer_start(stuck.set->loop, timer, after);
+}
+
+void stuck_watch(struct device_set *set)
+{
+	if (stuck.has_ended || !recorder_is_on())
+		return;
+	if (!stuck.set)
+		loop_timer_init(&stuck.timer, on_look, NULL);
+	stuck.set = set;
+	if (!loop_timer_is_active(&stuck.timer))
+		loop_timer_start(set->loop, &stuck.timer, PERIOD);
+}
+
+void stuck_end(void)
+{
+	stuck.has_ended = 1;
+	if (!stuck.set)
+		return;
+	loop_timer_stop(stuck.set->loop, &stuck.timer);
+	if (!stuck.is_asked)
+		end_telling();
+}

@@ -1,0 +1,132 @@
+#include "waits.h"
+
+#include <string.h>
+#include <sys/sysmacros.h>
+
+#include "io/recorder.h"
+#include "life.h"
+
+/*
+ * A small part of sight has entries for a few tags only: that of this one may be
+ * another request's, and without a recorder there is none.
+ */
+struct wait wait_of(const struct io *io, uint64_t now)
+{
+	struct wait wait = { SIGHT_TARGET, VERDICT_NO_AGE };
+	const struct sight_tag *tag;
+
+	if (!recorder_has(io))
+		return wait;
+	tag = recorder_tag(io);
+	if (tag->tag != io->tag || tag->queue != io->port->queue_id)
+		return wait;
+	wait.place = (enum sight_place)tag->place;
+	wait.age = now > tag->since ? now - tag->since : 0;
+	return wait;
+}
+
+/* A queue whose requests are with the driver, all of them, costs nothing. */
+const struct io *waits_next(const struct device *device,
+			    struct waits_cursor *cursor, unsigned *budget)
+{
+	for (; cursor->queue < device->open_queues; cursor->queue++) {
+		const struct queue *queue = &device->queues[cursor->queue];
+
+		for (; queue->port.owned && cursor->tag < queue->depth;
+		     cursor->tag++) {
+			const struct io *io = &queue->ios[cursor->tag];
+
+			if (*budget == 0)
+				return NULL;
+			--*budget;
+			if (io->owned) {
+				cursor->tag++;
+				return io;
+			}
+		}
+		cursor->tag = 0;
+	}
+	return NULL;
+}
+
+static void add(struct verdict_facts *facts, const struct io *io,
+		const struct wait *wait)
+{
+	struct verdict_wait *waits = &facts->waits[wait->place];
+
+	if (waits->count++ &&
+	    (wait->age == VERDICT_NO_AGE ||
+	     (waits->age != VERDICT_NO_AGE && waits->age >= wait->age)))
+		return;
+	waits->age = wait->age;
+	waits->op = io->op;
+	waits->offset = io->offset;
+	waits->length = io->length;
+}
+
+int waits_count(const struct device *device, struct waits_cursor *cursor,
+		unsigned *budget, uint64_t now, uint64_t least,
+		struct verdict_facts *facts)
+{
+	const struct io *io;
+	struct wait wait;
+
+	while ((io = waits_next(device, cursor, budget))) {
+		wait = wait_of(io, now);
+		if (!least || (wait.age != VERDICT_NO_AGE && wait.age > least))
+			add(facts, io, &wait);
+	}
+	return *budget == 0;
+}
+
+static enum verdict_state state_of(const struct device *device)
+{
+	const char *state = device_state(device);
+
+	if (device->step == DEVICE_LOST)
+		return VERDICT_LOST;
+	if (device->step == DEVICE_RECOVER && device->waited)
+		return VERDICT_DEAD_SERVER;
+	if (strcmp(state, "adding") == 0)
+		return VERDICT_ADDING;
+	if (strcmp(state, "deleting") == 0)
+		return VERDICT_DELETING;
+	return strcmp(state, "live") == 0 ? VERDICT_LIVE : VERDICT_TAKING_OVER;
+}
+
+static int get_backing(const struct device *device,
+		       struct target_backing *backing)
+{
+	const struct target *target = device->spec.target;
+
+	return target->ops->backing && target->ops->backing(target, backing);
+}
+
+void waits_describe(const struct device *device, struct verdict_facts *facts)
+{
+	const struct device_spec *spec = &device->spec;
+	struct target_backing backing = { .path = "" };
+
+	get_backing(device, &backing);
+	facts->id = spec->id;
+	facts->state = state_of(device);
+	facts->step = device_step_name(device);
+	facts->why = device->why;
+	facts->retry_in = (int)device_retry_in(device);
+	facts->backing = backing.path;
+	facts->is_file = backing.is_file;
+	facts->tags = (uint32_t)spec->queues * spec->depth;
+}
+
+void waits_wish(const struct device *device, struct view_wish *wish)
+{
+	struct target_backing backing;
+
+	memset(wish, 0, sizeof(*wish));
+	memcpy(wish->disk, device->disk, sizeof(wish->disk));
+	if (!get_backing(device, &backing))
+		return;
+	wish->backing = 1;
+	wish->major = major(backing.device);
+	wish->minor = minor(backing.device);
+}

@@ -1,0 +1,46 @@
+/*
+ * Where a device's requests wait, for a verdict (base/verdict.h): counted in
+ * pieces, for there can be many tags, and what a helper is asked beside that.
+ */
+#ifndef UBLKD_WAITS_H
+#define UBLKD_WAITS_H
+
+#include "base/verdict.h"
+#include "device.h"
+
+/* One request that is ours, and where it waits. */
+struct wait {
+	enum sight_place place;
+	uint64_t age; /* us, or VERDICT_NO_AGE */
+};
+
+struct wait wait_of(const struct io *io, uint64_t now);
+
+/* Where a count, or a listing, of a device's requests has come to. */
+struct waits_cursor {
+	unsigned queue, tag;
+};
+
+/*
+ * The next request that the server has, or NULL: there is none, or *budget tags
+ * have been looked at; that is 0 then, and to be called again.
+ */
+const struct io *waits_next(const struct device *device,
+			    struct waits_cursor *cursor, unsigned *budget);
+
+/*
+ * Add the requests from the cursor on to those in *facts, as of `now` (us). Those
+ * that are not older than `least` us are left out, and with VERDICT_NO_AGE, too,
+ * unless that is 0. Returns 1 if the budget was not enough.
+ */
+int waits_count(const struct device *device, struct waits_cursor *cursor,
+		unsigned *budget, uint64_t now, uint64_t least,
+		struct verdict_facts *facts);
+
+/* All of *facts but waits, views and view. They are valid for this turn. */
+void waits_describe(const struct device *device, struct verdict_facts *facts);
+
+/* Of which disk, and of what behind it, a helper is to have a view. */
+void waits_wish(const struct device *device, struct view_wish *wish);
+
+#endif
