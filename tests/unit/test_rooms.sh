@@ -6,7 +6,8 @@
 set -eu
 export LC_ALL=C
 
-# From above to below. main.c is a room of its own.
+# From above to below. main.c is a room of its own. So is ctl/, a program beside the
+# daemon, from which nobody else includes.
 rooms='
 main
 keeper
@@ -16,6 +17,7 @@ device
 layer
 target
 io
+ctl
 base
 '
 
@@ -56,6 +58,8 @@ BEGIN {
 		wrong($1 ": its room is not in the table of test_rooms.sh")
 	else if (!(to in height) || height[to] > height[from])
 		wrong($1 ": includes " $2 ", which lies above")
+	else if (to == "ctl" && from != to)
+		wrong($1 ": includes " $2 ", which is of another program")
 	else if (from == to && bare($1) != bare($2) && !((bare($1), bare($2)) in edge)) {
 		edge[bare($1), bare($2)] = 1
 		ways[bare($1)] = ways[bare($1)] " " bare($2)

@@ -1,0 +1,140 @@
+#include "doctor.h"
+
+#include <errno.h>
+#include <ev.h>
+#include <linux/io_uring.h>
+#include <stdarg.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/proc.h"
+#include "base/syntax.h"
+#include "client.h"
+
+#define PATIENCE 2000 /* ms */
+#define COLUMNS	 80
+#define INDENT	 15
+
+/* ---- what is said ---- */
+
+/* Print text from the column INDENT on, in lines that end before COLUMNS. */
+static void print_wrapped(FILE *out, const char *text)
+{
+	size_t room = COLUMNS - INDENT - 1, length;
+
+	for (;;) {
+		length = strlen(text);
+		if (length <= room)
+			break;
+		for (length = room; length && text[length] != ' '; length--)
+			;
+		if (!length)
+			length = strcspn(text, " ");
+		fprintf(out, "%.*s\n%*s", (int)length, text, INDENT, "");
+		text += length;
+		text += strspn(text, " ");
+	}
+	fprintf(out, "%s\n", text);
+}
+
+void doctor_say(struct doctor *doctor, enum doctor_level level,
+		const char *format, ...)
+{
+	static const char *const names[] = { "OK", "WARN", "FAIL" };
+	char text[1000];
+	va_list arguments;
+
+	va_start(arguments, format);
+	vsnprintf(text, sizeof(text), format, arguments);
+	va_end(arguments);
+	fprintf(doctor->out, "%-5s%-10s", names[level], doctor->name);
+	print_wrapped(doctor->out, text);
+	if (level > doctor->worst)
+		doctor->worst = level;
+}
+
+enum doctor_level doctor_check(struct doctor *doctor)
+{
+	const struct check *check;
+
+	for (check = check_table; check->name; check++) {
+		doctor->name = check->name;
+		check->look(doctor);
+	}
+	return doctor->worst;
+}
+
+/* ---- this host ---- */
+
+/* The call is refused before it looks at its arguments, or because of them. */
+static int try_io_uring(void)
+{
+	struct io_uring_params params = { .flags = 0 };
+	int fd = (int)syscall(SYS_io_uring_setup, 1u, &params);
+
+	if (fd < 0)
+		return errno;
+	close(fd);
+	return 0;
+}
+
+/* "HELLO ublkd proto=1 version=0.1.0 pid=812" */
+static void read_greeting(struct doctor *doctor, const char *line)
+{
+	struct syntax_line split;
+	const char *why, *version = "?", *pid = "?";
+	int i;
+
+	if (syntax_split(&split, line, strlen(line), &why) < 0)
+		return;
+	for (i = 0; i < split.count; i++) {
+		if (strncmp(split.words[i], "version=", 8) == 0)
+			version = split.words[i] + 8;
+		if (strncmp(split.words[i], "pid=", 4) == 0)
+			pid = split.words[i] + 4;
+	}
+	snprintf(doctor->greeting, sizeof(doctor->greeting),
+		 "ublkd %.40s, pid %.20s", version, pid);
+}
+
+static void ask_daemon(struct doctor *doctor, const char *socket)
+{
+	struct client client;
+	const char *line;
+	int error = client_open(&client, socket, PATIENCE), is_open = !error;
+
+	if (is_open) {
+		doctor->still.listener = proc_peer(client.fd);
+		error = client_line(&client, &line, PATIENCE);
+	}
+	if (!error)
+		read_greeting(doctor, line);
+	if (is_open)
+		client_close(&client);
+	doctor->still.is_heard = is_open || error == -ETIMEDOUT;
+	doctor->daemon = !error			  ? DOCTOR_ANSWERS
+			 : doctor->still.is_heard ? DOCTOR_SILENT
+			 : error == -EACCES	  ? DOCTOR_DENIED
+						  : DOCTOR_NO_DAEMON;
+}
+
+int doctor_run(const char *socket, const char *folder)
+{
+	struct doctor doctor = {
+		.root = "",
+		.folder = folder,
+		.uring_error = try_io_uring(),
+		.ev_major = EV_VERSION_MAJOR,
+		.ev_minor = EV_VERSION_MINOR,
+		.still = { .root = "", .folder = folder },
+		.out = stdout,
+	};
+
+	ask_daemon(&doctor, socket);
+	still_look(&doctor.still);
+	doctor.server = doctor.still.server;
+	doctor_check(&doctor);
+	still_close(&doctor.still);
+	return (int)doctor.worst;
+}

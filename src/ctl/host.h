@@ -1,0 +1,58 @@
+/*
+ * The host's files in /proc, /sys, /dev and /etc, below a folder: "", but in tests.
+ * Only small ones, none of which can hang.
+ */
+#ifndef UBLKD_HOST_H
+#define UBLKD_HOST_H
+
+#include <dirent.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/*
+ * Read what a file has, as far as there is room: terminated, without the LF at the
+ * end. Returns the length or a negative errno, and text is then "".
+ */
+int host_read(const char *root, char *text, size_t size, const char *path, ...)
+	__attribute__((format(printf, 4, 5)));
+
+/* Whether there is such a file or folder. */
+int host_has(const char *root, const char *path, ...)
+	__attribute__((format(printf, 2, 3)));
+
+/* NULL if it cannot be read. To be closed by closedir(). */
+DIR *host_folder(const char *root, const char *path);
+
+/*
+ * The value behind "key" at the beginning of a line, without blanks around, as the
+ * files of /proc have it: cut off at size. Returns 0, or -ENOENT and "".
+ */
+int host_value(const char *text, const char *key, char *value, size_t size);
+
+#define HOST_CGROUP 250
+
+/*
+ * The cgroup (v2) of a process, "self" or a number, below /sys/fs/cgroup: "" for
+ * the topmost, or without one. group has room for HOST_CGROUP bytes.
+ */
+void host_cgroup(const char *root, const char *process, char *group);
+
+/* ---- ublk's devices ---- */
+
+#define HOST_DEVICES_MAX 1024 /* of which is told */
+
+struct host_device {
+	uint32_t id;
+	int has_disk;	   /* /dev/ublkbN, beside /dev/ublkcN */
+	pid_t server;	   /* has ublkcN open; 0: nobody is seen to */
+	unsigned inflight; /* requests that the disk has */
+};
+
+/*
+ * Find what devices there are, by id. Returns how many; who serves them is only
+ * known to root.
+ */
+unsigned host_devices(const char *root, struct host_device *devices);
+
+#endif

@@ -1,0 +1,284 @@
+/* ublkctl: one command of the admin socket, and what is known without it. */
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/proc.h"
+#include "base/syntax.h"
+#include "client.h"
+#include "doctor.h"
+#include "still.h"
+
+#define DEFAULT_SOCKET "/run/ublk.sock"
+#define DEFAULT_STATE  "/run/ublkd"
+#define PATIENCE       2000 /* ms: by then a server that works has said something */
+
+enum { EXIT_OK, EXIT_ERR, EXIT_USAGE, EXIT_SILENT };
+
+static const char usage[] =
+	"Usage: ublkctl [OPTION]... COMMAND [WORD]...\n"
+	"Send a command to ublkd and print its answer.\n"
+	"\n"
+	"  -s, --socket=PATH  the admin socket (" DEFAULT_SOCKET ")\n"
+	"      --state=DIR    ublkd's state folder (" DEFAULT_STATE
+	"; beside a\n"
+	"                     socket of your own: PATH.state)\n"
+	"  -V, --version      show the version and exit\n"
+	"  -h, --help         show this and exit\n"
+	"\n"
+	"'ublkctl help' lists ublkd's commands. 'ublkctl doctor' looks at this host,\n"
+	"also without ublkd. When ublkd does not answer, ublkctl says why.\n";
+
+enum { OPTION_STATE = 256 };
+
+static const struct option long_options[] = {
+	{ "socket", required_argument, NULL, 's' },
+	{ "state", required_argument, NULL, OPTION_STATE },
+	{ "version", no_argument, NULL, 'V' },
+	{ "help", no_argument, NULL, 'h' },
+	{ NULL, 0, NULL, 0 },
+};
+
+struct choice {
+	const char *socket;
+	char state[300];
+	char **words;
+	int count;
+};
+
+static int fail_usage(const char *what)
+{
+	fprintf(stderr, "ublkctl: %s\nTry 'ublkctl --help'.\n", what);
+	return EXIT_USAGE;
+}
+
+/* Returns -1, or the status with which to exit at once. */
+static int read_options(struct choice *choice, int argc, char **argv)
+{
+	const char *socket = NULL, *state = NULL;
+	int c;
+
+	while ((c = getopt_long(argc, argv, "+s:Vh", long_options, NULL)) !=
+	       -1) {
+		switch (c) {
+		case 's':
+			socket = optarg;
+			break;
+		case OPTION_STATE:
+			state = optarg;
+			break;
+		case 'V':
+			puts("ublkctl " PACKAGE_VERSION);
+			return EXIT_OK;
+		case 'h':
+			fputs(usage, stdout);
+			return EXIT_OK;
+		default:
+			fputs("Try 'ublkctl --help'.\n", stderr);
+			return EXIT_USAGE;
+		}
+	}
+	choice->words = argv + optind;
+	choice->count = argc - optind;
+	choice->socket = socket ? socket : DEFAULT_SOCKET;
+	if (!state && strcmp(choice->socket, DEFAULT_SOCKET) == 0)
+		state = DEFAULT_STATE;
+	/* As ublkd does, so that two of a host are not taken for each other. */
+	snprintf(choice->state, sizeof(choice->state), "%s%s",
+		 state ? state : choice->socket, state ? "" : ".state");
+	return choice->count ? -1 : fail_usage("which command?");
+}
+
+/* ---- a daemon that does not answer ---- */
+
+/* These are about what is wrong: without an answer, it is what they print. */
+static int wants_verdict(const char *verb)
+{
+	return strcmp(verb, "inspect") == 0 || strcmp(verb, "stuck") == 0;
+}
+
+/* fd: of the connection, or -1 without one. Returns the exit status. */
+static int tell_silence(const struct choice *choice, int fd, int error)
+{
+	struct still still = { .root = "", .folder = choice->state };
+
+	if (error == -ECONNRESET) {
+		fprintf(stderr,
+			"ublkctl: %s: the connection has ended before the answer: "
+			"the server was replaced, or ends; whether the command "
+			"was carried out is not known\n",
+			choice->socket);
+		return EXIT_SILENT;
+	}
+	if (error == -EACCES || error == -EPERM) {
+		fprintf(stderr,
+			"ublkctl: %s: permission denied: it is for root "
+			"and members of group ublk\n",
+			choice->socket);
+		return EXIT_SILENT;
+	}
+	still.is_heard = error == -ETIMEDOUT;
+	still.listener = fd < 0 ? 0 : proc_peer(fd);
+	still_look(&still);
+	if (wants_verdict(choice->words[0]))
+		still_print(&still, stdout);
+	else
+		fprintf(stderr, "ublkctl: %s: %s: %s\n", choice->socket,
+			error == -ETIMEDOUT ? "no answer" : strerror(-error),
+			still.verdict);
+	still_close(&still);
+	return EXIT_SILENT;
+}
+
+/* ---- a command ---- */
+
+/* The words as one line. Returns 0, or -1 if that is too long. */
+static int make_line(const struct choice *choice, char *line, size_t size)
+{
+	size_t length = 0;
+	int i;
+
+	for (i = 0; i < choice->count && length < size; i++) {
+		if (i)
+			line[length++] = ' ';
+		length += syntax_quote(line + length, size - length,
+				       choice->words[i]);
+	}
+	return length < size && choice->count <= SYNTAX_WORDS_MAX ? 0 : -1;
+}
+
+/* Events follow the OK, until we go. */
+static int follows(const struct choice *choice)
+{
+	int i, value;
+
+	if (strcmp(choice->words[0], "trace") != 0)
+		return 0;
+	for (i = 1; i < choice->count; i++)
+		if (strncmp(choice->words[i], "follow=", 7) == 0 &&
+		    syntax_flag(choice->words[i] + 7, &value) == 0 && value)
+			return 1;
+	return 0;
+}
+
+static int begins(const char *line, const char *word)
+{
+	size_t length = strlen(word);
+
+	return strncmp(line, word, length) == 0 &&
+	       (line[length] == ' ' || line[length] == '\0');
+}
+
+/* The sentence of an ERR, or all of that when there is none. */
+static void print_failure(const char *line)
+{
+	struct syntax_line split;
+	const char *why, *text = line;
+	int i;
+
+	if (syntax_split(&split, line, strlen(line), &why) == 0)
+		for (i = 1; i < split.count; i++)
+			if (strncmp(split.words[i], "text=", 5) == 0)
+				text = split.words[i] + 5;
+	fprintf(stderr, "ublkctl: %s\n", text);
+}
+
+/* Print events until the connection ends. */
+static void print_events(struct client *client)
+{
+	const char *line;
+
+	do {
+		fflush(stdout);
+		if (client_line(client, &line, CLIENT_FOREVER) < 0)
+			return;
+	} while (puts(line) >= 0);
+}
+
+/*
+ * Print what comes until the command has been answered. Returns the exit status,
+ * or a negative errno.
+ */
+static int print_answer(struct client *client)
+{
+	const char *line;
+	int error;
+
+	for (;;) {
+		error = client_line(client, &line, PATIENCE);
+		if (error)
+			return error;
+		if (begins(line, "ERR")) {
+			fflush(stdout);
+			print_failure(line);
+			return EXIT_ERR;
+		}
+		if (begins(line, "WAIT"))
+			continue;
+		puts(line);
+		if (begins(line, "OK"))
+			return EXIT_OK;
+	}
+}
+
+/* As print_answer(). While a server works at it, WAIT comes four times a second. */
+static int converse(struct client *client, const char *line, int will_follow)
+{
+	const char *greeting;
+	int status = client_line(client, &greeting, PATIENCE);
+
+	if (status)
+		return status;
+	if (begins(greeting, "ERR")) {
+		print_failure(greeting);
+		return EXIT_ERR;
+	}
+	status = client_send(client, line, !will_follow);
+	if (status)
+		return status;
+	status = print_answer(client);
+	if (status == EXIT_OK && will_follow)
+		print_events(client);
+	return status;
+}
+
+static int run_command(const struct choice *choice)
+{
+	char line[SYNTAX_LINE_MAX + 1];
+	struct client client;
+	int status;
+
+	if (make_line(choice, line, sizeof(line)) < 0)
+		return fail_usage("a command has at most 64 words and 4096 "
+				  "bytes");
+	status = client_open(&client, choice->socket, PATIENCE);
+	if (status)
+		return tell_silence(choice, -1, status);
+	status = converse(&client, line, follows(choice));
+	fflush(stdout);
+	if (status < 0)
+		status = tell_silence(choice, client.fd, status);
+	client_close(&client);
+	return status;
+}
+
+int main(int argc, char **argv)
+{
+	struct choice choice;
+	int status = read_options(&choice, argc, argv);
+
+	if (status < 0 && strcmp(choice.words[0], "doctor") == 0)
+		status = choice.count == 1
+				 ? doctor_run(choice.socket, choice.state)
+				 : fail_usage("doctor has no words");
+	else if (status < 0)
+		status = run_command(&choice);
+	if (fflush(stdout) != 0 || ferror(stdout)) {
+		perror("ublkctl: the output");
+		return EXIT_USAGE;
+	}
+	return status;
+}

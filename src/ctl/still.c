@@ -1,0 +1,324 @@
+#include "still.h"
+
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/proc.h"
+
+#define US_PER_S    1000000u
+#define NAMED_MOST  8	    /* disks in a sentence */
+#define KEEPER_NAME "ublkd" /* the server's begins likewise */
+
+/* ---- the server ---- */
+
+static const struct sight_server *last_server(const struct still *still)
+{
+	return &still->sight.head.servers[still->sight.head.current & 1];
+}
+
+/* Whether that process is one of ublkd's, and not another with its number. */
+static int look_at(pid_t pid, struct proc_look *look)
+{
+	return pid > 0 && proc_look(pid, look) == 0 && look->state != 'X' &&
+	       strncmp(look->name, "ublkd", 5) == 0;
+}
+
+/* The keeper listens, too: its child is the server. */
+static pid_t child_of(const struct still *still, pid_t pid)
+{
+	struct proc_look look;
+	char text[64];
+
+	if (!look_at(pid, &look) || strcmp(look.name, KEEPER_NAME) != 0 ||
+	    host_read(still->root, text, sizeof(text),
+		      "/proc/%d/task/%d/children", (int)pid, (int)pid) <= 0)
+		return pid;
+	return (pid_t)atoi(text);
+}
+
+static void find_server(struct still *still)
+{
+	struct proc_look look;
+	pid_t pid = still->sight_error ? 0 : (pid_t)last_server(still)->pid;
+
+	if (!look_at(pid, &look))
+		pid = child_of(still, still->listener);
+	still->server = look_at(pid, &look) ? pid : 0;
+}
+
+/* "in folio_wait_writeback", as far as the kernel tells. */
+static const char *waits_in(const struct still *still, char *text, size_t size)
+{
+	char name[80];
+
+	if (host_read(still->root, name, sizeof(name), "/proc/%d/wchan",
+		      (int)still->server) <= 0 ||
+	    strcmp(name, "0") == 0)
+		snprintf(text, size, "at a place that it does not name");
+	else
+		snprintf(text, size, "in %s", name);
+	return text;
+}
+
+/* By its cgroup, whose folder is `text` then. */
+static int is_frozen(const struct still *still, char *text, size_t size)
+{
+	char group[HOST_CGROUP], process[12], events[100], value[4];
+
+	snprintf(process, sizeof(process), "%d", (int)still->server);
+	host_cgroup(still->root, process, group);
+	snprintf(text, size, "/sys/fs/cgroup%s", group);
+	host_read(still->root, events, sizeof(events),
+		  "/sys/fs/cgroup%s/cgroup.events", group);
+	return host_value(events, "frozen", value, sizeof(value)) == 0 &&
+	       strcmp(value, "1") == 0;
+}
+
+/* What the server's thread says of itself. */
+static const char *describe(const struct still *still, char *text, size_t size)
+{
+	const struct sight_server *server = last_server(still);
+	struct sight_small small;
+
+	if (still->sight_error || (pid_t)server->pid != still->server) {
+		snprintf(text, size, "what it does is not known");
+		return text;
+	}
+	switch ((enum sight_phase)server->phase) {
+	case SIGHT_TURNS:
+	case SIGHT_SUBMITS:
+	case SIGHT_COMPLETES:
+		if (server->slot < still->sight.head.slots &&
+		    sight_file_small(&still->sight, server->slot, &small) == 0)
+			return sight_describe(server, &small, sight_clock(),
+					      text, size);
+		break;
+	default:
+		break;
+	}
+	return sight_describe(server, NULL, sight_clock(), text, size);
+}
+
+static void say(struct still *still, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
+static void say(struct still *still, const char *format, ...)
+{
+	size_t length = strlen(still->verdict);
+	va_list arguments;
+
+	va_start(arguments, format);
+	vsnprintf(still->verdict + length, sizeof(still->verdict) - length,
+		  format, arguments);
+	va_end(arguments);
+}
+
+static void judge_server(struct still *still)
+{
+	struct proc_look look;
+	char text[300];
+
+	if (!look_at(still->server, &look))
+		look.state = 'X';
+	say(still, "the server (pid %d) ", (int)still->server);
+	switch (look.state) {
+	case 'T':
+		say(still,
+		    "is stopped by a signal: 'kill -CONT %d' lets it go on",
+		    (int)still->server);
+		break;
+	case 't':
+		say(still, "is stopped by a debugger or a tracer");
+		break;
+	case 'D':
+		say(still, "waits in the kernel %s; %s",
+		    waits_in(still, text, sizeof(text) / 2),
+		    describe(still, text + sizeof(text) / 2, sizeof(text) / 2));
+		break;
+	case 'X':
+	case 'Z':
+		say(still,
+		    "has just ended; its keeper starts another one, unless "
+		    "that is stopped");
+		break;
+	case 'R':
+		say(still, "is busy: %s", describe(still, text, sizeof(text)));
+		break;
+	default:
+		if (is_frozen(still, text, sizeof(text))) {
+			say(still,
+			    "is frozen: 'echo 0 >%s/cgroup.freeze' lets "
+			    "it go on, if no group above is",
+			    text);
+			break;
+		}
+		say(still, "sleeps and does not hear its socket: %s",
+		    describe(still, text, sizeof(text)));
+	}
+}
+
+/* ---- devices ---- */
+
+/*
+ * Whether it has no server: while one that does not answer is there, its devices
+ * are taken for served.
+ */
+static int is_orphan(const struct still *still,
+		     const struct host_device *device)
+{
+	return !device->server && !still->server && geteuid() == 0;
+}
+
+static unsigned count_orphans(const struct still *still, int has_disk)
+{
+	unsigned i, count = 0;
+
+	for (i = 0; i < still->count; i++)
+		count += is_orphan(still, &still->devices[i]) &&
+			 still->devices[i].has_disk == has_disk;
+	return count;
+}
+
+static void judge_orphans(struct still *still, int has_disk, const char *one,
+			  const char *many)
+{
+	unsigned i, count = count_orphans(still, has_disk), named = 0;
+
+	for (i = 0; i < still->count; i++) {
+		if (!is_orphan(still, &still->devices[i]) ||
+		    still->devices[i].has_disk != has_disk)
+			continue;
+		if (named == NAMED_MOST)
+			break;
+		say(still, "%subl%s%u", named++ ? ", " : "; ",
+		    has_disk ? "kb" : "kc", still->devices[i].id);
+	}
+	if (named < count)
+		say(still, " and %u more", count - named);
+	if (count)
+		say(still, " %s", count == 1 ? one : many);
+}
+
+static void judge(struct still *still)
+{
+	still->verdict[0] = '\0';
+	if (still->server) {
+		judge_server(still);
+		return;
+	}
+	say(still, still->is_heard
+			   ? "ublkd's socket is there, but no server is seen"
+			   : "no daemon runs");
+	judge_orphans(still, 1, "is quiesced", "are quiesced");
+	judge_orphans(still, 0, "is left over", "are left over");
+}
+
+void still_look(struct still *still)
+{
+	still->sight_error = sight_file_open(&still->sight, still->folder);
+	find_server(still);
+	still->count = host_devices(still->root, still->devices);
+	judge(still);
+}
+
+void still_close(struct still *still)
+{
+	if (!still->sight_error)
+		sight_file_close(&still->sight);
+	still->sight_error = -1;
+}
+
+/* ---- where requests wait ---- */
+
+struct waiting {
+	unsigned count[SIGHT_PLACES];
+	uint64_t oldest[SIGHT_PLACES]; /* us */
+};
+
+static void add_tags(struct waiting *waiting, const struct sight_tag *tags,
+		     size_t count)
+{
+	size_t i;
+
+	for (i = 0; i < count; i++) {
+		enum sight_place place = tags[i].place;
+
+		if (!sight_is_waiting(place))
+			continue;
+		if (!waiting->count[place]++ ||
+		    tags[i].since < waiting->oldest[place])
+			waiting->oldest[place] = tags[i].since;
+	}
+}
+
+static void find_waiting(const struct still *still, unsigned slot,
+			 const struct sight_small *small,
+			 struct waiting *waiting)
+{
+	struct sight_large *large =
+		sight_file_large(&still->sight, slot, small);
+
+	memset(waiting, 0, sizeof(*waiting));
+	if (large)
+		add_tags(waiting, large->tags,
+			 (size_t)small->queues * small->depth);
+	else
+		add_tags(waiting, small->slots, SIGHT_SLOTS);
+	free(large);
+}
+
+static void print_waiting(const struct still *still, unsigned slot, FILE *out)
+{
+	uint64_t now = sight_clock(), age;
+	struct sight_small small;
+	struct waiting waiting;
+	unsigned i, id;
+
+	if (sight_file_small(&still->sight, slot, &small) < 0)
+		return;
+	id = small.used - 1;
+	find_waiting(still, slot, &small, &waiting);
+	for (i = 0; i < SIGHT_PLACES; i++) {
+		if (!waiting.count[i])
+			continue;
+		age = now > waiting.oldest[i] ? now - waiting.oldest[i] : 0;
+		fprintf(out,
+			"ublkb%u: %u %s for %s, the oldest for %llu.%llu s\n",
+			id, waiting.count[i],
+			waiting.count[i] == 1 ? "request waits"
+					      : "requests wait",
+			sight_place_text(i),
+			(unsigned long long)(age / US_PER_S),
+			(unsigned long long)(age % US_PER_S / 100000));
+	}
+}
+
+static void print_device(const struct still *still,
+			 const struct host_device *device, FILE *out)
+{
+	if (!device->has_disk)
+		fprintf(out, "ublkc%u: has no disk", device->id);
+	else
+		fprintf(out, "ublkb%u: %u in flight", device->id,
+			device->inflight);
+	if (device->server)
+		fprintf(out, ", served by process %d", (int)device->server);
+	else if (is_orphan(still, device))
+		fprintf(out, ", served by nobody");
+	fputc('\n', out);
+}
+
+void still_print(const struct still *still, FILE *out)
+{
+	unsigned i;
+
+	fprintf(out, "%s\n", still->verdict);
+	for (i = 0; i < still->count; i++)
+		print_device(still, &still->devices[i], out);
+	if (still->sight_error)
+		return;
+	/* A dead server's requests are the driver's again. */
+	for (i = 0; still->server && i < still->sight.head.slots; i++)
+		print_waiting(still, i, out);
+}

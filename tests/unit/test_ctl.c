@@ -1,0 +1,361 @@
+/* ublkctl's client, and what it finds of a ublkd that does not answer. */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "support.h"
+#include "base/proc.h"
+#include "base/process.h"
+#include "ctl/client.h"
+#include "ctl/still.h"
+
+static uid_t user;
+static pid_t child;
+static struct still still;
+
+uid_t __wrap_geteuid(void)
+{
+	return user;
+}
+
+int before_each(void **state)
+{
+	user = 0;
+	child = 0;
+	test_folder();
+	return 0;
+}
+
+int after_each(void **state)
+{
+	struct proc held;
+
+	if (child > 0 && proc_open(&held, child) == 0) {
+		proc_kill(&held);
+		proc_close(&held);
+		waitpid(child, NULL, 0);
+	}
+	test_folder_remove();
+	return 0;
+}
+
+/* ---- the client ---- */
+
+static int listen_at(const char *path)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	add_text(address.sun_path, sizeof(address.sun_path), path);
+	assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof(address)),
+			 0);
+	assert_int_equal(listen(fd, 0), 0);
+	return fd;
+}
+
+TEST_CASE(test_lines)
+{
+	const char *path = test_path("socket"), *line;
+	struct client client;
+	char got[20] = "";
+	int fd, end;
+
+	assert_int_equal(client_open(&client, path, 10), -ENOENT);
+	fd = listen_at(path);
+	assert_int_equal(client_open(&client, path, 10), 0);
+	end = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
+	assert_int_equal(client_line(&client, &line, 10), -ETIMEDOUT);
+	assert_int_equal(write(end, "one\ntw", 6), 6);
+	assert_int_equal(client_line(&client, &line, 1000), 0);
+	assert_string_equal(line, "one");
+	assert_int_equal(client_line(&client, &line, 10), -ETIMEDOUT);
+	assert_int_equal(write(end, "o\n\n", 3), 3);
+	assert_int_equal(client_line(&client, &line, 1000), 0);
+	assert_string_equal(line, "two");
+	assert_int_equal(client_line(&client, &line, 1000), 0);
+	assert_string_equal(line, "");
+	assert_int_equal(client_send(&client, "first", 0), 0);
+	assert_int_equal(client_send(&client, "last", 1), 0);
+	assert_int_equal(read(end, got, sizeof(got) - 1), 11);
+	assert_string_equal(got, "first\nlast\n");
+	assert_int_equal(read(end, got, sizeof(got)), 0);
+	close(end);
+	assert_int_equal(client_line(&client, &line, 1000), -ECONNRESET);
+	client_close(&client);
+	close(fd);
+}
+
+/* A line that is too long is no line; and nobody accepts. */
+TEST_CASE(test_bounds)
+{
+	const char *path = test_path("socket"), *line;
+	static char much[CLIENT_REPLY_MAX + 2];
+	struct client client, others[8];
+	int fd = listen_at(path), end, error = 0;
+	unsigned i, count = 0;
+
+	assert_int_equal(client_open(&client, path, 10), 0);
+	end = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
+	memset(much, 'x', sizeof(much));
+	assert_int_equal(write(end, much, sizeof(much)), sizeof(much));
+	assert_int_equal(client_line(&client, &line, 1000), -EPROTO);
+	close(end);
+	client_close(&client);
+	for (i = 0; i < COUNT(others) && !error; i++) {
+		error = client_open(&others[i], path, 60);
+		count += !error;
+	}
+	assert_int_equal(error, -ETIMEDOUT);
+	while (count)
+		client_close(&others[--count]);
+	close(fd);
+	memset(much, 'x', 200);
+	much[200] = '\0';
+	assert_int_equal(client_open(&client, much, 10), -ENAMETOOLONG);
+}
+
+/* ---- what does not answer ---- */
+
+/* A process that looks like a server, and is stopped. */
+static void make_server(const char *name)
+{
+	int status;
+
+	child = fork();
+	if (child == 0) {
+		process_set_name(name);
+		raise(SIGSTOP);
+		for (;;)
+			pause();
+	}
+	assert_int_equal(waitpid(child, &status, WUNTRACED), child);
+	assert_true(WIFSTOPPED(status));
+}
+
+static void write_at(int fd, const void *from, size_t size, uint64_t at)
+{
+	assert_int_equal(pwrite(fd, from, size, (off_t)at), size);
+}
+
+/* The file of sight: device 3 of target file, with two writes in slot 1. */
+static void make_sight(pid_t pid, enum sight_phase phase)
+{
+	struct sight_small small = {
+		.used = 4, .queues = 1, .depth = 8, .target = "file"
+	};
+	struct sight_head head = { .slots = 2, .current = 1 };
+	uint64_t now = sight_clock();
+	int fd;
+
+	test_file("state/sight", "");
+	fd = open(test_path("state/sight"), O_WRONLY | O_CLOEXEC);
+	assert_true(fd >= 0);
+	sight_head_init(&head);
+	head.servers[1].pid = (uint32_t)pid;
+	head.servers[1].phase = phase;
+	head.servers[1].slot = 1;
+	head.servers[1].since = now - 3200000;
+	write_at(fd, &head, sizeof(head), 0);
+	small.slots[2] = (struct sight_tag){ .since = now - 2000000,
+					     .place = SIGHT_WRITE };
+	small.slots[5] = (struct sight_tag){ .since = now - 9000000,
+					     .place = SIGHT_WRITE };
+	small.slots[6] = (struct sight_tag){ .since = now - 9900000,
+					     .place = SIGHT_COMMIT };
+	small.slots[7] = (struct sight_tag){ .since = now, .place = 200 };
+	write_at(fd, &small, sizeof(small), sight_small_at(1));
+	memset(&small, 0, sizeof(small));
+	write_at(fd, &small, sizeof(small), sight_small_at(0));
+	close(fd);
+}
+
+static void make_disk(unsigned id, const char *inflight)
+{
+	char path[80];
+
+	snprintf(path, sizeof(path), "sys/class/ublk-char/ublkc%u/dev", id);
+	test_file(path, "244:0\n");
+	if (!inflight)
+		return;
+	snprintf(path, sizeof(path), "sys/block/ublkb%u/inflight", id);
+	test_file(path, inflight);
+}
+
+static void look(pid_t listener, int is_heard)
+{
+	static char folder[200];
+
+	folder[0] = '\0';
+	add_text(folder, sizeof(folder), test_path("state"));
+	memset(&still, 0, sizeof(still));
+	still.root = test_folder();
+	still.folder = folder;
+	still.listener = listener;
+	still.is_heard = is_heard;
+	still_look(&still);
+}
+
+static void says(const char *begin, const char *end)
+{
+	char text[STILL_TEXT];
+
+	snprintf(text, sizeof(text), "%s%d) %s", begin, (int)child, end);
+	assert_memory_equal(still.verdict, text, strlen(text));
+}
+
+/* What is printed has that, and not this. */
+static void prints(const char *wanted, const char *unwanted)
+{
+	char *text = NULL;
+	size_t size = 0;
+	FILE *out = open_memstream(&text, &size);
+
+	still_print(&still, out);
+	fclose(out);
+	assert_non_null(strstr(text, wanted));
+	assert_null(strstr(text, unwanted));
+	free(text);
+}
+
+TEST_CASE(test_stopped)
+{
+	make_server("ublkd-server");
+	make_sight(child, SIGHT_SLEEPS);
+	make_disk(3, "       1        1\n");
+	look(0, 1);
+	says("the server (pid ", "is stopped by a signal: 'kill -CONT ");
+	prints("ublkb3: 2 in flight\n"
+	       "ublkb3: 2 requests wait for a write to the backing, the oldest "
+	       "for 9.",
+	       "take its answer");
+	still_close(&still);
+}
+
+/* Without a file of sight the one who listens is known. */
+TEST_CASE(test_listener)
+{
+	char path[80], text[20];
+
+	make_server("ublkd-server");
+	look(child, 1);
+	says("the server (pid ", "is stopped by a signal");
+	still_close(&still);
+	/* The keeper is not its server. */
+	look(getpid(), 1);
+	assert_string_equal(still.verdict, "ublkd's socket is there, but no "
+					   "server is seen");
+	still_close(&still);
+	process_set_name("ublkd");
+	snprintf(path, sizeof(path), "proc/%d/task/%d/children", getpid(),
+		 getpid());
+	snprintf(text, sizeof(text), "%d ", (int)child);
+	test_file(path, text);
+	look(getpid(), 1);
+	says("the server (pid ", "is stopped by a signal");
+	still_close(&still);
+	process_set_name("test_ctl");
+}
+
+static void let_go_on(void)
+{
+	struct proc_look now = { .state = 'T' };
+
+	assert_int_equal(kill(child, SIGCONT), 0);
+	while (now.state != 'S')
+		assert_int_equal(proc_look(child, &now), 0);
+}
+
+TEST_CASE(test_busy)
+{
+	char path[80];
+
+	make_server("ublkd-server");
+	let_go_on();
+	make_sight(child, SIGHT_SUBMITS);
+	look(0, 1);
+	says("the server (pid ", "sleeps and does not hear its socket: 3.");
+	assert_non_null(
+		strstr(still.verdict, " s in submit of target file, device 3"));
+	still_close(&still);
+	make_sight(child, SIGHT_CLIENTS);
+	look(0, 1);
+	assert_non_null(strstr(still.verdict, " s in a client's command"));
+	still_close(&still);
+	snprintf(path, sizeof(path), "proc/%d/cgroup", (int)child);
+	test_file(path, "1:name=x:/y\n0::/a/b\n");
+	test_file("sys/fs/cgroup/a/b/cgroup.events", "populated 1\nfrozen 0\n");
+	look(0, 1);
+	says("the server (pid ", "sleeps and does not hear");
+	still_close(&still);
+	test_file("sys/fs/cgroup/a/b/cgroup.events", "populated 1\nfrozen 1\n");
+	look(0, 1);
+	says("the server (pid ", "is frozen: 'echo 0 >/sys/fs/cgroup/a/b/cg");
+	still_close(&still);
+}
+
+/* The number in the file has been given to another process. */
+TEST_CASE(test_killed)
+{
+	make_server("another");
+	make_sight(child, SIGHT_SUBMITS);
+	look(0, 0);
+	assert_string_equal(still.verdict, "no daemon runs");
+	still_close(&still);
+	make_disk(12, "       0        3\n");
+	make_disk(2, "       0        0\n");
+	make_disk(4, NULL);
+	look(0, 0);
+	assert_string_equal(still.verdict,
+			    "no daemon runs; ublkb2, ublkb12 are quiesced; "
+			    "ublkc4 is left over");
+	prints("ublkb2: 0 in flight, served by nobody\n"
+	       "ublkc4: has no disk, served by nobody\n"
+	       "ublkb12: 3 in flight, served by nobody\n",
+	       "wait");
+	still_close(&still);
+	user = 1;
+	look(0, 0);
+	assert_string_equal(still.verdict, "no daemon runs");
+	still_close(&still);
+}
+
+/* A sentence stays one. */
+TEST_CASE(test_many)
+{
+	unsigned i;
+
+	for (i = 0; i < 11; i++)
+		make_disk(i, "       0        0\n");
+	look(0, 0);
+	assert_string_equal(still.verdict,
+			    "no daemon runs; ublkb0, ublkb1, ublkb2, ublkb3, "
+			    "ublkb4, ublkb5, ublkb6, ublkb7 and 3 more are "
+			    "quiesced");
+	still_close(&still);
+}
+
+/* Another server's disks are not quiesced. */
+TEST_CASE(test_others)
+{
+	make_disk(1, "       0        3\n");
+	make_disk(10, "       0        3\n");
+	test_file("proc/77/fd/none", "");
+	assert_int_equal(symlink("/dev/ublkc1", test_path("proc/77/fd/3")), 0);
+	look(0, 0);
+	assert_string_equal(still.verdict,
+			    "no daemon runs; ublkb10 is quiesced");
+	prints("ublkb1: 3 in flight, served by process 77\n", "process 0");
+	still_close(&still);
+}
+
+int main(void)
+{
+	return tests_run();
+}

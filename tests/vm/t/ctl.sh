@@ -1,0 +1,175 @@
+#!/bin/sh
+# ublkctl: commands and their exit status; what it says of a server that is
+# stopped, frozen or killed, in time; and doctor with and without the driver.
+#
+# needs: binaries ublkctl
+# time: 120
+. /t/lib.sh
+
+requires ublkctl
+
+FREEZER=/sys/fs/cgroup/ublkd-frozen
+
+# ctl STATUS WORD...: ublkctl ends with that within 3 s; sets $OUT and $ERRORS.
+ctl()
+{
+	wanted=$1
+	shift
+	status=0
+	begun=$(cut -d . -f 1 /proc/uptime)
+	ublkctl "$@" >/tmp/t/out 2>/tmp/t/errors || status=$?
+	took=$(($(cut -d . -f 1 /proc/uptime) - begun))
+	OUT=$(cat /tmp/t/out)
+	ERRORS=$(cat /tmp/t/errors)
+	echo "ublkctl $*: $status after $took s"
+	printf '%s\n' "$OUT" "$ERRORS"
+	[ $status = "$wanted" ] || fail "status $status, not $wanted"
+	# Whole seconds may begin in between.
+	[ $took -le 3 ] || fail "it took $took s"
+}
+
+# says TEXT WHERE: it begins a line there.
+says()
+{
+	printf '%s\n' "$2" | grep -qF "$1" || fail "'$1' is not said: $2"
+}
+
+without_daemon()
+{
+	echo "- without a daemon"
+	ctl 3 list
+	says "no daemon runs" "$ERRORS"
+	ctl 3 inspect
+	[ "$OUT" = "no daemon runs" ] || fail "$OUT"
+	ctl 2
+	says "which command" "$ERRORS"
+	ctl 2 --nonsense
+}
+
+commands()
+{
+	echo "- commands"
+	ctl 0 add ram size=16M id=0 "name=a-disk"
+	says "OK id=0 dev=/dev/ublkb0 name=a-disk" "$OUT"
+	ctl 0 list
+	says "dev id=0 " "$OUT"
+	ctl 1 del 7
+	[ -z "$OUT" ] || fail "$OUT"
+	says "ublkctl: " "$ERRORS"
+	ctl 1 add file "path=/no such \"file\""
+	says '/no such "file"' "$ERRORS"
+}
+
+# A reader of the disk waits for the server.
+read_disk()
+{
+	dd if=/dev/ublkb0 of=/dev/null bs=4096 count=1 iflag=direct \
+		2>/dev/null &
+	reader=$!
+	wait_for 10 'grep -q "[1-9]" /sys/block/ublkb0/inflight' ||
+		fail "no request is in flight"
+}
+
+stopped()
+{
+	echo "- stopped"
+	server=$(server_pid)
+	kill -STOP "$server"
+	read_disk
+	for command in inspect stuck; do
+		ctl 3 $command
+		says "the server (pid $server) is stopped by a signal" "$OUT"
+		says "ublkb0: 1 in flight, served by process $server" "$OUT"
+	done
+	ctl 3 list
+	says "the server (pid $server) is stopped by a signal" "$ERRORS"
+	ctl 2 doctor
+	says "FAIL daemon    the server (pid $server) is stopped" "$OUT"
+	kill -CONT "$server"
+	wait "$reader" || fail "the reader has an error"
+	ctl 0 list
+}
+
+# The limit lets nothing pass: where the request waits is in the file of sight.
+frozen()
+{
+	echo "- frozen"
+	ctl 0 add ram size=16M id=1 limit-iops=1
+	cat /dev/ublkb1 >/dev/null &
+	reader=$!
+	wait_for 10 'grep -q "[1-9]" /sys/block/ublkb1/inflight' ||
+		fail "no request is in flight"
+	sleep 1
+	mkdir $FREEZER
+	echo "$server" >$FREEZER/cgroup.procs
+	echo 1 >$FREEZER/cgroup.freeze
+	wait_for 5 "grep -qx 'frozen 1' $FREEZER/cgroup.events" ||
+		fail "the server is not frozen"
+	ctl 3 inspect
+	says "the server (pid $server) is frozen: 'echo 0 >$FREEZER/cgroup.freeze'" "$OUT"
+	echo "$OUT" | grep -q '^ublkb1: .* for the layer limit, the oldest for ' ||
+		fail "it does not say where the request waits"
+	echo 0 >$FREEZER/cgroup.freeze
+	ctl 0 set 1 limit-iops=0
+	wait "$reader" || fail "the reader has an error"
+	ctl 0 del 1
+}
+
+# Two killed processes leave a disk, which the next ublkd takes over.
+killed()
+{
+	echo "- killed"
+	kill_both
+	wait_for 10 "rmdir $FREEZER 2>/dev/null" || fail "$FREEZER is in use"
+	ctl 3 inspect
+	says "no daemon runs; ublkb0 is quiesced" "$OUT"
+	ctl 2 doctor
+	says "FAIL devices   ublkb0 is quiesced" "$OUT"
+	start_ublkd
+	await_live 0
+	ctl 0 del 0
+}
+
+# In a guest WARNs may stand, of its kernel and of its folders.
+doctor()
+{
+	echo "- doctor"
+	status=0
+	ublkctl doctor >/tmp/t/out || status=$?
+	cat /tmp/t/out
+	[ $status -le 1 ] || fail "status $status on a host that is fit"
+	says "OK   driver    /dev/ublk-control is there" "$(cat /tmp/t/out)"
+	says "OK   daemon    ublkd " "$(cat /tmp/t/out)"
+	! grep -q '^.\{81\}' /tmp/t/out || fail "a line is too long"
+	case $(uname -r) in
+	6.12.*) grep -q io_fallback_tw /tmp/t/out ;;
+	*) ! grep -q io_fallback_tw /tmp/t/out ;;
+	esac || fail "wrong faults for this kernel"
+}
+
+without_driver()
+{
+	echo "- without the driver"
+	module=$(find /vm/modules /mod /lib/modules -name '*ublk_drv*' \
+		2>/dev/null | head -n 1) || true
+	stop_ublkd
+	rmmod ublk_drv || fail "the driver cannot be removed"
+	ctl 2 doctor
+	says "FAIL driver " "$OUT"
+	[ -n "$module" ] ||
+		module=$(find / -xdev -name '*ublk_drv*.ko*' | head -n 1)
+	insmod "$module"
+	status=0
+	ublkctl doctor >/tmp/t/out || status=$?
+	[ $status -le 1 ] || fail "status $status with the driver"
+}
+
+without_daemon
+# shellcheck disable=SC2119 # none are wanted
+start_ublkd
+commands
+doctor
+stopped
+frozen
+killed
+without_driver
