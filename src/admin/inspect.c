@@ -20,6 +20,7 @@
 #define FORMAT	 1    /* of the answer, see the manual */
 #define PATIENCE 1.5  /* s for the helper */
 #define TAGS	 2048 /* looked at in one turn, at most */
+#define LINES	 64   /* of tags, printed in one turn */
 #define DEVICES	 8    /* begun in one turn, at most */
 
 /*
@@ -38,6 +39,7 @@ struct inspection {
 
 	/* The devices, and how far they are told. */
 	uint32_t *ids;
+	uint64_t *answered; /* of each, when the kernel was asked */
 	unsigned count, at;
 	enum { COUNT_WAITS, LIST_TAGS } stage;
 	struct waits_cursor cursor;
@@ -53,6 +55,7 @@ static void free_inspection(struct inspection *inspection)
 	if (inspection->fd >= 0)
 		close(inspection->fd);
 	free(inspection->ids);
+	free(inspection->answered);
 	free(inspection);
 }
 
@@ -110,13 +113,17 @@ static int choose(struct inspection *inspection, const struct device *one,
 	const struct device *device;
 
 	inspection->ids = calloc(set->count + 1, sizeof(*inspection->ids));
+	inspection->answered =
+		calloc(set->count + 1, sizeof(*inspection->answered));
 	*wishes = calloc(set->count + 1, sizeof(**wishes));
-	if (!inspection->ids || !*wishes)
+	if (!inspection->ids || !inspection->answered || !*wishes)
 		return -ENOMEM;
 	for (device = set->first; device; device = device->next) {
 		if (!is_inspected(inspection, device, one))
 			continue;
 		waits_wish(device, &(*wishes)[inspection->count]);
+		inspection->answered[inspection->count] =
+			waits_answered(device);
 		inspection->ids[inspection->count++] = device->spec.id;
 	}
 	return 0;
@@ -235,11 +242,13 @@ static void print_behind(struct request *request, uint32_t id,
 	const struct view_disk *disk = &view->behind;
 	const struct view_server *server = &disk->server;
 	char name[4 * sizeof(disk->mapped)], mount[4 * sizeof(view->mount)];
+	char kind[4 * sizeof(view->kind)];
 	char comm[4 * sizeof(server->comm)];
 
 	syntax_quote(name, sizeof(name), disk->mapped);
 	syntax_quote(mount, sizeof(mount), view->mount);
 	syntax_quote(comm, sizeof(comm), server->comm);
+	syntax_quote(kind, sizeof(kind), view->kind);
 	if (!(view->known & VIEW_BACKING))
 		request_print(request, "behind id=%u disk=unknown", id);
 	if (disk->name[0])
@@ -251,7 +260,7 @@ static void print_behind(struct request *request, uint32_t id,
 			      disk->suspended ? " suspended=yes" : "");
 	if (view->mount[0])
 		request_print(request, "behind id=%u mount=%s kind=%s", id,
-			      mount, view->kind);
+			      mount, kind);
 	if (server->pid)
 		request_print(request,
 			      "behind id=%u server=%d comm=%s state=%c", id,
@@ -342,6 +351,8 @@ static void print_device(struct inspection *inspection,
 		view_read(inspection->fd, &inspection->head, inspection->at,
 			  &view);
 	waits_describe(device, facts);
+	facts->moves = waits_answered(device) !=
+		       inspection->answered[inspection->at];
 	facts->views = &inspection->head;
 	facts->view = &view;
 	if (inspection->least && !verdict_count(facts) &&
@@ -370,6 +381,8 @@ static int list_tags(struct inspection *inspection, const struct device *device,
 	const struct io *io;
 	struct wait wait;
 
+	if (*budget > LINES)
+		*budget = LINES;
 	while ((io = waits_next(device, &inspection->cursor, budget))) {
 		wait = wait_of(io, inspection->now);
 		snprintf(age, sizeof(age), "unknown");

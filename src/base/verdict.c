@@ -4,6 +4,12 @@
 #include <stdio.h>
 #include <string.h>
 
+/*
+ * us. Of what has waited for less nobody can say why. No age, which is larger, is
+ * told of by those who do not know better.
+ */
+#define AGE_SUSPICIOUS 1000000
+
 /* The sentence, as far as it is written. */
 struct sentence {
 	char *text;
@@ -168,6 +174,7 @@ static int is_frozen(const struct verdict_facts *facts, struct sentence *to)
 	const struct view *view = facts->view;
 
 	if (!facts->views->frozen || !facts->is_file || !view->mount[0] ||
+	    !facts->waits[SIGHT_WRITE].count ||
 	    view->behind.reads + view->behind.writes)
 		return 0;
 	say(to,
@@ -177,13 +184,26 @@ static int is_frozen(const struct verdict_facts *facts, struct sentence *to)
 	return 1;
 }
 
-/* NFS, FUSE and the like: no disk of this host is behind them. */
+/* By its name a file system that another process or host serves. */
+static int has_server(const char *kind)
+{
+	static const char *const kinds[] = { "nfs",  "fuse", "cifs",
+					     "smb3", "9p",   "ceph" };
+	size_t i;
+
+	for (i = 0; i < sizeof(kinds) / sizeof(*kinds); i++)
+		if (strncmp(kind, kinds[i], strlen(kinds[i])) == 0)
+			return 1;
+	return 0;
+}
+
+/* No disk of this host is behind it. */
 static int is_remote(const struct verdict_facts *facts, struct sentence *to)
 {
 	const struct view *view = facts->view;
 
 	if (!is_known(facts, VIEW_BACKING) || view->behind.name[0] ||
-	    !view->mount[0])
+	    !view->mount[0] || !has_server(view->kind))
 		return 0;
 	say(to, "; %s is a %s, whose server does not answer", view->mount,
 	    view->kind);
@@ -225,7 +245,7 @@ static int is_unknown(const struct verdict_facts *facts, struct sentence *to)
 static void say_reason(const struct verdict_facts *facts, struct sentence *to)
 {
 	static reason *const reasons[] = { is_suspended, is_on_ublk,
-					   is_frozen,	 is_remote,
+					   is_remote,	 is_frozen,
 					   is_slow_disk, is_above_disk,
 					   is_unknown };
 	size_t i = 0;
@@ -263,7 +283,7 @@ static int find_oldest(const struct verdict_facts *facts, int (*is)(int place))
 {
 	int place, oldest = 0;
 
-	for (place = 1; place < SIGHT_PLACES; place++)
+	for (place = SIGHT_TARGET; place < SIGHT_PLACES; place++)
 		if ((!is || is(place)) && facts->waits[place].count &&
 		    (!oldest ||
 		     is_older(&facts->waits[place], &facts->waits[oldest])))
@@ -287,7 +307,7 @@ static int find_cause(const struct verdict_facts *facts)
 static void explain_place(const struct verdict_facts *facts, int place,
 			  struct sentence *to)
 {
-	if (is_backing(place))
+	if (is_backing(place) && facts->waits[place].age >= AGE_SUSPICIOUS)
 		say_reason(facts, to);
 	else if (place == SIGHT_DELAY)
 		say(to,
@@ -300,11 +320,11 @@ static void explain_place(const struct verdict_facts *facts, int place,
 		    "limit-bandwidth=0' lets them go",
 		    facts->id);
 	else if (is_behind(place))
-		say(to, "; other devices stand still, and have what it needs: "
-			"'stuck' shows them");
-	else if (place == SIGHT_COMMIT || place == SIGHT_REFUSED)
-		say(to, "; a new server would do them again: kill -9 this "
-			"one");
+		say(to, "; requests that came before have what it needs: "
+			"'stuck' shows which stand still");
+	else if (place == SIGHT_REFUSED)
+		say(to, "; that is a fault: 'trace %u' shows what came before",
+		    facts->id);
 }
 
 /* Of a file that the disk is asked for, and not the file system that is frozen. */
@@ -419,6 +439,8 @@ const char *verdict(const struct verdict_facts *facts, char *text, size_t size)
 		say_waits(facts, &to);
 	else if (facts->state != VERDICT_LIVE)
 		say_not_served(facts, &to);
+	else if (inflight(facts) && facts->moves)
+		say(&to, "requests come and go; none waits in the server");
 	else if (inflight(facts))
 		say_undelivered(facts, &to, inflight(facts));
 	else

@@ -41,6 +41,7 @@ struct verdict_facts {
 	const char *backing; /* the path of what is behind it, or "" */
 	int is_file;	     /* which is a regular file */
 	uint32_t tags;	     /* of all queues */
+	int moves;	     /* some were answered since the kernel was asked */
 	struct verdict_wait waits[SIGHT_PLACES];
 	const struct view_head *views;
 	const struct view *view;

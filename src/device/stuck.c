@@ -13,7 +13,6 @@
 
 #define PERIOD 1.0  /* s between looks */
 #define TAGS   2048 /* looked at in one turn, at most */
-#define TOLD   8    /* devices told of in one turn, at most */
 
 static struct {
 	struct device_set *set; /* NULL: nothing has been watched yet */
@@ -44,6 +43,7 @@ static void tell_of(struct device *device, const struct view *view)
 	unsigned budget = TAGS;
 	char text[VERDICT_BYTES];
 
+	device->stuck = STUCK_TOLD;
 	waits_describe(device, &facts);
 	waits_count(device, &cursor, &budget, turns_now(), 0, &facts);
 	log_warning("%s is stuck: %s", device->disk,
@@ -59,27 +59,23 @@ static void end_telling(void)
 	stuck.fd = -1;
 }
 
-/* Returns 1 while there are more. */
-static int tell_some(void)
+/* One a turn. Returns 1 while there are more. */
+static int tell_next(void)
 {
-	unsigned told = 0;
 	struct device *device;
-	struct view view;
+	struct view view = { .known = 0 };
 
-	for (; stuck.at < stuck.count && told < TOLD; stuck.at++) {
-		device = device_find(stuck.set, stuck.ids[stuck.at]);
-		memset(&view, 0, sizeof(view));
-		if (stuck.fd >= 0)
-			view_read(stuck.fd, &stuck.head, stuck.at, &view);
-		if (!device || !device->stuck)
-			continue;
-		tell_of(device, &view);
-		told++;
+	if (stuck.at == stuck.count) {
+		end_telling();
+		return 0;
 	}
-	if (stuck.at < stuck.count)
-		return 1;
-	end_telling();
-	return 0;
+	device = device_find(stuck.set, stuck.ids[stuck.at]);
+	if (stuck.fd >= 0)
+		view_read(stuck.fd, &stuck.head, stuck.at, &view);
+	if (device && device->stuck == STUCK_UNTOLD)
+		tell_of(device, &view);
+	stuck.at++;
+	return 1;
 }
 
 static void on_views(void *context, const struct message *answer)
@@ -111,7 +107,6 @@ static void ask_of_all(void)
 	for (; device; device = device->next) {
 		if (device->stuck != STUCK_UNTOLD)
 			continue;
-		device->stuck = STUCK_TOLD;
 		waits_wish(device, &wishes[stuck.count]);
 		stuck.ids[stuck.count++] = device->spec.id;
 	}
@@ -155,7 +150,15 @@ static int look_at_some(void)
 	while ((device = next_device())) {
 		uint64_t least = device->spec.stuck_after;
 
+		/* The one that the look had come to may be gone. */
+		if (device->spec.id != stuck.id) {
+			stuck.cursor = (struct waits_cursor){ 0, 0 };
+			memset(&stuck.facts, 0, sizeof(stuck.facts));
+		}
 		stuck.id = device->spec.id;
+		if (budget == 0)
+			return 1;
+		budget--;
 		if (least && waits_count(device, &stuck.cursor, &budget,
 					 turns_now(), least, &stuck.facts))
 			return 1;
@@ -185,7 +188,7 @@ static void on_look(struct loop_timer *timer)
 
 	turns_enter(SIGHT_TIMERS, SIGHT_NO_SLOT);
 	if (stuck.ids && !stuck.is_asked) {
-		if (tell_some())
+		if (tell_next())
 			after = 0;
 	} else if (look_at_some()) {
 		after = 0;

@@ -20,9 +20,17 @@ struct wait wait_of(const struct io *io, uint64_t now)
 	tag = recorder_tag(io);
 	if (tag->tag != io->tag || tag->queue != io->port->queue_id)
 		return wait;
-	wait.place = (enum sight_place)tag->place;
+	/* The file is not this server's alone. */
+	if (tag->place > SIGHT_NOWHERE && tag->place < SIGHT_PLACES)
+		wait.place = (enum sight_place)tag->place;
 	wait.age = now > tag->since ? now - tag->since : 0;
 	return wait;
+}
+
+/* Ours, or one whose answer the driver did not take. */
+static int is_waiting(const struct queue *queue, const struct io *io)
+{
+	return io->owned || (queue->refused && recorder_was_refused(io));
 }
 
 /* A queue whose requests are with the driver, all of them, costs nothing. */
@@ -32,14 +40,15 @@ const struct io *waits_next(const struct device *device,
 	for (; cursor->queue < device->open_queues; cursor->queue++) {
 		const struct queue *queue = &device->queues[cursor->queue];
 
-		for (; queue->port.owned && cursor->tag < queue->depth;
+		for (; (queue->port.owned || queue->refused) &&
+		       cursor->tag < queue->depth;
 		     cursor->tag++) {
 			const struct io *io = &queue->ios[cursor->tag];
 
 			if (*budget == 0)
 				return NULL;
 			--*budget;
-			if (io->owned) {
+			if (is_waiting(queue, io)) {
 				cursor->tag++;
 				return io;
 			}
@@ -62,6 +71,21 @@ static void add(struct verdict_facts *facts, const struct io *io,
 	waits->op = io->op;
 	waits->offset = io->offset;
 	waits->length = io->length;
+}
+
+uint64_t waits_answered(const struct device *device)
+{
+	uint64_t count = 0;
+	unsigned queue, op;
+
+	for (queue = 0; queue < device->open_queues; queue++) {
+		const struct io_port *port = &device->queues[queue].port;
+
+		count += port->errors;
+		for (op = 0; op < IO_OPS; op++)
+			count += port->count[op];
+	}
+	return count;
 }
 
 int waits_count(const struct device *device, struct waits_cursor *cursor,

@@ -37,7 +37,12 @@ int waits_count(const struct device *device, struct waits_cursor *cursor,
 		unsigned *budget, uint64_t now, uint64_t least,
 		struct verdict_facts *facts);
 
-/* All of *facts but waits, views and view. They are valid for this turn. */
+/* How many requests were answered since the queues were opened. */
+uint64_t waits_answered(const struct device *device);
+
+/*
+ * All of *facts but waits, moves, views and view. They are valid for this turn.
+ */
 void waits_describe(const struct device *device, struct verdict_facts *facts);
 
 /* Of which disk, and of what behind it, a helper is to have a view. */

@@ -209,7 +209,7 @@ static void take_event(struct queue *queue, const struct ring_event *event)
 	}
 	queue->retired++;
 	if (event->result != -ENODEV) {
-		recorder_place(io, SIGHT_REFUSED);
+		recorder_refused(io);
 		tell_refused(queue, event->result);
 	}
 }

@@ -273,6 +273,17 @@ void recorder_park(struct io *io, enum sight_place place)
 	tag->place = (uint8_t)place;
 }
 
+void recorder_note_refused(const struct io *io)
+{
+	struct sight_tag *tag = recorder_tag(io);
+
+	tag->since = turns_now();
+	tag->backing = 0;
+	tag->tag = io->tag;
+	tag->queue = (uint8_t)io->port->queue_id;
+	tag->place = SIGHT_REFUSED;
+}
+
 /* In a small part that cannot grow another request may have the entry. */
 static int has_entry(const struct sight_tag *tag, const struct io *io)
 {

@@ -84,6 +84,7 @@ void recorder_clear(struct recorder *recorder, uint16_t queue_id);
 /* ---- a request ---- */
 
 void recorder_note_delivered(const struct io *io);
+void recorder_note_refused(const struct io *io);
 void recorder_note_answered(const struct io *io, int error);
 void recorder_note_taken_back(const struct io *io);
 void recorder_note_kept(struct io *io, enum sight_place place);
@@ -144,6 +145,25 @@ static inline void recorder_place(struct io *io, enum sight_place place)
 {
 	if (recorder_has(io))
 		recorder_park(io, place);
+}
+
+/* The driver refused its answer, and gives the tag no other request. */
+static inline void recorder_refused(const struct io *io)
+{
+	if (recorder_has(io))
+		recorder_note_refused(io);
+}
+
+/* Whether that is the last that was heard of the tag. */
+static inline int recorder_was_refused(const struct io *io)
+{
+	const struct sight_tag *tag;
+
+	if (!recorder_has(io))
+		return 0;
+	tag = recorder_tag(io);
+	return tag->place == SIGHT_REFUSED && tag->tag == io->tag &&
+	       tag->queue == io->port->queue_id;
 }
 
 static inline void recorder_left(struct io *io)

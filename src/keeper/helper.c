@@ -25,6 +25,7 @@
 struct helper {
 	struct helper *next;
 	struct helpers *helpers;
+	uint64_t job;  /* enum helper_job */
 	int other_end; /* of the channel, with the question; -1: it is taken */
 	struct proc process;
 	int is_busy; /* it has one, and its answer is not known */
@@ -220,15 +221,33 @@ static int put_question(struct helper *helper, const struct message *question,
 	return 0;
 }
 
+/*
+ * Views are asked for by whoever wonders why nothing moves, again and again, and
+ * just then may not end. They leave room for what add and del need.
+ */
+static int has_views_enough(const struct helpers *helpers)
+{
+	const struct helper *helper;
+	unsigned views = 0;
+
+	for (helper = helpers->first; helper; helper = helper->next)
+		views += helper->job == HELPER_VIEW;
+	return views >= HELPERS_VIEWS;
+}
+
 int helper_ask(struct helpers *helpers, const struct message *question,
 	       const int *fds, int fd_count, helper_done *done, void *context)
 {
-	struct helper *helper = calloc(1, sizeof(*helper));
 	struct helper **last = &helpers->first;
+	struct helper *helper;
 	int error = -ENOMEM;
 
+	if (question->number == HELPER_VIEW && has_views_enough(helpers))
+		return -EBUSY;
+	helper = calloc(1, sizeof(*helper));
 	if (helper) {
 		helper->helpers = helpers;
+		helper->job = question->number;
 		error = put_question(helper, question, fds, fd_count);
 	}
 	if (error) {

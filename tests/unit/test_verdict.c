@@ -103,15 +103,37 @@ static const struct row {
 	  { .backing = "/net/a",
 	    .is_file = 1,
 	    .waits[SIGHT_READ] = { .count = 2,
-				   .age = 250000,
+				   .age = 2500000,
 				   .op = SIGHT_OP_READ,
 				   .offset = 1537,
 				   .length = 512 } },
 	  { KNOWN, .mount = "/net", .kind = "nfs4" },
-	  { 0 },
-	  "2 requests wait for /net/a, the oldest for 250 ms: a "
+	  { .workers = 2, .frozen = 1 },
+	  "2 requests wait for /net/a, the oldest for 2.5 s: a "
 	  "read of 512 bytes at byte 1537; /net is a nfs4, whose server does "
 	  "not answer" },
+	{ "too young to accuse anybody",
+	  { .backing = "/net/a",
+	    .is_file = 1,
+	    .waits[SIGHT_READ] = { .count = 1,
+				   .age = 250000,
+				   .op = SIGHT_OP_READ,
+				   .length = 512 } },
+	  { KNOWN, .mount = "/net", .kind = "nfs4" },
+	  { 0 },
+	  "1 request waits for /net/a, for 250 ms: a read of 512 bytes at byte "
+	  "0" },
+	{ "a read does not wait for a frozen file system",
+	  { .backing = "/m/a",
+	    .is_file = 1,
+	    .waits[SIGHT_READ] = { .count = 1,
+				   .age = 2000000,
+				   .op = SIGHT_OP_READ,
+				   .length = 512 } },
+	  { KNOWN, .mount = "/m", .kind = "btrfs" },
+	  { .workers = 1, .frozen = 1 },
+	  "1 request waits for /m/a, for 2.0 s: a read of 512 bytes at byte "
+	  "0; why is unknown: the kernel did not tell what is behind it" },
 	{ "above the disk",
 	  { .backing = "/m/a",
 	    .is_file = 1,
@@ -154,15 +176,20 @@ static const struct row {
 	  { KNOWN },
 	  { 0 },
 	  "1 request waits for a free worker of the kernel, for 12.4 s: a "
-	  "write of 4096 bytes at 1 GiB; other devices stand still, and have "
-	  "what it needs: 'stuck' shows them" },
+	  "write of 4096 bytes at 1 GiB; requests that came before have what "
+	  "it needs: 'stuck' shows which stand still" },
 	{ "the driver refused a commit",
-	  { .waits[SIGHT_REFUSED] = ONE_WRITE },
+	  { .id = 7, .waits[SIGHT_REFUSED] = ONE_WRITE },
 	  { KNOWN },
 	  { 0 },
 	  "1 request waits for nobody: the driver refused its answer, for 12.4 "
-	  "s: a write of 4096 bytes at 1 GiB; a new server would do them "
-	  "again: kill -9 this one" },
+	  "s: a write of 4096 bytes at 1 GiB; that is a fault: 'trace 7' "
+	  "shows what came before" },
+	{ "fast, and asked in between",
+	  { .id = 1, .moves = 1 },
+	  { KNOWN, .reads = 1 },
+	  { 0 },
+	  "requests come and go; none waits in the server" },
 	{ "not delivered",
 	  { .id = 1 },
 	  { KNOWN, .reads = 1, .writes = 1, .state = "STATS|QUIESCED|X",
