@@ -191,20 +191,28 @@ static const char *number(char *text, size_t size, int is_known, uint32_t value)
 	return text;
 }
 
+static const char *age_text(char *text, size_t size, uint64_t age)
+{
+	if (age == VERDICT_NO_AGE)
+		snprintf(text, size, "unknown");
+	else
+		snprintf(text, size, "%llums",
+			 (unsigned long long)(age / 1000));
+	return text;
+}
+
 static void print_wait(struct request *request, uint32_t id,
 		       enum sight_place place, const struct verdict_wait *wait)
 {
-	char age[32] = "unknown";
+	char age[32];
 
-	if (wait->age != VERDICT_NO_AGE)
-		snprintf(age, sizeof(age), "%llums",
-			 (unsigned long long)(wait->age / 1000));
 	request_print(request,
 		      "place id=%u name=%s count=%u op=%s offset=%llu "
 		      "length=%u age=%s",
 		      id, sight_place_name(place), wait->count,
 		      sight_op_name((enum sight_op)wait->op),
-		      (unsigned long long)wait->offset, wait->length, age);
+		      (unsigned long long)wait->offset, wait->length,
+		      age_text(age, sizeof(age), wait->age));
 }
 
 static void print_kernel(struct request *request, uint32_t id,
@@ -385,17 +393,14 @@ static int list_tags(struct inspection *inspection, const struct device *device,
 		*budget = LINES;
 	while ((io = waits_next(device, &inspection->cursor, budget))) {
 		wait = wait_of(io, inspection->now);
-		snprintf(age, sizeof(age), "unknown");
-		if (wait.age != VERDICT_NO_AGE)
-			snprintf(age, sizeof(age), "%llums",
-				 (unsigned long long)(wait.age / 1000));
 		request_print(request,
 			      "tag id=%u queue=%u tag=%u place=%s op=%s "
 			      "offset=%llu length=%u age=%s",
 			      device->spec.id, io->port->queue_id, io->tag,
 			      sight_place_name(wait.place),
 			      sight_op_name((enum sight_op)io->op),
-			      (unsigned long long)io->offset, io->length, age);
+			      (unsigned long long)io->offset, io->length,
+			      age_text(age, sizeof(age), wait.age));
 	}
 	return *budget == 0;
 }

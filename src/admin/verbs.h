@@ -18,30 +18,29 @@ enum { VERB_SHUTDOWN_FORCE, VERB_SHUTDOWN_TIMEOUT };
 enum { VERB_TRACE_LAST = VERB_DEVICE_NAME + 1, VERB_TRACE_FOLLOW };
 enum { VERB_UPGRADE_PROGRAM, VERB_UPGRADE_FORCE };
 
-int verb_add(struct request *request, struct failure *failure);
-int verb_del(struct request *request, struct failure *failure);
-int verb_features(struct request *request, struct failure *failure);
-int verb_help(struct request *request, struct failure *failure);
-/* Cold: compiled for size. */
-int verb_inspect(struct request *request, struct failure *failure)
-	__attribute__((cold));
-int verb_list(struct request *request, struct failure *failure);
-int verb_metrics(struct request *request, struct failure *failure);
-int verb_on_error(struct request *request, struct failure *failure);
-int verb_ping(struct request *request, struct failure *failure);
-int verb_quit(struct request *request, struct failure *failure);
-int verb_resize(struct request *request, struct failure *failure);
-int verb_set(struct request *request, struct failure *failure);
-int verb_show(struct request *request, struct failure *failure);
-int verb_shutdown(struct request *request, struct failure *failure);
-int verb_stats(struct request *request, struct failure *failure)
-	__attribute__((cold));
-int verb_stuck(struct request *request, struct failure *failure)
-	__attribute__((cold));
-int verb_targets(struct request *request, struct failure *failure);
-int verb_trace(struct request *request, struct failure *failure);
-int verb_upgrade(struct request *request, struct failure *failure);
-int verb_version(struct request *request, struct failure *failure);
+/* Compiled for size, with all that nobody else calls. */
+#define COLD __attribute__((cold))
+
+COLD int verb_add(struct request *request, struct failure *failure);
+COLD int verb_del(struct request *request, struct failure *failure);
+COLD int verb_features(struct request *request, struct failure *failure);
+COLD int verb_help(struct request *request, struct failure *failure);
+COLD int verb_inspect(struct request *request, struct failure *failure);
+COLD int verb_list(struct request *request, struct failure *failure);
+COLD int verb_metrics(struct request *request, struct failure *failure);
+COLD int verb_on_error(struct request *request, struct failure *failure);
+COLD int verb_ping(struct request *request, struct failure *failure);
+COLD int verb_quit(struct request *request, struct failure *failure);
+COLD int verb_resize(struct request *request, struct failure *failure);
+COLD int verb_set(struct request *request, struct failure *failure);
+COLD int verb_show(struct request *request, struct failure *failure);
+COLD int verb_shutdown(struct request *request, struct failure *failure);
+COLD int verb_stats(struct request *request, struct failure *failure);
+COLD int verb_stuck(struct request *request, struct failure *failure);
+COLD int verb_targets(struct request *request, struct failure *failure);
+COLD int verb_trace(struct request *request, struct failure *failure);
+COLD int verb_upgrade(struct request *request, struct failure *failure);
+COLD int verb_version(struct request *request, struct failure *failure);
 
 /* The options that `add` takes for every target. */
 extern const struct option verb_add_options[];

@@ -689,7 +689,7 @@ static void find_blk_mq(struct look *look)
 
 static void find_holders(struct look *look)
 {
-	struct usage *usages = calloc(look->head.count, sizeof(*usages));
+	struct usage *usages = calloc(look->head.count + 1, sizeof(*usages));
 	unsigned i;
 
 	if (!usages)

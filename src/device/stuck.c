@@ -174,14 +174,13 @@ static int look_at_some(void)
 	return 0;
 }
 
-/* Idle: of the next turn of a queue the keeper is told, and this here, too. */
-static int is_to_go_on(void)
+static void on_parked(void)
 {
-	return stuck.is_busy || stuck.ids ||
-	       atomic_load(&turns_server->watched);
+	recorder_parked = NULL;
+	loop_timer_start(stuck.set->loop, &stuck.timer, PERIOD);
 }
 
-static void on_look(struct loop_timer *timer)
+static void __attribute__((cold)) on_look(struct loop_timer *timer)
 {
 	double after = PERIOD;
 	int goes_on = 1;
@@ -195,27 +194,26 @@ static void on_look(struct loop_timer *timer)
 	} else {
 		if (stuck.untold && !stuck.ids)
 			ask_of_all();
-		goes_on = is_to_go_on();
+		goes_on = stuck.is_busy || stuck.ids;
 		stuck.is_busy = 0;
 	}
 	if (goes_on)
 		loop_timer_start(stuck.set->loop, timer, after);
+	else
+		recorder_parked = on_parked;
 }
 
 void stuck_watch(struct device_set *set)
 {
-	if (stuck.has_ended || !recorder_is_on())
-		return;
-	if (!stuck.set)
-		loop_timer_init(&stuck.timer, on_look, NULL);
 	stuck.set = set;
-	if (!loop_timer_is_active(&stuck.timer))
-		loop_timer_start(set->loop, &stuck.timer, PERIOD);
+	loop_timer_init(&stuck.timer, on_look, NULL);
+	recorder_parked = on_parked;
 }
 
 void stuck_end(void)
 {
 	stuck.has_ended = 1;
+	recorder_parked = NULL;
 	if (!stuck.set)
 		return;
 	loop_timer_stop(stuck.set->loop, &stuck.timer);

@@ -255,6 +255,8 @@ void recorder_note_delivered(const struct io *io)
 		deliver_to_small(io);
 }
 
+void (*recorder_parked)(void);
+
 void recorder_park(struct io *io, enum sight_place place)
 {
 	const struct io_port *port = io->port;
@@ -263,6 +265,8 @@ void recorder_park(struct io *io, enum sight_place place)
 
 	if (io->owned != IO_PARKED) {
 		io->owned = IO_PARKED;
+		if (recorder_parked)
+			recorder_parked();
 		tag->since = turns_now();
 		tag->backing = 0;
 		tag->tag = io->tag;

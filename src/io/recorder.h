@@ -23,6 +23,9 @@ struct recorder {
 	int cannot_grow; /* there was no room for the large part */
 };
 
+/* Called when a request begins to wait; NULL: nobody wants to know. */
+extern void (*recorder_parked)(void);
+
 /* ---- the file ---- */
 
 /*

@@ -273,10 +273,7 @@ static void on_drained(struct drain *drain, const struct failure *failure)
 /* The keeper has not looked at the turns for a while, and now there is work. */
 static void on_active(void *owner)
 {
-	struct server *server = owner;
-
-	tell_keeper(server, MESSAGE_ACTIVE, 0, "");
-	stuck_watch(&server->host.devices);
+	tell_keeper(owner, MESSAGE_ACTIVE, 0, "");
 }
 
 static void begin_sight(struct server *server, const struct message *message,

@@ -114,7 +114,11 @@ frozen()
 
 layers()
 {
-	expect_ok "add ram id=0 size=16M limit-iops=1"
+	expect_ok "add ram id=0 size=16M"
+	# The kernel has looked for partitions once somebody can read.
+	dd if=/dev/ublkb0 of=/dev/null bs=4096 count=1 2>/dev/null ||
+		fail "ublkb0 cannot be read"
+	expect_ok "set 0 limit-iops=1"
 	send_to ublkb0 6
 	sleep 2
 	judged 0 "for the layer limit, .*set 0 limit-iops=0"
