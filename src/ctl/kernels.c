@@ -8,6 +8,10 @@
 
 /* ---- faults ---- */
 
+/* A change that was taken without the one that it needs; 6.18.6 has both. */
+#define ADD_DEV_OOPSES \
+	"the first ADD_DEV oopses in ublk_init_queues and never returns; "
+
 /* A fault of a driver that is of no use without it mended is a FAIL. */
 static const struct {
 	const char *release; /* a glob */
@@ -16,26 +20,23 @@ static const struct {
 } faults[] = {
 	{ "6.[0-4].*", DOCTOR_FAIL,
 	  "the driver is too old: ublkd needs Linux 6.5 or newer" },
-	{ "6.18.[45]", DOCTOR_FAIL,
-	  "the first ADD_DEV oopses in ublk_init_queues and never returns; "
-	  "start 6.18.6 or newer" },
+	{ "6.18.[45]", DOCTOR_FAIL, ADD_DEV_OOPSES "start 6.18.6 or newer" },
 	{ "6.18.[45][!0-9]*", DOCTOR_FAIL,
-	  "the first ADD_DEV oopses in ublk_init_queues and never returns; "
-	  "start 6.18.6 or newer" },
+	  ADD_DEV_OOPSES "start 6.18.6 or newer" },
+	/* Reported: 1015 and 1018; those of aws, without numbers. */
 	{ "6.17.0-101[5-8]-azure", DOCTOR_FAIL,
-	  "the first ADD_DEV oopses in ublk_init_queues and never returns "
-	  "(seen with 1015 and 1018); start another kernel" },
+	  ADD_DEV_OOPSES "start another kernel" },
 	{ "6.17.*", DOCTOR_WARN,
-	  "distributions have put a change into this one without what it needs: "
-	  "there the first ADD_DEV oopses in ublk_init_queues and never "
-	  "returns; try one device before you rely on it" },
+	  "with some distributions' 6.17 " ADD_DEV_OOPSES
+	  "try one device before you rely on it" },
 	{ "6.12.*", DOCTOR_WARN,
 	  "if keeper and server are killed at the same instant under load, the "
 	  "kernel may panic in io_fallback_tw; stop ublkd with SIGTERM, or "
-	  "start 6.16 or newer" },
+	  "start 6.15 or newer" },
 	{ "6.12.*", DOCTOR_OK,
-	  "known and harmless: a server that is killed while the kernel looks for partitions leaves "
-	  "a warning of ublk_ch_uring_cmd in the kernel's log" },
+	  "known and harmless: a server that is killed while the kernel looks "
+	  "for partitions leaves a warning of ublk_ch_uring_cmd in the "
+	  "kernel's log" },
 	{ "6.12.*", DOCTOR_WARN,
 	  "a take-over right after a server's death may crash in "
 	  "io_uring_cmd_done; ublkd waits a moment to avoid it" },
@@ -46,8 +47,8 @@ static const struct {
 	  "no zero-copy, no resize; requests of a server that died fail only by "
 	  "a time-out; 6.16 is the first without these limits" },
 	{ "[67].*", DOCTOR_OK,
-	  "known and rare: do not take a CPU offline while ublkd is being killed: with a request "
-	  "in flight both may hang for good" },
+	  "known and rare: do not take a CPU offline while ublkd is being "
+	  "killed: with a request in flight both may hang for good" },
 };
 
 void doctor_kernel_faults(struct doctor *doctor, const char *release)

@@ -10,7 +10,8 @@ requires ublkctl
 
 FREEZER=/sys/fs/cgroup/ublkd-frozen
 
-# ctl STATUS WORD...: ublkctl ends with that within 3 s; sets $OUT and $ERRORS.
+# ctl STATUS WORD...: ublkctl ends with that within 3 s, or on a busy host within
+# three times as long, as with wait_for; sets $OUT and $ERRORS.
 ctl()
 {
 	wanted=$1
@@ -24,8 +25,7 @@ ctl()
 	echo "ublkctl $*: $status after $took s"
 	printf '%s\n' "$OUT" "$ERRORS"
 	[ $status = "$wanted" ] || fail "status $status, not $wanted"
-	# Whole seconds may begin in between.
-	[ $took -le 3 ] || fail "it took $took s"
+	[ $took -le 9 ] || fail "it took $took s"
 }
 
 # says TEXT WHERE: it begins a line there.
@@ -49,7 +49,7 @@ without_daemon()
 commands()
 {
 	echo "- commands"
-	ctl 0 add ram size=16M id=0 "name=a-disk"
+	ctl 0 add null size=16M id=0 "name=a-disk"
 	says "OK id=0 dev=/dev/ublkb0 name=a-disk" "$OUT"
 	ctl 0 list
 	says "dev id=0 " "$OUT"
@@ -115,7 +115,8 @@ frozen()
 	ctl 0 del 1
 }
 
-# Two killed processes leave a disk, which the next ublkd takes over.
+# Two killed processes leave a disk, which the next ublkd takes over: one without
+# data, as that of a RAM disk would be gone.
 killed()
 {
 	echo "- killed"
