@@ -357,7 +357,12 @@ int main(int argc, char **argv)
 	options.foreground = choice.foreground;
 	options.stop_timeout = choice.stop_timeout;
 	options.is_plain = choice.is_plain;
-	options.is_unrecorded = choice.is_unrecorded;
+	options.is_unrecorded = choice.is_unrecorded ||
+				(choice.continues && getenv(KEEPER_UNRECORDED));
+	unsetenv(KEEPER_UNRECORDED);
+#ifdef WITHOUT_SIGHT
+	options.is_unrecorded = 1;
+#endif
 	options.borrowed_socket = choice.borrowed_socket;
 	options.newline_fd = choice.ready_fd;
 	options.is_spared = argv[0] && argv[0][0] == '@';

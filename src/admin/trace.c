@@ -7,7 +7,7 @@
 #include "trace.h"
 #include "verbs.h"
 
-#define TURN 64 /* events told of before others get a turn */
+#define TURN ((int)SIGHT_EVENTS) /* events told of in one turn: all there are */
 
 typedef unsigned long long number;
 

@@ -219,8 +219,9 @@ struct sight_large {
 /* With tags of two queues of 128: four pages of 4 KiB. */
 _Static_assert(sizeof(struct sight_large) <= 12288, "three pages");
 
-#define SIGHT_DEVICES  1024u   /* as DEVICES_MAX of base/message.h */
-#define SIGHT_TAGS_MAX 262144u /* a device with more has no large part */
+#define SIGHT_DEVICES	 1024u	 /* as DEVICES_MAX of base/message.h */
+#define SIGHT_QUEUES_MAX 256u	 /* a device with more has no part */
+#define SIGHT_TAGS_MAX	 262144u /* a device with more has no large part */
 
 #define SIGHT_NO_SLOT UINT32_MAX
 

@@ -399,11 +399,12 @@ static void run_hot(struct loop *loop)
 		/* Without the poll the thread must not sleep. */
 		loop->libev_due = !hot->is_polling;
 	}
-	turns_phase(SIGHT_SLEEPS);
-	if (busy || loop->libev_due)
+	if (busy || loop->libev_due) {
 		ring_submit(hot->ring);
-	else
+	} else {
+		turns_phase(SIGHT_SLEEPS);
 		ring_sleep(hot->ring);
+	}
 	if (loop->warm_count)
 		mute_all_warm(loop);
 	if (hot->turn(hot) == 0)

@@ -318,6 +318,7 @@ static int on_turn(struct loop_ring *wake)
 	       (!port->lent || io_settle(port) == 0))
 		more = port->batch ? take_lists(queue, &count)
 				   : take_batch(queue, &count);
+	turns_phase(SIGHT_TURNS);
 	/* Others may wait for what was lent, and no other turn may come. */
 	if (port->lent && io_settle(port) < 0)
 		more = 1;

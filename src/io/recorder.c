@@ -131,19 +131,26 @@ static uint64_t large_size(const struct sight_small *small)
 		(size_t)sight_large_size(small->queues, small->depth));
 }
 
-static void give_large_back(uint32_t slot, const struct sight_small *small)
+static void give_large_back(uint32_t slot)
 {
 	fallocate(file.fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-		  (off_t)sight_large_at(slot), (off_t)large_size(small));
+		  (off_t)sight_large_at(slot), (off_t)SIGHT_LARGE_STRIDE);
 }
 
-/* Returns NULL, and an errno, if it cannot be mapped. */
+/*
+ * Returns NULL, and an errno, if it cannot be mapped. What of it is not there
+ * is allocated first: a hole that is touched while the tmpfs is full kills.
+ */
 static struct sight_large *map_large(const struct recorder *recorder)
 {
-	void *map = mmap(NULL, (size_t)large_size(recorder->small),
-			 PROT_READ | PROT_WRITE, MAP_SHARED, file.fd,
-			 (off_t)sight_large_at(recorder->slot));
+	off_t at = (off_t)sight_large_at(recorder->slot);
+	uint64_t size = large_size(recorder->small);
+	void *map;
 
+	if (fallocate(file.fd, 0, at, (off_t)size) < 0)
+		return NULL;
+	map = mmap(NULL, (size_t)size, PROT_READ | PROT_WRITE, MAP_SHARED,
+		   file.fd, at);
 	return map == MAP_FAILED ? NULL : map;
 }
 
@@ -194,10 +201,7 @@ static struct sight_large *make_large(const struct recorder *recorder)
 		return NULL;
 	}
 	/* Of a server that was killed right here. */
-	give_large_back(recorder->slot, small);
-	if (fallocate(file.fd, 0, (off_t)sight_large_at(recorder->slot),
-		      (off_t)large_size(small)) < 0)
-		return NULL;
+	give_large_back(recorder->slot);
 	return map_large(recorder);
 }
 
@@ -420,8 +424,8 @@ static void give_slot_back(uint32_t slot)
 {
 	struct sight_small *small = &file.table[slot];
 
-	if (small->is_large)
-		give_large_back(slot, small);
+	/* Perhaps of a server that was killed while it made one. */
+	give_large_back(slot);
 	/* Whoever reads meanwhile sees that it is nobody's. */
 	atomic_store(&small->used, 0);
 	memset(small, 0, sizeof(*small));
@@ -477,6 +481,18 @@ static int is_usable(const struct sight_small *small, uint16_t queues,
 	       small->depth == depth && small->times_count <= SIGHT_FIRST_TIMES;
 }
 
+/* Go on where the part ends, which another server may have written to. */
+static void catch_up(struct recorder *recorder)
+{
+	const struct sight_small *small = recorder->small;
+
+	if (small->is_large && !recorder->large && !recorder->cannot_grow) {
+		recorder->large = map_large(recorder);
+		recorder->cannot_grow = !recorder->large;
+	}
+	use_part(recorder);
+}
+
 struct recorder *recorder_open(uint32_t id, int is_new, uint16_t queues,
 			       uint16_t depth, const char *target)
 {
@@ -485,6 +501,12 @@ struct recorder *recorder_open(uint32_t id, int is_new, uint16_t queues,
 
 	if (file.fd < 0)
 		return NULL;
+	if (queues > SIGHT_QUEUES_MAX) {
+		log_notice("device %u has no recorder: it has more than %u "
+			   "queues",
+			   id, SIGHT_QUEUES_MAX);
+		return NULL;
+	}
 	slot = take_slot(id, is_new);
 	if (slot < 0) {
 		log_warning("device %u has no recorder: no memory in the state "
@@ -501,11 +523,7 @@ struct recorder *recorder_open(uint32_t id, int is_new, uint16_t queues,
 		give_slot_back(recorder->slot);
 		begin_part(recorder->small, id, queues, depth, target);
 	}
-	if (recorder->small->is_large) {
-		recorder->large = map_large(recorder);
-		recorder->cannot_grow = !recorder->large;
-	}
-	use_part(recorder);
+	catch_up(recorder);
 	return recorder;
 }
 
@@ -590,6 +608,8 @@ void recorder_clear(struct recorder *recorder, uint16_t queue_id)
 
 	if (!recorder)
 		return;
+	/* Until now the server before may have served the device. */
+	catch_up(recorder);
 	first = queue_id * recorder->stride;
 	count = recorder->large ? recorder->small->depth : SIGHT_SLOTS;
 	for (tag = first; tag < first + count; tag++)
@@ -598,6 +618,19 @@ void recorder_clear(struct recorder *recorder, uint16_t queue_id)
 }
 
 /* ---- the file ---- */
+
+/* What of the head and the table was given is there; 0 or a negative errno. */
+static int allocate_given(int fd, const struct sight_head *head)
+{
+	if (head->slots > SIGHT_DEVICES)
+		return -EPROTO;
+	if (fallocate(fd, 0, 0, sizeof(*head)) < 0 ||
+	    (head->slots &&
+	     fallocate(fd, 0, SIGHT_SMALL_AT,
+		       (off_t)(head->slots * sizeof(struct sight_small))) < 0))
+		return -errno;
+	return 0;
+}
 
 int recorder_begin(int fd)
 {
@@ -610,6 +643,8 @@ int recorder_begin(int fd)
 
 	if (head == MAP_FAILED || table == MAP_FAILED)
 		error = -errno;
+	if (!error)
+		error = allocate_given(fd, head);
 	if (!error)
 		file.fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
 	if (!error && file.fd < 0)

@@ -5,6 +5,7 @@
 
 static struct sight_server unseen = { .watched = 1 };
 struct sight_server *turns_server = &unseen;
+uint64_t turns_clock;
 
 static struct sight_head *head;
 static void (*tell_busy)(void *owner);

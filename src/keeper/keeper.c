@@ -316,19 +316,23 @@ static void become_program(struct keeper *keeper, const char *program)
 {
 	const struct keeper_options *options = keeper->options;
 	const char *level = log_level_name(options->log_level);
-	char *borrowed = keeper->listener.inode ? NULL : "--borrowed-socket";
 	char text[400], timeout[16];
 	int error, table = -1;
 	char *const arguments[] = {
-		options->is_spared ? "@ublkd" : "ublkd", "--continue",
-		"--socket", keeper->listener.path, "--state",
-		(char *)options->state, "--log-level", (char *)level,
+		options->is_spared ? "@ublkd" : "ublkd",
+		"--continue",
+		"--socket",
+		keeper->listener.path,
+		"--state",
+		(char *)options->state,
+		"--log-level",
+		(char *)level,
 		options->foreground ? "--foreground" : "--syslog",
-		options->is_plain ? "--hot=no" : "--hot=yes", "--stop-timeout",
+		options->is_plain ? "--hot=no" : "--hot=yes",
+		"--stop-timeout",
 		timeout,
-		/* An older program does not know this one. */
-		options->is_unrecorded ? "--recorder=no" : borrowed,
-		options->is_unrecorded ? borrowed : NULL, NULL
+		keeper->listener.inode ? NULL : "--borrowed-socket",
+		NULL
 	};
 
 	snprintf(timeout, sizeof(timeout), "%d", options->stop_timeout);
@@ -339,8 +343,12 @@ static void become_program(struct keeper *keeper, const char *program)
 		log_warning("upgrade: should the server die now, memory of "
 			    "devices is lost: %s",
 			    strerror(-table));
+	/* An older program would not know the option. */
+	if (options->is_unrecorded)
+		setenv(KEEPER_UNRECORDED, "yes", 1);
 	execv(program, arguments);
 	error = errno;
+	unsetenv(KEEPER_UNRECORDED);
 	unsetenv(TABLE_VARIABLE);
 	if (table >= 0)
 		close(table);

@@ -7,6 +7,9 @@
 
 #include "base/log.h"
 
+/* In the environment of a program that goes on: is_unrecorded. */
+#define KEEPER_UNRECORDED "UBLKD_UNRECORDED"
+
 struct keeper_options {
 	const char *program; /* the path that was started, for an upgrade */
 	const char *socket;

@@ -29,6 +29,11 @@ static int check_file(int fd)
 	    status.st_uid != geteuid() || (status.st_mode & 077) ||
 	    pread(fd, &head, sizeof(head), 0) != sizeof(head))
 		return -EPROTO;
+	/* One that was cut off would kill whoever looks at the rest. */
+	if (head.slots > SIGHT_DEVICES ||
+	    (head.slots &&
+	     (uint64_t)status.st_size < sight_small_at(head.slots)))
+		return -EPROTO;
 	return sight_head_check(&head);
 }
 
