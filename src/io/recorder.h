@@ -32,10 +32,10 @@ extern void (*recorder_parked)(void);
  * Record into the file fd (owned by the caller), which is that of turns_share(),
  * from now on. Returns 0 or a negative errno: then nothing is recorded.
  */
-int recorder_begin(int fd);
+int recorder_begin(int fd) __attribute__((cold));
 
 /* Nothing more is recorded: no device has a recorder. */
-void recorder_end(void);
+void recorder_end(void) __attribute__((cold));
 
 /* Whether devices that come have a recorder. */
 int recorder_is_on(void);
@@ -45,25 +45,27 @@ int recorder_is_on(void);
  * back.
  */
 void recorder_forget_others(int (*is_known)(void *context, uint32_t id),
-			    void *context);
+			    void *context) __attribute__((cold));
 
 /*
  * The recorder of a device: a new one, or one that an earlier server had, with
  * what that has counted. NULL: nothing is recorded, and the log knows why.
  */
 struct recorder *recorder_open(uint32_t id, int is_new, uint16_t queues,
-			       uint16_t depth, const char *target);
+			       uint16_t depth, const char *target)
+	__attribute__((cold));
 
 /* What is recorded stays, for the next server; or goes with the device. */
 void recorder_close(struct recorder *recorder);
-void recorder_forget(struct recorder *recorder);
+void recorder_forget(struct recorder *recorder) __attribute__((cold));
 
 /* Count anew: counters, histograms, depth reached. */
 void recorder_reset(struct recorder *recorder);
 
 /* What has been counted of one operation's times. */
 void recorder_histogram(const struct recorder *recorder, enum sight_op op,
-			enum sight_kind kind, struct sight_histogram *to);
+			enum sight_kind kind, struct sight_histogram *to)
+	__attribute__((cold));
 
 /*
  * Events are numbered from 0 on; the last is before small->events. Of the oldest

@@ -33,6 +33,6 @@ struct keeper_options {
  * Run until SIGTERM, SIGINT or `shutdown`. Returns the exit status: 0 after an
  * orderly end, 1 if it could not start.
  */
-int keeper_run(const struct keeper_options *options);
+int keeper_run(const struct keeper_options *options) __attribute__((cold));
 
 #endif

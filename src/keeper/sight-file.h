@@ -8,7 +8,7 @@
  * is no tmpfs the file is one of memory without a name, and *why says so; else
  * *why is NULL. The head is allocated. Returns a descriptor or a negative errno.
  */
-int sight_file_make(int folder, const char **why);
+int sight_file_make(int folder, const char **why) __attribute__((cold));
 
 /* Nobody needs it any more. */
 void sight_file_remove(int folder);

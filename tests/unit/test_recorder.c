@@ -21,7 +21,7 @@ static struct io ios[QUEUES][DEPTH];
 static int no_room; /* for what is allocated */
 
 int __wrap_fallocate(int fd, int mode, off_t at, off_t size);
-int __real_fallocate(int fd, int mode, off_t at, off_t size);
+int LARGE(__real_fallocate)(int fd, int mode, off_t at, off_t size);
 int __wrap_fallocate64(int fd, int mode, off_t at, off_t size);
 
 int __wrap_fallocate(int fd, int mode, off_t at, off_t size)
@@ -30,7 +30,7 @@ int __wrap_fallocate(int fd, int mode, off_t at, off_t size)
 		errno = ENOSPC;
 		return -1;
 	}
-	return __real_fallocate(fd, mode, at, size);
+	return LARGE(__real_fallocate)(fd, mode, at, size);
 }
 
 int __wrap_fallocate64(int fd, int mode, off_t at, off_t size)
