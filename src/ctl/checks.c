@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "doctor.h"
 
@@ -71,7 +72,7 @@ static void check_devices(struct doctor *doctor)
 	for (i = 0; i < still->count; i++) {
 		const struct host_device *device = &still->devices[i];
 
-		if (device->server)
+		if (!still_is_orphan(still, device))
 			continue;
 		count++;
 		doctor_say(
@@ -85,7 +86,11 @@ static void check_devices(struct doctor *doctor)
 				  "its own ones",
 			device->id, device->inflight);
 	}
-	if (!count)
+	if (still->count && geteuid() != 0)
+		doctor_say(doctor, DOCTOR_WARN,
+			   "there are %u; who serves them is told to root only",
+			   still->count);
+	else if (!count)
 		doctor_say(doctor, DOCTOR_OK, "none is without a server");
 }
 

@@ -23,8 +23,10 @@ static const struct {
 	{ "6.18.[45]", DOCTOR_FAIL, ADD_DEV_OOPSES "start 6.18.6 or newer" },
 	{ "6.18.[45][!0-9]*", DOCTOR_FAIL,
 	  ADD_DEV_OOPSES "start 6.18.6 or newer" },
-	/* Reported: 1015 and 1018; those of aws, without numbers. */
+	/* Reported: 1015 and 1018 of azure, 1017 of aws. */
 	{ "6.17.0-101[5-8]-azure", DOCTOR_FAIL,
+	  ADD_DEV_OOPSES "start another kernel" },
+	{ "6.17.0-1017-aws", DOCTOR_FAIL,
 	  ADD_DEV_OOPSES "start another kernel" },
 	{ "6.17.*", DOCTOR_WARN,
 	  "with some distributions' 6.17 " ADD_DEV_OOPSES

@@ -160,12 +160,7 @@ static void judge_server(struct still *still)
 
 /* ---- devices ---- */
 
-/*
- * Whether it has no server: while one that does not answer is there, its devices
- * are taken for served.
- */
-static int is_orphan(const struct still *still,
-		     const struct host_device *device)
+int still_is_orphan(const struct still *still, const struct host_device *device)
 {
 	return !device->server && !still->server && geteuid() == 0;
 }
@@ -175,7 +170,7 @@ static unsigned count_orphans(const struct still *still, int has_disk)
 	unsigned i, count = 0;
 
 	for (i = 0; i < still->count; i++)
-		count += is_orphan(still, &still->devices[i]) &&
+		count += still_is_orphan(still, &still->devices[i]) &&
 			 still->devices[i].has_disk == has_disk;
 	return count;
 }
@@ -186,7 +181,7 @@ static void judge_orphans(struct still *still, int has_disk, const char *one,
 	unsigned i, count = count_orphans(still, has_disk), named = 0;
 
 	for (i = 0; i < still->count; i++) {
-		if (!is_orphan(still, &still->devices[i]) ||
+		if (!still_is_orphan(still, &still->devices[i]) ||
 		    still->devices[i].has_disk != has_disk)
 			continue;
 		if (named == NAMED_MOST)
@@ -304,7 +299,7 @@ static void print_device(const struct still *still,
 			device->inflight);
 	if (device->server)
 		fprintf(out, ", served by process %d", (int)device->server);
-	else if (is_orphan(still, device))
+	else if (still_is_orphan(still, device))
 		fprintf(out, ", served by nobody");
 	fputc('\n', out);
 }

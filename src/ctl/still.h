@@ -33,6 +33,13 @@ struct still {
 void still_look(struct still *still);
 void still_close(struct still *still);
 
+/*
+ * Whether a device is known to have no server: root alone sees who has it, and
+ * while ublkd's server is there, which may not answer, it is taken for served.
+ */
+int still_is_orphan(const struct still *still,
+		    const struct host_device *device);
+
 /* Print the verdict, and lines for devices and where their requests wait. */
 void still_print(const struct still *still, FILE *out);
 

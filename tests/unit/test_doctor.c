@@ -9,9 +9,16 @@
 #include "support.h"
 #include "ctl/doctor.h"
 
+static uid_t user;
 static struct doctor doctor;
 static char *said;
 static size_t said_size;
+
+uid_t __wrap_geteuid(void);
+uid_t __wrap_geteuid(void)
+{
+	return user;
+}
 
 /* A host without anything wrong. */
 static const struct {
@@ -45,6 +52,7 @@ int before_each(void **state)
 	for (i = 0; i < COUNT(fit); i++)
 		test_file(fit[i].path, fit[i].text);
 	assert_int_equal(chmod(test_path("run/ublkd"), 0700), 0);
+	user = 0;
 	memset(&doctor, 0, sizeof(doctor));
 	doctor.root = test_folder();
 	doctor.folder = "/run/ublkd";
@@ -132,6 +140,8 @@ static const struct {
 	{ "proc/sys/kernel/osrelease", "6.18.44-x\n", DOCTOR_OK,
 	  "OK   kernel    Linux 6.18.44-x\n" },
 	{ "proc/sys/kernel/osrelease", "6.17.0-1015-azure\n", DOCTOR_FAIL,
+	  "FAIL kernel    the first ADD_DEV oopses" },
+	{ "proc/sys/kernel/osrelease", "6.17.0-1017-aws\n", DOCTOR_FAIL,
 	  "FAIL kernel    the first ADD_DEV oopses" },
 	{ "proc/sys/kernel/osrelease", "6.17.0-1009-aws\n", DOCTOR_WARN,
 	  "WARN kernel    with some distributions' 6.17 the first ADD_DEV" },
@@ -307,6 +317,10 @@ TEST_CASE(test_daemon)
 	assert_null(strstr(said, "ublkc6"));
 	device[1].server = 0;
 	expect(DOCTOR_FAIL, "FAIL devices   ublkc6 is left over");
+	/* Others are not told who serves a device. */
+	user = 1000;
+	expect(DOCTOR_WARN, "WARN devices   there are 2; who serves them is");
+	user = 0;
 	device[0].server = device[1].server = 99;
 	expect(DOCTOR_OK, "OK   devices   none is without a server");
 	doctor.still.count = 0;
