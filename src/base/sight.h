@@ -172,8 +172,8 @@ uint64_t sight_histogram_total(const struct sight_histogram *of);
  * The time in us that so many of a million are not above, or 0 if there are none;
  * within a bucket by its share of that.
  */
-uint64_t sight_percentile(const struct sight_histogram *of,
-			  unsigned millionths);
+uint64_t sight_percentile(const struct sight_histogram *of, unsigned millionths)
+	__attribute__((cold));
 
 enum sight_kind { SIGHT_IN_UBLKD, SIGHT_IN_BACKING, SIGHT_KINDS };
 
@@ -306,7 +306,7 @@ int sight_head_check(const struct sight_head *head);
  */
 const char *sight_describe(const struct sight_server *server,
 			   const struct sight_small *small, uint64_t now,
-			   char *text, size_t size);
+			   char *text, size_t size) __attribute__((cold));
 
 uint64_t sight_clock(void); /* us, of CLOCK_MONOTONIC */
 
@@ -323,7 +323,8 @@ struct sight_file {
  * Open it. Returns 0 or a negative errno: -ENOENT if there is none, -EPROTO if it
  * is of another version. To be closed.
  */
-int sight_file_open(struct sight_file *file, const char *folder);
+int sight_file_open(struct sight_file *file, const char *folder)
+	__attribute__((cold));
 void sight_file_close(struct sight_file *file);
 
 /*

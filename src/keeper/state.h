@@ -46,7 +46,8 @@ struct state_device {
  * Make the folder (mode 0700) if it is not there, and lock it. Refuses one
  * that others can write to. Returns 0, or -1 with *failure filled.
  */
-int state_open(struct state *state, const char *path, struct failure *failure);
+int state_open(struct state *state, const char *path, struct failure *failure)
+	__attribute__((cold));
 
 /* Unlock it. A folder that we made is removed, if it is empty. */
 void state_close(struct state *state);

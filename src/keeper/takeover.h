@@ -31,7 +31,7 @@ struct takeover {
  * does not answer; then its socket is left alone.
  */
 int takeover_begin(struct takeover *takeover, const char *folder,
-		   struct failure *failure);
+		   struct failure *failure) __attribute__((cold));
 
 /*
  * Read a table from a socket into what was found: a server's, or the copy that an

@@ -14,6 +14,6 @@
  * process is killed. config is a file of commands to run first, or NULL; is_hot:
  * sleep in a busy ring (loop.c). Returns the exit status.
  */
-int server_run(const char *config, int is_hot);
+int server_run(const char *config, int is_hot) __attribute__((cold));
 
 #endif
