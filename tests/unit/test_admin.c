@@ -2476,16 +2476,16 @@ static struct io held[4];
 static void hold_requests(uint32_t id, unsigned count)
 {
 	struct queue *queue = device_find(&fake_host.devices, id)->queues;
-	uint16_t i;
+	size_t i;
 
 	queue->ios = held;
 	queue->port.owned = count;
 	for (i = 0; i < COUNT(held); i++)
 		held[i] = (struct io){ .port = &queue->port,
-				       .tag = i,
+				       .tag = (uint16_t)i,
 				       .owned = i < count,
 				       .op = IO_WRITE,
-				       .offset = 4096u * i,
+				       .offset = (uint64_t)4096 * i,
 				       .length = 512 };
 }
 

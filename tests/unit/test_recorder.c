@@ -93,7 +93,7 @@ static struct io *deliver(unsigned queue, unsigned tag, enum io_op op)
 	struct io *io = &ios[queue][tag];
 
 	io->op = (uint8_t)op;
-	io->offset = tag * 4096;
+	io->offset = (uint64_t)tag * 4096;
 	io->length = 4096;
 	io->owned = 1;
 	io->port->owned++;

@@ -52,7 +52,7 @@ static void hold(unsigned queue, uint16_t tag, enum sight_place place,
 {
 	ios[queue][tag].owned = 1;
 	ios[queue][tag].op = IO_READ;
-	ios[queue][tag].offset = 4096u * (queue * DEPTH + tag);
+	ios[queue][tag].offset = (uint64_t)4096 * (queue * DEPTH + tag);
 	ios[queue][tag].length = 4096;
 	queues[queue].port.owned++;
 	tags[queue * DEPTH + tag] = (struct sight_tag){
