@@ -1,7 +1,6 @@
 #include "loop-timer.h"
 
 #include <errno.h>
-#include <math.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/timerfd.h>
@@ -110,7 +109,8 @@ void loop_timers_arm(struct loop_timers *timers)
 
 	if (due == timers->armed)
 		return;
-	spec.it_value.tv_nsec = (long)((due - floor(due)) * 1e9);
+	spec.it_value.tv_nsec =
+		(long)((due - (double)spec.it_value.tv_sec) * 1e9);
 	timerfd_settime(timers->fd, TFD_TIMER_ABSTIME, &spec, NULL);
 	timers->armed = due;
 }

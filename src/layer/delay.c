@@ -170,6 +170,30 @@ static double draw(struct delay *delay)
 	return (double)(layer_random(&delay->random) >> 11) * 0x1p-53;
 }
 
+/*
+ * Exponentially distributed, with the mean 1: von Neumann's way, by comparisons.
+ * Of numbers that are drawn as long as each is less than the one before, x being
+ * the first, an odd count comes with the probability exp(-x); then x is what comes
+ * after the point, and how often the count was even what comes before it. So no
+ * library of functions has to be in the memory of everybody.
+ */
+static double draw_exponential(struct delay *delay)
+{
+	double whole = 0;
+
+	for (;; whole++) {
+		double first = draw(delay), last = first, next;
+		int is_odd = 1;
+
+		while ((next = draw(delay)) < last) {
+			last = next;
+			is_odd = !is_odd;
+		}
+		if (is_odd)
+			return whole + first;
+	}
+}
+
 static double draw_time(struct delay *delay)
 {
 	double time = delay->time, most = delay->max;
@@ -177,7 +201,7 @@ static double draw_time(struct delay *delay)
 	if (delay->mean > 0) {
 		if (most == 0)
 			most = time + TAIL_MAX * delay->mean;
-		time -= delay->mean * log(1 - draw(delay));
+		time += delay->mean * draw_exponential(delay);
 		return time < most ? time : most;
 	}
 	return most > time ? time + draw(delay) * (most - time) : time;

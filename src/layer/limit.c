@@ -14,7 +14,6 @@
  * A clock is read when the limit seems to be reached, not for each request: by
  * an old time fewer may go than by the present one, never more.
  */
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -51,13 +50,19 @@ static int is_on(const struct limit *limit)
 	return !limit->hurried && (limit->requests > 0 || limit->bytes > 0);
 }
 
+static double later(double one, double other)
+{
+	return one > other ? one : other;
+}
+
 static void read_clock(struct limit *limit)
 {
 	int is_late;
 
 	limit->time = loop_now();
 	is_late = limit->time - limit->waited < CATCH_UP;
-	limit->line = fmax(limit->line, limit->time - (is_late ? CATCH_UP : 0));
+	limit->line =
+		later(limit->line, limit->time - (is_late ? CATCH_UP : 0));
 }
 
 /* When it may go, in seconds. */
@@ -78,13 +83,15 @@ static int can_go(const struct limit *limit, const struct io *io)
 
 static void release(struct limit *limit, struct io *io)
 {
-	limit->line = fmax(limit->line, fmin(limit->time, time_of(limit, io)));
+	double due = time_of(limit, io);
+
+	limit->line = later(limit->line, due < limit->time ? due : limit->time);
 	if (limit->requests > 0)
 		limit->requests_until =
-			fmax(limit->requests_until, limit->line) +
+			later(limit->requests_until, limit->line) +
 			1 / limit->requests;
 	if (limit->bytes > 0 && has_data(io))
-		limit->bytes_until = fmax(limit->bytes_until, limit->line) +
+		limit->bytes_until = later(limit->bytes_until, limit->line) +
 				     io->length / limit->bytes;
 	layer_hand_down(&limit->layer, io);
 }
