@@ -96,11 +96,11 @@ struct device *verb_find_device(const struct request *request,
  */
 static size_t format_lost(const struct device *device, char *text, size_t size)
 {
-	char why[4 * sizeof(device->why)];
+	char why[4 * DEVICE_WHY_MAX + 4];
 	double left = device_retry_in(device);
 	int at = 0;
 
-	if (device->why[0]) {
+	if (device->why) {
 		syntax_quote_text(why, sizeof(why), device->why);
 		at = snprintf(text, size, " error=%s", why);
 	}
@@ -113,7 +113,7 @@ static size_t format_lost(const struct device *device, char *text, size_t size)
 static void print_device(struct request *request, const struct device *device)
 {
 	const struct device_spec *spec = &device->spec;
-	char more[2048 + sizeof(device->why)] = "";
+	char more[2048 + DEVICE_WHY_MAX] = "";
 	const char *waits = "";
 	size_t at = 0;
 

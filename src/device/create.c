@@ -27,11 +27,14 @@ enum device_step create_enter_features(struct device *device)
 enum device_step create_answer_features(struct device *device,
 					const struct message *message)
 {
+	struct failure failure;
+
 	if (message->result < 0)
-		device_driver_failure(message->result, &device->failure);
-	else if (device_set_features(device->set, message->number,
-				     &device->failure) == 0)
+		device_driver_failure(message->result, &failure);
+	else if (device_set_features(device->set, message->number, &failure) ==
+		 0)
 		return DEVICE_NEXT;
+	*device_failure(device) = failure;
 	return DEVICE_FAILED;
 }
 
@@ -40,13 +43,15 @@ enum device_step create_answer_features(struct device *device,
 /* Returns 0, or -1 with the device's failure filled after enough tries. */
 static int find_number(struct device *device, uint32_t after)
 {
+	struct failure unused;
+
 	while (device->tries++ < NUMBER_TRIES) {
 		device->number = ++after;
 		if (!device_find(device->set, after) &&
-		    node_check_free(after, &device->failure) == 0)
+		    node_check_free(after, &unused) == 0)
 			return 0;
 	}
-	return failure_set(&device->failure, SYMBOL_EXISTS, EEXIST, "id",
+	return failure_set(device_failure(device), SYMBOL_EXISTS, EEXIST, "id",
 			   "no number is free up to %u: others have them, or "
 			   "something lies in the place of their nodes in "
 			   "/dev (ls -l /dev/ublk*); name one with id=",
@@ -61,10 +66,7 @@ enum device_step create_enter_number(struct device *device)
 	device_set_id(device, DEVICE_ID_ANY);
 	if (device->doomed)
 		return DEVICE_RELEASE;
-	if (find_number(device, after) < 0)
-		return DEVICE_FAILED;
-	device->failure = (struct failure){ .symbol = SYMBOL_NONE };
-	return DEVICE_NEXT;
+	return find_number(device, after) < 0 ? DEVICE_FAILED : DEVICE_NEXT;
 }
 
 /* ---- ADD ---- */
@@ -117,9 +119,8 @@ static uint16_t least_depth(const struct device *device)
 }
 
 /* Older drivers drop unknown flags silently. */
-static int check_flags(struct device *device)
+static int check_flags(const struct device *device, struct failure *failure)
 {
-	struct failure *failure = &device->failure;
 	enum io_mode mode = device->spec.mode;
 	uint64_t missing = device_flags(device) & ~device->set->features;
 	char why[100];
@@ -153,10 +154,12 @@ static int check_flags(struct device *device)
  */
 static int must_skip(struct device *device)
 {
+	struct failure failure;
+
 	if (!device->picks_number ||
-	    node_check_free(device->spec.id, &device->failure) == 0)
+	    node_check_free(device->spec.id, &failure) == 0)
 		return 0;
-	log_warning("%s; the number %u is left out", device->failure.text,
+	log_warning("%s; the number %u is left out", failure.text,
 		    device->spec.id);
 	device->skips = 1;
 	return 1;
@@ -165,14 +168,16 @@ static int must_skip(struct device *device)
 enum device_step create_enter_add(struct device *device)
 {
 	struct message message = device_message(device, MESSAGE_ADD);
+	struct failure failure;
 
 	if (device->spec.mode == IO_MODES)
 		device->spec.mode = best_mode(device);
-	if (check_flags(device) < 0)
+	if (check_flags(device, &failure) < 0 ||
+	    (device->spec.id != DEVICE_ID_ANY &&
+	     node_check_free(device->spec.id, &failure) < 0)) {
+		*device_failure(device) = failure;
 		return DEVICE_FAILED;
-	if (device->spec.id != DEVICE_ID_ANY &&
-	    node_check_free(device->spec.id, &device->failure) < 0)
-		return DEVICE_FAILED;
+	}
 	message.info.dev_id = device->number;
 	message.info.nr_hw_queues = device->spec.queues;
 	message.info.queue_depth = least_depth(device);
@@ -192,7 +197,7 @@ enum device_step create_answer_add(struct device *device,
 		return DEVICE_NUMBER;
 	if (message->result == -EEXIST) {
 		failure_set(
-			&device->failure, SYMBOL_EXISTS, EEXIST, "id",
+			device_failure(device), SYMBOL_EXISTS, EEXIST, "id",
 			"the id %u is in use by another ublk device, or by a "
 			"deleted one that somebody still has open",
 			spec->id);
@@ -310,7 +315,7 @@ enum device_step create_try_open(struct device *device)
 	if (error)
 		device_fail(device, error);
 	if (missing)
-		device->failure = failure;
+		*device_failure(device) = failure;
 	return error ? DEVICE_FAILED : DEVICE_NEXT;
 }
 
@@ -347,6 +352,6 @@ enum device_step create_try_node(struct device *device)
 		return DEVICE_NEXT;
 	if (can_wait(error) && device_retry(device, NODE_RETRY) == 0)
 		return DEVICE_STAY;
-	device->failure = failure;
+	*device_failure(device) = failure;
 	return DEVICE_FAILED;
 }

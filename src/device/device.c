@@ -330,10 +330,28 @@ void device_take_target(struct device *device, const struct device_spec *spec)
 	own_target(device);
 }
 
+static struct failure shared; /* see device_failure() */
+
+struct failure *device_failure(struct device *device)
+{
+	if (!device->failure)
+		device->failure = malloc(sizeof(*device->failure));
+	if (!device->failure)
+		device->failure = &shared;
+	return device->failure;
+}
+
+void device_forget_failure(struct device *device)
+{
+	if (device->failure != &shared)
+		free(device->failure);
+	device->failure = NULL;
+}
+
 enum device_step device_fail(struct device *device, int error)
 {
-	failure_set(&device->failure, failure_symbol(error), error, NULL, "%s",
-		    "");
+	failure_set(device_failure(device), failure_symbol(error), error, NULL,
+		    "%s", "");
 	return DEVICE_FAILED;
 }
 
@@ -351,10 +369,12 @@ void device_tell(struct device *device, const struct failure *failure)
 
 enum device_step device_rest(struct device *device)
 {
-	struct failure failure = device->failure;
+	struct failure failure = { .symbol = SYMBOL_NONE };
 	int force = device->force;
 
-	device->failure = (struct failure){ .symbol = SYMBOL_NONE };
+	if (device->failure)
+		failure = *device->failure;
+	device_forget_failure(device);
 	device->new_size = 0;
 	free(device->new_words);
 	device->new_words = NULL;
@@ -368,10 +388,7 @@ enum device_step device_rest(struct device *device)
 enum device_step device_free(struct device *device)
 {
 	struct device_set *set = device->set;
-	const struct failure *failure = &device->failure;
 
-	if (failure->symbol == SYMBOL_NONE)
-		failure = NULL;
 	layers_close(&device->spec.layers);
 	device->spec.target->ops->close(device->spec.target);
 	recorder_forget(device->recorder);
@@ -380,10 +397,12 @@ enum device_step device_free(struct device *device)
 	if (device->disk[0])
 		log_info("device %u (%s) is deleted", device->spec.id,
 			 device_name(device));
-	device_tell(device, failure);
-	device_tell(device, failure);
+	device_tell(device, device->failure);
+	device_tell(device, device->failure);
+	device_forget_failure(device);
 	free(device->spec.words);
 	free(device->new_words);
+	free(device->why);
 	free(device);
 	if (set->count == 0 && set->on_empty)
 		set->on_empty(set);

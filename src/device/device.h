@@ -15,6 +15,7 @@
 #include "target/target.h"
 
 #define DEVICE_NAME_MAX	 63
+#define DEVICE_WHY_MAX	 199
 #define DEVICE_ID_ANY	 UINT32_MAX
 #define DEVICE_SIZE_AUTO UINT64_MAX
 
@@ -60,7 +61,7 @@ enum device_step {
 
 	DEVICE_STAY,   /* wait: for an answer, the timer or a command */
 	DEVICE_NEXT,   /* the step is done: what comes next, by the table */
-	DEVICE_FAILED, /* device->failure: what comes then, by the table */
+	DEVICE_FAILED, /* it has a failure: what comes then, by the table */
 	DEVICE_UNSENT, /* device->unsent: as if the keeper had answered that */
 };
 
@@ -155,15 +156,15 @@ struct device {
 	int reopening;	       /* and that has not ended yet */
 	enum stuck stuck;
 	enum taken taken;
-	char why[200];	 /* it is lost, or "" */
+	char *why;	 /* it is lost, or NULL: not told yet */
 	double pause;	 /* s, from its next loss to the next try, */
 	double next_try; /* which is at that loop_now() */
 	struct loop_timer timer;
-	double deadline;	/* as loop_now() */
-	char *new_words;	/* that the keeper is to note */
-	uint64_t new_size;	/* bytes, while it is resized; else 0 */
-	uint32_t new_unserved;	/* its geometry's, then */
-	struct failure failure; /* of what is under way; SYMBOL_NONE: none */
+	double deadline;	 /* as loop_now() */
+	char *new_words;	 /* that the keeper is to note */
+	uint64_t new_size;	 /* bytes, while it is resized; else 0 */
+	uint32_t new_unserved;	 /* its geometry's, then */
+	struct failure *failure; /* of what is under way, or NULL */
 	device_done *done;
 	void *context;
 	device_done *also_done; /* who has hurried another's delete, or deletes
@@ -282,6 +283,15 @@ void device_set_id(struct device *device, uint32_t id);
 
 /* Its files are closed: tell who waits, and free it. */
 enum device_step device_free(struct device *device);
+
+/*
+ * Where the failure of what is under way is put: the device has one from this on.
+ * Devices for which there is no memory share one, with the last one's words.
+ */
+struct failure *device_failure(struct device *device);
+
+/* What was under way has ended, or nobody is to be told that it has failed. */
+void device_forget_failure(struct device *device);
 
 /* The step has failed, from a negative errno; the words for it are the table's. */
 enum device_step device_fail(struct device *device, int error);

@@ -266,7 +266,7 @@ static enum device_step enter_step(struct device *device, enum device_step step)
 static enum device_step fail_step(struct device *device)
 {
 	const struct step *step = &steps[device->step];
-	struct failure *failure = &device->failure;
+	struct failure *failure = device_failure(device);
 	enum device_step failed = device->disk[0] ? step->failed
 						  : DEVICE_RELEASE;
 
@@ -278,7 +278,7 @@ static enum device_step fail_step(struct device *device)
 		log_error("%s: %s", device->disk, failure->text);
 	/* Somebody deletes the device: that it fails is no failure of his. */
 	if (device->disowned)
-		failure->symbol = SYMBOL_NONE;
+		device_forget_failure(device);
 	return failed;
 }
 
@@ -370,7 +370,7 @@ void device_reopen_later(struct device *device, device_reopen *reopen,
 			 const char *why)
 {
 	device->reopen = reopen;
-	snprintf(device->why, sizeof(device->why), "%s", why);
+	device->why = why[0] ? strndup(why, DEVICE_WHY_MAX) : NULL;
 }
 
 void device_reopened(struct device *device, struct device_spec *spec)
@@ -517,13 +517,15 @@ static void doom_device(struct device *device)
  */
 static void disown_add(struct device *device)
 {
-	struct failure failure = device->failure;
+	struct failure failure;
 
-	if (failure.symbol == SYMBOL_NONE)
+	if (device->failure)
+		failure = *device->failure;
+	else
 		failure_set(&failure, SYMBOL_STATE, ECANCELED, NULL,
 			    "device %u is deleted by force before it is live",
 			    device->spec.id);
-	device->failure.symbol = SYMBOL_NONE;
+	device_forget_failure(device);
 	device->disowned = 1;
 	device_tell(device, &failure);
 }
@@ -538,8 +540,7 @@ static int delete_at_work(struct device *device, device_done *done,
 	int is_new = device->step < DEVICE_LIVE && !device->doomed;
 	/* Before its release only a device whose add failed has a failure. */
 	int has_failed = device->step >= DEVICE_STOP &&
-			 device->step < DEVICE_RELEASE &&
-			 device->failure.symbol != SYMBOL_NONE;
+			 device->step < DEVICE_RELEASE && device->failure;
 
 	if (is_new || has_failed)
 		disown_add(device);
@@ -578,8 +579,8 @@ void device_delete_all(struct device_set *set)
 			proceed(device, DEVICE_STOP);
 		} else if (device->step < DEVICE_LIVE && !device->doomed) {
 			/* The adder is told when the device is gone. */
-			failure_set(&device->failure, SYMBOL_STATE, 0, NULL,
-				    "ublkd is stopping");
+			failure_set(device_failure(device), SYMBOL_STATE, 0,
+				    NULL, "ublkd is stopping");
 			doom_device(device);
 		}
 	}

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/log.h"
@@ -20,13 +21,13 @@ enum device_step recover_begin(struct device *device)
 	int is_lost = lost_is(device->spec.target);
 
 	/* Without a reason nobody has tried to open its target yet. */
-	device->pause = is_lost && !device->why[0] ? 0 : LOST_PAUSE;
+	device->pause = is_lost && !device->why ? 0 : LOST_PAUSE;
 	return is_lost ? DEVICE_LOSE : DEVICE_RECOVER;
 }
 
 enum device_step recover_fail(struct device *device, const char *why)
 {
-	failure_set(&device->failure, SYMBOL_IO, 0, NULL, "%s", why);
+	failure_set(device_failure(device), SYMBOL_IO, 0, NULL, "%s", why);
 	return DEVICE_FAILED;
 }
 
@@ -130,29 +131,30 @@ static int can_try(const struct device *device)
 	return device->taken != TAKEN_FETCHED || device_aborts_on_close(device);
 }
 
-static void tell_lost(const struct device *device)
+static void tell_lost(const struct device *device, const char *why)
 {
 	if (can_try(device))
 		log_error("%s: cannot be taken over: %s; its users wait, and "
 			  "it is tried again",
-			  device->disk, device->failure.text);
+			  device->disk, why);
 	else
 		log_error("%s: cannot be taken over: %s; its users wait until "
 			  "it is deleted, or another server tries",
-			  device->disk, device->failure.text);
+			  device->disk, why);
 }
 
 /* Each reason is told once: it may be tried for days. */
 static void remember_why(struct device *device)
 {
-	const char *why = device->failure.text;
+	const char *why = device->failure ? device->failure->text : NULL;
 
-	if (device->failure.symbol != SYMBOL_NONE &&
-	    strncmp(device->why, why, sizeof(device->why) - 1) != 0) {
-		tell_lost(device);
-		snprintf(device->why, sizeof(device->why), "%.199s", why);
+	if (why &&
+	    (!device->why || strncmp(device->why, why, DEVICE_WHY_MAX) != 0)) {
+		tell_lost(device, why);
+		free(device->why);
+		device->why = strndup(why, DEVICE_WHY_MAX);
 	}
-	device->failure = (struct failure){ .symbol = SYMBOL_NONE };
+	device_forget_failure(device);
 }
 
 /* Without queues of ours the driver holds its I/O; `del` ends that. */

@@ -12,7 +12,7 @@
 
 static enum device_step refuse_busy(struct device *device, const char *who)
 {
-	failure_set(&device->failure, SYMBOL_BUSY, EBUSY, NULL,
+	failure_set(device_failure(device), SYMBOL_BUSY, EBUSY, NULL,
 		    "%s is in use: %s", device->disk,
 		    who[0] ? who : "somebody has it open");
 	return DEVICE_FAILED;
@@ -45,7 +45,7 @@ static enum device_step go_on_unknown(struct device *device, int error)
 {
 	if (device->step == DEVICE_BUSY && has_try_stop(device))
 		return DEVICE_NEXT;
-	failure_set(&device->failure, SYMBOL_BUSY, error, NULL,
+	failure_set(device_failure(device), SYMBOL_BUSY, error, NULL,
 		    "%s may be in use: who uses it cannot be found out (%s); "
 		    "force=yes does not ask",
 		    device->disk, strerror(-error));
@@ -138,9 +138,9 @@ enum device_step remove_answer_delete(struct device *device,
 				      const struct message *message)
 {
 	if (message->result < 0 && message->result != -ENODEV &&
-	    device->failure.symbol == SYMBOL_NONE)
-		failure_set(&device->failure, SYMBOL_IO, message->result, NULL,
-			    "%s is stopped but cannot be deleted: %s",
+	    !device->failure)
+		failure_set(device_failure(device), SYMBOL_IO, message->result,
+			    NULL, "%s is stopped but cannot be deleted: %s",
 			    device->disk, strerror(-message->result));
 	return device->skips && !device->force ? DEVICE_NUMBER : DEVICE_NEXT;
 }

@@ -48,8 +48,8 @@ static enum device_step grow_target(struct device *device, int error)
 	int result;
 
 	if (error) {
-		failure_set(&device->failure, failure_symbol(error), error,
-			    NULL,
+		failure_set(device_failure(device), failure_symbol(error),
+			    error, NULL,
 			    "what %s had behind its end before cannot be "
 			    "cleared: %s",
 			    device->disk, strerror(-error));
@@ -62,7 +62,7 @@ static enum device_step grow_target(struct device *device, int error)
 		device_start_timer(device, GROW_INTERVAL);
 		return DEVICE_STAY;
 	}
-	device->failure = failure;
+	*device_failure(device) = failure;
 	return DEVICE_FAILED;
 }
 
@@ -73,7 +73,7 @@ enum device_step resize_enter_trim(struct device *device)
 	int result = 0;
 
 	if (device->force && device->new_size) {
-		failure_set(&device->failure, SYMBOL_STATE, 0, NULL, "%s",
+		failure_set(device_failure(device), SYMBOL_STATE, 0, NULL, "%s",
 			    device->also_done ? "the device is being deleted"
 					      : "ublkd is stopping");
 		return DEVICE_FAILED;
@@ -113,10 +113,11 @@ static enum device_step undo_resize(struct device *device, int error)
 		target->ops->resize(target, device->spec.geometry.size,
 				    &failure);
 	if (error == -EOPNOTSUPP)
-		refuse_resize(&device->failure);
+		refuse_resize(device_failure(device));
 	else
-		failure_set(&device->failure, failure_symbol(error), error,
-			    NULL, "the driver cannot change the size of %s: %s",
+		failure_set(device_failure(device), failure_symbol(error),
+			    error, NULL,
+			    "the driver cannot change the size of %s: %s",
 			    device->disk, strerror(-error));
 	return DEVICE_FAILED;
 }
@@ -162,10 +163,11 @@ enum device_step resize_answer_note(struct device *device,
 	device->new_words = NULL;
 	device->new_size = 0;
 	if (message->result < 0) {
-		failure_set(&device->failure, failure_symbol(message->result),
-			    message->result, NULL, "cannot note the change: %s",
+		failure_set(device_failure(device),
+			    failure_symbol(message->result), message->result,
+			    NULL, "cannot note the change: %s",
 			    strerror(-message->result));
-		log_warning("%s: %s", device->disk, device->failure.text);
+		log_warning("%s: %s", device->disk, device->failure->text);
 	}
 	return DEVICE_NEXT;
 }

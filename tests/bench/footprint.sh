@@ -105,8 +105,8 @@ for count in 0 1 16 256; do
 	grow $have $count
 	have=$count
 	case $count in
-	0) line 0 4096 ;;
-	*) line $count 8960 ;;
+	0) line 0 3072 ;;
+	*) line $count 8192 ;;
 	esac
 done
 [ -z "$bad" ] || fail "${bad#; }"
