@@ -92,6 +92,41 @@ TEST_CASE(test_places)
 	assert_int_equal(verdict_age(&facts), 600000);
 }
 
+/* It is not ours any more, and nobody else's: only that place is told of. */
+TEST_CASE(test_refused)
+{
+	hold(1, 2, SIGHT_REFUSED, 400000);
+	ios[1][2].owned = 0;
+	queues[1].port.owned = 0;
+	hold(1, 3, SIGHT_COMMIT, 400000);
+	ios[1][3].owned = 0;
+	queues[1].port.owned = 0;
+	assert_int_equal(count(0, 100), 1);
+	assert_int_equal(verdict_count(&facts), 0);
+	queues[1].refused = 1;
+	assert_int_equal(count(0, 100), 1);
+	assert_int_equal(verdict_count(&facts), 1);
+	assert_int_equal(facts.waits[SIGHT_REFUSED].count, 1);
+	assert_int_equal(facts.waits[SIGHT_REFUSED].age, 600000);
+}
+
+/* Other processes may write to the file of sight. */
+TEST_CASE(test_place_that_is_none)
+{
+	hold(0, 1, SIGHT_PLACES, 400000);
+	hold(0, 2, SIGHT_NOWHERE, 400000);
+	assert_int_equal(count(0, 100), 1);
+	assert_int_equal(facts.waits[SIGHT_TARGET].count, 2);
+}
+
+TEST_CASE(test_answered)
+{
+	queues[0].port.count[IO_READ] = 5;
+	queues[1].port.count[IO_FLUSH] = 2;
+	queues[1].port.errors = 1;
+	assert_int_equal(waits_answered(&device), 8);
+}
+
 /* Each once, in however small pieces. */
 TEST_CASE(test_pieces)
 {
@@ -187,16 +222,19 @@ TEST_CASE(test_describe)
 	assert_int_equal(facts.tags, 2 * DEPTH);
 	assert_string_equal(facts.backing, "/srv/a");
 	assert_int_equal(facts.is_file, 1);
+	assert_string_equal(facts.why, "");
 	waits_wish(&device, &wish);
 	assert_string_equal(wish.disk, "ublkb7");
 	assert_int_equal(wish.backing, 1);
 	assert_int_equal(wish.major, 8);
 	assert_int_equal(wish.minor, 3);
 	ops.backing = NULL;
+	device.why = (char[]){ "it is gone" };
 	waits_wish(&device, &wish);
 	assert_int_equal(wish.backing, 0);
 	waits_describe(&device, &facts);
 	assert_string_equal(facts.backing, "");
+	assert_string_equal(facts.why, "it is gone");
 }
 
 TEST_CASE(test_states)
