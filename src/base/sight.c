@@ -275,3 +275,23 @@ struct sight_large *sight_file_large(const struct sight_file *file,
 	}
 	return large;
 }
+
+/* What comes after such a phase leaves the slot as it was. */
+static int has_device(enum sight_phase phase)
+{
+	return phase == SIGHT_TURNS || phase == SIGHT_SUBMITS ||
+	       phase == SIGHT_COMPLETES;
+}
+
+const char *sight_file_describe(const struct sight_file *file,
+				const struct sight_server *server, uint64_t now,
+				char *text, size_t size)
+{
+	struct sight_small small;
+	int has_part = has_device((enum sight_phase)server->phase) &&
+		       server->slot < SIGHT_DEVICES &&
+		       sight_file_small(file, server->slot, &small) == 0;
+
+	return sight_describe(server, has_part ? &small : NULL, now, text,
+			      size);
+}

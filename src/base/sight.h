@@ -308,6 +308,12 @@ const char *sight_describe(const struct sight_server *server,
 			   const struct sight_small *small, uint64_t now,
 			   char *text, size_t size) __attribute__((cold));
 
+/* The same, with the part of that file that the phase is about, if it has one. */
+struct sight_file;
+const char *sight_file_describe(const struct sight_file *file,
+				const struct sight_server *server, uint64_t now,
+				char *text, size_t size) __attribute__((cold));
+
 uint64_t sight_clock(void); /* us, of CLOCK_MONOTONIC */
 
 /*

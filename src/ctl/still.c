@@ -80,25 +80,13 @@ static int is_frozen(const struct still *still, char *text, size_t size)
 static const char *describe(const struct still *still, char *text, size_t size)
 {
 	const struct sight_server *server = last_server(still);
-	struct sight_small small;
 
 	if (still->sight_error || (pid_t)server->pid != still->server) {
 		snprintf(text, size, "what it does is not known");
 		return text;
 	}
-	switch ((enum sight_phase)server->phase) {
-	case SIGHT_TURNS:
-	case SIGHT_SUBMITS:
-	case SIGHT_COMPLETES:
-		if (server->slot < still->sight.head.slots &&
-		    sight_file_small(&still->sight, server->slot, &small) == 0)
-			return sight_describe(server, &small, sight_clock(),
-					      text, size);
-		break;
-	default:
-		break;
-	}
-	return sight_describe(server, NULL, sight_clock(), text, size);
+	return sight_file_describe(&still->sight, server, sight_clock(), text,
+				   size);
 }
 
 static void say(struct still *still, const char *format, ...)

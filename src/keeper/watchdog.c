@@ -34,14 +34,10 @@ static void stop_unless_busy(struct watchdog *watchdog)
 static const char *describe(const struct watchdog *watchdog, char *text,
 			    size_t size)
 {
-	const struct sight_server *page = watchdog->page;
-	struct sight_file file = { .fd = watchdog->fd };
-	struct sight_small small;
-	int has_part = page->slot < SIGHT_DEVICES &&
-		       sight_file_small(&file, page->slot, &small) == 0;
+	const struct sight_file file = { .fd = watchdog->fd };
 
-	return sight_describe(page, has_part ? &small : NULL, sight_clock(),
-			      text, size);
+	return sight_file_describe(&file, watchdog->page, sight_clock(), text,
+				   size);
 }
 
 /* First, because the log may be what it hangs in. */

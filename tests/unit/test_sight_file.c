@@ -113,6 +113,9 @@ TEST_CASE(test_readers)
 	struct sight_file file;
 	struct sight_small small;
 	struct sight_large *large;
+	struct sight_server server = { .phase = SIGHT_SUBMITS,
+				       .since = 1000000 };
+	char text[100];
 	int fd;
 
 	if (!folder)
@@ -137,8 +140,20 @@ TEST_CASE(test_readers)
 	assert_non_null(large);
 	assert_int_equal(large->tags[7].place, SIGHT_NOWHERE);
 	free(large);
+	assert_string_equal(sight_file_describe(&file, &server, 4250000, text,
+						sizeof(text)),
+			    "3.2 s in submit of target ram, device 3");
+	/* The slot is that of what was done before. */
+	server.phase = SIGHT_SLEEPS;
+	assert_string_equal(sight_file_describe(&file, &server, 4250000, text,
+						sizeof(text)),
+			    "in sleep");
 	recorder_forget(recorder);
 	assert_int_equal(sight_file_small(&file, 0, &small), -ENOENT);
+	server.phase = SIGHT_TURNS;
+	assert_string_equal(sight_file_describe(&file, &server, 4250000, text,
+						sizeof(text)),
+			    "3.2 s in a queue's turn");
 	sight_file_close(&file);
 	recorder_end();
 	assert_int_equal(pwrite(fd, "x", 1, 8), 1);
