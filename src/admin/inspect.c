@@ -11,7 +11,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "device/ask.h"
 #include "device/waits.h"
 #include "io/turns.h"
 #include "verbs.h"
@@ -133,18 +132,13 @@ static int choose(struct inspection *inspection, const struct device *one,
 static void ask_kernel(struct inspection *inspection,
 		       const struct view_wish *wishes)
 {
-	const struct view_head head = { .magic = VIEW_MAGIC,
-					.count = inspection->count,
-					.size = sizeof(struct view),
-					.server = getpid() };
 	struct device_set *set = &inspection->request->host->devices;
 
 	loop_timer_init(&inspection->patience, on_patience, inspection);
-	inspection->fd = view_file(&head, wishes);
-	inspection->is_asked =
-		inspection->fd >= 0 &&
-		!inspection->request->host->keeper_gone &&
-		ask(HELPER_VIEW, "", inspection->fd, on_views, inspection) == 0;
+	if (!inspection->request->host->keeper_gone)
+		inspection->fd = waits_ask(wishes, inspection->count, on_views,
+					   inspection);
+	inspection->is_asked = inspection->fd >= 0;
 	loop_timer_start(set->loop, &inspection->patience,
 			 inspection->is_asked ? PATIENCE : 0);
 }

@@ -163,8 +163,10 @@ struct metric {
 	const char *name, *type, *help;
 	void (*print)(struct request *request, const struct metric *metric,
 		      const struct device *device);
+	/* Of a counter; and of a histogram. */
 	enum sight_op op;
 	enum value value;
+	enum sight_kind kind;
 };
 
 static void print_info(struct request *request, const struct metric *metric,
@@ -230,16 +232,16 @@ static const struct {
 
 static void print_histogram(struct request *request,
 			    const struct metric *metric,
-			    const struct device *device, enum sight_op op,
-			    enum sight_kind kind)
+			    const struct device *device, enum sight_op op)
 {
-	uint64_t us = device->recorder->small->counts[op].time[kind], sum = 0;
+	const struct recorder *recorder = device->recorder;
+	uint64_t us = recorder->small->counts[op].time[metric->kind], sum = 0;
 	const char *name = sight_op_name(op), *disk = device->disk;
 	struct sight_histogram histogram;
 	unsigned bucket = 0;
 	size_t i;
 
-	recorder_histogram(device->recorder, op, kind, &histogram);
+	recorder_histogram(recorder, op, metric->kind, &histogram);
 	if (!sight_histogram_total(&histogram))
 		return; /* most devices do not have all kinds */
 	for (i = 0; i < sizeof(bounds) / sizeof(bounds[0]); i++) {
@@ -262,31 +264,18 @@ static void print_histogram(struct request *request,
 		      metric->name, disk, name, (number)sum);
 }
 
-static void print_own_times(struct request *request,
-			    const struct metric *metric,
-			    const struct device *device)
+static void print_times(struct request *request, const struct metric *metric,
+			const struct device *device)
 {
 	unsigned op;
 
 	for (op = 0; op < SIGHT_OPS; op++)
-		print_histogram(request, metric, device, (enum sight_op)op,
-				SIGHT_IN_UBLKD);
+		print_histogram(request, metric, device, (enum sight_op)op);
 }
 
-static void print_backing_times(struct request *request,
-				const struct metric *metric,
-				const struct device *device)
-{
-	unsigned op;
-
-	for (op = 0; op < SIGHT_OPS; op++)
-		print_histogram(request, metric, device, (enum sight_op)op,
-				SIGHT_IN_BACKING);
-}
-
-#define COUNTER(name, help, op, value)                          \
-	{                                                       \
-		name, "counter", help, print_counter, op, value \
+#define COUNTER(name, help, op, value)                             \
+	{                                                          \
+		name, "counter", help, print_counter, op, value, 0 \
 	}
 
 static const struct metric metrics[] = {
@@ -335,12 +324,14 @@ static const struct metric metrics[] = {
 	  .type = "histogram",
 	  .help = "Time of requests in ublkd; the first bucket is what was "
 		  "answered in the turn of the loop in which it came.",
-	  .print = print_own_times },
+	  .print = print_times,
+	  .kind = SIGHT_IN_UBLKD },
 	{ .name = "ublkd_backing_duration_seconds",
 	  .type = "histogram",
 	  .help = "Time of requests from where they were first handed to the "
 		  "backing file or disk to the answer.",
-	  .print = print_backing_times },
+	  .print = print_times,
+	  .kind = SIGHT_IN_BACKING },
 };
 
 #define METRICS (sizeof(metrics) / sizeof(metrics[0]))

@@ -7,8 +7,6 @@
 #include "trace.h"
 #include "verbs.h"
 
-#define TURN ((int)SIGHT_EVENTS) /* events told of in one turn: all there are */
-
 typedef unsigned long long number;
 
 /* ---- one event ---- */
@@ -98,7 +96,6 @@ int trace_follow(struct request *request)
 		device_find(&request->host->devices, session->followed);
 	struct sight_event event;
 	uint64_t first, lost;
-	int turn;
 
 	if (!device || !device->recorder) {
 		request_print(request, "EVENT end id=%u", session->followed);
@@ -110,10 +107,8 @@ int trace_follow(struct request *request)
 	if (lost)
 		request_print(request, "EVENT overflow id=%u lost=%llu",
 			      session->followed, (number)lost);
-	for (turn = 0; turn < TURN; turn++) {
-		if (recorder_event(device->recorder, session->next_event,
-				   &event) < 0)
-			break;
+	while (recorder_event(device->recorder, session->next_event, &event) ==
+	       0) {
 		print_event(request, session->followed, &event, "EVENT ");
 		session->next_event++;
 	}
@@ -122,22 +117,6 @@ int trace_follow(struct request *request)
 
 /* ---- trace ---- */
 
-/* From the request's cursor on, 1 + an event's number. Returns 1 for more. */
-static int print_events(struct request *request, const struct device *device)
-{
-	struct sight_event event;
-	int turn;
-
-	for (turn = 0; turn < TURN; turn++) {
-		if (recorder_event(device->recorder, request->cursor - 1,
-				   &event) < 0)
-			return 0;
-		print_event(request, device->spec.id, &event, "");
-		request->cursor++;
-	}
-	return 1;
-}
-
 /* The number of the first event that is asked for. */
 static uint64_t begin_at(const struct recorder *recorder, uint64_t last)
 {
@@ -145,6 +124,17 @@ static uint64_t begin_at(const struct recorder *recorder, uint64_t last)
 	uint64_t written = recorder->small->events;
 
 	return last && last < written - first ? written - last : first;
+}
+
+/* All in one turn, in which none is overwritten. */
+static void print_events(struct request *request, const struct device *device,
+			 uint64_t last)
+{
+	uint64_t at = begin_at(device->recorder, last);
+	struct sight_event event;
+
+	for (; recorder_event(device->recorder, at, &event) == 0; at++)
+		print_event(request, device->spec.id, &event, "");
 }
 
 int verb_trace(struct request *request, struct failure *failure)
@@ -165,12 +155,7 @@ int verb_trace(struct request *request, struct failure *failure)
 		request->session->next_event = recorder->small->events;
 		request->session->follows = 1;
 	} else {
-		if (!request->cursor)
-			request->cursor =
-				1 + begin_at(recorder,
-					     values[VERB_TRACE_LAST].number);
-		if (print_events(request, device))
-			return 1;
+		print_events(request, device, values[VERB_TRACE_LAST].number);
 	}
 	request_ok(request, " events=%llu", (number)recorder->small->events);
 	return 0;

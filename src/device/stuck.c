@@ -4,7 +4,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "ask.h"
 #include "base/log.h"
 #include "device.h"
 #include "io/recorder.h"
@@ -94,9 +93,6 @@ static void on_views(void *context, const struct message *answer)
 /* Of those that are stuck, and were not told of: what is behind them? */
 static void ask_of_all(void)
 {
-	struct view_head head = { .magic = VIEW_MAGIC,
-				  .size = sizeof(struct view),
-				  .server = getpid() };
 	struct view_wish *wishes = calloc(stuck.set->count, sizeof(*wishes));
 	struct device *device = stuck.set->first;
 
@@ -110,12 +106,10 @@ static void ask_of_all(void)
 		waits_wish(device, &wishes[stuck.count]);
 		stuck.ids[stuck.count++] = device->spec.id;
 	}
-	head.count = stuck.count;
 	stuck.head = (struct view_head){ .known = 0 };
 	if (stuck.count)
-		stuck.fd = view_file(&head, wishes);
-	stuck.is_asked = stuck.fd >= 0 &&
-			 ask(HELPER_VIEW, "", stuck.fd, on_views, NULL) == 0;
+		stuck.fd = waits_ask(wishes, stuck.count, on_views, NULL);
+	stuck.is_asked = stuck.fd >= 0;
 	free(wishes);
 }
 

@@ -2,6 +2,7 @@
 
 #include <string.h>
 #include <sys/sysmacros.h>
+#include <unistd.h>
 
 #include "io/recorder.h"
 #include "life.h"
@@ -13,12 +14,9 @@
 struct wait wait_of(const struct io *io, uint64_t now)
 {
 	struct wait wait = { SIGHT_TARGET, VERDICT_NO_AGE };
-	const struct sight_tag *tag;
+	const struct sight_tag *tag = recorder_entry(io);
 
-	if (!recorder_has(io))
-		return wait;
-	tag = recorder_tag(io);
-	if (tag->tag != io->tag || tag->queue != io->port->queue_id)
+	if (!tag)
 		return wait;
 	/* The file is not this server's alone. */
 	if (tag->place > SIGHT_NOWHERE && tag->place < SIGHT_PLACES)
@@ -30,7 +28,12 @@ struct wait wait_of(const struct io *io, uint64_t now)
 /* Ours, or one whose answer the driver did not take. */
 static int is_waiting(const struct queue *queue, const struct io *io)
 {
-	return io->owned || (queue->refused && recorder_was_refused(io));
+	const struct sight_tag *tag;
+
+	if (io->owned || !queue->refused)
+		return io->owned;
+	tag = recorder_entry(io);
+	return tag && tag->place == SIGHT_REFUSED;
 }
 
 /* A queue whose requests are with the driver, all of them, costs nothing. */
@@ -153,4 +156,22 @@ void waits_wish(const struct device *device, struct view_wish *wish)
 	wish->backing = 1;
 	wish->major = major(backing.device);
 	wish->minor = minor(backing.device);
+}
+
+int waits_ask(const struct view_wish *wishes, unsigned count, ask_done *done,
+	      void *context)
+{
+	const struct view_head head = { .magic = VIEW_MAGIC,
+					.count = count,
+					.size = sizeof(struct view),
+					.server = getpid() };
+	int fd = view_file(&head, wishes), error;
+
+	if (fd < 0)
+		return fd;
+	error = ask(HELPER_VIEW, "", fd, done, context);
+	if (!error)
+		return fd;
+	close(fd);
+	return error;
 }

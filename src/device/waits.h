@@ -5,6 +5,7 @@
 #ifndef UBLKD_WAITS_H
 #define UBLKD_WAITS_H
 
+#include "ask.h"
 #include "base/verdict.h"
 #include "device.h"
 
@@ -47,5 +48,12 @@ void waits_describe(const struct device *device, struct verdict_facts *facts);
 
 /* Of which disk, and of what behind it, a helper is to have a view. */
 void waits_wish(const struct device *device, struct view_wish *wish);
+
+/*
+ * Ask a helper for so many views. Returns the file of them (base/view.h), which is
+ * to be closed after done was called; or a negative errno, and done never is.
+ */
+int waits_ask(const struct view_wish *wishes, unsigned count, ask_done *done,
+	      void *context);
 
 #endif

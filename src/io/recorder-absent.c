@@ -41,12 +41,6 @@ void recorder_close(struct recorder *recorder)
 	(void)recorder;
 }
 
-enum sight_place recorder_backing_place(enum io_op op)
-{
-	(void)op;
-	return SIGHT_NOWHERE;
-}
-
 void recorder_forget(struct recorder *recorder)
 {
 	(void)recorder;

@@ -261,6 +261,15 @@ void recorder_note_delivered(const struct io *io)
 
 void (*recorder_parked)(void);
 
+/* The tag's entry is this request's from now on. */
+static void begin_entry(struct sight_tag *tag, const struct io *io)
+{
+	tag->since = turns_now();
+	tag->backing = 0;
+	tag->tag = io->tag;
+	tag->queue = (uint8_t)io->port->queue_id;
+}
+
 void recorder_park(struct io *io, enum sight_place place)
 {
 	const struct io_port *port = io->port;
@@ -271,10 +280,7 @@ void recorder_park(struct io *io, enum sight_place place)
 		io->owned = IO_PARKED;
 		if (recorder_parked)
 			recorder_parked();
-		tag->since = turns_now();
-		tag->backing = 0;
-		tag->tag = io->tag;
-		tag->queue = (uint8_t)port->queue_id;
+		begin_entry(tag, io);
 		if (port->owned > small->most)
 			small->most = (uint16_t)port->owned;
 	}
@@ -285,18 +291,16 @@ void recorder_note_refused(const struct io *io)
 {
 	struct sight_tag *tag = recorder_tag(io);
 
-	tag->since = turns_now();
-	tag->backing = 0;
-	tag->tag = io->tag;
-	tag->queue = (uint8_t)io->port->queue_id;
+	begin_entry(tag, io);
 	tag->place = SIGHT_REFUSED;
 }
 
 /* In a small part that cannot grow another request may have the entry. */
-static int has_entry(const struct sight_tag *tag, const struct io *io)
+static int has_entry(const struct io *io)
 {
-	return tag->tag == io->tag && tag->queue == io->port->queue_id &&
-	       sight_is_waiting(tag->place);
+	const struct sight_tag *tag = recorder_entry(io);
+
+	return tag && sight_is_waiting(tag->place);
 }
 
 /* It has waited, or failed. */
@@ -315,7 +319,7 @@ answer_late(const struct io *io, int error)
 		counts->count++;
 		counts->bytes += io->length;
 	}
-	if (io->owned == IO_PARKED && (recorder->large || has_entry(tag, io))) {
+	if (io->owned == IO_PARKED && (recorder->large || has_entry(io))) {
 		took = turns_now() - tag->since;
 		note_times(recorder, tag, io->op, took);
 		tag->place = SIGHT_COMMIT;
@@ -362,8 +366,16 @@ void recorder_note_passed(const struct io *io)
 	add_event_of(io, SIGHT_PASSED, SIGHT_TARGET);
 }
 
-void recorder_note_submitted(struct io *io, enum sight_place place)
+void recorder_note_submitted(struct io *io)
 {
+	static const uint8_t places[IO_OPS] = {
+		[IO_READ] = SIGHT_READ,
+		[IO_WRITE] = SIGHT_WRITE,
+		[IO_FLUSH] = SIGHT_FLUSH,
+		[IO_DISCARD] = SIGHT_DISCARD,
+		[IO_WRITE_ZEROES] = SIGHT_DISCARD,
+	};
+	enum sight_place place = places[io->op];
 	struct sight_tag *tag = recorder_tag(io);
 	uint64_t waited;
 
@@ -380,19 +392,6 @@ void recorder_note_completed(const struct io *io, int32_t result)
 	recorder_tag(io)->place = SIGHT_TARGET;
 	add_event_of(io, SIGHT_COMPLETED, SIGHT_TARGET)->number =
 		(uint64_t)(int64_t)result;
-}
-
-enum sight_place recorder_backing_place(enum io_op op)
-{
-	static const uint8_t places[IO_OPS] = {
-		[IO_READ] = SIGHT_READ,
-		[IO_WRITE] = SIGHT_WRITE,
-		[IO_FLUSH] = SIGHT_FLUSH,
-		[IO_DISCARD] = SIGHT_DISCARD,
-		[IO_WRITE_ZEROES] = SIGHT_DISCARD,
-	};
-
-	return (enum sight_place)places[op];
 }
 
 /* ---- the table ---- */

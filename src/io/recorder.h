@@ -94,7 +94,7 @@ void recorder_note_answered(const struct io *io, int error);
 void recorder_note_taken_back(const struct io *io);
 void recorder_note_kept(struct io *io, enum sight_place place);
 void recorder_note_passed(const struct io *io);
-void recorder_note_submitted(struct io *io, enum sight_place place);
+void recorder_note_submitted(struct io *io);
 void recorder_note_completed(const struct io *io, int32_t result);
 void recorder_park(struct io *io, enum sight_place place);
 
@@ -118,6 +118,18 @@ static inline struct sight_tag *recorder_tag(const struct io *io)
 
 	return &recorder->tags[(io->port->queue_id * recorder->stride + io->tag) &
 			       recorder->mask];
+}
+
+/* The same, or NULL if that is another request's, or there is no recorder. */
+static inline struct sight_tag *recorder_entry(const struct io *io)
+{
+	struct sight_tag *tag;
+
+	if (!recorder_has(io))
+		return NULL;
+	tag = recorder_tag(io);
+	return tag->tag == io->tag && tag->queue == io->port->queue_id ? tag
+								       : NULL;
 }
 
 /* It is delivered, in a queue's turn. */
@@ -152,29 +164,17 @@ static inline void recorder_place(struct io *io, enum sight_place place)
 		recorder_park(io, place);
 }
 
+static inline void recorder_left(struct io *io)
+{
+	if (recorder_has(io) && io->owned && io->owned != IO_PARKED)
+		recorder_park(io, SIGHT_TARGET);
+}
+
 /* The driver refused its answer, and gives the tag no other request. */
 static inline void recorder_refused(const struct io *io)
 {
 	if (recorder_has(io))
 		recorder_note_refused(io);
-}
-
-/* Whether that is the last that was heard of the tag. */
-static inline int recorder_was_refused(const struct io *io)
-{
-	const struct sight_tag *tag;
-
-	if (!recorder_has(io))
-		return 0;
-	tag = recorder_tag(io);
-	return tag->place == SIGHT_REFUSED && tag->tag == io->tag &&
-	       tag->queue == io->port->queue_id;
-}
-
-static inline void recorder_left(struct io *io)
-{
-	if (recorder_has(io) && io->owned && io->owned != IO_PARKED)
-		recorder_park(io, SIGHT_TARGET);
 }
 
 /* A layer keeps it, in that place; and lets it go to what is below. */
@@ -191,10 +191,10 @@ static inline void recorder_passed(const struct io *io)
 }
 
 /* The target has asked its backing for something, and has an answer. */
-static inline void recorder_submitted(struct io *io, enum sight_place place)
+static inline void recorder_submitted(struct io *io)
 {
 	if (recorder_has(io))
-		recorder_note_submitted(io, place);
+		recorder_note_submitted(io);
 }
 
 static inline void recorder_completed(const struct io *io, int32_t result)
@@ -202,8 +202,5 @@ static inline void recorder_completed(const struct io *io, int32_t result)
 	if (recorder_has(io))
 		recorder_note_completed(io, result);
 }
-
-/* The place of what a request of that kind asks its backing for. */
-enum sight_place recorder_backing_place(enum io_op op);
 
 #endif

@@ -547,7 +547,7 @@ static void issue(struct file *file, struct io *io)
 		finish_request(file, io, error == -EBUSY ? -EIO : error);
 		return;
 	}
-	recorder_submitted(io, recorder_backing_place((enum io_op)io->op));
+	recorder_submitted(io);
 	if (!port->in_turn)
 		io_submit(port);
 }

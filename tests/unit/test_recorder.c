@@ -241,7 +241,7 @@ TEST_CASE(test_places)
 	recorder_place(io, SIGHT_WORKER);
 	assert_int_equal(recorder_tag(io)->place, SIGHT_WORKER);
 	begin_turn(4000);
-	recorder_submitted(io, SIGHT_READ);
+	recorder_submitted(io);
 	assert_int_equal(recorder_tag(io)->place, SIGHT_READ);
 	begin_turn(8000);
 	recorder_completed(io, 4096);
@@ -270,10 +270,10 @@ TEST_CASE(test_pieces)
 
 	begin_turn(1000);
 	io = deliver(0, 3, IO_READ);
-	recorder_submitted(io, SIGHT_READ);
+	recorder_submitted(io);
 	begin_turn(5000);
 	recorder_completed(io, 4096);
-	recorder_submitted(io, SIGHT_READ);
+	recorder_submitted(io);
 	begin_turn(5000);
 	recorder_completed(io, 4096);
 	answer(io, 0);

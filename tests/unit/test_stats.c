@@ -99,7 +99,7 @@ static void wait_for(enum io_op op, unsigned us, int error)
 	move_clock(us / 1e6);
 	turns_enter(SIGHT_TURNS, 0);
 	recorder_passed(&io);
-	recorder_submitted(&io, recorder_backing_place(op));
+	recorder_submitted(&io);
 	move_clock(us / 1e6);
 	turns_enter(SIGHT_TURNS, 0);
 	recorder_completed(&io, 4096);
