@@ -8,7 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define PATH_BYTES 600 /* of names below /proc and /sys */
+#include "host.h"
 
 /* What is looked for, and where. */
 struct search {
@@ -64,51 +64,25 @@ static struct usage *find_node(const struct search *search, const char *path)
 	return NULL;
 }
 
-static FILE *open_file(const struct search *search, const char *path)
-{
-	char full[PATH_BYTES];
-
-	snprintf(full, sizeof(full), "%s%s", search->root, path);
-	return fopen(full, "re");
-}
-
-static DIR *open_folder(const struct search *search, const char *path)
-{
-	char full[PATH_BYTES];
-
-	snprintf(full, sizeof(full), "%s%s", search->root, path);
-	return opendir(full);
-}
-
-/*
- * mountinfo: id parent major:minor root mount-point options ... - type source
- * options. Spaces in names are written as \040, so words are words.
- */
 static void find_mounts(const struct search *search)
 {
-	FILE *file = open_file(search, "/proc/self/mountinfo");
-	char *line = NULL, source[256], point[256];
+	FILE *file = host_file(search->root, "/proc/self/mountinfo");
+	struct host_mount mount;
 	struct usage *usage;
-	size_t room = 0;
 
-	while (file && getline(&line, &room, file) > 0) {
-		char *rest = strstr(line, " - ");
-
-		if (!rest || sscanf(rest, " - %*s %255s", source) != 1 ||
-		    sscanf(line, "%*s %*s %*s %*s %255s", point) != 1)
-			continue;
-		usage = find_node(search, source);
+	while (host_next_mount(file, &mount)) {
+		usage = find_node(search, mount.source);
 		if (usage)
-			note(usage, USAGE_LASTING, "mounted on %s", point);
+			note(usage, USAGE_LASTING, "mounted on %s",
+			     mount.point);
 	}
-	free(line);
 	if (file)
 		fclose(file);
 }
 
 static void find_swap(const struct search *search)
 {
-	FILE *file = open_file(search, "/proc/swaps");
+	FILE *file = host_file(search->root, "/proc/swaps");
 	char *line = NULL, name[256];
 	struct usage *usage;
 	size_t room = 0;
@@ -126,10 +100,11 @@ static void find_swap(const struct search *search)
 }
 
 /* Devices stacked on a disk or on a partition: dm, md, bcache. */
-static void find_holder_in(const struct search *search, const char *path,
+static void find_holder_in(const struct search *search, const char *name,
 			   struct usage *usage)
 {
-	DIR *folder = open_folder(search, path);
+	DIR *folder =
+		host_folder(search->root, "/sys/class/block/%s/holders", name);
 	struct dirent *entry;
 
 	while (folder && (entry = readdir(folder)))
@@ -142,35 +117,25 @@ static void find_holder_in(const struct search *search, const char *path,
 
 static void find_holders(const struct search *search, struct usage *usage)
 {
-	char path[PATH_BYTES / 2];
 	struct dirent *entry;
 	DIR *folder;
 
-	snprintf(path, sizeof(path), "/sys/class/block/%s/holders",
-		 usage->disk);
-	find_holder_in(search, path, usage);
-	snprintf(path, sizeof(path), "/sys/class/block/%s", usage->disk);
-	folder = open_folder(search, path);
-	while (folder && (entry = readdir(folder))) {
-		if (!usage_is_part(entry->d_name, usage->disk))
-			continue;
-		snprintf(path, sizeof(path), "/sys/class/block/%.200s/holders",
-			 entry->d_name);
-		find_holder_in(search, path, usage);
-	}
+	find_holder_in(search, usage->disk, usage);
+	folder = host_folder(search->root, "/sys/class/block/%s", usage->disk);
+	while (folder && (entry = readdir(folder)))
+		if (usage_is_part(entry->d_name, usage->disk))
+			find_holder_in(search, entry->d_name, usage);
 	if (folder)
 		closedir(folder);
 }
 
 static void look_behind_loop(const struct search *search, const char *loop)
 {
-	char path[PATH_BYTES / 2], backing[256];
+	FILE *file = host_file(search->root, "/sys/block/%s/loop/backing_file",
+			       loop);
+	char backing[256];
 	struct usage *usage;
-	FILE *file;
 
-	snprintf(path, sizeof(path), "/sys/block/%.200s/loop/backing_file",
-		 loop);
-	file = open_file(search, path);
 	if (!file)
 		return;
 	usage = fscanf(file, "%255s", backing) == 1 ? find_node(search, backing)
@@ -182,7 +147,7 @@ static void look_behind_loop(const struct search *search, const char *loop)
 
 static void find_loops(const struct search *search)
 {
-	DIR *folder = open_folder(search, "/sys/block");
+	DIR *folder = host_folder(search->root, "/sys/block");
 	struct dirent *entry;
 
 	while (folder && (entry = readdir(folder)))
@@ -192,28 +157,14 @@ static void find_loops(const struct search *search)
 		closedir(folder);
 }
 
-static void read_comm(const struct search *search, const char *pid, char *comm,
-		      size_t size)
-{
-	char path[64];
-	FILE *file;
-
-	snprintf(comm, size, "a process");
-	snprintf(path, sizeof(path), "/proc/%.20s/comm", pid);
-	file = open_file(search, path);
-	if (!file)
-		return;
-	if (fgets(comm, (int)size, file))
-		comm[strcspn(comm, "\n")] = '\0';
-	fclose(file);
-}
-
 static void note_opener(const struct search *search, struct usage *usage,
 			const char *pid)
 {
 	char comm[32];
 
-	read_comm(search, pid, comm, sizeof(comm));
+	if (host_read(search->root, comm, sizeof(comm), "/proc/%s/comm", pid) <=
+	    0)
+		snprintf(comm, sizeof(comm), "a process");
 	note(usage, USAGE_OPEN, "opened by %s, process %.20s", comm, pid);
 }
 
@@ -223,22 +174,14 @@ static void note_opener(const struct search *search, struct usage *usage,
  */
 static void look_at_process(const struct search *search, const char *pid)
 {
-	char path[64], link[PATH_BYTES], target[256];
-	struct usage *usage;
+	DIR *folder = host_folder(search->root, "/proc/%s/fd", pid);
 	struct dirent *entry;
-	DIR *folder;
+	struct usage *usage;
+	char target[256];
 
-	snprintf(path, sizeof(path), "/proc/%.20s/fd", pid);
-	folder = open_folder(search, path);
 	while (folder && (entry = readdir(folder))) {
-		ssize_t length;
-
-		snprintf(link, sizeof(link), "%s%s/%.20s", search->root, path,
-			 entry->d_name);
-		length = readlink(link, target, sizeof(target) - 1);
-		if (length <= 0)
-			continue;
-		target[length] = '\0';
+		host_link(search->root, target, sizeof(target),
+			  "/proc/%s/fd/%s", pid, entry->d_name);
 		usage = find_node(search, target);
 		if (usage)
 			note_opener(search, usage, pid);
@@ -255,7 +198,7 @@ static int is_ourselves(const char *pid)
 
 static void find_openers(const struct search *search)
 {
-	DIR *folder = open_folder(search, "/proc");
+	DIR *folder = host_folder(search->root, "/proc");
 	struct dirent *entry;
 
 	while (folder && (entry = readdir(folder)))

@@ -4,16 +4,16 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "host.h"
 #include "usage.h"
 
-#define PATH_BYTES  600 /* of names below /proc and /sys, the root included */
+#define LINK_BYTES  300 /* of where a link of sysfs leads to */
 #define MOUNT_BYTES 160
 #define DEPTH_MAX   6 /* of disks on disks */
 #define STACK_CALLS 5 /* of a stack that is kept */
@@ -28,100 +28,9 @@ struct look {
 	char (*mounts)[MOUNT_BYTES]; /* where each disk is mounted, or "" */
 };
 
-/* ---- files ---- */
-
-static void put_path(const struct look *look, char *path, const char *format,
-		     va_list arguments)
-{
-	int length = snprintf(path, PATH_BYTES, "%s", look->root);
-
-	vsnprintf(path + length, PATH_BYTES - (size_t)length, format,
-		  arguments);
-}
-
-/*
- * Read what a file of the kernel's has, at most size - 1 bytes of it. Returns the
- * length, or -1 if there is no such file or it cannot be read.
- */
-static int read_text(const struct look *look, char *text, size_t size,
-		     const char *format, ...)
-	__attribute__((format(printf, 4, 5)));
-static int read_text(const struct look *look, char *text, size_t size,
-		     const char *format, ...)
-{
-	char path[PATH_BYTES];
-	va_list arguments;
-	size_t length = 0;
-	ssize_t n = 0;
-	int fd;
-
-	va_start(arguments, format);
-	put_path(look, path, format, arguments);
-	va_end(arguments);
-	text[0] = '\0';
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return -1;
-	while (length < size - 1 &&
-	       (n = read(fd, text + length, size - 1 - length)) > 0)
-		length += (size_t)n;
-	close(fd);
-	text[length] = '\0';
-	return n < 0 ? -1 : (int)length;
-}
-
-/* Where a link leads to, or "". */
-static void read_link(const struct look *look, char *target, size_t size,
-		      const char *format, ...)
-	__attribute__((format(printf, 4, 5)));
-static void read_link(const struct look *look, char *target, size_t size,
-		      const char *format, ...)
-{
-	char path[PATH_BYTES];
-	va_list arguments;
-	ssize_t length;
-
-	va_start(arguments, format);
-	put_path(look, path, format, arguments);
-	va_end(arguments);
-	length = readlink(path, target, size - 1);
-	target[length > 0 ? length : 0] = '\0';
-}
-
-static FILE *open_file(const struct look *look, const char *format, ...)
-	__attribute__((format(printf, 2, 3)));
-static FILE *open_file(const struct look *look, const char *format, ...)
-{
-	char path[PATH_BYTES];
-	va_list arguments;
-
-	va_start(arguments, format);
-	put_path(look, path, format, arguments);
-	va_end(arguments);
-	return fopen(path, "re");
-}
-
-static DIR *open_folder(const struct look *look, const char *format, ...)
-	__attribute__((format(printf, 2, 3)));
-static DIR *open_folder(const struct look *look, const char *format, ...)
-{
-	char path[PATH_BYTES];
-	va_list arguments;
-
-	va_start(arguments, format);
-	put_path(look, path, format, arguments);
-	va_end(arguments);
-	return opendir(path);
-}
-
 static int is_number(const char *name)
 {
 	return isdigit((unsigned char)name[0]);
-}
-
-static void cut_line(char *text)
-{
-	text[strcspn(text, "\n")] = '\0';
 }
 
 /* What is known by now goes to the file; a view that is not there, stays so. */
@@ -142,7 +51,7 @@ static int read_inflight(const struct look *look, const char *disk,
 {
 	char text[64];
 
-	return read_text(look, text, sizeof(text),
+	return host_read(look->root, text, sizeof(text),
 			 "/sys/class/block/%.32s/inflight", disk) > 0 &&
 	       sscanf(text, "%u %u", reads, writes) == 2;
 }
@@ -169,7 +78,7 @@ static void read_stack(const struct look *look, const char *path, char *stack,
 	int calls = 0;
 
 	stack[0] = '\0';
-	if (read_text(look, text, sizeof(text), "%s/stack", path) < 0)
+	if (host_read(look->root, text, sizeof(text), "%s/stack", path) < 0)
 		return;
 	for (line = strtok_r(text, "\n", &rest); line && calls < STACK_CALLS;
 	     line = strtok_r(NULL, "\n", &rest)) {
@@ -191,7 +100,7 @@ static int look_at_task(const struct look *look, const char *path, int pid,
 {
 	char text[512], *begin, *end;
 
-	if (read_text(look, text, sizeof(text), "%s/stat", path) <= 0)
+	if (host_read(look->root, text, sizeof(text), "%s/stat", path) <= 0)
 		return 0;
 	/* The name may have blanks and brackets. */
 	begin = strchr(text, '(');
@@ -202,9 +111,9 @@ static int look_at_task(const struct look *look, const char *path, int pid,
 	task->pid = pid;
 	task->state = end[2];
 	/* Of a worker of the kernel it has more, as what that works on. */
-	read_text(look, task->comm, sizeof(task->comm), "%s/comm", path);
-	cut_line(task->comm);
-	read_text(look, task->wchan, sizeof(task->wchan), "%s/wchan", path);
+	host_read(look->root, task->comm, sizeof(task->comm), "%s/comm", path);
+	host_read(look->root, task->wchan, sizeof(task->wchan), "%s/wchan",
+		  path);
 	read_stack(look, path, task->stack, sizeof(task->stack));
 	return 1;
 }
@@ -233,10 +142,9 @@ static int flushes(const struct look *look, const struct view_task *task,
 	const char *name = strstr(task->comm, "flush-");
 	char number[32];
 
-	if (!name || read_text(look, number, sizeof(number),
+	if (!name || host_read(look->root, number, sizeof(number),
 			       "/sys/class/block/%.32s/dev", disk) <= 0)
 		return 0;
-	cut_line(number);
 	return strcmp(name + strlen("flush-"), number) == 0;
 }
 
@@ -255,14 +163,14 @@ static int is_file_on(const char *mount, const char *disk, const char *path)
 static void give_by_files(const struct look *look, const char *path,
 			  const struct view_task *task)
 {
-	DIR *folder = open_folder(look, "%s/fd", path);
+	DIR *folder = host_folder(look->root, "%s/fd", path);
 	struct dirent *entry;
 	char target[256];
 	unsigned i;
 	int has = 0;
 
 	while (folder && !has && (entry = readdir(folder))) {
-		read_link(look, target, sizeof(target), "%s/fd/%s", path,
+		host_link(look->root, target, sizeof(target), "%s/fd/%s", path,
 			  entry->d_name);
 		for (i = 0; i < look->head.count && !has; i++) {
 			has = is_file_on(look->mounts[i], look->wishes[i].disk,
@@ -306,7 +214,7 @@ static void keep_worker(struct look *look, const struct view_task *task)
 
 static void look_at_process(struct look *look, const char *pid)
 {
-	DIR *folder = open_folder(look, "/proc/%s/task", pid);
+	DIR *folder = host_folder(look->root, "/proc/%s/task", pid);
 	struct view_task task;
 	struct dirent *entry;
 	char path[64];
@@ -329,7 +237,7 @@ static void look_at_process(struct look *look, const char *pid)
 
 static void find_waiters(struct look *look)
 {
-	DIR *folder = open_folder(look, "/proc");
+	DIR *folder = host_folder(look->root, "/proc");
 	struct dirent *entry;
 	unsigned i;
 
@@ -346,8 +254,7 @@ static void find_waiters(struct look *look)
 
 /* ---- mounts ---- */
 
-static void note_mount(struct look *look, unsigned major, unsigned minor,
-		       const char *point, const char *kind, const char *source)
+static void note_mount(struct look *look, const struct host_mount *mount)
 {
 	unsigned i;
 
@@ -355,34 +262,28 @@ static void note_mount(struct look *look, unsigned major, unsigned minor,
 		const struct view_wish *wish = &look->wishes[i];
 		struct view *view = &look->views[i];
 
-		if (wish->backing && wish->major == major &&
-		    wish->minor == minor && !view->mount[0]) {
-			snprintf(view->mount, sizeof(view->mount), "%s", point);
-			snprintf(view->kind, sizeof(view->kind), "%.23s", kind);
+		if (wish->backing && wish->major == mount->major &&
+		    wish->minor == mount->minor && !view->mount[0]) {
+			snprintf(view->mount, sizeof(view->mount), "%.159s",
+				 mount->point);
+			snprintf(view->kind, sizeof(view->kind), "%.23s",
+				 mount->kind);
 		}
-		if (!look->mounts[i][0] && strncmp(source, "/dev/", 5) == 0 &&
-		    usage_is_part(source + 5, wish->disk))
-			snprintf(look->mounts[i], MOUNT_BYTES, "%s", point);
+		if (!look->mounts[i][0] &&
+		    strncmp(mount->source, "/dev/", 5) == 0 &&
+		    usage_is_part(mount->source + 5, wish->disk))
+			snprintf(look->mounts[i], MOUNT_BYTES, "%.159s",
+				 mount->point);
 	}
 }
 
-/* See usage.c for the form of a line. */
 static void find_mounts(struct look *look)
 {
-	FILE *file = open_file(look, "/proc/self/mountinfo");
-	char point[MOUNT_BYTES], kind[64], source[160];
-	char *line = NULL, *rest;
-	unsigned major, minor;
-	size_t room = 0;
+	FILE *file = host_file(look->root, "/proc/self/mountinfo");
+	struct host_mount mount;
 
-	while (file && getline(&line, &room, file) > 0) {
-		rest = strstr(line, " - ");
-		if (rest && sscanf(rest, " - %63s %159s", kind, source) == 2 &&
-		    sscanf(line, "%*s %*s %u:%u %*s %159s", &major, &minor,
-			   point) == 3)
-			note_mount(look, major, minor, point, kind, source);
-	}
-	free(line);
+	while (host_next_mount(file, &mount))
+		note_mount(look, &mount);
 	if (file)
 		fclose(file);
 }
@@ -407,10 +308,10 @@ static void take_disk_name(char *path, char *name, size_t size)
 static int find_disk(const struct look *look, uint32_t major, uint32_t minor,
 		     char *name, size_t size)
 {
-	char link[PATH_BYTES];
+	char link[LINK_BYTES];
 
 	name[0] = '\0';
-	read_link(look, link, sizeof(link), "/sys/dev/block/%u:%u", major,
+	host_link(look->root, link, sizeof(link), "/sys/dev/block/%u:%u", major,
 		  minor);
 	take_disk_name(link, name, size);
 	return name[0] != '\0';
@@ -424,10 +325,9 @@ static void look_at_disk(const struct look *look, const char *name,
 	memset(disk, 0, sizeof(*disk));
 	snprintf(disk->name, sizeof(disk->name), "%.31s", name);
 	read_inflight(look, name, &disk->reads, &disk->writes);
-	if (read_text(look, disk->mapped, sizeof(disk->mapped),
-		      "/sys/class/block/%.32s/dm/name", name) > 0)
-		cut_line(disk->mapped);
-	disk->suspended = read_text(look, text, sizeof(text),
+	host_read(look->root, disk->mapped, sizeof(disk->mapped),
+		  "/sys/class/block/%.32s/dm/name", name);
+	disk->suspended = host_read(look->root, text, sizeof(text),
 				    "/sys/class/block/%.32s/dm/suspended",
 				    name) > 0 &&
 			  text[0] == '1';
@@ -440,8 +340,8 @@ static void take_slave(const struct look *look, const char *slave, char *name,
 	unsigned major, minor;
 	char text[32];
 
-	if (read_text(look, text, sizeof(text), "/sys/class/block/%.32s/dev",
-		      slave) <= 0 ||
+	if (host_read(look->root, text, sizeof(text),
+		      "/sys/class/block/%.32s/dev", slave) <= 0 ||
 	    sscanf(text, "%u:%u", &major, &minor) != 2 ||
 	    !find_disk(look, major, minor, name, size))
 		snprintf(name, size, "%.31s", slave);
@@ -465,7 +365,7 @@ static int follow(const struct look *look, const char *name,
 		*best = disk;
 	if (disk.suspended || depth == DEPTH_MAX)
 		return (int)disk.suspended;
-	folder = open_folder(look, "/sys/class/block/%s/slaves", name);
+	folder = host_folder(look->root, "/sys/class/block/%s/slaves", name);
 	while (folder && !found && (entry = readdir(folder))) {
 		if (entry->d_name[0] == '.')
 			continue;
@@ -496,78 +396,55 @@ static void find_backings(struct look *look)
 /* ---- who serves a ublk disk ---- */
 
 static void note_server(struct view_server *server, const struct look *look,
-			const char *pid)
+			pid_t pid)
 {
 	char text[512], *end;
 
-	if (read_text(look, text, sizeof(text), "/proc/%.20s/stat", pid) <= 0)
+	if (host_read(look->root, text, sizeof(text), "/proc/%d/stat",
+		      (int)pid) <= 0)
 		return;
 	end = strrchr(text, ')');
-	server->pid = atoi(pid);
+	server->pid = pid;
 	server->state = '?';
 	if (end && end[1] == ' ')
 		server->state = end[2];
-	read_text(look, server->comm, sizeof(server->comm), "/proc/%.20s/comm",
-		  pid);
-	cut_line(server->comm);
+	host_read(look->root, server->comm, sizeof(server->comm),
+		  "/proc/%d/comm", (int)pid);
 }
 
-/* The process has the char device "/dev/ublkcN" open, of the disk "ublkbN". */
-static void match_server(const struct look *look, const char *pid,
-			 const char *target)
+/* The ublk disks that are behind others; `of` has the number of each one's view. */
+static unsigned list_ublk_disks(const struct look *look,
+				struct host_device *devices, unsigned *of)
 {
-	unsigned i;
+	unsigned i, count = 0, id;
 
 	for (i = 0; i < look->head.count; i++) {
-		struct view_disk *disk = &look->views[i].behind;
-
-		if (strncmp(disk->name, "ublkb", 5) == 0 && !disk->server.pid &&
-		    strcmp(target + strlen("/dev/ublkc"), disk->name + 5) == 0)
-			note_server(&disk->server, look, pid);
+		if (sscanf(look->views[i].behind.name, "ublkb%u", &id) != 1)
+			continue;
+		devices[count] = (struct host_device){ .id = id };
+		of[count++] = i;
 	}
-}
-
-static void look_for_servers(const struct look *look, const char *pid)
-{
-	DIR *folder = open_folder(look, "/proc/%s/fd", pid);
-	struct dirent *entry;
-	char target[64];
-
-	while (folder && (entry = readdir(folder))) {
-		read_link(look, target, sizeof(target), "/proc/%s/fd/%s", pid,
-			  entry->d_name);
-		if (strncmp(target, "/dev/ublkc", 10) == 0)
-			match_server(look, pid, target);
-	}
-	if (folder)
-		closedir(folder);
-}
-
-static int is_any_on_ublk(const struct look *look)
-{
-	unsigned i;
-
-	for (i = 0; i < look->head.count; i++)
-		if (strncmp(look->views[i].behind.name, "ublkb", 5) == 0)
-			return 1;
-	return 0;
+	return count;
 }
 
 static void find_servers(struct look *look)
 {
-	struct dirent *entry;
-	DIR *folder = NULL;
-	unsigned i;
+	size_t room = look->head.count + 1;
+	struct host_device *devices = calloc(room, sizeof(*devices));
+	unsigned *of = calloc(room, sizeof(*of)), i, count = 0;
 
-	if (is_any_on_ublk(look))
-		folder = open_folder(look, "/proc");
-	while (folder && (entry = readdir(folder)))
-		if (is_number(entry->d_name))
-			look_for_servers(look, entry->d_name);
-	if (folder)
-		closedir(folder);
-	for (i = 0; i < look->head.count; i++)
+	if (devices && of)
+		count = list_ublk_disks(look, devices, of);
+	if (count)
+		host_find_servers(look->root, devices, count);
+	for (i = 0; i < count; i++)
+		if (devices[i].server)
+			note_server(&look->views[of[i]].behind.server, look,
+				    devices[i].server);
+	for (i = 0; devices && of && i < look->head.count; i++)
 		look->views[i].known |= VIEW_SERVER;
+	free(devices);
+	free(of);
 }
 
 /* ---- queues ---- */
@@ -587,8 +464,8 @@ static uint32_t read_number(const struct look *look, const char *disk,
 {
 	char text[32];
 
-	read_text(look, text, sizeof(text), "/sys/class/block/%.32s/queue/%s",
-		  disk, name);
+	host_read(look->root, text, sizeof(text),
+		  "/sys/class/block/%.32s/queue/%s", disk, name);
 	return (uint32_t)strtoul(text, NULL, 10);
 }
 
@@ -602,7 +479,7 @@ static void find_queues(struct look *look)
 		const char *disk = look->wishes[i].disk;
 		struct view *view = &look->views[i];
 
-		if (read_text(look, text, sizeof(text),
+		if (host_read(look->root, text, sizeof(text),
 			      "/sys/class/block/%.32s/queue/scheduler",
 			      disk) <= 0)
 			continue;
@@ -621,7 +498,7 @@ static void add_tags(const struct look *look, const char *path,
 	char text[512];
 	const char *at;
 
-	if (read_text(look, text, sizeof(text), "%s/%s", path, name) <= 0)
+	if (host_read(look->root, text, sizeof(text), "%s/%s", path, name) <= 0)
 		return;
 	at = strstr(text, "nr_tags=");
 	if (at)
@@ -632,9 +509,8 @@ static void add_tags(const struct look *look, const char *path,
 }
 
 /* A line for each request that the driver has, or was to have. */
-static uint32_t count_lines(const struct look *look, const char *path)
+static uint32_t count_lines(FILE *file)
 {
-	FILE *file = open_file(look, "%s", path);
 	uint32_t count = 0;
 	int c;
 
@@ -650,10 +526,9 @@ static void look_at_hardware_queue(const struct look *look, const char *disk,
 {
 	char path[128];
 
-	snprintf(path, sizeof(path), "/sys/kernel/debug/block/%.32s/%.20s/busy",
+	snprintf(path, sizeof(path), "/sys/kernel/debug/block/%.32s/%.20s",
 		 disk, name);
-	view->busy += count_lines(look, path);
-	*strrchr(path, '/') = '\0';
+	view->busy += count_lines(host_file(look->root, "%s/busy", path));
 	add_tags(look, path, "tags", &view->tags, &view->tags_busy);
 	add_tags(look, path, "sched_tags", &view->sched_tags,
 		 &view->sched_busy);
@@ -662,14 +537,14 @@ static void look_at_hardware_queue(const struct look *look, const char *disk,
 static void look_at_blk_mq(const struct look *look, const char *disk,
 			   struct view *view)
 {
-	DIR *folder = open_folder(look, "/sys/kernel/debug/block/%s", disk);
+	DIR *folder =
+		host_folder(look->root, "/sys/kernel/debug/block/%s", disk);
 	struct dirent *entry;
 
 	if (!folder)
 		return;
-	read_text(look, view->state, sizeof(view->state),
+	host_read(look->root, view->state, sizeof(view->state),
 		  "/sys/kernel/debug/block/%s/state", disk);
-	cut_line(view->state);
 	while ((entry = readdir(folder)))
 		if (strncmp(entry->d_name, "hctx", 4) == 0)
 			look_at_hardware_queue(look, disk, entry->d_name, view);

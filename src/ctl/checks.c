@@ -105,14 +105,12 @@ static void read_release(const struct doctor *doctor, char *text, size_t size)
 static int is_listed(const struct doctor *doctor, const char *release,
 		     const char *list)
 {
-	char path[400], *line = NULL;
+	FILE *file =
+		host_file(doctor->root, "/lib/modules/%s/%s", release, list);
+	char *line = NULL;
 	int found = 0;
 	size_t room = 0;
-	FILE *file;
 
-	snprintf(path, sizeof(path), "%.150s/lib/modules/%.100s/%s",
-		 doctor->root, release, list);
-	file = fopen(path, "re");
 	while (file && !found && getline(&line, &room, file) > 0)
 		found = strstr(line, "/ublk_drv.ko") != NULL;
 	free(line);

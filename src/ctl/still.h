@@ -10,7 +10,7 @@
 #include <sys/types.h>
 
 #include "base/sight.h"
-#include "host.h"
+#include "base/host.h"
 
 #define STILL_TEXT 400
 

@@ -1,6 +1,5 @@
 /*
  * The host's files in /proc, /sys, /dev and /etc, below a folder: "", but in tests.
- * Only small ones, none of which can hang.
  */
 #ifndef UBLKD_HOST_H
 #define UBLKD_HOST_H
@@ -8,6 +7,7 @@
 #include <dirent.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <sys/types.h>
 
 /*
@@ -21,14 +21,37 @@ int host_read(const char *root, char *text, size_t size, const char *path, ...)
 int host_has(const char *root, const char *path, ...)
 	__attribute__((format(printf, 2, 3)));
 
-/* NULL if it cannot be read. To be closed by closedir(). */
-DIR *host_folder(const char *root, const char *path);
+/* NULL if it cannot be read. To be closed by fclose(), and by closedir(). */
+FILE *host_file(const char *root, const char *path, ...)
+	__attribute__((format(printf, 2, 3)));
+DIR *host_folder(const char *root, const char *path, ...)
+	__attribute__((format(printf, 2, 3)));
+
+/* Where a link leads to, or "": of a descriptor's link that asks nobody. */
+void host_link(const char *root, char *target, size_t size, const char *path,
+	       ...) __attribute__((format(printf, 4, 5)));
 
 /*
  * The value behind "key" at the beginning of a line, without blanks around, as the
  * files of /proc have it: cut off at size. Returns 0, or -ENOENT and "".
  */
 int host_value(const char *text, const char *key, char *value, size_t size);
+
+/* ---- mounts ---- */
+
+/* Names have blanks and the like as the kernel writes them, "\040". */
+struct host_mount {
+	unsigned major, minor; /* of its file system */
+	char point[256], kind[64], source[256];
+};
+
+/*
+ * Take the next of /proc/self/mountinfo. Returns 1, or 0 at its end; NULL is a
+ * file without any.
+ */
+int host_next_mount(FILE *mountinfo, struct host_mount *mount);
+
+/* ---- cgroups ---- */
 
 #define HOST_CGROUP 250
 
@@ -54,5 +77,9 @@ struct host_device {
  * known to root.
  */
 unsigned host_devices(const char *root, struct host_device *devices);
+
+/* Find who serves each of these. */
+void host_find_servers(const char *root, struct host_device *devices,
+		       unsigned count);
 
 #endif

@@ -79,13 +79,42 @@ int host_has(const char *root, const char *path, ...)
 	return !error && access(full, F_OK) == 0;
 }
 
-DIR *host_folder(const char *root, const char *path)
+FILE *host_file(const char *root, const char *path, ...)
 {
 	char full[PATH_BYTES];
+	va_list arguments;
+	int error;
 
-	if (snprintf(full, sizeof(full), "%s%s", root, path) >= PATH_BYTES)
-		return NULL;
-	return opendir(full);
+	va_start(arguments, path);
+	error = make_path(full, root, path, arguments);
+	va_end(arguments);
+	return error ? NULL : fopen(full, "re");
+}
+
+DIR *host_folder(const char *root, const char *path, ...)
+{
+	char full[PATH_BYTES];
+	va_list arguments;
+	int error;
+
+	va_start(arguments, path);
+	error = make_path(full, root, path, arguments);
+	va_end(arguments);
+	return error ? NULL : opendir(full);
+}
+
+void host_link(const char *root, char *target, size_t size, const char *path,
+	       ...)
+{
+	char full[PATH_BYTES];
+	va_list arguments;
+	ssize_t length = 0;
+
+	va_start(arguments, path);
+	if (make_path(full, root, path, arguments) == 0)
+		length = readlink(full, target, size - 1);
+	va_end(arguments);
+	target[length > 0 ? length : 0] = '\0';
 }
 
 int host_value(const char *text, const char *key, char *value, size_t size)
@@ -109,6 +138,32 @@ int host_value(const char *text, const char *key, char *value, size_t size)
 	return 0;
 }
 
+/*
+ * A line: id parent major:minor root mount-point options ... - type source
+ * options. Spaces in names are written as \040, so words are words.
+ */
+static int read_mount(const char *line, struct host_mount *mount)
+{
+	const char *rest = strstr(line, " - ");
+
+	return rest &&
+	       sscanf(rest, " - %63s %255s", mount->kind, mount->source) == 2 &&
+	       sscanf(line, "%*s %*s %u:%u %*s %255s", &mount->major,
+		      &mount->minor, mount->point) == 3;
+}
+
+int host_next_mount(FILE *mountinfo, struct host_mount *mount)
+{
+	char *line = NULL;
+	size_t room = 0;
+	int found = 0;
+
+	while (mountinfo && !found && getline(&line, &room, mountinfo) > 0)
+		found = read_mount(line, mount);
+	free(line);
+	return found;
+}
+
 void host_cgroup(const char *root, const char *process, char *group)
 {
 	char text[2000];
@@ -129,16 +184,11 @@ static int compare(const void *one, const void *other)
 }
 
 /* The device of which a process has the char device open behind this link. */
-static void note_link(int folder, const char *name, pid_t pid,
+static void note_link(const char *target, pid_t pid,
 		      struct host_device *devices, unsigned count)
 {
-	char target[64];
-	ssize_t length = readlinkat(folder, name, target, sizeof(target) - 1);
 	unsigned id, i;
 
-	if (length <= 0)
-		return;
-	target[length] = '\0';
 	if (sscanf(target, "/dev/ublkc%u", &id) != 1)
 		return;
 	for (i = 0; i < count; i++)
@@ -146,21 +196,24 @@ static void note_link(int folder, const char *name, pid_t pid,
 			devices[i].server = pid;
 }
 
-static void find_servers(const char *root, struct host_device *devices,
-			 unsigned count)
+void host_find_servers(const char *root, struct host_device *devices,
+		       unsigned count)
 {
 	DIR *processes = host_folder(root, "/proc"), *links;
 	struct dirent *process, *link;
-	char path[300];
+	char target[64];
 
 	while (processes && (process = readdir(processes))) {
 		if (!isdigit((unsigned char)process->d_name[0]))
 			continue;
-		snprintf(path, sizeof(path), "/proc/%s/fd", process->d_name);
-		links = host_folder(root, path);
-		while (links && (link = readdir(links)))
-			note_link(dirfd(links), link->d_name,
-				  (pid_t)atoi(process->d_name), devices, count);
+		links = host_folder(root, "/proc/%s/fd", process->d_name);
+		while (links && (link = readdir(links))) {
+			host_link(root, target, sizeof(target),
+				  "/proc/%s/fd/%s", process->d_name,
+				  link->d_name);
+			note_link(target, (pid_t)atoi(process->d_name), devices,
+				  count);
+		}
 		if (links)
 			closedir(links);
 	}
@@ -196,7 +249,7 @@ unsigned host_devices(const char *root, struct host_device *devices)
 	if (folder)
 		closedir(folder);
 	if (count)
-		find_servers(root, devices, count);
+		host_find_servers(root, devices, count);
 	qsort(devices, count, sizeof(*devices), compare);
 	return count;
 }
