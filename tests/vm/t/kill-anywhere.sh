@@ -287,8 +287,9 @@ ids()
 	done | tr -cd '0-9\n' | sort
 }
 
-# all_is_well: what is listed is live, and there is nothing else anywhere. Sets
-# $WHY if not, and $LISTED.
+# all_is_well: what is listed is live, and there is nothing else anywhere (the
+# state folder has the recorder's file "sight" beside the devices'). Sets $WHY if
+# not, and $LISTED.
 all_is_well()
 {
 	ask list >/tmp/t/list 2>/dev/null || true
@@ -304,8 +305,8 @@ all_is_well()
 	done
 	WHY="listed: $LISTED; in $STATE: $(ls -A $STATE)"
 	[ "$(ids $STATE/*.dev)" = "$LISTED" ] || return 1
-	[ "$(find $STATE -type f | wc -l)" = "$(ids $STATE/*.dev | wc -w)" ] ||
-		return 1
+	[ "$(find $STATE -type f ! -name sight | wc -l)" = \
+		"$(ids $STATE/*.dev | wc -w)" ] || return 1
 	WHY="listed: $LISTED; in /dev/shm: $(ls -A /dev/shm)"
 	[ "$(find /dev/shm -type f | wc -l)" = \
 		"$(echo "$LISTED" | grep -c '^[156]$')" ]
