@@ -30,10 +30,12 @@ int node_read_number(const char *path, dev_t *number)
 {
 	FILE *file = fopen(path, "re");
 	unsigned first, second;
+	char buffer[64]; /* that of stdio is a page, see process.c */
 	int count;
 
 	if (!file)
 		return -errno;
+	setvbuf(file, buffer, _IOFBF, sizeof(buffer));
 	count = fscanf(file, "%u:%u", &first, &second);
 	fclose(file);
 	if (count != 2)

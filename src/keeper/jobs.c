@@ -87,6 +87,18 @@ static int was_last(const struct job *job, int result)
 }
 
 /*
+ * Commands come one after the other, and what is as large as a page has pages of
+ * its own (process.c), which cost more than most commands.
+ */
+static void job_free(struct job *job)
+{
+	if (job->jobs->spare)
+		free(job);
+	else
+		job->jobs->spare = job;
+}
+
+/*
  * Answer a job whose server still lives, then see what its device needs. With
  * is_last the device is gone.
  */
@@ -113,7 +125,7 @@ static void job_finish(struct job *job, int result, int is_last)
 		entry->state = ENTRY_TO_STOP;
 	/* Else on_closed() does it. */
 	if (!job->closing)
-		free(job);
+		job_free(job);
 	if (entry && entry->state >= ENTRY_TO_STOP)
 		advance_orphan(jobs, entry);
 	tell_if_idle(jobs);
@@ -144,7 +156,7 @@ static void on_closed(struct job *job)
 	}
 	job->jobs->unclosed--;
 	tell_if_idle(job->jobs);
-	free(job); /* it has ended without */
+	job_free(job); /* it has ended without */
 }
 
 /*
@@ -188,10 +200,12 @@ static void job_begin(struct job *job)
 static struct job *job_new(struct jobs *jobs, struct entry *entry,
 			   uint32_t type)
 {
-	struct job *job = calloc(1, sizeof(*job));
+	struct job *job = jobs->spare ? jobs->spare : malloc(sizeof(*job));
 
 	if (!job)
 		return NULL;
+	jobs->spare = NULL;
+	memset(job, 0, sizeof(*job));
 	job->jobs = jobs;
 	job->entry = entry;
 	job->message.magic = MESSAGE_MAGIC;
@@ -938,6 +952,8 @@ void jobs_close(struct jobs *jobs)
 		free(jobs->entries->job);
 		entry_forget(&jobs->entries, jobs->entries);
 	}
+	free(jobs->spare);
+	jobs->spare = NULL;
 	if (jobs->control.fd >= 0)
 		close(jobs->control.fd);
 	jobs->control.ring = NULL;

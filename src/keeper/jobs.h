@@ -31,6 +31,7 @@ struct jobs {
 	struct helpers *helpers;
 	uint64_t mark; /* our devices carry it, see jobs_open() */
 	struct entry *entries;
+	struct job *spare;   /* one that has ended, for the next; or NULL */
 	uint64_t features;   /* of the driver, once somebody has asked */
 	pid_t server;	     /* who serves what is started now */
 	unsigned generation; /* of that server; answers go to no other */
