@@ -1,8 +1,10 @@
 #!/bin/sh
 # ublkctl: commands and their exit status; what it says of a server that is
-# stopped, frozen or killed, in time; and doctor with and without the driver.
+# stopped, frozen or killed, in time; and doctor with and without the driver. The
+# same daemon's metrics, in the file for node_exporter.
 #
 # needs: binaries ublkctl
+# needs: files contrib/prometheus/ublkd-metrics:/t/ublkd-metrics
 # time: 120
 . /t/lib.sh
 
@@ -115,6 +117,40 @@ frozen()
 	ctl 0 del 1
 }
 
+# collected STATUS LINE...: the collector ends so, and its file has these lines
+collected()
+{
+	wanted=$1 status=0
+	shift
+	sh /t/ublkd-metrics /tmp/t/prom >/tmp/t/out 2>&1 || status=$?
+	cat /tmp/t/out
+	[ $status = "$wanted" ] || fail "status $status, not $wanted"
+	for line; do
+		grep -qxF "$line" /tmp/t/prom/ublkd.prom ||
+			fail "not '$line': $(cat /tmp/t/prom/ublkd.prom)"
+	done
+	[ "$(ls -A /tmp/t/prom)" = ublkd.prom ] || fail "$(ls -A /tmp/t/prom)"
+}
+
+# In a file system with room for two pages: the second and the third file of two
+# pages each do not fit beside the first.
+metrics()
+{
+	echo "- metrics"
+	info='ublkd_info{device="ublkb0",name="a-disk",target="null"} 1'
+	mkdir /tmp/t/prom
+	mount -t tmpfs -o size=12k tmpfs /tmp/t/prom
+	collected 0 "ublkd_up 1" "$info"
+	for id in 10 11 12 13; do ctl 0 add null id=$id; done
+	collected 1 "ublkd_up 1" "$info"
+	for id in 10 11 12 13; do ctl 0 del $id; done
+	kill -STOP "$server"
+	collected 0 "ublkd_up 0"
+	says "the server (pid $server) is stopped by a signal" "$(cat /tmp/t/out)"
+	kill -CONT "$server"
+	collected 0 "ublkd_up 1" "$info"
+}
+
 # Two killed processes leave a disk, which the next ublkd takes over: one without
 # data, as that of a RAM disk would be gone.
 killed()
@@ -124,6 +160,8 @@ killed()
 	wait_for 10 "rmdir $FREEZER 2>/dev/null" || fail "$FREEZER is in use"
 	ctl 3 inspect
 	says "no daemon runs; ublkb0 is quiesced" "$OUT"
+	collected 0 "ublkd_up 0"
+	umount /tmp/t/prom
 	ctl 2 doctor
 	says "FAIL devices   ublkb0 is quiesced" "$OUT"
 	start_ublkd
@@ -172,5 +210,6 @@ commands
 doctor
 stopped
 frozen
+metrics
 killed
 without_driver
