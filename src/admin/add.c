@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "add.h"
 #include "device/ask.h"
 #include "target/backing.h"
 #include "command.h"
@@ -118,14 +119,6 @@ const struct option verb_add_options[] = {
 	{ .name = NULL },
 };
 
-/* An add line as it was read. */
-struct add {
-	const struct target_ops *target;
-	struct option_value common[OPTION_MAX]; /* their texts are the line's */
-	struct option_value values[OPTION_MAX]; /* of the target's options */
-	struct device_spec spec;
-};
-
 static int read_add_options(const struct syntax_line *line, struct add *add,
 			    struct failure *failure)
 {
@@ -211,11 +204,11 @@ static int set_spec(const struct option_value *common, struct device_spec *spec,
 }
 
 /*
- * Read a whole `add`. Returns 0, or -1 with *failure filled. What has failed
- * returns -1 itself: clang's analyzer does not know that failure_set() does.
+ * What has failed returns -1 itself: clang's analyzer does not know that
+ * failure_set() does.
  */
-static int read_add(const struct syntax_line *line, struct add *add,
-		    struct failure *failure)
+int add_read(const struct syntax_line *line, struct add *add,
+	     struct failure *failure)
 {
 	const struct target_ops *target;
 
@@ -241,9 +234,8 @@ static int read_add(const struct syntax_line *line, struct add *add,
 	return set_spec(add->common, &add->spec, failure);
 }
 
-/* The same, of a device's words, to which the texts in *line point. */
-static int read_words(const char *words, struct syntax_line *line,
-		      struct add *add, struct failure *failure)
+int add_read_words(const char *words, struct syntax_line *line, struct add *add,
+		   struct failure *failure)
 {
 	const char *why;
 
@@ -252,7 +244,42 @@ static int read_words(const char *words, struct syntax_line *line,
 			    "the device's add line would be refused: %s", why);
 		return -1;
 	}
-	return read_add(line, add, failure);
+	return add_read(line, add, failure);
+}
+
+/* What the line gives to options of a table and is not the default anyway. */
+static size_t write_options(const struct option *table,
+			    const struct option_value *values, char *text,
+			    size_t size)
+{
+	size_t at = 0;
+	int i;
+
+	for (i = 0; table[i].name; i++) {
+		if (!values[i].given ||
+		    option_is_default(&table[i], &values[i]))
+			continue;
+		at += (size_t)snprintf(text + at, size - at, " ");
+		at += option_write(&table[i], &values[i], text + at, size - at);
+	}
+	return at;
+}
+
+int add_format(const struct device *device, char *text, size_t size,
+	       struct failure *failure)
+{
+	struct syntax_line line;
+	struct add add;
+	size_t at;
+
+	if (add_read_words(device->spec.words, &line, &add, failure) < 0)
+		return -1;
+	add.common[ID].given = 1;
+	add.common[ID].number = device->spec.id;
+	at = (size_t)snprintf(text, size, "add %s", add.target->name);
+	at += write_options(verb_add_options, add.common, text + at, size - at);
+	write_options(add.target->options, add.values, text + at, size - at);
+	return 0;
 }
 
 int verb_read_layers(const char *words, struct option_value *layers,
@@ -261,7 +288,7 @@ int verb_read_layers(const char *words, struct option_value *layers,
 	struct syntax_line line;
 	struct add add;
 
-	if (read_words(words, &line, &add, failure) < 0)
+	if (add_read_words(words, &line, &add, failure) < 0)
 		return -1;
 	memcpy(layers, &add.common[LAYERS], LAYER_OPTIONS * sizeof(*layers));
 	return 0;
@@ -659,7 +686,7 @@ int verb_add(struct request *request, struct failure *failure)
 	struct add add;
 	int taken;
 
-	if (read_add(&request->line, &add, failure) < 0 ||
+	if (add_read(&request->line, &add, failure) < 0 ||
 	    check_paths(request, &add, failure) < 0)
 		return -1;
 	add.spec.words = words_join(&request->line);
@@ -697,7 +724,7 @@ static int read_again(const struct device *device, struct syntax_line *line,
 {
 	const struct device_spec *had = &device->spec;
 
-	if (read_words(had->words, line, add, failure) < 0)
+	if (add_read_words(had->words, line, add, failure) < 0)
 		return -1;
 	add->spec.queues = had->queues;
 	add->spec.depth = had->depth;
@@ -830,7 +857,7 @@ int command_adopt(struct command_host *host, const struct message *message,
 	struct syntax_line line;
 	struct add add;
 
-	if (read_words(message->text, &line, &add, failure) < 0)
+	if (add_read_words(message->text, &line, &add, failure) < 0)
 		return -1;
 	if (fd_count == 0 && add.target->opens) {
 		adopt_lost(host, message, &add, fds, 0, "");

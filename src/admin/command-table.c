@@ -123,6 +123,8 @@ const struct command command_table[] = {
 	  "make a block device; answers when it can be opened", verb_add },
 	{ "del", ACCESS_WRITE, "DEVICE", 1, del_options,
 	  "stop and delete a device that nobody uses", verb_del },
+	{ "dump", ACCESS_READ, "", 0, no_options,
+	  "the commands that make the devices that there are", verb_dump },
 	{ "features", ACCESS_READ, "", 0, no_options,
 	  "what the kernel's ublk driver can do", verb_features },
 	{ "help", ACCESS_READ, "[COMMAND [TARGET]]", 2, no_options,

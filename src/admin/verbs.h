@@ -23,6 +23,7 @@ enum { VERB_UPGRADE_PROGRAM, VERB_UPGRADE_FORCE };
 
 COLD int verb_add(struct request *request, struct failure *failure);
 COLD int verb_del(struct request *request, struct failure *failure);
+COLD int verb_dump(struct request *request, struct failure *failure);
 COLD int verb_features(struct request *request, struct failure *failure);
 COLD int verb_help(struct request *request, struct failure *failure);
 COLD int verb_inspect(struct request *request, struct failure *failure);

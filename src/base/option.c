@@ -234,6 +234,59 @@ void option_format(const struct option *option, char *text, size_t size,
 		snprintf(text, size, "%llu", (unsigned long long)number);
 }
 
+/* All, or some choices with commas between them. */
+static void format_list(const char *const *choices, uint64_t number, char *text,
+			size_t size)
+{
+	uint64_t all = 0;
+	size_t at = 0;
+	int i;
+
+	for (i = 0; choices[i]; i++)
+		all |= 1ULL << i;
+	if (number == all)
+		snprintf(text, size, "all");
+	for (i = 0; number != all && choices[i] && at < size; i++)
+		if (number & 1ULL << i)
+			at += (size_t)snprintf(text + at, size - at, "%s%s",
+					       at ? "," : "", choices[i]);
+}
+
+static void format_value(const struct option *option,
+			 const struct option_value *value, char *text,
+			 size_t size)
+{
+	const char *word = NULL;
+
+	if (option->type == OPTION_LIST) {
+		format_list(option->choices, value->number, text, size);
+		return;
+	}
+	if (option->type == OPTION_FLAG)
+		word = value->number ? "yes" : "no";
+	else if (option->type == OPTION_NAME ||
+		 (option->type == OPTION_PATH &&
+		  value->number == OPTION_IS_PATH))
+		word = value->text;
+	else if (option->choices &&
+		 (option->type != OPTION_SIZE || value->number == 0))
+		word = option->choices[value->number];
+	if (word)
+		snprintf(text, size, "%s", word);
+	else
+		option_format(option, text, size, value->number);
+}
+
+size_t option_write(const struct option *option,
+		    const struct option_value *value, char *text, size_t size)
+{
+	char word[OPTION_PATH_MAX + 100];
+	size_t at = (size_t)snprintf(word, sizeof(word), "%s=", option->name);
+
+	format_value(option, value, word + at, sizeof(word) - at);
+	return syntax_quote(text, size, word);
+}
+
 static int fail_range(const struct option *option, const char *text,
 		      struct failure *failure)
 {

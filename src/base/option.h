@@ -96,6 +96,14 @@ void option_format(const struct option *option, char *text, size_t size,
 		   uint64_t number);
 
 /*
+ * Write key=value as one word of a line that option_read() reads as the same
+ * value, always in the same way. The text is cut at size; returns the length
+ * that it wanted.
+ */
+size_t option_write(const struct option *option,
+		    const struct option_value *value, char *text, size_t size);
+
+/*
  * What can stand there, as help shows it: SIZE, N, TIME, RATE, yes|no, NAME,
  * the choices with | between them, or all|CHOICE,CHOICE...
  */
