@@ -5,6 +5,9 @@
 #   - every log_error() and log_warning() in src/ is there;
 #   - so is every failure_set() in the files whose failures end a start.
 #
+# So are what verdicts are made of and what MY I/O HANGS explains: each of its items
+# has a part of a sentence that is put together there, and each part is in an item.
+#
 # So are the steps of a device that ublkd-protocol(7) explains, and those of the
 # table in src/device/life.c.
 #
@@ -16,8 +19,8 @@ export LC_ALL=C
 top=${srcdir:-.}
 manual=$top/src/man/ublkd.8
 of_start='/(keeper|listener|notify|state|takeover)[.]c:'
-varies='[0-9]+|ublkbN|[NS]|ADDRESS|FILE|FOLDER|GROUP|HOW|LINE|NAME|PATH'
-varies=$varies'|PROCESS|PROGRAM|REASON|WHAT'
+varies='[0-9]+|ublkbN|[NS]|ADDRESS|DISK|FILE|FOLDER|FUNCTION|GROUP|HOW|KIND|LINE'
+varies=$varies'|NAME|PATH|PROCESS|PROGRAM|REASON|STATE|WHAT'
 work=$(mktemp -d "${TMPDIR:-/tmp}/test_manual.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 
@@ -97,12 +100,13 @@ strings()
 	}' "$@"
 }
 
-# items MANUAL: place and text of each item in its DIAGNOSTICS.
+# items MANUAL SECTION: place and text of each item in its lists of diagnostics.
 items()
 {
-	awk '
-	/^\.Sh / { inside = /DIAGNOSTICS/ }
-	inside && /^\.It / {
+	awk -v section="$2" '
+	/^\.Sh / { inside = index($0, section) }
+	/^\.Bl / { diagnostics = /-diag/ }
+	inside && diagnostics && /^\.It / {
 		place = FILENAME ":" FNR
 		text = substr($0, 5)
 		while (text ~ /\\$/) {
@@ -155,7 +159,7 @@ sed -n '/^\.It Cm step$/,/^\.It Cm target$/s/^\.It Li //p' \
 }
 
 strings "$top"/src/*.c "$top"/src/*/*.c | bare >"$work/strings"
-items "$manual" | bare >"$work/items"
+items "$manual" DIAGNOSTICS | bare >"$work/items"
 [ "$(wc -l <"$work/items")" -gt 20 ] || {
 	echo "$manual: no DIAGNOSTICS"
 	exit 1
@@ -185,3 +189,54 @@ END {
 		}
 	exit bad
 }' "$work/items" "$work/strings"
+
+# ---- verdicts
+
+# parts: of sentences, from lines of strings(): those of two words at least
+parts()
+{
+	bare | awk -F '\t' -v OFS='\t' '
+	{
+		text = $(NF - 1)
+		gsub(/^[;:,@ ]+/, "", text)
+		while (match(text, /[a-z]@/)) # an ending
+			text = substr(text, 1, RSTART) substr(text, RSTART + 2)
+		if (text ~ /[A-Za-z]+[^A-Za-z-]+[A-Za-z]+/)
+			print $3, text
+	}'
+}
+
+{
+	strings "$top/src/base/verdict.c" "$top/src/ctl/still.c" |
+		awk -F '\t' '$2 ~ /^(say|judge_orphans)$/'
+	sed -n '/^} places\[/,/^}/p' "$top/src/base/sight.c" >"$work/places.c"
+	strings "$work/places.c" | sed 's|\t[^\t]*/places.c:|\tsrc/base/sight.c|'
+} | parts >"$work/parts"
+items "$manual" "MY I/O HANGS" | bare >"$work/verdicts"
+if [ "$(wc -l <"$work/parts")" -lt 50 ] || [ "$(wc -l <"$work/verdicts")" -lt 40 ]
+then
+	echo "too few parts of verdicts in src/, or in $manual"
+	exit 1
+fi
+awk -F '\t' '
+FNR == 1 { files++ }
+files == 1 { items[$2] = $1; kept[$2] = $3; next }
+{
+	found = 0
+	for (text in items)
+		if (index(text, $2))
+			found = said[text] = 1
+	if (!found) {
+		print $1 ": MY I/O HANGS in src/man/ublkd.8 does not explain: " $2
+		bad = 1
+	}
+}
+END {
+	for (text in items)
+		if (!(text in said)) {
+			print items[text] ": no verdict says this (any more):\n" \
+				kept[text]
+			bad = 1
+		}
+	exit bad
+}' "$work/verdicts" "$work/parts"
