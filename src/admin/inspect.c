@@ -87,9 +87,10 @@ static void on_views(void *context, const struct message *answer)
 	int was_late = !loop_timer_is_active(&inspection->patience);
 
 	(void)answer;
-	inspection->is_asked = 0;
+	/* The whole answer may be told within, and the request be over then. */
 	if (inspection->request && !was_late)
 		begin_telling(inspection);
+	inspection->is_asked = 0;
 	free_inspection(inspection);
 }
 
