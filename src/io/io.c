@@ -363,7 +363,7 @@ void io_begin(struct io *io)
 {
 	struct io_port *port = io->port;
 
-	io->owned = 1;
+	io->owned = IO_IN_HAND;
 	port->owned++;
 	port->active = 1;
 	if (port->mode == IO_NEED_GET_DATA) {

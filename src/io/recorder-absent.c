@@ -3,9 +3,10 @@
 
 #include <errno.h>
 
-int recorder_begin(int fd)
+int recorder_begin(int fd, struct ev_loop *loop)
 {
 	(void)fd;
+	(void)loop;
 	return -EOPNOTSUPP;
 }
 

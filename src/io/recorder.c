@@ -8,8 +8,10 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/memory.h"
 #include "base/page.h"
 #include "base/sight.h"
+#include "loop-timer.h"
 
 _Static_assert((int)SIGHT_OPS == (int)IO_OPS &&
 		       (int)SIGHT_OP_WRITE_ZEROES == (int)IO_WRITE_ZEROES,
@@ -17,11 +19,50 @@ _Static_assert((int)SIGHT_OPS == (int)IO_OPS &&
 
 #define NO_TIME SIGHT_BUCKETS
 
+/* Compiled for size: not for each request. */
+#define COLD __attribute__((cold))
+
+#define PAUSE 1.0 /* s, when the host has no memory for a large part */
+
+/* What the entries of one table of pages reach over, at least; bytes. */
+#define TABLE_SPAN (2u << 20)
+
 static struct {
 	int fd;
 	struct sight_head *head;
 	struct sight_small *table; /* only what is allocated is touched */
+	struct ev_loop *loop;
+	struct loop_timer growth;
+	struct recorder *crowded; /* linked by `next` */
 } file = { .fd = -1 };
+
+/* ---- a part that is too small ---- */
+
+/*
+ * A large part is made by a timer: here a request is in hand, and to reclaim memory
+ * for it the kernel may wait for that very request.
+ */
+static void COLD ask_for_large(struct recorder *recorder)
+{
+	if (recorder->large || recorder->cannot_grow || recorder->is_crowded)
+		return;
+	recorder->is_crowded = 1;
+	recorder->next = file.crowded;
+	file.crowded = recorder;
+	if (!loop_timer_is_active(&file.growth))
+		loop_timer_start(file.loop, &file.growth, 0);
+}
+
+static void COLD ask_no_more(struct recorder *recorder)
+{
+	struct recorder **at = &file.crowded;
+
+	while (*at && *at != recorder)
+		at = &(*at)->next;
+	if (*at)
+		*at = recorder->next;
+	recorder->is_crowded = 0;
+}
 
 /* ---- events ---- */
 
@@ -30,13 +71,22 @@ static uint64_t ring_size(const struct recorder *recorder)
 	return (uint64_t)(recorder->ring_end - recorder->ring);
 }
 
+/* A device that is used has many events, whether its requests wait or not. */
+static struct sight_event *__attribute__((noinline))
+begin_lap(struct recorder *recorder)
+{
+	if (recorder->small->events > SIGHT_ENOUGH)
+		ask_for_large(recorder);
+	return recorder->ring;
+}
+
 static inline struct sight_event *add_event(struct recorder *recorder,
 					    enum sight_what what, uint64_t now)
 {
 	struct sight_event *event = recorder->newest + 1;
 
 	if (event == recorder->ring_end)
-		event = recorder->ring;
+		event = begin_lap(recorder);
 	recorder->newest = event;
 	recorder->small->events++;
 	event->time = (uint32_t)now;
@@ -100,6 +150,17 @@ static void note_longest(struct sight_small *small, unsigned op,
 							   : UINT32_MAX;
 }
 
+static void keep_times(struct recorder *recorder,
+		       const struct sight_times *times)
+{
+	struct sight_small *small = recorder->small;
+
+	if (small->times_count < SIGHT_FIRST_TIMES)
+		small->times[small->times_count++] = *times;
+	if (small->times_count == SIGHT_FIRST_TIMES)
+		ask_for_large(recorder);
+}
+
 /* It was in ublkd for so long, and perhaps in its backing. */
 static void note_times(struct recorder *recorder, const struct sight_tag *tag,
 		       uint8_t op, uint64_t took)
@@ -119,8 +180,8 @@ static void note_times(struct recorder *recorder, const struct sight_tag *tag,
 	}
 	if (recorder->large)
 		count_times(recorder->large, &times);
-	else if (small->times_count < SIGHT_FIRST_TIMES)
-		small->times[small->times_count++] = times;
+	else
+		keep_times(recorder, &times);
 }
 
 /* ---- the large part ---- */
@@ -131,31 +192,44 @@ static uint64_t large_size(const struct sight_small *small)
 		(size_t)sight_large_size(small->queues, small->depth));
 }
 
-static void give_large_back(uint32_t slot)
+static void COLD give_large_back(uint32_t slot)
 {
 	fallocate(file.fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
 		  (off_t)sight_large_at(slot), (off_t)SIGHT_LARGE_STRIDE);
+}
+
+/* Has the kernel make the tables of pages, which takes memory, too. */
+static void COLD touch_tables(unsigned char *map, size_t size)
+{
+	size_t at;
+
+	/* Another server may write there. */
+	for (at = 0; at < size; at += TABLE_SPAN)
+		__atomic_fetch_or(map + at, 0, __ATOMIC_RELAXED);
+	__atomic_fetch_or(map + size - 1, 0, __ATOMIC_RELAXED);
 }
 
 /*
  * Returns NULL, and an errno, if it cannot be mapped. What of it is not there
  * is allocated first: a hole that is touched while the tmpfs is full kills.
  */
-static struct sight_large *map_large(const struct recorder *recorder)
+static struct sight_large *COLD map_large(const struct recorder *recorder)
 {
 	off_t at = (off_t)sight_large_at(recorder->slot);
-	uint64_t size = large_size(recorder->small);
+	size_t size = (size_t)large_size(recorder->small);
 	void *map;
 
 	if (fallocate(file.fd, 0, at, (off_t)size) < 0)
 		return NULL;
-	map = mmap(NULL, (size_t)size, PROT_READ | PROT_WRITE, MAP_SHARED,
-		   file.fd, at);
-	return map == MAP_FAILED ? NULL : map;
+	map = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, file.fd, at);
+	if (map == MAP_FAILED)
+		return NULL;
+	touch_tables(map, size);
+	return map;
 }
 
 /* Record into that part which the device has. */
-static void use_part(struct recorder *recorder)
+static void COLD use_part(struct recorder *recorder)
 {
 	struct sight_large *large = recorder->large;
 	struct sight_small *small = recorder->small;
@@ -172,8 +246,8 @@ static void use_part(struct recorder *recorder)
 }
 
 /* What the small part has of the first requests, of which some may be ours. */
-static void copy_to_large(const struct sight_small *small,
-			  struct sight_large *large)
+static void COLD copy_to_large(const struct sight_small *small,
+			       struct sight_large *large)
 {
 	const struct sight_tag *tag;
 	uint64_t i = small->events < SIGHT_FIRST_EVENTS
@@ -192,7 +266,7 @@ static void copy_to_large(const struct sight_small *small,
 }
 
 /* Returns NULL, and an errno, if there is no room. */
-static struct sight_large *make_large(const struct recorder *recorder)
+static struct sight_large *COLD make_large(const struct recorder *recorder)
 {
 	const struct sight_small *small = recorder->small;
 
@@ -205,7 +279,7 @@ static struct sight_large *make_large(const struct recorder *recorder)
 	return map_large(recorder);
 }
 
-static void grow(struct recorder *recorder)
+static void COLD grow(struct recorder *recorder)
 {
 	struct sight_small *small = recorder->small;
 	struct sight_large *large = make_large(recorder);
@@ -226,9 +300,31 @@ static void grow(struct recorder *recorder)
 	small->is_large = 1;
 }
 
+/*
+ * One device a turn. Where memory is short nobody gets more, and whoever has
+ * requests asks again.
+ */
+static void COLD on_growth(struct loop_timer *timer)
+{
+	struct recorder *recorder = file.crowded;
+	int is_short;
+
+	if (!recorder)
+		return;
+	is_short = memory_take(large_size(recorder->small),
+			       MEMORY_RESERVE_AUTO) < 0;
+	if (!is_short)
+		grow(recorder);
+	do
+		ask_no_more(file.crowded);
+	while (is_short && file.crowded);
+	if (is_short || file.crowded)
+		loop_timer_start(file.loop, timer, is_short ? PAUSE : 0);
+}
+
 /* ---- requests ---- */
 
-static void add_delivered(const struct io *io)
+void recorder_note_delivered(const struct io *io)
 {
 	struct sight_event *event =
 		add_event_of(io, SIGHT_DELIVERED, SIGHT_TARGET);
@@ -237,70 +333,58 @@ static void add_delivered(const struct io *io)
 	event->number = io->offset;
 }
 
-/* Into a small part, which may have no room for one more request. */
-static void __attribute__((noinline)) deliver_to_small(const struct io *io)
-{
-	struct recorder *recorder = io->port->recorder;
-	const struct sight_small *small = recorder->small;
-
-	if (!recorder->cannot_grow &&
-	    (small->events > SIGHT_ENOUGH ||
-	     small->times_count == SIGHT_FIRST_TIMES ||
-	     sight_is_waiting(recorder_tag(io)->place)))
-		grow(recorder);
-	add_delivered(io);
-}
-
-void recorder_note_delivered(const struct io *io)
-{
-	if (io->port->recorder->large)
-		add_delivered(io);
-	else
-		deliver_to_small(io);
-}
-
 void (*recorder_parked)(void);
 
-/* The tag's entry is this request's from now on. */
-static void begin_entry(struct sight_tag *tag, const struct io *io)
+/*
+ * Make the tag's entry the request's. In a small part another request may have it,
+ * and keeps it: what waits for longest is what somebody looks for. Returns NULL
+ * then.
+ */
+static struct sight_tag *take_entry(const struct io *io)
 {
+	struct sight_tag *tag = recorder_tag(io);
+
+	if (sight_is_waiting(tag->place) &&
+	    (tag->tag != io->tag || tag->queue != io->port->queue_id)) {
+		ask_for_large(io->port->recorder);
+		return NULL;
+	}
 	tag->since = turns_now();
 	tag->backing = 0;
 	tag->tag = io->tag;
 	tag->queue = (uint8_t)io->port->queue_id;
+	return tag;
+}
+
+/*
+ * The request begins to wait; or it does already and another request had the
+ * entry: then its time is from now on. Returns 1 if it has the entry now.
+ */
+static int begin_wait(struct io *io)
+{
+	const struct io_port *port = io->port;
+	struct sight_small *small = port->recorder->small;
+
+	if (io->owned == IO_IN_HAND && recorder_parked)
+		recorder_parked();
+	if (port->owned > small->most)
+		small->most = (uint16_t)port->owned;
+	io->owned = take_entry(io) ? IO_PARKED : IO_UNSEEN;
+	return io->owned == IO_PARKED;
 }
 
 void recorder_park(struct io *io, enum sight_place place)
 {
-	const struct io_port *port = io->port;
-	struct sight_small *small = port->recorder->small;
-	struct sight_tag *tag = recorder_tag(io);
-
-	if (io->owned != IO_PARKED) {
-		io->owned = IO_PARKED;
-		if (recorder_parked)
-			recorder_parked();
-		begin_entry(tag, io);
-		if (port->owned > small->most)
-			small->most = (uint16_t)port->owned;
-	}
-	tag->place = (uint8_t)place;
+	if (io->owned == IO_PARKED || begin_wait(io))
+		recorder_tag(io)->place = (uint8_t)place;
 }
 
 void recorder_note_refused(const struct io *io)
 {
-	struct sight_tag *tag = recorder_tag(io);
+	struct sight_tag *tag = take_entry(io);
 
-	begin_entry(tag, io);
-	tag->place = SIGHT_REFUSED;
-}
-
-/* In a small part that cannot grow another request may have the entry. */
-static int has_entry(const struct io *io)
-{
-	const struct sight_tag *tag = recorder_entry(io);
-
-	return tag && sight_is_waiting(tag->place);
+	if (tag)
+		tag->place = SIGHT_REFUSED;
 }
 
 /* It has waited, or failed. */
@@ -319,7 +403,7 @@ answer_late(const struct io *io, int error)
 		counts->count++;
 		counts->bytes += io->length;
 	}
-	if (io->owned == IO_PARKED && (recorder->large || has_entry(io))) {
+	if (io->owned == IO_PARKED) {
 		took = turns_now() - tag->since;
 		note_times(recorder, tag, io->op, took);
 		tag->place = SIGHT_COMMIT;
@@ -338,7 +422,7 @@ void recorder_note_answered(const struct io *io, int error)
 	const struct recorder *recorder = io->port->recorder;
 	struct sight_counts *counts = &recorder->small->counts[io->op];
 
-	if (error || io->owned == IO_PARKED ||
+	if (error || io->owned != IO_IN_HAND ||
 	    recorder->newest->what != SIGHT_DELIVERED) {
 		answer_late(io, error);
 		return;
@@ -348,9 +432,16 @@ void recorder_note_answered(const struct io *io, int error)
 	counts->bytes += io->length;
 }
 
+/* The request's place, if it has the entry. */
+static void set_place(const struct io *io, enum sight_place place)
+{
+	if (io->owned == IO_PARKED)
+		recorder_tag(io)->place = (uint8_t)place;
+}
+
 void recorder_note_taken_back(const struct io *io)
 {
-	recorder_tag(io)->place = SIGHT_NOWHERE;
+	set_place(io, SIGHT_NOWHERE);
 	add_event_of(io, SIGHT_TAKEN_BACK, SIGHT_NOWHERE);
 }
 
@@ -362,8 +453,19 @@ void recorder_note_kept(struct io *io, enum sight_place place)
 
 void recorder_note_passed(const struct io *io)
 {
-	recorder_tag(io)->place = SIGHT_TARGET;
+	set_place(io, SIGHT_TARGET);
 	add_event_of(io, SIGHT_PASSED, SIGHT_TARGET);
+}
+
+/* The request was first handed to its backing. */
+static void note_backing(const struct io *io)
+{
+	struct sight_tag *tag = recorder_tag(io);
+	uint64_t waited = turns_now() - tag->since;
+
+	if (!tag->backing)
+		tag->backing = waited < UINT32_MAX ? (uint32_t)waited + 1
+						   : UINT32_MAX;
 }
 
 void recorder_note_submitted(struct io *io)
@@ -376,20 +478,16 @@ void recorder_note_submitted(struct io *io)
 		[IO_WRITE_ZEROES] = SIGHT_DISCARD,
 	};
 	enum sight_place place = places[io->op];
-	struct sight_tag *tag = recorder_tag(io);
-	uint64_t waited;
 
 	recorder_park(io, place);
-	waited = turns_now() - tag->since;
-	if (!tag->backing)
-		tag->backing = waited < UINT32_MAX ? (uint32_t)waited + 1
-						   : UINT32_MAX;
+	if (io->owned == IO_PARKED)
+		note_backing(io);
 	add_event_of(io, SIGHT_SUBMITTED, place);
 }
 
 void recorder_note_completed(const struct io *io, int32_t result)
 {
-	recorder_tag(io)->place = SIGHT_TARGET;
+	set_place(io, SIGHT_TARGET);
 	add_event_of(io, SIGHT_COMPLETED, SIGHT_TARGET)->number =
 		(uint64_t)(int64_t)result;
 }
@@ -419,7 +517,7 @@ static int allocate_slot(uint32_t slot)
 	return 0;
 }
 
-static void give_slot_back(uint32_t slot)
+static void COLD give_slot_back(uint32_t slot)
 {
 	struct sight_small *small = &file.table[slot];
 
@@ -481,7 +579,7 @@ static int is_usable(const struct sight_small *small, uint16_t queues,
 }
 
 /* Go on where the part ends, which another server may have written to. */
-static void catch_up(struct recorder *recorder)
+static void COLD catch_up(struct recorder *recorder)
 {
 	const struct sight_small *small = recorder->small;
 
@@ -530,6 +628,7 @@ void recorder_close(struct recorder *recorder)
 {
 	if (!recorder)
 		return;
+	ask_no_more(recorder);
 	if (recorder->large)
 		munmap(recorder->large, (size_t)large_size(recorder->small));
 	free(recorder);
@@ -631,7 +730,7 @@ static int allocate_given(int fd, const struct sight_head *head)
 	return 0;
 }
 
-int recorder_begin(int fd)
+int recorder_begin(int fd, struct ev_loop *loop)
 {
 	size_t size = SIGHT_DEVICES * sizeof(struct sight_small);
 	void *head = mmap(NULL, sizeof(struct sight_head),
@@ -657,6 +756,8 @@ int recorder_begin(int fd)
 	}
 	file.head = head;
 	file.table = table;
+	file.loop = loop;
+	loop_timer_init(&file.growth, on_growth, NULL);
 	return 0;
 }
 
@@ -664,6 +765,7 @@ void recorder_end(void)
 {
 	if (file.fd < 0)
 		return;
+	loop_timer_stop(file.loop, &file.growth);
 	munmap(file.head, sizeof(struct sight_head));
 	munmap(file.table, SIGHT_DEVICES * sizeof(struct sight_small));
 	close(file.fd);

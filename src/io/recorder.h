@@ -9,6 +9,8 @@
 #ifndef UBLKD_RECORDER_H
 #define UBLKD_RECORDER_H
 
+#include <ev.h>
+
 #include "request.h"
 #include "turns.h"
 
@@ -20,7 +22,9 @@ struct recorder {
 	uint32_t stride, mask;	   /* see recorder_tag() */
 	struct sight_event *ring, *ring_end, *newest;
 	uint32_t slot;
-	int cannot_grow; /* there was no room for the large part */
+	int cannot_grow;       /* there was no room for the large part */
+	int is_crowded;	       /* waits for its large part, */
+	struct recorder *next; /* and is linked to others that do */
 };
 
 /* Called when a request begins to wait; NULL: nobody wants to know. */
@@ -30,9 +34,10 @@ extern void (*recorder_parked)(void);
 
 /*
  * Record into the file fd (owned by the caller), which is that of turns_share(),
- * from now on. Returns 0 or a negative errno: then nothing is recorded.
+ * from now on. What takes memory is done by a timer of the loop, which is one that
+ * loop_new() made. Returns 0 or a negative errno: then nothing is recorded.
  */
-int recorder_begin(int fd) __attribute__((cold));
+int recorder_begin(int fd, struct ev_loop *loop) __attribute__((cold));
 
 /* Nothing more is recorded: no device has a recorder. */
 void recorder_end(void) __attribute__((cold));
@@ -56,11 +61,11 @@ struct recorder *recorder_open(uint32_t id, int is_new, uint16_t queues,
 	__attribute__((cold));
 
 /* What is recorded stays, for the next server; or goes with the device. */
-void recorder_close(struct recorder *recorder);
+void recorder_close(struct recorder *recorder) __attribute__((cold));
 void recorder_forget(struct recorder *recorder) __attribute__((cold));
 
 /* Count anew: counters, histograms, depth reached. */
-void recorder_reset(struct recorder *recorder);
+void recorder_reset(struct recorder *recorder) __attribute__((cold));
 
 /* What has been counted of one operation's times. */
 void recorder_histogram(const struct recorder *recorder, enum sight_op op,
@@ -84,7 +89,8 @@ void recorder_step(struct recorder *recorder, const char *name);
  * No request of the queue is ours: those that a dead server had come again.
  * Harmless on NULL.
  */
-void recorder_clear(struct recorder *recorder, uint16_t queue_id);
+void recorder_clear(struct recorder *recorder, uint16_t queue_id)
+	__attribute__((cold));
 
 /* ---- a request ---- */
 
@@ -125,7 +131,7 @@ static inline struct sight_tag *recorder_entry(const struct io *io)
 {
 	struct sight_tag *tag;
 
-	if (!recorder_has(io))
+	if (!recorder_has(io) || io->owned == IO_UNSEEN)
 		return NULL;
 	tag = recorder_tag(io);
 	return tag->tag == io->tag && tag->queue == io->port->queue_id ? tag
@@ -166,7 +172,7 @@ static inline void recorder_place(struct io *io, enum sight_place place)
 
 static inline void recorder_left(struct io *io)
 {
-	if (recorder_has(io) && io->owned && io->owned != IO_PARKED)
+	if (recorder_has(io) && io->owned == IO_IN_HAND)
 		recorder_park(io, SIGHT_TARGET);
 }
 

@@ -86,8 +86,10 @@ struct io {
 	uint16_t tag;
 	uint8_t op;
 	uint8_t flags;
-	uint8_t owned;	 /* ours: delivered and not yet done; IO_PARKED */
-#define IO_PARKED 2	 /* its submit() has left it, or somebody keeps it */
+	uint8_t owned;	 /* ours: delivered and not yet done; one of: */
+#define IO_IN_HAND 1	 /* its first submit() has it */
+#define IO_PARKED  2	 /* it waits, and has the tag's entry (recorder.h) */
+#define IO_UNSEEN  3	 /* it waits, and another request has the entry */
 	uint8_t data;	 /* enum io_data */
 	int16_t outcome; /* of the last COMMIT, or of the next one if it waits
 			  * for the data: 0 or a negative errno; or this: */

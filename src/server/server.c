@@ -290,7 +290,7 @@ static void begin_sight(struct server *server, const struct message *message,
 			    strerror(-error));
 	if (error || !(message->number & SIGHT_RECORDED))
 		return;
-	error = recorder_begin(fds[0]);
+	error = recorder_begin(fds[0], server->loop);
 	if (error)
 		log_warning("there is no recorder: %s", strerror(-error));
 }

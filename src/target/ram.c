@@ -8,7 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "memory.h"
+#include "base/memory.h"
 #include "store.h"
 #include "base/syntax.h"
 #include "target.h"

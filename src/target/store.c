@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #include "io/io.h"
-#include "memory.h"
+#include "base/memory.h"
 #include "base/uapi.h"
 
 #define WORD_BITS  64

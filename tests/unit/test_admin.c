@@ -14,7 +14,7 @@
 #include "fake.h"
 #include "keeper/helper.h"
 #include "io/workers.h"
-#include "target/memory.h"
+#include "base/memory.h"
 #include "server/server.h"
 
 #define CLIENTS 200

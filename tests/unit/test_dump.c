@@ -13,7 +13,7 @@
 #include "admin/command.h"
 #include "admin/verbs.h"
 #include "fake.h"
-#include "target/memory.h"
+#include "base/memory.h"
 
 #define CONFIGURATIONS 10000
 #define DEVICES	       3

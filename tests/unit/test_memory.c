@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "target/memory.h"
+#include "base/memory.h"
 #include "support.h"
 
 #define MIB (1ULL << 20)

@@ -10,7 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "target/memory.h"
+#include "base/memory.h"
 #include "target/store.h"
 #include "support.h"
 #include "base/syntax.h"

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "support.h"
+#include "base/memory.h"
 #include "io/recorder.h"
 #include "keeper/sight-file.h"
 
@@ -18,14 +19,26 @@ static int file;
 static struct recorder *recorder;
 static struct io_port ports[QUEUES];
 static struct io ios[QUEUES][DEPTH];
-static int no_room; /* for what is allocated */
+static int no_room;	     /* for what is allocated */
+static int no_memory;	     /* the host is short of it */
+static unsigned allocations; /* of a part */
 
 int __wrap_fallocate(int fd, int mode, off_t at, off_t size);
 int LARGE(__real_fallocate)(int fd, int mode, off_t at, off_t size);
 int __wrap_fallocate64(int fd, int mode, off_t at, off_t size);
 
+int __wrap_memory_take(uint64_t bytes, uint64_t reserve);
+
+int __wrap_memory_take(uint64_t bytes, uint64_t reserve)
+{
+	assert_int_equal(bytes, 16384);
+	assert_true(reserve == MEMORY_RESERVE_AUTO);
+	return no_memory ? -ENOMEM : 0;
+}
+
 int __wrap_fallocate(int fd, int mode, off_t at, off_t size)
 {
+	allocations += !mode;
 	if (no_room && !mode) {
 		errno = ENOSPC;
 		return -1;
@@ -58,12 +71,13 @@ int before_each(void **state)
 
 	test_loop_open();
 	log_forget();
-	no_room = 0;
+	no_room = no_memory = 0;
+	allocations = 0;
 	file = sight_file_make(-1, &why);
 	assert_true(file >= 0);
 	turns_share(file, 0, NULL, NULL);
 	turns_server->watched = 1;
-	assert_int_equal(recorder_begin(file), 0);
+	assert_int_equal(recorder_begin(file, test_loop), 0);
 	open_as(7, 1);
 	assert_non_null(recorder);
 	return 0;
@@ -114,6 +128,7 @@ static void wait_for(unsigned count, unsigned us)
 	struct io *io;
 
 	while (count--) {
+		settle();
 		begin_turn(1000);
 		io = deliver(0, count % DEPTH, IO_READ);
 		recorder_left(io);
@@ -349,13 +364,102 @@ TEST_CASE(test_grows_for_an_entry)
 	begin_turn(1000);
 	other = deliver(1, 1 + SIGHT_SLOTS, IO_READ);
 	recorder_left(other);
+	assert_null(recorder_entry(other));
+	settle();
 	assert_non_null(recorder->large);
 	assert_ptr_not_equal(recorder_tag(one), recorder_tag(other));
-	assert_int_equal(recorder_tag(one)->place, SIGHT_LIMIT);
-	begin_turn(3000);
+	assert_int_equal(recorder_entry(one)->place, SIGHT_LIMIT);
+	/* Nobody knows when it came; but where it is from now on. */
+	assert_null(recorder_entry(other));
+	recorder_completed(other, 0);
+	assert_int_equal(recorder_tag(other)->place, SIGHT_NOWHERE);
+	begin_turn(1000);
+	recorder_submitted(other);
+	assert_int_equal(recorder_entry(other)->place, SIGHT_READ);
+	begin_turn(2000);
 	answer(one, 0);
+	assert_in_range(recorder->small->longest[SIGHT_OP_READ][0], 3500, 4500);
 	answer(other, 0);
 	assert_in_range(recorder->small->longest[SIGHT_OP_READ][0], 3500, 4500);
+	assert_int_equal(count_of(SIGHT_OP_READ, SIGHT_IN_UBLKD), 2);
+	assert_int_equal(recorder->small->counts[SIGHT_OP_READ].in_turn, 0);
+}
+
+/*
+ * The kernel that has no memory left may wait for the request that is being
+ * delivered: the part grows when none is in hand, and counts until then.
+ */
+TEST_CASE(test_delivery_takes_no_memory)
+{
+	struct io *held[DEPTH];
+	unsigned before = allocations, i;
+
+	for (i = 0; i < DEPTH; i++) {
+		begin_turn(1000);
+		held[i] = deliver(0, i, IO_WRITE);
+		recorder_left(held[i]);
+	}
+	for (i = 0; i < SIGHT_ENOUGH; i++) {
+		begin_turn(1000);
+		answer(deliver(1, i % DEPTH, IO_READ), 0);
+	}
+	assert_int_equal(allocations, before);
+	assert_null(recorder->large);
+	settle();
+	assert_non_null(recorder->large);
+	for (i = 0; i < DEPTH; i++)
+		answer(held[i], 0);
+	assert_int_equal(recorder->small->counts[SIGHT_OP_WRITE].count, DEPTH);
+	assert_int_equal(recorder->small->counts[SIGHT_OP_READ].in_turn,
+			 SIGHT_ENOUGH);
+	assert_int_equal(count_of(SIGHT_OP_WRITE, SIGHT_IN_UBLKD), SIGHT_SLOTS);
+}
+
+/* Where the host is short of memory the next request asks again, a second later. */
+TEST_CASE(test_short_of_memory)
+{
+	struct recorder *other = recorder_open(8, 1, QUEUES, DEPTH, "file");
+	unsigned before = allocations;
+
+	no_memory = 1;
+	wait_for(SIGHT_FIRST_TIMES, 5000);
+	recorder_step(other, "add");
+	settle();
+	pass_time(3);
+	assert_false(timer_is_set());
+	assert_int_equal(allocations, before);
+	assert_int_equal(log_count("recorder"), 0);
+	wait_for(1, 5000);
+	settle();
+	no_memory = 0;
+	pass_time(0.5);
+	assert_null(recorder->large);
+	wait_for(1, 5000);
+	pass_time(1.5);
+	assert_non_null(recorder->large);
+	assert_false(timer_is_set());
+	assert_int_equal(recorder->small->counts[SIGHT_OP_READ].count,
+			 SIGHT_FIRST_TIMES + 2);
+	recorder_forget(other);
+}
+
+/* One that goes away is asked for nothing; others are. */
+TEST_CASE(test_gone_before_it_grows)
+{
+	struct recorder *first = recorder;
+	unsigned before;
+
+	wait_for(SIGHT_FIRST_TIMES, 5000);
+	open_as(8, 1);
+	wait_for(SIGHT_FIRST_TIMES - 1, 5000);
+	before = allocations;
+	begin_turn(1000);
+	recorder_left(deliver(0, 0, IO_READ));
+	answer(&ios[0][0], 0);
+	recorder_forget(first);
+	settle();
+	assert_int_equal(allocations, before + 1);
+	assert_non_null(recorder->large);
 }
 
 /* A device that never waits gets a longer ring, too. */
@@ -363,13 +467,14 @@ TEST_CASE(test_grows_by_events)
 {
 	unsigned i;
 
-	for (i = 0; i < SIGHT_ENOUGH + 2; i++) {
+	for (i = 0; i < SIGHT_ENOUGH + SIGHT_FIRST_EVENTS; i++) {
 		begin_turn(1000);
 		answer(deliver(0, i % DEPTH, IO_READ), 0);
 	}
+	settle();
 	assert_non_null(recorder->large);
 	assert_int_equal(count_of(SIGHT_OP_READ, SIGHT_IN_UBLKD),
-			 SIGHT_ENOUGH + 2);
+			 SIGHT_ENOUGH + SIGHT_FIRST_EVENTS);
 }
 
 /* Told once; it counts on. */
@@ -384,23 +489,41 @@ TEST_CASE(test_cannot_grow)
 			 SIGHT_FIRST_TIMES);
 }
 
-/* Then one has the entry, and the other no time. */
+/*
+ * Then the one that waits for longer keeps the entry, whatever becomes of the
+ * other one, which has no time.
+ */
 TEST_CASE(test_cannot_grow_for_an_entry)
 {
-	struct io *one, *other;
+	struct io *one, *other, *last;
 
 	no_room = 1;
 	begin_turn(1000);
 	one = deliver(0, 1, IO_READ);
-	recorder_left(one);
+	recorder_kept(one, SIGHT_LIMIT);
 	begin_turn(90000);
 	other = deliver(1, 1, IO_READ);
+	recorder_kept(other, SIGHT_DELAY);
 	recorder_left(other);
+	settle();
+	recorder_passed(other);
+	recorder_submitted(other);
+	recorder_completed(other, 4096);
 	begin_turn(1000);
-	answer(one, 0);
+	last = deliver(0, 9, IO_READ);
 	answer(other, 0);
+	recorder_taken_back(last);
+	assert_int_equal(recorder_entry(one)->place, SIGHT_LIMIT);
+	assert_int_equal(recorder->small->longest[SIGHT_OP_READ][0], 0);
+	assert_int_equal(recorder->small->counts[SIGHT_OP_READ].in_turn, 0);
+	recorder_refused(other);
+	assert_int_equal(recorder_entry(one)->place, SIGHT_LIMIT);
+	answer(one, 0);
 	assert_int_equal(recorder->small->counts[SIGHT_OP_READ].count, 2);
-	assert_true(recorder->small->longest[SIGHT_OP_READ][0] < 2000);
+	assert_in_range(recorder->small->longest[SIGHT_OP_READ][0], 90000,
+			92000);
+	recorder_refused(other);
+	assert_int_equal(recorder_entry(other)->place, SIGHT_REFUSED);
 }
 
 TEST_CASE(test_no_slot)
@@ -418,7 +541,7 @@ static void next_server(int is_new)
 {
 	recorder_close(recorder);
 	recorder_end();
-	assert_int_equal(recorder_begin(file), 0);
+	assert_int_equal(recorder_begin(file, test_loop), 0);
 	open_as(7, is_new);
 	assert_non_null(recorder);
 }
@@ -518,7 +641,7 @@ TEST_CASE(test_without)
 	assert_false(recorder_is_on());
 	assert_null(recorder_open(9, 1, 1, 1, "null"));
 	recorder_forget_others(is_even, NULL);
-	assert_int_equal(recorder_begin(-1), -EBADF);
+	assert_int_equal(recorder_begin(-1, test_loop), -EBADF);
 	assert_false(recorder_is_on());
 }
 

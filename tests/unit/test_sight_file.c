@@ -122,7 +122,7 @@ TEST_CASE(test_readers)
 		skip_without("files in " HOST_SHM);
 	assert_int_equal(sight_file_open(&file, path), -ENOENT);
 	fd = make();
-	assert_int_equal(recorder_begin(fd), 0);
+	assert_int_equal(recorder_begin(fd, test_loop), 0);
 	recorder = recorder_open(3, 1, 2, 4, "ram");
 	assert_int_equal(sight_file_open(&file, path), 0);
 	assert_int_equal(file.head.slots, 1);

@@ -7,7 +7,7 @@
 #include <unistd.h>
 
 #include "fake.h"
-#include "target/memory.h"
+#include "base/memory.h"
 #include "admin/startup.h"
 
 static int calloc_fails;

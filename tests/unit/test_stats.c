@@ -64,7 +64,7 @@ int before_each(void **state)
 	file = sight_file_make(-1, &why);
 	turns_share(file, 0, NULL, NULL);
 	turns_server->watched = 1;
-	assert_int_equal(recorder_begin(file), 0);
+	assert_int_equal(recorder_begin(file, test_loop), 0);
 	run("add null id=4 name=one size=1M");
 	assert_false(has_failed);
 	port = (struct io_port){
@@ -93,6 +93,7 @@ static void wait_for(enum io_op op, unsigned us, int error)
 			 .offset = 8192,
 			 .owned = 1 };
 
+	fake_serve();
 	turns_enter(SIGHT_TURNS, 0);
 	recorder_delivered(&io);
 	recorder_kept(&io, SIGHT_DELAY);
@@ -228,7 +229,7 @@ TEST_CASE(test_no_recorder)
 	run("trace 4");
 	assert_true(says("ERR unsupported text=\"there is no recorder"));
 	run("del 4");
-	assert_int_equal(recorder_begin(file), 0);
+	assert_int_equal(recorder_begin(file, test_loop), 0);
 }
 
 /* Of a device that had no slot the others' metrics are told. */

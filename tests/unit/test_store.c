@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 #include "io/io.h"
-#include "target/memory.h"
+#include "base/memory.h"
 #include "target/store.h"
 #include "support.h"
 

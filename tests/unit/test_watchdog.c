@@ -237,7 +237,7 @@ static void test_says_where(void **state)
 {
 	struct recorder *recorder;
 
-	assert_int_equal(recorder_begin(sight), 0);
+	assert_int_equal(recorder_begin(sight, test_loop), 0);
 	recorder = recorder_open(3, 1, 1, 8, "file");
 	assert_non_null(recorder);
 	watchdog_look(&watchdog);

@@ -1,5 +1,5 @@
 /*
- * How much memory may still be taken for stores.
+ * How much memory may still be taken for what grows: stores, the recorder's parts.
  *
  * Neither a touched page nor fallocate on a memfd fails when the host's memory
  * runs out: the OOM killer shoots bystanders, or the call spins. So whoever
