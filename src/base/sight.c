@@ -4,8 +4,11 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "proc.h"
 
 #define US_PER_S 1000000u
 
@@ -161,6 +164,25 @@ int sight_head_check(const struct sight_head *head)
 			       head->event_size == sizeof(struct sight_event)
 		       ? 0
 		       : -EPROTO;
+}
+
+/* Whether it is one of ublkd's, and not another process that has its number. */
+static int __attribute__((cold)) is_alive(const struct sight_server *server)
+{
+	struct proc_look look;
+
+	return server->pid && proc_look((pid_t)server->pid, &look) == 0 &&
+	       look.state != 'Z' && look.state != 'X' &&
+	       strncmp(look.name, "ublkd", 5) == 0;
+}
+
+int sight_living(const struct sight_head *head)
+{
+	unsigned last = head->current & 1;
+
+	if (is_alive(&head->servers[last]))
+		return (int)last;
+	return is_alive(&head->servers[!last]) ? !last : -1;
 }
 
 uint64_t sight_clock(void)

@@ -265,9 +265,10 @@ enum sight_phase {
 const char *sight_phase_name(enum sight_phase phase);
 
 /*
- * A server. There are two of these: a new server takes the one that the last did
- * not have, for both may live for a while. The first two are the keeper's watch
- * (keeper/watchdog.h), and are there without a recorder, too.
+ * A server, whose process number stands in it. There are two of these, for an old
+ * server and a new one may live for a while: a new one has the part of one that is
+ * dead. The first two words are the keeper's watch (keeper/watchdog.h), and are
+ * there without a recorder, too.
  */
 struct sight_server {
 	_Atomic uint64_t turns;	  /* that it has taken */
@@ -296,6 +297,12 @@ void sight_head_init(struct sight_head *head);
 
 /* Whether a head is of this version: 0, or -EPROTO. */
 int sight_head_check(const struct sight_head *head);
+
+/*
+ * Which of the servers lives: the last one, unless that is dead and the one before
+ * goes on. -1: none of them.
+ */
+int sight_living(const struct sight_head *head) __attribute__((cold));
 
 /* ---- for readers ---- */
 

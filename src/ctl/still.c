@@ -15,7 +15,10 @@
 
 static const struct sight_server *last_server(const struct still *still)
 {
-	return &still->sight.head.servers[still->sight.head.current & 1];
+	const struct sight_head *head = &still->sight.head;
+	int living = sight_living(head);
+
+	return &head->servers[living < 0 ? head->current & 1 : (unsigned)living];
 }
 
 /* Whether that process is one of ublkd's, and not another with its number. */

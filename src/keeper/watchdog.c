@@ -120,14 +120,16 @@ void watchdog_open(struct watchdog *watchdog, struct ev_loop *loop,
 int watchdog_begin(struct watchdog *watchdog, const struct proc *server, int fd)
 {
 	struct sight_head *head;
+	int living;
 
 	watchdog_end(watchdog);
 	head = mmap(NULL, sizeof(*head), PROT_READ | PROT_WRITE, MAP_SHARED, fd,
 		    0);
 	if (head == MAP_FAILED)
 		return -errno;
-	/* The last server may still be alive. */
-	head->current = !head->current;
+	/* A server before may still live: not always the last that was begun. */
+	living = sight_living(head);
+	head->current = !(living < 0 ? head->current & 1 : (unsigned)living);
 	watchdog->head = head;
 	watchdog->page = &head->servers[head->current];
 	memset(watchdog->page, 0, sizeof(*watchdog->page));

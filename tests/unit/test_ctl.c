@@ -322,6 +322,23 @@ TEST_CASE(test_busy)
 	still_close(&still);
 }
 
+/* The last server that a keeper began has died, and the one before serves on. */
+TEST_CASE(test_given_up)
+{
+	const uint32_t last = 0;
+	int fd;
+
+	make_server("ublkd-server");
+	let_go_on();
+	make_sight(child, SIGHT_SUBMITS);
+	fd = open(test_path("state/sight"), O_WRONLY | O_CLOEXEC);
+	write_at(fd, &last, sizeof(last), offsetof(struct sight_head, current));
+	close(fd);
+	look(0, 1);
+	says("the server (pid ", "sleeps and does not hear its socket: 3.");
+	still_close(&still);
+}
+
 /* The number in the file has been given to another process. */
 TEST_CASE(test_killed)
 {

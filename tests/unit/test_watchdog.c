@@ -3,6 +3,7 @@
  * is this process as well.
  */
 #include <errno.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "support.h"
@@ -26,13 +27,16 @@ static const struct proc server = { SERVER, -1 };
 static int sight; /* the file */
 
 static struct proc_look process; /* the server */
+static pid_t dead;		 /* one that was begun */
 
 int __wrap_proc_look(pid_t pid, struct proc_look *look);
 void __wrap_proc_kill(const struct proc *proc);
 
 int __wrap_proc_look(pid_t pid, struct proc_look *look)
 {
-	assert_int_equal(pid, SERVER);
+	assert_true(pid >= SERVER);
+	if (pid == dead)
+		return -ESRCH;
 	*look = process;
 	return 0;
 }
@@ -80,7 +84,9 @@ static int start(void **state)
 	assert_true(sight >= 0);
 	waited_for = answers = 0;
 	asked = told = kills = 0;
+	dead = 0;
 	set_process('S', 2);
+	strcpy(process.name, "ublkd-server");
 	watchdog_open(&watchdog, test_loop, is_waited_for, ask, NULL);
 	which = watchdog_begin(&watchdog, &server, sight);
 	assert_in_range(which, 0, 1);
@@ -271,6 +277,36 @@ static void test_two_servers(void **state)
 	assert_int_not_equal(watchdog_begin(&watchdog, &server, sight), other);
 }
 
+/*
+ * A keeper has begun another server, which died, and has given up: the next keeper
+ * finds the first one alive, whose part is left alone.
+ */
+static void test_given_up(void **state)
+{
+	const struct proc failed = { SERVER + 1, -1 },
+			  next = { SERVER + 2, -1 };
+	int other;
+
+	watchdog_end(&watchdog);
+	other = watchdog_begin(&watchdog, &failed, sight);
+	watchdog_end(&watchdog);
+	dead = failed.pid;
+	turns_count();
+	assert_int_equal(watchdog_begin(&watchdog, &next, sight), other);
+	assert_int_equal(turns_server->pid, SERVER);
+	assert_int_equal(turns_server->turns, 1);
+	assert_int_equal(watchdog.page->pid, next.pid);
+	assert_int_equal(sight_living(watchdog.head), other);
+	/* A number that another program has now is nobody's. */
+	dead = next.pid;
+	assert_int_equal(sight_living(watchdog.head), !other);
+	strcpy(process.name, "sh");
+	assert_int_equal(sight_living(watchdog.head), -1);
+	strcpy(process.name, "ublkd-server");
+	process.state = 'Z';
+	assert_int_equal(sight_living(watchdog.head), -1);
+}
+
 /* Until there is another server, nobody is watched. */
 static void test_end(void **state)
 {
@@ -314,6 +350,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_says_where, start, stop),
 #endif
 		cmocka_unit_test_setup_teardown(test_two_servers, start, stop),
+		cmocka_unit_test_setup_teardown(test_given_up, start, stop),
 		cmocka_unit_test_setup_teardown(test_end, start, stop),
 		cmocka_unit_test_setup_teardown(test_no_page, start, stop),
 	};
