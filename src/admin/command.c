@@ -77,7 +77,7 @@ void request_fail(struct request *request, const struct failure *failure)
 		      failure->arg[0] ? " arg=" : "",
 		      failure->arg[0] ? arg : "", error);
 	request->session->failed = 1;
-	if (request->command && request->command->access != ACCESS_READ)
+	if (request->command && request->access != ACCESS_READ)
 		log_notice("uid %u, process %d: %s failed: %s",
 			   (unsigned)request->uid, (int)request->pid,
 			   request->command->verb, failure->text);
@@ -137,12 +137,12 @@ static int read_options(struct request *request, struct failure *failure)
 static int check_access(const struct request *request, struct failure *failure)
 {
 	const struct command_host *host = request->host;
-	const struct command *command = request->command;
 
-	if (command->access == ACCESS_ROOT && request->uid != 0)
+	if (request->access == ACCESS_ROOT && request->uid != 0)
 		return failure_set(failure, SYMBOL_DENIED, EPERM, NULL,
-				   "%s is for root only", command->verb);
-	if (command->access == ACCESS_READ)
+				   "%s is for root only",
+				   request->command->verb);
+	if (request->access == ACCESS_READ)
 		return 0;
 	if (host->keeper_gone)
 		return failure_set(failure, SYMBOL_STATE, 0, NULL,
@@ -163,7 +163,7 @@ static void log_change(const struct request *request)
 	size_t at = 0;
 	int i;
 
-	if (request->command->access == ACCESS_READ)
+	if (request->access == ACCESS_READ)
 		return;
 	text[0] = '\0';
 	for (i = 0; i < request->line.count && at < sizeof(text) - 1; i++) {
@@ -173,6 +173,13 @@ static void log_change(const struct request *request)
 	}
 	log_notice("uid %u, process %d: %s", (unsigned)request->uid,
 		   (int)request->pid, text);
+}
+
+int command_changes(struct request *request, struct failure *failure)
+{
+	request->access = ACCESS_WRITE;
+	log_change(request);
+	return check_access(request, failure);
 }
 
 static int begin_command(struct request *request, struct failure *failure)
@@ -189,6 +196,7 @@ static int begin_command(struct request *request, struct failure *failure)
 	request->command = command_find(verb);
 	if (!request->command)
 		return command_fail_unknown(verb, failure);
+	request->access = request->command->access;
 	log_change(request);
 	if (check_access(request, failure) < 0 ||
 	    (request->command->options && read_options(request, failure) < 0))

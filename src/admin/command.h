@@ -29,13 +29,20 @@ struct command_host {
 	int keeper_gone;
 };
 
+enum command_access {
+	ACCESS_READ,
+	ACCESS_WRITE, /* changes something: logged, needs the keeper */
+	ACCESS_ROOT,  /* and names a path or a program: uid 0 only */
+};
+
 /* What one connection has set. */
 struct session {
 	int stop_on_error;
 	int failed;	     /* a command has, since on-error stop */
 	int quits;	     /* nothing more is to be read from it */
 	int follows;	     /* what a device records (trace.h): */
-	uint32_t followed;   /* the device, */
+	uint32_t followed;   /* the device's number, */
+	uint64_t serial;     /* by which it is known from later ones */
 	uint64_t next_event; /* and what has not been told */
 };
 
@@ -47,6 +54,7 @@ struct request {
 	pid_t pid;
 	struct syntax_line line;
 	const struct command *command;
+	enum command_access access; /* that it needs */
 	struct option_value values[OPTION_MAX];
 	struct request *next; /* in the host's list of waiting */
 	uint64_t cursor;      /* of a listing: where it goes on */
@@ -63,12 +71,6 @@ struct request {
 	/* What such a command has; drop frees it if nobody takes the rest. */
 	void *work;
 	void (*drop)(struct request *request);
-};
-
-enum command_access {
-	ACCESS_READ,
-	ACCESS_WRITE, /* changes something: logged, needs the keeper */
-	ACCESS_ROOT,  /* and names a path or a program: uid 0 only */
 };
 
 struct command {
@@ -115,6 +117,14 @@ void command_stop_all(struct command_host *host);
  */
 int command_adopt(struct command_host *host, const struct message *message,
 		  int *fds, int fd_count, struct failure *failure);
+
+/*
+ * What the request asks for changes something, which its command as such does not:
+ * it is logged, and needs what a command with ACCESS_WRITE needs. Returns 0, or -1
+ * with *failure filled.
+ */
+int command_changes(struct request *request, struct failure *failure)
+	__attribute__((cold));
 
 /* The upgrade that somebody asked for has failed, or is done (NULL). */
 void command_answer_upgraded(struct command_host *host,

@@ -138,6 +138,9 @@ int verb_stats(struct request *request, struct failure *failure)
 
 	if (verb_check_recorder(failure) < 0)
 		return -1;
+	if (is_reset && request->access == ACCESS_READ &&
+	    command_changes(request, failure) < 0)
+		return -1;
 	if (line->count - is_reset > 1) {
 		device = find_one(request, is_reset, failure);
 		if (!device)

@@ -21,8 +21,8 @@ static void format_result(int64_t result, char *text, size_t size)
 }
 
 /* What an event says beside its time and its request. */
-static void format_rest(const struct sight_event *event, char *text,
-			size_t size)
+static void COLD format_rest(const struct sight_event *event, char *text,
+			     size_t size)
 {
 	const char *op = sight_op_name((enum sight_op)event->op);
 	int64_t value = (int64_t)event->number;
@@ -52,8 +52,8 @@ static void format_rest(const struct sight_event *event, char *text,
 	}
 }
 
-static void print_line(struct request *request, uint32_t id,
-		       const struct sight_event *event, const char *frame)
+static void COLD print_line(struct request *request, uint32_t id,
+			    const struct sight_event *event, const char *frame)
 {
 	uint64_t us = sight_event_time(event);
 	char rest[200], who[40];
@@ -93,7 +93,7 @@ int trace_follow(struct request *request)
 {
 	struct session *session = request->session;
 	const struct device *device =
-		device_find(&request->host->devices, session->followed);
+		device_find_serial(&request->host->devices, session->serial);
 	struct sight_event event;
 	uint64_t first, lost;
 
@@ -113,6 +113,27 @@ int trace_follow(struct request *request)
 		session->next_event++;
 	}
 	return 1;
+}
+
+static int COLD begin_follow(struct request *request,
+			     const struct device *device,
+			     struct failure *failure)
+{
+	struct session *session = request->session;
+
+	/* The one before may be gone, and that is told first. */
+	if (session->follows)
+		session->follows = trace_follow(request);
+	if (session->follows)
+		return failure_set(failure, SYMBOL_STATE, 0, NULL,
+				   "this connection follows device %u already: "
+				   "another connection can follow another one",
+				   session->followed);
+	session->followed = device->spec.id;
+	session->serial = device->serial;
+	session->next_event = device->recorder->small->events;
+	session->follows = 1;
+	return 0;
 }
 
 /* ---- trace ---- */
@@ -150,13 +171,10 @@ int verb_trace(struct request *request, struct failure *failure)
 		return failure_set(failure, SYMBOL_STATE, 0, NULL,
 				   "nothing is recorded of device %u",
 				   device->spec.id);
-	if (values[VERB_TRACE_FOLLOW].number) {
-		request->session->followed = device->spec.id;
-		request->session->next_event = recorder->small->events;
-		request->session->follows = 1;
-	} else {
+	if (!values[VERB_TRACE_FOLLOW].number)
 		print_events(request, device, values[VERB_TRACE_LAST].number);
-	}
+	else if (begin_follow(request, device, failure) < 0)
+		return -1;
 	request_ok(request, " events=%llu", (number)recorder->small->events);
 	return 0;
 }

@@ -10,6 +10,6 @@ struct request;
  * Tell of what the device that the request's session follows has recorded since,
  * and of what was overwritten meanwhile. Returns 0 if nothing more comes.
  */
-int trace_follow(struct request *request);
+int trace_follow(struct request *request) __attribute__((cold));
 
 #endif

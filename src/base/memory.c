@@ -184,7 +184,8 @@ static int64_t now_ms(void)
 }
 
 /* Fills the credit with at least `bytes`. Returns 0 or -ENOMEM. */
-static int look_at_memory(uint64_t bytes, uint64_t reserve)
+static int __attribute__((cold))
+look_at_memory(uint64_t bytes, uint64_t reserve)
 {
 	int64_t now = now_ms();
 	uint64_t room;

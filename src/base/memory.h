@@ -28,7 +28,7 @@
  * and Writeback, which cannot be given back at once, and a cgroup's headroom.
  * UINT64_MAX where /proc/meminfo cannot be read.
  */
-uint64_t memory_room(uint64_t reserve);
+uint64_t memory_room(uint64_t reserve) __attribute__((cold));
 
 /*
  * Ask for `bytes` more while `reserve` bytes stay free. One look grants half of

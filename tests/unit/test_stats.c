@@ -216,6 +216,82 @@ TEST_CASE(test_follow)
 	assert_string_equal(output, "EVENT end id=4\n");
 }
 
+/* Another device with the number is not the one that was followed. */
+TEST_CASE(test_follow_a_number_again)
+{
+	run("trace 4 follow=yes");
+	run("del 4");
+	run("add null id=4 size=1M");
+	assert_false(has_failed);
+	length = 0;
+	assert_int_equal(trace_follow(&request), 0);
+	assert_string_equal(output, "EVENT end id=4\n");
+}
+
+/* One device a connection: whoever wants more is told so. */
+TEST_CASE(test_follow_twice)
+{
+	run("trace 4 follow=yes");
+	run("add null id=5 size=1M");
+	run("trace 5 follow=yes");
+	assert_true(has_failed);
+	assert_true(says("ERR state text=\"this connection follows device 4 "
+			 "already"));
+	run("trace 4 follow=yes");
+	assert_true(says("ERR state "));
+	assert_int_equal(session.followed, 4);
+	run("del 4");
+	run("trace 5 follow=yes");
+	assert_false(has_failed);
+	assert_memory_equal(output, "EVENT end id=4\nOK ", 18);
+	assert_int_equal(session.followed, 5);
+	run("trace 5");
+	assert_false(has_failed);
+}
+
+/* It changes something, as other commands do that the log hears of. */
+TEST_CASE(test_reset_is_a_change)
+{
+	serve_at_once(3);
+	log_forget();
+	run("stats");
+	run("stats 4");
+	assert_false(log_has("stats"));
+	run("stats 4 reset");
+	assert_int_equal(log_count("uid 0, process 0: stats 4 reset"), 1);
+	run("stats reset");
+	assert_int_equal(log_count("uid 0, process 0: stats reset"), 1);
+	serve_at_once(3);
+	fake_host.stopping = 1;
+	run("stats 4 reset");
+	assert_true(says("ERR state text=\"ublkd is stopping\""));
+	assert_true(log_has("stats failed: ublkd is stopping"));
+	log_forget();
+	run("stats reset");
+	assert_true(has_failed);
+	run("stats");
+	assert_true(says("op=read count=3 "));
+	assert_int_equal(log_count("process 0: stats"), 2);
+	fake_host.stopping = 0;
+}
+
+/* Once, however many devices there are. */
+TEST_CASE(test_reset_of_many)
+{
+	unsigned i;
+
+	for (i = 10; i < 50; i++) {
+		char add[40];
+
+		snprintf(add, sizeof(add), "add null id=%u size=1M", i);
+		run(add);
+	}
+	log_forget();
+	run("stats reset");
+	assert_false(has_failed);
+	assert_int_equal(log_count("stats reset"), 1);
+}
+
 TEST_CASE(test_no_recorder)
 {
 	run("del 4");
