@@ -10,7 +10,7 @@
 
 #include "admin/startup.h"
 #include "fuzz.h"
-#include "target/memory.h"
+#include "base/memory.h"
 #include "../unit/fake.h"
 
 static unsigned endings;

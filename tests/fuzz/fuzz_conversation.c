@@ -13,7 +13,7 @@
 
 #include "admin/admin.h"
 #include "fuzz.h"
-#include "target/memory.h"
+#include "base/memory.h"
 #include "../unit/fake.h"
 
 #define OUTPUT_MAX (1u << 20)

@@ -11,7 +11,7 @@
 
 #include "admin/command.h"
 #include "fuzz.h"
-#include "target/memory.h"
+#include "base/memory.h"
 #include "../unit/fake.h"
 
 static void adopt(struct fuzz_bytes *bytes, uint32_t id)
