@@ -1,6 +1,7 @@
 /* ublkctl: one command of the admin socket, and what is known without it. */
 #include <errno.h>
 #include <getopt.h>
+#include <locale.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,6 +11,8 @@
 #include "base/syntax.h"
 #include "client.h"
 #include "doctor.h"
+#include "list.h"
+#include "reference.h"
 #include "still.h"
 
 #define DEFAULT_SOCKET "/run/ublk.sock"
@@ -22,6 +25,7 @@ static const char usage[] =
 	"Usage: ublkctl [OPTION]... COMMAND [WORD]...\n"
 	"Send a command to ublkd and print its answer.\n"
 	"\n"
+	"  -j FILE            list the devices that serve this file or disk\n"
 	"  -s, --socket=PATH  the admin socket (" DEFAULT_SOCKET ")\n"
 	"      --state=DIR    ublkd's state folder (" DEFAULT_STATE
 	"; beside a\n"
@@ -30,7 +34,13 @@ static const char usage[] =
 	"  -h, --help         show this and exit\n"
 	"\n"
 	"'ublkctl help' lists ublkd's commands. 'ublkctl doctor' looks at this host,\n"
-	"also without ublkd. When ublkd does not answer, ublkctl says why.\n";
+	"also without ublkd. When ublkd does not answer, ublkctl says why.\n"
+	"\n"
+	"'ublkctl list' prints a table:\n"
+	"  -o, --columns=COLUMN,...  these columns: keys of a device, such as\n"
+	"                            id,name,size,path\n"
+	"  -n, --noheadings          no headings\n"
+	"  -b, --bytes               sizes in bytes\n";
 
 enum { OPTION_STATE = 256 };
 
@@ -47,6 +57,8 @@ struct choice {
 	char state[300];
 	char **words;
 	int count;
+	const char *find;  /* the file whose devices are wanted, or NULL */
+	struct list *list; /* of the commands that end in a table, or NULL */
 };
 
 static int fail_usage(const char *what)
@@ -61,9 +73,12 @@ static int read_options(struct choice *choice, int argc, char **argv)
 	const char *socket = NULL, *state = NULL;
 	int c;
 
-	while ((c = getopt_long(argc, argv, "+s:Vh", long_options, NULL)) !=
+	while ((c = getopt_long(argc, argv, "+j:s:Vh", long_options, NULL)) !=
 	       -1) {
 		switch (c) {
+		case 'j':
+			choice->find = optarg;
+			break;
 		case 's':
 			socket = optarg;
 			break;
@@ -89,7 +104,10 @@ static int read_options(struct choice *choice, int argc, char **argv)
 	/* As ublkd does, so that two of a host are not taken for each other. */
 	snprintf(choice->state, sizeof(choice->state), "%s%s",
 		 state ? state : choice->socket, state ? "" : ".state");
-	return choice->count ? -1 : fail_usage("which command?");
+	if (choice->find && choice->count)
+		return fail_usage("-j FILE is a command of its own");
+	return choice->count || choice->find ? -1
+					     : fail_usage("which command?");
 }
 
 /* ---- a daemon that does not answer ---- */
@@ -135,9 +153,22 @@ static int tell_silence(const struct choice *choice, int fd, int error)
 
 /* ---- a command ---- */
 
+/* The server has another working directory: path=x is the x of this one. */
+static const char *make_absolute(const char *word, char *text, size_t size)
+{
+	char folder[SYNTAX_LINE_MAX];
+
+	if (strncmp(word, "path=", 5) != 0 || word[5] == '/' || !word[5] ||
+	    !getcwd(folder, sizeof(folder)))
+		return word;
+	snprintf(text, size, "path=%s/%s", folder, word + 5);
+	return text;
+}
+
 /* The words as one line. Returns 0, or -1 if that is too long. */
 static int make_line(const struct choice *choice, char *line, size_t size)
 {
+	static char text[2 * SYNTAX_LINE_MAX];
 	size_t length = 0;
 	int i;
 
@@ -145,7 +176,8 @@ static int make_line(const struct choice *choice, char *line, size_t size)
 		if (i)
 			line[length++] = ' ';
 		length += syntax_quote(line + length, size - length,
-				       choice->words[i]);
+				       make_absolute(choice->words[i], text,
+						     sizeof(text)));
 	}
 	return length < size && choice->count <= SYNTAX_WORDS_MAX ? 0 : -1;
 }
@@ -202,7 +234,7 @@ static void print_events(struct client *client)
  * Print what comes until the command has been answered. Returns the exit status,
  * or a negative errno.
  */
-static int print_answer(struct client *client)
+static int print_answer(struct client *client, struct list *list)
 {
 	const char *line;
 	int error;
@@ -218,14 +250,31 @@ static int print_answer(struct client *client)
 		}
 		if (begins(line, "WAIT"))
 			continue;
-		puts(line);
+		if (!list)
+			puts(line);
+		else if (table_add(&list->table, line) < 0)
+			return -ENOMEM;
 		if (begins(line, "OK"))
 			return EXIT_OK;
 	}
 }
 
+/* Whoever looks for one device is told by the status whether there is one. */
+static int print_list(struct list *list)
+{
+	list->table.width = list_width(stdout);
+	if (list_print(list, stdout) || !(list->id || list->file))
+		return EXIT_OK;
+	if (list->id)
+		fprintf(stderr, "ublkctl: there is no device %s\n", list->id);
+	else
+		fprintf(stderr, "ublkctl: no device serves %s\n", list->file);
+	return EXIT_ERR;
+}
+
 /* As print_answer(). While a server works at it, WAIT comes four times a second. */
-static int converse(struct client *client, const char *line, int will_follow)
+static int converse(struct client *client, const char *line, int will_follow,
+		    struct list *list)
 {
 	const char *greeting;
 	int status = client_line(client, &greeting, PATIENCE);
@@ -239,7 +288,9 @@ static int converse(struct client *client, const char *line, int will_follow)
 	status = client_send(client, line, !will_follow);
 	if (status)
 		return status;
-	status = print_answer(client);
+	status = print_answer(client, list);
+	if (status == EXIT_OK && list)
+		status = print_list(list);
 	if (status == EXIT_OK && will_follow)
 		print_events(client);
 	return status;
@@ -257,7 +308,7 @@ static int run_command(const struct choice *choice)
 	status = client_open(&client, choice->socket, PATIENCE);
 	if (status)
 		return tell_silence(choice, -1, status);
-	status = converse(&client, line, follows(choice));
+	status = converse(&client, line, follows(choice), choice->list);
 	fflush(stdout);
 	if (status < 0)
 		status = tell_silence(choice, client.fd, status);
@@ -265,17 +316,48 @@ static int run_command(const struct choice *choice)
 	return status;
 }
 
+/* Our own spellings of commands. Returns the exit status. */
+static int run_words(struct choice *choice)
+{
+	static struct reference reference;
+	static struct list list;
+	char *find[] = { "find", (char *)choice->find };
+	const char *why;
+	int is_ours;
+
+	if (choice->find) {
+		choice->words = find;
+		choice->count = 2;
+	}
+	if (strcmp(choice->words[0], "doctor") == 0)
+		return choice->count == 1
+			       ? doctor_run(choice->socket, choice->state)
+			       : fail_usage("doctor has no words");
+	is_ours = reference_translate(&reference, choice->count, choice->words,
+				      &why);
+	if (is_ours > 0) {
+		choice->words = (char **)reference.words;
+		choice->count = reference.count;
+	} else if (is_ours == 0) {
+		is_ours = list_read(&list, choice->count, choice->words, &why);
+		if (is_ours > 0) {
+			choice->list = &list;
+			choice->words = list.words;
+			choice->count = list.count;
+		}
+	}
+	return is_ours < 0 ? fail_usage(why) : run_command(choice);
+}
+
 int main(int argc, char **argv)
 {
-	struct choice choice;
-	int status = read_options(&choice, argc, argv);
+	struct choice choice = { .count = 0 };
+	int status;
 
-	if (status < 0 && strcmp(choice.words[0], "doctor") == 0)
-		status = choice.count == 1
-				 ? doctor_run(choice.socket, choice.state)
-				 : fail_usage("doctor has no words");
-	else if (status < 0)
-		status = run_command(&choice);
+	setlocale(LC_CTYPE, "");
+	status = read_options(&choice, argc, argv);
+	if (status < 0)
+		status = run_words(&choice);
 	if (fflush(stdout) != 0 || ferror(stdout)) {
 		perror("ublkctl: the output");
 		return EXIT_USAGE;

@@ -54,12 +54,40 @@ commands()
 	ctl 0 add null size=16M id=0 "name=a-disk"
 	says "OK id=0 dev=/dev/ublkb0 name=a-disk" "$OUT"
 	ctl 0 list
-	says "dev id=0 " "$OUT"
+	says "ID  NAME    DEV          STATE  TARGET  SIZE  RO" "$OUT"
+	says " 0  a-disk  /dev/ublkb0  live   null     16M  no" "$OUT"
+	ctl 0 list -nbo name,size
+	[ "$OUT" = "a-disk  16777216" ] || fail "$OUT"
+	ctl 2 list -o nothing
+	says "there is no column 'nothing'" "$ERRORS"
 	ctl 1 del 7
 	[ -z "$OUT" ] || fail "$OUT"
 	says "ublkctl: " "$ERRORS"
 	ctl 1 add file "path=/no such \"file\""
 	says '/no such "file"' "$ERRORS"
+}
+
+# The device that serves a file, by each of its names; and ublksrv's words.
+others_words()
+{
+	echo "- find, and other tools' words"
+	truncate -s 1M /tmp/t/img
+	ln -s img /tmp/t/link
+	cd /tmp/t || fail "no folder"
+	ctl 0 add file path=img id=4
+	ctl 0 find link
+	says " 4  ublkb4" "$OUT"
+	ctl 0 -j /tmp/t/img
+	says " 4  ublkb4" "$OUT"
+	ctl 1 find /tmp/t/out
+	says "no device serves /tmp/t/out" "$ERRORS"
+	ctl 0 del -n 4
+	ctl 0 add -t loop -f img -q 1 -d 64 -n 5
+	ctl 0 list -n 5
+	says " 5  ublkb5" "$OUT"
+	ctl 1 list -n 4
+	ctl 0 del -n 5
+	cd /
 }
 
 # A reader of the disk waits for the server.
@@ -207,6 +235,7 @@ without_daemon
 # shellcheck disable=SC2119 # none are wanted
 start_ublkd
 commands
+others_words
 doctor
 stopped
 frozen

@@ -1,0 +1,419 @@
+#include "table.h"
+
+#include <errno.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <wchar.h>
+
+#include "base/syntax.h"
+
+#define VALUE_MAX 4096
+#define GAP	  2 /* columns between two */
+
+struct table_row {
+	struct table_row *next;
+	int is_shown;
+	char line[];
+};
+
+enum kind { TEXT, NUMBER, SIZE };
+
+/* In the order of the default table; what is needed least goes first. */
+static const struct column {
+	const char *key;
+	enum kind kind;
+	/* Of the default table: 0 is not in it, 1 is always, higher numbers are
+	   left out first where it is too wide. */
+	unsigned need;
+	int least; /* a text is not cut shorter than that; 0: not at all */
+} columns[] = {
+	{ "id", NUMBER, 1, 0 },	     { "name", TEXT, 1, 8 },
+	{ "dev", TEXT, 1, 0 },	     { "state", TEXT, 1, 0 },
+	{ "target", TEXT, 2, 0 },    { "size", SIZE, 1, 0 },
+	{ "ro", TEXT, 4, 0 },	     { "mode", TEXT, 5, 0 },
+	{ "queues", NUMBER, 6, 0 },  { "depth", NUMBER, 6, 0 },
+	{ "path", TEXT, 3, 24 },     { "error", TEXT, 2, 16 },
+	{ "step", TEXT, 0, 0 },	     { "block-size", NUMBER, 0, 0 },
+	{ "max-io", SIZE, 0, 0 },    { "batch", TEXT, 0, 0 },
+	{ "waits-for", TEXT, 0, 0 }, { "retry-in", NUMBER, 0, 0 },
+	{ "fill", TEXT, 0, 0 },	     { "used", SIZE, 0, 0 },
+	{ "backing", TEXT, 0, 16 },  { "direct", TEXT, 0, 0 },
+	{ "waiting", NUMBER, 0, 0 }, { "flush-errors", NUMBER, 0, 0 },
+	{ "oldest", TEXT, 0, 0 },
+};
+
+#define COLUMNS (sizeof(columns) / sizeof(columns[0]))
+
+_Static_assert(COLUMNS <= TABLE_COLUMNS_MAX, "each once");
+
+/* A table that is laid out. */
+struct layout {
+	const struct column *columns[TABLE_COLUMNS_MAX];
+	int width[TABLE_COLUMNS_MAX]; /* of the widest cell, or to be cut to */
+	unsigned count;
+};
+
+void table_open(struct table *table)
+{
+	memset(table, 0, sizeof(*table));
+	table->last = &table->first;
+}
+
+void table_close(struct table *table)
+{
+	struct table_row *row;
+
+	while ((row = table->first)) {
+		table->first = row->next;
+		free(row);
+	}
+	table->last = &table->first;
+}
+
+int table_add(struct table *table, const char *line)
+{
+	size_t size = strlen(line) + 1;
+	struct table_row *row;
+
+	if (strncmp(line, "dev ", 4) != 0)
+		return 0;
+	row = malloc(sizeof(*row) + size);
+	if (!row)
+		return -ENOMEM;
+	row->next = NULL;
+	memcpy(row->line, line, size);
+	*table->last = row;
+	table->last = &row->next;
+	return 0;
+}
+
+const char *table_value(const char *line, const char *key, char *value,
+			size_t size)
+{
+	static struct syntax_line split;
+	const char *why, *found;
+	size_t length;
+	int i;
+
+	value[0] = '\0';
+	if (syntax_split(&split, line, strlen(line), &why) < 0)
+		return value;
+	for (i = 1; i < split.count; i++) {
+		found = syntax_value(split.words[i], &length);
+		if (found && length == strlen(key) &&
+		    strncmp(split.words[i], key, length) == 0)
+			snprintf(value, size, "%s", found);
+	}
+	return value;
+}
+
+/* ---- columns ---- */
+
+static const struct column *find_column(const char *key, size_t length)
+{
+	size_t i;
+
+	for (i = 0; i < COLUMNS; i++)
+		if (strlen(columns[i].key) == length &&
+		    strncmp(columns[i].key, key, length) == 0)
+			return &columns[i];
+	return NULL;
+}
+
+int table_check_columns(const char *names, const char **unknown, int *length)
+{
+	unsigned count = 0;
+	size_t n;
+
+	for (;; names += n + 1) {
+		n = strcspn(names, ",");
+		if (!find_column(names, n) || count++ == TABLE_COLUMNS_MAX) {
+			*unknown = names;
+			*length = (int)n;
+			return -1;
+		}
+		if (!names[n])
+			return 0;
+	}
+}
+
+/* ---- cells ---- */
+
+/* 64M, 1.5G, 1000: at most one digit behind the point, rounded. */
+static void format_size(char *text, size_t size, uint64_t bytes)
+{
+	static const char units[] = "KMGTPE";
+	uint64_t tenths;
+	int unit = -1;
+
+	while (unit < 5 && bytes >> (10 * (unit + 2)))
+		unit++;
+	if (unit < 0) {
+		snprintf(text, size, "%llu", (unsigned long long)bytes);
+		return;
+	}
+	/* 10 bits less first, so that the tenfold fits. */
+	tenths = ((bytes >> (10 * unit)) * 10 + 512) >> 10;
+	if (tenths % 10)
+		snprintf(text, size, "%llu.%u%c",
+			 (unsigned long long)tenths / 10,
+			 (unsigned)(tenths % 10), units[unit]);
+	else
+		snprintf(text, size, "%llu%c", (unsigned long long)tenths / 10,
+			 units[unit]);
+}
+
+/* A control character in a name would be told to the terminal. */
+static void hide_control(char *text)
+{
+	for (; *text; text++)
+		if ((unsigned char)*text < ' ' || *text == 0x7f)
+			*text = '?';
+}
+
+static const char *format_cell(const struct table *table, const char *line,
+			       const struct column *column, char *cell)
+{
+	uint64_t number;
+
+	table_value(line, column->key, cell, VALUE_MAX);
+	if (column->kind == SIZE && !table->bytes &&
+	    syntax_number(cell, &number) == 0)
+		format_size(cell, VALUE_MAX, number);
+	hide_control(cell);
+	return cell;
+}
+
+/*
+ * How wide the text is, in the locale of the process; at most `most` columns of it
+ * are *length bytes. What is no text in this locale counts as a column a byte.
+ */
+static int text_width(const char *text, int most, int *length)
+{
+	mbstate_t state = { 0 };
+	const char *at = text;
+	int width = 0, one;
+	wchar_t wide;
+	size_t n;
+
+	while (*at) {
+		n = mbrtowc(&wide, at, MB_CUR_MAX, &state);
+		one = 1;
+		if (n == (size_t)-1 || n == (size_t)-2) {
+			memset(&state, 0, sizeof(state));
+			n = 1;
+		} else if (wcwidth(wide) >= 0) {
+			one = wcwidth(wide);
+		}
+		if (width + one > most)
+			break;
+		width += one;
+		at += n;
+	}
+	*length = (int)(at - text);
+	return width;
+}
+
+#define ANY_WIDTH 1000000
+
+static int whole_width(const char *text)
+{
+	int length;
+
+	return text_width(text, ANY_WIDTH, &length);
+}
+
+/* ---- the layout ---- */
+
+static void add_column(struct layout *layout, const struct column *column)
+{
+	if (layout->count == TABLE_COLUMNS_MAX)
+		return;
+	layout->columns[layout->count] = column;
+	layout->width[layout->count++] = 0;
+}
+
+static void remove_column(struct layout *layout, unsigned at)
+{
+	layout->count--;
+	for (; at < layout->count; at++) {
+		layout->columns[at] = layout->columns[at + 1];
+		layout->width[at] = layout->width[at + 1];
+	}
+}
+
+static void choose_columns(const struct table *table, struct layout *layout)
+{
+	const char *names = table->columns;
+	size_t i, n;
+
+	for (i = 0; i < COLUMNS && !names; i++)
+		if (columns[i].need)
+			add_column(layout, &columns[i]);
+	for (; names; names = names[n] ? names + n + 1 : NULL) {
+		n = strcspn(names, ",");
+		add_column(layout, find_column(names, n));
+	}
+}
+
+/* Those of the default table in which no device has anything are left out. */
+static void measure(const struct table *table, struct layout *layout)
+{
+	const struct table_row *row;
+	char cell[VALUE_MAX];
+	unsigned i = 0;
+	int width;
+
+	while (i < layout->count) {
+		for (row = table->first; row; row = row->next) {
+			if (!row->is_shown)
+				continue;
+			format_cell(table, row->line, layout->columns[i], cell);
+			width = whole_width(cell);
+			if (width > layout->width[i])
+				layout->width[i] = width;
+		}
+		if (!layout->width[i] && !table->columns &&
+		    layout->columns[i]->need > 1) {
+			remove_column(layout, i);
+			continue;
+		}
+		width = (int)strlen(layout->columns[i]->key);
+		if (!table->no_headings && width > layout->width[i])
+			layout->width[i] = width;
+		i++;
+	}
+}
+
+/* What a column can be cut to. */
+static int least_width(const struct layout *layout, unsigned i)
+{
+	int least = layout->columns[i]->least;
+
+	return least && least < layout->width[i] ? least : layout->width[i];
+}
+
+static int total_width(const struct layout *layout, int least)
+{
+	int width = 0;
+	unsigned i;
+
+	for (i = 0; i < layout->count; i++)
+		width += (i ? GAP : 0) +
+			 (least ? least_width(layout, i) : layout->width[i]);
+	return width;
+}
+
+/* The column that is needed least, of those that need not be there. */
+static int least_needed(const struct layout *layout)
+{
+	unsigned i, need = 1;
+	int found = -1;
+
+	for (i = 0; i < layout->count; i++)
+		if (layout->columns[i]->need > need) {
+			need = layout->columns[i]->need;
+			found = (int)i;
+		}
+	return found;
+}
+
+/*
+ * Columns that do not fit, however the texts are cut, are left out; then the widest
+ * text is cut first.
+ */
+static void fit(const struct table *table, struct layout *layout)
+{
+	int at;
+	unsigned i;
+
+	if (!table->width)
+		return;
+	while (!table->columns && total_width(layout, 1) > table->width &&
+	       (at = least_needed(layout)) >= 0)
+		remove_column(layout, (unsigned)at);
+	while (total_width(layout, 0) > table->width) {
+		at = -1;
+		for (i = 0; i < layout->count; i++)
+			if (layout->width[i] > least_width(layout, i) &&
+			    (at < 0 || layout->width[i] > layout->width[at]))
+				at = (int)i;
+		if (at < 0)
+			return;
+		layout->width[at]--;
+	}
+}
+
+/* ---- printing ---- */
+
+/*
+ * A text that is cut ends with ~. *blanks are due before the next cell that is not
+ * empty, so that no line ends with them.
+ */
+static void print_cell(FILE *out, const char *cell, int width, int is_number,
+		       int *blanks)
+{
+	int length, used = text_width(cell, width, &length);
+	const char *cut = "";
+
+	if (cell[length]) {
+		used = text_width(cell, width - 1, &length) + 1;
+		cut = "~";
+	}
+	if (is_number || !used)
+		*blanks += width - used;
+	if (!used)
+		return;
+	fprintf(out, "%*s%.*s%s", *blanks, "", length, cell, cut);
+	*blanks = is_number ? 0 : width - used;
+}
+
+static void print_row(const struct table *table, const struct layout *layout,
+		      const char *line, FILE *out)
+{
+	const struct column *column;
+	char cell[VALUE_MAX];
+	int blanks = 0;
+	unsigned i;
+	size_t at;
+
+	for (i = 0; i < layout->count; i++) {
+		column = layout->columns[i];
+		if (line)
+			format_cell(table, line, column, cell);
+		else
+			snprintf(cell, sizeof(cell), "%s", column->key);
+		for (at = 0; !line && cell[at]; at++)
+			if (cell[at] >= 'a' && cell[at] <= 'z')
+				cell[at] = (char)(cell[at] - 'a' + 'A');
+		blanks += i ? GAP : 0;
+		print_cell(out, cell, layout->width[i], column->kind != TEXT,
+			   &blanks);
+	}
+	fputc('\n', out);
+}
+
+unsigned table_print(struct table *table, table_filter *is_wanted,
+		     void *context, FILE *out)
+{
+	struct layout layout = { .count = 0 };
+	struct table_row *row;
+	unsigned count = 0;
+
+	for (row = table->first; row; row = row->next) {
+		row->is_shown = !is_wanted || is_wanted(row->line, context);
+		count += row->is_shown != 0;
+	}
+	if (!count)
+		return 0;
+	choose_columns(table, &layout);
+	measure(table, &layout);
+	fit(table, &layout);
+	if (!table->no_headings)
+		print_row(table, &layout, NULL, out);
+	for (row = table->first; row; row = row->next)
+		if (row->is_shown)
+			print_row(table, &layout, row->line, out);
+	return count;
+}
