@@ -13,11 +13,13 @@
 #include "keeper/keeper.h"
 #include "keeper/state.h"
 #include "base/log.h"
+#include "admin/check.h"
 #include "base/process.h"
 #include "server/server.h"
 
 #define DEFAULT_SOCKET "/run/ublk.sock"
 #define DEFAULT_STATE  "/run/ublkd"
+#define DEFAULT_CONFIG SYSCONFDIR "/ublkd.conf"
 
 static const char usage[] =
 	"Usage: ublkd [OPTION]...\n"
@@ -25,7 +27,13 @@ static const char usage[] =
 	"from one thread, made and deleted through one socket.\n"
 	"\n"
 	"  -s, --socket=PATH      the admin socket (" DEFAULT_SOCKET ")\n"
-	"  -c, --config=FILE      run the admin commands in FILE before being ready\n"
+	"  -c, --config=FILE      the configuration: admin commands to run before\n"
+	"                         being ready (" DEFAULT_CONFIG ", if\n"
+	"                         there is one; none with a socket of your own)\n"
+	"      --keep-going       a line of it that fails ends nothing\n"
+#ifndef WITHOUT_RELOAD
+	"      --check-config[=FILE]  tell what is wrong in it, and exit\n"
+#endif
 	"      --state=DIR        where devices are noted for when all of ublkd is\n"
 	"                         killed (/run/ublkd; beside a socket of your own:\n"
 	"                         PATH.state)\n"
@@ -55,11 +63,17 @@ enum {
 	OPTION_DELETE_LEFTOVERS,
 	OPTION_HOT,
 	OPTION_RECORDER,
+	OPTION_KEEP_GOING,
+	OPTION_CHECK_CONFIG,
 };
 
 static const struct option long_options[] = {
 	{ "socket", required_argument, NULL, 's' },
 	{ "config", required_argument, NULL, 'c' },
+	{ "keep-going", no_argument, NULL, OPTION_KEEP_GOING },
+#ifndef WITHOUT_RELOAD
+	{ "check-config", optional_argument, NULL, OPTION_CHECK_CONFIG },
+#endif
 	{ "stop-timeout", required_argument, NULL, OPTION_STOP_TIMEOUT },
 	{ "state", required_argument, NULL, OPTION_STATE },
 	{ "delete-leftovers", no_argument, NULL, OPTION_DELETE_LEFTOVERS },
@@ -85,6 +99,7 @@ struct choice {
 	int foreground, server, helper, level, continues, delete_leftovers,
 		ready_fd;
 	int borrowed_socket, stop_timeout, is_plain, is_unrecorded;
+	int keeps_going, checks;
 };
 
 static void fail_usage(const char *what, const char *argument)
@@ -193,6 +208,14 @@ static void read_options(struct choice *choice, int argc, char **argv)
 			choice->is_unrecorded = read_no(
 				"--recorder is yes or no, not ", optarg);
 			break;
+		case OPTION_KEEP_GOING:
+			choice->keeps_going = 1;
+			break;
+		case OPTION_CHECK_CONFIG:
+			choice->checks = 1;
+			if (optarg)
+				choice->config = optarg;
+			break;
 		case OPTION_SYSLOG:
 			choice->foreground = 0;
 			break;
@@ -201,6 +224,8 @@ static void read_options(struct choice *choice, int argc, char **argv)
 			exit(2);
 		}
 	}
+	if (choice->checks && optind < argc)
+		choice->config = argv[optind++];
 	if (optind < argc)
 		fail_usage("unexpected argument: ", argv[optind]);
 }
@@ -249,6 +274,31 @@ static const char *default_state(const char *socket)
 		exit(1);
 	}
 	return path;
+}
+
+/*
+ * The configuration file, as of config_gather(). A second daemon on a socket of
+ * its own is not to make the devices of the first. Never freed.
+ */
+static const char *find_config(const struct choice *choice)
+{
+	static const char missing_is_fine[] = "-" DEFAULT_CONFIG;
+
+	if (choice->config)
+		return absolute(choice->config);
+	return choice->checks || strcmp(choice->socket, DEFAULT_SOCKET) == 0
+		       ? missing_is_fine
+		       : "";
+}
+
+/* What the program before an upgrade had. Never freed. */
+static const char *inherited_config(void)
+{
+	const char *config = getenv(KEEPER_CONFIG);
+
+	config = strdup(config ? config : "");
+	unsetenv(KEEPER_CONFIG);
+	return config ? config : "";
 }
 
 /*
@@ -344,11 +394,18 @@ int main(int argc, char **argv)
 		process_set_name(SERVER_NAME);
 		log_open(SERVER_NAME, (enum log_level)choice.level,
 			 !choice.foreground);
-		return server_run(choice.config, !choice.is_plain);
+		return server_run(!choice.is_plain);
 	}
+#ifndef WITHOUT_RELOAD
+	if (choice.checks)
+		return check_run(find_config(&choice));
+#endif
 	options.program = started_program();
 	options.socket = absolute(choice.socket);
-	options.config = absolute(choice.config);
+	options.config = choice.continues ? inherited_config()
+					  : find_config(&choice);
+	options.keeps_going = choice.keeps_going;
+	options.is_configured = choice.continues;
 	options.state = choice.state ? absolute(choice.state)
 				     : default_state(options.socket);
 	options.names = NAMES_FOLDER;

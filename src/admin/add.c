@@ -234,6 +234,31 @@ int add_read(const struct syntax_line *line, struct add *add,
 	return set_spec(add->common, &add->spec, failure);
 }
 
+/* What a target looks at when it opens, and that no host can change. */
+int add_check(const struct syntax_line *line, struct add *add,
+	      struct failure *failure)
+{
+	struct target_args args = { .values = add->values };
+	uint64_t block = 512;
+	struct opener_wish wish;
+	int size;
+
+	if (add_read(line, add, failure) < 0)
+		return -1;
+	args.read_only = add->spec.read_only;
+	if (add->target->opens && add->target->opens(&args, &wish, failure) < 0)
+		return -1;
+	if (add->spec.geometry.block_size)
+		block = add->spec.geometry.block_size;
+	else if (add->target->picks_block_size)
+		return 0;
+	size = option_find(add->target->options, "size", 4);
+	return size < 0 || !add->values[size].number
+		       ? 0
+		       : target_check_size(add->values[size].number,
+					   (uint32_t)block, failure);
+}
+
 int add_read_words(const char *words, struct syntax_line *line, struct add *add,
 		   struct failure *failure)
 {

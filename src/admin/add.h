@@ -23,7 +23,14 @@ struct add {
 int add_read(const struct syntax_line *line, struct add *add,
 	     struct failure *failure);
 
-/* The same, of a device's words, to which the texts in *line point. */
+/*
+ * The same, and say also what would be wrong with it on any host. Returns 0, or
+ * -1 with *failure filled.
+ */
+int add_check(const struct syntax_line *line, struct add *add,
+	      struct failure *failure);
+
+/* As add_read(), of a device's words, to which the texts in *line point. */
 int add_read_words(const char *words, struct syntax_line *line, struct add *add,
 		   struct failure *failure);
 

@@ -121,10 +121,16 @@ static const struct option upgrade_options[] = {
 const struct command command_table[] = {
 	{ "add", ACCESS_WRITE, "TARGET [key=value...]", 1, NULL,
 	  "make a block device; answers when it can be opened", verb_add },
+#ifndef WITHOUT_RELOAD
+	{ "check", ACCESS_READ, "", 0, no_options,
+	  "what is wrong in the configuration file; does nothing", verb_check },
+#endif
 	{ "del", ACCESS_WRITE, "DEVICE", 1, del_options,
 	  "stop and delete a device that nobody uses", verb_del },
+#ifndef WITHOUT_RELOAD
 	{ "dump", ACCESS_READ, "", 0, no_options,
 	  "the commands that make the devices that there are", verb_dump },
+#endif
 	{ "features", ACCESS_READ, "", 0, no_options,
 	  "what the kernel's ublk driver can do", verb_features },
 	{ "help", ACCESS_READ, "[COMMAND [TARGET]]", 2, no_options,

@@ -214,6 +214,17 @@ int command_run(struct request *request)
 	return result > 0;
 }
 
+int command_check(struct request *request, struct failure *failure)
+{
+	const char *verb = request->line.words[0];
+
+	request->command = command_find(verb);
+	if (!request->command)
+		return command_fail_unknown(verb, failure);
+	/* Those of add are its target's, see add_check(). */
+	return request->command->options ? read_options(request, failure) : 0;
+}
+
 int command_continue(struct request *request)
 {
 	struct failure failure;

@@ -21,6 +21,8 @@ struct request;
 /* What commands act on. */
 struct command_host {
 	struct device_set devices;
+	const char *config;	 /* the path of the configuration file, as of
+			       config_gather(); "": there is none */
 	struct request *waiting; /* for the driver's features */
 	struct request *leaving; /* have asked for the shutdown */
 	struct request *upgrade; /* has asked for the upgrade, or NULL */
@@ -102,6 +104,12 @@ int command_fail_unknown(const char *verb, struct failure *failure);
  * later, once. Returns 1 if the command wants to be continued.
  */
 int command_run(struct request *request);
+
+/*
+ * Whether the request's line could be run, as far as that can be told without
+ * looking at a host and its devices. Returns 0, or -1 with *failure filled.
+ */
+int command_check(struct request *request, struct failure *failure);
 
 /* Go on with a listing. Returns 1 if it wants to be called again. */
 int command_continue(struct request *request);

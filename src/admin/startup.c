@@ -1,19 +1,17 @@
 #include "startup.h"
 
-#include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
+
+#include "base/log.h"
+#include "gather.h"
 
 struct startup {
 	struct request request; /* first: a request is its run */
 	struct session session;
-	const char *path;
-	FILE *file;
-	char *line;
-	size_t line_size;
-	unsigned number;	/* of the line, from 1 */
+	struct config config;
+	int keeps_going;
+	unsigned failed;	/* lines, then */
 	int busy;		/* a command has not ended yet */
 	int running;		/* run_lines() is on the stack */
 	struct failure failure; /* of the last command */
@@ -34,22 +32,33 @@ static void finish_startup(struct startup *startup,
 	struct command_host *host = startup->request.host;
 	startup_done *done = startup->done;
 
-	if (startup->file)
-		fclose(startup->file);
-	free(startup->line);
+	if (failure && startup->keeps_going) {
+		log_error("%s", failure->text);
+		failure = NULL;
+	}
+	if (startup->failed)
+		log_error("lines of the configuration that have failed: %u; "
+			  "all others have been run",
+			  startup->failed);
+	config_free(&startup->config);
 	free(startup);
 	done(host, failure);
 }
 
-/* End with the failure that was noted, its place in front. */
-static void fail_line(struct startup *startup)
+/* The last line has failed. Returns whether that was all. */
+static int fail_line(struct startup *startup)
 {
 	struct failure failure = startup->failure;
 
-	failure_set(&failure, startup->failure.symbol, failure.error, NULL,
-		    "%s:%u: %.200s", startup->path, startup->number,
-		    startup->failure.text);
-	finish_startup(startup, &failure);
+	config_locate(&startup->config, &startup->request.line, &failure);
+	if (!startup->keeps_going) {
+		finish_startup(startup, &failure);
+		return 1;
+	}
+	log_error("%s", failure.text);
+	startup->failed++;
+	startup->failure.symbol = SYMBOL_NONE;
+	return 0;
 }
 
 /* Nobody takes the lines, so there is nothing to wait for between them. */
@@ -59,14 +68,12 @@ static void list_all(struct request *request)
 		;
 }
 
-static void run_line(struct startup *startup, size_t length)
+static void run_line(struct startup *startup, const char *text, size_t length)
 {
 	struct request *request = &startup->request;
 	const char *why;
 
-	if (length && startup->line[length - 1] == '\n')
-		length--;
-	if (syntax_split(&request->line, startup->line, length, &why) < 0) {
+	if (syntax_split(&request->line, text, length, &why) < 0) {
 		failure_set(&startup->failure, SYMBOL_SYNTAX, 0, NULL, "%s",
 			    why);
 		return;
@@ -78,40 +85,24 @@ static void run_line(struct startup *startup, size_t length)
 		list_all(request);
 }
 
-/* The whole file has been run, or the rest of it cannot be read. */
-static void end_of_file(struct startup *startup)
-{
-	struct failure failure;
-
-	if (!ferror(startup->file)) {
-		finish_startup(startup, NULL);
-		return;
-	}
-	failure_set(&failure, failure_symbol(errno), errno, NULL, "%s: %s",
-		    startup->path, strerror(errno));
-	finish_startup(startup, &failure);
-}
-
 static void run_lines(struct startup *startup)
 {
-	ssize_t length;
+	const char *text;
+	size_t length;
 
 	startup->running = 1;
 	while (!startup->busy) {
-		if (startup->failure.symbol != SYMBOL_NONE) {
-			fail_line(startup);
+		if (startup->failure.symbol != SYMBOL_NONE &&
+		    fail_line(startup))
+			return;
+		text = startup->session.quits
+			       ? NULL
+			       : config_next(&startup->config, &length);
+		if (!text) {
+			finish_startup(startup, NULL);
 			return;
 		}
-		length = -1;
-		if (!startup->session.quits)
-			length = getline(&startup->line, &startup->line_size,
-					 startup->file);
-		if (length < 0) {
-			end_of_file(startup);
-			return;
-		}
-		startup->number++;
-		run_line(startup, (size_t)length);
+		run_line(startup, text, length);
 	}
 	startup->running = 0;
 }
@@ -127,19 +118,30 @@ static void on_line_done(struct request *request, const struct failure *failure)
 		run_lines(startup);
 }
 
-void startup_run(struct command_host *host, const char *path,
-		 startup_done *done)
+static void on_gathered(void *context, struct config *config,
+			const struct failure *failure)
+{
+	struct startup *startup = context;
+
+	if (failure) {
+		finish_startup(startup, failure);
+		return;
+	}
+	startup->config = *config;
+	run_lines(startup);
+}
+
+void startup_run(struct command_host *host, int keeps_going, startup_done *done)
 {
 	struct startup *startup = calloc(1, sizeof(*startup));
 	struct failure failure;
 
 	if (!startup) {
-		failure_set(&failure, SYMBOL_LIMIT, ENOMEM, NULL,
-			    "%s: out of memory", path);
+		failure_no_memory(&failure);
 		done(host, &failure);
 		return;
 	}
-	startup->path = path;
+	startup->keeps_going = keeps_going;
 	startup->done = done;
 	startup->request.host = host;
 	startup->request.session = &startup->session;
@@ -148,12 +150,7 @@ void startup_run(struct command_host *host, const char *path,
 	startup->request.emit = drop_reply;
 	startup->request.done = on_line_done;
 	startup->request.go_on = list_all;
-	startup->file = fopen(path, "re");
-	if (!startup->file) {
-		failure_set(&failure, failure_symbol(errno), errno, NULL,
-			    "%s: %s", path, strerror(errno));
+	if (gather_config(host, HELPER_CONFIG, on_gathered, startup, &failure) <
+	    0)
 		finish_startup(startup, &failure);
-		return;
-	}
-	run_lines(startup);
 }

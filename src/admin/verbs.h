@@ -22,6 +22,7 @@ enum { VERB_UPGRADE_PROGRAM, VERB_UPGRADE_FORCE };
 #define COLD __attribute__((cold))
 
 COLD int verb_add(struct request *request, struct failure *failure);
+COLD int verb_check(struct request *request, struct failure *failure);
 COLD int verb_del(struct request *request, struct failure *failure);
 COLD int verb_dump(struct request *request, struct failure *failure);
 COLD int verb_features(struct request *request, struct failure *failure);

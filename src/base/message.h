@@ -18,7 +18,8 @@
 
 enum message_type {
 	/* keeper to server */
-	MESSAGE_BEGIN = 1, /* first; fds: admin and hand-over socket */
+	MESSAGE_BEGIN = 1, /* first; fds: admin and hand-over socket; text: the
+			      configuration file; number: BEGIN_... */
 	MESSAGE_DEVICE,	   /* one to take over; id, info (state: whether a
 			      server has it), text: the command that made it;
 			      fds: what its target holds, none if its file is
@@ -121,6 +122,11 @@ enum helper_job {
 	/* A file of memory with wishes for views (view.h): they are in it then,
 	   and as far as they are known before that. */
 	HELPER_VIEW,
+	/* The path of the configuration file, and an empty file of memory: the
+	   text is in that then (config.h). On failure text says why. */
+	HELPER_CONFIG,
+	/* The same, and its mistakes are in the file then, a data line each. */
+	HELPER_CHECK,
 };
 
 /* On the wire without the zero bytes at its end. */
@@ -153,6 +159,9 @@ static inline size_t message_length(const struct message *message)
 
 #define SIGHT_SECOND   1u /* it has the second of the servers' parts */
 #define SIGHT_RECORDED 2u /* it has a recorder */
+
+#define BEGIN_CONFIGURE	 1u /* run the configuration, */
+#define BEGIN_KEEP_GOING 2u /* also after a line that fails */
 
 #define NOTE_RECOVERABLE 1u /* the driver holds it for another server */
 #define NOTE_PRIVATE	 2u /* the descriptors' files go with the device */

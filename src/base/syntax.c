@@ -8,7 +8,7 @@
 
 /* Where the splitter reads and writes. Output is never longer than input. */
 struct cursor {
-	const char *in, *end;
+	const char *text, *in, *end;
 	char *out;
 };
 
@@ -160,12 +160,14 @@ static const char *take_word(struct syntax_line *line, struct cursor *at)
 	const char *word = at->out, *why;
 	int first = line->count == 0 && !line->tag && *at->in == '@';
 
+	line->mistake = (uint16_t)(at->in - at->text);
 	if (line->count == SYNTAX_WORDS_MAX)
 		return "more than 64 words";
 	why = read_word(at);
 	if (why)
 		return why;
 	if (!first) {
+		line->starts[line->count] = line->mistake;
 		line->words[line->count++] = word;
 		return NULL;
 	}
@@ -193,10 +195,10 @@ static const char *split(struct syntax_line *line, struct cursor *at)
 int syntax_split(struct syntax_line *line, const char *text, size_t length,
 		 const char **why)
 {
-	struct cursor at = { text, text + length, line->buffer };
+	struct cursor at = { text, text, text + length, line->buffer };
 
 	line->tag = NULL;
-	line->count = 0;
+	line->count = line->mistake = 0;
 	if (length && text[length - 1] == '\r')
 		at.end = text + --length;
 	if (length > SYNTAX_LINE_MAX)
@@ -212,6 +214,21 @@ int syntax_split(struct syntax_line *line, const char *text, size_t length,
 	if (!*why && line->tag && line->count == 0)
 		*why = "a tag without a command";
 	return *why ? -1 : 0;
+}
+
+size_t syntax_find(const struct syntax_line *line, const char *arg)
+{
+	size_t length;
+	int i;
+
+	for (i = 0; i < line->count; i++) {
+		if (strcmp(line->words[i], arg) == 0 ||
+		    (syntax_value(line->words[i], &length) &&
+		     strlen(arg) == length &&
+		     strncmp(line->words[i], arg, length) == 0))
+			return line->starts[i];
+	}
+	return 0;
 }
 
 const char *syntax_value(const char *word, size_t *key_length)

@@ -19,6 +19,8 @@ struct syntax_line {
 	const char *tag; /* without its @, or NULL */
 	int count;
 	const char *words[SYNTAX_WORDS_MAX];
+	/* Bytes of the text before each word, and before the one with a mistake. */
+	uint16_t starts[SYNTAX_WORDS_MAX], mistake;
 	char buffer[SYNTAX_LINE_MAX + 1];
 };
 
@@ -30,6 +32,13 @@ struct syntax_line {
  */
 int syntax_split(struct syntax_line *line, const char *text, size_t length,
 		 const char **why);
+
+/*
+ * Bytes of the text before the word that a failure's arg names, the whole word
+ * or the key of a key=value; 0 if there is none. The line was split.
+ */
+size_t syntax_find(const struct syntax_line *line, const char *arg)
+	__attribute__((cold));
 
 /*
  * If word is key=value, return its value and set *key_length; else NULL. Any

@@ -11,8 +11,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "admin/check.h"
 #include "target/backing.h"
 #include "base/channel.h"
+#include "base/config.h"
 #include "base/log.h"
 #include "base/proc.h"
 #include "base/process.h"
@@ -376,6 +378,44 @@ static int lock_file(struct message *message, int fd)
 			    sizeof(message->text));
 }
 
+/* The end of a job whose result is 0, or -1 with a failure. */
+static int tell_failure(struct message *message, int result,
+			const struct failure *failure)
+{
+	snprintf(message->text, sizeof(message->text), "%s",
+		 result ? failure->text : "");
+	return !result ? 0 : failure->error ? -failure->error : -EINVAL;
+}
+
+__attribute__((cold)) static int gather_text(struct message *message, int fd)
+{
+	FILE *out = fdopen(fd, "w");
+	struct failure failure;
+
+	if (!out)
+		return -errno;
+	return tell_failure(
+		message, config_gather(message->text, out, &failure), &failure);
+}
+
+#ifndef WITHOUT_RELOAD
+static int check_text(struct message *message, int fd)
+{
+	struct check check = { .path = message->text,
+			       .out = fdopen(fd, "w"),
+			       .as_records = 1 };
+	struct failure failure;
+	int result;
+
+	if (!check.out)
+		return -errno;
+	result = check_file(&check, &failure);
+	if (result == 0 && fflush(check.out) != 0)
+		return -errno;
+	return tell_failure(message, result, &failure);
+}
+#endif
+
 #ifndef WITHOUT_SIGHT
 static int view_disks(struct message *message, int fd)
 {
@@ -393,6 +433,10 @@ static int (*const helper_jobs[])(struct message *message, int fd) = {
 	[HELPER_NODE_USER] = find_node_user,
 	[HELPER_DISK_USERS] = find_disk_users,
 	[HELPER_LOCK] = lock_file,
+	[HELPER_CONFIG] = gather_text,
+#ifndef WITHOUT_RELOAD
+	[HELPER_CHECK] = check_text,
+#endif
 #ifndef WITHOUT_SIGHT
 	[HELPER_VIEW] = view_disks,
 #endif
@@ -407,7 +451,8 @@ int helper_run(void)
 	if (channel_receive_now(SERVER_FD, &message, fds, &count) <= 0)
 		return 1;
 	message.result = -EINVAL;
-	if (message.number < sizeof(helper_jobs) / sizeof(helper_jobs[0]))
+	if (message.number < sizeof(helper_jobs) / sizeof(helper_jobs[0]) &&
+	    helper_jobs[message.number])
 		message.result = helper_jobs[message.number](
 			&message, count ? fds[0] : -1);
 	return channel_send_now(SERVER_FD, &message, NULL, 0) ? 1 : 0;

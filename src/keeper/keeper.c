@@ -14,6 +14,7 @@
 
 #include "adopt.h"
 #include "base/channel.h"
+#include "base/config.h"
 #include "base/proc.h"
 #include "base/process.h"
 #include "helper.h"
@@ -58,7 +59,7 @@ struct candidate {
  */
 enum purpose { FOR_NOTHING, BEFORE_UPGRADE, FOR_UPGRADE, FOR_RESTART };
 
-/* The commands of --config: a server runs them, once. */
+/* The configuration file: a server runs it, once. */
 enum configuration {
 	CONFIGURATION_DONE, /* or there is none */
 	CONFIGURATION_TO_RUN,
@@ -117,9 +118,6 @@ static int spawn_server(struct keeper *keeper, const char *program,
 		(char *)level,
 		options->foreground ? "--foreground" : "--syslog",
 		options->is_plain ? "--hot=no" : "--hot=yes",
-		keeper->configuration == CONFIGURATION_TO_RUN ? "--config"
-							      : NULL,
-		(char *)options->config,
 		NULL
 	};
 	int ends[2], error;
@@ -144,15 +142,22 @@ static int spawn_server(struct keeper *keeper, const char *program,
  */
 static int give_table(struct keeper *keeper, struct channel *channel)
 {
-	struct message message = { .magic = MESSAGE_MAGIC,
-				   .type = MESSAGE_BEGIN };
+	const struct keeper_options *options = keeper->options;
+	struct message begin = { .magic = MESSAGE_MAGIC,
+				 .type = MESSAGE_BEGIN };
+	struct message end = { .magic = MESSAGE_MAGIC,
+			       .type = MESSAGE_TABLE_END };
 	int fds[] = { keeper->listener.fd, keeper->takeover.handover };
-	int error = channel_send(channel, &message, fds, 2);
+	int error;
 
+	snprintf(begin.text, sizeof(begin.text), "%s", options->config);
+	if (keeper->configuration == CONFIGURATION_RUNS)
+		begin.number = BEGIN_CONFIGURE |
+			       (options->keeps_going ? BEGIN_KEEP_GOING : 0);
+	error = channel_send(channel, &begin, fds, 2);
 	if (!error)
 		error = jobs_hand_over(&keeper->jobs, channel);
-	message.type = MESSAGE_TABLE_END;
-	return error ? error : channel_send(channel, &message, NULL, 0);
+	return error ? error : channel_send(channel, &end, NULL, 0);
 }
 
 /* A message of a type and a number. Returns 0 or a negative errno. */
@@ -343,12 +348,14 @@ static void become_program(struct keeper *keeper, const char *program)
 		log_warning("upgrade: should the server die now, memory of "
 			    "devices is lost: %s",
 			    strerror(-table));
-	/* An older program would not know the option. */
+	/* An older program would not know the options. */
 	if (options->is_unrecorded)
 		setenv(KEEPER_UNRECORDED, "yes", 1);
+	setenv(KEEPER_CONFIG, options->config, 1);
 	execv(program, arguments);
 	error = errno;
 	unsetenv(KEEPER_UNRECORDED);
+	unsetenv(KEEPER_CONFIG);
 	unsetenv(TABLE_VARIABLE);
 	if (table >= 0)
 		close(table);
@@ -810,7 +817,7 @@ static void server_is_gone(struct keeper *keeper, int status)
 	    !keeper->stopping) {
 		log_error("the server ended while it ran the configuration; "
 			  "the rest of %s is not run",
-			  keeper->options->config);
+			  config_path(keeper->options->config));
 		keeper->configuration = CONFIGURATION_DONE;
 	}
 	snprintf(why, sizeof(why),
@@ -1083,6 +1090,16 @@ static int open_places(struct keeper *keeper, struct failure *failure)
 	return 0;
 }
 
+/* One that may be missing, and is, costs no helper that reads it. */
+static int has_configuration(const struct keeper_options *options)
+{
+	const char *config = options->config;
+
+	return config[0] && !options->is_configured &&
+	       (config[0] != '-' || access(config_path(config), F_OK) == 0 ||
+		errno != ENOENT);
+}
+
 /*
  * The configuration may want ids that leftovers still have, so the first server
  * waits for them, but not for ever. While an old server lives, they wait.
@@ -1095,7 +1112,7 @@ static void start_first(struct keeper *keeper)
 			    jobs_have_devices(&keeper->jobs);
 	/* A living server has run it. */
 	if (keeper->takeover.fd < 0) {
-		if (keeper->options->config)
+		if (has_configuration(keeper->options))
 			keeper->configuration = CONFIGURATION_TO_RUN;
 		adopt_drop_rest(&keeper->jobs, &keeper->takeover);
 		jobs_clean_up(&keeper->jobs);

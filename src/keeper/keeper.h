@@ -10,12 +10,18 @@
 /* In the environment of a program that goes on: is_unrecorded. */
 #define KEEPER_UNRECORDED "UBLKD_UNRECORDED"
 
+/* The same of config, which that program gets by no option. */
+#define KEEPER_CONFIG "UBLKD_CONFIG"
+
 struct keeper_options {
 	const char *program; /* the path that was started, for an upgrade */
 	const char *socket;
 	const char *state;  /* folder */
 	const char *names;  /* folder of names, see state.h, or NULL */
-	const char *config; /* or NULL */
+	const char *config; /* the configuration file, or with a "-" in front
+			       one that may be missing; "": none */
+	int keeps_going;    /* after a line of it that fails */
+	int is_configured;  /* an earlier program has run it */
 	enum log_level log_level;
 	int foreground;
 	int stop_timeout;     /* s that a stop waits for requests in flight */

@@ -34,7 +34,8 @@ struct server {
 	struct ev_loop *loop;
 	struct channel channel;
 	struct admin *admin;
-	const char *config;
+	char config[MESSAGE_TEXT]; /* the host's */
+	uint64_t begin;		   /* BEGIN_... */
 	int listener;	 /* the admin socket; 0 before the beginning */
 	int handover_fd; /* for the next keeper, when this one is gone */
 	int going;	 /* GO has come */
@@ -85,7 +86,8 @@ static void on_started(struct command_host *host, const struct failure *failure)
 		    "out of memory");
 }
 
-static void begin_serving(struct server *server, const int *fds, int fd_count)
+static void begin_serving(struct server *server, const struct message *message,
+			  const int *fds, int fd_count)
 {
 	if (fd_count != 2) {
 		log_error("the keeper sent no listening sockets");
@@ -94,6 +96,8 @@ static void begin_serving(struct server *server, const int *fds, int fd_count)
 	}
 	server->listener = fds[0];
 	server->handover_fd = fds[1];
+	server->begin = message->number;
+	snprintf(server->config, sizeof(server->config), "%s", message->text);
 }
 
 /* The table is read, and all of its targets are open. */
@@ -119,8 +123,10 @@ static void begin_devices(struct server *server)
 	recorder_forget_others(is_known, &server->host.devices);
 	device_recover_all(&server->host.devices);
 	stuck_watch(&server->host.devices);
-	if (server->config)
-		startup_run(&server->host, server->config, on_started);
+	if (server->begin & BEGIN_CONFIGURE)
+		startup_run(&server->host,
+			    (server->begin & BEGIN_KEEP_GOING) != 0,
+			    on_started);
 	else
 		on_started(&server->host, NULL);
 }
@@ -315,7 +321,7 @@ static void on_message(struct channel *channel, const struct message *message,
 	forget_old(server);
 	switch (message->type) {
 	case MESSAGE_BEGIN:
-		begin_serving(server, fds, fd_count);
+		begin_serving(server, message, fds, fd_count);
 		return;
 	case MESSAGE_DEVICE:
 		take_over(server, message, fds, fd_count);
@@ -408,9 +414,9 @@ static void fail_early(const char *why)
 	channel_send_now(SERVER_FD, &message, NULL, 0);
 }
 
-int server_run(const char *config, int is_hot)
+int server_run(int is_hot)
 {
-	struct server server = { .config = config, .old = -1 };
+	struct server server = { .old = -1 };
 
 	/* The keeper alone stops a server, in the right order. */
 	signal(SIGTERM, SIG_IGN);
@@ -425,6 +431,7 @@ int server_run(const char *config, int is_hot)
 		return 1;
 	}
 	pool_open(server.loop);
+	server.host.config = server.config;
 	server.host.devices.loop = server.loop;
 	server.host.devices.channel = &server.channel;
 	server.host.devices.on_empty = on_empty;

@@ -11,9 +11,8 @@
 
 /*
  * Serve until the keeper says to stop and every device is gone, or until the
- * process is killed. config is a file of commands to run first, or NULL; is_hot:
- * sleep in a busy ring (loop.c). Returns the exit status.
+ * process is killed. is_hot: sleep in a busy ring (loop.c). Returns the exit status.
  */
-int server_run(const char *config, int is_hot) __attribute__((cold));
+int server_run(int is_hot) __attribute__((cold));
 
 #endif

@@ -9,6 +9,8 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include "admin/check.h"
+#include "base/config.h"
 #include "device/ask.h"
 #include "device/device.h"
 #include "io/queue.h"
@@ -410,17 +412,27 @@ static void fill_info(struct ublk_dev_info *info)
 	info->flags &= ~fake.dropped_flags;
 }
 
+/* The answer is in it. */
+static int is_about_config(const struct message *message)
+{
+	return message->type == MESSAGE_ASK &&
+	       (message->number == HELPER_CONFIG ||
+		message->number == HELPER_CHECK);
+}
+
 static void answer(const struct message *asked)
 {
 	struct message message = *asked;
 	size_t length;
 
-	message.result = fake.result[asked->type];
+	if (!is_about_config(asked))
+		message.result = fake.result[asked->type];
 	if (message.result == 0 && asked->type == MESSAGE_FEATURES)
 		message.number = fake.features;
 	if (message.result == 0 && asked->type == MESSAGE_ADD)
 		fill_info(&message.info);
-	if (asked->type == MESSAGE_BUSY || asked->type == MESSAGE_ASK) {
+	if (asked->type == MESSAGE_BUSY ||
+	    (asked->type == MESSAGE_ASK && !is_about_config(asked))) {
 		snprintf(message.text, sizeof(message.text), "%s",
 			 message.result ? "mounted on /mnt" : "");
 		message.number = message.result && fake.use_lasts;
@@ -453,11 +465,42 @@ static void take(const struct message *message)
 	held[held_count++] = *message;
 }
 
-/* The zero bytes at a message's end do not travel. */
+/* What a helper does with the configuration file, at once. */
+static void read_config(struct message *message, int fd)
+{
+	struct failure failure = { .symbol = SYMBOL_NONE };
+	FILE *out = fdopen(dup(fd), "w");
+	int result;
+
+	assert_non_null(out);
+#ifndef WITHOUT_RELOAD
+	struct check check = { .path = message->text,
+			       .out = out,
+			       .as_records = 1 };
+
+	if (message->number == HELPER_CHECK)
+		result = check_file(&check, &failure);
+	else
+#endif
+		result = config_gather(message->text, out, &failure);
+	fclose(out);
+	message->result = !result	  ? 0
+			  : failure.error ? -failure.error
+					  : -EINVAL;
+	snprintf(message->text, sizeof(message->text), "%s", failure.text);
+}
+
 static int take_message(struct message *message)
 {
-	memset(message, 0, sizeof(*message));
-	return recv(other, message, sizeof(*message), MSG_DONTWAIT) > 0;
+	int fds[MESSAGE_MAX_FDS], count;
+
+	if (!is_readable(other) ||
+	    channel_receive_now(other, message, fds, &count) <= 0)
+		return 0;
+	if (is_about_config(message))
+		read_config(message, fds[0]);
+	channel_close_fds(fds, count);
+	return 1;
 }
 
 void fake_serve(void)
@@ -552,6 +595,7 @@ void fake_start(void)
 	fake.features = FAKE_FEATURES_NEW & ~UBLK_F_SAFE_STOP_DEV;
 	fake.max_queues = 8;
 	memset(&fake_host, 0, sizeof(fake_host));
+	fake_host.config = "";
 	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0,
 				    pair),
 			 0);

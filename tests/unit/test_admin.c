@@ -2217,6 +2217,25 @@ TEST_CASE(test_del)
 	ask("del 1", "ERR notfound *\n");
 }
 
+TEST_CASE(test_check)
+{
+	ask("check", "ERR state text=\"*--config*\"\n");
+	test_file("c", "add null id=1\nfrob\nadd null depth=0\n");
+	fake_host.config = test_path("c");
+	ask("@t check",
+	    "mistake file=*/c line=2 column=1 word=\"frob\" text=\"*\"\n"
+	    "mistake file=*/c line=3 column=10 word=\"depth=0\" text=\"*\"\n"
+	    "ERR @t arg text=\"*/c has mistakes\"\n");
+	test_file("c", "add null id=1\n");
+	ask("check", "OK\n");
+	assert_int_equal(fake_host.devices.count, 0);
+	unlink(test_path("c"));
+	ask("check", "ERR notfound text=\"*/c: No such file*\" errno=ENOENT\n");
+	end_keeper();
+	ask("check", "ERR * text=\"*/c cannot be read: *\" *\n");
+	fake_host.config = "";
+}
+
 TEST_CASE(test_features)
 {
 	struct client *one = greeted(), *two = greeted(), *three = greeted();

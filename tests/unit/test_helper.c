@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/wait.h>
@@ -320,6 +321,41 @@ static void test_lock(void **state)
 	test_folder_remove();
 }
 
+/* The text comes into the asker's file, or what is wrong with it. */
+static void test_config(void **state)
+{
+	char text[200] = "", path[300];
+	int fd = memfd_create("test", MFD_CLOEXEC);
+
+	play = DO_JOB;
+	test_file("c", "frob\n");
+	snprintf(path, sizeof(path), "%s", test_path("c"));
+	question.number = HELPER_CONFIG;
+	snprintf(question.text, sizeof(question.text), "%s", path);
+	assert_int_equal(
+		helper_ask(&helpers, &question, &fd, 1, on_done, &answers), 0);
+	expect(0, HELPER_CONFIG, "");
+	assert_true(pread(fd, text, sizeof(text) - 1, 0) > 0);
+	assert_non_null(strstr(text, "\n:frob\n"));
+	close(fd);
+#ifndef WITHOUT_RELOAD
+	fd = memfd_create("test", MFD_CLOEXEC);
+	question.number = HELPER_CHECK;
+	assert_int_equal(
+		helper_ask(&helpers, &question, &fd, 1, on_done, &answers), 0);
+	expect(0, HELPER_CHECK, "");
+	assert_true(pread(fd, text, sizeof(text) - 1, 0) > 0);
+	assert_memory_equal(text, "mistake file=", 13);
+	unlink(path);
+	assert_int_equal(
+		helper_ask(&helpers, &question, &fd, 1, on_done, &answers), 0);
+	add_text(path, sizeof(path), ": No such file or directory");
+	expect(-ENOENT, HELPER_CHECK, path);
+	close(fd);
+#endif
+	test_folder_remove();
+}
+
 #ifndef WITHOUT_SIGHT
 /* The views come into the asker's file. */
 static void test_view(void **state)
@@ -537,6 +573,7 @@ int main(void)
 		TEST(test_node_user),
 		TEST(test_disk_users),
 		TEST(test_lock),
+		TEST(test_config),
 #ifndef WITHOUT_SIGHT
 		TEST(test_view),
 #endif

@@ -12,13 +12,15 @@
 static struct keeper_options options = { .program = "/started",
 					 .socket = "/nowhere",
 					 .state = "/nowhere",
+					 .config = "",
 					 .ready_fd = -1,
 					 .newline_fd = -1 };
 static struct keeper keeper;
 static unsigned kills; /* SIGKILL to the server */
 static unsigned execs; /* execv() was tried, and has failed */
 static char arguments_seen[400];
-static struct message sent; /* the last one */
+static char config_seen[40]; /* in the environment */
+static struct message sent;  /* the last one */
 static unsigned sent_count;
 static int send_error;
 static int old_server; /* the other end of a take-over's socket */
@@ -94,6 +96,8 @@ int __wrap_execv(const char *path, char *const arguments[])
 	if (getpid() != test_process && act != NO_PROGRAM)
 		play_program();
 	execs++;
+	snprintf(config_seen, sizeof(config_seen), "%s",
+		 getenv(KEEPER_CONFIG) ? getenv(KEEPER_CONFIG) : "");
 	arguments_seen[0] = '\0';
 	for (; *arguments; arguments++) {
 		add_text(arguments_seen, sizeof(arguments_seen), " ");
@@ -816,6 +820,7 @@ static void test_arguments(void **state)
 {
 	static const struct keeper_options other = {
 		.state = "/s",
+		.config = "/c",
 		.log_level = LOG_LEVEL_DEBUG,
 		.foreground = 1,
 		.is_plain = 1,
@@ -840,6 +845,8 @@ static void test_arguments(void **state)
 			    " @ublkd --continue --socket /a --state /s "
 			    "--log-level debug --foreground --hot=no "
 			    "--stop-timeout 77");
+	assert_string_equal(config_seen, "/c");
+	assert_null(getenv(KEEPER_CONFIG));
 }
 
 static void test_restart_asks(void **state)

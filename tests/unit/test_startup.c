@@ -53,11 +53,20 @@ int after_each(void **state)
 	return 0;
 }
 
+static void run_file(const char *path, int keeps_going)
+{
+	static char config[256];
+
+	snprintf(config, sizeof(config), "%s", path);
+	fake_host.config = config;
+	startup_run(&fake_host, keeps_going, on_done);
+	fake_serve();
+}
+
 static void run(const char *text)
 {
 	test_file("c", text);
-	startup_run(&fake_host, test_path("c"), on_done);
-	fake_serve();
+	run_file(test_path("c"), 0);
 }
 
 static void expect_ready(unsigned devices)
@@ -76,7 +85,7 @@ static void expect_failed(unsigned line, enum symbol symbol, const char *part)
 
 	assert_int_equal(told.count, 1);
 	assert_true(told.failed);
-	snprintf(place, sizeof(place), "%s:%u: ", test_path("c"), line);
+	snprintf(place, sizeof(place), "%s:%u:", test_path("c"), line);
 	if (strncmp(told.failure.text, place, strlen(place)) != 0)
 		fail_msg("'%s' does not begin with '%s'", told.failure.text,
 			 place);
@@ -109,7 +118,7 @@ TEST_CASE(test_nothing_to_do)
 	expect_ready(0);
 	run("# only\n   # comments\n\t\n\r\n#");
 	expect_ready(0);
-	fake_expect("");
+	fake_expect("ASK ASK ASK");
 }
 
 TEST_CASE(test_comments)
@@ -223,9 +232,52 @@ TEST_CASE(test_nul)
 	assert_non_null(file);
 	fwrite("ping\nping\0\nadd null\n", 1, 20, file);
 	fclose(file);
-	startup_run(&fake_host, test_path("c"), on_done);
-	fake_serve();
+	run_file(test_path("c"), 0);
 	expect_failed(2, SYMBOL_SYNTAX, "NUL");
+}
+
+/* Where the word at fault begins. */
+TEST_CASE(test_column)
+{
+	char place[300];
+
+	run("\nadd null  depth=0\n");
+	snprintf(place, sizeof(place), "%s:2:11: depth=0 ", test_path("c"));
+	assert_memory_equal(told.failure.text, place, strlen(place));
+}
+
+/* One bad line, or all of the file, ends nothing; the log has it. */
+TEST_CASE(test_keep_going)
+{
+	test_file("c", "add null id=1\nfrob\nadd null id=2\n\"\n"
+		       "add null id=1 depth=3\nadd null id=3");
+	run_file(test_path("c"), 1);
+	expect_ready(3);
+	assert_true(log_has("c:2:1: there is no such command"));
+	assert_true(log_has("c:4:1: a quote is not closed"));
+	assert_true(log_has("c:5:10: the id is in use"));
+	assert_true(log_has("that have failed: 3"));
+	run_file(test_path("none"), 1);
+	expect_ready(3);
+	assert_true(log_has("none: No such file"));
+}
+
+TEST_CASE(test_include)
+{
+	test_file("d/1.conf", "add null id=1\n");
+	test_file("d/2.conf", "\nadd null id=1 depth=3\n");
+	run("include d/*.conf\nadd null id=3\n");
+	assert_int_equal(told.count, 1);
+	assert_non_null(strstr(told.failure.text, "d/2.conf:2:10: the id"));
+	assert_int_equal(fake_host.devices.count, 1);
+}
+
+TEST_CASE(test_no_keeper)
+{
+	fake_end_keeper();
+	run("add null\n");
+	assert_int_equal(told.count, 1);
+	assert_true(told.failed);
 }
 
 /* Longer than one piece of a listing. */
@@ -243,8 +295,7 @@ TEST_CASE(test_long_listing)
 
 TEST_CASE(test_no_file)
 {
-	startup_run(&fake_host, test_path("none"), on_done);
-	fake_serve();
+	run_file(test_path("none"), 0);
 	assert_int_equal(told.count, 1);
 	assert_int_equal(told.failure.symbol, SYMBOL_NOTFOUND);
 	assert_non_null(strstr(told.failure.text, test_path("none")));
@@ -254,8 +305,7 @@ TEST_CASE(test_no_file)
 TEST_CASE(test_folder_as_file)
 {
 	assert_int_equal(mkdir(test_path("d"), 0700), 0);
-	startup_run(&fake_host, test_path("d"), on_done);
-	fake_serve();
+	run_file(test_path("d"), 0);
 	assert_int_equal(told.count, 1);
 	assert_true(told.failed);
 	assert_non_null(strstr(told.failure.text, test_path("d")));
@@ -264,8 +314,9 @@ TEST_CASE(test_folder_as_file)
 TEST_CASE(test_out_of_memory)
 {
 	test_file("c", "ping\n");
+	fake_host.config = test_path("c");
 	calloc_fails = 1;
-	startup_run(&fake_host, test_path("c"), on_done);
+	startup_run(&fake_host, 0, on_done);
 	calloc_fails = 0;
 	assert_int_equal(told.count, 1);
 	assert_true(told.failed);

@@ -108,7 +108,7 @@ fails()
 	echo "- a start that fails"
 	printf '%s\n' "add ram size=8M" "add ram size=nonsense" >/tmp/conf
 	! service start || fail "it starts with nonsense"
-	grep -q '/tmp/conf:2: ' /tmp/log || fail "it does not tell why"
+	grep -q '/tmp/conf:2:9: ' /tmp/log || fail "it does not tell why"
 	processes 0
 	[ ! -e /dev/ublkb0 ] || fail "a device is left"
 	options --nonsense

@@ -87,7 +87,7 @@ fails_to_start()
 	[ $(($(now) - begun)) -lt 80000 ] || fail "systemd had to wait for it"
 	is failed ActiveState
 	is exit-code Result
-	value StatusText | grep -q '^/run/conf:1: ' ||
+	value StatusText | grep -q '^/run/conf:1:9: ' ||
 		fail "it says: $(value StatusText)"
 	echo "- a command line that is wrong: no other try"
 	install_service

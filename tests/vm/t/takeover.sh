@@ -244,7 +244,7 @@ cannot_start()
 	kill_both
 	mv /tmp/t/disk /tmp/t/away
 	start_ublkd --config /tmp/t/wrong
-	grep -q '/tmp/t/wrong:1: ' "$LOG" || fail "it does not say where"
+	grep -q '/tmp/t/wrong:1:10: ' "$LOG" || fail "it does not say where"
 	wait_for 5 'grep -q "ublkb6: .*/tmp/t/disk: No such file" "$LOG"' ||
 		fail "it does not say why"
 	expect_ok "show 5"
