@@ -17,15 +17,14 @@ static unsigned endings;
 
 static void on_done(struct command_host *host, const struct failure *failure)
 {
-	char place[256];
 	unsigned line;
 
 	assert_ptr_equal(host, &fake_host);
 	endings++;
 	if (!failure)
 		return;
-	snprintf(place, sizeof(place), "%s:%%u: ", test_path("c"));
-	assert_int_equal(sscanf(failure->text, place, &line), 1);
+	/* Of the file, or of one that it includes. */
+	assert_int_equal(sscanf(failure->text, "%*[^:]:%u:", &line), 1);
 	assert_true(line >= 1);
 }
 
@@ -56,7 +55,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 	write_file(bytes, size);
 	endings = 0;
 	fake_host.devices.on_empty = on_empty;
-	startup_run(&fake_host, test_path("c"), on_done);
+	fake_host.config = test_path("c");
+	startup_run(&fake_host, size % 2, on_done);
 	fake_pass_time(1);
 	on_empty(&fake_host.devices);
 	assert_int_equal(endings, 1);

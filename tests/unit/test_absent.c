@@ -43,7 +43,8 @@ static void run(const char *text)
 {
 	test_file("c", text);
 	told.count = 0;
-	startup_run(&fake_host, test_path("c"), on_done);
+	fake_host.config = test_path("c");
+	startup_run(&fake_host, 0, on_done);
 	fake_serve();
 	assert_int_equal(told.count, 1);
 }
