@@ -66,10 +66,11 @@ static void print_op(struct request *request, const struct device *device,
 			     backing_times, sizeof(backing_times));
 	request_print(request,
 		      "op id=%u op=%s count=%llu bytes=%llu errors=%llu "
-		      "in-turn=%llu%s%s",
+		      "time=%lluus in-turn=%llu%s%s",
 		      device->spec.id, sight_op_name(op),
 		      (number)counts->in_turn + counts->count,
 		      (number)counts->bytes, (number)counts->errors,
+		      (number)counts->time[SIGHT_IN_UBLKD],
 		      (number)sight_bucket_count(&own, 0), times,
 		      backing_times);
 }

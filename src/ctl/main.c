@@ -14,6 +14,7 @@
 #include "list.h"
 #include "reference.h"
 #include "still.h"
+#include "top.h"
 
 #define DEFAULT_SOCKET "/run/ublk.sock"
 #define DEFAULT_STATE  "/run/ublkd"
@@ -40,7 +41,8 @@ static const char usage[] =
 	"  -o, --columns=COLUMN,...  these columns: keys of a device, such as\n"
 	"                            id,name,size,path\n"
 	"  -n, --noheadings          no headings\n"
-	"  -b, --bytes               sizes in bytes\n";
+	"  -b, --bytes               sizes in bytes\n"
+	"'ublkctl top [-b] [-n COUNT] [-d SECONDS]' shows what devices do.\n";
 
 enum { OPTION_STATE = 256 };
 
@@ -316,6 +318,23 @@ static int run_command(const struct choice *choice)
 	return status;
 }
 
+static int run_top(const struct choice *choice)
+{
+	struct top_options options;
+	const char *text;
+	int error;
+
+	if (top_read(&options, choice->count, choice->words, &text) < 0)
+		return fail_usage(text);
+	error = top_run(&options, choice->socket, &text);
+	if (!error)
+		return EXIT_OK;
+	if (error != -EPROTO)
+		return tell_silence(choice, -1, error);
+	print_failure(text);
+	return EXIT_ERR;
+}
+
 /* Our own spellings of commands. Returns the exit status. */
 static int run_words(struct choice *choice)
 {
@@ -333,6 +352,8 @@ static int run_words(struct choice *choice)
 		return choice->count == 1
 			       ? doctor_run(choice->socket, choice->state)
 			       : fail_usage("doctor has no words");
+	if (strcmp(choice->words[0], "top") == 0)
+		return run_top(choice);
 	is_ours = reference_translate(&reference, choice->count, choice->words,
 				      &why);
 	if (is_ours > 0) {

@@ -369,6 +369,17 @@ static void print_cell(FILE *out, const char *cell, int width, int is_number,
 	*blanks = is_number ? 0 : width - used;
 }
 
+void table_print_text(const char *text, int width, FILE *out)
+{
+	char cell[VALUE_MAX];
+	int blanks = 0;
+
+	snprintf(cell, sizeof(cell), "%s", text);
+	hide_control(cell);
+	print_cell(out, cell, width, 0, &blanks);
+	fprintf(out, "%*s", blanks, "");
+}
+
 static void print_row(const struct table *table, const struct layout *layout,
 		      const char *line, FILE *out)
 {

@@ -42,6 +42,12 @@ int table_add(struct table *table, const char *line);
 const char *table_value(const char *line, const char *key, char *value,
 			size_t size);
 
+/*
+ * Print a text in just so many columns: cut, or with blanks behind it. Control
+ * characters are hidden.
+ */
+void table_print_text(const char *text, int width, FILE *out);
+
 /* Whether a line is wanted. */
 typedef int table_filter(const char *line, void *context);
 

@@ -133,8 +133,10 @@ TEST_CASE(test_stats)
 	wait_for(IO_WRITE, 20, -EIO);
 	run("stats");
 	assert_true(says("stats id=4 name=one seconds="));
+	/* A second, and what the clock has moved with each look. */
 	assert_true(says("op id=4 op=read count=103 bytes=411136 errors=0 "
-			 "in-turn=3 p50="));
+			 "time=1000"));
+	assert_true(says("us in-turn=3 p50="));
 	assert_true(says(" backing-p50="));
 	assert_true(says("op id=4 op=write count=0 bytes=0 errors=1 "));
 	assert_false(says("op=flush"));

@@ -1,0 +1,508 @@
+#include "top.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <termios.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/syntax.h"
+#include "client.h"
+#include "table.h"
+
+#define PATIENCE 2000 /* ms: as long as other commands wait */
+#define RETRIES	 10   /* looks that may be without an answer: an upgrade */
+
+/* A screen of its own, without a cursor; and back. */
+#define ENTER_SCREEN "\033[?1049h\033[?25l"
+#define LEAVE_SCREEN "\033[?25h\033[?1049l"
+#define HOME	     "\033[H"
+#define END_OF_LINE  "\033[K\n"
+#define END_OF_PAGE  "\033[J"
+
+/* ---- samples ---- */
+
+static uint64_t number_of(const char *line, const char *key)
+{
+	char value[40];
+	uint64_t number;
+
+	table_value(line, key, value, sizeof(value));
+	if (syntax_number(value, &number) == 0 ||
+	    syntax_time(value, &number) == 0)
+		return number;
+	return 0;
+}
+
+static int take_device(struct top_sample *sample, const char *line)
+{
+	size_t size = (sample->count + 1) * sizeof(*sample->devices);
+	struct top_device *devices = realloc(sample->devices, size), *device;
+
+	if (!devices)
+		return -ENOMEM;
+	sample->devices = devices;
+	device = &devices[sample->count++];
+	memset(device, 0, sizeof(*device));
+	device->id = (uint32_t)number_of(line, "id");
+	device->in_flight = (uint32_t)number_of(line, "in-flight");
+	table_value(line, "name", device->name, sizeof(device->name));
+	return 0;
+}
+
+static void take_op(struct top_device *device, const char *line)
+{
+	uint64_t count = number_of(line, "count");
+	uint64_t bytes = number_of(line, "bytes");
+	char op[20];
+
+	table_value(line, "op", op, sizeof(op));
+	if (strcmp(op, "read") == 0) {
+		device->reads += count;
+		device->read_bytes += bytes;
+	} else if (strcmp(op, "write") == 0) {
+		device->writes += count;
+		device->write_bytes += bytes;
+	} else {
+		device->others += count;
+	}
+	device->errors += number_of(line, "errors");
+	device->time += number_of(line, "time");
+}
+
+int top_take(struct top_sample *sample, const char *line)
+{
+	if (strncmp(line, "stats ", 6) == 0)
+		return take_device(sample, line);
+	/* A device's lines come behind its own. */
+	if (strncmp(line, "op ", 3) == 0 && sample->count)
+		take_op(&sample->devices[sample->count - 1], line);
+	return 0;
+}
+
+void top_free(struct top_sample *sample)
+{
+	free(sample->devices);
+	memset(sample, 0, sizeof(*sample));
+}
+
+/* ---- what was done between two ---- */
+
+struct rate {
+	const struct top_device *device;
+	double reads, writes, others, read_bytes, write_bytes, errors;
+	double latency; /* us, of each request; < 0: there was none */
+};
+
+static const struct top_device *find_device(const struct top_sample *sample,
+					    uint32_t id)
+{
+	unsigned i;
+
+	for (i = 0; i < sample->count; i++)
+		if (sample->devices[i].id == id)
+			return &sample->devices[i];
+	return NULL;
+}
+
+/* What was counted anew meanwhile has no past. */
+static double grown(uint64_t before, uint64_t now)
+{
+	return (double)(now >= before ? now - before : now);
+}
+
+static struct rate rate_of(const struct top_device *before,
+			   const struct top_device *now, double seconds)
+{
+	static const struct top_device none;
+	struct rate rate = { .device = now };
+	double requests;
+
+	/* One that has come since the last look begins with the next. */
+	if (!before)
+		before = now;
+	if (now->reads < before->reads || now->writes < before->writes ||
+	    now->others < before->others)
+		before = &none;
+	rate.reads = grown(before->reads, now->reads) / seconds;
+	rate.writes = grown(before->writes, now->writes) / seconds;
+	rate.others = grown(before->others, now->others) / seconds;
+	rate.read_bytes = grown(before->read_bytes, now->read_bytes) / seconds;
+	rate.write_bytes =
+		grown(before->write_bytes, now->write_bytes) / seconds;
+	rate.errors = grown(before->errors, now->errors) / seconds;
+	requests = rate.reads + rate.writes + rate.others;
+	rate.latency = requests > 0 ? grown(before->time, now->time) / seconds /
+					      requests
+				    : -1;
+	return rate;
+}
+
+static double busy(const struct rate *rate)
+{
+	return rate->reads + rate->writes + rate->others + rate->errors;
+}
+
+static int is_busier(const void *one, const void *other)
+{
+	const struct rate *left = one, *right = other;
+
+	if (busy(left) != busy(right))
+		return busy(left) > busy(right) ? -1 : 1;
+	return left->device->id < right->device->id ? -1 : 1;
+}
+
+/* ---- printing ---- */
+
+/* 12, 3.4K, 1.2G: of thousands or of 1024, in at most five columns. */
+static void format_number(char *text, size_t size, double number, double step)
+{
+	static const char units[] = " KMGTPE";
+	unsigned unit = 0;
+
+	while (number >= 9999.5 && unit < sizeof(units) - 2) {
+		number /= step;
+		unit++;
+	}
+	if (unit && number < 99.95)
+		snprintf(text, size, "%.1f%c", number, units[unit]);
+	else
+		snprintf(text, size, "%.0f%.*s", number, unit != 0,
+			 &units[unit]);
+}
+
+static void format_latency(char *text, size_t size, double us)
+{
+	if (us < 0)
+		snprintf(text, size, "-");
+	else if (us < 10000)
+		snprintf(text, size, "%.0fus", us);
+	else if (us < 10000000)
+		snprintf(text, size, "%.0fms", us / 1000);
+	else
+		snprintf(text, size, "%.0fs", us / 1000000);
+}
+
+static void print_rate(const struct rate *rate, int name_width, const char *end,
+		       FILE *out)
+{
+	char reads[12], writes[12], others[12], read_bytes[12];
+	char write_bytes[12], errors[12], latency[16];
+
+	format_number(reads, sizeof(reads), rate->reads, 1000);
+	format_number(writes, sizeof(writes), rate->writes, 1000);
+	format_number(others, sizeof(others), rate->others, 1000);
+	format_number(errors, sizeof(errors), rate->errors, 1000);
+	format_number(read_bytes, sizeof(read_bytes), rate->read_bytes, 1024);
+	format_number(write_bytes, sizeof(write_bytes), rate->write_bytes,
+		      1024);
+	format_latency(latency, sizeof(latency), rate->latency);
+	fprintf(out, "%4u  ", rate->device->id);
+	table_print_text(rate->device->name, name_width, out);
+	fprintf(out, " %6s %7s %7s %6s %7s %7s %6s %7u%s", reads, writes,
+		others, read_bytes, write_bytes, latency, errors,
+		rate->device->in_flight, end);
+}
+
+#define OTHER_COLUMNS 67 /* of a row, beside its name */
+
+void top_print(const struct top_sample *before, const struct top_sample *now,
+	       unsigned lines, unsigned columns, const char *end, FILE *out)
+{
+	double seconds = now->at > before->at ? now->at - before->at : 1;
+	struct rate *rates = calloc(now->count + 1, sizeof(*rates));
+	unsigned i, shown = now->count;
+	int width = 13;
+
+	if (!rates)
+		return;
+	if (columns >= OTHER_COLUMNS + 8)
+		width = columns < OTHER_COLUMNS + 32
+				? (int)(columns - OTHER_COLUMNS)
+				: 32;
+	for (i = 0; i < now->count; i++)
+		rates[i] = rate_of(find_device(before, now->devices[i].id),
+				   &now->devices[i], seconds);
+	qsort(rates, now->count, sizeof(*rates), is_busier);
+	if (lines && shown + 1 > lines)
+		shown = lines > 2 ? lines - 2 : 0;
+	fprintf(out, "  ID  %-*s %6s %7s %7s %6s %7s %7s %6s %7s%s", width,
+		"NAME", "READ/S", "WRITE/S", "OTHER/S", "READ B", "WRITE B",
+		"LATENCY", "ERR/S", "PENDING", end);
+	for (i = 0; i < shown; i++)
+		print_rate(&rates[i], width, end, out);
+	if (shown < now->count)
+		fprintf(out, "%u more%s", now->count - shown, end);
+	free(rates);
+}
+
+/* ---- the daemon ---- */
+
+static double clock_now(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
+}
+
+struct top {
+	const struct top_options *options;
+	const char *socket;
+	struct client client;
+	int is_open;
+	char refusal[CLIENT_REPLY_MAX];
+	struct top_sample before, now;
+};
+
+/* Returns 0, or a negative errno; -EPROTO: it was refused. */
+static int take_answer(struct top *top)
+{
+	const char *line;
+	int error;
+
+	for (;;) {
+		error = client_line(&top->client, &line, PATIENCE);
+		if (error)
+			return error;
+		if (strncmp(line, "ERR", 3) == 0) {
+			snprintf(top->refusal, sizeof(top->refusal), "%s",
+				 line);
+			return -EPROTO;
+		}
+		if (strncmp(line, "OK", 2) == 0)
+			return 0;
+		error = top_take(&top->now, line);
+		if (error)
+			return error;
+	}
+}
+
+static int open_client(struct top *top)
+{
+	const char *line;
+	int error;
+
+	if (top->is_open)
+		return 0;
+	error = client_open(&top->client, top->socket, PATIENCE);
+	if (error)
+		return error;
+	top->is_open = 1;
+	error = client_line(&top->client, &line, PATIENCE);
+	if (!error && strncmp(line, "ERR", 3) == 0) {
+		snprintf(top->refusal, sizeof(top->refusal), "%s", line);
+		error = -EPROTO;
+	}
+	return error;
+}
+
+static void close_client(struct top *top)
+{
+	if (top->is_open)
+		client_close(&top->client);
+	top->is_open = 0;
+}
+
+static int look(struct top *top)
+{
+	int error = open_client(top);
+
+	if (!error)
+		error = client_send(&top->client, "stats", 0);
+	if (!error)
+		error = take_answer(top);
+	top->now.at = clock_now();
+	if (error)
+		close_client(top);
+	return error;
+}
+
+/* ---- the terminal ---- */
+
+static volatile sig_atomic_t is_over;
+static struct termios terminal_was;
+
+/* A screen of another size is painted anew, at once. */
+static void on_signal(int number)
+{
+	if (number != SIGWINCH)
+		is_over = 1;
+}
+
+/* They come while nothing else is done, see wait_for(). */
+static void catch_signals(sigset_t *before, int with_screen)
+{
+	static const int numbers[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT,
+				       SIGWINCH };
+	struct sigaction action = { .sa_handler = on_signal };
+	size_t i, count = sizeof(numbers) / sizeof(numbers[0]);
+	sigset_t blocked;
+
+	sigemptyset(&blocked);
+	for (i = 0; i < count - !with_screen; i++) {
+		sigaddset(&blocked, numbers[i]);
+		sigaction(numbers[i], &action, NULL);
+	}
+	sigprocmask(SIG_BLOCK, &blocked, before);
+}
+
+/* Keys come one by one, and are not shown. */
+static void take_terminal(void)
+{
+	struct termios terminal;
+
+	if (tcgetattr(STDIN_FILENO, &terminal_was) == 0) {
+		terminal = terminal_was;
+		terminal.c_lflag &= ~(tcflag_t)(ICANON | ECHO);
+		tcsetattr(STDIN_FILENO, TCSANOW, &terminal);
+	}
+	fputs(ENTER_SCREEN, stdout);
+	fflush(stdout);
+}
+
+static void give_terminal_back(void)
+{
+	fputs(LEAVE_SCREEN, stdout);
+	fflush(stdout);
+	if (isatty(STDIN_FILENO))
+		tcsetattr(STDIN_FILENO, TCSANOW, &terminal_was);
+}
+
+/* Returns 1 if somebody has had enough. */
+static int wait_for(double seconds, const sigset_t *signals, int reads_keys)
+{
+	struct timespec time = { (time_t)seconds,
+				 (long)((seconds - (double)(time_t)seconds) *
+					1e9) };
+	struct pollfd keys = { .fd = reads_keys ? STDIN_FILENO : -1,
+			       .events = POLLIN };
+	char key;
+
+	if (ppoll(&keys, 1, &time, signals) > 0)
+		return read(STDIN_FILENO, &key, 1) != 1 || key == 'q' ||
+		       key == 'Q';
+	return 0;
+}
+
+static void paint(const struct top *top, int error)
+{
+	struct winsize size = { .ws_row = 24, .ws_col = 80 };
+	const struct top_sample *before = &top->before;
+
+	ioctl(STDOUT_FILENO, TIOCGWINSZ, &size);
+	fputs(HOME, stdout);
+	if (error)
+		printf("no answer from %.50s: %.40s" END_OF_LINE, top->socket,
+		       strerror(-error));
+	else
+		printf("%u devices, every %gs; q ends" END_OF_LINE,
+		       top->now.count, top->options->every);
+	top_print(before, &top->now, size.ws_row > 2 ? size.ws_row - 2u : 1u,
+		  size.ws_col, END_OF_LINE, stdout);
+	fputs(END_OF_PAGE, stdout);
+	fflush(stdout);
+}
+
+/* ---- all ---- */
+
+int top_read(struct top_options *options, int count, char **words,
+	     const char **why)
+{
+	uint64_t number;
+	int c;
+
+	*options = (struct top_options){ .every = 1 };
+	*why = "top [-b] [-n COUNT] [-d SECONDS]";
+	opterr = 0;
+	optind = 0; /* begin anew */
+	while ((c = getopt(count, words, "bn:d:")) != -1) {
+		if (c == 'b')
+			options->batch = 1;
+		else if (c == '?' || syntax_number(optarg, &number) < 0 ||
+			 number == 0 || number > 1000000)
+			return -1;
+		else if (c == 'n')
+			options->count = number;
+		else
+			options->every = (double)number;
+	}
+	return optind == count ? 0 : -1;
+}
+
+static void show(struct top *top, int error)
+{
+	if (!top->options->batch)
+		paint(top, error);
+	else if (!error)
+		top_print(&top->before, &top->now, 0, 80, "\n", stdout);
+	fflush(stdout);
+}
+
+static int run(struct top *top, const sigset_t *signals)
+{
+	const struct top_options *options = top->options;
+	uint64_t done = 0;
+	int silent = 0, error = look(top);
+
+	/* The first look has nothing before it. */
+	while (!error && !is_over) {
+		top_free(&top->before);
+		top->before = top->now;
+		memset(&top->now, 0, sizeof(top->now));
+		if (wait_for(options->every, signals, !options->batch) ||
+		    is_over)
+			break;
+		error = look(top);
+		if (error == -EPROTO || error == -ENOMEM)
+			break;
+		/* The server is replaced, perhaps. */
+		silent = error ? silent + 1 : 0;
+		if (error && silent <= RETRIES && !options->batch) {
+			top_free(&top->now);
+			top->now = top->before;
+			memset(&top->before, 0, sizeof(top->before));
+			show(top, error);
+			error = 0;
+			continue;
+		}
+		if (error)
+			break;
+		show(top, 0);
+		if (options->count && ++done == options->count)
+			break;
+	}
+	return error;
+}
+
+int top_run(const struct top_options *options, const char *socket,
+	    const char **refusal)
+{
+	static struct top top;
+	struct top_options chosen = *options;
+	sigset_t before;
+	int error;
+
+	if (!isatty(STDOUT_FILENO))
+		chosen.batch = 1;
+	top.options = &chosen;
+	top.socket = socket;
+	is_over = 0;
+	catch_signals(&before, !chosen.batch);
+	if (!chosen.batch)
+		take_terminal();
+	error = run(&top, &before);
+	if (!chosen.batch)
+		give_terminal_back();
+	sigprocmask(SIG_SETMASK, &before, NULL);
+	close_client(&top);
+	top_free(&top.before);
+	top_free(&top.now);
+	*refusal = top.refusal;
+	return error;
+}

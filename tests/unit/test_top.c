@@ -1,0 +1,300 @@
+/* ublkctl top: what it prints, and the terminal that it gives back. */
+#include <errno.h>
+#include <locale.h>
+#include <pty.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <termios.h>
+#include <utmp.h>
+#include <unistd.h>
+
+#include "ctl/top.h"
+#include "support.h"
+
+static struct top_sample before, now;
+static char *printed;
+static size_t printed_size;
+
+int before_each(void **state)
+{
+	setlocale(LC_CTYPE, "C.UTF-8");
+	return 0;
+}
+
+int after_each(void **state)
+{
+	top_free(&before);
+	top_free(&now);
+	free(printed);
+	printed = NULL;
+	test_folder_remove();
+	return 0;
+}
+
+static void take(struct top_sample *sample, const char *line)
+{
+	assert_int_equal(top_take(sample, line), 0);
+}
+
+static const char *print(unsigned lines, unsigned columns)
+{
+	FILE *out;
+
+	free(printed);
+	out = open_memstream(&printed, &printed_size);
+	top_print(&before, &now, lines, columns, "\n", out);
+	fclose(out);
+	return printed;
+}
+
+static void fill(void)
+{
+	before.at = 10;
+	take(&before, "stats id=0 name=ublkb0 seconds=1 in-flight=0 "
+		      "depth-reached=1");
+	take(&before, "op id=0 op=read count=100 bytes=409600 errors=1 "
+		      "time=1000us in-turn=1 p50=1us");
+	take(&before, "stats id=3 name=scratch seconds=1 in-flight=0 "
+		      "depth-reached=1");
+	take(&before, "op id=3 op=write count=90000 bytes=0 errors=0 "
+		      "time=9s in-turn=1");
+	now.at = 12;
+	take(&now, "stats id=0 name=ublkb0 seconds=3 in-flight=4 "
+		   "depth-reached=4");
+	take(&now, "op id=0 op=read count=300 bytes=1228800 errors=3 "
+		   "time=21ms in-turn=1 p50=1us");
+	take(&now, "op id=0 op=flush count=10 bytes=0 errors=0 time=20ms "
+		   "in-turn=0");
+	take(&now, "stats id=3 name=scratch seconds=3 in-flight=32 "
+		   "depth-reached=64");
+	take(&now, "op id=3 op=write count=190000 bytes=409600000 errors=0 "
+		   "time=19s in-turn=1");
+	take(&now, "stats id=4 name=\"a very long name \xc3\xa4\" seconds=0 "
+		   "in-flight=0 depth-reached=0");
+	take(&now, "op id=4 op=read count=7 bytes=7 errors=0 time=1us");
+	take(&now, "OK");
+}
+
+/* The busiest first; a disk that is new begins with the next look. */
+TEST_CASE(test_rates)
+{
+	fill();
+	assert_string_equal(
+		print(0, 80),
+		"  ID  NAME          READ/S WRITE/S OTHER/S READ B WRITE B "
+		"LATENCY  ERR/S PENDING\n"
+		"   3  scratch            0   50.0K       0      0    195M "
+		"  100us      0      32\n"
+		"   0  ublkb0           100       0       5   400K       0 "
+		"  190us      1       4\n"
+		"   4  a very long ~      0       0       0      0       0 "
+		"      -      0       0\n");
+	assert_string_equal(
+		print(3, 100),
+		"  ID  NAME                             READ/S WRITE/S OTHER/S "
+		"READ B WRITE B LATENCY  ERR/S PENDING\n"
+		"   3  scratch                               0   50.0K       0 "
+		"     0    195M   100us      0      32\n"
+		"2 more\n");
+}
+
+/* `stats reset`, or another server without the file: counted from 0 on. */
+TEST_CASE(test_counted_anew)
+{
+	before.at = 1;
+	take(&before, "stats id=0 name=a");
+	take(&before, "op id=0 op=read count=1000 bytes=4096 errors=0 time=1s");
+	now.at = 2;
+	take(&now, "stats id=0 name=a");
+	take(&now, "op id=0 op=read count=10 bytes=40 errors=0 time=1ms");
+	assert_non_null(strstr(print(0, 80), "10       0       0     40"));
+}
+
+TEST_CASE(test_words)
+{
+	static const struct {
+		const char *words[6];
+		int result, batch;
+		unsigned count;
+		double every;
+	} rows[] = {
+		{ { "top" }, 0, 0, 0, 1 },
+		{ { "top", "-b", "-n", "2" }, 0, 1, 2, 1 },
+		{ { "top", "-d5" }, 0, 0, 0, 5 },
+		{ { "top", "-d", "0" }, -1, 0, 0, 0 },
+		{ { "top", "-n", "x" }, -1, 0, 0, 0 },
+		{ { "top", "-q" }, -1, 0, 0, 0 },
+		{ { "top", "more" }, -1, 0, 0, 0 },
+	};
+	struct top_options options;
+	const char *why;
+	char *words[6];
+	size_t i;
+	int count;
+
+	for (i = 0; i < COUNT(rows); i++) {
+		for (count = 0; rows[i].words[count]; count++)
+			words[count] = (char *)rows[i].words[count];
+		words[count] = NULL;
+		assert_int_equal(top_read(&options, count, words, &why),
+				 rows[i].result);
+		assert_non_null(why);
+		if (rows[i].result)
+			continue;
+		assert_int_equal(options.batch, rows[i].batch);
+		assert_int_equal(options.count, rows[i].count);
+		assert_true(options.every == rows[i].every);
+	}
+}
+
+/* ---- with a daemon and a terminal ---- */
+
+static int listen_at(const char *path)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	add_text(address.sun_path, sizeof(address.sun_path), path);
+	assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof(address)),
+			 0);
+	assert_int_equal(listen(fd, 4), 0);
+	return fd;
+}
+
+/* A child that says the same to every question of each client. */
+static pid_t start_daemon(const char *greeting, const char *answer)
+{
+	int fd = listen_at(test_path("socket")), end;
+	pid_t child = fork();
+	char question[100];
+
+	assert_true(child >= 0);
+	if (child) {
+		close(fd);
+		return child;
+	}
+	for (;;) {
+		end = accept(fd, NULL, NULL);
+		if (end < 0 || write(end, greeting, strlen(greeting)) < 0)
+			_exit(1);
+		while (read(end, question, sizeof(question)) > 0)
+			if (write(end, answer, strlen(answer)) < 0)
+				break;
+		close(end);
+	}
+}
+
+static void stop(pid_t child)
+{
+	kill(child, SIGKILL);
+	waitpid(child, NULL, 0);
+}
+
+#define ANSWER                               \
+	"stats id=0 name=disk in-flight=2\n" \
+	"op id=0 op=read count=5 bytes=5 errors=0 time=5us in-turn=0\nOK\n"
+
+/* A top on a terminal of its own; returns the terminal's other end. */
+static int start_top(pid_t *child, struct termios *was)
+{
+	struct top_options options = { .every = 1000 };
+	struct winsize size = { .ws_row = 24, .ws_col = 80 };
+	const char *refusal;
+	int terminal, other;
+
+	if (openpty(&terminal, &other, NULL, NULL, &size) < 0)
+		skip_without("pseudo-terminal");
+	assert_int_equal(tcgetattr(other, was), 0);
+	*child = fork();
+	assert_true(*child >= 0);
+	if (*child) {
+		close(other);
+		return terminal;
+	}
+	close(terminal);
+	if (login_tty(other) < 0)
+		_exit(9);
+	_exit(top_run(&options, test_path("socket"), &refusal) == 0 ? 0 : 1);
+}
+
+/* What is shown, until it has this text. */
+static void expect_shown(int terminal, char *text, size_t size,
+			 const char *part)
+{
+	size_t at = strlen(text);
+	ssize_t n;
+
+	while (!strstr(text, part)) {
+		n = read(terminal, text + at, size - 1 - at);
+		if (n <= 0)
+			fail_msg("'%s' is not shown: %s", part, text);
+		at += (size_t)n;
+		text[at] = '\0';
+	}
+}
+
+/* Every way out gives back the screen, the cursor and the keys. */
+static void check_way_out(int number, const char *key)
+{
+	static char text[1 << 16];
+	struct termios was, is;
+	pid_t daemon, top;
+	int terminal, status;
+
+	text[0] = '\0';
+	daemon = start_daemon("HELLO ublkd\n", ANSWER);
+	terminal = start_top(&top, &was);
+	expect_shown(terminal, text, sizeof(text), "\033[?25l");
+	if (number) {
+		/* The first page comes after a look; a resize is a look. */
+		kill(top, SIGWINCH);
+		expect_shown(terminal, text, sizeof(text), "PENDING");
+		expect_shown(terminal, text, sizeof(text), "\033[J");
+		assert_non_null(strstr(text, "1 devices, every 1000s; q ends"));
+		kill(top, number);
+	} else {
+		assert_int_equal(write(terminal, key, 1), 1);
+	}
+	expect_shown(terminal, text, sizeof(text), "\033[?25h\033[?1049l");
+	assert_int_equal(waitpid(top, &status, 0), top);
+	assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+	assert_int_equal(tcgetattr(terminal, &is), 0);
+	assert_int_equal(is.c_lflag, was.c_lflag);
+	close(terminal);
+	stop(daemon);
+	test_folder_remove();
+}
+
+TEST_CASE(test_ways_out)
+{
+	check_way_out(SIGTERM, NULL);
+	check_way_out(SIGINT, NULL);
+	check_way_out(SIGHUP, NULL);
+	check_way_out(0, "q");
+}
+
+/* One that is not heard, and one that refuses. */
+TEST_CASE(test_no_answer)
+{
+	struct top_options options = { .batch = 1, .count = 1, .every = 0.01 };
+	const char *refusal;
+	pid_t daemon;
+
+	assert_int_equal(top_run(&options, test_path("socket"), &refusal),
+			 -ENOENT);
+	daemon = start_daemon("HELLO ublkd\n",
+			      "ERR unsupported text=\"no recorder\"\n");
+	assert_int_equal(top_run(&options, test_path("socket"), &refusal),
+			 -EPROTO);
+	assert_non_null(strstr(refusal, "no recorder"));
+	stop(daemon);
+}
+
+int main(void)
+{
+	return tests_run();
+}
