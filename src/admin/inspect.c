@@ -33,8 +33,9 @@ struct inspection {
 	struct view_head head;
 	struct loop_timer patience;
 	uint64_t began, now; /* us: of this turn */
-	uint64_t least;	     /* us */
+	uint64_t least;	     /* us; 0: all are told of */
 	int is_one, all_tags;
+	unsigned unknown; /* devices are left out whose kernel's side is */
 
 	/* The devices, and how far they are told. */
 	uint32_t *ids;
@@ -196,6 +197,11 @@ static const char *age_text(char *text, size_t size, uint64_t age)
 	return text;
 }
 
+static const char *place_name(enum sight_place place)
+{
+	return place == VERDICT_NO_PLACE ? "unknown" : sight_place_name(place);
+}
+
 static void print_wait(struct request *request, uint32_t id,
 		       enum sight_place place, const struct verdict_wait *wait)
 {
@@ -204,7 +210,7 @@ static void print_wait(struct request *request, uint32_t id,
 	request_print(request,
 		      "place id=%u name=%s count=%u op=%s offset=%llu "
 		      "length=%u age=%s",
-		      id, sight_place_name(place), wait->count,
+		      id, place_name(place), wait->count,
 		      sight_op_name((enum sight_op)wait->op),
 		      (unsigned long long)wait->offset, wait->length,
 		      age_text(age, sizeof(age), wait->age));
@@ -341,6 +347,20 @@ static int is_odd(const struct verdict_facts *facts)
 	       view->waiters;
 }
 
+/*
+ * Whether requests wait for too long, or may do so for all that is known: of those
+ * that the server has without a recorder, and of those that only the kernel has,
+ * nobody knows when they came, but that none was answered since the kernel was
+ * asked.
+ */
+static int is_stuck(const struct verdict_facts *facts)
+{
+	return verdict_age(facts) || verdict_undelivered(facts) ||
+	       (verdict_count(facts) && !facts->moves) ||
+	       facts->state == VERDICT_LOST ||
+	       facts->state == VERDICT_DEAD_SERVER;
+}
+
 static void print_device(struct inspection *inspection,
 			 const struct device *device)
 {
@@ -358,9 +378,11 @@ static void print_device(struct inspection *inspection,
 		       inspection->answered[inspection->at];
 	facts->views = &inspection->head;
 	facts->view = &view;
-	if (inspection->least && !verdict_count(facts) &&
-	    facts->state != VERDICT_LOST && facts->state != VERDICT_DEAD_SERVER)
+	if (inspection->least && !is_stuck(facts)) {
+		inspection->unknown += facts->state == VERDICT_LIVE &&
+				       !(view.known & VIEW_INFLIGHT);
 		return;
+	}
 	print_head(request, device, facts);
 	for (place = 0; place < SIGHT_PLACES; place++)
 		if (facts->waits[place].count)
@@ -392,7 +414,7 @@ static int list_tags(struct inspection *inspection, const struct device *device,
 			      "tag id=%u queue=%u tag=%u place=%s op=%s "
 			      "offset=%llu length=%u age=%s",
 			      device->spec.id, io->port->queue_id, io->tag,
-			      sight_place_name(wait.place),
+			      place_name(wait.place),
 			      sight_op_name((enum sight_op)io->op),
 			      (unsigned long long)io->offset, io->length,
 			      age_text(age, sizeof(age), wait.age));
@@ -435,10 +457,14 @@ static void finish(struct inspection *inspection)
 {
 	struct request *request = inspection->request;
 	uint64_t took = (sight_clock() - inspection->began) / 1000;
+	unsigned unknown = inspection->unknown;
+	char text[24] = "";
 
+	if (unknown)
+		snprintf(text, sizeof(text), " unknown=%u", unknown);
 	drop_inspection(request);
-	request_ok(request, " format=%d took=%llums", FORMAT,
-		   (unsigned long long)took);
+	request_ok(request, " format=%d took=%llums%s", FORMAT,
+		   (unsigned long long)took, text);
 }
 
 /* Returns what a command's run() does, while there is more. */

@@ -4,10 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/*
- * us. Of what has waited for less nobody can say why. No age, which is larger, is
- * told of by those who do not know better.
- */
+/* us. Of what has waited for less nobody can say why. */
 #define AGE_SUSPICIOUS 1000000
 
 /* The sentence, as far as it is written. */
@@ -64,6 +61,21 @@ uint32_t verdict_count(const struct verdict_facts *facts)
 	return count;
 }
 
+/* What one counts later than the other: the larger one had them all. */
+static uint32_t served(const struct verdict_facts *facts)
+{
+	uint32_t count = verdict_count(facts);
+
+	return facts->owned > count ? facts->owned : count;
+}
+
+uint32_t verdict_undelivered(const struct verdict_facts *facts)
+{
+	uint32_t all = inflight(facts), ours = served(facts);
+
+	return all > ours && !facts->moves ? all - ours : 0;
+}
+
 uint64_t verdict_age(const struct verdict_facts *facts)
 {
 	uint64_t age = 0;
@@ -107,19 +119,21 @@ static void say_offset(struct sentence *to, uint64_t offset)
 		say(to, "byte %llu", (unsigned long long)offset);
 }
 
-static void say_oldest(struct sentence *to, const struct verdict_wait *wait)
+static void say_request(struct sentence *to, const struct verdict_wait *wait)
 {
-	say(to, wait->count == 1 ? ", " : ", the oldest ");
-	if (wait->age != VERDICT_NO_AGE) {
-		say(to, "for ");
-		say_age(to, wait->age);
-		say(to, ": ");
-	}
 	say(to, "a %s", sight_op_name((enum sight_op)wait->op));
 	if (wait->op == SIGHT_OP_FLUSH)
 		return;
 	say(to, " of %u bytes at ", wait->length);
 	say_offset(to, wait->offset);
+}
+
+static void say_oldest(struct sentence *to, const struct verdict_wait *wait)
+{
+	say(to, wait->count == 1 ? ", for " : ", the oldest for ");
+	say_age(to, wait->age);
+	say(to, ": ");
+	say_request(to, wait);
 }
 
 /* ---- why the backing does not answer ---- */
@@ -268,25 +282,18 @@ static int is_behind(int place)
 	       place == SIGHT_TURN;
 }
 
-static int is_older(const struct verdict_wait *one,
-		    const struct verdict_wait *other)
-{
-	if (!one->count || !other->count)
-		return one->count != 0;
-	if (one->age == VERDICT_NO_AGE || other->age == VERDICT_NO_AGE)
-		return one->age != VERDICT_NO_AGE;
-	return one->age > other->age;
-}
-
-/* Where the oldest one is, of those for which `is` says so; 0: there is none. */
+/*
+ * Where the oldest one is, of those for which `is` says so; VERDICT_NO_PLACE: there
+ * is none, or nobody has written down where.
+ */
 static int find_oldest(const struct verdict_facts *facts, int (*is)(int place))
 {
-	int place, oldest = 0;
+	int place, oldest = VERDICT_NO_PLACE; /* which is 0 */
 
 	for (place = SIGHT_TARGET; place < SIGHT_PLACES; place++)
 		if ((!is || is(place)) && facts->waits[place].count &&
 		    (!oldest ||
-		     is_older(&facts->waits[place], &facts->waits[oldest])))
+		     facts->waits[place].age > facts->waits[oldest].age))
 			oldest = place;
 	return oldest;
 }
@@ -334,13 +341,11 @@ static int is_disk_below(const struct verdict_facts *facts)
 	       !facts->views->frozen;
 }
 
-static void say_waits(const struct verdict_facts *facts, struct sentence *to)
+static void say_place(const struct verdict_facts *facts, int place,
+		      struct sentence *to)
 {
-	int place = find_cause(facts);
 	const struct verdict_wait *wait = &facts->waits[place];
-	uint32_t others = verdict_count(facts) - wait->count;
 
-	say_count(to, wait->count, "request");
 	say(to, wait->count == 1 ? " waits for " : " wait for ");
 	if (is_backing(place) && facts->backing[0])
 		say(to, "%s%s", is_disk_below(facts) ? "the disk behind " : "",
@@ -349,14 +354,43 @@ static void say_waits(const struct verdict_facts *facts, struct sentence *to)
 		say(to, "%s", sight_place_text((enum sight_place)place));
 	say_oldest(to, wait);
 	explain_place(facts, place, to);
+}
+
+/* What is known of a disk behind the device holds all the same. */
+static void say_no_place(const struct verdict_facts *facts, struct sentence *to)
+{
+	const struct verdict_wait *wait = &facts->waits[VERDICT_NO_PLACE];
+	int is_one = wait->count == 1;
+
+	say(to, is_one ? " is in the server, " : " are in the server, one ");
+	say_request(to, wait);
+	say(to, "; where %s, and since when, is not recorded",
+	    is_one ? "it waits" : "they wait");
+	is_suspended(facts, to);
+}
+
+static void say_waits(const struct verdict_facts *facts, struct sentence *to)
+{
+	int place = find_cause(facts);
+	uint32_t count = facts->waits[place].count;
+	uint32_t others = verdict_count(facts) - count;
+
+	say_count(to, count, "request");
+	if (place == VERDICT_NO_PLACE)
+		say_no_place(facts, to);
+	else
+		say_place(facts, place, to);
 	if (others)
 		say(to, "; %u more wait%s elsewhere or behind", others,
 		    others == 1 ? "s" : "");
-	if (facts->tags && verdict_count(facts) >= facts->tags)
+	if (facts->tags && served(facts) >= facts->tags)
 		say(to,
 		    "; all %u tags are taken, so whatever else comes "
 		    "waits in the kernel",
 		    facts->tags);
+	else if (verdict_undelivered(facts))
+		say(to, "; %u more in the kernel, not delivered to the server",
+		    verdict_undelivered(facts));
 }
 
 /* ---- requests that the server does not have ---- */
@@ -439,10 +473,10 @@ const char *verdict(const struct verdict_facts *facts, char *text, size_t size)
 		say_waits(facts, &to);
 	else if (facts->state != VERDICT_LIVE)
 		say_not_served(facts, &to);
+	else if (verdict_undelivered(facts))
+		say_undelivered(facts, &to, verdict_undelivered(facts));
 	else if (inflight(facts) && facts->moves)
 		say(&to, "requests come and go; none waits in the server");
-	else if (inflight(facts))
-		say_undelivered(facts, &to, inflight(facts));
 	else
 		say_nothing_waits(facts, &to);
 	return text;

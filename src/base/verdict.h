@@ -15,13 +15,16 @@
 struct verdict_wait {
 	uint32_t count;
 	/* Of the oldest: */
-	uint64_t age; /* us; VERDICT_NO_AGE: nobody has written it down */
+	uint64_t age; /* us; of VERDICT_NO_PLACE VERDICT_NO_AGE */
 	uint64_t offset;
 	uint32_t length;
 	uint8_t op; /* enum sight_op */
 };
 
 #define VERDICT_NO_AGE UINT64_MAX
+
+/* In this place are those of which nobody has written down where they wait. */
+#define VERDICT_NO_PLACE SIGHT_NOWHERE
 
 enum verdict_state {
 	VERDICT_LIVE,
@@ -41,7 +44,9 @@ struct verdict_facts {
 	const char *backing; /* the path of what is behind it, or "" */
 	int is_file;	     /* which is a regular file */
 	uint32_t tags;	     /* of all queues */
-	int moves;	     /* some were answered since the kernel was asked */
+	uint32_t owned; /* requests that the server has, those too that are not
+			 * among the waits */
+	int moves;	/* some were answered since the kernel was asked */
 	struct verdict_wait waits[SIGHT_PLACES];
 	const struct view_head *views;
 	const struct view *view;
@@ -53,10 +58,16 @@ struct verdict_facts {
 const char *verdict(const struct verdict_facts *facts, char *text, size_t size)
 	__attribute__((cold)); /* compiled for size */
 
-/* The requests that the device's server has, in all places. */
+/* The requests that wait, in all places. */
 uint32_t verdict_count(const struct verdict_facts *facts);
 
 /* Of the oldest of them; 0 if there is none, or no age is known. */
 uint64_t verdict_age(const struct verdict_facts *facts);
+
+/*
+ * The requests that the kernel has, and has not delivered to the server; 0 while
+ * some are answered, for those come and go.
+ */
+uint32_t verdict_undelivered(const struct verdict_facts *facts);
 
 #endif

@@ -13,6 +13,11 @@
 #define PERIOD 1.0  /* s between looks */
 #define TAGS   2048 /* looked at in one turn, at most */
 
+struct suspect {
+	uint32_t id;
+	uint64_t answered; /* by it, when the kernel was asked */
+};
+
 static struct {
 	struct device_set *set; /* NULL: nothing has been watched yet */
 	int has_ended;
@@ -26,7 +31,7 @@ static struct {
 	unsigned untold; /* devices are stuck that the log has not heard of */
 
 	/* Devices that are to be told of, with what the kernel shows of them. */
-	uint32_t *ids;
+	struct suspect *suspects;
 	unsigned count, at;
 	int fd; /* of the views, or -1 */
 	struct view_head head;
@@ -35,7 +40,8 @@ static struct {
 
 /* ---- telling ---- */
 
-static void tell_of(struct device *device, const struct view *view)
+static void tell_of(struct device *device, uint64_t answered,
+		    const struct view *view)
 {
 	struct verdict_facts facts = { .views = &stuck.head, .view = view };
 	struct waits_cursor cursor = { 0, 0 };
@@ -44,6 +50,7 @@ static void tell_of(struct device *device, const struct view *view)
 
 	device->stuck = STUCK_TOLD;
 	waits_describe(device, &facts);
+	facts.moves = waits_answered(device) != answered;
 	waits_count(device, &cursor, &budget, turns_now(), 0, &facts);
 	log_warning("%s is stuck: %s", device->disk,
 		    verdict(&facts, text, sizeof(text)));
@@ -53,14 +60,15 @@ static void end_telling(void)
 {
 	if (stuck.fd >= 0)
 		close(stuck.fd);
-	free(stuck.ids);
-	stuck.ids = NULL;
+	free(stuck.suspects);
+	stuck.suspects = NULL;
 	stuck.fd = -1;
 }
 
 /* One a turn. Returns 1 while there are more. */
 static int tell_next(void)
 {
+	const struct suspect *suspect = &stuck.suspects[stuck.at];
 	struct device *device;
 	struct view view = { .known = 0 };
 
@@ -68,11 +76,11 @@ static int tell_next(void)
 		end_telling();
 		return 0;
 	}
-	device = device_find(stuck.set, stuck.ids[stuck.at]);
+	device = device_find(stuck.set, suspect->id);
 	if (stuck.fd >= 0)
 		view_read(stuck.fd, &stuck.head, stuck.at, &view);
 	if (device && device->stuck == STUCK_UNTOLD)
-		tell_of(device, &view);
+		tell_of(device, suspect->answered, &view);
 	stuck.at++;
 	return 1;
 }
@@ -96,15 +104,17 @@ static void ask_of_all(void)
 	struct view_wish *wishes = calloc(stuck.set->count, sizeof(*wishes));
 	struct device *device = stuck.set->first;
 
-	stuck.ids = calloc(stuck.set->count, sizeof(*stuck.ids));
-	if (!wishes || !stuck.ids)
+	stuck.suspects = calloc(stuck.set->count, sizeof(*stuck.suspects));
+	if (!wishes || !stuck.suspects)
 		device = NULL;
 	stuck.at = stuck.count = stuck.untold = 0;
 	for (; device; device = device->next) {
 		if (device->stuck != STUCK_UNTOLD)
 			continue;
 		waits_wish(device, &wishes[stuck.count]);
-		stuck.ids[stuck.count++] = device->spec.id;
+		stuck.suspects[stuck.count++] =
+			(struct suspect){ device->spec.id,
+					  waits_answered(device) };
 	}
 	stuck.head = (struct view_head){ .known = 0 };
 	if (stuck.count)
@@ -156,7 +166,8 @@ static int look_at_some(void)
 		if (least && waits_count(device, &stuck.cursor, &budget,
 					 turns_now(), least, &stuck.facts))
 			return 1;
-		judge(device, verdict_count(&stuck.facts) != 0);
+		/* How long others wait is not known. */
+		judge(device, verdict_age(&stuck.facts) != 0);
 		stuck.is_busy |= device_owned(device) != 0;
 		stuck.cursor = (struct waits_cursor){ 0, 0 };
 		memset(&stuck.facts, 0, sizeof(stuck.facts));
@@ -180,15 +191,15 @@ static void __attribute__((cold)) on_look(struct loop_timer *timer)
 	int goes_on = 1;
 
 	turns_enter(SIGHT_TIMERS, SIGHT_NO_SLOT);
-	if (stuck.ids && !stuck.is_asked) {
+	if (stuck.suspects && !stuck.is_asked) {
 		if (tell_next())
 			after = 0;
 	} else if (look_at_some()) {
 		after = 0;
 	} else {
-		if (stuck.untold && !stuck.ids)
+		if (stuck.untold && !stuck.suspects)
 			ask_of_all();
-		goes_on = stuck.is_busy || stuck.ids;
+		goes_on = stuck.is_busy || stuck.suspects;
 		stuck.is_busy = 0;
 	}
 	if (goes_on)

@@ -13,12 +13,13 @@
  */
 struct wait wait_of(const struct io *io, uint64_t now)
 {
-	struct wait wait = { SIGHT_TARGET, VERDICT_NO_AGE };
+	struct wait wait = { VERDICT_NO_PLACE, VERDICT_NO_AGE };
 	const struct sight_tag *tag = recorder_entry(io);
 
 	if (!tag)
 		return wait;
 	/* The file is not this server's alone. */
+	wait.place = SIGHT_TARGET;
 	if (tag->place > SIGHT_NOWHERE && tag->place < SIGHT_PLACES)
 		wait.place = (enum sight_place)tag->place;
 	wait.age = now > tag->since ? now - tag->since : 0;
@@ -66,9 +67,7 @@ static void add(struct verdict_facts *facts, const struct io *io,
 {
 	struct verdict_wait *waits = &facts->waits[wait->place];
 
-	if (waits->count++ &&
-	    (wait->age == VERDICT_NO_AGE ||
-	     (waits->age != VERDICT_NO_AGE && waits->age >= wait->age)))
+	if (waits->count++ && waits->age >= wait->age)
 		return;
 	waits->age = wait->age;
 	waits->op = io->op;
@@ -100,7 +99,7 @@ int waits_count(const struct device *device, struct waits_cursor *cursor,
 
 	while ((io = waits_next(device, cursor, budget))) {
 		wait = wait_of(io, now);
-		if (!least || (wait.age != VERDICT_NO_AGE && wait.age > least))
+		if (!least || wait.age > least)
 			add(facts, io, &wait);
 	}
 	return *budget == 0;
@@ -143,6 +142,7 @@ void waits_describe(const struct device *device, struct verdict_facts *facts)
 	facts->backing = backing.path;
 	facts->is_file = backing.is_file;
 	facts->tags = (uint32_t)spec->queues * spec->depth;
+	facts->owned = device_owned(device);
 }
 
 void waits_wish(const struct device *device, struct view_wish *wish)

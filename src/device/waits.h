@@ -30,9 +30,9 @@ const struct io *waits_next(const struct device *device,
 			    struct waits_cursor *cursor, unsigned *budget);
 
 /*
- * Add the requests from the cursor on to those in *facts, as of `now` (us). Those
- * that are not older than `least` us are left out, and with VERDICT_NO_AGE, too,
- * unless that is 0. Returns 1 if the budget was not enough.
+ * Add the requests from the cursor on to those in *facts, as of `now` (us), but
+ * those that have waited for less than `least` us. One with VERDICT_NO_AGE may have
+ * waited for ever. Returns 1 if the budget was not enough.
  */
 int waits_count(const struct device *device, struct waits_cursor *cursor,
 		unsigned *budget, uint64_t now, uint64_t least,

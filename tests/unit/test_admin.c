@@ -2531,10 +2531,11 @@ TEST_CASE(test_inspect)
 	expect("");
 	fake_pass_time(1);
 	expect("dev id=0 name=ublkb0 state=live waiting=3\n"
-	       "place id=0 name=target count=3 op=write offset=0 length=512 "
+	       "place id=0 name=unknown count=3 op=write offset=0 length=512 "
 	       "age=unknown\n" UNKNOWN
-	       "verdict id=0 verdict=\"3 requests wait for the target, the "
-	       "oldest a write of 512 bytes at byte 0\"\n"
+	       "verdict id=0 verdict=\"3 requests are in the server, one a "
+	       "write of 512 bytes at byte 0; where they wait, and since when, "
+	       "is not recorded\"\n"
 	       "OK format=1 took=*ms\n");
 	/* It comes too late: nobody is told once more. */
 	fake_release(MESSAGE_ASK);
@@ -2543,7 +2544,7 @@ TEST_CASE(test_inspect)
 	fake.hold[MESSAGE_ASK] = 0;
 	ask("inspect 0 tags=yes",
 	    "dev *verdict *"
-	    "tag id=0 queue=0 tag=0 place=target op=write offset=0 length=512 "
+	    "tag id=0 queue=0 tag=0 place=unknown op=write offset=0 length=512 "
 	    "age=unknown\n*tag=1 *tag=2 *\nOK format=1 *\n");
 	hold_requests(0, 0);
 	ask("inspect 0", "dev id=0 name=ublkb0 state=live waiting=0\n*"

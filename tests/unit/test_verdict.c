@@ -159,17 +159,17 @@ static const struct row {
 	  "3 requests wait for the layer delay, the oldest for 12.4 s: a write "
 	  "of 4096 bytes at 1 GiB; its own delay keeps them: 'set 7 "
 	  "delay-time=0 delay-max=0 delay-mean=0' lets them go" },
-	{ "the other layer, and no clock",
+	{ "the other layer",
 	  { .id = 7,
 	    .waits[SIGHT_LIMIT] = { .count = 1,
-				    .age = VERDICT_NO_AGE,
+				    .age = 1000,
 				    .op = SIGHT_OP_WRITE,
 				    .length = 512,
 				    .offset = 0 } },
 	  { KNOWN },
 	  { 0 },
-	  "1 request waits for the layer limit, a write of 512 bytes at byte "
-	  "0; its own limit keeps them: 'set 7 limit-iops=0 "
+	  "1 request waits for the layer limit, for 1 ms: a write of 512 bytes "
+	  "at byte 0; its own limit keeps them: 'set 7 limit-iops=0 "
 	  "limit-bandwidth=0' lets them go" },
 	{ "other devices have what it needs",
 	  { .waits[SIGHT_WORKER] = ONE_WRITE },
@@ -185,6 +185,52 @@ static const struct row {
 	  "1 request waits for nobody: the driver refused its answer, for 12.4 "
 	  "s: a write of 4096 bytes at 1 GiB; that is a fault: 'trace 7' "
 	  "shows what came before" },
+	{ "one, and no recorder",
+	  { .waits[VERDICT_NO_PLACE] = { .count = 1,
+					 .age = VERDICT_NO_AGE,
+					 .op = SIGHT_OP_FLUSH } },
+	  { KNOWN },
+	  { 0 },
+	  "1 request is in the server, a flush; where it waits, and since "
+	  "when, is not recorded" },
+	{ "several, and no recorder",
+	  { .backing = "/dev/dm-0",
+	    .waits[VERDICT_NO_PLACE] = { .count = 2,
+					 .age = VERDICT_NO_AGE,
+					 .op = SIGHT_OP_READ,
+					 .length = 512 } },
+	  { KNOWN, .reads = 2,
+	    .behind = { .name = "dm-0", .mapped = "slow0", .suspended = 1 } },
+	  { 0 },
+	  "2 requests are in the server, one a read of 512 bytes at byte 0; "
+	  "where they wait, and since when, is not recorded; dm-0 (slow0) "
+	  "behind it is suspended: 'dmsetup resume slow0' lets it go on" },
+	{ "some are recorded, and some are not",
+	  { .waits[VERDICT_NO_PLACE] = { .count = 2, .age = VERDICT_NO_AGE },
+	    .waits[SIGHT_TARGET] = ONE_WRITE },
+	  { KNOWN },
+	  { 0 },
+	  "1 request waits for the target, for 12.4 s: a write of 4096 bytes "
+	  "at 1 GiB; 2 more wait elsewhere or behind" },
+	{ "not all are delivered",
+	  { .tags = 8, .owned = 3, .waits[SIGHT_TARGET] = ONE_WRITE },
+	  { KNOWN, .writes = 5 },
+	  { 0 },
+	  "1 request waits for the target, for 12.4 s: a write of 4096 bytes "
+	  "at 1 GiB; 2 more in the kernel, not delivered to the server" },
+	{ "others come and go",
+	  { .tags = 8, .moves = 1, .waits[SIGHT_TARGET] = ONE_WRITE },
+	  { KNOWN, .writes = 5 },
+	  { 0 },
+	  "1 request waits for the target, for 12.4 s: a write of 4096 bytes "
+	  "at 1 GiB" },
+	{ "those that are too young to be told of have tags, too",
+	  { .tags = 4, .owned = 4, .waits[SIGHT_TARGET] = ONE_WRITE },
+	  { KNOWN, .tags_busy = 4, .sched_busy = 6 },
+	  { 0 },
+	  "1 request waits for the target, for 12.4 s: a write of 4096 bytes "
+	  "at 1 GiB; all 4 tags are taken, so whatever else comes waits in the "
+	  "kernel" },
 	{ "fast, and asked in between",
 	  { .id = 1, .moves = 1 },
 	  { KNOWN, .reads = 1 },
@@ -283,7 +329,8 @@ TEST_CASE(test_sums)
 	const struct verdict_facts facts = {
 		.waits[SIGHT_WRITE] = THREE_WRITES,
 		.waits[SIGHT_DELAY] = { .count = 2, .age = 13000000 },
-		.waits[SIGHT_LIMIT] = { .count = 1, .age = VERDICT_NO_AGE },
+		.waits[VERDICT_NO_PLACE] = { .count = 1,
+					     .age = VERDICT_NO_AGE },
 	};
 
 	assert_int_equal(verdict_count(&facts), 6);

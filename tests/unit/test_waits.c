@@ -169,17 +169,17 @@ TEST_CASE(test_no_age)
 	hold(0, 1, SIGHT_WRITE, 1);
 	tags[1].queue = 2;
 	count(0, 100);
-	assert_int_equal(facts.waits[SIGHT_TARGET].count, 2);
-	assert_true(facts.waits[SIGHT_TARGET].age == VERDICT_NO_AGE);
+	assert_int_equal(facts.waits[VERDICT_NO_PLACE].count, 2);
+	assert_true(facts.waits[VERDICT_NO_PLACE].age == VERDICT_NO_AGE);
+	assert_int_equal(verdict_age(&facts), 0);
 	memset(&facts, 0, sizeof(facts));
 	queues[0].port.recorder = NULL;
 	count(0, 100);
-	assert_int_equal(facts.waits[SIGHT_TARGET].count, 2);
+	assert_int_equal(facts.waits[VERDICT_NO_PLACE].count, 2);
+	/* Whoever asks for old ones hears of them. */
 	memset(&facts, 0, sizeof(facts));
-	count(1, 100);
-	assert_int_equal(verdict_count(&facts), 0);
-	/* One whose age is known is the oldest. */
-	queues[0].port.recorder = &recorder;
+	count(UINT64_MAX - 1, 100);
+	assert_int_equal(verdict_count(&facts), 2);
 	hold(1, 0, SIGHT_TARGET, 999000);
 	count(0, 100);
 	assert_int_equal(facts.waits[SIGHT_TARGET].age, 1000);
@@ -216,10 +216,13 @@ TEST_CASE(test_describe)
 	device.spec.queues = 2;
 	device.spec.depth = DEPTH;
 	strcpy(device.disk, "ublkb7");
+	queues[0].port.owned = 1;
+	queues[1].port.owned = 2;
 	waits_describe(&device, &facts);
 	assert_int_equal(facts.id, 7);
 	assert_int_equal(facts.state, VERDICT_LIVE);
 	assert_int_equal(facts.tags, 2 * DEPTH);
+	assert_int_equal(facts.owned, 3);
 	assert_string_equal(facts.backing, "/srv/a");
 	assert_int_equal(facts.is_file, 1);
 	assert_string_equal(facts.why, "");
