@@ -138,6 +138,38 @@ int host_value(const char *text, const char *key, char *value, size_t size)
 	return 0;
 }
 
+int host_each_process(const char *root, host_visit *visit, void *context)
+{
+	DIR *folder = host_folder(root, "/proc");
+	struct dirent *entry;
+	int is_enough = 0;
+
+	while (folder && !is_enough && (entry = readdir(folder)))
+		if (isdigit((unsigned char)entry->d_name[0]))
+			is_enough = visit(context, entry->d_name);
+	if (folder)
+		closedir(folder);
+	return is_enough;
+}
+
+int host_each_file(const char *root, const char *process, host_visit *visit,
+		   void *context)
+{
+	DIR *folder = host_folder(root, "/proc/%s/fd", process);
+	struct dirent *entry;
+	char target[256];
+	int is_enough = 0;
+
+	while (folder && !is_enough && (entry = readdir(folder))) {
+		host_link(root, target, sizeof(target), "/proc/%s/fd/%s",
+			  process, entry->d_name);
+		is_enough = visit(context, target);
+	}
+	if (folder)
+		closedir(folder);
+	return is_enough;
+}
+
 /*
  * A line: id parent major:minor root mount-point options ... - type source
  * options. Spaces in names are written as \040, so words are words.
@@ -183,42 +215,40 @@ static int compare(const void *one, const void *other)
 	return left->id < right->id ? -1 : left->id > right->id;
 }
 
-/* The device of which a process has the char device open behind this link. */
-static void note_link(const char *target, pid_t pid,
-		      struct host_device *devices, unsigned count)
+void host_note_server(struct host_device *devices, unsigned count,
+		      const char *process, const char *file)
 {
 	unsigned id, i;
 
-	if (sscanf(target, "/dev/ublkc%u", &id) != 1)
+	if (sscanf(file, "/dev/ublkc%u", &id) != 1)
 		return;
 	for (i = 0; i < count; i++)
 		if (devices[i].id == id)
-			devices[i].server = pid;
+			devices[i].server = (pid_t)atoi(process);
 }
 
-void host_find_servers(const char *root, struct host_device *devices,
-		       unsigned count)
-{
-	DIR *processes = host_folder(root, "/proc"), *links;
-	struct dirent *process, *link;
-	char target[64];
+/* Whose servers are looked for; and the process that is looked at. */
+struct search {
+	const char *root;
+	struct host_device *devices;
+	unsigned count;
+	const char *process;
+};
 
-	while (processes && (process = readdir(processes))) {
-		if (!isdigit((unsigned char)process->d_name[0]))
-			continue;
-		links = host_folder(root, "/proc/%s/fd", process->d_name);
-		while (links && (link = readdir(links))) {
-			host_link(root, target, sizeof(target),
-				  "/proc/%s/fd/%s", process->d_name,
-				  link->d_name);
-			note_link(target, (pid_t)atoi(process->d_name), devices,
-				  count);
-		}
-		if (links)
-			closedir(links);
-	}
-	if (processes)
-		closedir(processes);
+static int visit_file(void *context, const char *file)
+{
+	const struct search *search = context;
+
+	host_note_server(search->devices, search->count, search->process, file);
+	return 0;
+}
+
+static int visit_process(void *context, const char *process)
+{
+	struct search *search = context;
+
+	search->process = process;
+	return host_each_file(search->root, process, visit_file, search);
 }
 
 static void look_at_disk(const char *root, struct host_device *device)
@@ -236,6 +266,7 @@ static void look_at_disk(const char *root, struct host_device *device)
 unsigned host_devices(const char *root, struct host_device *devices)
 {
 	DIR *folder = host_folder(root, "/sys/class/ublk-char");
+	struct search search = { .root = root, .devices = devices };
 	struct dirent *entry;
 	unsigned count = 0, id;
 
@@ -248,8 +279,9 @@ unsigned host_devices(const char *root, struct host_device *devices)
 	}
 	if (folder)
 		closedir(folder);
+	search.count = count;
 	if (count)
-		host_find_servers(root, devices, count);
+		host_each_process(root, visit_process, &search);
 	qsort(devices, count, sizeof(*devices), compare);
 	return count;
 }

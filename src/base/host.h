@@ -37,6 +37,25 @@ void host_link(const char *root, char *target, size_t size, const char *path,
  */
 int host_value(const char *text, const char *key, char *value, size_t size);
 
+/* ---- processes ---- */
+
+/* Called for one of many things, by its name; returns 1 if that is enough. */
+typedef int host_visit(void *context, const char *name);
+
+/*
+ * Visit the processes of the host, by their numbers: "812". Returns 1 if a visit
+ * was enough. A walk takes a time that grows with the host.
+ */
+int host_each_process(const char *root, host_visit *visit, void *context);
+
+/*
+ * Visit what a process has open, by the names that its descriptors lead to. Only
+ * links are read: a stat of somebody's open file could wait for a dead network
+ * file system.
+ */
+int host_each_file(const char *root, const char *process, host_visit *visit,
+		   void *context);
+
 /* ---- mounts ---- */
 
 /* Names have blanks and the like as the kernel writes them, "\040". */
@@ -78,8 +97,11 @@ struct host_device {
  */
 unsigned host_devices(const char *root, struct host_device *devices);
 
-/* Find who serves each of these. */
-void host_find_servers(const char *root, struct host_device *devices,
-		       unsigned count);
+/*
+ * A process has a file open: if that is the char device of one of these, it serves
+ * that.
+ */
+void host_note_server(struct host_device *devices, unsigned count,
+		      const char *process, const char *file);
 
 #endif

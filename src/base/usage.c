@@ -10,11 +10,12 @@
 
 #include "host.h"
 
-/* What is looked for, and where. */
+/* What is looked for, and where; and the process that is looked at. */
 struct search {
 	const char *root;
 	struct usage *usages;
 	unsigned count;
+	const char *process;
 };
 
 int usage_is_part(const char *name, const char *disk)
@@ -168,45 +169,39 @@ static void note_opener(const struct search *search, struct usage *usage,
 	note(usage, USAGE_OPEN, "opened by %s, process %.20s", comm, pid);
 }
 
-/*
- * What a process has open. Only links are read: a stat of somebody's open file
- * could wait for a dead network file system.
- */
-static void look_at_process(const struct search *search, const char *pid)
-{
-	DIR *folder = host_folder(search->root, "/proc/%s/fd", pid);
-	struct dirent *entry;
-	struct usage *usage;
-	char target[256];
-
-	while (folder && (entry = readdir(folder))) {
-		host_link(search->root, target, sizeof(target),
-			  "/proc/%s/fd/%s", pid, entry->d_name);
-		usage = find_node(search, target);
-		if (usage)
-			note_opener(search, usage, pid);
-	}
-	if (folder)
-		closedir(folder);
-}
-
 /* The parent of a helper is the keeper, which opens disks to look at them. */
-static int is_ourselves(const char *pid)
+static int is_ourselves(const char *process)
 {
-	return atol(pid) == getpid() || atol(pid) == getppid();
+	return atol(process) == getpid() || atol(process) == getppid();
 }
 
-static void find_openers(const struct search *search)
+void usage_note_open(const char *root, struct usage *usages, unsigned count,
+		     const char *process, const char *file)
 {
-	DIR *folder = host_folder(search->root, "/proc");
-	struct dirent *entry;
+	const struct search search = { .root = root,
+				       .usages = usages,
+				       .count = count };
+	struct usage *usage = find_node(&search, file);
 
-	while (folder && (entry = readdir(folder)))
-		if (isdigit((unsigned char)entry->d_name[0]) &&
-		    !is_ourselves(entry->d_name))
-			look_at_process(search, entry->d_name);
-	if (folder)
-		closedir(folder);
+	if (usage && !is_ourselves(process))
+		note_opener(&search, usage, process);
+}
+
+static int visit_file(void *context, const char *file)
+{
+	const struct search *search = context;
+
+	usage_note_open(search->root, search->usages, search->count,
+			search->process, file);
+	return 0;
+}
+
+static int visit_process(void *context, const char *process)
+{
+	struct search *search = context;
+
+	search->process = process;
+	return host_each_file(search->root, process, visit_file, search);
 }
 
 static int all_have_users(const struct search *search)
@@ -219,9 +214,11 @@ static int all_have_users(const struct search *search)
 	return 1;
 }
 
-void usage_find(const char *root, struct usage *usages, unsigned count)
+void usage_find_lasting(const char *root, struct usage *usages, unsigned count)
 {
-	const struct search search = { root, usages, count };
+	const struct search search = { .root = root,
+				       .usages = usages,
+				       .count = count };
 	unsigned i;
 
 	for (i = 0; i < count; i++) {
@@ -233,7 +230,16 @@ void usage_find(const char *root, struct usage *usages, unsigned count)
 	for (i = 0; i < count; i++)
 		find_holders(&search, &usages[i]);
 	find_loops(&search);
+}
+
+void usage_find(const char *root, struct usage *usages, unsigned count)
+{
+	struct search search = { .root = root,
+				 .usages = usages,
+				 .count = count };
+
+	usage_find_lasting(root, usages, count);
 	/* What lasts is worth more to know, and is found sooner. */
 	if (!all_have_users(&search))
-		find_openers(&search);
+		host_each_process(root, visit_process, &search);
 }

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "host.h"
+#include "sight.h"
 #include "usage.h"
 
 #define LINK_BYTES  300 /* of where a link of sysfs leads to */
@@ -26,6 +27,14 @@ struct look {
 	struct view_wish *wishes;
 	struct view *views;
 	char (*mounts)[MOUNT_BYTES]; /* where each disk is mounted, or "" */
+
+	/* The walk over the processes. */
+	uint64_t deadline;	   /* us */
+	const char *process;	   /* that it has come to */
+	struct usage *usages;	   /* of the disks */
+	struct host_device *below; /* ublk disks behind others, */
+	unsigned *above;	   /* and the view of each one's other */
+	unsigned below_count;
 };
 
 static int is_number(const char *name)
@@ -212,9 +221,9 @@ static void keep_worker(struct look *look, const struct view_task *task)
 		head->worker = *task;
 }
 
-static void look_at_process(struct look *look, const char *pid)
+static void look_at_tasks(struct look *look, const char *process)
 {
-	DIR *folder = host_folder(look->root, "/proc/%s/task", pid);
+	DIR *folder = host_folder(look->root, "/proc/%s/task", process);
 	struct view_task task;
 	struct dirent *entry;
 	char path[64];
@@ -222,34 +231,17 @@ static void look_at_process(struct look *look, const char *pid)
 	while (folder && (entry = readdir(folder))) {
 		if (!is_number(entry->d_name))
 			continue;
-		snprintf(path, sizeof(path), "/proc/%.20s/task/%.20s", pid,
+		snprintf(path, sizeof(path), "/proc/%.20s/task/%.20s", process,
 			 entry->d_name);
 		if (!look_at_task(look, path, atoi(entry->d_name), &task))
 			continue;
-		if (atoi(pid) == look->head.server)
+		if (atoi(process) == look->head.server)
 			keep_worker(look, &task);
 		else
 			give_task(look, path, &task);
 	}
 	if (folder)
 		closedir(folder);
-}
-
-static void find_waiters(struct look *look)
-{
-	DIR *folder = host_folder(look->root, "/proc");
-	struct dirent *entry;
-	unsigned i;
-
-	if (!folder)
-		return;
-	while ((entry = readdir(folder)))
-		if (is_number(entry->d_name))
-			look_at_process(look, entry->d_name);
-	closedir(folder);
-	look->head.known |= VIEW_WAITERS;
-	for (i = 0; i < look->head.count; i++)
-		look->views[i].known |= VIEW_WAITERS;
 }
 
 /* ---- mounts ---- */
@@ -412,39 +404,33 @@ static void note_server(struct view_server *server, const struct look *look,
 		  "/proc/%d/comm", (int)pid);
 }
 
-/* The ublk disks that are behind others; `of` has the number of each one's view. */
-static unsigned list_ublk_disks(const struct look *look,
-				struct host_device *devices, unsigned *of)
+/* Of the ublk disks behind others a server is to be found. */
+static void list_below(struct look *look)
 {
-	unsigned i, count = 0, id;
+	unsigned i, id;
 
 	for (i = 0; i < look->head.count; i++) {
 		if (sscanf(look->views[i].behind.name, "ublkb%u", &id) != 1)
 			continue;
-		devices[count] = (struct host_device){ .id = id };
-		of[count++] = i;
+		look->below[look->below_count] =
+			(struct host_device){ .id = id };
+		look->above[look->below_count++] = i;
 	}
-	return count;
 }
 
-static void find_servers(struct look *look)
+/* As with users, that there is none is known in the end. */
+static void take_servers(struct look *look)
 {
-	size_t room = look->head.count + 1;
-	struct host_device *devices = calloc(room, sizeof(*devices));
-	unsigned *of = calloc(room, sizeof(*of)), i, count = 0;
+	unsigned i;
 
-	if (devices && of)
-		count = list_ublk_disks(look, devices, of);
-	if (count)
-		host_find_servers(look->root, devices, count);
-	for (i = 0; i < count; i++)
-		if (devices[i].server)
-			note_server(&look->views[of[i]].behind.server, look,
-				    devices[i].server);
-	for (i = 0; devices && of && i < look->head.count; i++)
-		look->views[i].known |= VIEW_SERVER;
-	free(devices);
-	free(of);
+	for (i = 0; i < look->below_count; i++) {
+		struct view *view = &look->views[look->above[i]];
+
+		if (!look->below[i].server)
+			continue;
+		note_server(&view->behind.server, look, look->below[i].server);
+		view->known |= VIEW_SERVER;
+	}
 }
 
 /* ---- queues ---- */
@@ -562,40 +548,87 @@ static void find_blk_mq(struct look *look)
 
 /* ---- who holds a disk ---- */
 
-static void find_holders(struct look *look)
+static void list_usages(struct look *look)
 {
-	struct usage *usages = calloc(look->head.count + 1, sizeof(*usages));
 	unsigned i;
 
-	if (!usages)
-		return;
 	for (i = 0; i < look->head.count; i++)
-		snprintf(usages[i].disk, sizeof(usages[i].disk), "%.15s",
-			 look->wishes[i].disk);
-	usage_find(look->root, usages, look->head.count);
+		snprintf(look->usages[i].disk, sizeof(look->usages[i].disk),
+			 "%.15s", look->wishes[i].disk);
+	usage_find_lasting(look->root, look->usages, look->head.count);
+}
+
+/* A user that was found is one; that there is none is known in the end. */
+static void take_usages(struct look *look)
+{
+	unsigned i;
+
 	for (i = 0; i < look->head.count; i++) {
+		if (look->usages[i].kind == USAGE_NONE)
+			continue;
 		snprintf(look->views[i].holder, sizeof(look->views[i].holder),
-			 "%.159s", usages[i].who);
+			 "%.159s", look->usages[i].who);
 		look->views[i].known |= VIEW_HOLDER;
 	}
-	free(usages);
+}
+
+/* ---- the walk over the processes ---- */
+
+static int visit_file(void *context, const char *file)
+{
+	struct look *look = context;
+
+	host_note_server(look->below, look->below_count, look->process, file);
+	usage_note_open(look->root, look->usages, look->head.count,
+			look->process, file);
+	return 0;
+}
+
+static int visit_process(void *context, const char *process)
+{
+	struct look *look = context;
+
+	if (sight_clock() >= look->deadline)
+		return 1;
+	look->process = process;
+	look_at_tasks(look, process);
+	return host_each_file(look->root, process, visit_file, look);
+}
+
+/* One for all that processes tell of, since it takes a time that nobody knows. */
+static void walk(struct look *look)
+{
+	uint32_t parts = VIEW_WAITERS | VIEW_SERVER | VIEW_HOLDER;
+	int is_cut_off = host_each_process(look->root, visit_process, look);
+	unsigned i;
+
+	take_servers(look);
+	take_usages(look);
+	if (is_cut_off)
+		return;
+	look->head.known |= VIEW_WAITERS;
+	for (i = 0; i < look->head.count; i++)
+		look->views[i].known |= parts;
 }
 
 /* ---- all ---- */
 
-/* What never hangs comes first, and what may do so for one disk alone last. */
+/*
+ * What never hangs comes first; then what takes as long as it may; and what may
+ * hang for one disk alone last.
+ */
 static void fill(struct look *look)
 {
+	look->deadline = sight_clock() + look->head.walk * (uint64_t)1000;
 	find_inflight(look);
 	tell(look);
 	find_mounts(look);
 	find_backings(look);
+	list_below(look);
+	list_usages(look);
+	take_usages(look);
 	tell(look);
-	find_waiters(look);
-	tell(look);
-	find_servers(look);
-	tell(look);
-	find_holders(look);
+	walk(look);
 	tell(look);
 	find_queues(look);
 	find_blk_mq(look);
@@ -610,6 +643,23 @@ static int check_head(const struct view_head *head)
 		       : -EINVAL;
 }
 
+/* Returns 0 or -ENOMEM. */
+static int allocate(struct look *look)
+{
+	size_t count = look->head.count + 1;
+
+	look->wishes = calloc(count, sizeof(*look->wishes));
+	look->views = calloc(count, sizeof(*look->views));
+	look->mounts = calloc(count, sizeof(*look->mounts));
+	look->usages = calloc(count, sizeof(*look->usages));
+	look->below = calloc(count, sizeof(*look->below));
+	look->above = calloc(count, sizeof(*look->above));
+	return look->wishes && look->views && look->mounts && look->usages &&
+			       look->below && look->above
+		       ? 0
+		       : -ENOMEM;
+}
+
 int view_fill(const char *root, int fd)
 {
 	struct look look = { .root = root, .fd = fd };
@@ -620,13 +670,9 @@ int view_fill(const char *root, int fd)
 	if (error)
 		return error;
 	size = look.head.count * sizeof(*look.wishes);
-	look.wishes = calloc(look.head.count + 1, sizeof(*look.wishes));
-	look.views = calloc(look.head.count + 1, sizeof(*look.views));
-	look.mounts = calloc(look.head.count + 1, sizeof(*look.mounts));
-	if (!look.wishes || !look.views || !look.mounts)
-		error = -ENOMEM;
-	else if (pread(fd, look.wishes, size, sizeof(look.head)) !=
-		 (ssize_t)size)
+	error = allocate(&look);
+	if (!error &&
+	    pread(fd, look.wishes, size, sizeof(look.head)) != (ssize_t)size)
 		error = -EIO;
 	for (i = 0; !error && i < look.head.count; i++)
 		look.wishes[i].disk[sizeof(look.wishes[i].disk) - 1] = '\0';
@@ -635,6 +681,9 @@ int view_fill(const char *root, int fd)
 	free(look.wishes);
 	free(look.views);
 	free(look.mounts);
+	free(look.usages);
+	free(look.below);
+	free(look.above);
 	return error;
 }
 

@@ -13,8 +13,9 @@
 
 #include <stdint.h>
 
-#define VIEW_MAGIC 0x75767701u /* the last byte is the version */
-#define VIEW_TASKS 3 /* of those that wait for a disk so many are kept */
+#define VIEW_MAGIC 0x75767702u /* the last byte is the version */
+#define VIEW_TASKS 3	/* of those that wait for a disk so many are kept */
+#define VIEW_WALK  1000 /* ms for the processes of the host */
 
 /* A disk of which a view is wanted. */
 struct view_wish {
@@ -88,7 +89,7 @@ struct view_head {
 	uint32_t known;	  /* VIEW_WAITERS: what follows is */
 	uint32_t workers; /* of that server, in D */
 	uint32_t frozen;  /* of these, waiting for a file system to thaw */
-	uint32_t reserved;
+	uint32_t walk;	  /* ms: what processes do is looked at for so long */
 	struct view_task worker; /* one of these */
 };
 

@@ -164,7 +164,8 @@ int waits_ask(const struct view_wish *wishes, unsigned count, ask_done *done,
 	const struct view_head head = { .magic = VIEW_MAGIC,
 					.count = count,
 					.size = sizeof(struct view),
-					.server = getpid() };
+					.server = getpid(),
+					.walk = VIEW_WALK };
 	int fd = view_file(&head, wishes), error;
 
 	if (fd < 0)

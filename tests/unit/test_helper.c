@@ -361,7 +361,8 @@ static void test_config(void **state)
 static void test_view(void **state)
 {
 	const struct view_head head = { .magic = VIEW_MAGIC,
-					.size = sizeof(struct view) };
+					.size = sizeof(struct view),
+					.walk = VIEW_WALK };
 	struct view_head filled = { .known = 0 };
 	int fd = view_file(&head, NULL);
 

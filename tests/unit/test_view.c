@@ -87,12 +87,13 @@ static void make_task(int pid, const char *stat, const char *comm,
 	make_link(path, link);
 }
 
-static void look_as(int server)
+static void look_for(int server, uint32_t walk)
 {
 	const struct view_head asked = { .magic = VIEW_MAGIC,
 					 .count = 1,
 					 .size = sizeof(view),
-					 .server = server };
+					 .server = server,
+					 .walk = walk };
 	int fd = view_file(&asked, &wish);
 
 	assert_true(fd >= 0);
@@ -101,6 +102,11 @@ static void look_as(int server)
 	assert_int_equal(view_read(fd, &head, 0, &view), 0);
 	assert_int_equal(view_read(fd, &head, 1, &view), -EINVAL);
 	close(fd);
+}
+
+static void look_as(int server)
+{
+	look_for(server, VIEW_WALK);
 }
 
 TEST_CASE(test_inflight)
@@ -325,6 +331,35 @@ TEST_CASE(test_holder)
 	look_as(0);
 	assert_true(view.known & VIEW_HOLDER);
 	assert_string_equal(view.holder, "mounted on /m");
+	test_file("proc/self/mountinfo", "");
+	look_as(0);
+	assert_true(view.known & VIEW_HOLDER);
+	assert_string_equal(view.holder, "");
+	make_task(800, "800 (dd) S 1\n", "dd\n", "0", "", "/dev/ublkb1");
+	look_as(0);
+	assert_string_equal(view.holder, "opened by dd, process 800");
+}
+
+/* A host with more processes than there is time for: the rest is known. */
+TEST_CASE(test_large_host)
+{
+	make_link("sys/dev/block/254:0", "../../devices/virtual/block/ublkb5");
+	test_file("sys/class/block/ublkb5/inflight", "0 4\n");
+	test_file("sys/class/block/ublkb1/queue/scheduler", "[none]\n");
+	test_file("sys/kernel/debug/block/ublkb1/hctx0/busy", BUSY);
+	make_task(166, DD_STAT, "dd\n", "bio_await", "", "/dev/ublkb1");
+	make_task(812, "812 (kublk) T 1\n", "kublk\n", "0", "", "/dev/ublkc5");
+	look_for(0, 0);
+	assert_int_equal(view.known, VIEW_INFLIGHT | VIEW_BACKING |
+					     VIEW_HOLDER | VIEW_QUEUE |
+					     VIEW_BLK_MQ);
+	assert_string_equal(view.holder, "mounted on /m");
+	assert_string_equal(view.scheduler, "none");
+	assert_int_equal(view.busy, 2);
+	/* Nothing lasts that holds it: that nobody does is not known then. */
+	test_file("proc/self/mountinfo", "");
+	look_for(0, 0);
+	assert_false(view.known & VIEW_HOLDER);
 }
 
 int main(void)
