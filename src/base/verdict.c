@@ -132,6 +132,8 @@ static void say_oldest(struct sentence *to, const struct verdict_wait *wait)
 {
 	say(to, wait->count == 1 ? ", for " : ", the oldest for ");
 	say_age(to, wait->age);
+	if (wait->op >= SIGHT_OPS)
+		return;
 	say(to, ": ");
 	say_request(to, wait);
 }

@@ -16,9 +16,9 @@ struct verdict_wait {
 	uint32_t count;
 	/* Of the oldest: */
 	uint64_t age; /* us; of VERDICT_NO_PLACE VERDICT_NO_AGE */
-	uint64_t offset;
+	uint8_t op;   /* enum sight_op; SIGHT_OPS: no more is known of it */
 	uint32_t length;
-	uint8_t op; /* enum sight_op */
+	uint64_t offset;
 };
 
 #define VERDICT_NO_AGE UINT64_MAX

@@ -1,13 +1,15 @@
 #include "still.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/proc.h"
+#include "base/verdict.h"
 
-#define US_PER_S    1000000u
+#define LOOK_TIME   1500    /* ms for what the kernel shows of disks */
 #define NAMED_MOST  8	    /* disks in a sentence */
 #define KEEPER_NAME "ublkd" /* the server's begins likewise */
 
@@ -215,69 +217,150 @@ void still_close(struct still *still)
 	still->sight_error = -1;
 }
 
+/* ---- what the kernel shows of them ---- */
+
+/*
+ * Look in a process of its own, for a look can hang with a disk. Returns the file
+ * of the views, one for each device, to be closed; or -1.
+ */
+static int find_views(const struct still *still)
+{
+	struct view_wish *wishes = calloc(still->count + 1, sizeof(*wishes));
+	struct view_head head = { .magic = VIEW_MAGIC,
+				  .count = still->count,
+				  .size = sizeof(struct view),
+				  .server = still->server,
+				  .walk = VIEW_WALK };
+	struct proc proc;
+	pid_t child;
+	unsigned i;
+	int fd;
+
+	for (i = 0; wishes && i < still->count; i++)
+		snprintf(wishes[i].disk, sizeof(wishes[i].disk), "ublkb%u",
+			 still->devices[i].id);
+	fd = wishes ? view_file(&head, wishes) : -1;
+	free(wishes);
+	child = fd >= 0 ? fork() : -1;
+	if (child == 0)
+		_exit(view_fill(still->root, fd) < 0);
+	if (child > 0 && proc_open(&proc, child) == 0) {
+		proc_wait(&proc, LOOK_TIME);
+		proc_kill(&proc);
+		proc_close(&proc);
+	}
+	return fd >= 0 ? fd : -1;
+}
+
 /* ---- where requests wait ---- */
 
-struct waiting {
-	unsigned count[SIGHT_PLACES];
-	uint64_t oldest[SIGHT_PLACES]; /* us */
-};
-
-static void add_tags(struct waiting *waiting, const struct sight_tag *tags,
-		     size_t count)
+/* What the driver has asked for, if the event of that is still there. */
+static void find_request(const struct sight_event *ring, size_t size,
+			 const struct sight_tag *tag, struct verdict_wait *wait)
 {
+	uint64_t newest = 0, time;
 	size_t i;
 
-	for (i = 0; i < count; i++) {
-		enum sight_place place = tags[i].place;
-
-		if (!sight_is_waiting(place))
+	wait->op = SIGHT_OPS;
+	for (i = 0; i < size; i++) {
+		time = sight_event_time(&ring[i]);
+		if (ring[i].what != SIGHT_DELIVERED ||
+		    ring[i].tag != tag->tag || ring[i].queue != tag->queue ||
+		    time > tag->since || time < newest)
 			continue;
-		if (!waiting->count[place]++ ||
-		    tags[i].since < waiting->oldest[place])
-			waiting->oldest[place] = tags[i].since;
+		newest = time;
+		wait->op = ring[i].op;
+		wait->offset = ring[i].number;
+		wait->length = ring[i].length;
 	}
 }
 
-static void find_waiting(const struct still *still, unsigned slot,
-			 const struct sight_small *small,
-			 struct waiting *waiting)
-{
-	struct sight_large *large =
-		sight_file_large(&still->sight, slot, small);
+struct part {
+	const struct sight_tag *tags;
+	size_t count;
+	const struct sight_event *ring;
+	size_t ring_size;
+};
 
-	memset(waiting, 0, sizeof(*waiting));
+static void add_waits(const struct part *part, uint64_t now,
+		      struct verdict_facts *facts)
+{
+	struct verdict_wait *wait;
+	uint64_t age;
+	size_t i;
+
+	for (i = 0; i < part->count; i++) {
+		const struct sight_tag *tag = &part->tags[i];
+
+		if (!sight_is_waiting(tag->place) &&
+		    tag->place != SIGHT_REFUSED)
+			continue;
+		wait = &facts->waits[tag->place];
+		age = now > tag->since ? now - tag->since : 0;
+		if (wait->count++ && wait->age >= age)
+			continue;
+		wait->age = age;
+		find_request(part->ring, part->ring_size, tag, wait);
+	}
+}
+
+/* The slot of a device's part; -ENOENT if it has none. */
+static int find_part(const struct still *still, uint32_t id,
+		     struct sight_small *small)
+{
+	unsigned slot;
+
+	for (slot = 0; slot < still->sight.head.slots; slot++)
+		if (sight_file_small(&still->sight, slot, small) == 0 &&
+		    small->used == id + 1)
+			return (int)slot;
+	return -ENOENT;
+}
+
+/* By what the server has written down; a dead one's are the driver's again. */
+static void find_waits(const struct still *still, struct verdict_facts *facts)
+{
+	struct sight_large *large;
+	struct sight_small small;
+	struct part part;
+	int slot = still->sight_error || !still->server
+			   ? -ENOENT
+			   : find_part(still, facts->id, &small);
+
+	if (slot < 0)
+		return;
+	facts->tags = (uint32_t)small.queues * small.depth;
+	large = sight_file_large(&still->sight, (unsigned)slot, &small);
 	if (large)
-		add_tags(waiting, large->tags,
-			 (size_t)small->queues * small->depth);
+		part = (struct part){ large->tags, facts->tags, large->ring,
+				      SIGHT_EVENTS };
 	else
-		add_tags(waiting, small->slots, SIGHT_SLOTS);
+		part = (struct part){ small.slots, SIGHT_SLOTS, small.ring,
+				      SIGHT_FIRST_EVENTS };
+	add_waits(&part, sight_clock(), facts);
 	free(large);
 }
 
-static void print_waiting(const struct still *still, unsigned slot, FILE *out)
+/* A verdict as ublkd gives it, if requests wait. */
+static void print_verdict(const struct still *still,
+			  const struct host_device *device,
+			  const struct view_head *head, const struct view *view,
+			  FILE *out)
 {
-	uint64_t now = sight_clock(), age;
-	struct sight_small small;
-	struct waiting waiting;
-	unsigned i, id;
+	struct verdict_facts facts = { .id = device->id,
+				       .why = "there is no server",
+				       .retry_in = -1,
+				       .backing = "",
+				       .views = head,
+				       .view = view };
+	char text[VERDICT_BYTES];
 
-	if (sight_file_small(&still->sight, slot, &small) < 0)
-		return;
-	id = small.used - 1;
-	find_waiting(still, slot, &small, &waiting);
-	for (i = 0; i < SIGHT_PLACES; i++) {
-		if (!waiting.count[i])
-			continue;
-		age = now > waiting.oldest[i] ? now - waiting.oldest[i] : 0;
-		fprintf(out,
-			"ublkb%u: %u %s for %s, the oldest for %llu.%llu s\n",
-			id, waiting.count[i],
-			waiting.count[i] == 1 ? "request waits"
-					      : "requests wait",
-			sight_place_text(i),
-			(unsigned long long)(age / US_PER_S),
-			(unsigned long long)(age % US_PER_S / 100000));
-	}
+	if (still_is_orphan(still, device))
+		facts.state = VERDICT_LOST;
+	find_waits(still, &facts);
+	if (verdict_count(&facts) || verdict_undelivered(&facts))
+		fprintf(out, "ublkb%u: %s\n", device->id,
+			verdict(&facts, text, sizeof(text)));
 }
 
 static void print_device(const struct still *still,
@@ -297,14 +380,22 @@ static void print_device(const struct still *still,
 
 void still_print(const struct still *still, FILE *out)
 {
+	struct view_head head = { .known = 0 };
+	struct view view = { .known = 0 };
+	int fd = still->count ? find_views(still) : -1;
 	unsigned i;
 
 	fprintf(out, "%s\n", still->verdict);
-	for (i = 0; i < still->count; i++)
+	if (fd >= 0 && view_read_head(fd, &head) < 0)
+		memset(&head, 0, sizeof(head));
+	for (i = 0; i < still->count; i++) {
 		print_device(still, &still->devices[i], out);
-	if (still->sight_error)
-		return;
-	/* A dead server's requests are the driver's again. */
-	for (i = 0; still->server && i < still->sight.head.slots; i++)
-		print_waiting(still, i, out);
+		if (fd >= 0)
+			view_read(fd, &head, i, &view);
+		if (still->devices[i].has_disk)
+			print_verdict(still, &still->devices[i], &head, &view,
+				      out);
+	}
+	if (fd >= 0)
+		close(fd);
 }

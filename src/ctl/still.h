@@ -40,7 +40,10 @@ void still_close(struct still *still);
 int still_is_orphan(const struct still *still,
 		    const struct host_device *device);
 
-/* Print the verdict, and lines for devices and where their requests wait. */
+/*
+ * Print the verdict, and a line for each device, with its own verdict behind it if
+ * requests wait. Takes the time of a look at the host's processes.
+ */
 void still_print(const struct still *still, FILE *out);
 
 #endif

@@ -144,6 +144,20 @@ static void write_at(int fd, const void *from, size_t size, uint64_t at)
 	assert_int_equal(pwrite(fd, from, size, (off_t)at), size);
 }
 
+static void add_event(struct sight_small *small, uint64_t time, uint16_t tag,
+		      uint8_t op, uint64_t offset)
+{
+	small->ring[small->events++] = (struct sight_event){
+		.time = (uint32_t)time,
+		.time_high = (uint16_t)(time >> 32),
+		.what = SIGHT_DELIVERED,
+		.tag = tag,
+		.op = op,
+		.length = 4096,
+		.number = offset,
+	};
+}
+
 /* The file of sight: device 3 of target file, with two writes in slot 1. */
 static void make_sight(pid_t pid, enum sight_phase phase)
 {
@@ -164,9 +178,17 @@ static void make_sight(pid_t pid, enum sight_phase phase)
 	head.servers[1].since = now - 3200000;
 	write_at(fd, &head, sizeof(head), 0);
 	small.slots[2] = (struct sight_tag){ .since = now - 2000000,
+					     .tag = 2,
 					     .place = SIGHT_WRITE };
 	small.slots[5] = (struct sight_tag){ .since = now - 9000000,
+					     .tag = 5,
 					     .place = SIGHT_WRITE };
+	add_event(&small, now - 9500000, 5, SIGHT_OP_READ, 0);
+	add_event(&small, now - 9000000, 5, SIGHT_OP_WRITE, 8192);
+	add_event(&small, now - 2000000, 2, SIGHT_OP_READ, 4096);
+	small.ring[3] = small.ring[1];
+	small.ring[3].what = SIGHT_COMMITTED;
+	add_event(&small, now - 1000000, 5, SIGHT_OP_READ, 0);
 	small.slots[6] = (struct sight_tag){ .since = now - 9900000,
 					     .place = SIGHT_COMMIT };
 	small.slots[7] = (struct sight_tag){ .since = now, .place = 200 };
@@ -179,6 +201,12 @@ static void make_sight(pid_t pid, enum sight_phase phase)
 static void make_disk(unsigned id, const char *inflight)
 {
 	char path[80];
+
+	if (inflight) {
+		snprintf(path, sizeof(path), "sys/class/block/ublkb%u/inflight",
+			 id);
+		test_file(path, inflight);
+	}
 
 	snprintf(path, sizeof(path), "sys/class/ublk-char/ublkc%u/dev", id);
 	test_file(path, "244:0\n");
@@ -233,8 +261,44 @@ TEST_CASE(test_stopped)
 	says("the server (pid ", "is stopped by a signal: 'kill -CONT ");
 	prints("ublkb3: 2 in flight\n"
 	       "ublkb3: 2 requests wait for a write to the backing, the oldest "
-	       "for 9.",
+	       "for 9.0 s: a write of 4096 bytes at 8 KiB; why is unknown",
 	       "take its answer");
+	still_close(&still);
+}
+
+/* What nobody has delivered to a server that stands still, and who waits for it. */
+TEST_CASE(test_undelivered)
+{
+	make_server("ublkd-server");
+	make_disk(3, "       1        1\n");
+	test_file("proc/55/task/55/stat", "55 (jbd2/ublkb3-8) D 2\n");
+	test_file("proc/55/task/55/comm", "jbd2/ublkb3-8\n");
+	test_file("proc/55/task/55/wchan", "io_schedule");
+	look(child, 1);
+	prints("\nublkb3: 2 requests are in the kernel and not delivered to the "
+	       "server; 1 task in D: jbd2/ublkb3-8, process 55, in "
+	       "io_schedule\n",
+	       "unknown");
+	still_close(&still);
+}
+
+/* Of what is not in the ring any more the age is known. */
+TEST_CASE(test_forgotten_request)
+{
+	struct sight_small small;
+	int fd;
+
+	make_server("ublkd-server");
+	make_sight(child, SIGHT_SLEEPS);
+	fd = open(test_path("state/sight"), O_RDWR | O_CLOEXEC);
+	assert_int_equal(pread(fd, &small, sizeof(small), sight_small_at(1)),
+			 sizeof(small));
+	memset(small.ring, 0, sizeof(small.ring));
+	write_at(fd, &small, sizeof(small), sight_small_at(1));
+	close(fd);
+	make_disk(3, "       1        1\n");
+	look(0, 1);
+	prints("the oldest for 9.0 s; why is unknown", "a read");
 	still_close(&still);
 }
 
@@ -356,8 +420,10 @@ TEST_CASE(test_killed)
 			    "ublkc4 is left over");
 	prints("ublkb2: 0 in flight, served by nobody\n"
 	       "ublkc4: has no disk, served by nobody\n"
-	       "ublkb12: 3 in flight, served by nobody\n",
-	       "wait");
+	       "ublkb12: 3 in flight, served by nobody\n"
+	       "ublkb12: nobody serves it: there is no server; 3 requests wait "
+	       "for that\n",
+	       "ublkb2: nobody");
 	still_close(&still);
 	user = 1;
 	look(0, 0);

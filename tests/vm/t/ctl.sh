@@ -110,6 +110,8 @@ stopped()
 		ctl 3 $command
 		says "the server (pid $server) is stopped by a signal" "$OUT"
 		says "ublkb0: 1 in flight, served by process $server" "$OUT"
+		says "ublkb0: 1 request is in the kernel and not delivered to \
+the server; 1 task in D: dd, process $reader, in " "$OUT"
 	done
 	ctl 3 list
 	says "the server (pid $server) is stopped by a signal" "$ERRORS"
@@ -137,7 +139,7 @@ frozen()
 		fail "the server is not frozen"
 	ctl 3 inspect
 	says "the server (pid $server) is frozen: 'echo 0 >$FREEZER/cgroup.freeze'" "$OUT"
-	echo "$OUT" | grep -q '^ublkb1: .* for the layer limit, the oldest for ' ||
+	echo "$OUT" | grep -q '^ublkb1: .* for the layer limit, .*: a read of .*set 1 limit-iops=0' ||
 		fail "it does not say where the request waits"
 	echo 0 >$FREEZER/cgroup.freeze
 	ctl 0 set 1 limit-iops=0
