@@ -235,6 +235,8 @@ struct search {
 	const char *process;
 };
 
+static __attribute__((cold)) host_visit visit_file, visit_process;
+
 static int visit_file(void *context, const char *file)
 {
 	const struct search *search = context;

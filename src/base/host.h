@@ -1,5 +1,6 @@
 /*
  * The host's files in /proc, /sys, /dev and /etc, below a folder: "", but in tests.
+ * Cold, so that they are compiled for size.
  */
 #ifndef UBLKD_HOST_H
 #define UBLKD_HOST_H
@@ -15,27 +16,28 @@
  * end. Returns the length or a negative errno, and text is then "".
  */
 int host_read(const char *root, char *text, size_t size, const char *path, ...)
-	__attribute__((format(printf, 4, 5)));
+	__attribute__((cold, format(printf, 4, 5)));
 
 /* Whether there is such a file or folder. */
 int host_has(const char *root, const char *path, ...)
-	__attribute__((format(printf, 2, 3)));
+	__attribute__((cold, format(printf, 2, 3)));
 
 /* NULL if it cannot be read. To be closed by fclose(), and by closedir(). */
 FILE *host_file(const char *root, const char *path, ...)
-	__attribute__((format(printf, 2, 3)));
+	__attribute__((cold, format(printf, 2, 3)));
 DIR *host_folder(const char *root, const char *path, ...)
-	__attribute__((format(printf, 2, 3)));
+	__attribute__((cold, format(printf, 2, 3)));
 
 /* Where a link leads to, or "": of a descriptor's link that asks nobody. */
 void host_link(const char *root, char *target, size_t size, const char *path,
-	       ...) __attribute__((format(printf, 4, 5)));
+	       ...) __attribute__((cold, format(printf, 4, 5)));
 
 /*
  * The value behind "key" at the beginning of a line, without blanks around, as the
  * files of /proc have it: cut off at size. Returns 0, or -ENOENT and "".
  */
-int host_value(const char *text, const char *key, char *value, size_t size);
+int host_value(const char *text, const char *key, char *value, size_t size)
+	__attribute__((cold));
 
 /* ---- processes ---- */
 
@@ -46,7 +48,8 @@ typedef int host_visit(void *context, const char *name);
  * Visit the processes of the host, by their numbers: "812". Returns 1 if a visit
  * was enough. A walk takes a time that grows with the host.
  */
-int host_each_process(const char *root, host_visit *visit, void *context);
+int host_each_process(const char *root, host_visit *visit, void *context)
+	__attribute__((cold));
 
 /*
  * Visit what a process has open, by the names that its descriptors lead to. Only
@@ -54,7 +57,7 @@ int host_each_process(const char *root, host_visit *visit, void *context);
  * file system.
  */
 int host_each_file(const char *root, const char *process, host_visit *visit,
-		   void *context);
+		   void *context) __attribute__((cold));
 
 /* ---- mounts ---- */
 
@@ -68,7 +71,8 @@ struct host_mount {
  * Take the next of /proc/self/mountinfo. Returns 1, or 0 at its end; NULL is a
  * file without any.
  */
-int host_next_mount(FILE *mountinfo, struct host_mount *mount);
+int host_next_mount(FILE *mountinfo, struct host_mount *mount)
+	__attribute__((cold));
 
 /* ---- cgroups ---- */
 
@@ -78,7 +82,8 @@ int host_next_mount(FILE *mountinfo, struct host_mount *mount);
  * The cgroup (v2) of a process, "self" or a number, below /sys/fs/cgroup: "" for
  * the topmost, or without one. group has room for HOST_CGROUP bytes.
  */
-void host_cgroup(const char *root, const char *process, char *group);
+void host_cgroup(const char *root, const char *process, char *group)
+	__attribute__((cold));
 
 /* ---- ublk's devices ---- */
 
@@ -95,13 +100,15 @@ struct host_device {
  * Find what devices there are, by id. Returns how many; who serves them is only
  * known to root.
  */
-unsigned host_devices(const char *root, struct host_device *devices);
+unsigned host_devices(const char *root, struct host_device *devices)
+	__attribute__((cold));
 
 /*
  * A process has a file open: if that is the char device of one of these, it serves
  * that.
  */
 void host_note_server(struct host_device *devices, unsigned count,
-		      const char *process, const char *file);
+		      const char *process, const char *file)
+	__attribute__((cold));
 
 #endif

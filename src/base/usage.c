@@ -187,6 +187,8 @@ void usage_note_open(const char *root, struct usage *usages, unsigned count,
 		note_opener(&search, usage, process);
 }
 
+static __attribute__((cold)) host_visit visit_file, visit_process;
+
 static int visit_file(void *context, const char *file)
 {
 	const struct search *search = context;

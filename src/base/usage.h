@@ -28,17 +28,20 @@ struct usage {
  * This process and its parent do not count. `root` goes before /proc and /sys:
  * "", but in tests.
  */
-void usage_find(const char *root, struct usage *usages, unsigned count);
+void usage_find(const char *root, struct usage *usages, unsigned count)
+	__attribute__((cold));
 
 /*
  * The same in two parts, for those who walk over the processes for more than that:
  * what lasts, and then each file that a process has open.
  */
-void usage_find_lasting(const char *root, struct usage *usages, unsigned count);
+void usage_find_lasting(const char *root, struct usage *usages, unsigned count)
+	__attribute__((cold));
 void usage_note_open(const char *root, struct usage *usages, unsigned count,
-		     const char *process, const char *file);
+		     const char *process, const char *file)
+	__attribute__((cold));
 
 /* Whether name is the disk or a partition of it: ublkb1, ublkb1p2, sda, sda1. */
-int usage_is_part(const char *name, const char *disk);
+int usage_is_part(const char *name, const char *disk) __attribute__((cold));
 
 #endif

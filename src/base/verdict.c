@@ -143,6 +143,10 @@ static void say_oldest(struct sentence *to, const struct verdict_wait *wait)
 /* Each says what it knows, or returns 0: then the next one is asked. */
 typedef int reason(const struct verdict_facts *facts, struct sentence *to);
 
+/* Compiled for size. */
+static __attribute__((cold)) reason is_suspended, is_on_ublk, is_remote,
+	is_frozen, is_slow_disk, is_above_disk, is_unknown;
+
 static int is_suspended(const struct verdict_facts *facts, struct sentence *to)
 {
 	const struct view_disk *disk = &facts->view->behind;

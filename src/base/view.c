@@ -574,6 +574,8 @@ static void take_usages(struct look *look)
 
 /* ---- the walk over the processes ---- */
 
+static __attribute__((cold)) host_visit visit_file, visit_process;
+
 static int visit_file(void *context, const char *file)
 {
 	struct look *look = context;
