@@ -171,7 +171,7 @@ static struct queue *add(uint32_t id)
 }
 
 /* So many writes of a queue are ours, in that place since so many ms. */
-static void hold(struct queue *queue, unsigned count, enum sight_place place,
+static void hold(struct queue *queue, uint16_t count, enum sight_place place,
 		 unsigned ms)
 {
 	uint16_t tag;
