@@ -370,8 +370,8 @@ static void say_no_place(const struct verdict_facts *facts, struct sentence *to)
 
 	say(to, is_one ? " is in the server, " : " are in the server, one ");
 	say_request(to, wait);
-	say(to, "; where %s, and since when, is not recorded",
-	    is_one ? "it waits" : "they wait");
+	say(to, is_one ? "; where it waits, and since when, is not recorded"
+		       : "; where they wait, and since when, is not recorded");
 	is_suspended(facts, to);
 }
 

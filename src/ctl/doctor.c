@@ -11,32 +11,13 @@
 #include "base/proc.h"
 #include "base/syntax.h"
 #include "client.h"
+#include "screen.h"
 
 #define PATIENCE 2000 /* ms */
 #define COLUMNS	 80
 #define INDENT	 15
 
 /* ---- what is said ---- */
-
-/* Print text from the column INDENT on, in lines that end before COLUMNS. */
-static void print_wrapped(FILE *out, const char *text)
-{
-	size_t room = COLUMNS - INDENT - 1, length;
-
-	for (;;) {
-		length = strlen(text);
-		if (length <= room)
-			break;
-		for (length = room; length && text[length] != ' '; length--)
-			;
-		if (!length)
-			length = strcspn(text, " ");
-		fprintf(out, "%.*s\n%*s", (int)length, text, INDENT, "");
-		text += length;
-		text += strspn(text, " ");
-	}
-	fprintf(out, "%s\n", text);
-}
 
 void doctor_say(struct doctor *doctor, enum doctor_level level,
 		const char *format, ...)
@@ -49,7 +30,7 @@ void doctor_say(struct doctor *doctor, enum doctor_level level,
 	vsnprintf(text, sizeof(text), format, arguments);
 	va_end(arguments);
 	fprintf(doctor->out, "%-5s%-10s", names[level], doctor->name);
-	print_wrapped(doctor->out, text);
+	screen_print(doctor->out, text, INDENT, INDENT, COLUMNS);
 	if (level > doctor->worst)
 		doctor->worst = level;
 }

@@ -13,11 +13,13 @@
 #include "doctor.h"
 #include "list.h"
 #include "reference.h"
+#include "screen.h"
 #include "still.h"
 #include "top.h"
 
 #define DEFAULT_SOCKET "/run/ublk.sock"
 #define DEFAULT_STATE  "/run/ublkd"
+#define INDENT	       4 /* of a line that goes on in the next */
 #define PATIENCE       2000 /* ms: by then a server that works has said something */
 
 enum { EXIT_OK, EXIT_ERR, EXIT_USAGE, EXIT_SILENT };
@@ -120,6 +122,12 @@ static int wants_verdict(const char *verb)
 	return strcmp(verb, "inspect") == 0 || strcmp(verb, "stuck") == 0;
 }
 
+/* What is about what is wrong is read by people. */
+static size_t columns(const struct choice *choice)
+{
+	return wants_verdict(choice->words[0]) ? (size_t)list_width(stdout) : 0;
+}
+
 /* fd: of the connection, or -1 without one. Returns the exit status. */
 static int tell_silence(const struct choice *choice, int fd, int error)
 {
@@ -144,7 +152,7 @@ static int tell_silence(const struct choice *choice, int fd, int error)
 	still.listener = fd < 0 ? 0 : proc_peer(fd);
 	still_look(&still);
 	if (wants_verdict(choice->words[0]))
-		still_print(&still, stdout);
+		still_print(&still, stdout, columns(choice));
 	else
 		fprintf(stderr, "ublkctl: %s: %s: %s\n", choice->socket,
 			error == -ETIMEDOUT ? "no answer" : strerror(-error),
@@ -233,10 +241,11 @@ static void print_events(struct client *client)
 }
 
 /*
- * Print what comes until the command has been answered. Returns the exit status,
- * or a negative errno.
+ * Print what comes until the command has been answered, folded into so many
+ * columns (0: not at all). Returns the exit status, or a negative errno.
  */
-static int print_answer(struct client *client, struct list *list)
+static int print_answer(struct client *client, size_t columns,
+			struct list *list)
 {
 	const char *line;
 	int error;
@@ -253,7 +262,7 @@ static int print_answer(struct client *client, struct list *list)
 		if (begins(line, "WAIT"))
 			continue;
 		if (!list)
-			puts(line);
+			screen_print(stdout, line, 0, INDENT, columns);
 		else if (table_add(&list->table, line) < 0)
 			return -ENOMEM;
 		if (begins(line, "OK"))
@@ -276,7 +285,7 @@ static int print_list(struct list *list)
 
 /* As print_answer(). While a server works at it, WAIT comes four times a second. */
 static int converse(struct client *client, const char *line, int will_follow,
-		    struct list *list)
+		    size_t columns, struct list *list)
 {
 	const char *greeting;
 	int status = client_line(client, &greeting, PATIENCE);
@@ -290,7 +299,7 @@ static int converse(struct client *client, const char *line, int will_follow,
 	status = client_send(client, line, !will_follow);
 	if (status)
 		return status;
-	status = print_answer(client, list);
+	status = print_answer(client, columns, list);
 	if (status == EXIT_OK && list)
 		status = print_list(list);
 	if (status == EXIT_OK && will_follow)
@@ -310,7 +319,8 @@ static int run_command(const struct choice *choice)
 	status = client_open(&client, choice->socket, PATIENCE);
 	if (status)
 		return tell_silence(choice, -1, status);
-	status = converse(&client, line, follows(choice), choice->list);
+	status = converse(&client, line, follows(choice), columns(choice),
+			  choice->list);
 	fflush(stdout);
 	if (status < 0)
 		status = tell_silence(choice, client.fd, status);

@@ -8,8 +8,10 @@
 
 #include "base/proc.h"
 #include "base/verdict.h"
+#include "screen.h"
 
 #define LOOK_TIME   1500    /* ms for what the kernel shows of disks */
+#define INDENT	    4	    /* of what goes on in the next line */
 #define NAMED_MOST  8	    /* disks in a sentence */
 #define KEEPER_NAME "ublkd" /* the server's begins likewise */
 
@@ -345,7 +347,7 @@ static void find_waits(const struct still *still, struct verdict_facts *facts)
 static void print_verdict(const struct still *still,
 			  const struct host_device *device,
 			  const struct view_head *head, const struct view *view,
-			  FILE *out)
+			  FILE *out, size_t columns)
 {
 	struct verdict_facts facts = { .id = device->id,
 				       .why = "there is no server",
@@ -353,14 +355,16 @@ static void print_verdict(const struct still *still,
 				       .backing = "",
 				       .views = head,
 				       .view = view };
-	char text[VERDICT_BYTES];
+	char text[VERDICT_BYTES], line[VERDICT_BYTES + 20];
 
 	if (still_is_orphan(still, device))
 		facts.state = VERDICT_LOST;
 	find_waits(still, &facts);
-	if (verdict_count(&facts) || verdict_undelivered(&facts))
-		fprintf(out, "ublkb%u: %s\n", device->id,
-			verdict(&facts, text, sizeof(text)));
+	if (!verdict_count(&facts) && !verdict_undelivered(&facts))
+		return;
+	snprintf(line, sizeof(line), "ublkb%u: %s", device->id,
+		 verdict(&facts, text, sizeof(text)));
+	screen_print(out, line, 0, INDENT, columns);
 }
 
 static void print_device(const struct still *still,
@@ -378,14 +382,14 @@ static void print_device(const struct still *still,
 	fputc('\n', out);
 }
 
-void still_print(const struct still *still, FILE *out)
+void still_print(const struct still *still, FILE *out, size_t columns)
 {
 	struct view_head head = { .known = 0 };
 	struct view view = { .known = 0 };
 	int fd = still->count ? find_views(still) : -1;
 	unsigned i;
 
-	fprintf(out, "%s\n", still->verdict);
+	screen_print(out, still->verdict, 0, INDENT, columns);
 	if (fd >= 0 && view_read_head(fd, &head) < 0)
 		memset(&head, 0, sizeof(head));
 	for (i = 0; i < still->count; i++) {
@@ -394,7 +398,7 @@ void still_print(const struct still *still, FILE *out)
 			view_read(fd, &head, i, &view);
 		if (still->devices[i].has_disk)
 			print_verdict(still, &still->devices[i], &head, &view,
-				      out);
+				      out, columns);
 	}
 	if (fd >= 0)
 		close(fd);

@@ -42,8 +42,9 @@ int still_is_orphan(const struct still *still,
 
 /*
  * Print the verdict, and a line for each device, with its own verdict behind it if
- * requests wait. Takes the time of a look at the host's processes.
+ * requests wait, folded as screen_print() does. Takes the time of a look at the
+ * host's processes.
  */
-void still_print(const struct still *still, FILE *out);
+void still_print(const struct still *still, FILE *out, size_t columns);
 
 #endif

@@ -461,3 +461,42 @@ void open_lasting_pipe(int ends[2])
 		close(pair[i]);
 	}
 }
+
+/* ---- screens ---- */
+
+static void check_columns(const char *text)
+{
+	for (; *text; text += strcspn(text, "\n") + 1) {
+		size_t length = strcspn(text, "\n");
+
+		/* One word, behind its indentation. */
+		if (length > 80 && strcspn(text + strspn(text, " "), " ") <
+					   length - strspn(text, " "))
+			fail_msg("a line of %zu columns: %.*s", length,
+				 (int)length, text);
+	}
+}
+
+void screen_is(const char *name, const char *text)
+{
+	const char *srcdir = getenv("srcdir");
+	static char wanted[20000];
+	char path[500];
+	size_t length;
+	FILE *file;
+
+	snprintf(path, sizeof(path), "%s/tests/unit/screens/%s",
+		 srcdir ? srcdir : ".", name);
+	check_columns(text);
+	file = fopen(path, "re");
+	if (!file)
+		fail_msg("%s: %s", path, strerror(errno));
+	length = fread(wanted, 1, sizeof(wanted) - 1, file);
+	wanted[length] = '\0';
+	fclose(file);
+	if (strcmp(text, wanted) == 0)
+		return;
+	/* cmocka's messages have less room. */
+	fputs(text, stderr);
+	fail_msg("the screen %s is another", name);
+}

@@ -111,6 +111,13 @@ void test_file(const char *path, const char *text);
 const char *test_path(const char *path);
 
 /*
+ * What a program shows on a screen is the file tests/unit/screens/NAME: in 80
+ * columns, but for a word that is longer. Where it is not, the failure shows what it
+ * is now.
+ */
+void screen_is(const char *name, const char *text);
+
+/*
  * What a host may lack, each asked for without our own code. A test skips where
  * its host lacks one of these, and never for what our code says.
  */

@@ -14,6 +14,7 @@
 #include "base/proc.h"
 #include "base/process.h"
 #include "ctl/client.h"
+#include "ctl/screen.h"
 #include "ctl/still.h"
 
 static uid_t user;
@@ -119,6 +120,42 @@ TEST_CASE(test_bounds)
 	memset(much, 'x', 200);
 	much[200] = '\0';
 	assert_int_equal(client_open(&client, much, 10), -ENAMETOOLONG);
+}
+
+/* ---- the screen ---- */
+
+static void folds(const char *line, size_t at, size_t columns,
+		  const char *wanted)
+{
+	char *text = NULL;
+	size_t size = 0;
+	FILE *out = open_memstream(&text, &size);
+
+	screen_print(out, line, at, 2, columns);
+	fclose(out);
+	assert_string_equal(text, wanted);
+	free(text);
+}
+
+#define LINE "0123456789 0123456789 0123456789 01234567890123456"
+
+TEST_CASE(test_fold)
+{
+	folds(LINE, 0, 0, LINE "\n");
+	folds(LINE, 0, 51, LINE "\n");
+	folds(LINE, 0, 50,
+	      "0123456789 0123456789 0123456789\n"
+	      "  01234567890123456\n");
+	folds(LINE, 20, 42,
+	      "0123456789\n  0123456789 0123456789\n"
+	      "  01234567890123456\n");
+	folds(LINE, 0, 1,
+	      "0123456789 0123456789 0123456789\n"
+	      "  01234567890123456\n");
+	folds("one /a/long/path/that/is/longer/than/the/screen/is three", 0, 40,
+	      "one\n  /a/long/path/that/is/longer/than/the/screen/is\n"
+	      "  three\n");
+	folds("", 0, 80, "\n");
 }
 
 /* ---- what does not answer ---- */
@@ -245,7 +282,7 @@ static void prints(const char *wanted, const char *unwanted)
 	size_t size = 0;
 	FILE *out = open_memstream(&text, &size);
 
-	still_print(&still, out);
+	still_print(&still, out, 0);
 	fclose(out);
 	assert_non_null(strstr(text, wanted));
 	assert_null(strstr(text, unwanted));
@@ -263,6 +300,31 @@ TEST_CASE(test_stopped)
 	       "ublkb3: 2 requests wait for a write to the backing, the oldest "
 	       "for 9.0 s: a write of 4096 bytes at 8 KiB; why is unknown",
 	       "take its answer");
+	still_close(&still);
+}
+
+/* On a terminal. */
+TEST_CASE(test_screen)
+{
+	char *text = NULL;
+	size_t size = 0;
+	FILE *out = open_memstream(&text, &size);
+
+	user = 1;
+	make_sight(0, SIGHT_SLEEPS);
+	make_disk(3, "       0        2\n");
+	make_disk(12, "       0        0\n");
+	look(0, 1);
+	still.server = 812;
+	still.sight.head.servers[1].pid = 812;
+	still.devices[0].server = 812;
+	snprintf(still.verdict, sizeof(still.verdict),
+		 "the server (pid 812) is stopped by a signal: 'kill -CONT "
+		 "812' lets it go on");
+	still_print(&still, out, 80);
+	fclose(out);
+	screen_is("still", text);
+	free(text);
 	still_close(&still);
 }
 

@@ -194,6 +194,17 @@ TEST_CASE(test_wrong)
 	}
 }
 
+/* A host that is fit for nothing. */
+TEST_CASE(test_screen)
+{
+	size_t i;
+
+	for (i = 0; i < COUNT(wrong); i++)
+		test_file(wrong[i].path, wrong[i].text);
+	run();
+	screen_is("doctor", said);
+}
+
 static const struct {
 	const char *release, *wanted;
 } brought[] = {

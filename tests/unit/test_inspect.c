@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "ctl/screen.h"
 #include "device/waits.h"
 #include "fake.h"
 #include "io/recorder.h"
@@ -284,6 +285,94 @@ TEST_CASE(test_stuck_unknown)
 	helper.is_silent = 1;
 	matches(run("stuck"), "OK format=1 took=*ms unknown=2\n");
 	assert_int_equal(fake_host.devices.count, 2);
+}
+
+/* ---- the screens ---- */
+
+/* As ublkctl shows it on a terminal. */
+static void shows(const char *name)
+{
+	char *text = NULL, *line, *rest;
+	size_t size = 0;
+	FILE *out = open_memstream(&text, &size);
+
+	for (line = strtok_r(output, "\n", &rest); line;
+	     line = strtok_r(NULL, "\n", &rest))
+		screen_print(out, line, 0, 4, 80);
+	fclose(out);
+	screen_is(name, text);
+	free(text);
+}
+
+/* Three devices: a backing that does not answer, a layer, and one that is idle. */
+static void make_stalls(void)
+{
+	struct queue *queue;
+
+	assert_int_equal(recorder_begin(file), 0);
+	add(2);
+	queue = add(1);
+	hold(queue, 1, SIGHT_LIMIT, 10300);
+	queue = add(0);
+	hold(queue, 3, SIGHT_WRITE, 2100);
+	queue->port.recorder->tags[2].place = SIGHT_WORKER;
+	views[0].known |= VIEW_QUEUE | VIEW_BLK_MQ;
+	views[0].writes = 3;
+	views[0].behind = (struct view_disk){ .name = "dm-0",
+					      .mapped = "vg0-images",
+					      .suspended = 1,
+					      .writes = 2 };
+	strcpy(views[0].mount, "/srv/images of the customers");
+	strcpy(views[0].kind, "ext4");
+	strcpy(views[0].scheduler, "mq-deadline");
+	views[0].nr_requests = 8;
+	views[0].timeout = 30000;
+	strcpy(views[0].state, "SAME_COMP|INIT_DONE|STATS|REGISTERED|SQ_SCHED");
+	views[0].busy = views[0].tags_busy = views[0].sched_busy = 3;
+	views[0].tags = 4;
+	views[0].sched_tags = 8;
+	strcpy(views[0].holder, "mounted on /var/lib/postgresql");
+	views[0].waiters = 5;
+	views[0].tasks[0] = (struct view_task){ .pid = 951,
+						.state = 'D',
+						.comm = "postgres",
+						.wchan = "submit_bio_wait",
+						.stack = "submit_bio_wait < "
+							 "blkdev_issue_flush < "
+							 "ext4_sync_file" };
+	views[0].tasks[1] = (struct view_task){ .pid = 320,
+						.state = 'D',
+						.comm = "jbd2/ublkb0-8" };
+	views[0].tasks[2] = (struct view_task){ .pid = 952,
+						.state = 'D',
+						.comm = "postgres",
+						.wchan = "wait_on_commit" };
+	views[1].reads = 1;
+}
+
+static void end_stalls(void)
+{
+	unsigned id;
+
+	for (id = 0; id < 2; id++)
+		device_find(&fake_host.devices, id)->queues->port.owned = 0;
+}
+
+TEST_CASE(test_screen_inspect)
+{
+	make_stalls();
+	run("inspect");
+	shows("inspect");
+	end_stalls();
+}
+
+TEST_CASE(test_screen_stuck)
+{
+	make_stalls();
+	helper.is_silent = 1;
+	run("stuck older-than=5s");
+	shows("stuck");
+	end_stalls();
 }
 
 int main(void)
