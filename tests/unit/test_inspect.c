@@ -207,7 +207,7 @@ TEST_CASE(test_stuck_is_old)
 {
 	struct queue *queue;
 
-	assert_int_equal(recorder_begin(file), 0);
+	assert_int_equal(recorder_begin(file, test_loop), 0);
 	queue = add(0);
 	hold(queue, 2, SIGHT_DELAY, 900);
 	matches(run("stuck"), "OK format=1 took=*ms\n");
@@ -265,7 +265,7 @@ TEST_CASE(test_stuck_undelivered)
 		"kernel, not delivered to the server\"\nOK *\n");
 	/* All that the kernel has are ours, and young. */
 	queue->port.owned = 0;
-	assert_int_equal(recorder_begin(file), 0);
+	assert_int_equal(recorder_begin(file, test_loop), 0);
 	queue = add(1);
 	hold(queue, 1, SIGHT_DELAY, 100);
 	views[0].writes = 0;
@@ -309,7 +309,7 @@ static void make_stalls(void)
 {
 	struct queue *queue;
 
-	assert_int_equal(recorder_begin(file), 0);
+	assert_int_equal(recorder_begin(file, test_loop), 0);
 	add(2);
 	queue = add(1);
 	hold(queue, 1, SIGHT_LIMIT, 10300);

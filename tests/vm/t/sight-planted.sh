@@ -29,6 +29,7 @@ read_at()
 spins()
 {
 	echo "- a thread that goes round in a target"
+	said=''
 	: >$PLANTED/spin
 	read_at 1
 	wait_for 10 '! said=$(ublkctl inspect)' || fail "the server answers"

@@ -3,7 +3,7 @@
 # verdict of inspect, or of stuck. What the kernel shows of it is there as well,
 # and who holds a disk. An inspection waits for nobody.
 #
-# needs: binaries mkfs.ext4 dmsetup fsfreeze
+# needs: binaries mkfs.ext4 dmsetup fsfreeze fuse-file
 # needs: modules ext4 brd dm-mod dm-crypt xts
 # time: 200
 . /t/lib.sh
@@ -12,7 +12,8 @@ requires mkfs.ext4 dmsetup fsfreeze
 
 MNT=/tmp/t/mnt
 OTHER=/tmp/t/other.sock
-served='' # the process that serves the other ublkd's disk
+FILES=/tmp/t/files
+served='' # the process that serves the other ublkd's disk, or FILES
 
 # write_to DISK [COUNT]: that many direct writes, one a process, in the background
 write_to()
@@ -167,6 +168,32 @@ lost()
 	expect_ok "del 0"
 }
 
+# A file server that is gone: nobody waits for it but the device's requests.
+file_server()
+{
+	mkdir -p $FILES
+	fuse-file $FILES 16 &
+	served=$!
+	wait_for 10 "[ -e $FILES/disk ]" || fail "no file system"
+	dd if=$FILES/disk of=/dev/null count=0 2>/dev/null # the first close
+	expect_ok "add file id=0 path=$FILES/disk"
+	dd if=/dev/ublkb0 of=/dev/null bs=4096 count=1 2>/dev/null ||
+		fail "ublkb0 cannot be read"
+	sleep 1
+	kill -STOP "$served"
+	write_to ublkb0 2
+	judged 0 "2 requests wait for $FILES/disk, .*; $FILES is a fuse, whose server does not answer"
+	[ "$(field took | tr -d ms)" -lt 3000 ] ||
+		misjudged "it waits for the file server: $STATUS"
+	shows "^behind id=0 mount=$FILES kind=fuse"
+	kill -CONT "$served"
+	all_done
+	expect_ok "del 0"
+	umount $FILES
+	wait "$served" || fail "the file server has failed"
+	served=''
+}
+
 # A disk of another server, all of whose tags are taken.
 other_server()
 {
@@ -225,6 +252,8 @@ layers
 lost
 dead_server
 other_server
+served=''
+file_server
 holders
 umount $MNT
 dmsetup remove --noudevsync slow0
