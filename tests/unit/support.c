@@ -486,7 +486,7 @@ void screen_is(const char *name, const char *text)
 	FILE *file;
 
 	snprintf(path, sizeof(path), "%s/tests/unit/screens/%s",
-		 srcdir ? srcdir : ".", name);
+		 srcdir ? srcdir : "..", name);
 	check_columns(text);
 	file = fopen(path, "re");
 	if (!file)

@@ -5,6 +5,7 @@
 #
 # needs: binaries ublkctl
 # needs: files contrib/prometheus/ublkd-metrics:/t/ublkd-metrics
+# size: default long:sight
 # time: 120
 . /t/lib.sh
 

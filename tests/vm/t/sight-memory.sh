@@ -5,6 +5,7 @@
 # from run to run.
 #
 # needs: memory 2048
+# size: default long:sight
 # time: 240
 # kernels: 6.12
 # sanitizers: long

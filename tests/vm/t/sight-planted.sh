@@ -4,6 +4,7 @@
 #
 # needs: binaries ublkctl ublkd-planted
 # sanitizers: long
+# size: default long:sight
 # time: 90
 . /t/lib.sh
 

@@ -5,6 +5,7 @@
 #
 # needs: binaries mkfs.ext4 dmsetup fsfreeze fuse-file
 # needs: modules ext4 brd dm-mod dm-crypt xts
+# size: default long:sight
 # time: 200
 . /t/lib.sh
 

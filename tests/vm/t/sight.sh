@@ -6,6 +6,7 @@
 # needs: binaries fio
 # needs: files tests/vm/lib-kill.sh:/t/lib-kill.sh
 # needs: icount
+# size: default long:sight
 # time: 240
 . /t/lib.sh
 # shellcheck source=tests/vm/lib-kill.sh

@@ -6,6 +6,7 @@
 # wants: binaries kublk
 # needs: files contrib/ublk-trace:/t/ublk-trace
 # sanitizers: long
+# size: default long:sight
 # time: 120
 . /t/lib.sh
 
