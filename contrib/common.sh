@@ -14,7 +14,7 @@ packages_test=(libcmocka-dev clang libclang-rt-dev
 packages_static=(shellcheck cppcheck clang-tidy clang-format mandoc)
 packages_vm=(qemu-system-x86 busybox-static cpio kmod xz-utils zstd socat
 	e2fsprogs)
-packages_vm_test=(fio strace xfsprogs btrfs-progs fdisk dmsetup lvm2)
+packages_vm_test=(fio jq strace xfsprogs btrfs-progs fdisk dmsetup lvm2)
 
 say()
 {

@@ -393,18 +393,12 @@ static void on_wait(struct loop_timer *timer)
 {
 	struct client *client = timer->data;
 	struct pollfd poller = { .fd = client->fd, .events = POLLRDHUP };
-	const char *tag = client->request.line.tag;
-	char text[SYNTAX_TAG_MAX + 64];
-	int length;
 
 	if (poll(&poller, 1, 0) != 1) {
 		update_watchers(client);
 		return;
 	}
-	length = snprintf(text, sizeof(text), "WAIT%s%s what=%s\n",
-			  tag ? " @" : "", tag ? tag : "",
-			  client->request.command->verb);
-	append_output(client, text, (size_t)length);
+	request_wait(&client->request);
 	flush_output(client);
 }
 

@@ -133,6 +133,10 @@ const struct command command_table[] = {
 #endif
 	{ "features", ACCESS_READ, "", 0, no_options,
 	  "what the kernel's ublk driver can do", verb_features },
+#ifndef WITHOUT_JSON
+	{ "format", ACCESS_READ, "json|lines", 1, no_options,
+	  "how this connection's answers are written", verb_format },
+#endif
 	{ "help", ACCESS_READ, "[COMMAND [TARGET]]", 2, no_options,
 	  "the commands, or one command's options", verb_help },
 #ifndef WITHOUT_SIGHT

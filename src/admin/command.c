@@ -7,6 +7,7 @@
 
 #include "base/hint.h"
 #include "base/log.h"
+#include "json.h"
 
 const struct command *command_find(const char *verb)
 {
@@ -20,12 +21,23 @@ const struct command *command_find(const char *verb)
 
 /* ---- replies ---- */
 
-static void emit_line(struct request *request, const char *text, int length)
+static void emit_json(void *context, const char *text, size_t length)
+{
+	struct request *request = context;
+
+	request->emit(request, text, length);
+}
+
+/* All that is said to a client after its greeting, a line each. */
+static void emit_line(struct request *request, char *text, int length)
 {
 	/* A line that was cut keeps its newline. */
 	if (length >= REQUEST_LINE_MAX)
 		length = REQUEST_LINE_MAX - 1;
-	request->emit(request, text, (size_t)length);
+	if (request->session->json)
+		json_line(text, (size_t)length, emit_json, request);
+	else
+		request->emit(request, text, (size_t)length);
 	request->emit(request, "\n", 1);
 }
 
@@ -59,6 +71,15 @@ void request_ok(struct request *request, const char *format, ...)
 	request_print(request, "OK%s%s", format_tag(request, tag, sizeof(tag)),
 		      pairs);
 	request->done(request, NULL);
+}
+
+void request_wait(struct request *request)
+{
+	char tag[SYNTAX_TAG_MAX + 3];
+
+	request_print(request, "WAIT%s what=%s",
+		      format_tag(request, tag, sizeof(tag)),
+		      request->command->verb);
 }
 
 void request_fail(struct request *request, const struct failure *failure)

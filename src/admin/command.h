@@ -42,6 +42,7 @@ struct session {
 	int stop_on_error;
 	int failed;	     /* a command has, since on-error stop */
 	int quits;	     /* nothing more is to be read from it */
+	int json;	     /* an object a line */
 	int follows;	     /* what a device records (trace.h): */
 	uint32_t followed;   /* the device's number, */
 	uint64_t serial;     /* by which it is known from later ones */
@@ -157,6 +158,9 @@ void request_ok(struct request *request, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
 
 void request_fail(struct request *request, const struct failure *failure);
+
+/* WAIT: the command is still under way. */
+void request_wait(struct request *request);
 
 /* The same, with no more than a text. */
 void request_refuse(struct request *request, enum symbol symbol,

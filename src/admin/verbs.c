@@ -464,20 +464,48 @@ int verb_version(struct request *request, struct failure *failure)
 	return 0;
 }
 
-int verb_on_error(struct request *request, struct failure *failure)
+/*
+ * A command whose only word is one of two. Returns 1 for the first, 0 for the second,
+ * or -1 with *failure filled.
+ */
+static int choose(const struct request *request, const char *first,
+		  const char *second, struct failure *failure)
 {
 	const char *word = request->line.count > 1 ? request->line.words[1]
 						   : "";
-	int stop = strcmp(word, "stop") == 0;
 
-	if (!stop && strcmp(word, "continue") != 0)
-		return failure_set(failure, SYMBOL_ARG, 0, word,
-				   "on-error takes stop or continue");
+	if (strcmp(word, first) == 0)
+		return 1;
+	if (strcmp(word, second) == 0)
+		return 0;
+	return failure_set(failure, SYMBOL_ARG, 0, word, "%s takes %s or %s",
+			   request->command->verb, first, second);
+}
+
+int verb_on_error(struct request *request, struct failure *failure)
+{
+	int stop = choose(request, "stop", "continue", failure);
+
+	if (stop < 0)
+		return -1;
 	request->session->stop_on_error = stop;
 	request->session->failed = 0;
 	request_ok(request, "%s", "");
 	return 0;
 }
+
+#ifndef WITHOUT_JSON
+int verb_format(struct request *request, struct failure *failure)
+{
+	int json = choose(request, "json", "lines", failure);
+
+	if (json < 0)
+		return -1;
+	request->session->json = json;
+	request_ok(request, "%s", "");
+	return 0;
+}
+#endif
 
 /* ---- features ---- */
 

@@ -26,6 +26,7 @@ COLD int verb_check(struct request *request, struct failure *failure);
 COLD int verb_del(struct request *request, struct failure *failure);
 COLD int verb_dump(struct request *request, struct failure *failure);
 COLD int verb_features(struct request *request, struct failure *failure);
+COLD int verb_format(struct request *request, struct failure *failure);
 COLD int verb_help(struct request *request, struct failure *failure);
 COLD int verb_inspect(struct request *request, struct failure *failure);
 COLD int verb_list(struct request *request, struct failure *failure);

@@ -231,6 +231,24 @@ size_t syntax_find(const struct syntax_line *line, const char *arg)
 	return 0;
 }
 
+char *syntax_next(char **at, const char *end)
+{
+	struct cursor cursor;
+	char *word;
+
+	while (*at < end && is_blank(**at))
+		++*at;
+	if (*at == end)
+		return NULL;
+	word = *at;
+	cursor = (struct cursor){ word, end, word };
+	if (read_word(&cursor))
+		*cursor.out = '\0';
+	/* The NUL may have taken the blank's place. */
+	*at += cursor.in - word + (cursor.in < end);
+	return word;
+}
+
 const char *syntax_value(const char *word, size_t *key_length)
 {
 	const char *equals = strchr(word, '=');
@@ -438,9 +456,9 @@ int syntax_flag(const char *text, int *value)
 	return -EINVAL;
 }
 
-/* The length of the UTF-8 sequence at text, or 0 if it is malformed. */
-static size_t utf8_sequence(const unsigned char *text, size_t left)
+size_t syntax_character(const char *bytes, size_t left)
 {
+	const unsigned char *text = (const unsigned char *)bytes;
 	static const struct {
 		unsigned char mask, lead;
 		uint32_t least;
@@ -470,14 +488,13 @@ static size_t utf8_sequence(const unsigned char *text, size_t left)
 
 int syntax_is_utf8(const char *text, size_t length)
 {
-	const unsigned char *at = (const unsigned char *)text;
 	size_t n;
 
 	while (length) {
-		n = utf8_sequence(at, length);
+		n = syntax_character(text, length);
 		if (n == 0)
 			return 0;
-		at += n;
+		text += n;
 		length -= n;
 	}
 	return 1;
@@ -538,7 +555,7 @@ size_t syntax_quote_text(char *buffer, size_t size, const char *text)
 		buffer[0] = '\0';
 	put(&sink, '"');
 	while (left) {
-		n = utf8_sequence(at, left);
+		n = syntax_character((const char *)at, left);
 		put_quoted(&sink, at, n);
 		at += n ? n : 1;
 		left -= n ? n : 1;

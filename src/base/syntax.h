@@ -41,6 +41,13 @@ size_t syntax_find(const struct syntax_line *line, const char *arg)
 	__attribute__((cold));
 
 /*
+ * The next word of a line that ends at `end`, by the rules of syntax_split(), or NULL;
+ * *at goes on behind it. The word takes the place of what stood there, and may have
+ * a byte at `end` for its NUL. Of a quote that is not closed there is what there is.
+ */
+char *syntax_next(char **at, const char *end);
+
+/*
  * If word is key=value, return its value and set *key_length; else NULL. Any
  * key will do, but an empty one: one that is misspelt is still a key.
  */
@@ -74,6 +81,9 @@ int syntax_rate(const char *text, uint64_t *value);
 
 /* yes, no, on, off, true, false, 1, 0. Returns 0 or -EINVAL. */
 int syntax_flag(const char *text, int *value);
+
+/* The length of the UTF-8 sequence at text, or 0 if it is malformed, or a NUL. */
+size_t syntax_character(const char *text, size_t left);
 
 /* Whether the bytes are well-formed UTF-8 without NUL. */
 int syntax_is_utf8(const char *text, size_t length);

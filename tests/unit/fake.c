@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -10,6 +11,7 @@
 #include <unistd.h>
 
 #include "admin/check.h"
+#include "admin/records.h"
 #include "base/config.h"
 #include "device/ask.h"
 #include "device/device.h"
@@ -614,4 +616,93 @@ void fake_stop(void)
 	fake_end_keeper();
 	test_loop_close();
 	log_forget();
+}
+
+/* ---- what is sent ---- */
+
+static const char *skip_json_string(const char *at)
+{
+	assert_int_equal(*at, '"');
+	for (at++; *at != '"'; at++) {
+		assert_true((unsigned char)*at >= 0x20);
+		if (*at != '\\')
+			continue;
+		at++;
+		assert_non_null(strchr("\"\\u", *at));
+		if (*at == 'u')
+			assert_int_equal(
+				strspn(at + 1, "0123456789abcdef") >= 4, 1);
+	}
+	return at + 1;
+}
+
+static const char *skip_json(const char *at)
+{
+	static const char *const words[] = { "true", "false", "null" };
+	char close = *at == '{' ? '}' : ']';
+	char *end;
+	size_t i;
+
+	for (i = 0; i < 3; i++)
+		if (strncmp(at, words[i], strlen(words[i])) == 0)
+			return at + strlen(words[i]);
+	if (*at == '"')
+		return skip_json_string(at);
+	if (*at != '{' && *at != '[') {
+		assert_true((*at >= '0' && *at <= '9') || *at == '-');
+		assert_false(at[0] == '0' && at[1] >= '0' && at[1] <= '9');
+		strtod(at, &end);
+		return end;
+	}
+	at++;
+	while (*at != close) {
+		if (close == '}') {
+			at = skip_json_string(at);
+			assert_int_equal(*at++, ':');
+		}
+		at = skip_json(at);
+		if (*at != ',')
+			assert_int_equal(*at, close);
+		else
+			assert_int_not_equal(*++at, close);
+	}
+	return at + 1;
+}
+
+static void check_words(char *at, const char *end)
+{
+	const char *head = syntax_next(&at, end), *word, *value;
+	const char *keys = record_find(head, strlen(head));
+	int is_first = 1;
+	size_t length;
+
+	if (!*keys)
+		fail_msg("src/admin/records.c has no record '%s'", head);
+	for (; (word = syntax_next(&at, end)); is_first = 0) {
+		value = syntax_value(word, &length);
+		if (is_first && word[0] == '@')
+			continue;
+		if (value && !record_type(keys, word, length))
+			fail_msg("src/admin/records.c has no key '%.*s' of %s",
+				 (int)length, word, head);
+		if (!value && strcmp(head, "EVENT") == 0)
+			keys = record_find(word, strlen(word));
+		else if (!value)
+			assert_string_equal(head, "ERR");
+	}
+}
+
+void fake_check_line(const char *line, size_t length)
+{
+	char *text = strndup(line, length);
+
+	assert_non_null(text);
+	assert_int_equal(strlen(text), length);
+	assert_true(syntax_is_utf8(text, length));
+	if (text[0] == '{')
+		assert_int_equal(*skip_json(text), '\0');
+	else if (strncmp(text, "HELLO ", 6) != 0 && text[0] != '#' &&
+		 strncmp(text, "ublkd_", 6) != 0)
+		check_words(text, text + length);
+	free(text);
 }

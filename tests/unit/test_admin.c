@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "admin/admin.h"
+#include "admin/json.h"
 #include "fake.h"
 #include "keeper/helper.h"
 #include "io/workers.h"
@@ -103,6 +104,8 @@ struct client {
 	int fd;
 	char *text; /* what came and was not looked at */
 	size_t length;
+	size_t checked; /* lines of that */
+	int in_line;	/* the text goes on with the rest of one */
 };
 
 static struct client clients[CLIENTS];
@@ -115,7 +118,8 @@ static struct client *open_client(void)
 		client++;
 	assert_true(client < clients + CLIENTS);
 	client->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0);
-	client->length = 0;
+	client->length = client->checked = 0;
+	client->in_line = 0;
 	assert_int_equal(connect(client->fd, (struct sockaddr *)&address,
 				 address_length),
 			 0);
@@ -129,11 +133,23 @@ static void close_client(struct client *client)
 	client->fd = -1;
 	free(client->text);
 	client->text = NULL;
-	client->length = 0;
+	client->length = client->checked = 0;
 }
 
-/* Take what is there. Returns 1 once the server has closed. */
-static int hear(struct client *client)
+/* Every line that comes is one that is known. */
+static void check_lines(struct client *client)
+{
+	char *line = client->text + client->checked, *end;
+
+	for (; (end = strchr(line, '\n')); line = end + 1) {
+		if (!client->in_line)
+			fake_check_line(line, (size_t)(end - line));
+		client->in_line = 0;
+	}
+	client->checked = (size_t)(line - client->text);
+}
+
+static int take(struct client *client)
 {
 	size_t room = 1 << 16;
 	ssize_t n;
@@ -155,6 +171,15 @@ static int hear(struct client *client)
 	}
 }
 
+/* Take what is there. Returns 1 once the server has closed. */
+static int hear(struct client *client)
+{
+	int is_closed = take(client);
+
+	check_lines(client);
+	return is_closed;
+}
+
 /* And what it has kept back until then. */
 static void hear_all(struct client *client)
 {
@@ -169,7 +194,8 @@ static void hear_all(struct client *client)
 
 static void forget(struct client *client)
 {
-	client->length = 0;
+	client->in_line = client->length > client->checked;
+	client->length = client->checked = 0;
 	if (client->text)
 		client->text[0] = '\0';
 }
@@ -2485,6 +2511,120 @@ TEST_CASE(test_noise)
 	assert_int_equal(fake_host.devices.count, 0);
 	ask("@end ping", "OK @end\n");
 }
+
+#ifndef WITHOUT_JSON
+/* ---- format ---- */
+
+/* Numbers, flags, times and texts; a frame's word apart from a record's. */
+TEST_CASE(test_json)
+{
+	ask("format", "ERR arg text=\"format takes json or lines\"\n");
+	ask("format xml", "ERR arg text=\"*json or lines\" arg=xml\n");
+	ask("@1 format json", "{\"frame\":\"OK\",\"tag\":\"1\"}\n");
+	ask("add null id=3 size=1M name=one",
+	    "{\"frame\":\"OK\",\"id\":3,\"dev\":\"/dev/ublkb3\","
+	    "\"name\":\"one\",*\"size\":1048576}\n");
+	ask("list", "{\"record\":\"dev\",\"id\":3,\"name\":\"one\","
+		    "\"state\":\"live\",*,\"ro\":false,*}\n"
+		    "{\"frame\":\"OK\",\"seq\":[0-9]*}\n");
+	ask("@x del two", "{\"frame\":\"ERR\",\"tag\":\"x\","
+			  "\"symbol\":\"notfound\",\"text\":\"*\","
+			  "\"arg\":\"two\"}\n");
+	ask("@\\\"y\\ ping", "*\"symbol\":\"syntax\"*}\n");
+	ask("version", "{*\"version\":\"*\",\"proto\":1,\"pid\":[0-9]*}\n");
+	ask("help del", "{\"record\":\"command\",*}\n"
+			"{\"record\":\"option\",\"name\":\"id\",*"
+			"\"required\":false,*\"min\":\"0\",*}\n*");
+	ask("format lines", "OK\n");
+	ask("del 3", "OK id=3\n");
+}
+
+/* Every command that only tells, and every frame; hear() parses each line. */
+TEST_CASE(test_json_of_all)
+{
+	const struct command *command;
+
+	ask("add null id=0 error-rate=1%", "OK *\n");
+	ask("format json", "{*}\n");
+	for (command = command_table; command->verb; command++) {
+		if (command->access != ACCESS_READ ||
+		    strcmp(command->verb, "quit") == 0)
+			continue;
+		ask_text("*", "%s", command->verb);
+		ask_text("*", "@t %s 0", command->verb);
+		ask_text("{\"record\":\"command\",*", "help %s", command->verb);
+		hear_all(me);
+		forget(me);
+	}
+	fake.hold[MESSAGE_STOP] = 1;
+	say("@w del 0 force=yes\n");
+	shutdown(me->fd, SHUT_WR);
+	fake_pass_time(0.3);
+	expect("{\"frame\":\"WAIT\",\"tag\":\"w\",\"what\":\"del\"}\n");
+	fake_release(MESSAGE_STOP);
+	expect("{\"frame\":\"OK\",\"tag\":\"w\",\"id\":0}\n");
+}
+
+static char object[100000];
+
+static void gather(void *context, const char *text, size_t length)
+{
+	strncat(object, text, length);
+}
+
+static void expect_object(const char *line, const char *expected)
+{
+	char text[REQUEST_LINE_MAX + 1];
+	size_t length = strlen(line);
+
+	memcpy(text, line, length);
+	object[0] = '\0';
+	json_line(text, length, gather, NULL);
+	fake_check_line(object, strlen(object));
+	assert_string_equal(object, expected);
+}
+
+/* What is several things is an array, also of one; what is not known, null. */
+TEST_CASE(test_json_values)
+{
+	expect_object("build without=file", "{\"record\":\"build\","
+					    "\"without\":[\"file\"]}");
+	expect_object("build without=file,ram",
+		      "{\"record\":\"build\","
+		      "\"without\":[\"file\",\"ram\"]}");
+	expect_object("frob a=1 b", "{\"record\":\"frob\",\"a\":\"1\","
+				    "\"symbol\":\"b\"}");
+	expect_object("metric_a{b=\"c\"} 1",
+		      "{\"text\":\"metric_a{b=\\\"c\\\"} 1\"}");
+	expect_object("dev id=unknown oldest=12ms",
+		      "{\"record\":\"dev\",\"id\":null,\"oldest\":12000}");
+	expect_object("dev id=007 size=18446744073709551615 used=-1",
+		      "{\"record\":\"dev\",\"id\":\"007\","
+		      "\"size\":18446744073709551615,\"used\":-1}");
+	expect_object("dev used=1. oldest=soon ro=maybe",
+		      "{\"record\":\"dev\",\"used\":\"1.\","
+		      "\"oldest\":\"soon\",\"ro\":\"maybe\"}");
+}
+
+/* Whatever bytes come, an object is UTF-8 and has no control characters. */
+TEST_CASE(test_json_bytes)
+{
+	static const char line[] =
+		"config text=\"a\\n\\t\\\"\\\\ \\x1b\\x7f\\xff\\xc2\\x85 \xc3\xa4\"";
+
+	expect_object(line,
+		      "{\"record\":\"config\",\"text\":\"a\\u000a\\u0009"
+		      "\\\"\\\\ \\u001b\\u007f\\ufffd\\u0085 \xc3\xa4\"}");
+	/* A line that was cut. */
+	expect_object("config text=\"a \xc3", "{\"record\":\"config\","
+					      "\"text\":\"a \\ufffd\"}");
+	expect_object("ERR @a\"b syntax text=\"c\\",
+		      "{\"frame\":\"ERR\",\"tag\":\"a\\\"b\","
+		      "\"symbol\":\"syntax\",\"text\":\"c\"}");
+	expect_object("OK @", "{\"frame\":\"OK\",\"tag\":\"\"}");
+}
+
+#endif
 
 /* ---- inspect and stuck ---- */
 

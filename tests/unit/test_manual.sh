@@ -147,7 +147,7 @@ bare()
 
 sed -n 's/^\t\[DEVICE_[A-Z_]*\] = { "\([a-z-]*\)",.*/\1/p' \
 	"$top/src/device/life.c" | sort -u >"$work/steps"
-sed -n '/^\.It Cm step$/,/^\.It Cm target$/s/^\.It Li //p' \
+sed -n '/^\.It Cm step$/,/^\.It Cm target$/{s/^\.It Li //p;/^\.It Cm target$/q}' \
 	"$top/src/man/ublkd-protocol.7" | sed 's/ , /\n/g' | sort -u |
 	diff "$work/steps" - || {
 	echo "ublkd-protocol.7: other steps than src/device/life.c (left)"
@@ -157,6 +157,35 @@ sed -n '/^\.It Cm step$/,/^\.It Cm target$/s/^\.It Li //p' \
 	echo "src/device/life.c: no steps"
 	exit 1
 }
+
+# records: the table of src/admin/records.c as RECORDS in the manual has it.
+sed -n '/^const char record_table/,/^\t;$/s/^\t"\(.*\)"[;]*$/\1/p' \
+	"$top/src/admin/records.c" | tr -d '\n' | sed 's/\\n/\n/g' |
+	sed -e 's,/,[]/,g' -e 's/[,|<]/[]/g' -e 's/ *$//' >"$work/records"
+sed -n '/^\.Sh RECORDS$/,/^\.Ed$/p' "$top/src/man/ublkd-protocol.7" |
+	awk '/^\.Ed/ { print line }
+	/^[A-Za-z]/ && begun { if (line) print line; line = "" }
+	begun && !/^\./ { for (i = 1; i <= NF; i++) line = line (line ? " " : "") $i }
+	/^\.Bd/ { begun = 1 }' | diff "$work/records" - || {
+	echo "ublkd-protocol.7: RECORDS is not the table of src/admin/records.c"
+	exit 1
+}
+[ "$(wc -l <"$work/records")" -gt 20 ] || {
+	echo "src/admin/records.c: no records"
+	exit 1
+}
+
+# And each key is told of elsewhere; backing-p50 and the like are as p50.
+keys=$(cut -d ' ' -f 2- "$work/records" | tr ' ' '\n' | sed -e 's,[^a-z0-9-].*,,' \
+	-e 's/^backing-\([pm]\)/\1/' | sort -u)
+sed -e '/^\.Sh RECORDS$/,/^\.Ed$/d' "$top/src/man/ublkd-protocol.7" >"$work/rest"
+for key in $keys; do
+	grep -Eq "^\.(Cm|It Cm|Li|Op|Oo)( .*)? \[?$key\b|$key Ns =|[ ,]$key=" \
+		"$work/rest" || {
+		echo "ublkd-protocol.7: nothing tells of the key $key"
+		exit 1
+	}
+done
 
 strings "$top"/src/*.c "$top"/src/*/*.c | bare >"$work/strings"
 items "$manual" DIAGNOSTICS | bare >"$work/items"

@@ -31,6 +31,15 @@ static void done(struct request *of, const struct failure *failure)
 	has_failed = failure != NULL;
 }
 
+/* Every line is one that is known. */
+static void check_lines(void)
+{
+	const char *line = output, *end;
+
+	for (; (end = strchr(line, '\n')); line = end + 1)
+		fake_check_line(line, (size_t)(end - line));
+}
+
 /* Run a command to its end; returns what it said. */
 static const char *run(const char *text)
 {
@@ -50,6 +59,7 @@ static const char *run(const char *text)
 			;
 	fake_serve();
 	assert_int_equal(is_done, 1);
+	check_lines();
 	return output;
 }
 

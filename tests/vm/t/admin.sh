@@ -1,7 +1,7 @@
 #!/bin/sh
 # The administrator's day: add, look, use, delete; and what is refused.
 #
-# needs: binaries socat
+# needs: binaries socat jq
 # needs: modules ext4
 # needs: binaries mkfs.ext4
 # size: quick
@@ -161,6 +161,37 @@ null_reads_zeroes()
 	expect_ok "del id=2"
 }
 
+# json COMMAND: what comes as JSON, without the two lines before it
+json()
+{
+	printf 'format json\n%s\n' "$1" | socat -t 60 - "UNIX:$SOCK" | sed 1,2d
+}
+
+# Each answer is one that a parser takes; and a list as JSON says what the lines say.
+as_json()
+{
+	expect_ok "add null size=1G name=scratch error-rate=1%"
+	expect_ok "add ram size=8M id=9 ro=yes"
+	expect_ok help
+	for verb in $(echo "$REPLY" | sed -n 's/^command name=\([^ ]*\) .* access=read .*/\1/p'); do
+		for line in "$verb" "$verb 9" "help $verb"; do
+			[ "$verb" != quit ] || continue
+			json "@t $line" >/tmp/t/json
+			[ "$(jq -r 'select(.frame).tag' </tmp/t/json)" = t ] ||
+				fail "'$line': $(cat /tmp/t/json)"
+		done
+	done
+	expect_ok list
+	json list | jq -r 'select(.record == "dev") |
+		"dev id=\(.id) name=\(.name) state=\(.state) step=\(.step) " +
+		"target=\(.target) size=\(.size) dev=\(.dev) ro=" +
+		if .ro then "yes" else "no" end' >/tmp/t/listed
+	echo "$REPLY" | sed -n 's/^\(dev .* ro=[a-z]*\) .*/\1/p' |
+		cmp - /tmp/t/listed || fail "$(cat /tmp/t/listed)"
+	expect_ok "del scratch"
+	expect_ok "del 9"
+}
+
 start_ublkd
 plain_socat
 slow_reply
@@ -171,4 +202,5 @@ sizes
 settings
 quits
 features
+as_json
 null_reads_zeroes
