@@ -30,6 +30,23 @@ static const struct option del_options[] = {
 	{ .name = NULL },
 };
 
+static const char *const state_names[] = { "adding", "live", "quiesced",
+					   "deleting", NULL };
+
+static const struct option list_options[] = {
+	[VERB_LIST_NAME] = { .name = "name",
+			     .type = OPTION_NAME,
+			     .help = "only the device of this name" },
+	[VERB_LIST_TARGET] = { .name = "target",
+			       .type = OPTION_NAME,
+			       .help = "only those of this target" },
+	[VERB_LIST_STATE] = { .name = "state",
+			      .type = OPTION_CHOICE,
+			      .choices = state_names,
+			      .help = "only those in this state" },
+	{ .name = NULL },
+};
+
 static const char *const auto_names[] = { "auto", NULL };
 
 static const struct option resize_options[] = {
@@ -143,8 +160,8 @@ const struct command command_table[] = {
 	{ "inspect", ACCESS_READ, "[DEVICE]", 1, inspect_options,
 	  "where requests wait, and a verdict on each device", verb_inspect },
 #endif
-	{ "list", ACCESS_READ, "", 0, no_options, "all devices, a line each",
-	  verb_list },
+	{ "list", ACCESS_READ, "", 0, list_options,
+	  "all devices, or some, a line each", verb_list },
 #ifndef WITHOUT_SIGHT
 	{ "metrics", ACCESS_READ, "", 0, no_options,
 	  "what devices have done, for Prometheus", verb_metrics },

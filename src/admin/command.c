@@ -213,6 +213,7 @@ static int begin_command(struct request *request, struct failure *failure)
 				   "an earlier command failed, and on-error "
 				   "is stop");
 	request->cursor = 0;
+	request->seq = request->host->devices.seq;
 	request->busy = 0;
 	request->command = command_find(verb);
 	if (!request->command)

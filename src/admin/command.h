@@ -60,7 +60,8 @@ struct request {
 	enum command_access access; /* that it needs */
 	struct option_value values[OPTION_MAX];
 	struct request *next; /* in the host's list of waiting */
-	uint64_t cursor;      /* of a listing: where it goes on */
+	uint64_t cursor;      /* of a listing: where it goes on, */
+	uint64_t seq;	      /* and the devices' when it began */
 	unsigned busy;	      /* devices in use that it has met */
 
 	/* Take one line of the reply, its newline included. */

@@ -139,22 +139,48 @@ static void print_device(struct request *request, const struct device *device)
 		      waits, more);
 }
 
+static int is_or_any(const struct option_value *value, const char *text)
+{
+	return !value->given || strcmp(value->text, text) == 0;
+}
+
+static int is_listed(const struct option_value *values,
+		     const struct device *device)
+{
+	return device->disk[0] &&
+	       is_or_any(&values[VERB_LIST_NAME], device_name(device)) &&
+	       is_or_any(&values[VERB_LIST_TARGET],
+			 device->spec.target->ops->name) &&
+	       is_or_any(&values[VERB_LIST_STATE], device_state(device));
+}
+
+/*
+ * The end of a listing, whose devices have changed meanwhile: whatever it has missed
+ * has another number than this.
+ */
+static void finish_listing(struct request *request)
+{
+	request_ok(request, " seq=%llu", (unsigned long long)request->seq);
+}
+
 int verb_list(struct request *request, struct failure *failure)
 {
-	const struct device_set *set = &request->host->devices;
-	const struct device *device;
+	const struct option_value *target = &request->values[VERB_LIST_TARGET];
+	const struct device *device = request->host->devices.first;
 	int turn = 0;
 
-	(void)failure;
-	for (device = set->first; device; device = device->next) {
-		if (device->spec.id < request->cursor || !device->disk[0])
+	if (target->given && !target_find(target->text))
+		return target_fail_unknown(target->text, failure);
+	for (; device; device = device->next) {
+		if (device->spec.id < request->cursor ||
+		    !is_listed(request->values, device))
 			continue;
 		if (turn++ == LIST_TURN)
 			return 1;
 		print_device(request, device);
 		request->cursor = (uint64_t)device->spec.id + 1;
 	}
-	request_ok(request, " seq=%llu", (unsigned long long)set->seq);
+	finish_listing(request);
 	return 0;
 }
 
@@ -215,8 +241,7 @@ int verb_show(struct request *request, struct failure *failure)
 		}
 		print_queue(request, &device->queues[i]);
 	}
-	request_ok(request, " seq=%llu",
-		   (unsigned long long)request->host->devices.seq);
+	finish_listing(request);
 	return 0;
 }
 

@@ -10,6 +10,7 @@ struct request;
 
 /* Indexes into the options of the commands that have some. */
 enum { VERB_DEVICE_ID, VERB_DEVICE_NAME, VERB_DEL_FORCE };
+enum { VERB_LIST_NAME, VERB_LIST_TARGET, VERB_LIST_STATE };
 enum { VERB_SET_LAYERS = VERB_DEVICE_NAME + 1 };
 enum { VERB_RESIZE_SIZE = VERB_DEVICE_NAME + 1 };
 enum { VERB_INSPECT_TAGS = VERB_DEVICE_NAME + 1 };

@@ -1958,6 +1958,8 @@ TEST_CASE(test_list_of_changing_set)
 	int i;
 
 	add_many(60);
+	snprintf(text, sizeof(text), "\nOK seq=%u\n",
+		 (unsigned)fake_host.devices.seq);
 	send(me->fd, "list\n", 5, MSG_NOSIGNAL);
 	turn(3);
 	hear(me);
@@ -1967,12 +1969,35 @@ TEST_CASE(test_list_of_changing_set)
 	device = device_find(&fake_host.devices, (uint32_t)i);
 	assert_int_equal(device_delete(device, 1, NULL, NULL, &failure), 0);
 	hear_all(me);
-	assert_int_equal(count_text(me, "OK seq="), 1);
+	/* What has changed since has a larger number. */
+	assert_int_equal(count_text(me, text), 1);
 	assert_true(count_text(me, "dev id=") >= 59);
 	for (i = 0; i < 60; i++) {
 		snprintf(text, sizeof(text), "dev id=%d ", i);
 		assert_true(count_text(me, text) <= 1);
 	}
+}
+
+TEST_CASE(test_list_of_some)
+{
+	ask("add null id=0 name=one", "OK *\n");
+	ask("add null id=1", "OK *\n");
+	ask("add ram size=1M id=2", "OK *\n");
+	ask("list name=one", "dev id=0 *\nOK seq=[0-9]*\n");
+	ask("list name=ublkb1", "dev id=1 *\nOK seq=[0-9]*\n");
+	ask("list name=on", "OK seq=[0-9]*\n");
+	ask("list target=null state=live",
+	    "dev id=0 *\ndev id=1 *\nOK seq=*\n");
+	ask("list state=quiesced", "OK seq=[0-9]*\n");
+	ask("list target=ram name=one", "OK seq=[0-9]*\n");
+	ask("list target=tape", "ERR unknown text=\"*'targets'*\" arg=tape\n");
+	ask("list state=up", "ERR arg text=\"*adding|live|*\" arg=state\n");
+	ask("list 1", "ERR arg *\n");
+	fake.hold[MESSAGE_STOP] = 1;
+	say_on(greeted(), "del 1 force=yes\n");
+	ask("list state=deleting", "dev id=1 *\nOK seq=*\n");
+	fake_release(MESSAGE_STOP);
+	ask("list target=null", "dev id=0 *\nOK seq=*\n");
 }
 
 TEST_CASE(test_show)

@@ -73,6 +73,9 @@ listing()
 	expect_ok list
 	echo "$REPLY"
 	[ "$(echo "$REPLY" | grep -c '^dev id=')" = 2 ] || fail "not two"
+	expect_ok "list target=ram state=live"
+	[ "$(echo "$REPLY" | grep -c '^dev id=9 ')" = 1 ] || fail "$REPLY"
+	expect_ok "list name=scratch"
 	echo "$REPLY" | grep -q '^dev id=0 name=scratch state=live step=live target=null size=1073741824 dev=/dev/ublkb0 ' ||
 		fail "the null device's line"
 	[ "$(cat /sys/block/ublkb9/ro)" = 1 ] || fail "not read-only"
