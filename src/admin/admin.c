@@ -12,11 +12,13 @@
 #include "io/loop.h"
 #include "io/turns.h"
 #include "trace.h"
+#include "watch.h"
 
 #define INPUT_BYTES  8192 /* more than the longest line and its end */
 #define ACCEPT_MAX   16	  /* connections taken before others get a turn */
 #define REFUSAL_TIME 1.0
 #define ACCEPT_PAUSE 1.0 /* s, when no descriptor is left */
+#define GONE_PERIOD  1.0 /* s between looks whether one that watches is there */
 
 struct admin {
 	struct ev_loop *loop;
@@ -34,6 +36,7 @@ struct client {
 	int fd;
 	int busy;     /* a command has not been answered yet */
 	int more;     /* it is a listing that wants to go on */
+	int answers;  /* some lines of an answer have been sent, not all */
 	int skipping; /* the rest of a line that was too long */
 	int ended;    /* the peer has sent all it will */
 	int refused;  /* over a limit: told so, and not listened to */
@@ -203,9 +206,29 @@ static int is_gone(const struct client *client)
 	return poll(&poller, 1, 0) == 1 && poller.revents & POLLHUP;
 }
 
+/* Whether events may come, also after the client's last line. */
+static int hears(const struct client *client)
+{
+	return client->session.follows || client->session.watched;
+}
+
 /*
  * Who does not read is told later how many were lost. Nothing comes between the
  * lines of an answer.
+ */
+static void tell_events(struct client *client)
+{
+	if (client->dead || is_full(client) || client->answers)
+		return;
+	if (client->session.follows)
+		client->session.follows = trace_follow(&client->request);
+	watch_tell(&client->request);
+	client->answers = 0;
+}
+
+/*
+ * What follows is looked for again and again; what is watched tells itself, but for
+ * what could not be told. One that says nothing more does not tell that it is gone.
  */
 static void on_follow(struct loop_timer *timer)
 {
@@ -213,13 +236,30 @@ static void on_follow(struct loop_timer *timer)
 
 	if (is_gone(client))
 		kill_client(client);
-	else if (!is_full(client) && !client->more)
-		client->session.follows = trace_follow(&client->request);
-	if (client->session.follows && !client->dead)
-		start_timer(client, timer, TRACE_PERIOD);
-	else
+	tell_events(client);
+	if (client->dead || !hears(client))
 		start_timer(client, &client->turn, 0);
+	else if (client->session.follows || watch_has_more(&client->request))
+		start_timer(client, timer, TRACE_PERIOD);
+	else if (client->ended)
+		start_timer(client, timer, GONE_PERIOD);
 	flush_output(client);
+}
+
+/* Told at once, as far as that can be, and sent when the turn has ended. */
+static void on_change(void *watcher, const struct device *device,
+		      enum device_change what)
+{
+	struct admin *admin = watcher;
+	struct client *client;
+
+	watch_note(admin->host, device, what);
+	for (client = admin->clients; client; client = client->next) {
+		if (!client->session.watched || client->dead)
+			continue;
+		tell_events(client);
+		loop_timer_start(admin->loop, &client->follow, 0);
+	}
 }
 
 /* ---- one request ---- */
@@ -227,7 +267,10 @@ static void on_follow(struct loop_timer *timer)
 static void emit_to_client(struct request *request, const char *text,
 			   size_t length)
 {
-	append_output((struct client *)request, text, length);
+	struct client *client = (struct client *)request;
+
+	client->answers = 1;
+	append_output(client, text, length);
 }
 
 static void on_request_done(struct request *request,
@@ -236,9 +279,9 @@ static void on_request_done(struct request *request,
 	struct client *client = (struct client *)request;
 
 	(void)failure;
-	client->busy = client->more = 0;
+	client->busy = client->more = client->answers = 0;
 	start_timer(client, &client->turn, 0);
-	if (client->session.follows)
+	if (hears(client))
 		start_timer(client, &client->follow, TRACE_PERIOD);
 	flush_output(client);
 }
@@ -312,6 +355,7 @@ static int next_line(struct client *client)
 	drop_input(client, length + (end ? 1 : 0));
 	if (client->session.quits) {
 		client->session.follows = 0;
+		client->session.watched = 0;
 		client->ended = 1;
 		client->input_length = 0;
 	}
@@ -341,10 +385,11 @@ static void serve_client(struct client *client)
 		again = next_line(client);
 	if ((again && !client->busy) || (client->more && !full))
 		start_timer(client, &client->turn, 0);
-	if (client->ended && !client->busy && !again &&
-	    !client->session.follows && output_length(client) == 0 &&
-	    client->input_length == 0)
+	if (client->ended && !client->busy && !again && !hears(client) &&
+	    output_length(client) == 0 && client->input_length == 0)
 		kill_client(client);
+	if (client->ended && hears(client))
+		start_timer(client, &client->follow, GONE_PERIOD);
 	flush_output(client);
 	/* Nobody would come back to one that has taken everything at once. */
 	if (full && !is_full(client))
@@ -393,12 +438,14 @@ static void on_wait(struct loop_timer *timer)
 {
 	struct client *client = timer->data;
 	struct pollfd poller = { .fd = client->fd, .events = POLLRDHUP };
+	int answers = client->answers;
 
 	if (poll(&poller, 1, 0) != 1) {
 		update_watchers(client);
 		return;
 	}
 	request_wait(&client->request);
+	client->answers = answers;
 	flush_output(client);
 }
 
@@ -567,6 +614,8 @@ struct admin *admin_open(struct ev_loop *loop, int listener,
 	loop_timer_init(&admin->pause, on_pause_end, admin);
 	admin->listener.data = admin;
 	ev_io_start(loop, &admin->listener);
+	host->devices.watcher = admin;
+	host->devices.on_change = on_change;
 	return admin;
 }
 
@@ -582,5 +631,7 @@ void admin_close(struct admin *admin)
 	}
 	ev_io_stop(admin->loop, &admin->listener);
 	loop_timer_stop(admin->loop, &admin->pause);
+	admin->host->devices.on_change = NULL;
+	watch_end(admin->host);
 	free(admin);
 }

@@ -198,5 +198,7 @@ const struct command command_table[] = {
 	  "go on with another program; every device stays", verb_upgrade },
 	{ "version", ACCESS_READ, "", 0, no_options,
 	  "the version of ublkd and its protocol", verb_version },
+	{ "watch", ACCESS_READ, "[dev|size|fault|stall...|none]", 4, no_options,
+	  "tell of what changes from now on", verb_watch },
 	{ .verb = NULL },
 };

@@ -16,6 +16,7 @@
 
 #define COMMAND_PROTO 1 /* of what is said on the admin socket */
 
+struct changes;
 struct request;
 
 /* What commands act on. */
@@ -27,7 +28,8 @@ struct command_host {
 	struct request *leaving; /* have asked for the shutdown */
 	struct request *upgrade; /* has asked for the upgrade, or NULL */
 	struct loop_timer upgrade_timer;
-	int stopping; /* every device is being deleted */
+	struct changes *changes; /* of devices (watch.h); NULL: nobody watches */
+	int stopping;		 /* every device is being deleted */
 	int keeper_gone;
 };
 
@@ -40,13 +42,15 @@ enum command_access {
 /* What one connection has set. */
 struct session {
 	int stop_on_error;
-	int failed;	     /* a command has, since on-error stop */
-	int quits;	     /* nothing more is to be read from it */
-	int json;	     /* an object a line */
-	int follows;	     /* what a device records (trace.h): */
-	uint32_t followed;   /* the device's number, */
-	uint64_t serial;     /* by which it is known from later ones */
-	uint64_t next_event; /* and what has not been told */
+	int failed;	      /* a command has, since on-error stop */
+	int quits;	      /* nothing more is to be read from it */
+	int json;	      /* an object a line */
+	int follows;	      /* what a device records (trace.h): */
+	uint32_t followed;    /* the device's number, */
+	uint64_t serial;      /* by which it is known from later ones */
+	uint64_t next_event;  /* and what has not been told */
+	unsigned watched;     /* classes of changes (watch.h), */
+	uint64_t next_change; /* and which has not been told */
 };
 
 struct request {

@@ -13,6 +13,10 @@ const char record_table[] =
 	"ERR text arg errno \n"
 	"WAIT what \n"
 	"EVENT seq# \n"
+	"overflow id# lost# \n"
+	"size id# name size# \n"
+	"fault id# name \n"
+	"stall id# name stuck? \n"
 	/* Devices. */
 	"dev id# name state step target size# dev ro? queues# depth# "
 	"block-size# max-io# mode batch? waits-for error retry-in# fill? used# "
@@ -36,7 +40,6 @@ const char record_table[] =
 	"backing-p50~ backing-p90~ backing-p99~ backing-p999~ backing-max~ \n"
 	"trace id# time# event request name op offset# length# place result# "
 	"took~ \n"
-	"overflow id# lost# \n"
 	"end id# \n"
 	/* Where requests wait. */
 	"place id# name count# op offset# length# age~ \n"

@@ -95,6 +95,7 @@ static void on_noted(void *context, struct device *device,
 	}
 	layers_change(&device->spec.layers, values,
 		      &request->values[VERB_SET_LAYERS]);
+	device_changed(device, DEVICE_CHANGE_FAULTS);
 	request_ok(request, " id=%u", device->spec.id);
 }
 

@@ -45,6 +45,7 @@ COLD int verb_targets(struct request *request, struct failure *failure);
 COLD int verb_trace(struct request *request, struct failure *failure);
 COLD int verb_upgrade(struct request *request, struct failure *failure);
 COLD int verb_version(struct request *request, struct failure *failure);
+COLD int verb_watch(struct request *request, struct failure *failure);
 
 /* The options that `add` takes for every target. */
 extern const struct option verb_add_options[];

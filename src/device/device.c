@@ -33,8 +33,26 @@ static void set_remove(struct device *device)
 	*at = device->next;
 }
 
+void device_changed(const struct device *device, enum device_change what)
+{
+	struct device_set *set = device->set;
+
+	set->seq++;
+	if (set->on_change)
+		set->on_change(set->watcher, device, what);
+}
+
+/* Of the number that it has, if anybody was told of that. */
+static void tell_gone(struct device *device)
+{
+	if (device->told_state)
+		device_changed(device, DEVICE_CHANGE_GONE);
+	device->told_state = NULL;
+}
+
 void device_set_id(struct device *device, uint32_t id)
 {
+	tell_gone(device);
 	set_remove(device);
 	device->spec.id = id;
 	device->disk[0] = '\0';
@@ -389,6 +407,7 @@ enum device_step device_free(struct device *device)
 {
 	struct device_set *set = device->set;
 
+	tell_gone(device);
 	layers_close(&device->spec.layers);
 	device->spec.target->ops->close(device->spec.target);
 	recorder_forget(device->recorder);

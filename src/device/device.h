@@ -156,9 +156,10 @@ struct device {
 	int reopening;	       /* and that has not ended yet */
 	enum stuck stuck;
 	enum taken taken;
-	char *why;	 /* it is lost, or NULL: not told yet */
-	double pause;	 /* s, from its next loss to the next try, */
-	double next_try; /* which is at that loop_now() */
+	const char *told_state; /* the last that was, or NULL */
+	char *why;		/* it is lost, or NULL: not told yet */
+	double pause;		/* s, from its next loss to the next try, */
+	double next_try;	/* which is at that loop_now() */
 	struct loop_timer timer;
 	double deadline;	 /* as loop_now() */
 	char *new_words;	 /* that the keeper is to note */
@@ -172,6 +173,15 @@ struct device {
 	void *also_context;
 };
 
+/* What has changed of a device, for whoever watches. */
+enum device_change {
+	DEVICE_CHANGE_STATE,
+	DEVICE_CHANGE_GONE, /* it is, or it gives its number back */
+	DEVICE_CHANGE_SIZE,
+	DEVICE_CHANGE_FAULTS, /* and limits */
+	DEVICE_CHANGE_STALL,  /* its `stuck` */
+};
+
 /* All devices of a server. */
 struct device_set {
 	struct ev_loop *loop;
@@ -182,7 +192,14 @@ struct device_set {
 	uint64_t next_serial;
 	uint64_t seq; /* grows with every step of a device */
 	void (*on_empty)(struct device_set *set); /* may be NULL */
+	/* A device has changed, which has got its seq; likewise. */
+	void (*on_change)(void *watcher, const struct device *device,
+			  enum device_change what);
+	void *watcher;
 };
+
+/* It gets a number, and who watches is told. */
+void device_changed(const struct device *device, enum device_change what);
 
 struct device *device_find(struct device_set *set, uint32_t id);
 struct device *device_find_serial(struct device_set *set, uint64_t serial);

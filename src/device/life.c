@@ -246,6 +246,20 @@ static enum device_step begin_step(struct device *device)
 			   : device_ask_simple(device, step->asks);
 }
 
+/* What has no number yet is nobody's to know. */
+static void tell_state(struct device *device)
+{
+	const char *state = device_state(device);
+
+	if (!device->disk[0] ||
+	    (device->told_state && strcmp(device->told_state, state) == 0)) {
+		device->set->seq++;
+		return;
+	}
+	device->told_state = state;
+	device_changed(device, DEVICE_CHANGE_STATE);
+}
+
 static enum device_step enter_step(struct device *device, enum device_step step)
 {
 	log_debug("%s: %s", device->disk[0] ? device->disk : "a new device",
@@ -253,7 +267,7 @@ static enum device_step enter_step(struct device *device, enum device_step step)
 	loop_timer_stop(device->set->loop, &device->timer);
 	device->step = step;
 	recorder_step(device->recorder, steps[step].name);
-	device->set->seq++;
+	tell_state(device);
 	if (steps[step].patience > 0)
 		device->deadline = loop_now() + steps[step].patience;
 	return begin_step(device);

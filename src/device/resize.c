@@ -149,6 +149,7 @@ enum device_step resize_answer(struct device *device,
 	device->spec.geometry.unserved = device->new_unserved;
 	log_info("device %u (%s): %llu bytes from now on", device->spec.id,
 		 device_name(device), (unsigned long long)device->new_size);
+	device_changed(device, DEVICE_CHANGE_SIZE);
 	return DEVICE_NEXT;
 }
 
@@ -193,8 +194,10 @@ void resize_keeper_gone(struct device *device)
 {
 	uint64_t size = device_disk_size(device->spec.id);
 
-	if (size)
-		device->spec.geometry.size = size;
+	if (!size || size == device->spec.geometry.size)
+		return;
+	device->spec.geometry.size = size;
+	device_changed(device, DEVICE_CHANGE_SIZE);
 }
 
 /* ---- before anything is done ---- */

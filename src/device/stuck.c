@@ -134,6 +134,7 @@ static void judge(struct device *device, int is_stuck)
 		log_notice("%s is not stuck any more", device->disk);
 	device->stuck = is_stuck ? STUCK_UNTOLD : STUCK_NOT;
 	stuck.untold += (unsigned)is_stuck;
+	device_changed(device, DEVICE_CHANGE_STALL);
 }
 
 static struct device *next_device(void)

@@ -12,6 +12,7 @@
 
 #include "admin/admin.h"
 #include "admin/json.h"
+#include "admin/watch.h"
 #include "fake.h"
 #include "keeper/helper.h"
 #include "io/workers.h"
@@ -2537,6 +2538,148 @@ TEST_CASE(test_noise)
 	ask("@end ping", "OK @end\n");
 }
 
+/* ---- watch ---- */
+
+TEST_CASE(test_watch)
+{
+	struct client *other = greeted();
+	char text[64];
+
+	snprintf(text, sizeof(text), "OK @w seq=%u\n",
+		 (unsigned)fake_host.devices.seq);
+	ask("@w watch", text);
+	ask_on(other, "add null id=3 name=one size=1M", "OK *\n");
+	expect("EVENT seq=* dev id=3 name=one state=adding target=null "
+	       "size=1048576 dev=/dev/ublkb3\n"
+	       "EVENT seq=* dev id=3 name=one state=live *\n");
+	ask_on(other, "set one error-every=5", "OK *\n");
+	expect("EVENT seq=[0-9]* fault id=3 name=one\n");
+	/* Who asks is told as well. */
+	ask("@d del one", "EVENT seq=* dev id=3 name=one state=deleting *\n"
+			  "EVENT seq=* dev id=3 name=one state=gone *\n"
+			  "OK @d id=3\n");
+	ask("add null id=9999999", "ERR range *\n");
+}
+
+/* Numbers grow from that of the answer on; a listing's says what it has. */
+TEST_CASE(test_watch_numbers)
+{
+	unsigned long long last, seq;
+	const char *at;
+
+	add_many(3);
+	last = fake_host.devices.seq;
+	ask("watch", "OK seq=[0-9]*\n");
+	say("add null id=4\ndel 4\nlist\n");
+	hear_all(me);
+	for (at = me->text; (at = strstr(at, "EVENT seq=")); last = seq) {
+		at += strlen("EVENT seq=");
+		seq = strtoull(at, NULL, 10);
+		assert_true(seq > last);
+	}
+	assert_non_null(strstr(me->text, "OK seq="));
+	assert_true(strtoull(strstr(me->text, "OK seq=") + 7, NULL, 10) >=
+		    last);
+}
+
+TEST_CASE(test_watch_classes)
+{
+	struct client *other = greeted();
+
+	ask("watch stall fault", "OK seq=0\n");
+	ask_on(other, "add null", "OK *\n");
+	expect("");
+	ask_on(other, "set 0 limit-iops=5", "OK *\n");
+	expect("EVENT seq=* fault id=0 name=ublkb0\n");
+	ask("watch frob", "ERR arg text=\"*stall*\" arg=frob\n");
+	ask("watch none dev", "ERR arg *\n");
+	ask_on(other, "set 0 limit-iops=6", "OK *\n");
+	expect("EVENT seq=* fault *\n");
+	ask("watch none", "OK seq=[0-9]*\n");
+	ask_on(other, "set 0 limit-iops=7", "OK *\n");
+	expect("");
+	ask("watch size", "OK seq=[0-9]*\n");
+	fake.features = FAKE_FEATURES_NEW;
+	ask("resize 0 size=2M",
+	    "EVENT seq=* size id=0 name=ublkb0 size=2097152\nOK *\n");
+}
+
+/* Nothing comes between the lines of an answer. */
+TEST_CASE(test_watch_in_a_listing)
+{
+	struct failure failure;
+	struct device *device;
+
+	add_many(60);
+	ask("watch", "OK seq=[0-9]*\n");
+	send(me->fd, "list\n", 5, MSG_NOSIGNAL);
+	turn(3);
+	hear(me);
+	assert_true(count_text(me, "\n") > 0 && count_text(me, "\n") < 60);
+	device = device_find(&fake_host.devices, 0);
+	assert_int_equal(device_delete(device, 1, NULL, NULL, &failure), 0);
+	fake_pass_time(0.1);
+	hear_all(me);
+	assert_true(fnmatch("dev id=0 *OK seq=[0-9]*\nEVENT seq=* dev id=0 * "
+			    "state=deleting *\nEVENT seq=* state=gone *\n",
+			    me->text, 0) == 0);
+	assert_true(strstr(me->text, "EVENT ") > strstr(me->text, "OK seq="));
+}
+
+/* Who does not read has some kept, and is told how many were not. */
+TEST_CASE(test_watch_overflow)
+{
+	struct client *other = greeted();
+	unsigned long long lost, told = 0, i;
+	const char *at;
+
+	ask("watch", "OK seq=0\n");
+	flood(me, "help\n");
+	for (i = 0; i < 100; i++) {
+		ask_on(other, "add null id=7", "OK *\n");
+		ask_on(other, "del 7", "OK *\n");
+	}
+	for (i = 0; i < 20; i++) {
+		fake_pass_time(0.1);
+		hear_all(me);
+	}
+	assert_int_equal(count_text(me, "EVENT overflow lost="), 1);
+	at = strstr(me->text, "EVENT overflow lost=");
+	lost = strtoull(at + strlen("EVENT overflow lost="), NULL, 10);
+	told = count_text(me, "EVENT seq=");
+	assert_true(lost > 0);
+	assert_true(told >= WATCH_QUEUE);
+	assert_int_equal(lost + told, 400);
+}
+
+/* One that has said all stays, and goes when it does not listen. */
+TEST_CASE(test_watch_half_closed)
+{
+	struct client *other = greeted();
+	unsigned fds = count_fds();
+
+	say("watch dev\n");
+	shutdown(me->fd, SHUT_WR);
+	fake_pass_time(3);
+	expect("OK seq=0\n");
+	ask_on(other, "add null", "OK *\n");
+	expect("EVENT * state=adding *\nEVENT * state=live *\n");
+	ask_on(other, "del 0", "OK *\n");
+	fake_pass_time(3);
+	assert_int_equal(count_fds(), fds);
+	close_client(me);
+	fake_pass_time(2);
+	assert_int_equal(count_fds(), fds - 2);
+}
+
+TEST_CASE(test_watch_until_quit)
+{
+	ask("watch", "OK seq=0\n");
+	ask("quit", "OK\n");
+	expect_closed(me);
+	ask_on(greeted(), "add null", "OK *\n");
+}
+
 #ifndef WITHOUT_JSON
 /* ---- format ---- */
 
@@ -2546,12 +2689,16 @@ TEST_CASE(test_json)
 	ask("format", "ERR arg text=\"format takes json or lines\"\n");
 	ask("format xml", "ERR arg text=\"*json or lines\" arg=xml\n");
 	ask("@1 format json", "{\"frame\":\"OK\",\"tag\":\"1\"}\n");
+	ask("watch fault", "{\"frame\":\"OK\",\"seq\":0}\n");
 	ask("add null id=3 size=1M name=one",
 	    "{\"frame\":\"OK\",\"id\":3,\"dev\":\"/dev/ublkb3\","
 	    "\"name\":\"one\",*\"size\":1048576}\n");
 	ask("list", "{\"record\":\"dev\",\"id\":3,\"name\":\"one\","
 		    "\"state\":\"live\",*,\"ro\":false,*}\n"
 		    "{\"frame\":\"OK\",\"seq\":[0-9]*}\n");
+	ask("set one error-every=2",
+	    "{\"frame\":\"EVENT\",\"seq\":[0-9]*,\"record\":\"fault\",\"id\":3,"
+	    "\"name\":\"one\"}\n{*}\n");
 	ask("@x del two", "{\"frame\":\"ERR\",\"tag\":\"x\","
 			  "\"symbol\":\"notfound\",\"text\":\"*\","
 			  "\"arg\":\"two\"}\n");
@@ -2581,6 +2728,7 @@ TEST_CASE(test_json_of_all)
 		hear_all(me);
 		forget(me);
 	}
+	ask("watch none", "{*}\n");
 	fake.hold[MESSAGE_STOP] = 1;
 	say("@w del 0 force=yes\n");
 	shutdown(me->fd, SHUT_WR);

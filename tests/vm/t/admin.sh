@@ -195,6 +195,26 @@ as_json()
 	expect_ok "del 9"
 }
 
+# What happens is told to who watches, and nothing else.
+watching()
+{
+	mkfifo /tmp/t/watch
+	socat - "UNIX:$SOCK" </tmp/t/watch >/tmp/t/events &
+	exec 9>/tmp/t/watch
+	echo "watch" >&9
+	wait_for 10 "grep -q '^OK seq=' /tmp/t/events" || fail "no watch"
+	expect_ok "add ram size=8M id=3 name=seen"
+	expect_ok "set seen error-every=100000"
+	expect_ok "del seen"
+	wait_for 10 "grep -q state=gone /tmp/t/events" || fail "no event"
+	exec 9>&-
+	[ "$(sed -n 's/^EVENT seq=[0-9]* \([a-z]*\) id=3 name=seen\( state=[a-z]*\)\{0,1\}.*/\1\2/p' /tmp/t/events)" = "dev state=adding
+dev state=live
+fault
+dev state=deleting
+dev state=gone" ] || fail "$(cat /tmp/t/events)"
+}
+
 start_ublkd
 plain_socat
 slow_reply
@@ -206,4 +226,5 @@ settings
 quits
 features
 as_json
+watching
 null_reads_zeroes

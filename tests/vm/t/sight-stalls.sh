@@ -75,6 +75,8 @@ all_done()
 suspended()
 {
 	expect_ok "add file id=0 path=/dev/dm-0 stuck-after=2s"
+	echo "watch stall" | socat -t 600 - "UNIX:$SOCK" >/tmp/t/stalls &
+	watcher=$!
 	dmsetup suspend --noflush --nolockfs slow0
 	write_to ublkb0 3
 	judged 0 'dm-0 (slow0) behind it is suspended'
@@ -94,6 +96,9 @@ suspended()
 	wait_for 10 'grep -q "ublkb0 is not stuck any more" "$LOG"' ||
 		fail "the log does not tell the end"
 	[ "$(grep -c "ublkb0 is stuck" "$LOG")" = 1 ] || fail "it tells more than once"
+	kill $watcher
+	[ "$(sed -n 's/^EVENT .* stall id=0 .*stuck=//p' /tmp/t/stalls)" = "yes
+no" ] || fail "who watches was told: $(cat /tmp/t/stalls)"
 	expect_ok "trace 0"
 	shows 'stuck'
 	expect_ok "inspect 0"
