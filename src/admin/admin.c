@@ -18,6 +18,7 @@
 #define ACCEPT_MAX   16	  /* connections taken before others get a turn */
 #define REFUSAL_TIME 1.0
 #define ACCEPT_PAUSE 1.0 /* s, when no descriptor is left */
+#define PROMPT	     "ublkd> "
 #define GONE_PERIOD  1.0 /* s between looks whether one that watches is there */
 
 struct admin {
@@ -36,6 +37,7 @@ struct client {
 	int fd;
 	int busy;     /* a command has not been answered yet */
 	int more;     /* it is a listing that wants to go on */
+	int prompted; /* and has said nothing since */
 	int answers;  /* some lines of an answer have been sent, not all */
 	int skipping; /* the rest of a line that was too long */
 	int ended;    /* the peer has sent all it will */
@@ -196,6 +198,21 @@ static void flush_output(struct client *client)
 	update_watchers(client);
 }
 
+/* ---- people ---- */
+
+/* Behind the last answer, when the client is to say more. */
+static void give_prompt(struct client *client)
+{
+	const struct session *session = &client->session;
+
+	if (!session->prompts || session->json || client->prompted ||
+	    client->busy || client->ended || client->dead ||
+	    client->input_length)
+		return;
+	append_output(client, PROMPT, strlen(PROMPT));
+	client->prompted = 1;
+}
+
 /* ---- events ---- */
 
 /* Whether the peer has closed its end, and does not even listen. */
@@ -243,6 +260,7 @@ static void on_follow(struct loop_timer *timer)
 		start_timer(client, timer, TRACE_PERIOD);
 	else if (client->ended)
 		start_timer(client, timer, GONE_PERIOD);
+	give_prompt(client);
 	flush_output(client);
 }
 
@@ -269,6 +287,10 @@ static void emit_to_client(struct request *request, const char *text,
 {
 	struct client *client = (struct client *)request;
 
+	/* An event, for which a person's prompt ends. */
+	if (client->prompted)
+		append_output(client, "\n", 1);
+	client->prompted = 0;
 	client->answers = 1;
 	append_output(client, text, length);
 }
@@ -328,6 +350,7 @@ static void drop_input(struct client *client, size_t length)
 /* A line that is too long is told of once and skipped up to its LF. */
 static void skip_long(struct client *client, int was_told, const char *end)
 {
+	client->prompted = 0;
 	drop_input(client, end ? (size_t)(end - client->input) + 1
 			       : client->input_length);
 	client->skipping = !end;
@@ -351,6 +374,7 @@ static int next_line(struct client *client)
 	}
 	if (!end && (!client->ended || length == 0))
 		return 0;
+	client->prompted = 0;
 	run_line(client, client->input, length);
 	drop_input(client, length + (end ? 1 : 0));
 	if (client->session.quits) {
@@ -390,6 +414,7 @@ static void serve_client(struct client *client)
 		kill_client(client);
 	if (client->ended && hears(client))
 		start_timer(client, &client->follow, GONE_PERIOD);
+	give_prompt(client);
 	flush_output(client);
 	/* Nobody would come back to one that has taken everything at once. */
 	if (full && !is_full(client))

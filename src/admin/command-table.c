@@ -142,6 +142,8 @@ const struct command command_table[] = {
 	{ "check", ACCESS_READ, "", 0, no_options,
 	  "what is wrong in the configuration file; does nothing", verb_check },
 #endif
+	{ "complete", ACCESS_READ, "BEGINNING", 1, NULL,
+	  "what may follow the beginning of a line", verb_complete },
 	{ "del", ACCESS_WRITE, "DEVICE", 1, del_options,
 	  "stop and delete a device that nobody uses", verb_del },
 #ifndef WITHOUT_RELOAD
@@ -170,6 +172,8 @@ const struct command command_table[] = {
 	  "whether an error ends this connection's later commands",
 	  verb_on_error },
 	{ "ping", ACCESS_READ, "", 0, no_options, "answers OK", verb_ping },
+	{ "prompt", ACCESS_READ, "on|off", 1, no_options,
+	  "whether this connection gets a prompt, for people", verb_prompt },
 	{ "quit", ACCESS_READ, "", 0, no_options, "end this connection",
 	  verb_quit },
 	{ "resize", ACCESS_WRITE, "DEVICE size=SIZE|auto", 1, resize_options,

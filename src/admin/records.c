@@ -28,6 +28,7 @@ const char record_table[] =
 	"busy id# name text \n"
 	/* What there is. */
 	"build without, \n"
+	"candidate word help \n"
 	"command name words access help \n"
 	"feature name have? required? \n"
 	"option name value type required? default min max help \n"

@@ -519,6 +519,17 @@ int verb_on_error(struct request *request, struct failure *failure)
 	return 0;
 }
 
+int verb_prompt(struct request *request, struct failure *failure)
+{
+	int prompts = choose(request, "on", "off", failure);
+
+	if (prompts < 0)
+		return -1;
+	request->session->prompts = prompts;
+	request_ok(request, "%s", "");
+	return 0;
+}
+
 #ifndef WITHOUT_JSON
 int verb_format(struct request *request, struct failure *failure)
 {

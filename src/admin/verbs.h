@@ -24,6 +24,7 @@ enum { VERB_UPGRADE_PROGRAM, VERB_UPGRADE_FORCE };
 
 COLD int verb_add(struct request *request, struct failure *failure);
 COLD int verb_check(struct request *request, struct failure *failure);
+COLD int verb_complete(struct request *request, struct failure *failure);
 COLD int verb_del(struct request *request, struct failure *failure);
 COLD int verb_dump(struct request *request, struct failure *failure);
 COLD int verb_features(struct request *request, struct failure *failure);
@@ -34,6 +35,7 @@ COLD int verb_list(struct request *request, struct failure *failure);
 COLD int verb_metrics(struct request *request, struct failure *failure);
 COLD int verb_on_error(struct request *request, struct failure *failure);
 COLD int verb_ping(struct request *request, struct failure *failure);
+COLD int verb_prompt(struct request *request, struct failure *failure);
 COLD int verb_quit(struct request *request, struct failure *failure);
 COLD int verb_resize(struct request *request, struct failure *failure);
 COLD int verb_set(struct request *request, struct failure *failure);

@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static const char *const names[] = {
+static const char names[][12] = {
 	[SYMBOL_NONE] = "none",
 	[SYMBOL_SYNTAX] = "syntax",
 	[SYMBOL_UNKNOWN] = "unknown",
@@ -85,7 +85,7 @@ const char *failure_errno_name(int error)
 	static char number[16];
 	static const struct {
 		int error;
-		const char *name;
+		char name[12];
 	} known[] = {
 #define NAME(e) { e, #e }
 		NAME(EACCES),	 NAME(EAGAIN),	NAME(EBADF),	  NAME(EBUSY),

@@ -143,7 +143,10 @@ static void check_lines(struct client *client)
 	char *line = client->text + client->checked, *end;
 
 	for (; (end = strchr(line, '\n')); line = end + 1) {
-		if (!client->in_line)
+		/* A person's own newline has ended that. */
+		while (strncmp(line, "ublkd> ", 7) == 0)
+			line += 7;
+		if (!client->in_line && end > line)
 			fake_check_line(line, (size_t)(end - line));
 		client->in_line = 0;
 	}
@@ -2536,6 +2539,97 @@ TEST_CASE(test_noise)
 	assert_true(frames > 1000);
 	assert_int_equal(fake_host.devices.count, 0);
 	ask("@end ping", "OK @end\n");
+}
+
+/* ---- complete and prompt ---- */
+
+TEST_CASE(test_complete)
+{
+	ask("complete",
+	    "candidate word=add help=\"*\"\n*candidate word=watch *\nOK\n");
+	ask("complete de", "candidate word=del help=\"stop *\"\nOK\n");
+	ask("complete 'add '", "candidate word=file *\ncandidate word=null *\n"
+			       "candidate word=ram help=\"*\"\nOK\n");
+	ask("complete 'add fi'", "candidate word=file help=\"*\"\nOK\n");
+	ask("complete 'add ram ov'",
+	    "candidate word=overcommit= help=\"*\"\nOK\n");
+	ask("complete 'add ram size=1M overcommit=n ov'", "OK\n");
+	ask("complete 'add null error-op=w'",
+	    "candidate word=error-op=write *\n"
+	    "candidate word=error-op=write-*\n"
+	    "OK\n");
+	ask("complete 'add ram ro='", "candidate word=ro=yes *\n"
+				      "candidate word=ro=no *\nOK\n");
+	ask("complete 'add tape s'", "OK\n");
+	ask("complete 'frob '", "OK\n");
+	ask("complete 'on-error '", "candidate word=stop help=\"\"\n"
+				    "candidate word=continue help=\"\"\nOK\n");
+	ask("complete 'on-error stop '", "OK\n");
+	ask("complete 'watch dev si'", "candidate word=size *\nOK\n");
+	ask("complete 'help in'", "candidate word=inspect *\nOK\n");
+	ask("complete 'help add nu'", "candidate word=null *\nOK\n");
+	ask("complete \"add 'x\"", "OK\n");
+	ask("complete \"add 'x y\"", "ERR syntax *\n");
+	ask("complete a b", "ERR arg *\n");
+}
+
+TEST_CASE(test_complete_devices)
+{
+	ask("add null id=3 name=one", "OK *\n");
+	ask("add null id=31", "OK *\n");
+	ask("complete 'del o'", "candidate word=one help=\"null\"\nOK\n");
+	ask("complete 'del one f'", "candidate word=force= *\nOK\n");
+	ask("complete 'del one o'", "OK\n");
+	ask("complete 'show id=3'", "candidate word=id=3 *\n"
+				    "candidate word=id=31 *\nOK\n");
+	ask("complete 'list name='", "candidate word=name=one *\n"
+				     "candidate word=name=ublkb31 *\nOK\n");
+	ask("complete 'add null name='", "OK\n");
+	ask("complete 'resize '", "candidate word=one *\n*"
+				  "candidate word=size= *\nOK\n");
+	ask("complete 'stats one r'", "candidate word=reset help=\"\"\nOK\n");
+}
+
+/* Every command has words that are understood. */
+TEST_CASE(test_complete_all)
+{
+	const struct command *command;
+
+	for (command = command_table; command->verb; command++) {
+		ask_text("*OK\n", "complete %s", command->verb);
+		ask_text("*OK\n", "complete '%s '", command->verb);
+		ask_text("*OK\n", "complete '%s x y z w '", command->verb);
+	}
+}
+
+/* Only when there is nothing else to say. */
+TEST_CASE(test_prompt)
+{
+	struct client *other = greeted();
+
+	ask("prompt", "ERR arg text=\"prompt takes on or off\"\n");
+	ask("prompt on", "OK\nublkd> ");
+	ask("ping\nping", "OK\nOK\nublkd> ");
+	ask("", "ublkd> ");
+	ask("# nothing", "ublkd> ");
+	ask("frob", "ERR *\nublkd> ");
+	say("pi");
+	expect("");
+	ask("ng", "OK\nublkd> ");
+	fake.hold[MESSAGE_START] = 1;
+	ask("add null", "");
+	fake_release(MESSAGE_START);
+	fake_serve();
+	expect("OK id=0 *\nublkd> ");
+	ask("watch fault", "OK seq=*\nublkd> ");
+	ask_on(other, "set 0 error-every=9", "OK *\n");
+	expect("\nEVENT seq=* fault id=0 *\nublkd> ");
+	ask("prompt off", "OK\n");
+	ask_on(other, "set 0 error-every=8", "OK *\n");
+	expect("EVENT *\n");
+	ask("prompt on", "OK\nublkd> ");
+	ask("quit", "OK\n");
+	expect_closed(me);
 }
 
 /* ---- watch ---- */

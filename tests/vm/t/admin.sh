@@ -215,6 +215,16 @@ dev state=deleting
 dev state=gone" ] || fail "$(cat /tmp/t/events)"
 }
 
+# A person's conversation: candidates, and a prompt behind each answer.
+by_hand()
+{
+	printf 'prompt on\ncomplete "add fi"\n\nquit\n' |
+		socat -t 60 - "UNIX:$SOCK" >/tmp/t/hand
+	sed 1d /tmp/t/hand | grep -q '^candidate word=file help="' ||
+		fail "$(cat /tmp/t/hand)"
+	[ "$(tail -n 1 /tmp/t/hand)" = "OK" ] || fail "$(cat /tmp/t/hand)"
+}
+
 start_ublkd
 plain_socat
 slow_reply
@@ -227,4 +237,5 @@ quits
 features
 as_json
 watching
+by_hand
 null_reads_zeroes
