@@ -32,6 +32,6 @@ int verb_dump(struct request *request, struct failure *failure)
 		request_print(request, "%s", text);
 		request->cursor = (uint64_t)device->spec.id + 1;
 	}
-	request_ok(request, " seq=%llu", (unsigned long long)set->seq);
+	verb_finish_listing(request);
 	return 0;
 }

@@ -210,10 +210,10 @@ static const char *put_bare(struct object *object, const char *keys,
 	return is_event ? record_find(word, strlen(word)) : keys;
 }
 
-static void put_words(struct object *object, char *at, const char *end)
+static void put_words(struct object *object, const char *keys, char *at,
+		      const char *end)
 {
 	const char *head = syntax_next(&at, end), *word, *value;
-	const char *keys = record_find(head, strlen(head));
 	size_t length;
 
 	put_named(object, head[0] <= 'Z' ? "frame" : "record", head);
@@ -229,23 +229,16 @@ static void put_words(struct object *object, char *at, const char *end)
 	}
 }
 
-/* A record or a frame has a word, and then blanks only: not those of `metrics`. */
-static int is_record(const char *line)
-{
-	size_t length = strspn(line, "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-				     "abcdefghijklmnopqrstuvwxyz-");
-
-	return length && (line[length] == ' ' || line[length] == '\0');
-}
-
 void json_line(char *line, size_t length, json_emit *emit, void *context)
 {
 	struct object object = { .emit = emit, .context = context };
 	char *end = line + length;
+	const char *keys;
 
 	*end = '\0';
-	if (is_record(line))
-		put_words(&object, line, end);
+	keys = record_find(line, strcspn(line, " "));
+	if (*keys)
+		put_words(&object, keys, line, end);
 	else
 		put_named(&object, "text", line);
 	put(&object, "}", 1);

@@ -154,11 +154,7 @@ static int is_listed(const struct option_value *values,
 	       is_or_any(&values[VERB_LIST_STATE], device_state(device));
 }
 
-/*
- * The end of a listing, whose devices have changed meanwhile: whatever it has missed
- * has another number than this.
- */
-static void finish_listing(struct request *request)
+void verb_finish_listing(struct request *request)
 {
 	request_ok(request, " seq=%llu", (unsigned long long)request->seq);
 }
@@ -180,7 +176,7 @@ int verb_list(struct request *request, struct failure *failure)
 		print_device(request, device);
 		request->cursor = (uint64_t)device->spec.id + 1;
 	}
-	finish_listing(request);
+	verb_finish_listing(request);
 	return 0;
 }
 
@@ -241,7 +237,7 @@ int verb_show(struct request *request, struct failure *failure)
 		}
 		print_queue(request, &device->queues[i]);
 	}
-	finish_listing(request);
+	verb_finish_listing(request);
 	return 0;
 }
 

@@ -62,6 +62,12 @@ void verb_print_option(struct request *request, const struct option *option,
  */
 void verb_tell_unserved(const struct device *device, char *text, size_t size);
 
+/*
+ * The OK of a listing, whose devices may have changed meanwhile: whatever it has
+ * missed has a larger seq.
+ */
+void verb_finish_listing(struct request *request);
+
 /* Whether there is a recorder. Returns 0, or -1 with *failure filled. */
 int verb_check_recorder(struct failure *failure);
 

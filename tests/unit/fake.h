@@ -109,7 +109,7 @@ const char *fake_trace(void);
 
 /*
  * A line that was sent is one that src/admin/records.c has: its record and every key
- * of it; or it is an object of JSON, or of the metrics. No newline.
+ * of it; or it is an object of JSON, or a line of metrics or dump. No newline.
  */
 void fake_check_line(const char *line, size_t length);
 

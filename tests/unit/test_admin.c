@@ -2859,8 +2859,11 @@ TEST_CASE(test_json_values)
 	expect_object("build without=file,ram",
 		      "{\"record\":\"build\","
 		      "\"without\":[\"file\",\"ram\"]}");
-	expect_object("frob a=1 b", "{\"record\":\"frob\",\"a\":\"1\","
-				    "\"symbol\":\"b\"}");
+	expect_object("ERR frob a=1 b", "{\"frame\":\"ERR\","
+					"\"symbol\":\"frob\","
+					"\"a\":\"1\",\"symbol\":\"b\"}");
+	expect_object("add ram size=1M", "{\"text\":\"add ram size=1M\"}");
+	expect_object("", "{\"text\":\"\"}");
 	expect_object("metric_a{b=\"c\"} 1",
 		      "{\"text\":\"metric_a{b=\\\"c\\\"} 1\"}");
 	expect_object("dev id=unknown oldest=12ms",
