@@ -247,7 +247,7 @@ static void tell_events(struct client *client)
  * What follows is looked for again and again; what is watched tells itself, but for
  * what could not be told. One that says nothing more does not tell that it is gone.
  */
-static void on_follow(struct loop_timer *timer)
+static COLD void on_follow(struct loop_timer *timer)
 {
 	struct client *client = timer->data;
 
@@ -265,8 +265,8 @@ static void on_follow(struct loop_timer *timer)
 }
 
 /* Told at once, as far as that can be, and sent when the turn has ended. */
-static void on_change(void *watcher, const struct device *device,
-		      enum device_change what)
+static COLD void on_change(void *watcher, const struct device *device,
+			   enum device_change what)
 {
 	struct admin *admin = watcher;
 	struct client *client;
@@ -282,8 +282,8 @@ static void on_change(void *watcher, const struct device *device,
 
 /* ---- one request ---- */
 
-static void emit_to_client(struct request *request, const char *text,
-			   size_t length)
+static COLD void emit_to_client(struct request *request, const char *text,
+				size_t length)
 {
 	struct client *client = (struct client *)request;
 
@@ -295,8 +295,8 @@ static void emit_to_client(struct request *request, const char *text,
 	append_output(client, text, length);
 }
 
-static void on_request_done(struct request *request,
-			    const struct failure *failure)
+static COLD void on_request_done(struct request *request,
+				 const struct failure *failure)
 {
 	struct client *client = (struct client *)request;
 
@@ -308,7 +308,7 @@ static void on_request_done(struct request *request,
 	flush_output(client);
 }
 
-static void on_request_goes_on(struct request *request)
+static COLD void on_request_goes_on(struct request *request)
 {
 	struct client *client = (struct client *)request;
 
@@ -421,12 +421,12 @@ static void serve_client(struct client *client)
 		start_timer(client, &client->turn, 0);
 }
 
-static void on_turn(struct loop_timer *timer)
+static COLD void on_turn(struct loop_timer *timer)
 {
 	serve_client(timer->data);
 }
 
-static void on_readable(struct ev_loop *loop, ev_io *watcher, int events)
+static COLD void on_readable(struct ev_loop *loop, ev_io *watcher, int events)
 {
 	struct client *client = watcher->data;
 	ssize_t n;
@@ -448,7 +448,7 @@ static void on_readable(struct ev_loop *loop, ev_io *watcher, int events)
 	serve_client(client);
 }
 
-static void on_writable(struct ev_loop *loop, ev_io *watcher, int events)
+static COLD void on_writable(struct ev_loop *loop, ev_io *watcher, int events)
 {
 	struct client *client = watcher->data;
 
@@ -459,7 +459,7 @@ static void on_writable(struct ev_loop *loop, ev_io *watcher, int events)
 }
 
 /* A half-closed client leaves soon if it hears nothing: tell it to stay. */
-static void on_wait(struct loop_timer *timer)
+static COLD void on_wait(struct loop_timer *timer)
 {
 	struct client *client = timer->data;
 	struct pollfd poller = { .fd = client->fd, .events = POLLRDHUP };
@@ -474,7 +474,7 @@ static void on_wait(struct loop_timer *timer)
 	flush_output(client);
 }
 
-static void on_drain(struct loop_timer *timer)
+static COLD void on_drain(struct loop_timer *timer)
 {
 	struct client *client = timer->data;
 
@@ -597,7 +597,7 @@ static void add_client(struct admin *admin, int fd)
 		greet_client(client);
 }
 
-static void on_connect(struct ev_loop *loop, ev_io *watcher, int events)
+static COLD void on_connect(struct ev_loop *loop, ev_io *watcher, int events)
 {
 	struct admin *admin = watcher->data;
 	int i, fd;
@@ -619,7 +619,7 @@ static void on_connect(struct ev_loop *loop, ev_io *watcher, int events)
 	}
 }
 
-static void on_pause_end(struct loop_timer *timer)
+static COLD void on_pause_end(struct loop_timer *timer)
 {
 	struct admin *admin = timer->data;
 

@@ -23,10 +23,10 @@ struct admin;
  * Serve clients on a listening socket, which stays the caller's. Returns NULL
  * without memory.
  */
-struct admin *admin_open(struct ev_loop *loop, int listener,
-			 struct command_host *host);
+COLD struct admin *admin_open(struct ev_loop *loop, int listener,
+			      struct command_host *host);
 
 /* Drop every client; what the sockets have taken still reaches them. */
-void admin_close(struct admin *admin);
+COLD void admin_close(struct admin *admin);
 
 #endif

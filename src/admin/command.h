@@ -14,6 +14,9 @@
 #include "base/option.h"
 #include "base/syntax.h"
 
+/* Compiled for size, with all that nobody else calls. */
+#define COLD __attribute__((cold))
+
 #define COMMAND_PROTO 1 /* of what is said on the admin socket */
 
 struct changes;
@@ -110,7 +113,7 @@ int command_fail_unknown(const char *verb, struct failure *failure);
  * Run the request's line, which has at least one word. done is called now or
  * later, once. Returns 1 if the command wants to be continued.
  */
-int command_run(struct request *request);
+COLD int command_run(struct request *request);
 
 /*
  * Whether the request's line could be run, as far as that can be told without
@@ -119,7 +122,7 @@ int command_run(struct request *request);
 int command_check(struct request *request, struct failure *failure);
 
 /* Go on with a listing. Returns 1 if it wants to be called again. */
-int command_continue(struct request *request);
+COLD int command_continue(struct request *request);
 
 /* Begin to delete every device and refuse new work; whoever asked for it. */
 void command_stop_all(struct command_host *host);
@@ -130,8 +133,8 @@ void command_stop_all(struct command_host *host);
  * -1. Returns 0, or -1 with *failure filled: then it is shown as quiesced, is
  * tried again, and can be deleted, if there is memory for that.
  */
-int command_adopt(struct command_host *host, const struct message *message,
-		  int *fds, int fd_count, struct failure *failure);
+COLD int command_adopt(struct command_host *host, const struct message *message,
+		       int *fds, int fd_count, struct failure *failure);
 
 /*
  * What the request asks for changes something, which its command as such does not:
@@ -156,21 +159,21 @@ void command_features_answer(struct command_host *host,
 			     const struct message *message);
 
 /* One data line: a record word, then key=value pairs. */
-void request_print(struct request *request, const char *format, ...)
+COLD void request_print(struct request *request, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
 
 /* OK; the format gives " key=value" pairs, each with its blank, or "". */
-void request_ok(struct request *request, const char *format, ...)
+COLD void request_ok(struct request *request, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
 
-void request_fail(struct request *request, const struct failure *failure);
+COLD void request_fail(struct request *request, const struct failure *failure);
 
 /* WAIT: the command is still under way. */
-void request_wait(struct request *request);
+COLD void request_wait(struct request *request);
 
 /* The same, with no more than a text. */
-void request_refuse(struct request *request, enum symbol symbol,
-		    const char *text);
+COLD void request_refuse(struct request *request, enum symbol symbol,
+			 const char *text);
 
 #define REQUEST_LINE_MAX 8192 /* bytes of one line of a reply */
 

@@ -3,6 +3,7 @@
 #define UBLKD_VERBS_H
 
 #include "base/option.h"
+#include "command.h"
 
 struct device;
 struct failure;
@@ -18,9 +19,6 @@ enum { VERB_STUCK_OLDER };
 enum { VERB_SHUTDOWN_FORCE, VERB_SHUTDOWN_TIMEOUT };
 enum { VERB_TRACE_LAST = VERB_DEVICE_NAME + 1, VERB_TRACE_FOLLOW };
 enum { VERB_UPGRADE_PROGRAM, VERB_UPGRADE_FORCE };
-
-/* Compiled for size, with all that nobody else calls. */
-#define COLD __attribute__((cold))
 
 COLD int verb_add(struct request *request, struct failure *failure);
 COLD int verb_check(struct request *request, struct failure *failure);

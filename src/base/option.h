@@ -58,7 +58,8 @@ int option_find(const struct option *table, const char *name, size_t length);
  * mistake. Returns 0, or -1 with *failure filled.
  */
 int option_read(const struct option *option, struct option_value *value,
-		const char *text, struct failure *failure);
+		const char *text, struct failure *failure)
+	__attribute__((cold));
 
 /* Check that every required option was given. Returns 0 or -1. */
 int option_check_required(const struct option *table,
@@ -82,7 +83,7 @@ struct option_reader {
  */
 int option_read_line(const struct option_reader *reader,
 		     const struct syntax_line *line, int first, int max_words,
-		     struct failure *failure);
+		     struct failure *failure) __attribute__((cold));
 
 /* Whether min and max mean something for it. */
 int option_has_range(const struct option *option);

@@ -31,7 +31,7 @@ struct syntax_line {
  * tag is valid in both cases if the line began with one.
  */
 int syntax_split(struct syntax_line *line, const char *text, size_t length,
-		 const char **why);
+		 const char **why) __attribute__((cold));
 
 /*
  * Bytes of the text before the word that a failure's arg names, the whole word

@@ -332,7 +332,7 @@ static void proceed(struct device *device, enum device_step follows)
 	}
 }
 
-static void on_timer(struct loop_timer *timer)
+static void __attribute__((cold)) on_timer(struct loop_timer *timer)
 {
 	struct device *device = timer->data;
 	step_go *go_on = steps[device->step].timer;

@@ -14,7 +14,8 @@
  * Returns 0 and calls done later, or returns -1 with *failure filled.
  */
 int device_add(struct device_set *set, const struct device_spec *spec,
-	       device_done *done, void *context, struct failure *failure);
+	       device_done *done, void *context, struct failure *failure)
+	__attribute__((cold));
 
 /*
  * Prepare to take over a device that another server serves, or that the driver
@@ -23,7 +24,7 @@ int device_add(struct device_set *set, const struct device_spec *spec,
  * and words, also on failure. Returns 0, or -1 with *failure filled.
  */
 int device_adopt(struct device_set *set, const struct device_spec *spec,
-		 struct failure *failure);
+		 struct failure *failure) __attribute__((cold));
 
 /*
  * A device that was adopted has a stand-in as its target, for the reason `why`;
@@ -79,7 +80,7 @@ int device_resize(struct device *device, uint64_t size, device_done *done,
  * filled, also when two wait for the same.
  */
 int device_delete(struct device *device, int force, device_done *done,
-		  void *context, struct failure *failure);
+		  void *context, struct failure *failure) __attribute__((cold));
 
 /*
  * Only ask whether a live device is in use: done gets SYMBOL_BUSY if so, and
@@ -92,7 +93,8 @@ int device_check(struct device *device, device_done *done, void *context,
 void device_delete_all(struct device_set *set);
 
 /* The keeper's answer to a device's message. */
-void device_answer(struct device_set *set, const struct message *message);
+void device_answer(struct device_set *set, const struct message *message)
+	__attribute__((cold));
 
 /* The keeper is gone: what waits for its answer gets a failure. */
 void device_keeper_gone(struct device_set *set);

@@ -49,7 +49,7 @@ struct jobs {
  */
 int jobs_open(struct jobs *jobs, struct ev_loop *loop, const char *path,
 	      struct state *state, struct helpers *helpers, jobs_answer *answer,
-	      jobs_idle *idle, void *owner);
+	      jobs_idle *idle, void *owner) __attribute__((cold));
 
 /* Let go of everything; devices that are left stay as they are. */
 void jobs_close(struct jobs *jobs);
@@ -62,14 +62,14 @@ int jobs_can_run(uint32_t type);
 
 /* Run a server's request. Descriptors stay the caller's. */
 void jobs_run(struct jobs *jobs, const struct message *message, const int *fds,
-	      int fd_count);
+	      int fd_count) __attribute__((cold));
 
 /*
  * The server is dead. If it is replaced, the devices that the driver holds for
  * the next one stay (*kept of them); the others are stopped and deleted.
  */
 void jobs_server_gone(struct jobs *jobs, int replaced, unsigned *kept,
-		      unsigned *deleted);
+		      unsigned *deleted) __attribute__((cold));
 
 /*
  * Before the devices are stopped all the same: ask a helper who uses them, and
@@ -85,7 +85,8 @@ void jobs_hurry(struct jobs *jobs);
  * Tell a new server which devices it takes over, a MESSAGE_DEVICE each.
  * Returns 0 or a negative errno.
  */
-int jobs_hand_over(struct jobs *jobs, struct channel *channel);
+int jobs_hand_over(struct jobs *jobs, struct channel *channel)
+	__attribute__((cold));
 
 /* Close a file that no device has; nobody waits for that. */
 void jobs_close_file(struct jobs *jobs, int fd);

@@ -684,9 +684,9 @@ static void hold_ring(struct keeper *keeper, const struct message *message)
 			    message->id, strerror(-error));
 }
 
-static void on_server_message(struct channel *channel,
-			      const struct message *message, const int *fds,
-			      int fd_count)
+static void __attribute__((cold))
+on_server_message(struct channel *channel, const struct message *message,
+		  const int *fds, int fd_count)
 {
 	struct keeper *keeper = channel->owner;
 	struct message answer;
@@ -931,7 +931,8 @@ static void on_restart(struct ev_loop *loop, ev_timer *timer, int events)
 
 /* ---- start and end ---- */
 
-static void on_signal(struct ev_loop *loop, ev_io *watcher, int events)
+static void __attribute__((cold))
+on_signal(struct ev_loop *loop, ev_io *watcher, int events)
 {
 	struct keeper *keeper = watcher->data;
 	struct signalfd_siginfo info;

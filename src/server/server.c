@@ -311,8 +311,9 @@ static void take_tally(struct server *server, const struct message *message)
 				  message->number);
 }
 
-static void on_message(struct channel *channel, const struct message *message,
-		       const int *fds, int fd_count)
+static void __attribute__((cold))
+on_message(struct channel *channel, const struct message *message,
+	   const int *fds, int fd_count)
 {
 	struct server *server = channel->owner;
 

@@ -180,7 +180,7 @@ as_json()
 		for line in "$verb" "$verb 9" "help $verb"; do
 			[ "$verb" != quit ] || continue
 			json "@t $line" >/tmp/t/json
-			[ "$(jq -r 'select(.frame).tag' </tmp/t/json)" = t ] ||
+			[ "$(jq -r 'select(.symbol or .frame == "OK").tag' </tmp/t/json)" = t ] ||
 				fail "'$line': $(cat /tmp/t/json)"
 		done
 	done
