@@ -144,8 +144,8 @@ const struct command command_table[] = {
 #endif
 	{ "complete", ACCESS_READ, "BEGINNING", 1, NULL,
 	  "what may follow the beginning of a line", verb_complete },
-	{ "del", ACCESS_WRITE, "DEVICE", 1, del_options,
-	  "stop and delete a device that nobody uses", verb_del },
+	{ "del", ACCESS_WRITE, "DEVICE...|--all", SYNTAX_WORDS_MAX, del_options,
+	  "stop and delete devices that nobody uses", verb_del },
 #ifndef WITHOUT_RELOAD
 	{ "dump", ACCESS_READ, "", 0, no_options,
 	  "the commands that make the devices that there are", verb_dump },

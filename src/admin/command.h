@@ -57,6 +57,12 @@ struct session {
 	uint64_t next_change; /* and which has not been told */
 };
 
+/* How far several devices of one command are deleted. */
+struct deletion {
+	unsigned pending, deleted, failed;
+	enum symbol symbol; /* of the last one that has */
+};
+
 struct request {
 	struct command_host *host;
 	struct session *session;
@@ -67,10 +73,11 @@ struct request {
 	const struct command *command;
 	enum command_access access; /* that it needs */
 	struct option_value values[OPTION_MAX];
-	struct request *next; /* in the host's list of waiting */
-	uint64_t cursor;      /* of a listing: where it goes on, */
-	uint64_t seq;	      /* and the devices' when it began */
-	unsigned busy;	      /* devices in use that it has met */
+	struct request *next;	  /* in the host's list of waiting */
+	uint64_t cursor;	  /* of a listing: where it goes on, */
+	uint64_t seq;		  /* and the devices' when it began */
+	unsigned busy;		  /* devices in use that it has met */
+	struct deletion deletion; /* of a del of several */
 
 	/* Take one line of the reply, its newline included. */
 	void (*emit)(struct request *request, const char *text, size_t length);

@@ -123,8 +123,8 @@ static void offer_options(const struct completion *completion,
 
 /*
  * The part of a command's `words` that the word of this number is, a copy without
- * brackets: "DEVICE", or "stop|continue"; "" for none. The last one may be there
- * several times.
+ * brackets: "DEVICE", or "stop|continue"; "" for none. One with "..." stands for all
+ * that follow.
  */
 static const char *find_part(const char *words, int number, char *part,
 			     size_t size)
@@ -137,26 +137,25 @@ static const char *find_part(const char *words, int number, char *part,
 		snprintf(part, size, "%.*s", (int)length, words);
 		if (length == 0 || strchr(part, '='))
 			return "";
-		if (number-- == 0 ||
-		    (strstr(part, "...") && !words[length + 1]))
+		if (number-- == 0 || strstr(part, "..."))
 			return part;
 	}
 }
 
-/* What a part of a command's `words` stands for. */
+/* What such a part stands for: words with | between them, or a kind of them. */
 static void offer_part(const struct completion *completion, char *part)
 {
 	char *word, *rest;
 
-	if (strncmp(part, "DEVICE", 6) == 0)
-		offer_devices(completion, NULL);
-	else if (strcmp(part, "TARGET") == 0)
-		offer_targets(completion);
-	else if (strcmp(part, "COMMAND") == 0)
-		offer_verbs(completion);
-	else if (islower((unsigned char)part[0]))
-		for (word = strtok_r(part, "|.", &rest); word;
-		     word = strtok_r(NULL, "|.", &rest))
+	for (word = strtok_r(part, "|.", &rest); word;
+	     word = strtok_r(NULL, "|.", &rest))
+		if (strcmp(word, "DEVICE") == 0)
+			offer_devices(completion, NULL);
+		else if (strcmp(word, "TARGET") == 0)
+			offer_targets(completion);
+		else if (strcmp(word, "COMMAND") == 0)
+			offer_verbs(completion);
+		else if (!isupper((unsigned char)word[0]))
 			offer(completion, NULL, word, "");
 }
 

@@ -9,7 +9,8 @@
 const char record_table[] =
 	/* Frames. */
 	"OK seq# id# dev name queues# depth# size# fits# unserved# existing? "
-	"events# format# took~ version proto# pid# keeper-pid# bits unknown \n"
+	"events# format# took~ version proto# pid# keeper-pid# bits unknown "
+	"deleted# \n"
 	"ERR text arg errno \n"
 	"WAIT what \n"
 	"EVENT seq# \n"
@@ -26,6 +27,8 @@ const char record_table[] =
 	"queue id# depth# owned# reads# read-bytes# writes# write-bytes# "
 	"flushes# discards# write-zeroes# errors# \n"
 	"busy id# name text \n"
+	"deleted id# name \n"
+	"failed id# name symbol text \n"
 	/* What there is. */
 	"build without, \n"
 	"candidate word help \n"

@@ -17,17 +17,6 @@
 
 /* ---- a device named by id=, name= or a bare word ---- */
 
-static struct device *find_word(struct device_set *set, const char *word)
-{
-	uint64_t id;
-
-	if (strncmp(word, "/dev/", 5) == 0)
-		word += 5;
-	if (syntax_number(word, &id) == 0 && id < DEVICE_ID_ANY)
-		return device_find(set, (uint32_t)id);
-	return device_find_name(set, word);
-}
-
 static const char *first_word(const struct request *request)
 {
 	size_t length;
@@ -55,6 +44,22 @@ static void fail_unknown(const struct device_set *set, const char *which,
 		    hint_text(&hint));
 }
 
+struct device *verb_find_word(struct device_set *set, const char *word,
+			      struct failure *failure)
+{
+	const char *name = strncmp(word, "/dev/", 5) == 0 ? word + 5 : word;
+	struct device *device;
+	uint64_t id;
+
+	if (syntax_number(name, &id) == 0 && id < DEVICE_ID_ANY)
+		device = device_find(set, (uint32_t)id);
+	else
+		device = device_find_name(set, name);
+	if (!device)
+		fail_unknown(set, word, failure);
+	return device;
+}
+
 int verb_names_device(const struct request *request)
 {
 	return request->values[VERB_DEVICE_ID].given ||
@@ -67,7 +72,7 @@ struct device *verb_find_device(const struct request *request,
 	const struct option_value *id = &request->values[VERB_DEVICE_ID];
 	const struct option_value *name = &request->values[VERB_DEVICE_NAME];
 	struct device_set *set = &request->host->devices;
-	const char *word = first_word(request), *which = word;
+	const char *word = first_word(request), *which;
 	struct device *device;
 
 	if (id->given + name->given + (word != NULL) != 1) {
@@ -82,7 +87,7 @@ struct device *verb_find_device(const struct request *request,
 		which = name->text;
 		device = device_find_name(set, name->text);
 	} else {
-		device = find_word(set, word);
+		return verb_find_word(set, word, failure);
 	}
 	if (!device)
 		fail_unknown(set, which, failure);
@@ -239,29 +244,6 @@ int verb_show(struct request *request, struct failure *failure)
 	}
 	verb_finish_listing(request);
 	return 0;
-}
-
-/* ---- del ---- */
-
-static void on_deleted(void *context, struct device *device,
-		       const struct failure *failure)
-{
-	struct request *request = context;
-
-	if (failure)
-		request_fail(request, failure);
-	else
-		request_ok(request, " id=%u", device->spec.id);
-}
-
-int verb_del(struct request *request, struct failure *failure)
-{
-	int force = request->values[VERB_DEL_FORCE].number != 0;
-	struct device *device = verb_find_device(request, failure);
-
-	return device ? device_delete(device, force, on_deleted, request,
-				      failure)
-		      : -1;
 }
 
 /* ---- resize ---- */

@@ -76,6 +76,10 @@ int verb_check_recorder(struct failure *failure);
 struct device *verb_find_device(const struct request *request,
 				struct failure *failure);
 
+/* The one that a bare word names, likewise. */
+struct device *verb_find_word(struct device_set *set, const char *word,
+			      struct failure *failure);
+
 /* Whether the request names one, in any of these ways. */
 int verb_names_device(const struct request *request);
 

@@ -290,7 +290,7 @@ void device_tally_is_told(struct device *device);
 struct device *device_new(struct device_set *set,
 			  const struct device_spec *spec,
 			  void (*fire)(struct loop_timer *timer),
-			  struct failure *failure);
+			  struct failure *failure) __attribute__((cold));
 
 /* Another server's device has its true target and layers, of the spec. */
 void device_take_target(struct device *device, const struct device_spec *spec);
@@ -299,7 +299,7 @@ void device_take_target(struct device *device, const struct device_spec *spec);
 void device_set_id(struct device *device, uint32_t id);
 
 /* Its files are closed: tell who waits, and free it. */
-enum device_step device_free(struct device *device);
+enum device_step device_free(struct device *device) __attribute__((cold));
 
 /*
  * Where the failure of what is under way is put: the device has one from this on.
@@ -323,7 +323,7 @@ void device_tell(struct device *device, const struct failure *failure);
  * Nothing is under way any more: whoever waited for that is told. The device is
  * stopped then if it has been forced meanwhile.
  */
-enum device_step device_rest(struct device *device);
+enum device_step device_rest(struct device *device) __attribute__((cold));
 
 /* A message about the device, to be filled in. */
 struct message device_message(const struct device *device, uint32_t type);
@@ -345,7 +345,7 @@ enum device_step device_ask_new_words(struct device *device);
 void device_cancel_command(struct device *device);
 
 /* The queues, but for what needs the char device. Returns 0 or a negative errno. */
-int device_open_queues(struct device *device);
+int device_open_queues(struct device *device) __attribute__((cold));
 
 /* Close its queues and the char device, as far as they are open. */
 void device_close_queues(struct device *device);

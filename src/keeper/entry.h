@@ -76,7 +76,8 @@ void entry_free(struct entry **first, struct entry *entry,
  * -ENOMEM.
  */
 int entry_restore(struct entry **first, const struct ublk_dev_info *info,
-		  const struct state_device *noted, int is_doomed);
+		  const struct state_device *noted, int is_doomed)
+	__attribute__((cold));
 
 /* Only what this process knows of the device goes; the device stays. */
 void entry_forget(struct entry **first, struct entry *entry);
@@ -92,7 +93,8 @@ int entry_can_wait(const struct entry *entry);
  * one that was noted.
  */
 int entry_note(struct entry *entry, const struct state *state,
-	       const struct message *message, const int *fds, int fd_count);
+	       const struct message *message, const int *fds, int fd_count)
+	__attribute__((cold));
 
 /*
  * A MESSAGE_TALLY: a device has another tally (target.h), for the next server and
@@ -106,7 +108,8 @@ int entry_take_tally(struct entry *first, const struct state *state,
  * Tell a new server of the device: a MESSAGE_DEVICE, with what its target holds,
  * and its tally. Returns 0 or a negative errno.
  */
-int entry_hand_over(const struct entry *entry, struct channel *channel);
+int entry_hand_over(const struct entry *entry, struct channel *channel)
+	__attribute__((cold));
 
 /*
  * Close what the device held, on the ring, and remove what is its own. Returns

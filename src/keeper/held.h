@@ -30,7 +30,7 @@ struct held_file {
  * without a name in some folder (O_TMPFILE) has the path that held_link() will
  * give it. No file server is asked.
  */
-void held_describe(struct held_file *file, int fd);
+void held_describe(struct held_file *file, int fd) __attribute__((cold));
 
 /*
  * Put fd into the record, which gets what is known better now. Returns 0, or

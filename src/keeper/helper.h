@@ -52,7 +52,8 @@ void helpers_close(struct helpers *helpers);
  * a negative errno: then the answer is not known either.
  */
 int helper_ask(struct helpers *helpers, const struct message *question,
-	       const int *fds, int fd_count, helper_done *done, void *context);
+	       const int *fds, int fd_count, helper_done *done, void *context)
+	__attribute__((cold));
 
 /* The helper itself: do one job and answer. Returns the exit status. */
 int helper_run(void);

@@ -18,14 +18,15 @@ struct listener {
 
 /* Lock path.lock: one ublkd a path. Returns 0, or -1 with *failure. */
 int listener_lock(struct listener *listener, const char *path,
-		  struct failure *failure);
+		  struct failure *failure) __attribute__((cold));
 
 /*
  * With the lock, bind and listen on the path with mode 0660 and group `ublk`
  * where there is one. A stale socket is replaced; one that still answers, or a
  * file that is no socket, is left alone. Returns 0, or -1 with *failure.
  */
-int listener_bind(struct listener *listener, struct failure *failure);
+int listener_bind(struct listener *listener, struct failure *failure)
+	__attribute__((cold));
 
 /*
  * With the lock, go on with the socket of an earlier keeper, if it listens at
@@ -39,7 +40,8 @@ int listener_use(struct listener *listener, int fd, int borrowed);
  * passes one: its path is locked, its modes are left alone, and it is not
  * removed at the end. fd is the listener's from now on, and closed on failure.
  */
-int listener_adopt(struct listener *listener, int fd, struct failure *failure);
+int listener_adopt(struct listener *listener, int fd, struct failure *failure)
+	__attribute__((cold));
 
 /* Remove the socket, if it is still ours, and the lock; close both. */
 void listener_close(struct listener *listener);

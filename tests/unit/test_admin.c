@@ -498,7 +498,10 @@ TEST_CASE(test_errors)
 		{ "del name=x", "notfound", "", "x" },
 		{ "del ublkb7", "notfound", "", "ublkb7" },
 		{ "del 7 id=7", "arg", "", "" },
-		{ "del 7 8", "arg", "", "8" },
+		{ "del 7 8", "notfound", "", "7" },
+		{ "del --all 7", "arg", "both", "--all" },
+		{ "del --all id=7", "arg", "one way", "" },
+		{ "del 7 name=x 8", "arg", "one way", "" },
 		{ "del 7 force=perhaps", "arg", "", "force" },
 		{ "show 7", "notfound", "", "7" },
 		{ "show ''", "notfound", "", "" },
@@ -2541,6 +2544,58 @@ TEST_CASE(test_noise)
 	ask("@end ping", "OK @end\n");
 }
 
+/* ---- several at once ---- */
+
+TEST_CASE(test_del_several)
+{
+	add_many(4);
+	ask("add null id=9 name=all", "OK *\n");
+	/* Nothing, unless all are there. */
+	ask("del 0 1 7", "ERR notfound text=\"*\" arg=7\n");
+	ask("del 0 ublkb0", "ERR arg text=\"device 0 is named twice\" *\n");
+	assert_int_equal(fake_host.devices.count, 5);
+	ask("@d del 0 /dev/ublkb2",
+	    "deleted id=0 name=ublkb0\ndeleted id=2 name=ublkb2\n"
+	    "OK @d deleted=2\n");
+	ask("del all", "OK id=9\n");
+	ask("list", "dev id=1 *\ndev id=3 *\nOK *\n");
+	ask("del --all", "deleted id=1 *\ndeleted id=3 *\nOK deleted=2\n");
+	ask("del --all", "OK deleted=0\n");
+}
+
+/* They do not wait for each other, and who is in use stays. */
+TEST_CASE(test_del_several_in_use)
+{
+	add_many(3);
+	fake.hold[MESSAGE_STOP] = 1;
+	ask("del 0 1 force=yes", "");
+	assert_int_equal(fake.count[MESSAGE_STOP], 2);
+	ask_on(greeted(), "del --all force=yes", "");
+	fake_release(MESSAGE_STOP);
+	fake_serve();
+	expect("deleted id=0 *deleted id=1 *OK deleted=2\n");
+	assert_int_equal(fake_host.devices.count, 0);
+	add_many(2);
+	fake.result[MESSAGE_BUSY] = -EBUSY;
+	fake.use_lasts = 1;
+	ask("del --all", "failed id=0 name=ublkb0 symbol=busy text=\"*\"\n"
+			 "failed id=1 name=ublkb1 symbol=busy text=\"*\"\n"
+			 "ERR busy text=\"2 of 2 devices are not deleted\"\n");
+	assert_int_equal(fake_host.devices.count, 2);
+}
+
+TEST_CASE(test_del_several_without_keeper)
+{
+	add_many(2);
+	fake.hold[MESSAGE_BUSY] = 1;
+	ask("del 0 1", "");
+	end_keeper();
+	fake_pass_time(0.1);
+	expect("failed id=* symbol=state *\nfailed id=* symbol=state *\n"
+	       "ERR state text=\"2 of 2 *\"\n");
+	ask("del --all", "ERR state *\n");
+}
+
 /* ---- complete and prompt ---- */
 
 TEST_CASE(test_complete)
@@ -2579,7 +2634,9 @@ TEST_CASE(test_complete_devices)
 	ask("add null id=31", "OK *\n");
 	ask("complete 'del o'", "candidate word=one help=\"null\"\nOK\n");
 	ask("complete 'del one f'", "candidate word=force= *\nOK\n");
-	ask("complete 'del one o'", "OK\n");
+	ask("complete 'del one u'", "candidate word=ublkb31 *\nOK\n");
+	ask("complete 'del -'", "candidate word=--all *\nOK\n");
+	ask("complete 'show one o'", "OK\n");
 	ask("complete 'show id=3'", "candidate word=id=3 *\n"
 				    "candidate word=id=31 *\nOK\n");
 	ask("complete 'list name='", "candidate word=name=one *\n"

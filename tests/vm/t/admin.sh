@@ -225,6 +225,25 @@ by_hand()
 	[ "$(tail -n 1 /tmp/t/hand)" = "OK" ] || fail "$(cat /tmp/t/hand)"
 }
 
+# Several at once; who is in use stays.
+several()
+{
+	for i in 11 12 13; do
+		expect_ok "add ram id=$i size=8M"
+	done
+	exec 9</dev/ublkb12
+	expect_err busy "del --all"
+	exec 9<&-
+	[ "$(echo "$REPLY" | cut -d ' ' -f 1,2 | sort)" = "ERR busy
+deleted id=11
+deleted id=13
+failed id=12" ] || fail "$REPLY"
+	expect_ok "add null id=13"
+	expect_ok "del 12 13"
+	[ "$(field deleted)" = 2 ] || fail "$STATUS"
+	[ ! -e /dev/ublkb12 ] || fail "a disk is still there"
+}
+
 start_ublkd
 plain_socat
 slow_reply
@@ -238,4 +257,5 @@ features
 as_json
 watching
 by_hand
+several
 null_reads_zeroes
