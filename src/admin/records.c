@@ -37,6 +37,9 @@ const char record_table[] =
 	"option name value type required? default min max help \n"
 	"recorder on? \n"
 	"target name help \n"
+#ifndef WITHOUT_RELOAD
+	"mistake file line# column# word text more# \n"
+#endif
 #ifndef WITHOUT_SIGHT
 	/* What devices have done, and do. */
 	"stats id# name seconds# in-flight# depth-reached# \n"

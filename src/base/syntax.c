@@ -241,7 +241,7 @@ char *syntax_next(char **at, const char *end)
 	if (*at == end)
 		return NULL;
 	word = *at;
-	cursor = (struct cursor){ word, end, word };
+	cursor = (struct cursor){ word, word, end, word };
 	if (read_word(&cursor))
 		*cursor.out = '\0';
 	/* The NUL may have taken the blank's place. */
