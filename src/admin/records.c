@@ -43,7 +43,7 @@ const char record_table[] =
 #ifndef WITHOUT_SIGHT
 	/* What devices have done, and do. */
 	"stats id# name seconds# in-flight# depth-reached# \n"
-	"op id# op count# bytes# errors# in-turn# p50~ p90~ p99~ p999~ max~ "
+	"op id# op count# bytes# errors# time~ in-turn# p50~ p90~ p99~ p999~ max~ "
 	"backing-p50~ backing-p90~ backing-p99~ backing-p999~ backing-max~ \n"
 	"trace id# time# event request name op offset# length# place result# "
 	"took~ \n"
