@@ -200,7 +200,7 @@ static int set_spec(const struct option_value *common, struct device_spec *spec,
 			     : (enum io_mode)(common[MODE].number - MODE_FIRST);
 	spec->batch = common[BATCH].number != 0;
 	spec->geometry.block_size = (uint32_t)block;
-	return 0;
+	return layers_check_mode(&common[LAYERS], spec->mode, failure);
 }
 
 /*
@@ -375,6 +375,12 @@ static int answer_taken(struct request *request, const struct device *device,
 	int is_ours = request->configures && device->adopted;
 	const char *work = device_work(device);
 
+	if (device->step == DEVICE_LINGER)
+		return failure_set(failure, SYMBOL_EXISTS, 0, arg,
+				   "device %u is deleted, but the kernel keeps "
+				   "its number until its %s has answered",
+				   device->spec.id,
+				   device->spec.target->ops->name);
 	if (!is_ours && strcmp(device->spec.words, words) != 0)
 		return failure_set(failure, SYMBOL_EXISTS, 0, arg,
 				   "the %s is in use by device %u, which "

@@ -6,6 +6,12 @@
 
 #define ALL "--all"
 
+/* The kernel keeps its number until its backing has answered. */
+static const char *kept_text(const struct device *device)
+{
+	return device_late(device) ? " number=kept" : "";
+}
+
 /* ---- one ---- */
 
 static void on_deleted(void *context, struct device *device,
@@ -16,7 +22,8 @@ static void on_deleted(void *context, struct device *device,
 	if (failure)
 		request_fail(request, failure);
 	else
-		request_ok(request, " id=%u", device->spec.id);
+		request_ok(request, " id=%u%s", device->spec.id,
+			   kept_text(device));
 }
 
 /* ---- several ---- */
@@ -52,8 +59,9 @@ static void on_one_deleted(void *context, struct device *device,
 		deletion->symbol = failure->symbol;
 		deletion->failed++;
 	} else {
-		request_print(request, "deleted id=%u name=%s", device->spec.id,
-			      device_name(device));
+		request_print(request, "deleted id=%u name=%s%s",
+			      device->spec.id, device_name(device),
+			      kept_text(device));
 		deletion->deleted++;
 	}
 	if (--deletion->pending == 0)

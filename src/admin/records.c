@@ -10,7 +10,7 @@ const char record_table[] =
 	/* Frames. */
 	"OK seq# id# dev name queues# depth# size# fits# unserved# existing? "
 	"events# format# took~ version proto# pid# keeper-pid# bits unknown "
-	"deleted# \n"
+	"deleted# number \n"
 	"ERR text arg errno \n"
 	"WAIT what \n"
 	"EVENT seq# \n"
@@ -23,11 +23,12 @@ const char record_table[] =
 	"block-size# max-io# mode batch? waits-for error retry-in# fill? used# "
 	"path backing direct? waiting# flush-errors# oldest~ \n"
 	"config text \n"
-	"layer name failed# delayed# limited# waiting# \n"
+	"layer name failed# delayed# limited# waiting# timed-out# late# "
+	"refused# last-error \n"
 	"queue id# depth# owned# reads# read-bytes# writes# write-bytes# "
 	"flushes# discards# write-zeroes# errors# \n"
 	"busy id# name text \n"
-	"deleted id# name \n"
+	"deleted id# name number \n"
 	"failed id# name symbol text \n"
 	/* What there is. */
 	"build without, \n"

@@ -2,6 +2,7 @@
  * set: change the faults and the limits of a live device, also for the next
  * server, or show them.
  */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -50,14 +51,40 @@ static int append_new(const struct option_value *given,
 	return 0;
 }
 
+/*
+ * What io-timeout= has kept from mode=auto, the device does not have when it is
+ * gone: the line names the mode that it has. Returns -1 if there is no room for
+ * that.
+ */
+static int name_mode(const struct device *device,
+		     const struct option_value *given, char *text, size_t size,
+		     struct syntax_line *line)
+{
+	int i = 0;
+
+	if (!layers_can_time_out(&device->spec.layers) ||
+	    !given[IO_TIMEOUT].given || given[IO_TIMEOUT].number)
+		return 0;
+	while (i < line->count && strncmp(line->words[i], "mode=", 5) != 0)
+		i++;
+	if (i < line->count && strcmp(line->words[i], "mode=auto") != 0)
+		return 0;
+	if (i == SYNTAX_WORDS_MAX)
+		return -1;
+	snprintf(text, size, "mode=%s", io_mode_name(device->spec.mode));
+	line->words[i] = text;
+	line->count += i == line->count;
+	return 0;
+}
+
 /* The device's add line with the new values; to be freed. */
 static char *new_words(const struct request *request,
 		       const struct device *device, struct failure *failure)
 {
 	const struct option_value *given = &request->values[VERB_SET_LAYERS];
 	struct syntax_line old, line = { .count = 0 };
+	char mode[32], *words;
 	const char *why;
-	char *words;
 
 	if (syntax_split(&old, device->spec.words, strlen(device->spec.words),
 			 &why) < 0) {
@@ -65,7 +92,8 @@ static char *new_words(const struct request *request,
 		return NULL;
 	}
 	keep_old(given, &old, &line);
-	if (append_new(given, &request->line, &line) < 0) {
+	if (append_new(given, &request->line, &line) < 0 ||
+	    name_mode(device, given, mode, sizeof(mode), &line) < 0) {
 		failure_set(failure, SYMBOL_LIMIT, 0, NULL,
 			    "the device's add line would have more than %d "
 			    "words",
@@ -140,7 +168,8 @@ static int begin_set(struct request *request, struct device *device,
 	words = new_words(request, device, failure);
 	if (!words)
 		return -1;
-	if (verb_read_layers(words, values, failure) < 0)
+	if (verb_read_layers(words, values, failure) < 0 ||
+	    layers_check_mode(values, device->spec.mode, failure) < 0)
 		goto fail;
 	if (device_put_on(device, values) < 0) {
 		failure_no_memory(failure);

@@ -126,6 +126,8 @@ static void print_device(struct request *request, const struct device *device)
 		waits = " waits-for=dead-server";
 	else if (device->step == DEVICE_CLOSE)
 		waits = " waits-for=file";
+	else if (device->step == DEVICE_LINGER)
+		waits = " waits-for=backing";
 	if (device->step == DEVICE_LOST)
 		at = format_lost(device, more, sizeof(more));
 	if (spec->target->ops->describe)

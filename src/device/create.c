@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/node.h"
 #include "base/page.h"
+#include "io/late.h"
 
 #define NUMBER_TRIES 64	   /* of which a node cannot come, for one add */
 #define NODE_RETRY   0.010 /* s between looks for a node in /dev */
@@ -79,6 +80,9 @@ static enum io_mode best_mode(const struct device *device)
 	for (; mode && *mode != IO_MODES; mode++) {
 		/* The driver takes one from the other. */
 		if (device->spec.batch && *mode == IO_NEED_GET_DATA)
+			continue;
+		if (layers_can_time_out(&device->spec.layers) &&
+		    !late_is_possible(*mode))
 			continue;
 		if (!(device_mode_flags(*mode) & ~device->set->features))
 			return *mode;

@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/node.h"
 #include "base/page.h"
+#include "io/late.h"
 #include "io/recorder.h"
 
 /* ---- the set ---- */
@@ -103,6 +104,15 @@ unsigned device_owned(const struct device *device)
 	for (i = 0; i < device->open_queues; i++)
 		owned += device->queues[i].port.owned;
 	return owned;
+}
+
+unsigned device_late(const struct device *device)
+{
+	unsigned late = 0, i;
+
+	for (i = 0; i < device->open_queues; i++)
+		late += late_count(&device->queues[i].port);
+	return late;
 }
 
 uint64_t device_disk_size(uint32_t id)
@@ -332,6 +342,7 @@ struct device *device_new(struct device_set *set,
 	loop_timer_init(&device->timer, fire, device);
 	set_insert(device);
 	set->count++;
+	device->is_counted = 1;
 	return device;
 }
 
@@ -403,28 +414,35 @@ enum device_step device_rest(struct device *device)
 	return force ? DEVICE_STOP : DEVICE_STAY;
 }
 
-enum device_step device_free(struct device *device)
+void device_tell_end(struct device *device)
 {
 	struct device_set *set = device->set;
 
 	tell_gone(device);
-	layers_close(&device->spec.layers);
-	device->spec.target->ops->close(device->spec.target);
-	recorder_forget(device->recorder);
-	set_remove(device);
-	set->count--;
+	set->count -= (unsigned)device->is_counted;
+	device->is_counted = 0;
 	if (device->disk[0])
 		log_info("device %u (%s) is deleted", device->spec.id,
 			 device_name(device));
 	device_tell(device, device->failure);
 	device_tell(device, device->failure);
+	if (set->count == 0 && set->on_empty)
+		set->on_empty(set);
+}
+
+enum device_step device_free(struct device *device)
+{
+	layers_close(&device->spec.layers);
+	device->spec.target->ops->close(device->spec.target);
+	recorder_forget(device->recorder);
+	set_remove(device);
+	if (device->is_counted)
+		device_tell_end(device);
 	device_forget_failure(device);
 	free(device->spec.words);
 	free(device->new_words);
 	free(device->why);
 	free(device);
-	if (set->count == 0 && set->on_empty)
-		set->on_empty(set);
 	return DEVICE_STAY;
 }
 
@@ -546,9 +564,11 @@ int device_open_queues(struct device *device)
 				   &spec->target->backend, on_queue, device);
 		if (error)
 			return error;
-		device->open_queues++;
+		device->queues[device->open_queues++].top =
+			layers_first(&spec->layers, &spec->target->backend);
 	}
-	return 0;
+	return layers_can_time_out(&spec->layers) ? device_allow_late(device)
+						  : 0;
 }
 
 void device_close_queues(struct device *device)

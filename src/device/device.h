@@ -54,6 +54,7 @@ enum device_step {
 	DEVICE_STOP,
 	DEVICE_DRAIN, /* wait until the driver gave up every tag */
 	DEVICE_DELETE,
+	DEVICE_LINGER,	/* gone, but its backing has not answered yet */
 	DEVICE_RELEASE, /* gone from the kernel: give its memory back */
 	DEVICE_CLOSE,	/* close its files */
 	DEVICE_GONE,
@@ -141,6 +142,12 @@ struct device {
 	int skips;	     /* the one that it has, which is given back */
 	unsigned tries;	     /* of other ones */
 	int force;	     /* delete it whoever uses it */
+	int abandons;	     /* and whatever its backing does: from then on */
+	int abandoned;	     /* its requests are answered without that */
+	uint64_t served;     /* requests, at the last look while it abandons, */
+	double served_at;    /* and when that last changed, as loop_now() */
+	double timed_out_at; /* likewise when requests were told of; or 0 */
+	int is_counted;	     /* in the set's count */
 	int seen_busy;	     /* somebody had it open when it was looked */
 	int adopted;	     /* taken over from another server */
 	int claimed;	     /* by the line of the configuration that made it */
@@ -210,6 +217,9 @@ const char *device_name(const struct device *device);
 
 /* Requests that the server holds. */
 unsigned device_owned(const struct device *device);
+
+/* Requests that were answered before their backing had (io/late.h). */
+unsigned device_late(const struct device *device) __attribute__((cold));
 
 /* The size of /dev/ublkbN in bytes, or 0 if that cannot be told. */
 uint64_t device_disk_size(uint32_t id);
@@ -298,7 +308,13 @@ void device_take_target(struct device *device, const struct device_spec *spec);
 /* The number that the driver has given it; DEVICE_ID_ANY: it has none again. */
 void device_set_id(struct device *device, uint32_t id);
 
-/* Its files are closed: tell who waits, and free it. */
+/*
+ * Who waits for its end is told, and it does not count any more. The caller's set
+ * may be done with when this returns.
+ */
+void device_tell_end(struct device *device) __attribute__((cold));
+
+/* Its files are closed: that, unless it was told before; and free it. */
 enum device_step device_free(struct device *device) __attribute__((cold));
 
 /*
@@ -346,6 +362,9 @@ void device_cancel_command(struct device *device);
 
 /* The queues, but for what needs the char device. Returns 0 or a negative errno. */
 int device_open_queues(struct device *device) __attribute__((cold));
+
+/* Requests of its queues can be late (io/late.h) now. Returns 0 or -ENOMEM. */
+int device_allow_late(struct device *device);
 
 /* Close its queues and the char device, as far as they are open. */
 void device_close_queues(struct device *device);

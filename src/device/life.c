@@ -128,11 +128,12 @@ static const struct step steps[DEVICE_STEPS] = {
 			  .enter = create_try_open },
 	[DEVICE_START] = { "start", ADDING, DEVICE_TIMEOUT, DEVICE_STOP,
 			   .what = "start the device", .asks = MESSAGE_START,
-			   .answer = create_answer },
+			   .answer = create_answer, .timer = abandon_look },
 	[DEVICE_TIMEOUT] = { "timeout", ADDING, DEVICE_NODE, DEVICE_STOP,
 			     .what = "set the I/O timeout",
 			     .enter = create_enter_timeout,
-			     .answer = create_answer_timeout },
+			     .answer = create_answer_timeout,
+			     .timer = abandon_look },
 	[DEVICE_NODE] = { "node", ADDING, DEVICE_SERVE, DEVICE_STOP,
 			  .patience = 5,
 			  .what = "find the block device's node in /dev",
@@ -156,11 +157,13 @@ static const struct step steps[DEVICE_STEPS] = {
 				 DEVICE_RECOVER_TIMEOUT, DEVICE_LOSE,
 				 .what = "take the device over",
 				 .asks = MESSAGE_END_RECOVER,
-				 .answer = create_answer },
+				 .answer = create_answer,
+				 .timer = abandon_look },
 	[DEVICE_RECOVER_TIMEOUT] = { "timeout", TAKING_OVER, DEVICE_SERVE,
 				     DEVICE_LOSE, .what = "set the I/O timeout",
 				     .enter = create_enter_timeout,
-				     .answer = create_answer_timeout },
+				     .answer = create_answer_timeout,
+				     .timer = abandon_look },
 
 	[DEVICE_SERVE] = { "live", LIVE, .what = "serve",
 			   .enter = enter_serve },
@@ -195,10 +198,11 @@ static const struct step steps[DEVICE_STEPS] = {
 	[DEVICE_TRY_STOP] = { "try-stop", DELETING, DEVICE_DRAIN, DEVICE_LIVE,
 			      .what = "stop the device",
 			      .enter = remove_enter_try_stop,
-			      .answer = remove_answer_try_stop },
+			      .answer = remove_answer_try_stop,
+			      .timer = abandon_look },
 	[DEVICE_STOP] = { "stop", DELETING, DEVICE_DRAIN, DEVICE_DRAIN,
-			  .what = "stop the device", .asks = MESSAGE_STOP,
-			  .answer = remove_answer_stop },
+			  .what = "stop the device", .enter = remove_enter_stop,
+			  .answer = remove_answer_stop, .timer = abandon_look },
 	[DEVICE_DRAIN] = { "drain", DELETING, DEVICE_DELETE, DEVICE_DELETE,
 			   .patience = 2, .what = "drain the queues",
 			   .enter = remove_poll_drain },
@@ -206,6 +210,10 @@ static const struct step steps[DEVICE_STEPS] = {
 			    .what = "delete the device",
 			    .enter = remove_enter_delete,
 			    .answer = remove_answer_delete },
+	[DEVICE_LINGER] = { "linger", DELETING, DEVICE_RELEASE, DEVICE_RELEASE,
+			    .what = "wait for its backing",
+			    .enter = abandon_enter_linger,
+			    .timer = abandon_poll_linger },
 	[DEVICE_RELEASE] = { "release", DELETING, DEVICE_CLOSE, DEVICE_CLOSE,
 			     .what = "release its memory",
 			     .enter = remove_enter_release },
@@ -430,6 +438,8 @@ int device_put_on(struct device *device, const struct option_value *values)
 	int error = layers_put_on(&spec->layers, device->set->loop,
 				  &spec->target->backend, values);
 
+	if (!error && layers_can_time_out(&spec->layers))
+		error = device_allow_late(device);
 	if (device->step >= DEVICE_LIVE)
 		route_requests(device);
 	return error;
@@ -556,11 +566,20 @@ static int delete_at_work(struct device *device, device_done *done,
 	int has_failed = device->step >= DEVICE_STOP &&
 			 device->step < DEVICE_RELEASE && device->failure;
 
+	/* It is deleted already. */
+	if (device->step == DEVICE_LINGER) {
+		done(context, device, NULL);
+		return 0;
+	}
+
 	if (is_new || has_failed)
 		disown_add(device);
 	if (wait_for_end(device, done, context) < 0)
 		return device_check_idle(device, "id", failure);
 	use_force(device);
+	device->abandons = 1;
+	if (steps[device->step].timer == abandon_look)
+		abandon_watch(device);
 	if (is_new)
 		doom_device(device);
 	/* DELETE may wait for somebody who has the dead disk open. */
@@ -578,6 +597,7 @@ int device_delete(struct device *device, int force, device_done *done,
 		return -1;
 	if (force)
 		use_force(device);
+	device->abandons = force;
 	begin_work(device, force ? DEVICE_STOP : DEVICE_BUSY, done, context);
 	return 0;
 }
@@ -611,7 +631,7 @@ void device_keeper_gone(struct device_set *set)
 		    "the keeper is gone, so nothing can be changed");
 	for (device = set->first; device; device = next) {
 		next = device->next;
-		if (device->step >= DEVICE_RELEASE)
+		if (device->step > DEVICE_DELETE)
 			continue; /* that needs no keeper */
 		loop_timer_stop(set->loop, &device->timer);
 		if (device->step == DEVICE_RESIZE)

@@ -88,6 +88,14 @@ enum device_step remove_answer_try_stop(struct device *device,
 
 /* ---- STOP, DRAIN, DELETE ---- */
 
+/* It waits for all I/O. */
+enum device_step remove_enter_stop(struct device *device)
+{
+	if (device->abandons)
+		abandon_watch(device);
+	return device_ask_simple(device, MESSAGE_STOP);
+}
+
 enum device_step remove_answer_stop(struct device *device,
 				    const struct message *message)
 {
@@ -129,8 +137,10 @@ enum device_step remove_enter_delete(struct device *device)
 {
 	struct message message = device_message(device, MESSAGE_DELETE);
 
-	device_close_queues(device);
-	message.number = device->force != 0;
+	/* The backing may still have buffers, so that the rings stay. */
+	if (!device_late(device))
+		device_close_queues(device);
+	message.number = device->force || device->open_queues;
 	return device_ask(device, &message);
 }
 
@@ -142,6 +152,8 @@ enum device_step remove_answer_delete(struct device *device,
 		failure_set(device_failure(device), SYMBOL_IO, message->result,
 			    NULL, "%s is stopped but cannot be deleted: %s",
 			    device->disk, strerror(-message->result));
+	if (device_late(device))
+		return DEVICE_LINGER;
 	return device->skips && !device->force ? DEVICE_NUMBER : DEVICE_NEXT;
 }
 

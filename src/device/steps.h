@@ -56,9 +56,20 @@ step_answer resize_answer, resize_answer_note;
 
 /* ---- remove.c: looking who uses a device, stopping and deleting it ---- */
 
-step_go remove_enter_try_stop, remove_poll_drain, remove_enter_delete;
+step_go remove_enter_try_stop, remove_enter_stop, remove_poll_drain;
+step_go remove_enter_delete;
 step_go remove_enter_release, remove_enter_close;
 step_answer remove_answer_busy, remove_answer_try_stop;
 step_answer remove_answer_stop, remove_answer_delete;
+
+/* ---- abandon.c: a backing that does not answer ---- */
+
+/*
+ * A device that is deleted by force waits for its I/O, from now on no longer than
+ * its backing answers: abandon_look() is the step's timer.
+ */
+void abandon_watch(struct device *device);
+
+step_go abandon_look, abandon_enter_linger, abandon_poll_linger;
 
 #endif

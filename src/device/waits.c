@@ -47,7 +47,7 @@ const struct io *waits_next(const struct device *device,
 		for (; (queue->port.owned || queue->refused) &&
 		       cursor->tag < queue->depth;
 		     cursor->tag++) {
-			const struct io *io = &queue->ios[cursor->tag];
+			const struct io *io = queue_io(queue, cursor->tag);
 
 			if (*budget == 0)
 				return NULL;

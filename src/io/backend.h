@@ -32,6 +32,14 @@ struct backend_ops {
 	void (*completed)(struct backend *backend, struct io *io,
 			  int32_t result);
 
+	/*
+	 * Answer those of the requests that io_is_due() and that wait here, not
+	 * in the backing. The others that are due become late then: for those,
+	 * too, io_done() follows once, when nothing of theirs is in use any
+	 * more. NULL: none ever waits; a layer has none.
+	 */
+	void (*expire)(struct backend *backend);
+
 	/* See io_done_lent(); NULL: it does not call that; a layer does not. */
 	void (*copied)(struct backend *backend, struct io *io);
 

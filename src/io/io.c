@@ -195,6 +195,8 @@ static int ask_for_data(struct io *io, void *to)
 
 	if (io->data == IO_DATA_HERE)
 		return 0;
+	if (io_is_late(io))
+		return -ETIMEDOUT;
 	io->address = to;
 	error = put_command(io, UBLK_IO_NEED_GET_DATA);
 	if (error)
@@ -206,6 +208,12 @@ static int ask_for_data(struct io *io, void *to)
 	return IO_LATER;
 }
 
+const void *io_nowhere(struct io_port *port)
+{
+	port->holds = 1;
+	return sink;
+}
+
 /*
  * Done before its data was taken. The driver refuses a COMMIT then (6.12 and
  * 7.x: EINVAL), so the data goes where nobody looks first.
@@ -213,8 +221,8 @@ static int ask_for_data(struct io *io, void *to)
 static void drop_data(struct io *io, int error)
 {
 	io->outcome = (int16_t)error;
-	io->port->holds = 1;
-	if (io->data == IO_DATA_WAITS && ask_for_data(io, sink) < 0)
+	if (io->data == IO_DATA_WAITS &&
+	    ask_for_data(io, (void *)io_nowhere(io->port)) < 0)
 		log_error("the data of tag %u of queue %u cannot be taken",
 			  io->tag, io->port->queue_id);
 	io->data = IO_DATA_DROPPED;
@@ -342,7 +350,8 @@ unsigned io_trim(struct io_port *port)
 		return 1;
 	if (!port->holds)
 		return 0;
-	if (port->active || port->owned) {
+	/* The backing may have the tags' buffers. */
+	if (port->active || port->owned || (port->late && port->late->count)) {
 		port->active = 0;
 		port->trimmed = 0;
 		return IO_TRIM_TIME;
@@ -380,13 +389,36 @@ const void *io_zeroes(void)
 	return zeroes;
 }
 
+/* The backing has answered at last: the struct io can serve a tag again. */
+static void end_late(struct io *io)
+{
+	struct late *late = io->port->late;
+	uint32_t index = (uint32_t)(io - io->port->ios), i = 0;
+
+	while (late->which[i] != index)
+		i++;
+	late->which[i] = late->which[--late->count];
+	io->data = IO_DATA_HERE;
+	io->next = late->spare;
+	late->spare = io;
+}
+
+/* The request has been answered before. */
+static void __attribute__((cold)) end_answered(struct io *io)
+{
+	if (io_is_late(io))
+		end_late(io);
+	else
+		log_error("tag %u of queue %u was completed twice", io->tag,
+			  io->port->queue_id);
+}
+
 void io_done(struct io *io, int error)
 {
 	struct io_port *port = io->port;
 
 	if (!io->owned || io->data == IO_DATA_DROPPED) {
-		log_error("tag %u of queue %u was completed twice", io->tag,
-			  port->queue_id);
+		end_answered(io);
 		return;
 	}
 	if (io->data != IO_DATA_HERE) {
@@ -480,6 +512,9 @@ static int copy_by_file(const struct io *io, char *bytes, uint32_t at,
 	off_t where =
 		(off_t)(UBLK_DATA_OFFSET(io->port->queue_id, io->tag) + at);
 
+	/* The tag's data is another request's now. */
+	if (io_is_late(io))
+		return -ETIMEDOUT;
 	while (length) {
 		ssize_t n = into_request
 				    ? pwrite(io->port->fd, bytes, length, where)

@@ -43,7 +43,21 @@ static inline int io_is_registered(const struct io *io)
 /* The data of a request that the bottom backend puts into the port's ring. */
 static inline uint64_t io_own_data(const struct io *io)
 {
-	return IO_OWN + io->tag;
+	return IO_OWN + (uint64_t)(io - io->port->ios);
+}
+
+/* It was answered already (late.h): its target ends it, and moves no data of it. */
+static inline int io_is_late(const struct io *io)
+{
+	return io->data == IO_DATA_LATE;
+}
+
+/* For expire(): the request's time is over. */
+static inline int io_is_due(const struct io *io)
+{
+	const struct io_port *port = io->port;
+
+	return port->late->given[io - port->ios] == LATE_DUE;
 }
 
 /*
@@ -121,6 +135,9 @@ int io_take(struct io *io, void *to, uint32_t at, uint32_t length);
  * done.
  */
 void *io_place(struct io *io);
+
+/* Where the driver may put data that nobody wants. */
+const void *io_nowhere(struct io_port *port);
 
 /* READ: put zeroes, from the kernel's one zero page. Else like io_put(). */
 int io_put_zeroes(struct io *io, uint32_t at, uint32_t length);

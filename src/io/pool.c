@@ -49,14 +49,14 @@ static unsigned class_of(uint32_t size)
  * Its pages are taken at once, and locked as everything is. If there are none
  * that is known here; later the driver would look for them again and again.
  */
-static void *map_buffer(size_t size)
+static void *map_buffer(size_t size, size_t there)
 {
 	void *bytes = mmap(NULL, size, PROT_READ | PROT_WRITE,
 			   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	if (bytes == MAP_FAILED)
 		return NULL;
-	if (madvise(bytes, size, MADV_POPULATE_WRITE) == 0 || errno == EINVAL)
+	if (madvise(bytes, there, MADV_POPULATE_WRITE) == 0 || errno == EINVAL)
 		return bytes;
 	munmap(bytes, size);
 	return NULL;
@@ -133,7 +133,7 @@ static void *make(unsigned class)
 	void *bytes;
 
 	make_room(size);
-	bytes = map_buffer(size);
+	bytes = map_buffer(size, size);
 	if (bytes)
 		pool.size += size;
 	return bytes;
@@ -171,9 +171,9 @@ void pool_put(uint64_t *has, void *buffer, uint32_t room)
 		loop_timer_start(pool.loop, &pool.timer, POOL_PERIOD);
 }
 
-void *pool_reserve(uint32_t size)
+void *pool_reserve(uint32_t size, uint32_t there)
 {
-	return map_buffer(size);
+	return map_buffer(size, there);
 }
 
 void pool_unreserve(void *buffer, uint32_t size)

@@ -44,10 +44,10 @@ void *pool_get(uint64_t *has, uint32_t size, uint32_t *room);
 void pool_put(uint64_t *has, void *buffer, uint32_t room);
 
 /*
- * A buffer of `size` bytes that is there whatever happens, its memory touched
- * and locked. NULL: out of memory.
+ * A buffer of `size` bytes, of which the first `there` are there whatever happens,
+ * their memory touched and locked. NULL: out of memory.
  */
-void *pool_reserve(uint32_t size);
+void *pool_reserve(uint32_t size, uint32_t there);
 void pool_unreserve(void *buffer, uint32_t size);
 
 /* Bytes of all buffers, in use and idle; reserves aside. */

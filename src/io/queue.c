@@ -6,6 +6,7 @@
 #include <sys/mman.h>
 
 #include "batch.h"
+#include "late.h"
 #include "base/log.h"
 #include "base/page.h"
 #include "pool.h"
@@ -73,7 +74,7 @@ static uint8_t request_flags(uint32_t op_flags)
 }
 
 /* Hand the request that the driver put under this tag to a backend. */
-static inline void dispatch(struct queue *queue, uint16_t tag)
+static inline void dispatch(struct queue *queue, struct io *io, uint16_t tag)
 {
 	static const uint8_t ops[] = {
 		[UBLK_IO_OP_READ] = 1 + IO_READ,
@@ -85,7 +86,6 @@ static inline void dispatch(struct queue *queue, uint16_t tag)
 	const struct ublk_io_desc *from = &queue->descriptors[tag];
 	uint32_t op = from->op_flags & 0xff, flags = from->op_flags & ~0xffu;
 	uint8_t known = op < sizeof(ops) ? ops[op] : 0;
-	struct io *io = &queue->ios[tag];
 
 	io->offset = from->start_sector * SECTOR;
 	io->length = from->nr_sectors * SECTOR;
@@ -114,32 +114,32 @@ static void forget_data(struct queue *queue, struct io *io)
 /*
  * The event of a request that waits for its data. If its pages could not be
  * reached the driver has queued it again, perhaps under another tag, and this
- * is the next one of this tag.
+ * is the next one of this tag: returns 1 then, else 0.
  */
-static void take_data(struct queue *queue, uint16_t tag, int32_t result)
+static int take_data(struct queue *queue, struct io *io, uint16_t tag,
+		     int32_t result)
 {
 	const struct ublk_io_desc *from = &queue->descriptors[tag];
 	struct backend *bottom = queue->port.bottom;
-	struct io *io = &queue->ios[tag];
 	int is_short;
 
 	if (result == UBLK_IO_RES_NEED_GET_DATA ||
 	    (from->op_flags & 0xff) != UBLK_IO_OP_WRITE) {
 		forget_data(queue, io);
 		io_forget(io);
-		dispatch(queue, tag);
-		return;
+		return 1;
 	}
 	/* A part of the pages could be reached: it has been cut short. */
 	is_short = from->nr_sectors * SECTOR != io->length;
 	if (is_short)
 		forget_data(queue, io);
 	if (!io_resume(io))
-		return;
+		return 0;
 	if (is_short)
 		io_done(io, -EIO);
 	else
 		bottom->ops->submit(bottom, io);
+	return 0;
 }
 
 /* The driver does not take what we ask: told once. */
@@ -192,13 +192,12 @@ static void take_event(struct queue *queue, const struct ring_event *event)
 		take_other(queue, event);
 		return;
 	}
-	io = &queue->ios[tag];
+	io = queue_io(queue, tag);
 	queue->wake.taken++;
 	if (event->result >= 0) {
-		if (io->data == IO_DATA_HERE)
-			dispatch(queue, tag);
-		else
-			take_data(queue, tag, event->result);
+		if (io->data == IO_DATA_HERE ||
+		    take_data(queue, io, tag, event->result))
+			dispatch(queue, io, tag);
 		return;
 	}
 	if (is_passing(event->result) && io_again(io))
@@ -244,7 +243,7 @@ static int take_list(struct queue *queue, const struct ring_event *event)
 		    queue->turn_bytes < TURN_BYTES;
 	     i++) {
 		queue->wake.taken++;
-		dispatch(queue, tags[i]);
+		dispatch(queue, queue_io(queue, tags[i]), tags[i]);
 	}
 	if (count)
 		return batch_taken(batch, event, i);
@@ -336,11 +335,12 @@ static int on_turn(struct loop_ring *wake)
 
 /*
  * The requests have pages of their own, which go back with the queue: free()
- * cannot give back locked memory that lies between other pieces.
+ * cannot give back locked memory that lies between other pieces. Behind them is
+ * room for those that are needed while requests are late.
  */
-static uint32_t ios_size(const struct queue *queue)
+static uint32_t ios_size(const struct queue *queue, uint32_t spares)
 {
-	return queue->depth * (uint32_t)sizeof(*queue->ios);
+	return (queue->depth + spares) * (uint32_t)sizeof(*queue->ios);
 }
 
 static int fetch_all(struct queue *queue)
@@ -396,7 +396,8 @@ int queue_open(struct queue *queue, uint16_t id,
 	loop_timer_init(&queue->trim, on_trim, queue);
 	queue->wake.turn = on_turn;
 	queue->wake.data = queue;
-	queue->ios = pool_reserve(ios_size(queue));
+	queue->ios = pool_reserve(ios_size(queue, late_spares(queue->depth)),
+				  ios_size(queue, 0));
 	error = queue->ios ? io_open(&queue->port, queue->ios, shape->depth,
 				     shape->max_io)
 			   : -ENOMEM;
@@ -436,17 +437,20 @@ int queue_start(struct queue *queue, struct ev_loop *loop, int fd)
 
 void queue_close(struct queue *queue)
 {
-	if (queue->port.owned)
+	unsigned held = queue->port.owned + late_count(&queue->port);
+
+	if (held)
 		log_error("queue %u is closed with %u requests in hand",
-			  queue->port.queue_id, queue->port.owned);
+			  queue->port.queue_id, held);
 	loop_timer_stop(queue->wake.ev, &queue->trim);
 	loop_ring_close(&queue->wake);
 	ring_destroy(queue->port.ring);
 	batch_close(queue->port.batch);
+	late_close(&queue->port);
 	io_close(&queue->port);
 	if (queue->descriptors)
 		munmap((void *)queue->descriptors, map_length(queue->depth));
-	pool_unreserve(queue->ios, ios_size(queue));
+	pool_unreserve(queue->ios, ios_size(queue, late_spares(queue->depth)));
 	memset(queue, 0, sizeof(*queue));
 }
 

@@ -63,10 +63,18 @@ int queue_open(struct queue *queue, uint16_t id,
 int queue_start(struct queue *queue, struct ev_loop *loop, int fd);
 
 /*
- * Close it. No request may be ours any more. Harmless on a queue that is all
+ * Close it. No request may be ours any more, or late. Harmless on a queue that is all
  * zero or closed.
  */
 void queue_close(struct queue *queue);
+
+/* The request that the tag has now, or had last. */
+static inline struct io *queue_io(const struct queue *queue, uint16_t tag)
+{
+	const struct late *late = queue->port.late;
+
+	return late ? late->current[tag] : &queue->ios[tag];
+}
 
 /* Its ring's descriptor, which stays its own. */
 int queue_ring_fd(const struct queue *queue);

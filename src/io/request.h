@@ -10,6 +10,7 @@
 
 struct batch;
 struct backend;
+struct late;
 struct recorder;
 
 enum io_op {
@@ -40,14 +41,37 @@ enum io_data {
 	IO_DATA_WAITS,	 /* with the driver */
 	IO_DATA_ASKED,	 /* on its way to where the target wants it */
 	IO_DATA_DROPPED, /* the same, and the request is done already */
+	IO_DATA_LATE, /* none: the request was answered without its backing */
 };
 
 /*
  * Data of what is put into a port's ring. Below IO_OWN are the queue's commands:
- * the tag, or what batch.c makes of it. IO_OWN and the tag is a request that the
- * bottom backend has put there for that tag; above are others', see ring.h.
+ * the tag, or what batch.c makes of it. IO_OWN and the index of a struct io is a
+ * request that the bottom backend has put there for that one; above are others',
+ * see ring.h.
  */
 #define IO_OWN 32768u
+
+/*
+ * What a queue needs for requests that are late (late.h). The arrays but `current`
+ * are by the index of a struct io in the port's ios.
+ */
+struct late {
+	struct io_port *port;
+	struct late *next, **link; /* in the list of who watches it, or NULL */
+	struct io **current;	   /* by tag: the one that serves it now */
+	struct io *spare;	   /* those that have been used, by `next` */
+	uint32_t fresh;		   /* from here on none has been used */
+	uint32_t spares;	   /* in all: late ones, and what is left */
+	uint32_t count;		   /* requests that are late, */
+	uint16_t *which;	   /* and their indexes */
+	uint32_t *given;	   /* when it came to the target; 0: not yet; */
+#define LATE_DUE UINT32_MAX	   /* its time is over */
+
+	/* Tell of requests that have timed out, the first of them *io; NULL: no. */
+	void (*timed_out)(void *owner, const struct io *io, unsigned count);
+	void *owner;
+};
 
 /* What the requests of one queue share. */
 struct io_port {
@@ -63,14 +87,15 @@ struct io_port {
 	struct batch *batch; /* commits go there, or NULL */
 	struct recorder *recorder; /* the device's, or NULL */
 	struct backend *bottom;	   /* that moves the data */
-	struct io *lent; /* done by io_done_lent(), linked by `next` */
+	struct io *lent;   /* done by io_done_lent(), linked by `next` */
+	struct late *late; /* NULL: none can be late (late.h) */
 
 	/* Copy: the tags' buffers, one behind the other. */
 	uint8_t *buffers;
 	uint32_t buffer_size; /* bytes of one */
 	uint16_t depth;
 	uint16_t trimmed; /* so many tags' have been freed by io_trim() */
-	struct io *ios;	  /* depth of them */
+	struct io *ios;	  /* depth of them, and spare ones (late.h) */
 
 	uint64_t count[IO_OPS], bytes[IO_OPS], errors;
 };

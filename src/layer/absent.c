@@ -21,6 +21,27 @@ static int refuse(const struct layer_ops *ops,
 	return 0;
 }
 
+static int check_timeout(const struct option_value *values,
+			 struct failure *failure)
+{
+	return refuse(&layer_timeout, values, failure);
+}
+
+void layers_watch(struct layers *layers, struct io_port *port)
+{
+	(void)layers;
+	(void)port;
+}
+
+int layers_check_mode(const struct option_value *values, enum io_mode mode,
+		      struct failure *failure)
+{
+	(void)values;
+	(void)mode;
+	(void)failure;
+	return 0;
+}
+
 static int check_error(const struct option_value *values,
 		       struct failure *failure)
 {
@@ -40,6 +61,13 @@ static int check_limit(const struct option_value *values,
 }
 
 /* No device gets past the check, so they need nothing else. */
+const struct layer_ops layer_timeout = {
+	.name = "timeout",
+	.first = IO_TIMEOUT,
+	.last = IO_TIMEOUT,
+	.check = check_timeout,
+};
+
 const struct layer_ops layer_error = {
 	.name = "error",
 	.first = ERROR_RATE,

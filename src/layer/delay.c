@@ -11,6 +11,7 @@
 #include <stdlib.h>
 
 #include "layer-options.h"
+#include "io/late.h"
 #include "io/loop.h"
 #include "io/recorder.h"
 
@@ -76,6 +77,7 @@ static void keep_delayed(struct delay *delay, struct io *io, double due)
 	io->due = due;
 	io->child = io->sibling = NULL;
 	recorder_kept(io, SIGHT_DELAY);
+	late_note_kept(io);
 	delay->kept = meld(delay->kept, io);
 	delay->keeping++;
 }
@@ -229,6 +231,11 @@ static void delay_hurry(struct layer *layer)
 	plan_release(delay);
 }
 
+static unsigned delay_keeps(const struct layer *layer)
+{
+	return (unsigned)((const struct delay *)layer)->keeping;
+}
+
 static void delay_describe(const struct layer *layer, char *text, size_t size)
 {
 	const struct delay *delay = (const struct delay *)layer;
@@ -255,6 +262,7 @@ const struct layer_ops layer_delay = {
 	.check = delay_check,
 	.change = delay_change,
 	.hurry = delay_hurry,
+	.keeps = delay_keeps,
 	.describe = delay_describe,
 	.close = delay_close,
 };

@@ -9,7 +9,9 @@
 
 extern const char *const layer_op_names[], *const layer_errno_names[];
 
-#define LAYER_TIME_MAX 3600000000ull /* us: an hour */
+#define LAYER_TIME_MAX	  3600000000ull	 /* us: an hour */
+#define LAYER_TIMEOUT_MIN 100000ull	 /* us, or 0 */
+#define LAYER_TIMEOUT_MAX 86400000000ull /* us: a day */
 
 #ifdef WITHOUT_LAYERS
 #define LAYER_HELP(text) "left out of this build (--disable-layers)"
@@ -145,7 +147,15 @@ extern const char *const layer_op_names[], *const layer_errno_names[];
 		.max = OPTION_SIZE_MAX,					\
 		.help = LAYER_HELP(					\
 			"bytes that are read and written in a "		\
-			"second, at most; 0: no limit") }
+			"second, at most; 0: no limit") },		\
+	[(FIRST) + IO_TIMEOUT] = {					\
+		.name = "io-timeout",					\
+		.type = OPTION_TIME,					\
+		.fallback = "0",					\
+		.max = LAYER_TIMEOUT_MAX,				\
+		.help = LAYER_HELP(					\
+			"a request that the target has not answered "	\
+			"in that time fails; 0: however long") }
 /* clang-format on */
 
 #endif

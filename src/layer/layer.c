@@ -4,6 +4,7 @@
 #include <string.h>
 
 static const struct layer_ops *const layer_table[LAYER_KINDS] = {
+	[LAYER_TIMEOUT] = &layer_timeout,
 	[LAYER_ERROR] = &layer_error,
 	[LAYER_DELAY] = &layer_delay,
 	[LAYER_LIMIT] = &layer_limit,
@@ -100,6 +101,17 @@ void layers_hurry(struct layers *layers)
 	for (i = 0; i < LAYER_KINDS; i++)
 		if (layers->layer[i] && layer_table[i]->hurry)
 			layer_table[i]->hurry(layers->layer[i]);
+}
+
+unsigned layers_keep(const struct layers *layers)
+{
+	unsigned count = 0;
+	int i;
+
+	for (i = 0; i < LAYER_KINDS; i++)
+		if (layers->layer[i] && layer_table[i]->keeps)
+			count += layer_table[i]->keeps(layers->layer[i]);
+	return count;
 }
 
 void layers_close(struct layers *layers)

@@ -16,7 +16,13 @@
 #include "io/io.h"
 
 /* From the bottom to the top. */
-enum layer_kind { LAYER_ERROR, LAYER_DELAY, LAYER_LIMIT, LAYER_KINDS };
+enum layer_kind {
+	LAYER_TIMEOUT,
+	LAYER_ERROR,
+	LAYER_DELAY,
+	LAYER_LIMIT,
+	LAYER_KINDS
+};
 
 /* Indexes into the options of all layers. */
 enum layer_option {
@@ -37,6 +43,7 @@ enum layer_option {
 	DELAY_SEED,
 	LIMIT_IOPS,
 	LIMIT_BANDWIDTH,
+	IO_TIMEOUT,
 	LAYER_OPTIONS,
 };
 
@@ -76,6 +83,9 @@ struct layer_ops {
 	/* Keep no request any longer, from now on; may be NULL. */
 	void (*hurry)(struct layer *layer);
 
+	/* How many it keeps; NULL: none, ever. */
+	unsigned (*keeps)(const struct layer *layer);
+
 	/* Put " key=value..." about the present state into text. */
 	void (*describe)(const struct layer *layer, char *text, size_t size);
 
@@ -83,7 +93,8 @@ struct layer_ops {
 	void (*close)(struct layer *layer);
 };
 
-extern const struct layer_ops layer_error, layer_delay, layer_limit;
+extern const struct layer_ops layer_timeout, layer_error, layer_delay,
+	layer_limit;
 
 /* Those of one device; all zero: none. */
 struct layers {
@@ -92,6 +103,10 @@ struct layers {
 
 /* Whether values fit together. Returns 0, or -1 with *failure filled. */
 int layers_check(const struct option_value *values, struct failure *failure);
+
+/* The same with the device's mode; IO_MODES: it is not chosen yet. */
+int layers_check_mode(const struct option_value *values, enum io_mode mode,
+		      struct failure *failure);
 
 /*
  * Put on the layers that the values need and that are not there yet; they do
@@ -112,6 +127,29 @@ struct backend *layers_top(const struct layers *layers, struct backend *bottom);
 
 /* Let every request go that is kept, and keep none from now on. */
 void layers_hurry(struct layers *layers);
+
+/* How many requests they keep: the others are the target's. */
+unsigned layers_keep(const struct layers *layers);
+
+/* Whether requests may be answered before their backing has (io/late.h). */
+static inline int layers_can_time_out(const struct layers *layers)
+{
+	return layers->layer[LAYER_TIMEOUT] != NULL;
+}
+
+/* Then: those of that port, for which late_allow() was called. */
+void layers_watch(struct layers *layers, struct io_port *port);
+
+/*
+ * What the requests go to of which START and the like wait, which no layer keeps.
+ */
+static inline struct backend *layers_first(const struct layers *layers,
+					   struct backend *bottom)
+{
+	return layers_can_time_out(layers)
+		       ? &layers->layer[LAYER_TIMEOUT]->backend
+		       : bottom;
+}
 
 /* No request is under way. Frees them. */
 void layers_close(struct layers *layers);

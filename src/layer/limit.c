@@ -18,6 +18,7 @@
 #include <stdlib.h>
 
 #include "layer-options.h"
+#include "io/late.h"
 #include "io/loop.h"
 #include "io/recorder.h"
 
@@ -101,6 +102,7 @@ static void release(struct limit *limit, struct io *io)
 static void keep_limited(struct limit *limit, struct io *io)
 {
 	recorder_kept(io, SIGHT_LIMIT);
+	late_note_kept(io);
 	io->sibling = NULL;
 	*limit->last = io;
 	limit->last = &io->sibling;
@@ -204,6 +206,11 @@ static void limit_hurry(struct layer *layer)
 	plan_next(limit);
 }
 
+static unsigned limit_keeps(const struct layer *layer)
+{
+	return (unsigned)((const struct limit *)layer)->waiting;
+}
+
 static void limit_describe(const struct layer *layer, char *text, size_t size)
 {
 	const struct limit *limit = (const struct limit *)layer;
@@ -229,6 +236,7 @@ const struct layer_ops layer_limit = {
 	.open = limit_open,
 	.change = limit_change,
 	.hurry = limit_hurry,
+	.keeps = limit_keeps,
 	.describe = limit_describe,
 	.close = limit_close,
 };

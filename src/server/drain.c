@@ -16,9 +16,19 @@ static int find_command(const struct command_host *host,
 	if (host->stopping)
 		return failure_set(failure, SYMBOL_BUSY, EBUSY, NULL,
 				   "every device is being deleted");
-	for (device = host->devices.first; device; device = device->next)
+	for (device = host->devices.first; device; device = device->next) {
 		if (device_check_idle(device, NULL, failure) < 0)
 			return -1;
+		/* The next server would wait for those. */
+		if (device_late(device))
+			return failure_set(
+				failure, SYMBOL_BUSY, EBUSY, NULL,
+				"device %u (%s) has requests that "
+				"its %s has not answered in time (%u)",
+				device->spec.id, device_name(device),
+				device->spec.target->ops->name,
+				device_late(device));
+	}
 	return 0;
 }
 

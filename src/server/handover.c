@@ -18,8 +18,9 @@ static int send_table(struct handover *handover)
 	for (; device && !error; device = device->next) {
 		int count = target_hold(device->spec.target, fds);
 
-		if (count < 0)
-			continue; /* it was never held */
+		/* It is deleted, or was never held. */
+		if (device->step > DEVICE_DELETE || count < 0)
+			continue;
 		message.type = MESSAGE_DEVICE;
 		message.id = device->spec.id;
 		error = channel_send(&handover->channel, &message, fds, count);

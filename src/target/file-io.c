@@ -50,6 +50,25 @@ static void line_up(struct file_line *line, struct io *io,
 	line->last = io;
 }
 
+/* Take those that are due out, and return them. */
+static struct io *take_due(struct file_line *line)
+{
+	struct io **at = &line->first, *io, *due = NULL;
+
+	line->last = NULL;
+	while ((io = *at)) {
+		if (!io_is_due(io)) {
+			line->last = io;
+			at = &io->next;
+			continue;
+		}
+		*at = io->next;
+		io->next = due;
+		due = io;
+	}
+	return due;
+}
+
 static struct io *next_of(struct file_line *line)
 {
 	struct io *io = line->first;
@@ -362,19 +381,24 @@ static void set_tally(struct file *file, struct file_tally tally)
 				 (uint64_t)-tally.unsynced << COUNT_BITS);
 }
 
+/* The next flush fails, and so do those that are under way. */
+static void fail_next_flush(struct file *file, int error)
+{
+	struct file_tally tally = file_tally(file);
+
+	tally.flush_errors++;
+	tally.unsynced = error;
+	set_tally(file, tally);
+}
+
 /*
  * The kernel tells a failed writeback to one who asks for durability, once. A
  * write that was to be durable may have taken that from the flush after it.
  */
 static void note_unsynced(struct file *file, const struct io *io, int error)
 {
-	struct file_tally tally = file_tally(file);
-
-	if (!(io->flags & IO_FUA))
-		return;
-	tally.flush_errors++;
-	tally.unsynced = error;
-	set_tally(file, tally);
+	if (io->flags & IO_FUA)
+		fail_next_flush(file, error);
 }
 
 /* So many bytes were read. */
@@ -500,12 +524,48 @@ void file_go_on(struct file *file)
 	serve(file, &file->for_turn[!file->reads_first]);
 }
 
+/*
+ * Its sender has an error already: nothing else is begun for it. What the kernel
+ * has told of a writeback that failed is the next flush's to tell.
+ */
+static void end_late(struct file *file, struct io *io, int32_t result)
+{
+	if (result < 0 && (io->op == IO_FLUSH || io->flags & IO_FUA))
+		fail_next_flush(file, result);
+	finish_request(file, io, -ETIMEDOUT);
+}
+
 void file_completed(struct backend *backend, struct io *io, int32_t result)
 {
 	struct file *file = (struct file *)backend;
 
-	recorder_completed(io, result);
-	end_request(file, io, result);
+	if (io_is_late(io)) {
+		end_late(file, io, result);
+	} else {
+		recorder_completed(io, result);
+		end_request(file, io, result);
+	}
+	file_go_on(file);
+}
+
+/* What waits for a buffer or a worker is not in the backing. */
+static void expire_line(struct file *file, struct file_line *line)
+{
+	struct io *io = take_due(line), *next;
+
+	for (; io; io = next) {
+		next = io->next;
+		finish_request(file, io, -EIO);
+	}
+}
+
+void file_expire(struct backend *backend)
+{
+	struct file *file = (struct file *)backend;
+
+	expire_line(file, &file->for_turn[0]);
+	expire_line(file, &file->for_turn[1]);
+	expire_line(file, &file->for_buffer);
 	file_go_on(file);
 }
 

@@ -331,7 +331,7 @@ static int reserve(struct file *file, const struct target_args *args)
 	file->reserve_size = POOL_RESERVE;
 	if (args->mode == IO_NEED_GET_DATA && args->max_io > POOL_RESERVE)
 		file->reserve_size = args->max_io;
-	file->reserve = pool_reserve(file->reserve_size);
+	file->reserve = pool_reserve(file->reserve_size, file->reserve_size);
 	return file->reserve ? 0 : -ENOMEM;
 }
 
@@ -545,6 +545,7 @@ const struct target_ops target_file = {
 	.io = { .submit = file_submit,
 		.forget = file_forget,
 		.completed = file_completed,
+		.expire = file_expire,
 		.copied = file_copied,
 		.start = file_start },
 	.in_workers = file_in_workers,

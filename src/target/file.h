@@ -57,9 +57,10 @@ int file_is_memory(const struct file *file);
 /* Begin one request, by the ring; or go on with one that has its data now. */
 void file_transfer(struct file *file, struct io *io);
 
-/* The target's forget(), completed() and copied(). */
+/* The target's forget(), completed(), expire() and copied(). */
 void file_forget(struct backend *backend, struct io *io);
 void file_completed(struct backend *backend, struct io *io, int32_t result);
+void file_expire(struct backend *backend);
 void file_copied(struct backend *backend, struct io *io);
 
 /* Go on with those that wait for what has become free. */

@@ -15,6 +15,7 @@
 #include "base/config.h"
 #include "device/ask.h"
 #include "device/device.h"
+#include "io/late.h"
 #include "io/queue.h"
 
 #define HELD_MAX   64
@@ -262,6 +263,7 @@ void __wrap_queue_close(struct queue *queue)
 		;
 	assert_true(i < queue_count);
 	queues[i] = queues[--queue_count];
+	late_close(&queue->port);
 	memset(queue, 0, sizeof(*queue));
 }
 

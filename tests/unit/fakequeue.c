@@ -1,5 +1,6 @@
 #include "fakequeue.h"
 
+#include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -57,9 +58,20 @@ static void completed(struct backend *backend, struct io *io, int32_t result)
 	io_done(io, result);
 }
 
+static void expire(struct backend *backend)
+{
+	unsigned i;
+
+	got.expires++;
+	for (i = 0; got.in_line && i < got.count; i++)
+		if (got.ios[i]->owned && io_is_due(got.ios[i]))
+			io_done(got.ios[i], -EIO);
+}
+
 static const struct backend_ops ops = { .submit = submit,
 					.forget = forget,
 					.completed = completed,
+					.expire = expire,
 					.copied = copied };
 struct backend target = { .ops = &ops };
 

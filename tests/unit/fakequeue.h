@@ -22,6 +22,8 @@ struct got {
 	int takes; /* the data of writes; then error may be IO_LATER */
 	int lends; /* memory to reads */
 	unsigned laters, forgotten, back;
+	unsigned expires;
+	int in_line; /* what is due waits in the target, not in its backing */
 	uint8_t data[4096];
 };
 extern struct got got;

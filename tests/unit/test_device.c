@@ -8,7 +8,9 @@
 #include <unistd.h>
 
 #include "device/device.h"
+#include "device/steps.h"
 #include "fake.h"
+#include "io/late.h"
 
 #define QUEUES 2
 
@@ -2384,6 +2386,273 @@ TEST_CASE(test_delete_all_lets_go)
 	add_slow();
 	device_delete_all(set);
 	expect_let_go();
+}
+
+/* ---- a backing that does not answer ---- */
+
+static unsigned marks;
+
+/* Requests of a queue that are with the target. */
+unsigned __wrap_late_mark(struct io_port *port, uint32_t until,
+			  const struct io **first)
+{
+	assert_int_equal(until, LATE_ALL);
+	marks++;
+	return port->mode == IO_ZERO_COPY ? 0 : port->owned;
+}
+
+unsigned __wrap_late_answer(struct io_port *port)
+{
+	unsigned count = port->owned;
+
+	port->late->count += count;
+	port->errors += count;
+	port->owned = 0;
+	return count;
+}
+
+/* A live device with two requests, and a command that waits for them. */
+static struct device *add_silent(uint32_t type)
+{
+	struct device *device = add_quietly();
+
+	marks = 0;
+	device->queues[0].port.owned = 2;
+	device->queues[0].port.mode = (uint8_t)device->spec.mode;
+	fake.hold[type] = 1;
+	return device;
+}
+
+static void expect_abandoned(const struct device *device)
+{
+	assert_int_equal(device->queues[0].port.late->count, 2);
+	expect_top(device, &late_refuses);
+	assert_true(log_has("2 requests get EIO"));
+}
+
+/* The kernel lets go of the disk; the backing has the requests' buffers. */
+static void expect_lingers(struct device *device)
+{
+	assert_int_equal(device->step, DEVICE_LINGER);
+	expect_state(device, "deleting");
+	assert_int_equal(device->open_queues, 2);
+	assert_int_equal(targets, 1);
+	assert_int_equal(set->count, 0);
+	assert_int_equal(empties, 1);
+	assert_int_equal(fake.last[MESSAGE_DELETE].number, 1);
+	fake_pass_time(100);
+	assert_int_equal(device->step, DEVICE_LINGER);
+}
+
+static void expect_end(struct device *device)
+{
+	fake_forget();
+	device->queues[0].port.late->count = 0;
+	fake_pass_time(1);
+	fake_expect("q1- q0- close");
+	expect_gone();
+	assert_int_equal(empties, 1);
+	log_forget();
+}
+
+TEST_CASE(test_silent_backing)
+{
+	struct device *device = add_silent(MESSAGE_STOP);
+
+	begin_delete(device, 1);
+	fake_pass_time(1.9);
+	assert_int_equal(marks, 0);
+	fake_pass_time(0.5);
+	expect_abandoned(device);
+	/* What comes later is answered in the same way. */
+	device->queues[1].port.owned = 3;
+	fake_pass_time(0.3);
+	assert_int_equal(device->queues[1].port.owned, 0);
+	device->queues[1].port.late->count = 0;
+	fake_release(MESSAGE_STOP);
+	expect_ok(&deleted);
+	fake_expect("STOP DELETE");
+	expect_lingers(device);
+	/* It is deleted. */
+	assert_int_equal(ask_delete(device, 1, &deleted), 0);
+	expect_ok(&deleted);
+	expect_end(device);
+}
+
+/* Nobody loses what is answered, however long that takes. */
+TEST_CASE(test_slow_backing)
+{
+	struct device *device = add_silent(MESSAGE_STOP);
+	unsigned i;
+
+	begin_delete(device, 1);
+	for (i = 0; i < 10; i++) {
+		fake_pass_time(1.5);
+		device->queues[1].port.count[IO_WRITE]++;
+	}
+	/* Nor is what nobody has asked for an answer. */
+	device->queues[0].port.owned = 0;
+	fake_pass_time(10);
+	assert_int_equal(marks, 0);
+	fake_release(MESSAGE_STOP);
+	expect_deleted();
+	fake_expect(DELETED);
+}
+
+/* Without force the backing is waited for; so it is when ublkd ends. */
+TEST_CASE(test_silent_without_force)
+{
+	struct device *device = add_silent(MESSAGE_STOP);
+
+	begin_delete(device, 0);
+	fake_pass_time(20);
+	assert_int_equal(marks, 0);
+	/* That can be said later. */
+	begin(ask_delete(device, 1, &added));
+	fake_pass_time(2.5);
+	expect_abandoned(device);
+	fake_release(MESSAGE_STOP);
+	expect_ok(&deleted);
+	expect_ok(&added);
+	expect_lingers(device);
+	expect_end(device);
+	device = add_silent(MESSAGE_STOP);
+	device_delete_all(set);
+	fake_pass_time(20);
+	assert_int_equal(marks, 0);
+	device->queues[0].port.owned = 0;
+	fake_release(MESSAGE_STOP);
+	expect_gone();
+}
+
+/* That requests time out is no answer of the backing. */
+TEST_CASE(test_silent_before)
+{
+	struct device *device = add_silent(MESSAGE_STOP);
+
+	assert_int_equal(device_allow_late(device), 0);
+	device->queues[0].port.late->count = 1;
+	begin_delete(device, 1);
+	fake_pass_time(1.5);
+	device->queues[0].port.errors++;
+	fake_pass_time(0.9);
+	assert_int_equal(device->queues[0].port.owned, 0);
+	fake_release(MESSAGE_STOP);
+	expect_ok(&deleted);
+	expect_lingers(device);
+	expect_end(device);
+}
+
+/* Such a device is deleted by a plain del as well, if nobody uses it. */
+TEST_CASE(test_late_ones_alone)
+{
+	struct device *device = add_quietly();
+
+	assert_int_equal(device_allow_late(device), 0);
+	device->queues[0].port.late->count = 1;
+	begin_delete(device, 0);
+	expect_ok(&deleted);
+	fake_expect("BUSY STOP DELETE");
+	expect_lingers(device);
+	expect_end(device);
+}
+
+/* The driver ends no such request, and who has asked is told. */
+TEST_CASE(test_silent_in_zero_copy)
+{
+	struct device *device = add_silent(MESSAGE_STOP);
+	unsigned i;
+
+	device->spec.mode = IO_ZERO_COPY;
+	device->queues[0].port.mode = IO_ZERO_COPY;
+	begin_delete(device, 1);
+	for (i = 0; i < 2; i++) {
+		fake_pass_time(2.9);
+		assert_int_equal(deleted.count, 0);
+		fake_pass_time(1);
+		expect_told(&deleted, SYMBOL_TIMEOUT, "mode=zero-copy");
+		expect_top(device, &late_refuses);
+		fake_pass_time(10);
+		begin(ask_delete(device, 1, &deleted));
+	}
+	device->queues[0].port.owned = 0;
+	fake_release(MESSAGE_STOP);
+	expect_deleted();
+}
+
+/* START waits for the kernel's first look at the disk. */
+TEST_CASE(test_silent_from_the_beginning)
+{
+	struct device_spec spec = new_spec(DEVICE_ID_ANY);
+	struct device *device;
+
+	marks = 0;
+	fake.hold[MESSAGE_START] = 1;
+	begin(ask_add(&spec));
+	device = set->first;
+	device->queues[0].port.owned = 2;
+	fake_pass_time(10);
+	assert_int_equal(marks, 0);
+	begin_delete(device, 1);
+	expect_told(&added, SYMBOL_STATE, "by force");
+	fake_pass_time(2.5);
+	expect_abandoned(device);
+	fake_release(MESSAGE_START);
+	expect_ok(&deleted);
+	expect_lingers(device);
+	expect_end(device);
+}
+
+/* Nothing can be changed without memory for that, but a little later it can. */
+TEST_CASE(test_silent_without_memory)
+{
+	struct device *device = add_silent(MESSAGE_STOP);
+
+	begin_delete(device, 1);
+	calloc_fails = 1;
+	fake_pass_time(2.1);
+	assert_int_equal(calloc_fails, 0);
+	assert_int_equal(marks, 0);
+	fake_pass_time(0.3);
+	expect_abandoned(device);
+	fake_release(MESSAGE_STOP);
+	expect_ok(&deleted);
+	expect_lingers(device);
+	expect_end(device);
+}
+
+/* One that is deleted needs no keeper, and the next one does not get it. */
+TEST_CASE(test_lingers_without_a_keeper)
+{
+	struct device *device = add_silent(MESSAGE_STOP);
+
+	begin_delete(device, 1);
+	fake_pass_time(2.5);
+	fake_release(MESSAGE_STOP);
+	expect_ok(&deleted);
+	end_keeper();
+	expect_end(device);
+}
+
+/* Requests that a layer keeps are not with the backing: they are first. */
+TEST_CASE(test_silent_behind_a_layer)
+{
+	struct device *device = add_slow();
+
+	marks = 0;
+	device->queues[0].port.owned = 1;
+	assert_int_equal(ask_delete(device, 1, &deleted), 0);
+	device->abandoned = 1;
+	abandon_look(device);
+	assert_int_equal(submits, 0);
+	assert_int_equal(marks, 0);
+	fake_pass_time(3);
+	assert_int_equal(submits, 1);
+	assert_true(marks > 0);
+	fake_release(MESSAGE_STOP);
+	expect_ok(&deleted);
+	expect_lingers(device);
+	expect_end(device);
 }
 
 /* Also one that is being deleted already. */

@@ -262,6 +262,30 @@ TEST_CASE(test_command)
 	assert_non_null(strstr(why, "device 7"));
 }
 
+/* The next server would wait for what the backing has. */
+TEST_CASE(test_late_requests)
+{
+	struct late late = { .count = 2 };
+	struct queue queue = { .port.late = &late };
+
+	ops.name = "file";
+	device.queues = &queue;
+	device.open_queues = 1;
+	ask();
+	pass_time(1);
+	assert_int_equal(answers, 0);
+	late.count = 0;
+	pass_time(0.1);
+	assert_true(yes);
+	late.count = 2;
+	ask();
+	pass_time(DRAIN_PATIENCE + 0.1);
+	assert_int_equal(answers, 2);
+	assert_false(yes);
+	assert_non_null(strstr(why, "device 7 (slow) has requests that its "
+				    "file has not answered in time (2)"));
+}
+
 /* A stop needs every worker. */
 TEST_CASE(test_stop)
 {

@@ -430,6 +430,7 @@ static int setup(void **state)
 	memset(&seen, 0, sizeof(seen));
 	memset(&growth, 0, sizeof(growth));
 	memset(&port, 0, sizeof(port));
+	port.ios = ios;
 	seen.pool_left = UINT64_MAX;
 	put_count = taken = 0;
 	put_error = size_error = 0;
@@ -1162,6 +1163,151 @@ static void test_fua_fails(void **state)
 	next();
 	answer(0);
 	expect_done(0, 0);
+}
+
+/* ---- requests that are late ---- */
+
+static struct late late;
+static uint32_t given[MAX];
+
+/* Their time is over: those that wait here are answered. */
+static void expire(uint16_t first, uint16_t count)
+{
+	uint16_t tag;
+
+	memset(given, 0, sizeof(given));
+	port.late = &late;
+	late.given = given;
+	for (tag = first; tag < first + count; tag++)
+		given[tag] = LATE_DUE;
+	target_file.io.expire(&target->backend);
+}
+
+static void expect_not_done(uint16_t tag)
+{
+	assert_int_equal(seen.done[tag], 0);
+}
+
+/* It is answered in the file's place, as io_done() would be for one that is late. */
+static void make_late(uint16_t tag)
+{
+	expect_not_done(tag);
+	ios[tag].owned = 0;
+	ios[tag].data = IO_DATA_LATE;
+}
+
+/* What waits for a buffer has left nothing behind, and others keep their order. */
+static void test_due_for_a_buffer(void **state)
+{
+	uint16_t tag;
+
+	seen.pool_left = 0;
+	for (tag = 0; tag < 5; tag++)
+		submit(tag, IO_READ, 0, POOL_RESERVE, 0);
+	next();
+	expire(0, 2);
+	expect_done(1, -EIO);
+	expire(4, 1);
+	expect_done(4, -EIO);
+	submit(4, IO_READ, 4096, POOL_RESERVE, 0);
+	expect_not_done(0); /* the backing has that one */
+	answer(POOL_RESERVE);
+	expect_done(0, 0);
+	for (tag = 2; tag < 5; tag++) {
+		assert_int_equal(asked[taken].tag, tag);
+		next();
+		answer(POOL_RESERVE);
+		expect_done(tag, 0);
+	}
+	assert_int_equal(put_count, taken);
+}
+
+static void test_due_for_a_worker(void **state)
+{
+	uint16_t most = BORROWED + WORKERS_OWN, tag;
+
+	for (tag = 0; tag < most + 3; tag++)
+		submit(tag, IO_FLUSH, 0, 0, 0);
+	assert_int_equal(put_count, most);
+	expire(0, most + 2);
+	expect_done(most, -EIO);
+	expect_done(most + 1, -EIO);
+	assert_int_equal(seen.total, 2);
+	/* The last one is next. */
+	answer_of(0, 0);
+	assert_int_equal(put_count, most + 1u);
+	assert_int_equal(asked[most].tag, most + 2);
+	for (tag = 1; tag < most; tag++)
+		answer_of(tag, 0);
+	answer_of(most + 2, 0);
+	assert_int_equal(waiting(), 0);
+}
+
+/* The late answer ends it, whatever it is, and nothing else is asked for it. */
+static void test_late_answer(void **state)
+{
+	static const int32_t results[] = { 4096, 512, -EAGAIN, -EINTR, -EIO };
+	unsigned i;
+
+	for (i = 0; i < COUNT(results); i++) {
+		submit(0, i % 2 ? IO_READ : IO_WRITE, 0, 4096, 0);
+		next();
+		make_late(0);
+		seen.given = 0;
+		seen.taken_to = NULL;
+		answer(results[i]);
+		expect_done(0, -ETIMEDOUT);
+		assert_int_equal(put_count, taken);
+		assert_int_equal(seen.given, 0);
+		assert_null(seen.taken_to);
+		assert_int_equal(waiting(), 0);
+	}
+}
+
+/* Its buffer is its own until then. */
+static void test_buffer_of_a_late_one(void **state)
+{
+	const void *buffer;
+	uint16_t tag;
+
+	submit(0, IO_WRITE, 0, 4096, 0);
+	buffer = next()->bytes;
+	make_late(0);
+	for (tag = 1; tag < 20; tag++) {
+		submit(tag, IO_WRITE, 4096, 4096, 0);
+		assert_ptr_not_equal(next()->bytes, buffer);
+	}
+	answer_of(0, 4096);
+	submit(0, IO_WRITE, 8192, 4096, 0);
+	assert_ptr_equal(next()->bytes, buffer);
+	for (tag = 0; tag < 20; tag++)
+		answer_of(tag, 4096);
+}
+
+/* What the kernel told of a writeback that failed nobody has heard. */
+static void test_late_flush_fails(void **state)
+{
+	static const struct {
+		uint8_t op, flags;
+	} row[] = { { IO_FLUSH, 0 }, { IO_WRITE, IO_FUA } };
+	unsigned i;
+
+	for (i = 0; i < COUNT(row); i++) {
+		submit(0, row[i].op, 0, 4096, row[i].flags);
+		next();
+		make_late(0);
+		answer(-ENOSPC);
+		expect_done(0, -ETIMEDOUT);
+		assert_int_equal(flush_errors(), i + 1);
+		submit(0, IO_FLUSH, 0, 0, 0);
+		next();
+		answer(0);
+		expect_done(0, -ENOSPC);
+		submit(0, IO_FLUSH, 0, 0, 0);
+		next();
+		answer(0);
+		expect_done(0, 0);
+	}
 }
 
 /* ---- what the next server is to know ---- */
@@ -2055,6 +2201,11 @@ int main(void)
 		TEST(test_fua),
 		TEST(test_flush_beside_another),
 		TEST(test_fua_fails),
+		TEST(test_due_for_a_buffer),
+		TEST(test_due_for_a_worker),
+		TEST(test_late_answer),
+		TEST(test_buffer_of_a_late_one),
+		TEST(test_late_flush_fails),
 		TEST(test_tally),
 		TEST(test_discard),
 		TEST(test_write_zeroes),

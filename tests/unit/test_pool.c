@@ -222,7 +222,7 @@ TEST_CASE(test_many_who_keep)
 
 TEST_CASE(test_reserve)
 {
-	uint8_t *bytes = pool_reserve(POOL_RESERVE);
+	uint8_t *bytes = pool_reserve(POOL_RESERVE, POOL_RESERVE);
 
 	assert_non_null(bytes);
 	bytes[POOL_RESERVE - 1] = 1;
@@ -241,7 +241,7 @@ TEST_CASE(test_no_pages)
 
 	no_pages = ENOMEM;
 	assert_null(pool_get(&has, 65536, &room));
-	assert_null(pool_reserve(POOL_RESERVE));
+	assert_null(pool_reserve(POOL_RESERVE, POOL_RESERVE));
 	assert_int_equal(pool_size(), 0);
 	assert_int_equal(has, 0);
 	assert_int_equal(unmapped, 65536 + POOL_RESERVE);

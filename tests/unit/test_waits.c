@@ -119,6 +119,23 @@ TEST_CASE(test_place_that_is_none)
 	assert_int_equal(facts.waits[SIGHT_TARGET].count, 2);
 }
 
+/* A tag whose last request is late has another struct io. */
+TEST_CASE(test_current)
+{
+	struct io spare = { .port = &queues[0].port, .tag = 2, .owned = 1 };
+	struct io *current[DEPTH] = { &ios[0][0], &ios[0][1], &spare,
+				      &ios[0][3] };
+	struct late late = { .current = current };
+
+	hold(0, 2, SIGHT_WRITE, 400000);
+	ios[0][2].owned = 0;
+	spare.length = 512;
+	queues[0].port.late = &late;
+	assert_int_equal(count(0, 100), 1);
+	assert_int_equal(verdict_count(&facts), 1);
+	assert_int_equal(facts.waits[SIGHT_WRITE].length, 512);
+}
+
 TEST_CASE(test_answered)
 {
 	queues[0].port.count[IO_READ] = 5;
