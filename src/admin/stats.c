@@ -52,7 +52,7 @@ static void print_op(struct request *request, const struct device *device,
 {
 	const struct recorder *recorder = device->recorder;
 	const struct sight_counts *counts = &recorder->small->counts[op];
-	const uint32_t *longest = recorder->small->longest[op];
+	const uint32_t *longest = counts->longest;
 	struct sight_histogram own, backing;
 	char times[200], backing_times[300] = "";
 
@@ -193,7 +193,7 @@ static void print_counter(struct request *request, const struct metric *metric,
 {
 	const struct sight_counts *counts =
 		&device->recorder->small->counts[metric->op];
-	uint64_t us = counts->time[SIGHT_IN_UBLKD],
+	uint64_t us = counts->sum[SIGHT_IN_UBLKD],
 		 value = counts->in_turn + counts->count;
 
 	if (metric->value == TIME) {
@@ -239,7 +239,7 @@ static void print_histogram(struct request *request,
 			    const struct device *device, enum sight_op op)
 {
 	const struct recorder *recorder = device->recorder;
-	uint64_t us = recorder->small->counts[op].time[metric->kind], sum = 0;
+	uint64_t us = recorder->small->counts[op].sum[metric->kind], sum = 0;
 	const char *name = sight_op_name(op), *disk = device->disk;
 	struct sight_histogram histogram;
 	unsigned bucket = 0;

@@ -38,7 +38,7 @@ static void COLD format_rest(const struct sight_event *event, char *text,
 	case SIGHT_KEPT:
 	case SIGHT_SUBMITTED:
 		snprintf(text, size, " place=%s",
-			 sight_place_name((enum sight_place)event->place));
+			 sight_place_name(sight_event_place(event)));
 		break;
 	case SIGHT_COMPLETED:
 		snprintf(text, size, "%s", result);
@@ -62,8 +62,8 @@ static void COLD print_line(struct request *request, uint32_t id,
 	if (event->what == SIGHT_STEP)
 		snprintf(who, sizeof(who), "name=%s", event->text);
 	else
-		snprintf(who, sizeof(who), "request=%u.%u", event->queue,
-			 event->tag);
+		snprintf(who, sizeof(who), "request=%u.%u",
+			 sight_event_queue(event), event->tag);
 	request_print(request, "%strace id=%u time=%llu.%06llu event=%s %s%s",
 		      frame, id, (number)(us / 1000000), (number)(us % 1000000),
 		      sight_what_name((enum sight_what)event->what), who, rest);

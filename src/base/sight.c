@@ -96,7 +96,17 @@ const char *sight_phase_name(enum sight_phase phase)
 
 uint64_t sight_event_time(const struct sight_event *event)
 {
-	return (uint64_t)event->time_high << 32 | event->time;
+	return event->when & ((1ull << SIGHT_TIME_BITS) - 1);
+}
+
+unsigned sight_event_queue(const struct sight_event *event)
+{
+	return event->when >> SIGHT_TIME_BITS & 0xff;
+}
+
+enum sight_place sight_event_place(const struct sight_event *event)
+{
+	return (enum sight_place)(event->when >> (SIGHT_TIME_BITS + 8));
 }
 
 /* ---- histograms ---- */

@@ -23,7 +23,7 @@
 
 #define SIGHT_NAME    "sight"
 #define SIGHT_MAGIC   0x7468676973626c75ull /* "ulbsight" */
-#define SIGHT_VERSION 1u		    /* of all that follows */
+#define SIGHT_VERSION 2u		    /* of all that follows */
 
 /* ---- where a request waits ---- */
 
@@ -88,25 +88,37 @@ const char *sight_what_name(enum sight_what what);
 
 #define SIGHT_TEXT 12 /* bytes of an event's text, the last of them zero */
 
+/*
+ * What says of which request it is has the order of struct io (io/request.h), from
+ * which it is copied at once.
+ */
 struct sight_event {
-	uint32_t time;	    /* us, lower 32 bits */
-	uint16_t time_high; /* and the next 16 */
-	uint16_t tag;
-	uint8_t what; /* enum sight_what */
-	uint8_t queue;
-	uint8_t op; /* enum sight_op */
-	uint8_t place;
+	uint64_t when; /* us; above SIGHT_TIME_BITS queue and place, 8 bits each */
 	union {
 		struct {
+			uint64_t number; /* as the event says */
 			uint32_t length; /* bytes, or as the event says */
-			uint64_t number;
 		} __attribute__((packed, aligned(4)));
 		char text[SIGHT_TEXT];
 	};
+	uint16_t tag;
+	uint8_t op;   /* enum sight_op */
+	uint8_t what; /* enum sight_what */
 };
 _Static_assert(sizeof(struct sight_event) == 24, "no holes");
 
+#define SIGHT_TIME_BITS 48
+
+static inline uint64_t sight_when(uint64_t us, unsigned queue_id,
+				  enum sight_place place)
+{
+	return us | (uint64_t)queue_id << SIGHT_TIME_BITS |
+	       (uint64_t)place << (SIGHT_TIME_BITS + 8);
+}
+
 uint64_t sight_event_time(const struct sight_event *event);
+unsigned sight_event_queue(const struct sight_event *event);
+enum sight_place sight_event_place(const struct sight_event *event);
 
 /* ---- counters and histograms ---- */
 
@@ -122,13 +134,19 @@ enum sight_op {
 
 const char *sight_op_name(enum sight_op op);
 
+enum sight_kind { SIGHT_IN_UBLKD, SIGHT_IN_BACKING, SIGHT_KINDS };
+
+/*
+ * What is counted of one request does not lie side by side: the compiler would add
+ * two at a time, which takes longer.
+ */
 struct sight_counts {
-	uint64_t in_turn; /* answered in the turn in which they came, */
-	uint64_t count;	  /* or later; without an error */
-	uint64_t bytes;	  /* of both */
+	uint64_t count;	  /* answered without an error, later than */
+	uint64_t in_turn; /* in the turn in which they came */
 	uint64_t errors;
-	uint64_t time[2]; /* us in ublkd, and in the backing, of all that
-			     were answered; by enum sight_kind */
+	uint64_t bytes;		       /* of those without an error */
+	uint32_t longest[SIGHT_KINDS]; /* us */
+	uint64_t sum[SIGHT_KINDS];     /* us, of all that waited */
 };
 
 /*
@@ -144,20 +162,26 @@ struct sight_histogram {
 	uint8_t high[SIGHT_BUCKETS];
 };
 
-/* The bucket of a time in us; its least time, and that of the next one. */
-static inline unsigned sight_bucket(uint64_t us)
-{
-	uint64_t units = us / SIGHT_UNIT;
-	unsigned power, bucket;
+#define SIGHT_LONG 251658240u /* us, with which the last bucket begins */
 
-	if (units < 8)
-		return (unsigned)units;
-	power = 63 - (unsigned)__builtin_clzll(units);
-	bucket = (power - 2) * 8 + (unsigned)(units >> (power - 3) & 7);
-	return bucket < SIGHT_BUCKETS ? bucket : SIGHT_BUCKETS - 1;
+/* The bucket of a time in us below that; and of any. */
+static inline unsigned sight_bucket_of(uint32_t us)
+{
+	uint32_t units = us / SIGHT_UNIT;
+	/* The bits below the four that count. */
+	unsigned shift = (31 ^ (unsigned)__builtin_clz(units | 8)) - 3;
+
+	return shift * 8 + (units >> shift);
 }
 
-uint64_t sight_bucket_begin(unsigned bucket); /* us */
+static inline unsigned sight_bucket(uint64_t us)
+{
+	return us < SIGHT_LONG ? sight_bucket_of((uint32_t)us)
+			       : SIGHT_BUCKETS - 1;
+}
+
+/* Its least time, which is the end of the one before; us. */
+uint64_t sight_bucket_begin(unsigned bucket);
 
 static inline uint64_t sight_bucket_count(const struct sight_histogram *of,
 					  unsigned bucket)
@@ -175,19 +199,16 @@ uint64_t sight_histogram_total(const struct sight_histogram *of);
 uint64_t sight_percentile(const struct sight_histogram *of, unsigned millionths)
 	__attribute__((cold));
 
-enum sight_kind { SIGHT_IN_UBLKD, SIGHT_IN_BACKING, SIGHT_KINDS };
-
 /* ---- a device's parts ---- */
 
 #define SIGHT_SLOTS	   8u /* requests at a time in a small part */
 #define SIGHT_FIRST_EVENTS 12u
-#define SIGHT_FIRST_TIMES  48u	/* requests that waited */
+#define SIGHT_FIRST_TIMES  48u	/* of requests that waited */
 #define SIGHT_ENOUGH	   200u /* events: a device that is used gets large */
 
-/* The times of one of the first requests that waited, for the histograms. */
-struct sight_times {
-	uint8_t op;
-	uint8_t bucket[SIGHT_KINDS]; /* SIGHT_BUCKETS: none */
+/* A time of one of the first requests that waited, for the histograms. */
+struct sight_time {
+	uint8_t op, kind, bucket;
 };
 
 struct sight_small {
@@ -201,10 +222,9 @@ struct sight_small {
 	uint64_t events; /* that were ever written; the next goes to
 			    events modulo the ring's size */
 	struct sight_counts counts[SIGHT_OPS];
-	uint32_t longest[SIGHT_OPS][SIGHT_KINDS]; /* us */
-	struct sight_tag slots[SIGHT_SLOTS];	  /* of the tag modulo that */
+	struct sight_tag slots[SIGHT_SLOTS]; /* of the tag modulo that */
 	struct sight_event ring[SIGHT_FIRST_EVENTS];
-	struct sight_times times[SIGHT_FIRST_TIMES];
+	struct sight_time times[SIGHT_FIRST_TIMES];
 	uint8_t spare[8];
 };
 _Static_assert(sizeof(struct sight_small) == 896, "whole cache lines");

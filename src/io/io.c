@@ -202,7 +202,7 @@ static int ask_for_data(struct io *io, void *to)
 	if (error)
 		return error;
 	io->data = IO_DATA_ASKED;
-	recorder_place(io, SIGHT_DATA);
+	recorder_asked(io);
 	if (!io->port->in_turn)
 		io_submit(io->port);
 	return IO_LATER;
@@ -474,8 +474,6 @@ int io_resume(struct io *io)
 	io->address = NULL;
 	if (is_done)
 		io_done(io, io->outcome);
-	else
-		recorder_place(io, SIGHT_TARGET);
 	return !is_done;
 }
 

@@ -139,6 +139,7 @@ static int take_data(struct queue *queue, struct io *io, uint16_t tag,
 		io_done(io, -EIO);
 	else
 		bottom->ops->submit(bottom, io);
+	recorder_left_again(io);
 	return 0;
 }
 
@@ -324,6 +325,7 @@ static int on_turn(struct loop_ring *wake)
 	if (port->batch)
 		batch_flush(port->batch);
 	port->in_turn = 0;
+	recorder_turned(port);
 	wake->more = more;
 	if (port->holds && !loop_timer_is_active(&queue->trim))
 		start_trim(queue, IO_TRIM_TIME);

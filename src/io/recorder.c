@@ -17,7 +17,18 @@ _Static_assert((int)SIGHT_OPS == (int)IO_OPS &&
 		       (int)SIGHT_OP_WRITE_ZEROES == (int)IO_WRITE_ZEROES,
 	       "the same order");
 
-#define NO_TIME SIGHT_BUCKETS
+/* What an event copies of struct io lies there as it does in the event. */
+#define COPIED (offsetof(struct io, flags) - offsetof(struct io, offset) + 1)
+#define SAME_PLACE(theirs, ours)                                               \
+	_Static_assert(offsetof(struct sight_event, theirs) -                  \
+				       offsetof(struct sight_event, number) == \
+			       offsetof(struct io, ours) -                     \
+				       offsetof(struct io, offset),            \
+		       "as in struct io")
+SAME_PLACE(length, length);
+SAME_PLACE(tag, tag);
+SAME_PLACE(op, op);
+SAME_PLACE(what, flags);
 
 /* Compiled for size: not for each request. */
 #define COLD __attribute__((cold))
@@ -36,34 +47,6 @@ static struct {
 	struct recorder *crowded; /* linked by `next` */
 } file = { .fd = -1 };
 
-/* ---- a part that is too small ---- */
-
-/*
- * A large part is made by a timer: here a request is in hand, and to reclaim memory
- * for it the kernel may wait for that very request.
- */
-static void COLD ask_for_large(struct recorder *recorder)
-{
-	if (recorder->large || recorder->cannot_grow || recorder->is_crowded)
-		return;
-	recorder->is_crowded = 1;
-	recorder->next = file.crowded;
-	file.crowded = recorder;
-	if (!loop_timer_is_active(&file.growth))
-		loop_timer_start(file.loop, &file.growth, 0);
-}
-
-static void COLD ask_no_more(struct recorder *recorder)
-{
-	struct recorder **at = &file.crowded;
-
-	while (*at && *at != recorder)
-		at = &(*at)->next;
-	if (*at)
-		*at = recorder->next;
-	recorder->is_crowded = 0;
-}
-
 /* ---- events ---- */
 
 static uint64_t ring_size(const struct recorder *recorder)
@@ -72,16 +55,16 @@ static uint64_t ring_size(const struct recorder *recorder)
 }
 
 /* A device that is used has many events, whether its requests wait or not. */
-static struct sight_event *__attribute__((noinline))
-begin_lap(struct recorder *recorder)
+static inline struct sight_event *begin_lap(struct recorder *recorder)
 {
-	if (recorder->small->events > SIGHT_ENOUGH)
-		ask_for_large(recorder);
+	if (!recorder->large &&
+	    ++recorder->laps > SIGHT_ENOUGH / SIGHT_FIRST_EVENTS)
+		recorder->is_crowded = 1;
 	return recorder->ring;
 }
 
 static inline struct sight_event *add_event(struct recorder *recorder,
-					    enum sight_what what, uint64_t now)
+					    uint64_t when)
 {
 	struct sight_event *event = recorder->newest + 1;
 
@@ -89,9 +72,7 @@ static inline struct sight_event *add_event(struct recorder *recorder,
 		event = begin_lap(recorder);
 	recorder->newest = event;
 	recorder->small->events++;
-	event->time = (uint32_t)now;
-	event->time_high = (uint16_t)(now >> 32);
-	event->what = (uint8_t)what;
+	event->when = when;
 	return event;
 }
 
@@ -99,25 +80,32 @@ static inline struct sight_event *add_event(struct recorder *recorder,
 static inline struct sight_event *
 add_event_of(const struct io *io, enum sight_what what, enum sight_place place)
 {
-	struct sight_event *event =
-		add_event(io->port->recorder, what, turns_now());
+	const struct io_port *port = io->port;
+	struct sight_event *event = add_event(
+		port->recorder, sight_when(turns_now(), port->queue_id, place));
 
 	event->tag = io->tag;
-	event->queue = (uint8_t)io->port->queue_id;
 	event->op = io->op;
-	event->place = (uint8_t)place;
+	event->what = (uint8_t)what;
 	return event;
 }
 
-void recorder_step(struct recorder *recorder, const char *name)
+/* The same, for those of which not every request has one. */
+static struct sight_event *__attribute__((noinline))
+note_event(const struct io *io, enum sight_what what, enum sight_place place)
+{
+	return add_event_of(io, what, place);
+}
+
+void COLD recorder_step(struct recorder *recorder, const char *name)
 {
 	struct sight_event *event;
 
 	if (!recorder)
 		return;
-	event = add_event(recorder, SIGHT_STEP, sight_clock());
-	event->tag = 0;
-	event->queue = event->op = event->place = 0;
+	event = add_event(recorder, sight_clock());
+	event->what = SIGHT_STEP;
+	event->tag = event->op = 0;
 	strncpy(event->text, name, SIGHT_TEXT - 1);
 	event->text[SIGHT_TEXT - 1] = '\0';
 }
@@ -131,57 +119,45 @@ static inline void count_time(struct sight_histogram *histogram,
 		histogram->high[bucket]++;
 }
 
-static inline void count_times(struct sight_large *large,
-			       const struct sight_times *times)
-{
-	struct sight_histogram *histograms = large->histograms[times->op];
-	unsigned backing = times->bucket[SIGHT_IN_BACKING];
-
-	count_time(&histograms[SIGHT_IN_UBLKD], times->bucket[SIGHT_IN_UBLKD]);
-	if (backing != NO_TIME)
-		count_time(&histograms[SIGHT_IN_BACKING], backing);
-}
-
-static void note_longest(struct sight_small *small, unsigned op,
-			 enum sight_kind kind, uint64_t us)
-{
-	if (us > small->longest[op][kind])
-		small->longest[op][kind] = us < UINT32_MAX ? (uint32_t)us
-							   : UINT32_MAX;
-}
-
-static void keep_times(struct recorder *recorder,
-		       const struct sight_times *times)
+/* Of one of the first requests, in a part that has no histograms. */
+static void keep_time(struct recorder *recorder, unsigned op,
+		      enum sight_kind kind, unsigned bucket)
 {
 	struct sight_small *small = recorder->small;
 
 	if (small->times_count < SIGHT_FIRST_TIMES)
-		small->times[small->times_count++] = *times;
+		small->times[small->times_count++] =
+			(struct sight_time){ (uint8_t)op, (uint8_t)kind,
+					     (uint8_t)bucket };
 	if (small->times_count == SIGHT_FIRST_TIMES)
-		ask_for_large(recorder);
+		recorder->is_crowded = 1;
 }
 
-/* It was in ublkd for so long, and perhaps in its backing. */
-static void note_times(struct recorder *recorder, const struct sight_tag *tag,
-		       uint8_t op, uint64_t took)
+/* us, of a time that may be longer than anybody waits */
+static inline uint32_t shorten(uint64_t us)
 {
-	struct sight_small *small = recorder->small;
-	struct sight_times times = { op,
-				     { (uint8_t)sight_bucket(took), NO_TIME } };
-	uint64_t backing;
+	return us < UINT32_MAX ? (uint32_t)us : UINT32_MAX;
+}
 
-	small->counts[op].time[SIGHT_IN_UBLKD] += took;
-	note_longest(small, op, SIGHT_IN_UBLKD, took);
-	if (tag->backing) {
-		backing = took - (tag->backing - 1);
-		small->counts[op].time[SIGHT_IN_BACKING] += backing;
-		times.bucket[SIGHT_IN_BACKING] = (uint8_t)sight_bucket(backing);
-		note_longest(small, op, SIGHT_IN_BACKING, backing);
-	}
-	if (recorder->large)
-		count_times(recorder->large, &times);
+static inline void add_time(struct sight_counts *counts, enum sight_kind kind,
+			    uint32_t us)
+{
+	counts->sum[kind] += us;
+	if (us > counts->longest[kind])
+		counts->longest[kind] = us;
+}
+
+/* A request was in ublkd, or in its backing, for so long. */
+static void note_time(struct recorder *recorder, unsigned op,
+		      enum sight_kind kind, uint32_t us)
+{
+	const struct recorder_op *of = &recorder->ops[op];
+
+	add_time(of->counts, kind, us);
+	if (of->histograms)
+		count_time(&of->histograms[kind], sight_bucket(us));
 	else
-		keep_times(recorder, &times);
+		keep_time(recorder, op, kind, sight_bucket(us));
 }
 
 /* ---- the large part ---- */
@@ -233,6 +209,7 @@ static void COLD use_part(struct recorder *recorder)
 {
 	struct sight_large *large = recorder->large;
 	struct sight_small *small = recorder->small;
+	unsigned op;
 
 	recorder->tags = large ? large->tags : small->slots;
 	recorder->stride = large ? small->depth : 0;
@@ -243,6 +220,11 @@ static void COLD use_part(struct recorder *recorder)
 	recorder->newest =
 		recorder->ring +
 		(small->events + ring_size(recorder) - 1) % ring_size(recorder);
+	for (op = 0; op < SIGHT_OPS; op++) {
+		recorder->ops[op].counts = &small->counts[op];
+		recorder->ops[op].histograms = large ? large->histograms[op]
+						     : NULL;
+	}
 }
 
 /* What the small part has of the first requests, of which some may be ours. */
@@ -261,8 +243,12 @@ static void COLD copy_to_large(const struct sight_small *small,
 		if (tag->place != SIGHT_NOWHERE)
 			large->tags[tag->queue * small->depth + tag->tag] =
 				*tag;
-	for (i = 0; i < small->times_count; i++)
-		count_times(large, &small->times[i]);
+	for (i = 0; i < small->times_count; i++) {
+		const struct sight_time *time = &small->times[i];
+
+		count_time(&large->histograms[time->op][time->kind],
+			   time->bucket);
+	}
 }
 
 /* Returns NULL, and an errno, if there is no room. */
@@ -300,6 +286,17 @@ static void COLD grow(struct recorder *recorder)
 	small->is_large = 1;
 }
 
+static void COLD ask_no_more(struct recorder *recorder)
+{
+	struct recorder **at = &file.crowded;
+
+	while (*at && *at != recorder)
+		at = &(*at)->next;
+	if (*at)
+		*at = recorder->next;
+	recorder->is_asking = 0;
+}
+
 /*
  * One device a turn. Where memory is short nobody gets more, and whoever has
  * requests asks again.
@@ -322,109 +319,158 @@ static void COLD on_growth(struct loop_timer *timer)
 		loop_timer_start(file.loop, timer, is_short ? PAUSE : 0);
 }
 
-/* ---- requests ---- */
-
-void recorder_note_delivered(const struct io *io)
+/*
+ * A large part is made by a timer: while requests are delivered, the kernel that
+ * reclaims memory for it may wait for one of them.
+ */
+static void COLD ask_for_large(struct recorder *recorder)
 {
-	struct sight_event *event =
-		add_event_of(io, SIGHT_DELIVERED, SIGHT_TARGET);
-
-	event->length = io->length;
-	event->number = io->offset;
+	recorder->is_crowded = 0;
+	if (recorder->large || recorder->cannot_grow || recorder->is_asking)
+		return;
+	recorder->is_asking = 1;
+	recorder->next = file.crowded;
+	file.crowded = recorder;
+	if (!loop_timer_is_active(&file.growth))
+		loop_timer_start(file.loop, &file.growth, 0);
 }
 
 void (*recorder_parked)(void);
 
+void recorder_note_turned(struct io_port *port)
+{
+	struct recorder *recorder = port->recorder;
+
+	if (recorder->is_crowded)
+		ask_for_large(recorder);
+	if (recorder->large)
+		port->entries = recorder->large->tags +
+				port->queue_id * recorder->stride;
+	if (port->owned > recorder->small->most)
+		recorder->small->most = (uint16_t)port->owned;
+	if (port->owned && recorder_parked)
+		recorder_parked();
+}
+
+/* ---- requests ---- */
+
+void recorder_note_delivered(const struct io *io)
+{
+	const struct io_port *port = io->port;
+	struct sight_event *event = add_event(
+		port->recorder,
+		sight_when(turns_now(), port->queue_id, SIGHT_NOWHERE));
+
+	memcpy((char *)event + offsetof(struct sight_event, number),
+	       (const char *)io + offsetof(struct io, offset), COPIED);
+	event->what = SIGHT_DELIVERED;
+}
+
 /*
- * Make the tag's entry the request's. In a small part another request may have it,
- * and keeps it: what waits for longest is what somebody looks for. Returns NULL
- * then.
+ * In a small part another request may have the tag's entry, and keeps it: what waits
+ * for longest is what somebody looks for.
  */
-static struct sight_tag *take_entry(const struct io *io)
+static int can_have(const struct io *io, const struct sight_tag *tag)
+{
+	if (!sight_is_waiting(tag->place) ||
+	    (tag->tag == io->tag && tag->queue == io->port->queue_id))
+		return 1;
+	io->port->recorder->is_crowded = 1;
+	return 0;
+}
+
+/* One that has had no entry before has its time from now on. */
+void recorder_park(struct io *io, enum sight_place place)
 {
 	struct sight_tag *tag = recorder_tag(io);
 
-	if (sight_is_waiting(tag->place) &&
-	    (tag->tag != io->tag || tag->queue != io->port->queue_id)) {
-		ask_for_large(io->port->recorder);
-		return NULL;
+	if (io->owned == IO_PARKED) {
+		tag->place = (uint8_t)place;
+	} else if (can_have(io, tag)) {
+		recorder_take(io, tag, place);
+		io->owned = IO_PARKED;
+	} else {
+		io->owned = IO_UNSEEN;
 	}
-	tag->since = turns_now();
-	tag->backing = 0;
-	tag->tag = io->tag;
-	tag->queue = (uint8_t)io->port->queue_id;
-	return tag;
-}
-
-/*
- * The request begins to wait; or it does already and another request had the
- * entry: then its time is from now on. Returns 1 if it has the entry now.
- */
-static int begin_wait(struct io *io)
-{
-	const struct io_port *port = io->port;
-	struct sight_small *small = port->recorder->small;
-
-	if (io->owned == IO_IN_HAND && recorder_parked)
-		recorder_parked();
-	if (port->owned > small->most)
-		small->most = (uint16_t)port->owned;
-	io->owned = take_entry(io) ? IO_PARKED : IO_UNSEEN;
-	return io->owned == IO_PARKED;
-}
-
-void recorder_park(struct io *io, enum sight_place place)
-{
-	if (io->owned == IO_PARKED || begin_wait(io))
-		recorder_tag(io)->place = (uint8_t)place;
 }
 
 void recorder_note_refused(const struct io *io)
 {
-	struct sight_tag *tag = take_entry(io);
+	struct sight_tag *tag = recorder_tag(io);
 
-	if (tag)
-		tag->place = SIGHT_REFUSED;
+	if (can_have(io, tag))
+		recorder_take(io, tag, SIGHT_REFUSED);
+}
+
+static inline void count_done(struct sight_counts *counts, const struct io *io)
+{
+	counts->count++;
+	counts->bytes += io->length;
 }
 
 /* It has waited, or failed. */
-static void __attribute__((noinline))
-answer_late(const struct io *io, int error)
+void recorder_note_late(const struct io *io, int error)
 {
 	struct recorder *recorder = io->port->recorder;
-	struct sight_counts *counts = &recorder->small->counts[io->op];
 	struct sight_tag *tag = recorder_tag(io);
 	struct sight_event *event;
-	uint64_t took = 0;
+	uint32_t took = 0;
 
-	if (error) {
-		counts->errors++;
-	} else {
-		counts->count++;
-		counts->bytes += io->length;
-	}
+	if (error)
+		recorder->ops[io->op].counts->errors++;
+	else
+		count_done(recorder->ops[io->op].counts, io);
 	if (io->owned == IO_PARKED) {
-		took = turns_now() - tag->since;
-		note_times(recorder, tag, io->op, took);
+		took = shorten(turns_now() - tag->since);
+		note_time(recorder, io->op, SIGHT_IN_UBLKD, took);
+		if (tag->backing)
+			note_time(recorder, io->op, SIGHT_IN_BACKING,
+				  took - (tag->backing - 1));
 		tag->place = SIGHT_COMMIT;
 	}
-	event = add_event_of(io, SIGHT_COMMITTED, SIGHT_COMMIT);
-	event->length = took < UINT32_MAX ? (uint32_t)took : UINT32_MAX;
+	event = note_event(io, SIGHT_COMMITTED, SIGHT_NOWHERE);
+	event->length = took;
 	event->number = (uint64_t)(int64_t)error;
 }
 
 /*
- * Most end in the submit() of their target. There is nothing to measure then, and
- * the event that they came becomes the one that they were served.
+ * The same, in few instructions, for what most writes are:
+ * in a large part, without an error, a backing, or a wait of minutes.
  */
-void recorder_note_answered(const struct io *io, int error)
+void recorder_note_waited(const struct io *io)
+{
+	const struct io_port *port = io->port;
+	const struct recorder_op *of = &port->recorder->ops[io->op];
+	struct sight_tag *tag = port->entries ? &port->entries[io->tag] : NULL;
+	uint64_t took = tag ? turns_now() - tag->since : SIGHT_LONG;
+	struct sight_event *event;
+
+	if (took >= SIGHT_LONG || tag->backing) {
+		recorder_note_late(io, 0);
+		return;
+	}
+	tag->place = SIGHT_COMMIT;
+	count_done(of->counts, io);
+	add_time(of->counts, SIGHT_IN_UBLKD, (uint32_t)took);
+	count_time(&of->histograms[SIGHT_IN_UBLKD],
+		   sight_bucket_of((uint32_t)took));
+	event = add_event_of(io, SIGHT_COMMITTED, SIGHT_NOWHERE);
+	event->length = (uint32_t)took;
+	event->number = 0;
+}
+
+/*
+ * Most reads end in the submit() of their target. There is nothing to measure then,
+ * and the event that they came becomes the one that they were served.
+ */
+void recorder_note_served(const struct io *io)
 {
 	const struct recorder *recorder = io->port->recorder;
-	struct sight_counts *counts = &recorder->small->counts[io->op];
+	struct sight_counts *counts = recorder->ops[io->op].counts;
 
-	if (error || io->owned != IO_IN_HAND ||
+	if (io->owned != IO_IN_HAND ||
 	    recorder->newest->what != SIGHT_DELIVERED) {
-		answer_late(io, error);
+		recorder_note_late(io, 0);
 		return;
 	}
 	recorder->newest->what = SIGHT_SERVED;
@@ -442,30 +488,29 @@ static void set_place(const struct io *io, enum sight_place place)
 void recorder_note_taken_back(const struct io *io)
 {
 	set_place(io, SIGHT_NOWHERE);
-	add_event_of(io, SIGHT_TAKEN_BACK, SIGHT_NOWHERE);
+	note_event(io, SIGHT_TAKEN_BACK, SIGHT_NOWHERE);
 }
 
 void recorder_note_kept(struct io *io, enum sight_place place)
 {
 	recorder_park(io, place);
-	add_event_of(io, SIGHT_KEPT, place);
+	note_event(io, SIGHT_KEPT, place);
 }
 
 void recorder_note_passed(const struct io *io)
 {
 	set_place(io, SIGHT_TARGET);
-	add_event_of(io, SIGHT_PASSED, SIGHT_TARGET);
+	note_event(io, SIGHT_PASSED, SIGHT_TARGET);
 }
 
 /* The request was first handed to its backing. */
 static void note_backing(const struct io *io)
 {
 	struct sight_tag *tag = recorder_tag(io);
-	uint64_t waited = turns_now() - tag->since;
+	uint32_t waited = shorten(turns_now() - tag->since);
 
 	if (!tag->backing)
-		tag->backing = waited < UINT32_MAX ? (uint32_t)waited + 1
-						   : UINT32_MAX;
+		tag->backing = waited < UINT32_MAX ? waited + 1 : UINT32_MAX;
 }
 
 void recorder_note_submitted(struct io *io)
@@ -482,13 +527,13 @@ void recorder_note_submitted(struct io *io)
 	recorder_park(io, place);
 	if (io->owned == IO_PARKED)
 		note_backing(io);
-	add_event_of(io, SIGHT_SUBMITTED, place);
+	note_event(io, SIGHT_SUBMITTED, place);
 }
 
 void recorder_note_completed(const struct io *io, int32_t result)
 {
 	set_place(io, SIGHT_TARGET);
-	add_event_of(io, SIGHT_COMPLETED, SIGHT_TARGET)->number =
+	note_event(io, SIGHT_COMPLETED, SIGHT_TARGET)->number =
 		(uint64_t)(int64_t)result;
 }
 
@@ -657,9 +702,8 @@ void recorder_histogram(const struct recorder *recorder, enum sight_op op,
 	else
 		memset(to, 0, sizeof(*to));
 	for (i = 0; !recorder->large && i < small->times_count; i++)
-		if (small->times[i].op == op &&
-		    small->times[i].bucket[kind] != NO_TIME)
-			count_time(to, small->times[i].bucket[kind]);
+		if (small->times[i].op == op && small->times[i].kind == kind)
+			count_time(to, small->times[i].bucket);
 	if (kind != SIGHT_IN_UBLKD)
 		return;
 	first = sight_bucket_count(to, 0) + small->counts[op].in_turn;
@@ -691,7 +735,6 @@ void recorder_reset(struct recorder *recorder)
 	struct sight_small *small = recorder->small;
 
 	memset(small->counts, 0, sizeof(small->counts));
-	memset(small->longest, 0, sizeof(small->longest));
 	small->most = 0;
 	small->times_count = 0;
 	small->began = sight_clock();

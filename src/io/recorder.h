@@ -9,10 +9,16 @@
 #ifndef UBLKD_RECORDER_H
 #define UBLKD_RECORDER_H
 
-#include <ev.h>
-
 #include "request.h"
 #include "turns.h"
+
+struct ev_loop;
+
+/* Where what one operation has cost is counted. */
+struct recorder_op {
+	struct sight_counts *counts;
+	struct sight_histogram *histograms; /* SIGHT_KINDS, or NULL */
+};
 
 /* That of one device. */
 struct recorder {
@@ -21,13 +27,16 @@ struct recorder {
 	struct sight_tag *tags;	   /* of one of the two, as the ring is */
 	uint32_t stride, mask;	   /* see recorder_tag() */
 	struct sight_event *ring, *ring_end, *newest;
+	struct recorder_op ops[SIGHT_OPS];
 	uint32_t slot;
+	uint32_t laps;	       /* that the ring has been through */
 	int cannot_grow;       /* there was no room for the large part */
-	int is_crowded;	       /* waits for its large part, */
+	int is_crowded;	       /* its small part is too small */
+	int is_asking;	       /* waits for its large part, */
 	struct recorder *next; /* and is linked to others that do */
 };
 
-/* Called when a request begins to wait; NULL: nobody wants to know. */
+/* Called when requests wait at the end of a turn; NULL: nobody wants to know. */
 extern void (*recorder_parked)(void);
 
 /* ---- the file ---- */
@@ -76,9 +85,10 @@ void recorder_histogram(const struct recorder *recorder, enum sight_op op,
  * Events are numbered from 0 on; the last is before small->events. Of the oldest
  * that is still there, the number; and a copy of one: 0, or -ENOENT.
  */
-uint64_t recorder_first_event(const struct recorder *recorder);
+uint64_t recorder_first_event(const struct recorder *recorder)
+	__attribute__((cold));
 int recorder_event(const struct recorder *recorder, uint64_t number,
-		   struct sight_event *event);
+		   struct sight_event *event) __attribute__((cold));
 
 /* A step in the device's life, by its name. Harmless on NULL. */
 void recorder_step(struct recorder *recorder, const char *name);
@@ -94,10 +104,13 @@ void recorder_clear(struct recorder *recorder, uint16_t queue_id)
 
 /* ---- a request ---- */
 
+void recorder_note_turned(struct io_port *port);
 void recorder_note_delivered(const struct io *io);
-void recorder_note_refused(const struct io *io);
-void recorder_note_answered(const struct io *io, int error);
-void recorder_note_taken_back(const struct io *io);
+void recorder_note_refused(const struct io *io) __attribute__((cold));
+void recorder_note_served(const struct io *io);
+void recorder_note_waited(const struct io *io);
+void recorder_note_late(const struct io *io, int error);
+void recorder_note_taken_back(const struct io *io) __attribute__((cold));
 void recorder_note_kept(struct io *io, enum sight_place place);
 void recorder_note_passed(const struct io *io);
 void recorder_note_submitted(struct io *io);
@@ -138,6 +151,30 @@ static inline struct sight_tag *recorder_entry(const struct io *io)
 								       : NULL;
 }
 
+/* The queue's turn has ended. */
+static inline void recorder_turned(struct io_port *port)
+{
+#ifdef WITHOUT_SIGHT
+	(void)port;
+#else
+	const struct recorder *recorder = port->recorder;
+
+	if (recorder && (port->owned || recorder->is_crowded))
+		recorder_note_turned(port);
+#endif
+}
+
+/* The entry becomes that of a request, which is in that place since this turn. */
+static inline void recorder_take(const struct io *io, struct sight_tag *tag,
+				 enum sight_place place)
+{
+	tag->since = turns_now();
+	tag->backing = 0;
+	tag->tag = io->tag;
+	tag->queue = (uint8_t)io->port->queue_id;
+	tag->place = (uint8_t)place;
+}
+
 /* It is delivered, in a queue's turn. */
 static inline void recorder_delivered(const struct io *io)
 {
@@ -148,8 +185,14 @@ static inline void recorder_delivered(const struct io *io)
 /* It is answered, with 0 or a negative errno; it is still ours. */
 static inline void recorder_answered(const struct io *io, int error)
 {
-	if (recorder_has(io))
-		recorder_note_answered(io, error);
+	if (!recorder_has(io))
+		return;
+	if (error)
+		recorder_note_late(io, error);
+	else if (io->owned == IO_PARKED)
+		recorder_note_waited(io);
+	else
+		recorder_note_served(io);
 }
 
 /* The driver took it back: nobody answers it. */
@@ -170,9 +213,37 @@ static inline void recorder_place(struct io *io, enum sight_place place)
 		recorder_park(io, place);
 }
 
+/* The same of one that waits for its data, as a write to most targets does. */
+static inline void recorder_asked(struct io *io)
+{
+#ifdef WITHOUT_SIGHT
+	(void)io;
+#else
+	struct sight_tag *entries = io->port->entries;
+
+	if (!entries || io->owned != IO_IN_HAND) {
+		recorder_place(io, SIGHT_DATA);
+		return;
+	}
+	recorder_take(io, &entries[io->tag], SIGHT_DATA);
+	io->owned = IO_PARKED;
+#endif
+}
+
 static inline void recorder_left(struct io *io)
 {
-	if (recorder_has(io) && io->owned == IO_IN_HAND)
+	if (io->owned == IO_IN_HAND && recorder_has(io))
+		recorder_park(io, SIGHT_TARGET);
+}
+
+/*
+ * The same, of one whose data has come: most are answered, so that its place is
+ * looked at only now.
+ */
+static inline void recorder_left_again(struct io *io)
+{
+	if (io->owned && recorder_has(io) &&
+	    recorder_tag(io)->place == SIGHT_DATA)
 		recorder_park(io, SIGHT_TARGET);
 }
 

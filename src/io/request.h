@@ -12,6 +12,7 @@ struct batch;
 struct backend;
 struct late;
 struct recorder;
+struct sight_tag;
 
 enum io_op {
 	IO_READ,
@@ -86,6 +87,7 @@ struct io_port {
 	int holds;	     /* memory that io_trim() may give back */
 	struct batch *batch; /* commits go there, or NULL */
 	struct recorder *recorder; /* the device's, or NULL */
+	struct sight_tag *entries; /* the tags' in its large part, or NULL */
 	struct backend *bottom;	   /* that moves the data */
 	struct io *lent;   /* done by io_done_lent(), linked by `next` */
 	struct late *late; /* NULL: none can be late (late.h) */

@@ -94,9 +94,25 @@ int after_each(void **state)
 
 /* ---- requests ---- */
 
-/* A turn of the queue begins so many us later. */
+static void end_turn(void)
+{
+	unsigned queue;
+
+	for (queue = 0; queue < QUEUES; queue++)
+		recorder_turned(&ports[queue]);
+}
+
+/* The loop does what else it has to do. */
+static void rest(void)
+{
+	end_turn();
+	settle();
+}
+
+/* Another turn of the queues begins so many us later. */
 static void begin_turn(unsigned us)
 {
+	end_turn();
 	move_clock(us / 1e6);
 	turns_enter(SIGHT_TURNS, recorder->slot);
 	turns_server->since = turns_server->since / 1000 * 1000;
@@ -128,7 +144,7 @@ static void wait_for(unsigned count, unsigned us)
 	struct io *io;
 
 	while (count--) {
-		settle();
+		rest();
 		begin_turn(1000);
 		io = deliver(0, count % DEPTH, IO_READ);
 		recorder_left(io);
@@ -240,7 +256,7 @@ TEST_CASE(test_in_turn_with_an_error)
 	assert_int_equal(recorder->small->counts[SIGHT_OP_READ].bytes, 0);
 }
 
-TEST_CASE(test_places)
+static void look_at_places(void)
 {
 	struct io *io;
 
@@ -263,11 +279,12 @@ TEST_CASE(test_places)
 	assert_int_equal(recorder_tag(io)->place, SIGHT_TARGET);
 	answer(io, 0);
 	assert_int_equal(recorder_tag(io)->place, SIGHT_COMMIT);
-	assert_in_range(recorder->small->longest[SIGHT_OP_READ][SIGHT_IN_UBLKD],
-			13000, 15000);
 	assert_in_range(
-		recorder->small->longest[SIGHT_OP_READ][SIGHT_IN_BACKING], 7000,
-		9000);
+		recorder->small->counts[SIGHT_OP_READ].longest[SIGHT_IN_UBLKD],
+		13000, 15000);
+	assert_in_range(
+		recorder->small->counts[SIGHT_OP_READ].longest[SIGHT_IN_BACKING],
+		7000, 9000);
 	assert_in_range(percentile(SIGHT_IN_BACKING, 500000), 7000, 9000);
 	assert_int_equal(event_at(-6).what, SIGHT_DELIVERED);
 	assert_int_equal(event_at(-5).what, SIGHT_KEPT);
@@ -276,6 +293,93 @@ TEST_CASE(test_places)
 	assert_int_equal(event_at(-2).what, SIGHT_COMPLETED);
 	assert_int_equal(event_at(-1).what, SIGHT_COMMITTED);
 	assert_in_range(event_at(-1).length, 13000, 15000);
+}
+
+/* A device that is used. */
+static void become_large(void)
+{
+	struct io *io;
+
+	wait_for(100, 5000);
+	io = deliver(0, 0, IO_READ);
+	recorder_left(io);
+	end_turn();
+	answer(io, 0);
+	assert_non_null(ports[0].entries);
+	recorder_reset(recorder);
+}
+
+TEST_CASE(test_places)
+{
+	look_at_places();
+	become_large();
+	look_at_places();
+}
+
+/* What most writes do, which the recorder has a short way for. */
+static void write_one(unsigned us)
+{
+	struct io *io;
+	struct sight_event event;
+
+	begin_turn(1000);
+	io = deliver(0, 9, IO_WRITE);
+	recorder_asked(io);
+	assert_int_equal(recorder_entry(io)->place, SIGHT_DATA);
+	recorder_left(io);
+	begin_turn(us);
+	answer(io, 0);
+	recorder_left_again(io);
+	assert_int_equal(recorder_tag(io)->place, SIGHT_COMMIT);
+	event = event_at(-1);
+	assert_int_equal(event.what, SIGHT_COMMITTED);
+	assert_int_equal(event.tag, 9);
+	assert_int_equal(event.op, IO_WRITE);
+	assert_int_equal(event.number, 0);
+	assert_in_range(event.length, us, us + 1000);
+	assert_int_equal(sight_event_queue(&event), 0);
+	event = event_at(-2);
+	assert_int_equal(event.what, SIGHT_DELIVERED);
+	assert_int_equal(event.number, 9 * 4096);
+	assert_int_equal(event.length, 4096);
+}
+
+static void write_some(void)
+{
+	const struct sight_counts *counts =
+		&recorder->small->counts[SIGHT_OP_WRITE];
+
+	write_one(7000);
+	write_one(300000000); /* longer than any bucket knows */
+	assert_int_equal(counts->count, 2);
+	assert_int_equal(counts->bytes, 2 * 4096);
+	assert_in_range(counts->sum[SIGHT_IN_UBLKD], 300007000, 300010000);
+	assert_in_range(counts->longest[SIGHT_IN_UBLKD], 300000000, 300001000);
+	assert_int_equal(counts->longest[SIGHT_IN_BACKING], 0);
+	assert_int_equal(count_of(SIGHT_OP_WRITE, SIGHT_IN_UBLKD), 2);
+}
+
+TEST_CASE(test_writes)
+{
+	write_some();
+	become_large();
+	write_some();
+}
+
+/* Its data has come, and the target has not answered. */
+TEST_CASE(test_data_came)
+{
+	struct io *io;
+
+	begin_turn(1000);
+	io = deliver(1, 2, IO_WRITE);
+	recorder_asked(io);
+	begin_turn(1000);
+	recorder_left_again(io);
+	assert_int_equal(recorder_entry(io)->place, SIGHT_TARGET);
+	recorder_place(io, SIGHT_TURN);
+	recorder_left_again(io);
+	assert_int_equal(recorder_entry(io)->place, SIGHT_TURN);
 }
 
 /* Several pieces: the first look at the backing counts. */
@@ -293,8 +397,8 @@ TEST_CASE(test_pieces)
 	recorder_completed(io, 4096);
 	answer(io, 0);
 	assert_in_range(
-		recorder->small->longest[SIGHT_OP_READ][SIGHT_IN_BACKING], 9000,
-		11000);
+		recorder->small->counts[SIGHT_OP_READ].longest[SIGHT_IN_BACKING],
+		9000, 11000);
 }
 
 TEST_CASE(test_left_without_a_word)
@@ -365,7 +469,7 @@ TEST_CASE(test_grows_for_an_entry)
 	other = deliver(1, 1 + SIGHT_SLOTS, IO_READ);
 	recorder_left(other);
 	assert_null(recorder_entry(other));
-	settle();
+	rest();
 	assert_non_null(recorder->large);
 	assert_ptr_not_equal(recorder_tag(one), recorder_tag(other));
 	assert_int_equal(recorder_entry(one)->place, SIGHT_LIMIT);
@@ -378,9 +482,11 @@ TEST_CASE(test_grows_for_an_entry)
 	assert_int_equal(recorder_entry(other)->place, SIGHT_READ);
 	begin_turn(2000);
 	answer(one, 0);
-	assert_in_range(recorder->small->longest[SIGHT_OP_READ][0], 3500, 4500);
+	assert_in_range(recorder->small->counts[SIGHT_OP_READ].longest[0], 3500,
+			4500);
 	answer(other, 0);
-	assert_in_range(recorder->small->longest[SIGHT_OP_READ][0], 3500, 4500);
+	assert_in_range(recorder->small->counts[SIGHT_OP_READ].longest[0], 3500,
+			4500);
 	assert_int_equal(count_of(SIGHT_OP_READ, SIGHT_IN_UBLKD), 2);
 	assert_int_equal(recorder->small->counts[SIGHT_OP_READ].in_turn, 0);
 }
@@ -405,7 +511,7 @@ TEST_CASE(test_delivery_takes_no_memory)
 	}
 	assert_int_equal(allocations, before);
 	assert_null(recorder->large);
-	settle();
+	rest();
 	assert_non_null(recorder->large);
 	for (i = 0; i < DEPTH; i++)
 		answer(held[i], 0);
@@ -424,17 +530,19 @@ TEST_CASE(test_short_of_memory)
 	no_memory = 1;
 	wait_for(SIGHT_FIRST_TIMES, 5000);
 	recorder_step(other, "add");
-	settle();
+	rest();
 	pass_time(3);
 	assert_false(timer_is_set());
 	assert_int_equal(allocations, before);
 	assert_int_equal(log_count("recorder"), 0);
 	wait_for(1, 5000);
-	settle();
+	rest();
 	no_memory = 0;
 	pass_time(0.5);
 	assert_null(recorder->large);
 	wait_for(1, 5000);
+	rest();
+	assert_null(recorder->large);
 	pass_time(1.5);
 	assert_non_null(recorder->large);
 	assert_false(timer_is_set());
@@ -460,7 +568,7 @@ TEST_CASE(test_gone_before_it_grows)
 	recorder_left(deliver(0, 0, IO_READ));
 	answer(&ios[0][0], 0);
 	recorder_forget(first);
-	settle();
+	rest();
 	assert_int_equal(allocations, before + 1);
 	assert_non_null(recorder->large);
 }
@@ -474,7 +582,7 @@ TEST_CASE(test_grows_by_events)
 		begin_turn(1000);
 		answer(deliver(0, i % DEPTH, IO_READ), 0);
 	}
-	settle();
+	rest();
 	assert_non_null(recorder->large);
 	assert_int_equal(count_of(SIGHT_OP_READ, SIGHT_IN_UBLKD),
 			 SIGHT_ENOUGH + SIGHT_FIRST_EVENTS);
@@ -508,7 +616,7 @@ TEST_CASE(test_cannot_grow_for_an_entry)
 	other = deliver(1, 1, IO_READ);
 	recorder_kept(other, SIGHT_DELAY);
 	recorder_left(other);
-	settle();
+	rest();
 	recorder_passed(other);
 	recorder_submitted(other);
 	recorder_completed(other, 4096);
@@ -517,14 +625,14 @@ TEST_CASE(test_cannot_grow_for_an_entry)
 	answer(other, 0);
 	recorder_taken_back(last);
 	assert_int_equal(recorder_entry(one)->place, SIGHT_LIMIT);
-	assert_int_equal(recorder->small->longest[SIGHT_OP_READ][0], 0);
+	assert_int_equal(recorder->small->counts[SIGHT_OP_READ].longest[0], 0);
 	assert_int_equal(recorder->small->counts[SIGHT_OP_READ].in_turn, 0);
 	recorder_refused(other);
 	assert_int_equal(recorder_entry(one)->place, SIGHT_LIMIT);
 	answer(one, 0);
 	assert_int_equal(recorder->small->counts[SIGHT_OP_READ].count, 2);
-	assert_in_range(recorder->small->longest[SIGHT_OP_READ][0], 90000,
-			92000);
+	assert_in_range(recorder->small->counts[SIGHT_OP_READ].longest[0],
+			90000, 92000);
 	recorder_refused(other);
 	assert_int_equal(recorder_entry(other)->place, SIGHT_REFUSED);
 }
@@ -620,7 +728,7 @@ TEST_CASE(test_reset)
 	recorder_reset(recorder);
 	assert_int_equal(count_of(SIGHT_OP_READ, SIGHT_IN_UBLKD), 0);
 	assert_int_equal(recorder->small->counts[SIGHT_OP_READ].count, 0);
-	assert_int_equal(recorder->small->longest[SIGHT_OP_READ][0], 0);
+	assert_int_equal(recorder->small->counts[SIGHT_OP_READ].longest[0], 0);
 	/* What happened is no statistics. */
 	assert_int_equal(event_at(-1).what, SIGHT_COMMITTED);
 }

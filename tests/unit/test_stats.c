@@ -103,6 +103,7 @@ static void wait_for(enum io_op op, unsigned us, int error)
 			 .offset = 8192,
 			 .owned = 1 };
 
+	recorder_turned(&port);
 	fake_serve();
 	turns_enter(SIGHT_TURNS, 0);
 	recorder_delivered(&io);
