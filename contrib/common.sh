@@ -10,7 +10,7 @@ jobs=$(nproc)
 packages_build=(gcc make autoconf automake pkg-config libc6-dev libev-dev
 	liburing-dev)
 packages_test=(libcmocka-dev clang libclang-rt-dev
-	python3-prometheus-client)
+	python3-prometheus-client systemtap-sdt-dev)
 packages_static=(shellcheck cppcheck clang-tidy clang-format mandoc)
 packages_vm=(qemu-system-x86 busybox-static cpio kmod xz-utils zstd socat
 	e2fsprogs)

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "base/probe.h"
 #include "io/recorder.h"
 #include "lost.h"
 #include "steps.h"
@@ -275,6 +276,7 @@ static enum device_step enter_step(struct device *device, enum device_step step)
 	loop_timer_stop(device->set->loop, &device->timer);
 	device->step = step;
 	recorder_step(device->recorder, steps[step].name);
+	PROBE(step, device->spec.id, steps[step].name);
 	tell_state(device);
 	if (steps[step].patience > 0)
 		device->deadline = loop_now() + steps[step].patience;

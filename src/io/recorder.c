@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/page.h"
+#include "base/probe.h"
 #include "base/sight.h"
 #include "loop-timer.h"
 
@@ -29,6 +30,11 @@ SAME_PLACE(length, length);
 SAME_PLACE(tag, tag);
 SAME_PLACE(op, op);
 SAME_PLACE(what, flags);
+
+/* Of a request, which is named by its device, queue and tag. */
+#define PROBE_IO(name, io, ...)                                                \
+	PROBE(name, (io)->port->recorder->id, (io)->port->queue_id, (io)->tag, \
+	      __VA_ARGS__)
 
 /* Compiled for size: not for each request. */
 #define COLD __attribute__((cold))
@@ -364,6 +370,7 @@ void recorder_note_delivered(const struct io *io)
 	memcpy((char *)event + offsetof(struct sight_event, number),
 	       (const char *)io + offsetof(struct io, offset), COPIED);
 	event->what = SIGHT_DELIVERED;
+	PROBE_IO(delivered, io, io->op, io->offset, io->length);
 }
 
 /*
@@ -431,6 +438,7 @@ void recorder_note_late(const struct io *io, int error)
 	event = note_event(io, SIGHT_COMMITTED, SIGHT_NOWHERE);
 	event->length = took;
 	event->number = (uint64_t)(int64_t)error;
+	PROBE_IO(committed, io, io->op, error, took);
 }
 
 /*
@@ -457,6 +465,7 @@ void recorder_note_waited(const struct io *io)
 	event = add_event_of(io, SIGHT_COMMITTED, SIGHT_NOWHERE);
 	event->length = (uint32_t)took;
 	event->number = 0;
+	PROBE_IO(committed, io, io->op, 0, (uint32_t)took);
 }
 
 /*
@@ -476,6 +485,7 @@ void recorder_note_served(const struct io *io)
 	recorder->newest->what = SIGHT_SERVED;
 	counts->in_turn++;
 	counts->bytes += io->length;
+	PROBE_IO(committed, io, io->op, 0, 0u);
 }
 
 /* The request's place, if it has the entry. */
@@ -489,18 +499,21 @@ void recorder_note_taken_back(const struct io *io)
 {
 	set_place(io, SIGHT_NOWHERE);
 	note_event(io, SIGHT_TAKEN_BACK, SIGHT_NOWHERE);
+	PROBE_IO(taken_back, io, io->op);
 }
 
 void recorder_note_kept(struct io *io, enum sight_place place)
 {
 	recorder_park(io, place);
 	note_event(io, SIGHT_KEPT, place);
+	PROBE_IO(kept, io, io->op);
 }
 
 void recorder_note_passed(const struct io *io)
 {
 	set_place(io, SIGHT_TARGET);
 	note_event(io, SIGHT_PASSED, SIGHT_TARGET);
+	PROBE_IO(passed, io, io->op);
 }
 
 /* The request was first handed to its backing. */
@@ -528,6 +541,7 @@ void recorder_note_submitted(struct io *io)
 	if (io->owned == IO_PARKED)
 		note_backing(io);
 	note_event(io, SIGHT_SUBMITTED, place);
+	PROBE_IO(submitted, io, io->op);
 }
 
 void recorder_note_completed(const struct io *io, int32_t result)
@@ -535,6 +549,7 @@ void recorder_note_completed(const struct io *io, int32_t result)
 	set_place(io, SIGHT_TARGET);
 	note_event(io, SIGHT_COMPLETED, SIGHT_TARGET)->number =
 		(uint64_t)(int64_t)result;
+	PROBE_IO(completed, io, io->op, result);
 }
 
 /* ---- the table ---- */
@@ -659,6 +674,7 @@ struct recorder *recorder_open(uint32_t id, int is_new, uint16_t queues,
 	recorder = calloc(1, sizeof(*recorder));
 	if (!recorder)
 		return NULL;
+	recorder->id = id;
 	recorder->slot = (uint32_t)slot;
 	recorder->small = &file.table[slot];
 	if (!is_usable(recorder->small, queues, depth)) {

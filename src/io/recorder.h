@@ -28,6 +28,7 @@ struct recorder {
 	uint32_t stride, mask;	   /* see recorder_tag() */
 	struct sight_event *ring, *ring_end, *newest;
 	struct recorder_op ops[SIGHT_OPS];
+	uint32_t id; /* the device's */
 	uint32_t slot;
 	uint32_t laps;	       /* that the ring has been through */
 	int cannot_grow;       /* there was no room for the large part */

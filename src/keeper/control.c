@@ -3,6 +3,8 @@
 #include <errno.h>
 #include <fcntl.h>
 
+#include "base/probe.h"
+
 #define NO_QUEUE 0xffff
 
 int control_open(struct control *control)
@@ -18,6 +20,7 @@ static int put_command(struct control *control, uint32_t op,
 {
 	if (control->fd < 0)
 		return -ENODEV;
+	PROBE(command, command->dev_id, _IOC_NR(op));
 	return ring_put_command(control->ring, control->fd, op, command,
 				sizeof(*command), data);
 }

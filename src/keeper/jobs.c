@@ -10,6 +10,7 @@
 #include "base/feature.h"
 #include "base/log.h"
 #include "base/node.h"
+#include "base/probe.h"
 #include "entry.h"
 #include "server/server.h"
 
@@ -218,6 +219,7 @@ static void job_go_on(struct job *job, int result)
 {
 	const struct operation *operation = find_operation(job->message.type);
 
+	PROBE(command_done, job->message.id, result);
 	if (operation->end)
 		result = operation->end(job, result);
 	if (result <= 0)
