@@ -171,6 +171,19 @@ static const struct row {
 	  "1 request waits for the layer limit, for 1 ms: a write of 512 bytes "
 	  "at byte 0; its own limit keeps them: 'set 7 limit-iops=0 "
 	  "limit-bandwidth=0' lets them go" },
+	{ "in two places: the oldest counts",
+	  { .id = 7,
+	    .waits[SIGHT_DELAY] = { .count = 1,
+				    .age = 13000000,
+				    .op = SIGHT_OP_READ,
+				    .length = 512 },
+	    .waits[SIGHT_LIMIT] = ONE_WRITE },
+	  { KNOWN },
+	  { 0 },
+	  "1 request waits for the layer delay, for 13.0 s: a read of 512 bytes "
+	  "at byte 0; its own delay keeps them: 'set 7 delay-time=0 "
+	  "delay-max=0 delay-mean=0' lets them go; 1 more waits elsewhere or "
+	  "behind" },
 	{ "other devices have what it needs",
 	  { .waits[SIGHT_WORKER] = ONE_WRITE },
 	  { KNOWN },
