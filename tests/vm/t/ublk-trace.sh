@@ -7,7 +7,8 @@
 # needs: files tests/vm/lib-trace.sh:/t/lib-trace.sh
 # sanitizers: long
 # size: default long:sight
-# time: 120
+# expect-kernel: INFO: task (dd|sh):[0-9]+ blocked
+# time: 180
 . /t/lib.sh
 # shellcheck source=tests/vm/lib-trace.sh
 . /t/lib-trace.sh
