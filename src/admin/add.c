@@ -372,7 +372,8 @@ static int answer_taken(struct request *request, const struct device *device,
 			const char *words, const char *arg,
 			struct failure *failure)
 {
-	int is_ours = request->configures && device->adopted;
+	int is_ours = request->configures == CONFIGURES_START &&
+		      device->adopted;
 	const char *work = device_work(device);
 
 	if (device->step == DEVICE_LINGER)
@@ -427,7 +428,9 @@ static int check_taken(struct request *request, const struct device_spec *spec,
 	if (device)
 		return answer_taken(request, device, spec->words, "name",
 				    failure);
-	device = request->configures ? find_unclaimed(set, spec) : NULL;
+	device = request->configures == CONFIGURES_START
+			 ? find_unclaimed(set, spec)
+			 : NULL;
 	if (!device)
 		return 0;
 	device->claimed = 1;
@@ -720,6 +723,7 @@ int verb_add(struct request *request, struct failure *failure)
 	if (add_read(&request->line, &add, failure) < 0 ||
 	    check_paths(request, &add, failure) < 0)
 		return -1;
+	add.spec.configured = request->configures != CONFIGURES_NOT;
 	add.spec.words = words_join(&request->line);
 	if (!add.spec.words)
 		return failure_no_memory(failure);
@@ -745,6 +749,7 @@ static int take_from_driver(struct device_spec *spec,
 	spec->max_io = message->info.max_io_buf_bytes;
 	spec->mode = device_mode(message->info.flags);
 	spec->batch = device_batch(message->info.flags);
+	spec->configured = message->number == NOTE_CONFIGURED;
 	spec->words = strdup(message->text);
 	return spec->words ? 0 : failure_no_memory(failure);
 }

@@ -68,6 +68,17 @@ static const struct option set_options[] = {
 	{ .name = NULL },
 };
 
+#ifndef WITHOUT_RELOAD
+static const struct option save_options[] = {
+	[VERB_SAVE_FLAT] = { .name = "flat",
+			     .type = OPTION_FLAG,
+			     .fallback = "no",
+			     .help = "also when the file includes others: it "
+				     "includes none then" },
+	{ .name = NULL },
+};
+#endif
+
 static const struct option shutdown_options[] = {
 	[VERB_SHUTDOWN_FORCE] = { .name = "force",
 				  .type = OPTION_FLAG,
@@ -178,6 +189,10 @@ const struct command command_table[] = {
 	  verb_quit },
 	{ "resize", ACCESS_WRITE, "DEVICE size=SIZE|auto", 1, resize_options,
 	  "change the size of a live device", verb_resize },
+#ifndef WITHOUT_RELOAD
+	{ "save", ACCESS_ROOT, "", 0, save_options,
+	  "write what dump prints to the configuration file", verb_save },
+#endif
 	{ "set", ACCESS_WRITE, "DEVICE [key=value...]", 1, set_options,
 	  "change the faults and limits that a live device has, or show them",
 	  verb_set },

@@ -63,11 +63,18 @@ struct deletion {
 	enum symbol symbol; /* of the last one that has */
 };
 
+/* Whether a request is a line of the configuration. */
+enum configures {
+	CONFIGURES_NOT,
+	CONFIGURES_START, /* at the start, when what it makes may be there */
+	CONFIGURES_RELOAD,
+};
+
 struct request {
 	struct command_host *host;
 	struct session *session;
-	int configures; /* a line of the configuration */
-	uid_t uid;	/* of the peer */
+	enum configures configures;
+	uid_t uid; /* of the peer */
 	pid_t pid;
 	struct syntax_line line;
 	const struct command *command;

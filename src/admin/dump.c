@@ -1,14 +1,11 @@
 /* dump: the commands that make the devices that there are. */
+#include "dump.h"
+
 #include <string.h>
 
-#include "add.h"
-#include "command.h"
 #include "verbs.h"
 
-#define DUMP_TURN 16 /* devices written before others get a turn */
-
-/* A device that is on its way in or out is not, or no longer, part of it. */
-static int is_there(const struct device *device)
+int dump_has(const struct device *device)
 {
 	const char *state = device_state(device);
 
@@ -23,7 +20,7 @@ int verb_dump(struct request *request, struct failure *failure)
 	int turn = 0;
 
 	for (device = set->first; device; device = device->next) {
-		if (device->spec.id < request->cursor || !is_there(device))
+		if (device->spec.id < request->cursor || !dump_has(device))
 			continue;
 		if (turn++ == DUMP_TURN)
 			return 1;

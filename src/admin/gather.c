@@ -26,13 +26,11 @@ static int take_answer(const struct gathering *gathering,
 		       const struct message *answer, struct config *config,
 		       struct failure *failure)
 {
-	int error = answer->result;
+	int error;
 
-	if (error && answer->text[0])
-		return failure_set(failure, failure_symbol(error), error, NULL,
-				   "%s", answer->text);
-	if (!error)
-		error = config_load(config, gathering->fd);
+	if (config_told(answer, failure) < 0)
+		return -1;
+	error = config_load(config, gathering->fd);
 	return error ? fail_path(gathering->path, error, failure) : 0;
 }
 

@@ -145,7 +145,7 @@ void startup_run(struct command_host *host, int keeps_going, startup_done *done)
 	startup->done = done;
 	startup->request.host = host;
 	startup->request.session = &startup->session;
-	startup->request.configures = 1;
+	startup->request.configures = CONFIGURES_START;
 	startup->request.pid = getpid();
 	startup->request.emit = drop_reply;
 	startup->request.done = on_line_done;

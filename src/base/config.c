@@ -109,15 +109,21 @@ static int include(struct source *source, const struct syntax_line *line)
 	return result;
 }
 
+/* What is no line is for whoever runs it to tell of. */
+int config_includes(const char *text, size_t length, struct syntax_line *line)
+{
+	const char *why;
+
+	return syntax_split(line, text, length, &why) == 0 && line->count &&
+	       strcmp(line->words[0], "include") == 0;
+}
+
 static int gather_line(struct source *source, const char *text, size_t length)
 {
 	struct syntax_line line;
-	const char *why;
 
 	source->number++;
-	/* What is no line is for whoever runs it to tell of. */
-	if (syntax_split(&line, text, length, &why) == 0 && line.count &&
-	    strcmp(line.words[0], "include") == 0)
+	if (config_includes(text, length, &line))
 		return include(source, &line);
 	fputc(LINE, source->out);
 	fwrite(text, 1, length, source->out);
@@ -231,6 +237,36 @@ int config_gather(const char *path, FILE *out, struct failure *failure)
 	if (fflush(out) == 0)
 		return 0;
 	return fail_file(NULL, config_path(path), errno, failure);
+}
+
+/* ---- a helper's answer ---- */
+
+int config_tell(struct message *message, int result,
+		const struct failure *failure)
+{
+	message->text[0] = '\0';
+	if (result == 0)
+		return 0;
+	message->number = failure->symbol;
+	snprintf(message->text, sizeof(message->text), "%s", failure->text);
+	return failure->error ? -failure->error : -EINVAL;
+}
+
+int config_told(const struct message *answer, struct failure *failure)
+{
+	int error = answer->result;
+
+	if (!error)
+		return 0;
+	/* A keeper that has had no answer gives no text. */
+	if (!answer->text[0])
+		return failure_set(failure, failure_symbol(error), error, NULL,
+				   "no helper has done anything with the "
+				   "configuration file: %s",
+				   strerror(-error));
+	return failure_set(failure, (enum symbol)answer->number,
+			   error == -EINVAL ? 0 : error, NULL, "%s",
+			   answer->text);
 }
 
 /* ---- what was gathered ---- */

@@ -12,6 +12,7 @@
 #include <stdio.h>
 
 #include "failure.h"
+#include "message.h"
 #include "syntax.h"
 
 #define CONFIG_DEPTH 8		/* files that include each other */
@@ -25,8 +26,21 @@
 int config_gather(const char *path, FILE *out, struct failure *failure)
 	__attribute__((cold));
 
+/* Whether a line includes other files; it is split into *line if it can be. */
+int config_includes(const char *text, size_t length, struct syntax_line *line);
+
 /* The path without the "-". */
 const char *config_path(const char *path);
+
+/*
+ * A helper's answer to what was to be done with the file: 0, or -1 and a failure,
+ * go into the message, and what the helper returns; and come out of the answer,
+ * as 0 or -1 with *failure filled.
+ */
+int config_tell(struct message *message, int result,
+		const struct failure *failure) __attribute__((cold));
+int config_told(const struct message *answer, struct failure *failure)
+	__attribute__((cold));
 
 struct config {
 	char *text; /* that was gathered */

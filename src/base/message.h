@@ -22,6 +22,7 @@ enum message_type {
 			      configuration file; number: BEGIN_... */
 	MESSAGE_DEVICE,	   /* one to take over; id, info (state: whether a
 			      server has it), text: the command that made it;
+			      number: 0 or NOTE_CONFIGURED;
 			      fds: what its target holds, none if its file is
 			      not open just now */
 	MESSAGE_TABLE_END, /* that were all -> PREPARED or FAILED */
@@ -127,6 +128,10 @@ enum helper_job {
 	HELPER_CONFIG,
 	/* The same, and its mistakes are in the file then, a data line each. */
 	HELPER_CHECK,
+	/* The path of the configuration file, and a file of memory with the text
+	   that it is to have; text[0] is '!' before the path if that may replace
+	   files that it includes (save.h). On failure text says why. */
+	HELPER_SAVE,
 };
 
 /* On the wire without the zero bytes at its end. */
@@ -165,5 +170,6 @@ static inline size_t message_length(const struct message *message)
 
 #define NOTE_RECOVERABLE 1u /* the driver holds it for another server */
 #define NOTE_PRIVATE	 2u /* the descriptors' files go with the device */
+#define NOTE_CONFIGURED	 4u /* it came from the configuration file */
 
 #endif

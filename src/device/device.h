@@ -85,6 +85,7 @@ struct device_spec {
 	uint64_t stuck_after; /* us; 0: never, see stuck.h */
 	int no_partscan;      /* the kernel is not to look for partitions */
 	int batch;	      /* commands for many requests */
+	int configured;	      /* it came from the configuration file */
 	enum io_mode mode; /* IO_MODES: the target's best that is to be had */
 	struct geometry geometry; /* from the target */
 	struct target *target;	  /* the device's from device_add() on */

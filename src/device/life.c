@@ -479,6 +479,17 @@ int device_note(struct device *device, char *words, device_done *done,
 	return 0;
 }
 
+int device_claim(struct device *device, device_done *done, void *context,
+		 struct failure *failure)
+{
+	char *words = strdup(device->spec.words);
+
+	if (!words)
+		return failure_no_memory(failure);
+	device->spec.configured = 1;
+	return device_note(device, words, done, context, failure);
+}
+
 int device_resize(struct device *device, uint64_t size, device_done *done,
 		  void *context, struct failure *failure)
 {

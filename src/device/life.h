@@ -64,6 +64,13 @@ int device_note(struct device *device, char *words, device_done *done,
 		void *context, struct failure *failure);
 
 /*
+ * Begin to note that a live device came from the configuration file. Returns 0 and
+ * calls done later, or returns -1 with *failure filled.
+ */
+int device_claim(struct device *device, device_done *done, void *context,
+		 struct failure *failure);
+
+/*
  * Begin to change the size of a live device, in bytes; DEVICE_SIZE_AUTO: to
  * what its backing has now. The command that it is said to be made by changes
  * likewise. Returns 0 and calls done later, or returns -1 with *failure filled.

@@ -237,13 +237,17 @@ int entry_note(struct entry *entry, const struct state *state,
 {
 	char *words = strdup(message->text);
 	int error = words ? keep_files(entry, fds, fd_count) : -ENOMEM;
+	int was_configured = entry->noted.configured;
 
+	entry->noted.configured = (message->number & NOTE_CONFIGURED) != 0;
 	if (!error && !entry->noted.words)
 		error = write_first_note(entry, state, message->number, words);
-	else if (!error && strcmp(words, entry->noted.words) != 0)
+	else if (!error && (strcmp(words, entry->noted.words) != 0 ||
+			    entry->noted.configured != was_configured))
 		error = write_state(entry, state, words);
 	/* What cannot be written down does not count, now or later. */
 	if (error) {
+		entry->noted.configured = was_configured;
 		free(words);
 		return error;
 	}
@@ -275,7 +279,10 @@ int entry_hand_over(const struct entry *entry, struct channel *channel)
 	struct message message = { .magic = MESSAGE_MAGIC,
 				   .type = MESSAGE_DEVICE,
 				   .id = entry->noted.id,
-				   .info = entry->info };
+				   .info = entry->info,
+				   .number = entry->noted.configured
+						     ? NOTE_CONFIGURED
+						     : 0 };
 	struct message tally = { .magic = MESSAGE_MAGIC,
 				 .type = MESSAGE_TALLY,
 				 .id = entry->noted.id,

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "admin/check.h"
+#include "admin/save.h"
 #include "target/backing.h"
 #include "base/channel.h"
 #include "base/config.h"
@@ -378,15 +379,6 @@ static int lock_file(struct message *message, int fd)
 			    sizeof(message->text));
 }
 
-/* The end of a job whose result is 0, or -1 with a failure. */
-static int tell_failure(struct message *message, int result,
-			const struct failure *failure)
-{
-	snprintf(message->text, sizeof(message->text), "%s",
-		 result ? failure->text : "");
-	return !result ? 0 : failure->error ? -failure->error : -EINVAL;
-}
-
 __attribute__((cold)) static int gather_text(struct message *message, int fd)
 {
 	FILE *out = fdopen(fd, "w");
@@ -394,8 +386,8 @@ __attribute__((cold)) static int gather_text(struct message *message, int fd)
 
 	if (!out)
 		return -errno;
-	return tell_failure(
-		message, config_gather(message->text, out, &failure), &failure);
+	return config_tell(message, config_gather(message->text, out, &failure),
+			   &failure);
 }
 
 #ifndef WITHOUT_RELOAD
@@ -412,7 +404,17 @@ static int check_text(struct message *message, int fd)
 	result = check_file(&check, &failure);
 	if (result == 0 && fflush(check.out) != 0)
 		return -errno;
-	return tell_failure(message, result, &failure);
+	return config_tell(message, result, &failure);
+}
+
+static int save_text(struct message *message, int fd)
+{
+	int flat = message->text[0] == '!';
+	struct failure failure;
+
+	return config_tell(message,
+			   save_file(message->text + flat, fd, flat, &failure),
+			   &failure);
 }
 #endif
 
@@ -436,6 +438,7 @@ static int (*const helper_jobs[])(struct message *message, int fd) = {
 	[HELPER_CONFIG] = gather_text,
 #ifndef WITHOUT_RELOAD
 	[HELPER_CHECK] = check_text,
+	[HELPER_SAVE] = save_text,
 #endif
 #ifndef WITHOUT_SIGHT
 	[HELPER_VIEW] = view_disks,

@@ -20,7 +20,7 @@
 /*
  * A device's file is N.dev, or N.del once it is being deleted. Its lines:
  *
- *   state version=1 id=3 recoverable=1 private=0 mark=8457
+ *   state version=1 id=3 recoverable=1 private=0 configured=1 mark=8457
  *   file path=/dev/shm/ublkd-x device=26 inode=7 born=0 generation=9
  *							(one a descriptor)
  *   add ram size=64M				(always the last)
@@ -141,10 +141,10 @@ static size_t format_device(char *text, const struct state_device *device)
 
 	at = append_text(text, 0,
 			 "state version=%d id=%u recoverable=%d private=%d "
-			 "mark=%llu tally=%llu\n",
+			 "configured=%d mark=%llu tally=%llu\n",
 			 FORMAT_VERSION, (unsigned)device->id,
 			 device->recoverable, device->private,
-			 (unsigned long long)device->mark,
+			 device->configured, (unsigned long long)device->mark,
 			 (unsigned long long)device->tally);
 	for (i = 0; i < device->file_count; i++) {
 		const struct held_file *file = &device->files[i];
@@ -335,6 +335,7 @@ static int read_head(const struct syntax_line *line,
 	/* Builds before this was noted knew a device by its socket. */
 	device->mark = read_number(line, "mark", UINT64_MAX, &is_old);
 	device->tally = read_number(line, "tally", UINT64_MAX, &is_old);
+	device->configured = read_number(line, "configured", 1, &is_old) != 0;
 	return error;
 }
 

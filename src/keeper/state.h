@@ -35,6 +35,7 @@ struct state_device {
 	int recoverable; /* the driver holds it for another server, */
 	char *words;	 /* which gets the command that made it; */
 	int private;	 /* its files are ours to remove with it */
+	int configured;	 /* it came from the configuration file */
 	int deleting;	 /* somebody began to stop it: that is finished */
 	uint64_t mark;	 /* in the driver's server_flags; 0: not noted */
 	uint64_t tally;	 /* of its target (target.h) */

@@ -12,6 +12,7 @@
 
 #include "admin/check.h"
 #include "admin/records.h"
+#include "admin/save.h"
 #include "base/config.h"
 #include "device/ask.h"
 #include "device/device.h"
@@ -416,12 +417,15 @@ static void fill_info(struct ublk_dev_info *info)
 	info->flags &= ~fake.dropped_flags;
 }
 
-/* The answer is in it. */
+/* A question about the configuration file, and, by its id, one that was answered. */
+#define ANSWERED UINT32_MAX
+
 static int is_about_config(const struct message *message)
 {
 	return message->type == MESSAGE_ASK &&
 	       (message->number == HELPER_CONFIG ||
-		message->number == HELPER_CHECK);
+		message->number == HELPER_CHECK ||
+		message->number == HELPER_SAVE);
 }
 
 static void answer(const struct message *asked)
@@ -429,14 +433,14 @@ static void answer(const struct message *asked)
 	struct message message = *asked;
 	size_t length;
 
-	if (!is_about_config(asked))
+	if (asked->type != MESSAGE_ASK || asked->id != ANSWERED)
 		message.result = fake.result[asked->type];
 	if (message.result == 0 && asked->type == MESSAGE_FEATURES)
 		message.number = fake.features;
 	if (message.result == 0 && asked->type == MESSAGE_ADD)
 		fill_info(&message.info);
 	if (asked->type == MESSAGE_BUSY ||
-	    (asked->type == MESSAGE_ASK && !is_about_config(asked))) {
+	    (asked->type == MESSAGE_ASK && asked->id != ANSWERED)) {
 		snprintf(message.text, sizeof(message.text), "%s",
 			 message.result ? "mounted on /mnt" : "");
 		message.number = message.result && fake.use_lasts;
@@ -469,29 +473,46 @@ static void take(const struct message *message)
 	held[held_count++] = *message;
 }
 
-/* What a helper does with the configuration file, at once. */
-static void read_config(struct message *message, int fd)
+#ifndef WITHOUT_RELOAD
+static int check_or_save(struct message *message, int fd,
+			 struct failure *failure)
 {
-	struct failure failure = { .symbol = SYMBOL_NONE };
+	struct check check = { .path = message->text, .as_records = 1 };
+	int flat = message->text[0] == '!', result;
+
+	if (message->number == HELPER_SAVE)
+		return save_file(message->text + flat, fd, flat, failure);
+	check.out = fdopen(dup(fd), "w");
+	result = check_file(&check, failure);
+	fclose(check.out);
+	return result;
+}
+#else
+#define check_or_save(message, fd, failure) -1
+#endif
+
+static int gather(const struct message *message, int fd,
+		  struct failure *failure)
+{
 	FILE *out = fdopen(dup(fd), "w");
 	int result;
 
 	assert_non_null(out);
-#ifndef WITHOUT_RELOAD
-	struct check check = { .path = message->text,
-			       .out = out,
-			       .as_records = 1 };
-
-	if (message->number == HELPER_CHECK)
-		result = check_file(&check, &failure);
-	else
-#endif
-		result = config_gather(message->text, out, &failure);
+	result = config_gather(message->text, out, failure);
 	fclose(out);
-	message->result = !result	  ? 0
-			  : failure.error ? -failure.error
-					  : -EINVAL;
-	snprintf(message->text, sizeof(message->text), "%s", failure.text);
+	return result;
+}
+
+/* What a helper does with the configuration file, at once. */
+static void do_config(struct message *message, int fd)
+{
+	struct failure failure = { .symbol = SYMBOL_NONE };
+	int result = message->number == HELPER_CONFIG
+			     ? gather(message, fd, &failure)
+			     : check_or_save(message, fd, &failure);
+
+	message->id = ANSWERED;
+	message->result = config_tell(message, result, &failure);
 }
 
 static int take_message(struct message *message)
@@ -502,7 +523,7 @@ static int take_message(struct message *message)
 	    channel_receive_now(other, message, fds, &count) <= 0)
 		return 0;
 	if (is_about_config(message))
-		read_config(message, fds[0]);
+		do_config(message, fds[0]);
 	channel_close_fds(fds, count);
 	return 1;
 }

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "admin/add.h"
@@ -228,6 +229,142 @@ TEST_CASE(test_in_pieces)
 		lines += text[i] == '\n';
 	assert_int_equal(lines, 40);
 	free(text);
+}
+
+/* ---- save ---- */
+
+static char *read_file(const char *path)
+{
+	static char text[4096];
+	FILE *file = fopen(path, "r");
+	size_t length;
+
+	if (!file)
+		return NULL;
+	length = fread(text, 1, sizeof(text) - 1, file);
+	text[length] = '\0';
+	fclose(file);
+	return text;
+}
+
+static void expect_file(const char *name, const char *text)
+{
+	char path[300];
+
+	snprintf(path, sizeof(path), "%s/%s", test_folder(), name);
+	assert_non_null(read_file(path));
+	assert_string_equal(read_file(path), text);
+}
+
+static void expect_refused(const char *line, const char *part)
+{
+	assert_false(say(line));
+	if (!strstr(said.text, part))
+		fail_msg("%s", said.text);
+}
+
+/* The path of the configuration file in the folder. */
+static void use_config(const char *name)
+{
+	static char path[300];
+
+	snprintf(path, sizeof(path), "%s/%s", test_folder(), name);
+	fake_host.config = path;
+}
+
+#define HEAD "# Written by the command save of ublkd.\n"
+
+TEST_CASE(test_save)
+{
+	struct stat status;
+
+	expect_refused("save", "ERR state");
+	use_config("c");
+	assert_true(say("add null id=3 delay-time=1000us"));
+	assert_true(say("add ram size=1M name=a"));
+	assert_int_equal(fake.last[MESSAGE_NOTE].number & NOTE_CONFIGURED, 0);
+	assert_true(say("save"));
+	assert_string_equal(said.text, "OK devices=2\n");
+	expect_file("c", HEAD "add ram id=0 name=a size=1M\n"
+			      "add null id=3 delay-time=1ms\n");
+	assert_int_equal(stat(test_path("c"), &status), 0);
+	assert_int_equal(status.st_mode & 07777, 0644);
+	assert_int_equal(access(test_path("c.new"), F_OK), -1);
+	assert_int_equal(access(test_path("c.old"), F_OK), -1);
+	/* They came from there now, as far as the next server knows. */
+	assert_int_equal(fake.count[MESSAGE_NOTE], 4);
+	assert_true(fake.last[MESSAGE_NOTE].number & NOTE_CONFIGURED);
+	assert_true(say("save"));
+	assert_int_equal(fake.count[MESSAGE_NOTE], 4);
+}
+
+/* Its mode, what it was, and the link that leads to it. */
+TEST_CASE(test_save_keeps)
+{
+	struct stat status;
+	char target[300];
+
+	test_file("d/c", "# mine\n");
+	assert_int_equal(chmod(test_path("d/c"), 0640), 0);
+	snprintf(target, sizeof(target), "%s/d/c", test_folder());
+	assert_int_equal(symlink(target, test_path("link")), 0);
+	use_config("link");
+	assert_true(say("save"));
+	expect_file("d/c", HEAD);
+	expect_file("d/c.old", "# mine\n");
+	assert_int_equal(lstat(test_path("link"), &status), 0);
+	assert_true(S_ISLNK(status.st_mode));
+	assert_int_equal(stat(test_path("d/c"), &status), 0);
+	assert_int_equal(status.st_mode & 07777, 0640);
+	assert_true(say("add null id=1"));
+	assert_true(say("save"));
+	expect_file("d/c.old", HEAD);
+}
+
+TEST_CASE(test_save_and_includes)
+{
+	use_config("c");
+	test_file("c", "# x\ninclude d/*\n");
+	assert_true(say("add null id=1"));
+	expect_refused("save", "c:2 includes other files: flat=yes");
+	expect_file("c", "# x\ninclude d/*\n");
+	assert_true(say("save flat=yes"));
+	expect_file("c", HEAD "add null id=1\n");
+	expect_file("c.old", "# x\ninclude d/*\n");
+}
+
+TEST_CASE(test_save_fails)
+{
+	use_config("none/c");
+	expect_refused("save", "ERR notfound text=\"cannot write ");
+	test_file("d/x", "");
+	use_config("d");
+	expect_refused("save", "no file that can be replaced");
+	/* Something is in the way of the new one. */
+	test_file("c", "# x\n");
+	test_file("c.new/x", "");
+	use_config("c");
+	expect_refused("save", "cannot write ");
+	expect_file("c", "# x\n");
+	fake_end_keeper();
+	command_keeper_gone(&fake_host);
+	expect_refused("save", "ERR state");
+}
+
+TEST_CASE(test_save_in_pieces)
+{
+	char line[40];
+	int i;
+
+	use_config("c");
+	for (i = 0; i < 40; i++) {
+		snprintf(line, sizeof(line), "add null id=%d", i);
+		assert_true(say(line));
+	}
+	assert_true(say("save"));
+	assert_string_equal(said.text, "OK devices=40\n");
+	assert_non_null(strstr(read_file(test_path("c")),
+			       "\nadd null id=15\nadd null id=16\n"));
 }
 
 /* ---- random configurations ---- */

@@ -947,6 +947,28 @@ static void test_cancel(void **state)
 
 /* ---- tallies ---- */
 
+static void test_configured(void **state)
+{
+	struct message message = { .type = MESSAGE_NOTE,
+				   .id = ID,
+				   .number = NOTE_RECOVERABLE | NOTE_CONFIGURED,
+				   .text = "add null" };
+	struct entry *entry = live_device("add null", NULL);
+
+	assert_false(entry->noted.configured);
+	jobs_run(&jobs, &message, NULL, 0);
+	assert_true(entry->noted.configured);
+	assert_int_equal(writes, 1);
+	jobs_run(&jobs, &message, NULL, 0);
+	assert_int_equal(writes, 1);
+	assert_true(noted()->configured);
+	handed_over(0);
+	assert_int_equal(sent.messages[0].number, NOTE_CONFIGURED);
+	write_error = -ENOSPC;
+	assert_int_equal(note("add null", NULL, 0), -ENOSPC);
+	assert_true(entry->noted.configured);
+}
+
 static void test_tally(void **state)
 {
 	struct entry *entry = live_device("add null", NULL);
@@ -979,6 +1001,7 @@ int main(void)
 		TEST(test_server_dies),
 		TEST(test_note),
 		TEST(test_note_the_same),
+		TEST(test_configured),
 		TEST(test_note_fails),
 		TEST(test_first_note_fails),
 		TEST(test_note_private),

@@ -105,6 +105,7 @@ TEST_CASE(test_commands)
 	assert_non_null(device_find(&fake_host.devices, 3));
 	assert_non_null(device_find_name(&fake_host.devices, "scratch"));
 	assert_int_equal(fake_host.devices.first->step, DEVICE_LIVE);
+	assert_true(fake.last[MESSAGE_NOTE].number & NOTE_CONFIGURED);
 	/* The file is closed; each device has a descriptor of its own, and
 	 * the store of one has another. */
 	assert_int_equal(count_fds(), fds + 3);

@@ -83,6 +83,19 @@ expect_ok check
 # The program before an upgrade has told the next one where it is.
 upgraded
 expect_ok check
+
+# What there is becomes the file, with the mode that it had.
+expect_ok "add ram size=1M name=new"
+expect_err state save
+chmod 640 /tmp/t/many
+expect_ok "save flat=yes"
+[ "$(stat -c %a:%u /tmp/t/many)" = 640:0 ] || fail "$(ls -l /tmp/t/many)"
+grep -q '^include' /tmp/t/many.old || fail "what it was is gone"
+ask dump | grep '^add' >/tmp/t/dump
+grep '^add' /tmp/t/many | diff - /tmp/t/dump || fail "this is no dump"
+stop_ublkd
+start_ublkd --config /tmp/t/many
+ask dump | grep '^add' | diff - /tmp/t/dump || fail "this is another dump"
 mv /tmp/t/many /tmp/t/away
 expect_err notfound check
 stop_ublkd
