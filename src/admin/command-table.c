@@ -69,6 +69,24 @@ static const struct option set_options[] = {
 };
 
 #ifndef WITHOUT_RELOAD
+static const struct option reload_options[] = {
+	[VERB_RELOAD_DRY] = { .name = "dry-run",
+			      .type = OPTION_FLAG,
+			      .fallback = "no",
+			      .help = "print the steps, and do nothing" },
+	[VERB_RELOAD_REPLACE] = { .name = "replace",
+				  .type = OPTION_FLAG,
+				  .fallback = "no",
+				  .help = "also steps that lose data, or take "
+					  "a device in use away" },
+	[VERB_RELOAD_PRUNE] = { .name = "prune",
+				.type = OPTION_FLAG,
+				.fallback = "no",
+				.help = "also delete devices that were added "
+					"by hand" },
+	{ .name = NULL },
+};
+
 static const struct option save_options[] = {
 	[VERB_SAVE_FLAT] = { .name = "flat",
 			     .type = OPTION_FLAG,
@@ -187,6 +205,11 @@ const struct command command_table[] = {
 	  "whether this connection gets a prompt, for people", verb_prompt },
 	{ "quit", ACCESS_READ, "", 0, no_options, "end this connection",
 	  verb_quit },
+#ifndef WITHOUT_RELOAD
+	{ "reload", ACCESS_ROOT, "", 0, reload_options,
+	  "make the devices what the configuration file says, step by step",
+	  verb_reload },
+#endif
 	{ "resize", ACCESS_WRITE, "DEVICE size=SIZE|auto", 1, resize_options,
 	  "change the size of a live device", verb_resize },
 #ifndef WITHOUT_RELOAD

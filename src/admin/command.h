@@ -32,6 +32,7 @@ struct command_host {
 	struct request *upgrade; /* has asked for the upgrade, or NULL */
 	struct loop_timer upgrade_timer;
 	struct changes *changes; /* of devices (watch.h); NULL: nobody watches */
+	int reloads;		 /* the configuration is read again */
 	int stopping;		 /* every device is being deleted */
 	int keeper_gone;
 };

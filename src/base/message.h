@@ -103,6 +103,9 @@ enum message_type {
 	 * number: an enum helper_job, which says what the rest is.
 	 */
 	MESSAGE_ASK,
+
+	/* keeper to server */
+	MESSAGE_RELOAD, /* SIGHUP: read the configuration again */
 };
 
 /* The number of a MESSAGE_ASK: what its text is, and what the answer has. */

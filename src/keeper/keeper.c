@@ -931,6 +931,21 @@ static void on_restart(struct ev_loop *loop, ev_timer *timer, int events)
 
 /* ---- start and end ---- */
 
+/* A terminal that is closed ends nothing, and changes nothing. */
+static void maybe_reload(struct keeper *keeper)
+{
+	int terminal = open("/dev/tty", O_RDONLY | O_NOCTTY | O_CLOEXEC);
+
+	if (terminal >= 0) {
+		close(terminal);
+		return;
+	}
+	if (!keeper->serving || keeper->stopping)
+		return;
+	log_notice("SIGHUP: the configuration is read again");
+	tell_server(keeper, MESSAGE_RELOAD, 0);
+}
+
 static void __attribute__((cold))
 on_signal(struct ev_loop *loop, ev_io *watcher, int events)
 {
@@ -949,8 +964,10 @@ on_signal(struct ev_loop *loop, ev_io *watcher, int events)
 			maybe_hand_over(keeper);
 			continue;
 		}
-		if (info.ssi_signo == SIGHUP)
-			continue; /* a terminal that is closed ends nothing */
+		if (info.ssi_signo == SIGHUP) {
+			maybe_reload(keeper);
+			continue;
+		}
 		if (!keeper->stopping)
 			log_notice("%s: stopping",
 				   strsignal((int)info.ssi_signo));

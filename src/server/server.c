@@ -24,6 +24,7 @@
 #include "io/recorder.h"
 #include "io/turns.h"
 #include "base/process.h"
+#include "admin/reload.h"
 #include "admin/startup.h"
 
 /* Of the question for the driver's features that a server begins with. */
@@ -355,6 +356,11 @@ on_message(struct channel *channel, const struct message *message,
 	case MESSAGE_SIGHT:
 		begin_sight(server, message, fds, fd_count);
 		break;
+#ifndef WITHOUT_RELOAD
+	case MESSAGE_RELOAD:
+		reload_unasked(&server->host);
+		break;
+#endif
 	case MESSAGE_PING:
 		break; /* this was the turn */
 	default:

@@ -14,68 +14,11 @@
 #include "admin/command.h"
 #include "admin/verbs.h"
 #include "fake.h"
+#include "say.h"
 #include "base/memory.h"
 
 #define CONFIGURATIONS 10000
 #define DEVICES	       3
-#define TEXT	       65536
-
-/* ---- one command ---- */
-
-static struct {
-	char text[TEXT]; /* its answer */
-	int done, failed;
-} said;
-
-static void emit(struct request *request, const char *text, size_t length)
-{
-	size_t at = strlen(said.text);
-
-	assert_true(at + length < sizeof(said.text));
-	memcpy(said.text + at, text, length);
-	said.text[at + length] = '\0';
-}
-
-static void on_done(struct request *request, const struct failure *failure)
-{
-	said.done++;
-	said.failed = failure != NULL;
-}
-
-static void go_on(struct request *request)
-{
-	while (command_continue(request))
-		;
-}
-
-/* Returns whether the answer is OK. */
-static int run(const char *line, size_t length)
-{
-	static struct session session;
-	static struct request request;
-	const char *why;
-
-	memset(&session, 0, sizeof(session));
-	memset(&request, 0, sizeof(request));
-	request.host = &fake_host;
-	request.session = &session;
-	request.emit = emit;
-	request.done = on_done;
-	request.go_on = go_on;
-	memset(&said, 0, sizeof(said));
-	if (syntax_split(&request.line, line, length, &why) < 0)
-		fail_msg("%.*s: %s", (int)length, line, why);
-	if (command_run(&request))
-		go_on(&request);
-	fake_serve();
-	assert_int_equal(said.done, 1);
-	return !said.failed;
-}
-
-static int say(const char *line)
-{
-	return run(line, strlen(line));
-}
 
 /* The answer's data lines; to be freed. */
 static char *answer(const char *line)
@@ -96,7 +39,7 @@ static void load(const char *text)
 	const char *end;
 
 	for (; (end = strchr(text, '\n')); text = end + 1)
-		if (!run(text, (size_t)(end - text)))
+		if (!say_bytes(text, (size_t)(end - text)))
 			fail_msg("%.*s: %s", (int)(end - text), text,
 				 said.text);
 }

@@ -1,0 +1,880 @@
+/*
+ * reload: what the configuration file says and what there is become the same, in
+ * steps that are commands, each printed before anything is done. A device that
+ * did not change is not touched.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "add.h"
+#include "base/log.h"
+#include "base/words.h"
+#include "dump.h"
+#include "gather.h"
+#include "reload.h"
+#include "verbs.h"
+
+#define TURN 16 /* lines or devices looked at before others get a turn */
+
+/* A line of the configuration that makes a device. */
+struct wanted {
+	struct wanted *next;
+	char *words;
+	const struct target_ops *target;
+	uint32_t id; /* or DEVICE_ID_ANY */
+	char name[DEVICE_NAME_MAX + 1];
+	const char *path; /* where it stands */
+	unsigned number;
+	struct known *known; /* the device that there is of it, or NULL */
+};
+
+/* A device that there was when the reload began. */
+struct known {
+	uint32_t id;
+	const struct device *device; /* while lines are matched, see match() */
+	const struct wanted *wanted; /* the line that it is of, or NULL */
+};
+
+enum what { DEL, KEEP, SET, RESIZE, ADD };
+
+struct step {
+	struct step *next;
+	enum what what;
+	uint32_t id;	   /* of its device; DEVICE_ID_ANY: to be added */
+	char *line;	   /* the command; NULL: none */
+	const char *fixed; /* the option that cannot change live, or NULL */
+	const char *needs; /* replace=yes, because of this, or NULL */
+	const struct step *after; /* it is done only if that was, or NULL */
+	int done;
+};
+
+/* In this order: what is made may need what others have had. */
+enum { FIRST, SECOND, LAST, ORDERS };
+
+enum stage { WAIT, READ_LINES, MATCH, COMPARE, PRINT, RUN };
+
+struct reload {
+	struct request step_request; /* first: a request is its reload */
+	struct session session;
+	struct request *request;
+	enum stage stage;
+	int dry, replace, prune;
+	struct config config;
+	struct wanted *wanted, **last, *at;
+	struct known *known;
+	unsigned known_count;
+	struct step *steps[ORDERS], **last_step[ORDERS];
+	struct step *step; /* that is printed, or done, next */
+	int order;	   /* in that list */
+	unsigned number;   /* of the step, from 1 */
+	unsigned changes, undone, skipped;
+	int busy, running;
+	struct failure failure;
+};
+
+static const char *const what_names[] = {
+	[DEL] = "del", [KEEP] = "keep", [SET] = "set", [RESIZE] = "resize", [ADD] = "add"
+};
+
+/* ---- the end ---- */
+
+static void drop_reload(struct request *request)
+{
+	struct reload *reload = request->work;
+	struct wanted *wanted;
+	struct step *step;
+	int i;
+
+	while ((wanted = reload->wanted)) {
+		reload->wanted = wanted->next;
+		free(wanted->words);
+		free(wanted);
+	}
+	for (i = 0; i < ORDERS; i++) {
+		while ((step = reload->steps[i])) {
+			reload->steps[i] = step->next;
+			free(step->line);
+			free(step);
+		}
+	}
+	config_free(&reload->config);
+	free(reload->known);
+	free(reload);
+	request->host->reloads = 0;
+	request->work = NULL;
+	request->drop = NULL;
+}
+
+/* ---- reading ---- */
+
+static int fail_at(struct reload *reload, struct failure *failure)
+{
+	config_locate(&reload->config, &reload->step_request.line, failure);
+	return -1;
+}
+
+/* What is in the file already must not come again. */
+static int check_new(const struct reload *reload, const struct wanted *fresh,
+		     struct failure *failure)
+{
+	const struct wanted *wanted;
+	const char *what = NULL;
+
+	for (wanted = reload->wanted; wanted && !what; wanted = wanted->next) {
+		if (fresh->id != DEVICE_ID_ANY && fresh->id == wanted->id)
+			what = "id";
+		else if (fresh->name[0] &&
+			 strcmp(fresh->name, wanted->name) == 0)
+			what = "name";
+		if (what)
+			failure_set(failure, SYMBOL_EXISTS, 0, what,
+				    "%.100s:%u has the same %s", wanted->path,
+				    wanted->number, what);
+	}
+	return what ? -1 : 0;
+}
+
+static int take_add(struct reload *reload, struct failure *failure)
+{
+	const struct syntax_line *line = &reload->step_request.line;
+	struct wanted *wanted;
+	struct add add;
+
+	if (add_check(line, &add, failure) < 0)
+		return -1;
+	wanted = calloc(1, sizeof(*wanted));
+	if (!wanted)
+		return failure_no_memory(failure);
+	wanted->target = add.target;
+	wanted->id = add.spec.id;
+	memcpy(wanted->name, add.spec.name, sizeof(wanted->name));
+	wanted->path = reload->config.path;
+	wanted->number = reload->config.number;
+	wanted->words = words_join(line);
+	if (!wanted->words || check_new(reload, wanted, failure) < 0) {
+		if (!wanted->words)
+			failure_no_memory(failure);
+		free(wanted->words);
+		free(wanted);
+		return -1;
+	}
+	*reload->last = wanted;
+	reload->last = &wanted->next;
+	return 0;
+}
+
+/* Returns 1 for a line behind which nothing counts, 0, or -1. */
+static int take_line(struct reload *reload, const char *text, size_t length,
+		     struct failure *failure)
+{
+	struct request *request = &reload->step_request;
+	const char *why;
+
+	if (syntax_split(&request->line, text, length, &why) < 0)
+		return failure_set(failure, SYMBOL_SYNTAX, 0, NULL, "%s", why);
+	if (request->line.count == 0)
+		return 0;
+	if (strcmp(request->line.words[0], "add") == 0)
+		return take_add(reload, failure);
+	if (command_check(request, failure) < 0)
+		return -1;
+	if (request->command->access != ACCESS_READ)
+		return failure_set(failure, SYMBOL_ARG, 0,
+				   request->line.words[0],
+				   "reload can have no %s in the "
+				   "configuration; an add says all of a device",
+				   request->line.words[0]);
+	return strcmp(request->line.words[0], "quit") == 0;
+}
+
+/* The next few lines. Returns 1 if there are more, 0, or -1. */
+static int read_lines(struct reload *reload, struct failure *failure)
+{
+	const char *text = NULL;
+	size_t length;
+	int i, result = 0;
+
+	for (i = 0; i < TURN && result == 0; i++) {
+		text = config_next(&reload->config, &length);
+		if (!text)
+			return 0;
+		result = take_line(reload, text, length, failure);
+	}
+	if (result < 0)
+		return fail_at(reload, failure);
+	return result == 0;
+}
+
+/* ---- matching lines with devices ---- */
+
+static int snapshot(struct reload *reload, struct failure *failure)
+{
+	const struct device_set *set = &reload->request->host->devices;
+	const struct device *device;
+
+	reload->known = calloc(set->count + 1, sizeof(*reload->known));
+	if (!reload->known)
+		return failure_no_memory(failure);
+	for (device = set->first; device; device = device->next)
+		if (dump_has(device))
+			reload->known[reload->known_count++] =
+				(struct known){ .id = device->spec.id,
+						.device = device };
+	return 0;
+}
+
+static struct device *device_of(const struct reload *reload,
+				const struct known *known)
+{
+	return device_find(&reload->request->host->devices, known->id);
+}
+
+/* A line that has a number or a name is of the device that has it, too. */
+static int is_named(const struct device *device, const struct wanted *wanted)
+{
+	if (wanted->id != DEVICE_ID_ANY)
+		return device->spec.id == wanted->id;
+	return strcmp(device->spec.name, wanted->name) == 0;
+}
+
+/* One without is of a device that came from the configuration and is the same, */
+static int is_same(const struct device *device, const struct wanted *wanted)
+{
+	return device->spec.configured &&
+	       strcmp(device->spec.words, wanted->words) == 0;
+}
+
+/* or else of the next one of the same target that nothing else is of. */
+static int is_similar(const struct device *device, const struct wanted *wanted)
+{
+	size_t length = strlen(wanted->target->name);
+	const char *words = device->spec.words;
+
+	return device->spec.configured && !device->spec.name[0] &&
+	       strncmp(words, "add ", 4) == 0 &&
+	       strncmp(words + 4, wanted->target->name, length) == 0 &&
+	       (words[4 + length] == ' ' || !words[4 + length]);
+}
+
+static void match_all(struct reload *reload, int named,
+		      int (*fits)(const struct device *device,
+				  const struct wanted *wanted))
+{
+	struct wanted *wanted;
+	struct known *known;
+	unsigned i;
+
+	for (wanted = reload->wanted; wanted; wanted = wanted->next) {
+		if (wanted->known ||
+		    named != (wanted->id != DEVICE_ID_ANY || wanted->name[0]))
+			continue;
+		for (i = 0; i < reload->known_count && !wanted->known; i++) {
+			known = &reload->known[i];
+			if (known->wanted || !fits(known->device, wanted))
+				continue;
+			known->wanted = wanted;
+			wanted->known = known;
+		}
+	}
+}
+
+/* ---- comparing ---- */
+
+static int is_equal(const struct option *option, const struct option_value *one,
+		    const struct option_value *other)
+{
+	if (one->number != other->number ||
+	    (!option->fallback && one->given != other->given))
+		return 0;
+	if (option->type == OPTION_NAME ||
+	    (option->type == OPTION_PATH && one->number == OPTION_IS_PATH))
+		return !one->given || strcmp(one->text, other->text) == 0;
+	return 1;
+}
+
+/* How a device differs from its line. */
+struct difference {
+	char set[ADD_TEXT_MAX]; /* the command that changes what can be set */
+	char resize[80];	/* its size; "": it is the same */
+	const char *fixed;	/* an option that cannot be changed, or NULL */
+	int sets, shrinks;
+};
+
+/* Whether the size of a live device can be another one. */
+static int can_resize(const struct device *device)
+{
+	uint64_t features = device->set->features;
+
+	return device->spec.target->ops->resize &&
+	       (!features || features & UBLK_F_UPDATE_SIZE);
+}
+
+static void compare_size(const struct device *device,
+			 const struct option *option,
+			 const struct option_value *wanted,
+			 struct difference *difference)
+{
+	int is_said = wanted->given || option->fallback;
+	size_t at;
+
+	if (!can_resize(device)) {
+		difference->fixed = option->name;
+		return;
+	}
+	at = (size_t)snprintf(difference->resize, sizeof(difference->resize),
+			      "resize id=%u ", device->spec.id);
+	if (is_said)
+		option_write(option, wanted, difference->resize + at,
+			     sizeof(difference->resize) - at);
+	else
+		snprintf(difference->resize + at,
+			 sizeof(difference->resize) - at, "size=auto");
+	difference->shrinks = is_said &&
+			      wanted->number < device->spec.geometry.size;
+}
+
+static void compare_common(const struct add *is, const struct add *wanted,
+			   struct difference *difference)
+{
+	const struct option *option = verb_add_options;
+	size_t at = strlen(difference->set);
+	int i;
+
+	for (i = 0; option[i].name; i++) {
+		if (strcmp(option[i].name, "id") == 0 ||
+		    is_equal(&option[i], &is->common[i], &wanted->common[i]))
+			continue;
+		if (option_find(layer_options, option[i].name,
+				strlen(option[i].name)) < 0) {
+			difference->fixed = option[i].name;
+			continue;
+		}
+		difference->sets = 1;
+		difference->set[at++] = ' ';
+		at += option_write(&option[i], &wanted->common[i],
+				   difference->set + at,
+				   sizeof(difference->set) - at);
+	}
+}
+
+static int compare(const struct device *device, const struct wanted *line,
+		   struct difference *difference, struct failure *failure)
+{
+	struct syntax_line is_line, wanted_line;
+	struct add is, wanted;
+	const struct option *option;
+	int i;
+
+	memset(difference, 0, sizeof(*difference));
+	if (add_read_words(device->spec.words, &is_line, &is, failure) < 0 ||
+	    add_read_words(line->words, &wanted_line, &wanted, failure) < 0)
+		return -1;
+	if (is.target != wanted.target) {
+		difference->fixed = "target";
+		return 0;
+	}
+	snprintf(difference->set, sizeof(difference->set), "set id=%u",
+		 device->spec.id);
+	compare_common(&is, &wanted, difference);
+	option = is.target->options;
+	for (i = 0; option[i].name; i++) {
+		if (is_equal(&option[i], &is.values[i], &wanted.values[i]))
+			continue;
+		if (strcmp(option[i].name, "size") == 0)
+			compare_size(device, &option[i], &wanted.values[i],
+				     difference);
+		else
+			difference->fixed = option[i].name;
+	}
+	return 0;
+}
+
+/* ---- the plan ---- */
+
+static struct step *add_step(struct reload *reload, int order, enum what what,
+			     uint32_t id, const char *line)
+{
+	struct step *step = calloc(1, sizeof(*step));
+
+	if (!step)
+		return NULL;
+	step->what = what;
+	step->id = id;
+	if (line) {
+		step->line = strdup(line);
+		if (!step->line) {
+			free(step);
+			return NULL;
+		}
+		reload->changes++;
+	}
+	*reload->last_step[order] = step;
+	reload->last_step[order] = &step->next;
+	return step;
+}
+
+static struct step *plan_del(struct reload *reload, const struct device *device,
+			     const char *fixed)
+{
+	char line[60];
+	struct step *step;
+
+	snprintf(line, sizeof(line), "del id=%u%s", device->spec.id,
+		 reload->replace ? " force=yes" : "");
+	step = add_step(reload, FIRST, DEL, device->spec.id, line);
+	if (!step)
+		return NULL;
+	step->fixed = fixed;
+	if (device->spec.target->ops->is_private)
+		step->needs = "its data are lost";
+	return step;
+}
+
+static int plan_add(struct reload *reload, const struct wanted *wanted,
+		    const struct step *after)
+{
+	struct step *step =
+		add_step(reload, LAST, ADD, DEVICE_ID_ANY, wanted->words);
+
+	if (!step)
+		return -1;
+	step->after = after;
+	return 0;
+}
+
+static int plan_change(struct reload *reload, const struct device *device,
+		       const struct difference *difference)
+{
+	uint32_t id = device->spec.id;
+	struct step *step;
+
+	if (!difference->sets && !difference->resize[0])
+		return add_step(reload, SECOND, KEEP, id, NULL) ? 0 : -1;
+	if (difference->sets &&
+	    !add_step(reload, SECOND, SET, id, difference->set))
+		return -1;
+	if (!difference->resize[0])
+		return 0;
+	step = add_step(reload, SECOND, RESIZE, id, difference->resize);
+	if (!step)
+		return -1;
+	if (difference->shrinks)
+		step->needs = "what lies behind its new end is lost";
+	return 0;
+}
+
+/* What becomes of a line. */
+static int plan_line(struct reload *reload, const struct wanted *wanted,
+		     struct failure *failure)
+{
+	const struct device *device =
+		wanted->known ? device_of(reload, wanted->known) : NULL;
+	struct difference difference;
+	const struct step *del;
+
+	if (!device)
+		return plan_add(reload, wanted, NULL) < 0
+			       ? failure_no_memory(failure)
+			       : 0;
+	if (compare(device, wanted, &difference, failure) < 0)
+		return -1;
+	if (!difference.fixed)
+		return plan_change(reload, device, &difference) < 0
+			       ? failure_no_memory(failure)
+			       : 0;
+	del = plan_del(reload, device, difference.fixed);
+	return !del || plan_add(reload, wanted, del) < 0
+		       ? failure_no_memory(failure)
+		       : 0;
+}
+
+static int plan_lines(struct reload *reload, struct failure *failure)
+{
+	int i;
+
+	for (i = 0; i < TURN && reload->at; i++, reload->at = reload->at->next)
+		if (plan_line(reload, reload->at, failure) < 0)
+			return -1;
+	return reload->at != NULL;
+}
+
+/* Devices that no line is of. One that was added by hand stays. */
+static int plan_rest(struct reload *reload, struct failure *failure)
+{
+	const struct device *device;
+	unsigned i;
+
+	for (i = 0; i < reload->known_count; i++) {
+		if (reload->known[i].wanted)
+			continue;
+		device = device_of(reload, &reload->known[i]);
+		if (device && (device->spec.configured || reload->prune) &&
+		    !plan_del(reload, device, NULL))
+			return failure_no_memory(failure);
+	}
+	return 0;
+}
+
+/* ---- what is printed ---- */
+
+/* To the first step, or the next one. Returns whether there is one. */
+static int next_step(struct reload *reload, int first)
+{
+	if (first) {
+		reload->order = reload->number = 0;
+		reload->step = reload->steps[0];
+	} else {
+		reload->step = reload->step->next;
+	}
+	while (!reload->step && ++reload->order < ORDERS)
+		reload->step = reload->steps[reload->order];
+	reload->number++;
+	return reload->step != NULL;
+}
+
+static void print_step(struct reload *reload)
+{
+	const struct step *step = reload->step;
+	const struct device *device =
+		device_find(&reload->request->host->devices, step->id);
+	char line[2 * ADD_TEXT_MAX], which[DEVICE_NAME_MAX + 40] = "";
+	char why[120] = "";
+
+	if (device)
+		snprintf(which, sizeof(which), " id=%u name=%s", step->id,
+			 device_name(device));
+	syntax_quote_text(line, REQUEST_LINE_MAX - 512,
+			  step->line ? step->line : "");
+	if (step->fixed)
+		snprintf(why, sizeof(why), " fixed=%s", step->fixed);
+	request_print(reload->request, "plan step=%u do=%s%s%s%s%s%s%s%s%s",
+		      reload->number, what_names[step->what], which,
+		      step->line ? " command=" : "", step->line ? line : "",
+		      why, step->needs ? " needs=replace why=\"" : "",
+		      step->needs ? step->needs : "", step->needs ? "\"" : "",
+		      device && !device->spec.configured && step->what != DEL
+			      ? " was=by-hand"
+			      : "");
+}
+
+/* Returns 1 if there are more. */
+static int print_steps(struct reload *reload)
+{
+	int i;
+
+	for (i = 0; i < TURN && reload->step; i++) {
+		print_step(reload);
+		next_step(reload, 0);
+	}
+	return reload->step != NULL;
+}
+
+/* `why` NULL: it is done. */
+static void tell_result(struct reload *reload, const char *result,
+			const char *symbol, const char *why)
+{
+	char text[4 * sizeof(reload->failure.text)];
+
+	syntax_quote_text(text, sizeof(text), why ? why : "");
+	request_print(reload->request, "done step=%u result=%s%s%s%s%s",
+		      reload->number, result, symbol ? " symbol=" : "",
+		      symbol ? symbol : "", why ? " text=" : "",
+		      why ? text : "");
+}
+
+/* ---- doing it ---- */
+
+static void run_steps(struct reload *reload);
+
+static void finish_reload(struct reload *reload)
+{
+	struct request *request = reload->request;
+	unsigned changes = reload->changes, undone = reload->undone;
+	unsigned skipped = reload->skipped;
+	struct failure failure;
+
+	drop_reload(request);
+	if (!undone) {
+		request_ok(request, " done=%u", changes);
+		return;
+	}
+	failure_set(&failure, skipped == undone ? SYMBOL_BUSY : SYMBOL_STATE, 0,
+		    NULL, "%u of %u steps were not done%s", undone, changes,
+		    skipped ? "; some need replace=yes" : "");
+	request_fail(request, &failure);
+}
+
+static void drop_reply(struct request *request, const char *text, size_t length)
+{
+	(void)request;
+	(void)text;
+	(void)length;
+}
+
+static void on_claimed(void *context, struct device *device,
+		       const struct failure *failure)
+{
+	struct reload *reload = context;
+
+	(void)device;
+	(void)failure;
+	reload->busy = 0;
+	if (!reload->running)
+		run_steps(reload);
+}
+
+/* A device that was added by hand is from the configuration now. */
+static void claim(struct reload *reload, const struct step *step)
+{
+	struct device *device =
+		device_find(&reload->request->host->devices, step->id);
+	struct failure failure;
+
+	if (step->what == DEL || !device || device->spec.configured)
+		return;
+	reload->busy = device_claim(device, on_claimed, reload, &failure) == 0;
+}
+
+static void on_step_done(struct request *request, const struct failure *failure)
+{
+	struct reload *reload = (struct reload *)request;
+	int is_busy = failure && failure->symbol == SYMBOL_BUSY;
+
+	reload->busy = 0;
+	reload->step->done = !failure;
+	reload->undone += failure != NULL;
+	if (failure)
+		tell_result(reload, "failed", symbol_name(failure->symbol),
+			    failure->text);
+	else
+		tell_result(reload, "ok", NULL, NULL);
+	reload->skipped += is_busy && reload->step->what == DEL;
+	if (!failure)
+		claim(reload, reload->step);
+	next_step(reload, 0);
+	if (!reload->running && !reload->busy)
+		run_steps(reload);
+}
+
+static void run_command(struct reload *reload, const char *line)
+{
+	struct request *request = &reload->step_request;
+	const char *why;
+
+	/* The line was read before, or made from what was. */
+	if (syntax_split(&request->line, line, strlen(line), &why) < 0) {
+		request->command = NULL;
+		request_refuse(request, SYMBOL_INTERNAL, why);
+		return;
+	}
+	if (command_run(request))
+		while (command_continue(request))
+			;
+}
+
+/* A step that is not even tried. */
+static void skip_step(struct reload *reload, const char *why)
+{
+	reload->undone++;
+	reload->skipped++;
+	tell_result(reload, "skipped", NULL, why);
+	next_step(reload, 0);
+}
+
+static void run_step(struct reload *reload)
+{
+	const struct step *step = reload->step;
+
+	if (step->needs && !reload->replace) {
+		skip_step(reload, "it needs replace=yes");
+	} else if (step->after && !step->after->done) {
+		skip_step(reload, "the device before it is still there");
+	} else if (step->line) {
+		reload->busy = 1;
+		run_command(reload, step->line);
+	} else {
+		claim(reload, step);
+		next_step(reload, 0);
+	}
+}
+
+static void run_steps(struct reload *reload)
+{
+	reload->running = 1;
+	while (!reload->busy && reload->step)
+		run_step(reload);
+	reload->running = 0;
+	if (!reload->busy)
+		finish_reload(reload);
+}
+
+/* ---- turn by turn ---- */
+
+/* In one turn, so that no device goes meanwhile. */
+static int match(struct reload *reload, struct failure *failure)
+{
+	if (snapshot(reload, failure) < 0)
+		return -1;
+	match_all(reload, 1, is_named);
+	match_all(reload, 0, is_same);
+	match_all(reload, 0, is_similar);
+	reload->at = reload->wanted;
+	return 0;
+}
+
+/* Returns 1 to be called again, 0 when the request is done or goes on, or -1. */
+static int go_on(struct reload *reload, struct failure *failure)
+{
+	struct request *request = reload->request;
+	unsigned changes = reload->changes;
+	int result;
+
+	switch (reload->stage) {
+	case READ_LINES:
+		result = read_lines(reload, failure);
+		if (result)
+			return result;
+		reload->stage = MATCH;
+		return 1;
+	case MATCH:
+		reload->stage = COMPARE;
+		return match(reload, failure) < 0 ? -1 : 1;
+	case COMPARE:
+		result = plan_lines(reload, failure);
+		if (result)
+			return result;
+		reload->stage = PRINT;
+		if (plan_rest(reload, failure) < 0)
+			return -1;
+		next_step(reload, 1);
+		return 1;
+	case PRINT:
+		if (print_steps(reload))
+			return 1;
+		if (reload->dry) {
+			drop_reload(request);
+			request_ok(request, " changes=%u", changes);
+			return 0;
+		}
+		reload->stage = RUN;
+		next_step(reload, 1);
+		run_steps(reload);
+		return 0;
+	default:
+		return 0;
+	}
+}
+
+static void on_text(void *context, struct config *config,
+		    const struct failure *failure)
+{
+	struct reload *reload = context;
+	struct request *request = reload->request;
+
+	if (failure) {
+		drop_reload(request);
+		request_fail(request, failure);
+		return;
+	}
+	reload->config = *config;
+	reload->stage = READ_LINES;
+	request->go_on(request);
+}
+
+static int begin(struct request *request, struct failure *failure)
+{
+	struct reload *reload;
+	int i;
+
+	if (request->configures)
+		return failure_set(failure, SYMBOL_ARG, 0, "reload",
+				   "reload is no line of a configuration");
+	if (request->host->reloads)
+		return failure_set(failure, SYMBOL_BUSY, 0, NULL,
+				   "another reload is under way");
+	reload = calloc(1, sizeof(*reload));
+	if (!reload)
+		return failure_no_memory(failure);
+	reload->request = request;
+	reload->dry = request->values[VERB_RELOAD_DRY].number != 0;
+	reload->replace = request->values[VERB_RELOAD_REPLACE].number != 0;
+	reload->prune = request->values[VERB_RELOAD_PRUNE].number != 0;
+	reload->last = &reload->wanted;
+	for (i = 0; i < ORDERS; i++)
+		reload->last_step[i] = &reload->steps[i];
+	reload->step_request.host = request->host;
+	reload->step_request.session = &reload->session;
+	reload->step_request.configures = CONFIGURES_RELOAD;
+	reload->step_request.uid = request->uid;
+	reload->step_request.pid = request->pid;
+	reload->step_request.emit = drop_reply;
+	reload->step_request.done = on_step_done;
+	request->work = reload;
+	request->drop = drop_reload;
+	request->host->reloads = 1;
+	if (gather_config(request->host, HELPER_CONFIG, on_text, reload,
+			  failure) == 0)
+		return 0;
+	drop_reload(request);
+	return -1;
+}
+
+int verb_reload(struct request *request, struct failure *failure)
+{
+	int result;
+
+	if (!request->work)
+		return begin(request, failure);
+	result = go_on(request->work, failure);
+	if (result < 0)
+		drop_reload(request);
+	return result;
+}
+
+/* ---- by a signal ---- */
+
+/* Nobody reads the reply but the log. */
+struct unasked {
+	struct request request; /* first: a request is the whole */
+	struct session session;
+};
+
+static void log_reply(struct request *request, const char *text, size_t length)
+{
+	(void)request;
+	if (length > 1)
+		log_notice("reload: %.*s", (int)length, text);
+}
+
+static void on_unasked_done(struct request *request,
+			    const struct failure *failure)
+{
+	(void)failure;
+	free(request);
+}
+
+static void list_all(struct request *request)
+{
+	while (command_continue(request))
+		;
+}
+
+void reload_unasked(struct command_host *host)
+{
+	static const char line[] = "reload";
+	struct unasked *unasked = calloc(1, sizeof(*unasked));
+	const char *why;
+
+	if (!unasked)
+		return;
+	unasked->request.host = host;
+	unasked->request.session = &unasked->session;
+	unasked->request.pid = getppid();
+	unasked->request.emit = log_reply;
+	unasked->request.done = on_unasked_done;
+	unasked->request.go_on = list_all;
+	if (syntax_split(&unasked->request.line, line, sizeof(line) - 1,
+			 &why) == 0)
+		command_run(&unasked->request);
+}
