@@ -32,7 +32,7 @@ static const char usage[] =
 	"                         there is one; none with a socket of your own)\n"
 	"      --keep-going       a line of it that fails ends nothing\n"
 #ifndef WITHOUT_RELOAD
-	"      --check-config[=FILE]  tell what is wrong in it, and exit\n"
+	"      --check-config [FILE]  tell what is wrong in it, and exit\n"
 #endif
 	"      --state=DIR        where devices are noted for when all of ublkd is\n"
 	"                         killed (/run/ublkd; beside a socket of your own:\n"
@@ -72,7 +72,7 @@ static const struct option long_options[] = {
 	{ "config", required_argument, NULL, 'c' },
 	{ "keep-going", no_argument, NULL, OPTION_KEEP_GOING },
 #ifndef WITHOUT_RELOAD
-	{ "check-config", optional_argument, NULL, OPTION_CHECK_CONFIG },
+	{ "check-config", no_argument, NULL, OPTION_CHECK_CONFIG },
 #endif
 	{ "stop-timeout", required_argument, NULL, OPTION_STOP_TIMEOUT },
 	{ "state", required_argument, NULL, OPTION_STATE },
@@ -213,8 +213,6 @@ static void read_options(struct choice *choice, int argc, char **argv)
 			break;
 		case OPTION_CHECK_CONFIG:
 			choice->checks = 1;
-			if (optarg)
-				choice->config = optarg;
 			break;
 		case OPTION_SYSLOG:
 			choice->foreground = 0;

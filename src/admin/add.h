@@ -17,7 +17,7 @@ struct add {
 };
 
 /* Room for what add_format() writes: more than all options can take. */
-#define ADD_TEXT_MAX (2 * SYNTAX_LINE_MAX)
+#define ADD_TEXT_MAX 8192u
 
 /* Read a whole `add`. Returns 0, or -1 with *failure filled. */
 int add_read(const struct syntax_line *line, struct add *add,

@@ -66,13 +66,15 @@ int gather_config(const struct command_host *host, enum helper_job job,
 	gathering->done = done;
 	gathering->context = context;
 	gathering->fd = memfd_create("ublkd-config", MFD_CLOEXEC);
-	error = gathering->fd < 0 ? -errno
-				  : ask(job, host->config, gathering->fd,
-					on_gathered, gathering);
-	if (!error)
-		return 0;
-	if (gathering->fd >= 0)
+	if (gathering->fd < 0) {
+		error = -errno;
+	} else {
+		error = ask(job, host->config, gathering->fd, on_gathered,
+			    gathering);
+		if (!error)
+			return 0; /* it is the answer's */
 		close(gathering->fd);
+	}
 	free(gathering);
 	return fail_path(host->config, error, failure);
 }

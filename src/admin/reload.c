@@ -213,9 +213,12 @@ static int snapshot(struct reload *reload, struct failure *failure)
 	const struct device_set *set = &reload->request->host->devices;
 	const struct device *device;
 
+	reload->known_count = 0;
 	reload->known = calloc(set->count + 1, sizeof(*reload->known));
-	if (!reload->known)
-		return failure_no_memory(failure);
+	if (!reload->known) {
+		failure_no_memory(failure);
+		return -1;
+	}
 	for (device = set->first; device; device = device->next)
 		if (dump_has(device))
 			reload->known[reload->known_count++] =

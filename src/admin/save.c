@@ -68,14 +68,16 @@ static int look_at_old(const char *path, int flat, struct stat *status,
 		status->st_gid = getegid();
 		return 0;
 	}
-	if (!file || fstat(fileno(file), status) < 0)
-		result = fail_path(failure, path, "read");
-	else if (!S_ISREG(status->st_mode))
-		result = failure_set(failure, SYMBOL_ARG, 0, NULL,
-				     "%.200s is no file that can be replaced",
-				     path);
-	else if (!flat)
+	if (!file || fstat(fileno(file), status) < 0) {
+		fail_path(failure, path, "read");
+		result = -1;
+	} else if (!S_ISREG(status->st_mode)) {
+		failure_set(failure, SYMBOL_ARG, 0, NULL,
+			    "%.200s is no file that can be replaced", path);
+		result = -1;
+	} else if (!flat) {
 		result = check_flat(path, file, failure);
+	}
 	if (file)
 		fclose(file);
 	return result;
