@@ -28,7 +28,7 @@ static const char usage[] =
 	"Usage: ublkctl [OPTION]... COMMAND [WORD]...\n"
 	"Send a command to ublkd and print its answer.\n"
 	"\n"
-	"  -j FILE            list the devices that serve this file or disk\n"
+	"  -j FILE            as 'ublkctl find FILE': the devices that serve it\n"
 	"  -s, --socket=PATH  the admin socket (" DEFAULT_SOCKET ")\n"
 	"      --state=DIR    ublkd's state folder (" DEFAULT_STATE
 	"; beside a\n"
