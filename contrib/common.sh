@@ -9,7 +9,7 @@ jobs=$(nproc)
 
 packages_build=(gcc make autoconf automake pkg-config libc6-dev libev-dev
 	liburing-dev)
-packages_test=(libcmocka-dev clang libclang-rt-dev
+packages_test=(libcmocka-dev clang libclang-rt-dev zsh fish
 	python3-prometheus-client systemtap-sdt-dev)
 packages_static=(shellcheck cppcheck clang-tidy clang-format mandoc)
 packages_vm=(qemu-system-x86 busybox-static cpio kmod xz-utils zstd socat
