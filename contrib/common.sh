@@ -9,9 +9,9 @@ jobs=$(nproc)
 
 packages_build=(gcc make autoconf automake pkg-config libc6-dev libev-dev
 	liburing-dev)
-packages_test=(libcmocka-dev clang libclang-rt-dev zsh fish
+packages_test=(libcmocka-dev clang libclang-rt-dev zsh fish runit
 	python3-prometheus-client systemtap-sdt-dev)
-packages_static=(shellcheck cppcheck clang-tidy clang-format mandoc)
+packages_static=(shellcheck cppcheck clang-tidy clang-format mandoc systemd)
 packages_vm=(qemu-system-x86 busybox-static cpio kmod xz-utils zstd socat
 	e2fsprogs)
 packages_vm_test=(fio jq strace xfsprogs btrfs-progs fdisk dmsetup lvm2)
