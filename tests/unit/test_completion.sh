@@ -119,7 +119,10 @@ offers ublkctl doc doctor
 took=$(($(date +%s) - begun))
 [ $took -lt 20 ] || fail "it took $took s"
 echo 'exit 3' >"$work/answer"
-offers ublkctl "" find help doctor list
+words_of ublkctl ""
+for word in doctor find list; do
+	grep -qx "$word" "$work/found" || fail "'$word' is not offered"
+done
 offers ublkctl "add "
 
 echo "- options"
