@@ -70,7 +70,7 @@ static void print_op(struct request *request, const struct device *device,
 		      device->spec.id, sight_op_name(op),
 		      (number)counts->in_turn + counts->count,
 		      (number)counts->bytes, (number)counts->errors,
-		      (number)counts->time[SIGHT_IN_UBLKD],
+		      (number)counts->sum[SIGHT_IN_UBLKD],
 		      (number)sight_bucket_count(&own, 0), times,
 		      backing_times);
 }

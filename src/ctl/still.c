@@ -267,7 +267,8 @@ static void find_request(const struct sight_event *ring, size_t size,
 	for (i = 0; i < size; i++) {
 		time = sight_event_time(&ring[i]);
 		if (ring[i].what != SIGHT_DELIVERED ||
-		    ring[i].tag != tag->tag || ring[i].queue != tag->queue ||
+		    ring[i].tag != tag->tag ||
+		    sight_event_queue(&ring[i]) != tag->queue ||
 		    time > tag->since || time < newest)
 			continue;
 		newest = time;

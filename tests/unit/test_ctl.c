@@ -185,8 +185,7 @@ static void add_event(struct sight_small *small, uint64_t time, uint16_t tag,
 		      uint8_t op, uint64_t offset)
 {
 	small->ring[small->events++] = (struct sight_event){
-		.time = (uint32_t)time,
-		.time_high = (uint16_t)(time >> 32),
+		.when = sight_when(time, 0, SIGHT_TARGET),
 		.what = SIGHT_DELIVERED,
 		.tag = tag,
 		.op = op,
