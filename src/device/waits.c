@@ -16,6 +16,8 @@ struct wait wait_of(const struct io *io, uint64_t now)
 	struct wait wait = { VERDICT_NO_PLACE, VERDICT_NO_AGE };
 	const struct sight_tag *tag = recorder_entry(io);
 
+	if (io->owned >= IO_UNSEEN)
+		wait.place = (enum sight_place)(io->owned - IO_UNSEEN);
 	if (!tag)
 		return wait;
 	/* The file is not this server's alone. */

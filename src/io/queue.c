@@ -418,7 +418,7 @@ int queue_start(struct queue *queue, struct ev_loop *loop, int fd)
 
 	queue->port.fd = fd;
 	queue->retired = 0;
-	recorder_clear(queue->port.recorder, queue->port.queue_id);
+	recorder_enter(&queue->port);
 	error = map_descriptors(queue);
 	if (!error)
 		error = ring_register_file(ring, fd);
@@ -449,6 +449,7 @@ void queue_close(struct queue *queue)
 	ring_destroy(queue->port.ring);
 	batch_close(queue->port.batch);
 	late_close(&queue->port);
+	recorder_leave(&queue->port);
 	io_close(&queue->port);
 	if (queue->descriptors)
 		munmap((void *)queue->descriptors, map_length(queue->depth));

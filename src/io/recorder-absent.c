@@ -53,8 +53,12 @@ void recorder_step(struct recorder *recorder, const char *name)
 	(void)name;
 }
 
-void recorder_clear(struct recorder *recorder, uint16_t queue_id)
+void recorder_enter(struct io_port *port)
 {
-	(void)recorder;
-	(void)queue_id;
+	(void)port;
+}
+
+void recorder_leave(struct io_port *port)
+{
+	(void)port;
 }

@@ -271,10 +271,31 @@ static struct sight_large *COLD make_large(const struct recorder *recorder)
 	return map_large(recorder);
 }
 
+/*
+ * The queue uses the large part. Who had no entry before has one now, and its time
+ * is from now on.
+ */
+static void COLD use_entries(struct io_port *port)
+{
+	const struct recorder *recorder = port->recorder;
+	struct io *io;
+
+	port->entries =
+		recorder->large->tags + port->queue_id * recorder->stride;
+	for (io = port->ios; io && io < port->ios + port->depth; io++) {
+		if (io->owned < IO_UNSEEN)
+			continue;
+		recorder_take(io, &port->entries[io->tag],
+			      (enum sight_place)(io->owned - IO_UNSEEN));
+		io->owned = IO_PARKED;
+	}
+}
+
 static void COLD grow(struct recorder *recorder)
 {
 	struct sight_small *small = recorder->small;
 	struct sight_large *large = make_large(recorder);
+	struct io_port *port;
 
 	if (!large) {
 		recorder->cannot_grow = 1;
@@ -287,6 +308,8 @@ static void COLD grow(struct recorder *recorder)
 	copy_to_large(small, large);
 	recorder->large = large;
 	use_part(recorder);
+	for (port = recorder->ports; port; port = port->next)
+		use_entries(port);
 	/* Whoever reads finds it complete. */
 	atomic_thread_fence(memory_order_release);
 	small->is_large = 1;
@@ -343,15 +366,12 @@ static void COLD ask_for_large(struct recorder *recorder)
 
 void (*recorder_parked)(void);
 
-void recorder_note_turned(struct io_port *port)
+void recorder_note_turned(const struct io_port *port)
 {
 	struct recorder *recorder = port->recorder;
 
 	if (recorder->is_crowded)
 		ask_for_large(recorder);
-	if (recorder->large)
-		port->entries = recorder->large->tags +
-				port->queue_id * recorder->stride;
 	if (port->owned > recorder->small->most)
 		recorder->small->most = (uint16_t)port->owned;
 	if (port->owned && recorder_parked)
@@ -397,7 +417,7 @@ void recorder_park(struct io *io, enum sight_place place)
 		recorder_take(io, tag, place);
 		io->owned = IO_PARKED;
 	} else {
-		io->owned = IO_UNSEEN;
+		io->owned = (uint8_t)(IO_UNSEEN + place);
 	}
 }
 
@@ -488,16 +508,10 @@ void recorder_note_served(const struct io *io)
 	PROBE_IO(committed, io, io->op, 0, 0u);
 }
 
-/* The request's place, if it has the entry. */
-static void set_place(const struct io *io, enum sight_place place)
-{
-	if (io->owned == IO_PARKED)
-		recorder_tag(io)->place = (uint8_t)place;
-}
-
 void recorder_note_taken_back(const struct io *io)
 {
-	set_place(io, SIGHT_NOWHERE);
+	if (io->owned == IO_PARKED)
+		recorder_tag(io)->place = SIGHT_NOWHERE;
 	note_event(io, SIGHT_TAKEN_BACK, SIGHT_NOWHERE);
 	PROBE_IO(taken_back, io, io->op);
 }
@@ -509,9 +523,9 @@ void recorder_note_kept(struct io *io, enum sight_place place)
 	PROBE_IO(kept, io, io->op);
 }
 
-void recorder_note_passed(const struct io *io)
+void recorder_note_passed(struct io *io)
 {
-	set_place(io, SIGHT_TARGET);
+	recorder_park(io, SIGHT_TARGET);
 	note_event(io, SIGHT_PASSED, SIGHT_TARGET);
 	PROBE_IO(passed, io, io->op);
 }
@@ -544,9 +558,9 @@ void recorder_note_submitted(struct io *io)
 	PROBE_IO(submitted, io, io->op);
 }
 
-void recorder_note_completed(const struct io *io, int32_t result)
+void recorder_note_completed(struct io *io, int32_t result)
 {
-	set_place(io, SIGHT_TARGET);
+	recorder_park(io, SIGHT_TARGET);
 	note_event(io, SIGHT_COMPLETED, SIGHT_TARGET)->number =
 		(uint64_t)(int64_t)result;
 	PROBE_IO(completed, io, io->op, result);
@@ -759,19 +773,42 @@ void recorder_reset(struct recorder *recorder)
 		       sizeof(recorder->large->histograms));
 }
 
-void recorder_clear(struct recorder *recorder, uint16_t queue_id)
+static void COLD forget_entries(struct recorder *recorder, uint16_t queue_id)
 {
-	uint32_t tag, first, count;
+	uint32_t tag, first = queue_id * recorder->stride, count;
+
+	count = recorder->large ? recorder->small->depth : SIGHT_SLOTS;
+	for (tag = first; tag < first + count; tag++)
+		if (recorder->tags[tag].queue == queue_id)
+			recorder->tags[tag].place = SIGHT_NOWHERE;
+}
+
+void recorder_enter(struct io_port *port)
+{
+	struct recorder *recorder = port->recorder;
 
 	if (!recorder)
 		return;
 	/* Until now the server before may have served the device. */
 	catch_up(recorder);
-	first = queue_id * recorder->stride;
-	count = recorder->large ? recorder->small->depth : SIGHT_SLOTS;
-	for (tag = first; tag < first + count; tag++)
-		if (recorder->tags[tag].queue == queue_id)
-			recorder->tags[tag].place = SIGHT_NOWHERE;
+	forget_entries(recorder, port->queue_id);
+	port->next = recorder->ports;
+	recorder->ports = port;
+	if (recorder->large)
+		use_entries(port);
+}
+
+void recorder_leave(struct io_port *port)
+{
+	struct io_port **at;
+
+	if (!port->recorder)
+		return;
+	at = &port->recorder->ports;
+	while (*at && *at != port)
+		at = &(*at)->next;
+	if (*at)
+		*at = port->next;
 }
 
 /* ---- the file ---- */

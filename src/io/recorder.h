@@ -35,6 +35,7 @@ struct recorder {
 	int is_crowded;	       /* its small part is too small */
 	int is_asking;	       /* waits for its large part, */
 	struct recorder *next; /* and is linked to others that do */
+	struct io_port *ports; /* of the queues that are open */
 };
 
 /* Called when requests wait at the end of a turn; NULL: nobody wants to know. */
@@ -97,15 +98,15 @@ void recorder_step(struct recorder *recorder, const char *name);
 /* ---- a queue ---- */
 
 /*
- * No request of the queue is ours: those that a dead server had come again.
- * Harmless on NULL.
+ * The queue begins, and none of its requests is ours: those that a dead server had
+ * come again. Until recorder_leave(). Both are harmless on one without a recorder.
  */
-void recorder_clear(struct recorder *recorder, uint16_t queue_id)
-	__attribute__((cold));
+void recorder_enter(struct io_port *port) __attribute__((cold));
+void recorder_leave(struct io_port *port) __attribute__((cold));
 
 /* ---- a request ---- */
 
-void recorder_note_turned(struct io_port *port);
+void recorder_note_turned(const struct io_port *port);
 void recorder_note_delivered(const struct io *io);
 void recorder_note_refused(const struct io *io) __attribute__((cold));
 void recorder_note_served(const struct io *io);
@@ -113,9 +114,9 @@ void recorder_note_waited(const struct io *io);
 void recorder_note_late(const struct io *io, int error);
 void recorder_note_taken_back(const struct io *io) __attribute__((cold));
 void recorder_note_kept(struct io *io, enum sight_place place);
-void recorder_note_passed(const struct io *io);
+void recorder_note_passed(struct io *io);
 void recorder_note_submitted(struct io *io);
-void recorder_note_completed(const struct io *io, int32_t result);
+void recorder_note_completed(struct io *io, int32_t result);
 void recorder_park(struct io *io, enum sight_place place);
 
 static inline int recorder_has(const struct io *io)
@@ -145,7 +146,7 @@ static inline struct sight_tag *recorder_entry(const struct io *io)
 {
 	struct sight_tag *tag;
 
-	if (!recorder_has(io) || io->owned == IO_UNSEEN)
+	if (!recorder_has(io) || io->owned >= IO_UNSEEN)
 		return NULL;
 	tag = recorder_tag(io);
 	return tag->tag == io->tag && tag->queue == io->port->queue_id ? tag
@@ -153,7 +154,7 @@ static inline struct sight_tag *recorder_entry(const struct io *io)
 }
 
 /* The queue's turn has ended. */
-static inline void recorder_turned(struct io_port *port)
+static inline void recorder_turned(const struct io_port *port)
 {
 #ifdef WITHOUT_SIGHT
 	(void)port;
@@ -262,7 +263,7 @@ static inline void recorder_kept(struct io *io, enum sight_place place)
 		recorder_note_kept(io, place);
 }
 
-static inline void recorder_passed(const struct io *io)
+static inline void recorder_passed(struct io *io)
 {
 	if (recorder_has(io))
 		recorder_note_passed(io);
@@ -275,7 +276,7 @@ static inline void recorder_submitted(struct io *io)
 		recorder_note_submitted(io);
 }
 
-static inline void recorder_completed(const struct io *io, int32_t result)
+static inline void recorder_completed(struct io *io, int32_t result)
 {
 	if (recorder_has(io))
 		recorder_note_completed(io, result);

@@ -88,6 +88,7 @@ struct io_port {
 	struct batch *batch; /* commits go there, or NULL */
 	struct recorder *recorder; /* the device's, or NULL */
 	struct sight_tag *entries; /* the tags' in its large part, or NULL */
+	struct io_port *next;	   /* of those that the recorder has */
 	struct backend *bottom;	   /* that moves the data */
 	struct io *lent;   /* done by io_done_lent(), linked by `next` */
 	struct late *late; /* NULL: none can be late (late.h) */
@@ -113,10 +114,12 @@ struct io {
 	uint16_t tag;
 	uint8_t op;
 	uint8_t flags;
-	uint8_t owned;	 /* ours: delivered and not yet done; one of: */
-#define IO_IN_HAND 1	 /* its first submit() has it */
-#define IO_PARKED  2	 /* it waits, and has the tag's entry (recorder.h) */
-#define IO_UNSEEN  3	 /* it waits, and another request has the entry */
+	uint8_t owned; /* ours: delivered and not yet done; one of: */
+#define IO_IN_HAND 1   /* its first submit() has it */
+#define IO_PARKED  2   /* it waits, and has the tag's entry (recorder.h) */
+#define IO_UNSEEN \
+	64		 /* it waits in the place (base/sight.h) that is added
+			  * to this, and another request has the entry */
 	uint8_t data;	 /* enum io_data */
 	int16_t outcome; /* of the last COMMIT, or of the next one if it waits
 			  * for the data: 0 or a negative errno; or this: */

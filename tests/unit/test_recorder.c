@@ -58,7 +58,9 @@ static void open_as(uint32_t id, int is_new)
 	recorder = recorder_open(id, is_new, QUEUES, DEPTH, "file");
 	for (queue = 0; queue < QUEUES; queue++) {
 		ports[queue] = (struct io_port){ .queue_id = (uint16_t)queue,
-						 .recorder = recorder };
+						 .recorder = recorder,
+						 .ios = ios[queue],
+						 .depth = DEPTH };
 		for (tag = 0; tag < DEPTH; tag++)
 			ios[queue][tag] = (struct io){ .port = &ports[queue],
 						       .tag = (uint16_t)tag };
@@ -80,6 +82,8 @@ int before_each(void **state)
 	assert_int_equal(recorder_begin(file, test_loop), 0);
 	open_as(7, 1);
 	assert_non_null(recorder);
+	recorder_enter(&ports[0]);
+	recorder_enter(&ports[1]);
 	return 0;
 }
 
@@ -467,16 +471,16 @@ TEST_CASE(test_grows_for_an_entry)
 	recorder_kept(one, SIGHT_LIMIT);
 	begin_turn(1000);
 	other = deliver(1, 1 + SIGHT_SLOTS, IO_READ);
+	recorder_kept(other, SIGHT_DELAY);
 	recorder_left(other);
 	assert_null(recorder_entry(other));
 	rest();
 	assert_non_null(recorder->large);
 	assert_ptr_not_equal(recorder_tag(one), recorder_tag(other));
 	assert_int_equal(recorder_entry(one)->place, SIGHT_LIMIT);
-	/* Nobody knows when it came; but where it is from now on. */
-	assert_null(recorder_entry(other));
-	recorder_completed(other, 0);
-	assert_int_equal(recorder_tag(other)->place, SIGHT_NOWHERE);
+	/* Where it was is known; its time is from now on. */
+	assert_int_equal(recorder_entry(other)->place, SIGHT_DELAY);
+	assert_true(recorder_entry(other)->since > recorder_entry(one)->since);
 	begin_turn(1000);
 	recorder_submitted(other);
 	assert_int_equal(recorder_entry(other)->place, SIGHT_READ);
@@ -518,7 +522,7 @@ TEST_CASE(test_delivery_takes_no_memory)
 	assert_int_equal(recorder->small->counts[SIGHT_OP_WRITE].count, DEPTH);
 	assert_int_equal(recorder->small->counts[SIGHT_OP_READ].in_turn,
 			 SIGHT_ENOUGH);
-	assert_int_equal(count_of(SIGHT_OP_WRITE, SIGHT_IN_UBLKD), SIGHT_SLOTS);
+	assert_int_equal(count_of(SIGHT_OP_WRITE, SIGHT_IN_UBLKD), DEPTH);
 }
 
 /* Where the host is short of memory the next request asks again, a second later. */
@@ -617,6 +621,7 @@ TEST_CASE(test_cannot_grow_for_an_entry)
 	recorder_kept(other, SIGHT_DELAY);
 	recorder_left(other);
 	rest();
+	assert_int_equal(other->owned, IO_UNSEEN + SIGHT_DELAY);
 	recorder_passed(other);
 	recorder_submitted(other);
 	recorder_completed(other, 4096);
@@ -677,9 +682,9 @@ TEST_CASE(test_next_server)
 	assert_int_equal(recorder->small->events, events);
 	assert_int_equal(event_at(-1).what, SIGHT_KEPT);
 	assert_int_equal(recorder_tag(&ios[0][5])->place, SIGHT_DELAY);
-	recorder_clear(recorder, 1);
+	recorder_enter(&ports[1]);
 	assert_int_equal(recorder_tag(&ios[0][5])->place, SIGHT_DELAY);
-	recorder_clear(recorder, 0);
+	recorder_enter(&ports[0]);
 	assert_int_equal(recorder_tag(&ios[0][5])->place, SIGHT_NOWHERE);
 	recorder_step(recorder, "end-recover-and-more");
 	assert_string_equal(event_at(-1).text, "end-recover");
@@ -746,7 +751,8 @@ TEST_CASE(test_without)
 	recorder_answered(&io, 0);
 	assert_int_equal(io.owned, 1);
 	recorder_step(NULL, "live");
-	recorder_clear(NULL, 0);
+	recorder_enter(&port);
+	recorder_leave(&port);
 	recorder_forget(NULL);
 	recorder_end();
 	assert_false(recorder_is_on());

@@ -77,6 +77,18 @@ static unsigned count(uint64_t least, unsigned at_a_time)
 	return pieces;
 }
 
+/* In a small part another request has the entry: of this one the place is known. */
+TEST_CASE(test_unseen)
+{
+	struct wait wait;
+
+	hold(0, 2, SIGHT_DELAY, 500000);
+	ios[0][2].owned = IO_UNSEEN + SIGHT_LIMIT;
+	wait = wait_of(&ios[0][2], 1000000);
+	assert_int_equal(wait.place, SIGHT_LIMIT);
+	assert_true(wait.age == VERDICT_NO_AGE);
+}
+
 TEST_CASE(test_places)
 {
 	hold(0, 1, SIGHT_DELAY, 400000);
