@@ -432,6 +432,7 @@ void device_tell_end(struct device *device)
 
 enum device_step device_free(struct device *device)
 {
+	tell_gone(device); /* as it was */
 	layers_close(&device->spec.layers);
 	device->spec.target->ops->close(device->spec.target);
 	recorder_forget(device->recorder);

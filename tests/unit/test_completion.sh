@@ -128,7 +128,7 @@ offers ublkctl "add "
 echo "- options"
 offers ublkctl -- --socket= --state= --version --help
 offers ublkctl "list --" --columns= --noheadings --bytes
-offers ublkd --c --config= --check-config= --check-config
+offers ublkd --c --config= --check-config
 offers ublkd --log-level=n --log-level=notice
 offers ublkd "-l w" warning
 offers ublkd --hot= --hot=no
@@ -143,7 +143,7 @@ sed -n 's/^\t{ "\([a-z-]*\)", .*, \([^ ]*\) },$/\1 \2/p' "$top/src/main.c" |
 	done
 
 echo "- paths"
-for line in "-s " "-c /x" --socket= "--state=/r" --check-config=; do
+for line in "-s " "-c /x" --socket= "--state=/r"; do
 	wants_path ublkd "$line"
 done
 for line in "-j " "find /x" "--state " "-s /run/" "add file path="; do

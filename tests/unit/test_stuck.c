@@ -138,7 +138,8 @@ static void hold(unsigned i, uint16_t tag)
 	io->op = IO_WRITE;
 	io->length = 512;
 	queues[i].port.owned++;
-	recorder_place(io, SIGHT_DELAY);
+	recorder_kept(io, SIGHT_DELAY);
+	recorder_turned(&queues[i].port);
 }
 
 static void let_go(unsigned i, uint16_t tag)
