@@ -17,6 +17,13 @@
 #define PLACE '@'
 #define LINE  ':'
 
+/* In a build without it "include" is a command that is not known. */
+#ifdef WITHOUT_RELOAD
+#define CAN_INCLUDE 0
+#else
+#define CAN_INCLUDE 1
+#endif
+
 /* ---- gathering ---- */
 
 /* A file that is being read, and the one that includes it. */
@@ -123,7 +130,7 @@ static int gather_line(struct source *source, const char *text, size_t length)
 	struct syntax_line line;
 
 	source->number++;
-	if (config_includes(text, length, &line))
+	if (CAN_INCLUDE && config_includes(text, length, &line))
 		return include(source, &line);
 	fputc(LINE, source->out);
 	fwrite(text, 1, length, source->out);
