@@ -10,7 +10,7 @@ const char record_table[] =
 	/* Frames. */
 	"OK seq# id# dev name queues# depth# size# fits# unserved# existing? "
 	"events# format# took~ version proto# pid# keeper-pid# bits unknown "
-	"deleted# number \n"
+	"deleted# number devices# done# changes# \n"
 	"ERR text arg errno \n"
 	"WAIT what \n"
 	"EVENT seq# \n"
@@ -40,6 +40,8 @@ const char record_table[] =
 	"target name help \n"
 #ifndef WITHOUT_RELOAD
 	"mistake file line# column# word text more# \n"
+	"plan step# do id# name command fixed needs why was \n"
+	"done step# result symbol text \n"
 #endif
 #ifndef WITHOUT_SIGHT
 	/* What devices have done, and do. */
