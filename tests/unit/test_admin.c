@@ -2933,6 +2933,25 @@ TEST_CASE(test_json_values)
 		      "\"oldest\":\"soon\",\"ro\":\"maybe\"}");
 }
 
+/* As long as a line can be, of what becomes longest. */
+TEST_CASE(test_json_of_long_line)
+{
+	static char line[REQUEST_LINE_MAX], expected[2 * REQUEST_LINE_MAX];
+	char *at = expected;
+	int i;
+
+	strcpy(line, "config text=\"");
+	at = stpcpy(at, "{\"record\":\"config\",\"text\":\"");
+	for (i = 0; i < 4000; i++) {
+		strcat(line, i % 7 ? "\t" : "x");
+		at = stpcpy(at, i % 7 ? "\\u0009" : "x");
+		if (at - expected > 16000)
+			break;
+	}
+	stpcpy(at, "\"}");
+	expect_object(line, expected);
+}
+
 /* Whatever bytes come, an object is UTF-8 and has no control characters. */
 TEST_CASE(test_json_bytes)
 {
