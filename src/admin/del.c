@@ -106,12 +106,14 @@ static int find_devices(const struct request *request, struct device **devices,
 						line->words[i], failure);
 		if (!devices[count])
 			return -1;
-		for (other = 0; other < count; other++)
-			if (devices[other] == devices[count])
-				return failure_set(failure, SYMBOL_ARG, 0,
-						   line->words[i],
-						   "device %u is named twice",
-						   devices[count]->spec.id);
+		for (other = 0; devices[other] != devices[count]; other++)
+			;
+		if (other < count) {
+			failure_set(failure, SYMBOL_ARG, 0, line->words[i],
+				    "device %u is named twice",
+				    devices[count]->spec.id);
+			return -1;
+		}
 		count++;
 	}
 	return count;
