@@ -5,6 +5,7 @@
 # needs: binaries kublk
 # needs: files contrib/ublk-trace:/t/ublk-trace
 # needs: files tests/vm/lib-trace.sh:/t/lib-trace.sh
+# needs: cpus 1
 # sanitizers: long
 . /t/lib.sh
 # shellcheck source=tests/vm/lib-trace.sh
