@@ -7,6 +7,7 @@
 # needs: files tests/vm/lib-trace.sh:/t/lib-trace.sh
 # needs: cpus 1
 # sanitizers: long
+# size: default long:sight
 . /t/lib.sh
 # shellcheck source=tests/vm/lib-trace.sh
 . /t/lib-trace.sh
