@@ -1,7 +1,8 @@
 #!/bin/sh
 # The scripts for System V's init, runit and procd, with a stand-in for ublkd that
 # holds its lock and tells which signals came: start, stop, restart, reload and
-# status. openrc.sh and systemd.sh of the VM tests are for the other two.
+# status; and when the package for Debian can be removed. openrc.sh and systemd.sh of
+# the VM tests are for the other two.
 #
 # runit's is run by runit where that is there; procd is a stand-in as well.
 set -eu
@@ -183,6 +184,41 @@ procd reload
 has procd "send_signal ublkd * HUP"
 procd service_triggers
 has procd "add_reload_trigger ublkd"
+
+# ---- the package for Debian: when it can be removed
+
+cat >"$work/ublkctl" <<END
+#!/bin/sh
+echo "\$*" >>"$work/arguments"
+exit \$(cat "$work/status")
+END
+chmod +x "$work/ublkctl"
+sed -e "s|/run/ublk.sock|$work/socket|" -e "s|/dev/ublkb|$work/disk|" \
+	"$top/contrib/debian/ublkd.prerm" >"$work/prerm"
+
+# removes STATUS OF-UBLKCTL [HOW]
+removes()
+{
+	status=0
+	echo "$2" >"$work/status"
+	PATH=$work:$PATH sh "$work/prerm" "${3:-remove}" >"$work/said" 2>&1 ||
+		status=$?
+	[ $status = "$1" ] || fail "prerm ${3:-remove}: status $status, not $1"
+}
+
+echo "- prerm"
+: >"$work/arguments"
+removes 0 1
+has arguments
+: >"$work/socket"
+removes 0 1 upgrade
+has arguments
+removes 0 0
+removes 1 1
+removes 0 3
+: >"$work/disk0"
+removes 1 3
+has arguments shutdown shutdown shutdown shutdown
 
 # ---- runit
 
