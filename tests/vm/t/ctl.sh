@@ -4,6 +4,7 @@
 # same daemon's metrics, in the file for node_exporter.
 #
 # needs: binaries ublkctl
+# needs: files contrib/completion/ublkd-words:/t/ublkd-words
 # needs: files contrib/prometheus/ublkd-metrics:/t/ublkd-metrics
 # size: default long:sight
 # time: 120
@@ -66,6 +67,25 @@ commands()
 	says "ublkctl: " "$ERRORS"
 	ctl 1 add file "path=/no such \"file\""
 	says '/no such "file"' "$ERRORS"
+}
+
+# offers WORD LINE: completion has it there
+offers()
+{
+	/bin/sh /t/ublkd-words ublkctl "$2" >/tmp/t/words
+	cut -f 1 /tmp/t/words | grep -qxF "$1" ||
+		fail "'$2': $1 is not offered: $(cat /tmp/t/words)"
+}
+
+completion()
+{
+	echo "- completion"
+	offers list li
+	offers doctor ""
+	offers null "add nu"
+	offers size= "add null si"
+	offers a-disk "del a"
+	offers a-disk "-s $SOCK del "
 }
 
 # The device that serves a file, by each of its names; and ublksrv's words.
@@ -238,6 +258,7 @@ without_daemon
 # shellcheck disable=SC2119 # none are wanted
 start_ublkd
 commands
+completion
 others_words
 doctor
 stopped
