@@ -350,11 +350,12 @@ static int run_words(struct choice *choice)
 {
 	static struct reference reference;
 	static struct list list;
-	char *find[] = { "find", (char *)choice->find };
+	static char verb[] = "find", *find[] = { verb, NULL, NULL };
 	const char *why;
 	int is_ours;
 
 	if (choice->find) {
+		find[1] = (char *)choice->find;
 		choice->words = find;
 		choice->count = 2;
 	}

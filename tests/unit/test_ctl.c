@@ -473,18 +473,18 @@ TEST_CASE(test_killed)
 	assert_string_equal(still.verdict, "no daemon runs");
 	still_close(&still);
 	make_disk(12, "       0        3\n");
-	make_disk(2, "       0        0\n");
+	make_disk(3, "       0        0\n");
 	make_disk(4, NULL);
 	look(0, 0);
 	assert_string_equal(still.verdict,
-			    "no daemon runs; ublkb2, ublkb12 are quiesced; "
+			    "no daemon runs; ublkb3, ublkb12 are quiesced; "
 			    "ublkc4 is left over");
-	prints("ublkb2: 0 in flight, served by nobody\n"
+	prints("ublkb3: 0 in flight, served by nobody\n"
 	       "ublkc4: has no disk, served by nobody\n"
 	       "ublkb12: 3 in flight, served by nobody\n"
 	       "ublkb12: nobody serves it: there is no server; 3 requests wait "
 	       "for that\n",
-	       "ublkb2: nobody");
+	       "ublkb3: 2 requests");
 	still_close(&still);
 	user = 1;
 	look(0, 0);

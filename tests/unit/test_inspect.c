@@ -77,10 +77,12 @@ static void done(struct request *of, const struct failure *failure)
 }
 
 static int goes_on;
+static unsigned go_ons;
 
 static void go_on(struct request *of)
 {
 	goes_on = 1;
+	go_ons++;
 }
 
 static void serve(void)
@@ -285,6 +287,20 @@ TEST_CASE(test_stuck_unknown)
 	helper.is_silent = 1;
 	matches(run("stuck"), "OK format=1 took=*ms unknown=2\n");
 	assert_int_equal(fake_host.devices.count, 2);
+}
+
+/* The helper answers while what is known without it is being told. */
+TEST_CASE(test_late_answer)
+{
+	add(0);
+	begin("inspect");
+	go_ons = 0;
+	fake_pass_time(2);
+	assert_int_equal(go_ons, 1);
+	answer_views();
+	assert_int_equal(go_ons, 1);
+	serve();
+	assert_int_equal(is_done, 1);
 }
 
 /* ---- the screens ---- */
