@@ -71,9 +71,7 @@ void queue_close(struct queue *queue);
 /* The request that the tag has now, or had last. */
 static inline struct io *queue_io(const struct queue *queue, uint16_t tag)
 {
-	const struct late *late = queue->port.late;
-
-	return late ? late->current[tag] : &queue->ios[tag];
+	return io_of_tag(&queue->port, tag);
 }
 
 /* Its ring's descriptor, which stays its own. */

@@ -278,14 +278,16 @@ static struct sight_large *COLD make_large(const struct recorder *recorder)
 static void COLD use_entries(struct io_port *port)
 {
 	const struct recorder *recorder = port->recorder;
-	struct io *io;
+	uint16_t tag;
 
 	port->entries =
 		recorder->large->tags + port->queue_id * recorder->stride;
-	for (io = port->ios; io && io < port->ios + port->depth; io++) {
+	for (tag = 0; tag < port->depth; tag++) {
+		struct io *io = io_of_tag(port, tag);
+
 		if (io->owned < IO_UNSEEN)
 			continue;
-		recorder_take(io, &port->entries[io->tag],
+		recorder_take(io, &port->entries[tag],
 			      (enum sight_place)(io->owned - IO_UNSEEN));
 		io->owned = IO_PARKED;
 	}

@@ -157,4 +157,10 @@ struct io {
 };
 _Static_assert(sizeof(struct io) <= 64, "one cache line");
 
+/* The one that serves a tag now: not always that with the tag's index. */
+static inline struct io *io_of_tag(const struct io_port *port, uint16_t tag)
+{
+	return port->late ? port->late->current[tag] : &port->ios[tag];
+}
+
 #endif

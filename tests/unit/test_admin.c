@@ -2981,7 +2981,7 @@ static void hold_requests(uint32_t id, unsigned count)
 	struct queue *queue = device_find(&fake_host.devices, id)->queues;
 	size_t i;
 
-	queue->ios = held;
+	queue->ios = queue->port.ios = held;
 	queue->port.owned = count;
 	for (i = 0; i < COUNT(held); i++)
 		held[i] = (struct io){ .port = &queue->port,

@@ -165,7 +165,7 @@ static struct queue *add(uint32_t id)
 	begin(line);
 	assert_int_equal(is_done, 1);
 	queue = device_find(&fake_host.devices, id)->queues;
-	queue->ios = held[id];
+	queue->ios = queue->port.ios = held[id];
 	queue->depth = DEPTH;
 	queue->port.recorder = device_find(&fake_host.devices, id)->recorder;
 	views[id].known = VIEW_INFLIGHT | VIEW_WAITERS | VIEW_BACKING |

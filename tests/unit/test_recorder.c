@@ -495,6 +495,31 @@ TEST_CASE(test_grows_for_an_entry)
 	assert_int_equal(recorder->small->counts[SIGHT_OP_READ].in_turn, 0);
 }
 
+/* The tag's first one is late (late.h): another one serves the tag. */
+TEST_CASE(test_grows_with_a_late_one)
+{
+	struct io spare = { .port = &ports[1], .tag = 3, .owned = 1 };
+	struct io *current[DEPTH], *one;
+	struct late late = { .current = current };
+	unsigned tag;
+
+	for (tag = 0; tag < DEPTH; tag++)
+		current[tag] = &ios[1][tag];
+	current[3] = &spare;
+	ports[1].late = &late;
+	begin_turn(1000);
+	one = deliver(0, 3, IO_READ);
+	recorder_kept(one, SIGHT_LIMIT);
+	ports[1].owned++;
+	recorder_delivered(&spare);
+	recorder_kept(&spare, SIGHT_DELAY);
+	rest();
+	assert_non_null(recorder->large);
+	assert_int_equal(spare.owned, IO_PARKED);
+	assert_int_equal(recorder_entry(&spare)->place, SIGHT_DELAY);
+	assert_int_equal(recorder_entry(one)->place, SIGHT_LIMIT);
+}
+
 /*
  * The kernel that has no memory left may wait for the request that is being
  * delivered: the part grows when none is in hand, and counts until then.

@@ -95,7 +95,7 @@ static void make_device(unsigned i)
 					  .ring_end = rings[i] + 8,
 					  .newest = rings[i] };
 	queues[i].depth = DEPTH;
-	queues[i].ios = ios[i];
+	queues[i].ios = queues[i].port.ios = ios[i];
 	queues[i].port.recorder = &recorders[i];
 	for (tag = 0; tag < DEPTH; tag++)
 		ios[i][tag] =
@@ -282,7 +282,7 @@ TEST_CASE(test_many_tags)
 		many[tag] = (struct io){ .port = &queues[0].port,
 					 .tag = (uint16_t)tag };
 	queues[0].depth = MANY;
-	queues[0].ios = many;
+	queues[0].ios = queues[0].port.ios = many;
 	hold(2, 2);
 	many[MANY - 1].owned = 1;
 	queues[0].port.owned = 1;

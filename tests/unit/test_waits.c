@@ -31,7 +31,7 @@ int before_each(void **state)
 	device.open_queues = 2;
 	for (i = 0; i < 2; i++) {
 		queues[i].depth = DEPTH;
-		queues[i].ios = ios[i];
+		queues[i].ios = queues[i].port.ios = ios[i];
 		queues[i].port.queue_id = (uint16_t)i;
 		queues[i].port.recorder = &recorder;
 		for (tag = 0; tag < DEPTH; tag++)
