@@ -9,29 +9,33 @@
 
 #include "device.h"
 
+/* Once a device: compiled for size. */
+#define STEP __attribute__((cold))
+
 typedef enum device_step step_go(struct device *device);
 typedef enum device_step step_answer(struct device *device,
 				     const struct message *message);
 
 /* ---- create.c: making a device, up to its node in /dev ---- */
 
-step_go create_enter_features, create_enter_number, create_enter_add;
-step_go create_enter_params, create_enter_timeout;
-step_go create_try_open, create_try_node;
-step_answer create_answer_features, create_answer_add, create_answer;
-step_answer create_answer_timeout;
+STEP step_go create_enter_features, create_enter_number, create_enter_add;
+STEP step_go create_enter_params, create_enter_timeout;
+STEP step_go create_try_open, create_try_node;
+STEP step_answer create_answer_features, create_answer_add, create_answer;
+STEP step_answer create_answer_timeout;
 
 /* ---- recover.c: taking a device over ---- */
 
 /* The device is prepared, and nobody else serves it any more. */
-step_go recover_begin;
+STEP step_go recover_begin;
 
-step_go recover_enter, recover_enter_lose;
-step_go recover_enter_lost, recover_try_again;
-step_answer recover_answer_give, recover_answer;
+STEP step_go recover_enter, recover_enter_lose;
+STEP step_go recover_enter_lost, recover_try_again;
+STEP step_answer recover_answer_give, recover_answer;
 
 /* The device cannot be taken over now, for that reason. */
-enum device_step recover_fail(struct device *device, const char *why);
+enum device_step recover_fail(struct device *device, const char *why)
+	__attribute__((cold));
 
 /* ---- resize.c: another size ---- */
 
@@ -51,16 +55,16 @@ void resize_settle(struct device *device);
 /* The answer to RESIZE will not come. */
 void resize_keeper_gone(struct device *device);
 
-step_go resize_enter_trim, resize_enter;
-step_answer resize_answer, resize_answer_note;
+STEP step_go resize_enter_trim, resize_enter;
+STEP step_answer resize_answer, resize_answer_note;
 
 /* ---- remove.c: looking who uses a device, stopping and deleting it ---- */
 
-step_go remove_enter_try_stop, remove_enter_stop, remove_poll_drain;
-step_go remove_enter_delete;
-step_go remove_enter_release, remove_enter_close;
-step_answer remove_answer_busy, remove_answer_try_stop;
-step_answer remove_answer_stop, remove_answer_delete;
+STEP step_go remove_enter_try_stop, remove_enter_stop, remove_poll_drain;
+STEP step_go remove_enter_delete;
+STEP step_go remove_enter_release, remove_enter_close;
+STEP step_answer remove_answer_busy, remove_answer_try_stop;
+STEP step_answer remove_answer_stop, remove_answer_delete;
 
 /* ---- abandon.c: a backing that does not answer ---- */
 
@@ -70,6 +74,6 @@ step_answer remove_answer_stop, remove_answer_delete;
  */
 void abandon_watch(struct device *device);
 
-step_go abandon_look, abandon_enter_linger, abandon_poll_linger;
+STEP step_go abandon_look, abandon_enter_linger, abandon_poll_linger;
 
 #endif
