@@ -16,13 +16,14 @@
  * noted; else they are left alone. It waits for the driver's answers.
  */
 void adopt_devices(struct jobs *jobs, struct takeover *takeover,
-		   int delete_leftovers);
+		   int delete_leftovers) __attribute__((cold));
 
 /*
  * After that, and when no old server has them any more: what was found and no
  * device took is closed, and kept by a service manager no longer; but for what
  * belongs to devices that were left alone.
  */
-void adopt_drop_rest(struct jobs *jobs, struct takeover *takeover);
+void adopt_drop_rest(struct jobs *jobs, struct takeover *takeover)
+	__attribute__((cold));
 
 #endif

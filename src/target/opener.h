@@ -39,7 +39,7 @@ typedef void opener_done(void *context, const struct opener_result *result);
  * negative errno.
  */
 int opener_open(struct ev_loop *loop, const struct opener_wish *wish,
-		opener_done *done, void *context);
+		opener_done *done, void *context) __attribute__((cold));
 
 /*
  * The end of something else. error is 0, or negative; -ETIMEDOUT of a close: the
@@ -54,11 +54,12 @@ typedef void opener_ended(void *context, int error);
  * wait, where there is no memory for anything else.
  */
 unsigned opener_close(struct ev_loop *loop, int fd, const char *path,
-		      opener_ended *ended, void *context);
+		      opener_ended *ended, void *context) __attribute__((cold));
 
 /* Close fd: the same, but ended is called when it is closed, and not before. */
 unsigned opener_close_patiently(struct ev_loop *loop, int fd,
-				opener_ended *ended, void *context);
+				opener_ended *ended, void *context)
+	__attribute__((cold));
 
 struct opening;
 
