@@ -111,12 +111,12 @@ static int choose(struct inspection *inspection, const struct device *one,
 		  struct view_wish **wishes)
 {
 	const struct device_set *set = &inspection->request->host->devices;
+	unsigned size = device_set_size(set) + 1; /* one, if there is none */
 	const struct device *device;
 
-	inspection->ids = calloc(set->count + 1, sizeof(*inspection->ids));
-	inspection->answered =
-		calloc(set->count + 1, sizeof(*inspection->answered));
-	*wishes = calloc(set->count + 1, sizeof(**wishes));
+	inspection->ids = calloc(size, sizeof(*inspection->ids));
+	inspection->answered = calloc(size, sizeof(*inspection->answered));
+	*wishes = calloc(size, sizeof(**wishes));
 	if (!inspection->ids || !inspection->answered || !*wishes)
 		return -ENOMEM;
 	for (device = set->first; device; device = device->next) {

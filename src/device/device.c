@@ -62,6 +62,16 @@ void device_set_id(struct device *device, uint32_t id)
 	set_insert(device);
 }
 
+unsigned device_set_size(const struct device_set *set)
+{
+	const struct device *device;
+	unsigned size = 0;
+
+	for (device = set->first; device; device = device->next)
+		size++;
+	return size;
+}
+
 struct device *device_find(struct device_set *set, uint32_t id)
 {
 	struct device *device;

@@ -195,7 +195,7 @@ struct device_set {
 	struct ev_loop *loop;
 	struct channel *channel; /* to the keeper */
 	struct device *first;	 /* sorted by id, those without at last */
-	unsigned count;
+	unsigned count; /* that are not deleted */
 	uint64_t features; /* of the driver, 0: not known yet */
 	uint64_t next_serial;
 	uint64_t seq; /* grows with every step of a device */
@@ -208,6 +208,9 @@ struct device_set {
 
 /* It gets a number, and who watches is told. */
 void device_changed(const struct device *device, enum device_change what);
+
+/* How many are in the set; those that linger as well, which `count` has not. */
+unsigned device_set_size(const struct device_set *set) __attribute__((cold));
 
 struct device *device_find(struct device_set *set, uint32_t id);
 struct device *device_find_serial(struct device_set *set, uint64_t serial);

@@ -101,10 +101,11 @@ static void on_views(void *context, const struct message *answer)
 /* Of those that are stuck, and were not told of: what is behind them? */
 static void ask_of_all(void)
 {
-	struct view_wish *wishes = calloc(stuck.set->count, sizeof(*wishes));
+	unsigned size = device_set_size(stuck.set) + 1;
+	struct view_wish *wishes = calloc(size, sizeof(*wishes));
 	struct device *device = stuck.set->first;
 
-	stuck.suspects = calloc(stuck.set->count, sizeof(*stuck.suspects));
+	stuck.suspects = calloc(size, sizeof(*stuck.suspects));
 	if (!wishes || !stuck.suspects)
 		device = NULL;
 	stuck.at = stuck.count = stuck.untold = 0;

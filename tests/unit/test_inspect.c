@@ -303,6 +303,22 @@ TEST_CASE(test_late_answer)
 	assert_int_equal(is_done, 1);
 }
 
+/* Those that linger (LINGER) do not count, and are shown as well. */
+TEST_CASE(test_lingers)
+{
+	unsigned id, count;
+
+	for (id = 0; id < COUNT(views); id++)
+		add(id);
+	count = fake_host.devices.count;
+	assert_int_equal(count, COUNT(views));
+	fake_host.devices.count = 0;
+	begin("inspect");
+	assert_int_equal(helper.count, count);
+	fake_host.devices.count = count;
+	matches(end(), "dev id=0 *\ndev id=7 *\nOK format=1 took=*ms\n");
+}
+
 /* ---- the screens ---- */
 
 /* As ublkctl shows it on a terminal. */
