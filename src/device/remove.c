@@ -7,6 +7,7 @@
 
 #define BUSY_RETRY    0.1 /* s between looks at who uses a disk */
 #define BUSY_PATIENCE 1.0 /* s: udev and blkid are gone by then */
+#define LATE_LOOK     0.5 /* s between looks whether the backing answers */
 
 /* ---- CHECK, BUSY and TRY_STOP ---- */
 
@@ -137,11 +138,22 @@ enum device_step remove_enter_delete(struct device *device)
 {
 	struct message message = device_message(device, MESSAGE_DELETE);
 
-	/* The backing may still have buffers, so that the rings stay. */
-	if (!device_late(device))
-		device_close_queues(device);
+	remove_poll_delete(device);
 	message.number = device->force || device->open_queues;
 	return device_ask(device, &message);
+}
+
+/*
+ * The backing may still have buffers, so that the rings stay until it has
+ * answered. They hold the char device, for whose end kernels before 6.7 wait.
+ */
+enum device_step remove_poll_delete(struct device *device)
+{
+	if (device_late(device))
+		device_start_timer(device, LATE_LOOK);
+	else
+		device_close_queues(device);
+	return DEVICE_STAY;
 }
 
 enum device_step remove_answer_delete(struct device *device,

@@ -61,7 +61,7 @@ STEP step_answer resize_answer, resize_answer_note;
 /* ---- remove.c: looking who uses a device, stopping and deleting it ---- */
 
 STEP step_go remove_enter_try_stop, remove_enter_stop, remove_poll_drain;
-STEP step_go remove_enter_delete;
+STEP step_go remove_enter_delete, remove_poll_delete;
 STEP step_go remove_enter_release, remove_enter_close;
 STEP step_answer remove_answer_busy, remove_answer_try_stop;
 STEP step_answer remove_answer_stop, remove_answer_delete;

@@ -2557,6 +2557,31 @@ TEST_CASE(test_late_ones_alone)
 	expect_end(device);
 }
 
+/*
+ * Before 6.7 the command waits for the char device to be closed, which its rings
+ * hold: they go when the backing has answered.
+ */
+TEST_CASE(test_late_while_it_waits)
+{
+	struct device *device = add_quietly();
+
+	assert_int_equal(device_allow_late(device), 0);
+	device->queues[0].port.late->count = 1;
+	fake.hold[MESSAGE_DELETE] = 1;
+	begin_delete(device, 1);
+	fake_pass_time(100);
+	fake_expect("STOP DELETE");
+	device->queues[0].port.late->count = 0;
+	fake_pass_time(1);
+	fake_expect("q1- q0- close");
+	assert_int_equal(device->step, DEVICE_DELETE);
+	fake_pass_time(1);
+	assert_int_equal(deleted.count, 0);
+	fake_release(MESSAGE_DELETE);
+	expect_ok(&deleted);
+	expect_gone();
+}
+
 /* The driver ends no such request, and who has asked is told. */
 TEST_CASE(test_silent_in_zero_copy)
 {
