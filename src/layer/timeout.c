@@ -15,6 +15,7 @@
 #include "layer-options.h"
 #include "io/late.h"
 #include "io/loop.h"
+#include "io/workers.h"
 
 #define LOOKS 8		  /* an error comes up to an eighth of the time late */
 #define FIRST (LOOKS + 2) /* so that a time that is over is never 0 */
@@ -73,6 +74,11 @@ static void on_timeout_look(struct loop_timer *timer)
 	struct late *late;
 	unsigned left = 0;
 
+	/* Requests wait for a worker that a drain keeps from the target. */
+	if (workers_are_held()) {
+		look_later(timeout);
+		return;
+	}
 	if (++timeout->tick == INT32_MAX)
 		begin_anew(timeout);
 	mark_due(timeout);

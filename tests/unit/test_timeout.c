@@ -4,6 +4,7 @@
 
 #include "fakequeue.h"
 #include "io/late.h"
+#include "io/workers.h"
 #include "layer/layer.h"
 
 #define DEPTH 32
@@ -55,6 +56,7 @@ int before_each(void **state)
 int after_each(void **state)
 {
 	assert_false(log_has("twice"));
+	workers_resume();
 	layers_close(&layers);
 	stop_queue();
 	return 0;
@@ -265,6 +267,26 @@ TEST_CASE(test_delayed)
 	assert_int_equal(got.count, 1);
 	assert_int_equal(answers(), 0);
 	pass_time(0.4);
+	assert_int_equal(answers(), 1);
+}
+
+/* While the server is drained, what needs a worker waits: that is its own doing. */
+TEST_CASE(test_drained)
+{
+	set("io-timeout=800ms");
+	bring(0, UBLK_IO_OP_FLUSH);
+	pass_time(0.5);
+	assert_int_equal(workers_drain(), 1);
+	pass_time(10);
+	bring(1, UBLK_IO_OP_FLUSH);
+	pass_time(10);
+	assert_int_equal(answers(), 0);
+	workers_resume();
+	pass_time(0.25);
+	assert_int_equal(answers(), 0);
+	pass_time(0.2);
+	assert_int_equal(answers(), 1);
+	pass_time(0.5);
 	assert_int_equal(answers(), 1);
 }
 
