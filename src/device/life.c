@@ -580,8 +580,8 @@ static int delete_at_work(struct device *device, device_done *done,
 	int has_failed = device->step >= DEVICE_STOP &&
 			 device->step < DEVICE_RELEASE && device->failure;
 
-	/* It is deleted already. */
-	if (device->step == DEVICE_LINGER) {
+	/* It is deleted already, and whoever waited for that was told. */
+	if (!device->is_counted) {
 		done(context, device, NULL);
 		return 0;
 	}

@@ -2582,6 +2582,29 @@ TEST_CASE(test_late_while_it_waits)
 	expect_gone();
 }
 
+/* It is deleted, also when the backing has answered and its files are closed. */
+TEST_CASE(test_force_behind_linger)
+{
+	struct device *device;
+
+	new_ops = &files_ops;
+	fake.close_waits = 1;
+	device = add_quietly();
+	assert_int_equal(device_allow_late(device), 0);
+	device->queues[0].port.late->count = 1;
+	begin_delete(device, 0);
+	expect_ok(&deleted);
+	expect_lingers(device);
+	device->queues[0].port.late->count = 0;
+	fake_pass_time(1);
+	assert_int_equal(device->step, DEVICE_CLOSE);
+	assert_int_equal(ask_delete(device, 1, &deleted), 0);
+	expect_ok(&deleted);
+	fake_end_closing(0);
+	expect_gone();
+	assert_int_equal(deleted.count, 0);
+}
+
 /* The driver ends no such request, and who has asked is told. */
 TEST_CASE(test_silent_in_zero_copy)
 {
