@@ -165,6 +165,8 @@ static int begin_set(struct request *request, struct device *device,
 	struct option_value values[LAYER_OPTIONS];
 	char *words;
 
+	if (device_check_idle(device, "id", failure) < 0)
+		return -1;
 	words = new_words(request, device, failure);
 	if (!words)
 		return -1;

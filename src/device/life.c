@@ -22,6 +22,9 @@ static void route_requests(struct device *device)
 	const struct device_spec *spec = &device->spec;
 	unsigned i;
 
+	/* Its requests are refused. */
+	if (device->abandoned)
+		return;
 	for (i = 0; i < device->open_queues; i++)
 		device->queues[i].top =
 			layers_top(&spec->layers, &spec->target->backend);

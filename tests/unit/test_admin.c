@@ -2070,6 +2070,20 @@ TEST_CASE(test_set)
 	    "dev *\nconfig text=\"add null name=n size=1M ro=yes\"\n*OK *\n");
 }
 
+/* A device with which something else is under way keeps the layers that it has. */
+TEST_CASE(test_set_while_busy)
+{
+	struct device *device;
+
+	ask("add null", "OK id=0 *\n");
+	device = fake_host.devices.first;
+	fake.hold[MESSAGE_STOP] = 1;
+	ask_on(greeted(), "del 0", "");
+	ask("set 0 error-every=5", "ERR busy text=\"*being deleted*\" arg=id *\n");
+	assert_null(device->spec.layers.layer[LAYER_ERROR]);
+	fake_release(MESSAGE_STOP);
+}
+
 /* Without values it tells what there is to be set, and changes nothing. */
 TEST_CASE(test_set_shows)
 {

@@ -2464,7 +2464,10 @@ TEST_CASE(test_silent_backing)
 	assert_int_equal(marks, 0);
 	fake_pass_time(0.5);
 	expect_abandoned(device);
-	/* What comes later is answered in the same way. */
+	/* What comes later is answered in the same way, through no new layer. */
+	want_layer(ERROR_RATE, 1);
+	assert_int_equal(device_put_on(device, values), 0);
+	expect_top(device, &late_refuses);
 	device->queues[1].port.owned = 3;
 	fake_pass_time(0.3);
 	assert_int_equal(device->queues[1].port.owned, 0);
