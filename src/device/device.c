@@ -428,7 +428,6 @@ void device_tell_end(struct device *device)
 {
 	struct device_set *set = device->set;
 
-	tell_gone(device);
 	set->count -= (unsigned)device->is_counted;
 	device->is_counted = 0;
 	if (device->disk[0])

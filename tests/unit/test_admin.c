@@ -2705,6 +2705,16 @@ TEST_CASE(test_prompt)
 
 /* ---- watch ---- */
 
+/* One of the device's requests is with its backing, also when it is deleted. */
+static struct device *linger(uint32_t id)
+{
+	struct device *device = device_find(&fake_host.devices, id);
+
+	assert_int_equal(device_allow_late(device), 0);
+	device->queues[0].port.late->count = 1;
+	return device;
+}
+
 TEST_CASE(test_watch)
 {
 	struct client *other = greeted();
@@ -2724,6 +2734,25 @@ TEST_CASE(test_watch)
 			  "EVENT seq=* dev id=3 name=one state=gone *\n"
 			  "OK @d id=3\n");
 	ask("add null id=9999999", "ERR range *\n");
+}
+
+/* It is not gone before its number is free. */
+TEST_CASE(test_watch_lingering)
+{
+	struct device *device;
+
+	ask("add null id=3", "OK id=3 *\n");
+	ask("watch", "OK seq=*\n");
+	device = linger(3);
+	say("del 3\n");
+	hear_all(me);
+	assert_int_equal(count_text(me, "EVENT"), 1);
+	expect("EVENT * state=deleting *\nOK id=3 number=kept\n");
+	assert_int_equal(device->step, DEVICE_LINGER);
+	device->queues[0].port.late->count = 0;
+	fake_pass_time(1);
+	expect("EVENT seq=* dev id=3 * state=gone *\n");
+	assert_null(fake_host.devices.first);
 }
 
 /* Numbers grow from that of the answer on; a listing's says what it has. */
