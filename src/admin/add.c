@@ -425,7 +425,7 @@ static int check_taken(struct request *request, const struct device_spec *spec,
 				    failure);
 	if (spec->name[0])
 		device = device_find_name(set, spec->name);
-	if (device)
+	if (device && device->is_counted)
 		return answer_taken(request, device, spec->words, "name",
 				    failure);
 	device = request->configures == CONFIGURES_START

@@ -79,14 +79,14 @@ static void delete_one(struct request *request, struct device *device)
 		on_one_deleted(request, device, &failure);
 }
 
-/* Those that have a number, as `list` shows them. */
+/* Those that have a number, and are not deleted already. */
 static void delete_all(struct request *request)
 {
 	struct device *device = request->host->devices.first, *next;
 
 	for (; device; device = next) {
 		next = device->next;
-		if (device->disk[0])
+		if (device->disk[0] && device->is_counted)
 			delete_one(request, device);
 	}
 }

@@ -93,13 +93,17 @@ struct device *device_find_serial(struct device_set *set, uint64_t serial)
 
 struct device *device_find_name(struct device_set *set, const char *name)
 {
-	struct device *device;
+	struct device *device, *deleted = NULL;
 
-	for (device = set->first; device; device = device->next)
-		if (name[0] && (strcmp(device_name(device), name) == 0 ||
-				strcmp(device->disk, name) == 0))
+	for (device = set->first; device; device = device->next) {
+		if (!name[0] || (strcmp(device_name(device), name) != 0 &&
+				 strcmp(device->disk, name) != 0))
+			continue;
+		if (device->is_counted)
 			return device;
-	return NULL;
+		deleted = device;
+	}
+	return deleted;
 }
 
 const char *device_name(const struct device *device)

@@ -148,7 +148,7 @@ struct device {
 	uint64_t served;     /* requests, at the last look while it abandons, */
 	double served_at;    /* and when that last changed, as loop_now() */
 	double timed_out_at; /* likewise when requests were told of; or 0 */
-	int is_counted;	     /* in the set's count */
+	int is_counted;	     /* in the set's count: it is not deleted */
 	int seen_busy;	     /* somebody had it open when it was looked */
 	int adopted;	     /* taken over from another server */
 	int claimed;	     /* by the line of the configuration that made it */
@@ -214,6 +214,8 @@ unsigned device_set_size(const struct device_set *set) __attribute__((cold));
 
 struct device *device_find(struct device_set *set, uint32_t id);
 struct device *device_find_serial(struct device_set *set, uint64_t serial);
+
+/* One that is deleted, and lingers, only if no other one has the name. */
 struct device *device_find_name(struct device_set *set, const char *name);
 
 /* "ublkb0" or the name it was given. */

@@ -2703,7 +2703,8 @@ TEST_CASE(test_prompt)
 	expect_closed(me);
 }
 
-/* ---- watch ---- */
+
+/* ---- devices that are deleted, and linger ---- */
 
 /* One of the device's requests is with its backing, also when it is deleted. */
 static struct device *linger(uint32_t id)
@@ -2714,6 +2715,29 @@ static struct device *linger(uint32_t id)
 	device->queues[0].port.late->count = 1;
 	return device;
 }
+
+/* Its name is free, and means the next one; it is deleted once. */
+TEST_CASE(test_lingers)
+{
+	struct device *device;
+
+	ask("add null id=3 name=n", "OK id=3 *\n");
+	device = linger(3);
+	ask("del n", "OK id=3 number=kept\n");
+	ask("show n", "dev id=3 name=n state=deleting *OK *\n");
+	ask("del --all", "OK deleted=0\n");
+	ask("del --all force=yes", "OK deleted=0\n");
+	ask("add null id=3", "ERR exists text=\"*keeps its number*\" arg=id\n");
+	ask("add null id=5 name=n", "OK id=5 *\n");
+	ask("add ram size=1M name=n", "ERR exists *\n");
+	ask("show n", "dev id=5 name=n state=live *OK *\n");
+	ask("del --all", "deleted id=5 name=n\nOK deleted=1\n");
+	device->queues[0].port.late->count = 0;
+	fake_pass_time(1);
+	assert_null(fake_host.devices.first);
+}
+
+/* ---- watch ---- */
 
 TEST_CASE(test_watch)
 {
