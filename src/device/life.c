@@ -171,7 +171,7 @@ static const struct step steps[DEVICE_STEPS] = {
 
 	[DEVICE_SERVE] = { "live", LIVE, .what = "serve",
 			   .enter = enter_serve },
-	[DEVICE_LOSE] = { "lost", LOST, DEVICE_LOST, DEVICE_STOP,
+	[DEVICE_LOSE] = { "lost", TAKING_OVER, DEVICE_LOST, DEVICE_STOP,
 			  .what = "serve", .enter = recover_enter_lose },
 	[DEVICE_LIVE] = { "live", LIVE, .what = "serve", .enter = enter_live },
 	[DEVICE_LOST] = { "lost", LOST, DEVICE_RECOVER_OPEN, DEVICE_LOSE,

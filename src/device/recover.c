@@ -11,6 +11,7 @@
 #define RECOVER_RETRY  0.002 /* s between tries to take a device over ... */
 #define RECOVER_SLOWLY 0.1   /* ... and once they have been in vain for long */
 
+#define LOSE_LOOK      0.1  /* s between looks at requests that it has */
 #define LOST_PAUSE     1.0  /* s until a lost device is tried again, doubled */
 #define LOST_PAUSE_MAX 60.0 /* with each try in vain, up to that */
 
@@ -165,6 +166,11 @@ enum device_step recover_enter_lose(struct device *device)
 	if (device->doomed)
 		return DEVICE_STOP;
 	remember_why(device);
+	/* The driver may have delivered some, whose buffers the backing has. */
+	if (device_owned(device) || device_late(device)) {
+		device_start_timer(device, LOSE_LOOK);
+		return DEVICE_STAY;
+	}
 	device_close_queues(device);
 	device->refusal = 0; /* of their FETCHes */
 	device->next_try = loop_now() + pause;

@@ -1368,6 +1368,46 @@ TEST_CASE(test_take_over_fails)
 	}
 }
 
+/* Its queues are there as long as a request of theirs is: also a late one. */
+TEST_CASE(test_lost_with_requests)
+{
+	struct device *device = adopt(5);
+	unsigned i;
+
+	for (i = 0; i < 2; i++) {
+		fake.result[MESSAGE_END_RECOVER] = -EIO;
+		fake.hold[MESSAGE_END_RECOVER] = 1;
+		recover_all();
+		fake_pass_time(1.1);
+		fake_expect(TAKEN);
+		device->queues[1].port.owned = 1;
+		fake_release(MESSAGE_END_RECOVER);
+		fake_pass_time(10);
+		fake_expect("");
+		expect_state(device, "quiesced");
+		expect_busy(ask_note(device, "add test"), "taken over");
+		device->queues[1].port.owned = 0;
+		assert_int_equal(device_allow_late(device), 0);
+		device->queues[1].port.late->count = 1;
+		fake_pass_time(10);
+		fake_expect("");
+		if (i)
+			break;
+		device->queues[1].port.late->count = 0;
+		fake_pass_time(0.2);
+		fake_expect("q1- q0- close");
+		assert_int_equal(device->step, DEVICE_LOST);
+	}
+	/* By force it is deleted, whatever its backing does. */
+	begin_delete(device, 1);
+	fake_pass_time(1);
+	expect_ok(&deleted);
+	assert_int_equal(device->step, DEVICE_LINGER);
+	device->queues[1].port.late->count = 0;
+	fake_pass_time(1);
+	expect_gone();
+}
+
 /* Keeper and server were killed between the two commands of a take-over. */
 TEST_CASE(test_take_over_a_second_time)
 {
