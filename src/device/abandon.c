@@ -43,9 +43,6 @@ int device_allow_late(struct device *device)
 		port->late->timed_out = on_timed_out;
 		port->late->owner = device;
 		layers_watch(&device->spec.layers, port);
-		/* Also for requests that are with the target already. */
-		if (!layers_keep(&device->spec.layers))
-			late_note_all(port);
 	}
 	return 0;
 }

@@ -15,9 +15,10 @@ void late_close(struct io_port *port)
 	(void)port;
 }
 
-void late_note_all(struct io_port *port)
+void late_note_all(struct io_port *port, uint32_t tick)
 {
 	(void)port;
+	(void)tick;
 }
 
 unsigned late_mark(struct io_port *port, uint32_t until,

@@ -94,15 +94,16 @@ unsigned late_mark(struct io_port *port, uint32_t until,
 	return count;
 }
 
-void late_note_all(struct io_port *port)
+void late_note_all(struct io_port *port, uint32_t tick)
 {
 	uint16_t tag;
 
 	for (tag = 0; port->owned && tag < port->depth; tag++) {
 		const struct io *io = port->late->current[tag];
 
-		if (io->owned && !port->late->given[index_of(io)])
-			late_note_given(io, LATE_FIRST);
+		if (io->owned && !(io->flags & IO_KEPT) &&
+		    !port->late->given[index_of(io)])
+			late_note_given(io, tick);
 	}
 }
 

@@ -58,7 +58,7 @@ static inline int late_has_room(const struct io_port *port)
 	return port->late->count + port->owned <= port->late->spares;
 }
 
-/* The request is with its target from the time `tick` on, LATE_FIRST or more. */
+/* The request is with its target from the time `tick` on, 1 or more. */
 static inline void late_note_given(const struct io *io, uint32_t tick)
 {
 	const struct io_port *port = io->port;
@@ -67,16 +67,23 @@ static inline void late_note_given(const struct io *io, uint32_t tick)
 }
 
 /* A layer keeps the request, for which no time of the target's counts. */
-static inline void late_note_kept(const struct io *io)
+static inline void late_note_kept(struct io *io)
 {
+	io->flags |= IO_KEPT;
 	if (io->port->late)
 		late_note_given(io, 0);
 }
 
-#define LATE_FIRST 1u /* the first time that there is */
+static inline void late_note_passed(struct io *io)
+{
+	io->flags &= (uint8_t)~IO_KEPT;
+}
 
-/* All that are not answered are with the target, if not noted since LATE_FIRST. */
-void late_note_all(struct io_port *port);
+/*
+ * All that no layer keeps are with the target, from the time `tick` on if that was
+ * not noted.
+ */
+void late_note_all(struct io_port *port, uint32_t tick);
 
 #define LATE_ALL 0u /* all that are not answered; no layer keeps any */
 

@@ -26,6 +26,7 @@ enum io_op {
 #define IO_FUA	      1u /* durable before it is done */
 #define IO_KEEP_SPACE 2u /* write zeroes without giving space back */
 #define IO_NO_BUFFER  4u /* zero copy: its pages could not be registered */
+#define IO_KEPT	      8u /* a layer keeps it */
 
 /* How data moves between a request and us; `add` has them in this order. */
 enum io_mode {

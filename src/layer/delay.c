@@ -89,6 +89,7 @@ static void release_due(struct delay *delay)
 	delay->kept = meld_all(io->child);
 	delay->keeping--;
 	recorder_passed(io);
+	late_note_passed(io);
 	layer_hand_down(&delay->layer, io);
 }
 

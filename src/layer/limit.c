@@ -94,6 +94,7 @@ static void release(struct limit *limit, struct io *io)
 	if (limit->bytes > 0 && has_data(io))
 		limit->bytes_until = later(limit->bytes_until, limit->line) +
 				     io->length / limit->bytes;
+	late_note_passed(io);
 	layer_hand_down(&limit->layer, io);
 }
 

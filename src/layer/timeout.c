@@ -164,13 +164,18 @@ void layers_watch(struct layers *layers, struct io_port *port)
 		(struct timeout *)layers->layer[LAYER_TIMEOUT];
 	struct late *late = port->late;
 
-	if (!timeout || !late || late->link)
+	if (!timeout || !late)
 		return;
-	late->next = timeout->watched;
-	if (late->next)
-		late->next->link = &late->next;
-	late->link = &timeout->watched;
-	timeout->watched = late;
+	if (!late->link) {
+		late->next = timeout->watched;
+		if (late->next)
+			late->next->link = &late->next;
+		late->link = &timeout->watched;
+		timeout->watched = late;
+	}
+	late_note_all(port, timeout->tick);
+	if (late_watched(port))
+		look_later(timeout);
 }
 
 int layers_check_mode(const struct option_value *values, enum io_mode mode,

@@ -33,8 +33,6 @@ static void set(const char *text)
 	assert_int_equal(layers_check(values, &failure), 0);
 	assert_int_equal(layers_put_on(&layers, test_loop, &target, values), 0);
 	layers_watch(&layers, &queue.port);
-	if (!layers_keep(&layers))
-		late_note_all(&queue.port);
 	layers_change(&layers, values, values);
 	queue.top = layers_top(&layers, &target);
 }
@@ -213,6 +211,42 @@ TEST_CASE(test_put_on_late)
 	pass_time(5);
 	set("io-timeout=800ms");
 	pass_time(0.7);
+	assert_int_equal(answers(), 0);
+	pass_time(0.3);
+	assert_int_equal(answers(), 1);
+}
+
+/* The same while another layer keeps one, which has its time from then on. */
+TEST_CASE(test_put_on_while_kept)
+{
+	bring(0, UBLK_IO_OP_READ);
+	set("delay-time=3s");
+	bring(1, UBLK_IO_OP_READ);
+	set("io-timeout=800ms");
+	pass_time(0.7);
+	assert_int_equal(answers(), 0);
+	pass_time(0.3);
+	assert_int_equal(answers(), 1);
+	assert_int_equal(got.count, 1);
+	pass_time(2.7);
+	assert_int_equal(got.count, 2);
+	assert_int_equal(answers(), 0);
+	pass_time(0.4);
+	assert_int_equal(answers(), 1);
+}
+
+/* What nobody has noted has all of its time, however long others have had. */
+TEST_CASE(test_noted_behind_others)
+{
+	set("io-timeout=800ms");
+	bring(0, UBLK_IO_OP_READ);
+	pass_time(0.75);
+	queue.top = &target;
+	bring(1, UBLK_IO_OP_READ);
+	set("error-every=1000");
+	pass_time(0.2);
+	assert_int_equal(answers(), 1);
+	pass_time(0.5);
 	assert_int_equal(answers(), 0);
 	pass_time(0.3);
 	assert_int_equal(answers(), 1);
