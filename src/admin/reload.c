@@ -337,6 +337,14 @@ static void compare_size(const struct device *device,
 			      wanted->number < device->spec.geometry.size;
 }
 
+/* With mode=auto a line leaves the mode open, and any is what it asks for. */
+static int is_left_open(const struct option *option,
+			const struct option_value *wanted)
+{
+	return strcmp(option->name, "mode") == 0 &&
+	       option_is_default(option, wanted);
+}
+
 static void compare_common(const struct add *is, const struct add *wanted,
 			   struct difference *difference)
 {
@@ -346,6 +354,7 @@ static void compare_common(const struct add *is, const struct add *wanted,
 
 	for (i = 0; option[i].name; i++) {
 		if (strcmp(option[i].name, "id") == 0 ||
+		    is_left_open(&option[i], &wanted->common[i]) ||
 		    is_equal(&option[i], &is->common[i], &wanted->common[i]))
 			continue;
 		if (option_find(layer_options, option[i].name,

@@ -150,6 +150,18 @@ TEST_CASE(test_fixed)
 	}
 }
 
+/* What io-timeout= has chosen a mode for stays as it is when that is gone. */
+TEST_CASE(test_mode_is_left_open)
+{
+	configure("add null id=1 io-timeout=5s\n");
+	test_file("c", "add null id=1\n");
+	expect("reload",
+	       "plan * command=\"set id=1 io-timeout=0\"\n*OK done=1\n");
+	expect("reload", "plan step=1 do=keep id=1 name=ublkb1\nOK done=0\n");
+	test_file("c", "add null id=1 mode=copy\n");
+	expect("reload dry-run=yes", "plan step=1 do=del * fixed=mode\n*");
+}
+
 /* Where the kernel cannot change a size. */
 TEST_CASE(test_size_is_fixed)
 {
