@@ -483,7 +483,7 @@ static int plan_line(struct reload *reload, const struct wanted *wanted,
 	const struct device *device =
 		wanted->known ? device_of(reload, wanted->known) : NULL;
 	struct difference difference;
-	const struct step *del;
+	struct step *del;
 
 	if (!device)
 		return plan_add(reload, wanted, NULL) < 0
@@ -496,6 +496,8 @@ static int plan_line(struct reload *reload, const struct wanted *wanted,
 			       ? failure_no_memory(failure)
 			       : 0;
 	del = plan_del(reload, device, difference.fixed);
+	if (del && !del->needs && !device->spec.configured)
+		del->needs = "it was added by hand";
 	return !del || plan_add(reload, wanted, del) < 0
 		       ? failure_no_memory(failure)
 		       : 0;
@@ -565,9 +567,7 @@ static void print_step(struct reload *reload)
 		      step->line ? " command=" : "", step->line ? line : "",
 		      why, step->needs ? " needs=replace why=\"" : "",
 		      step->needs ? step->needs : "", step->needs ? "\"" : "",
-		      device && !device->spec.configured && step->what != DEL
-			      ? " was=by-hand"
-			      : "");
+		      device && !device->spec.configured ? " was=by-hand" : "");
 }
 
 /* Returns 1 if there are more. */

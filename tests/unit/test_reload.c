@@ -217,8 +217,24 @@ TEST_CASE(test_by_hand)
 	test_file("c", "");
 	expect("reload", "plan step=1 do=del id=1 *\nOK done=1\n");
 	expect("reload", "OK done=0\n");
-	expect("reload prune=yes", "plan step=1 do=del id=2 *\nOK done=1\n");
+	expect("reload prune=yes",
+	       "plan step=1 do=del id=2 * was=by-hand\n*OK done=1\n");
 	assert_int_equal(fake_host.devices.count, 0);
+}
+
+/* It may be a way around a line that had failed. */
+TEST_CASE(test_by_hand_in_the_place_of_a_line)
+{
+	configure("");
+	assert_true(say("add null id=2"));
+	test_file("c", "add null id=2 depth=16\n");
+	expect("reload",
+	       "plan step=1 do=del id=2 name=ublkb2 command=\"del id=2\" "
+	       "fixed=depth needs=replace why=\"it was added by hand\" "
+	       "was=by-hand\n*result=skipped*result=skipped*ERR busy *");
+	expect_dump("add null id=2\n");
+	expect("reload replace=yes", "plan *OK done=2\n");
+	expect_dump("add null id=2 depth=16\n");
 }
 
 /* What the file has come to say belongs to the file from then on. */
