@@ -176,9 +176,11 @@ int save_file(const char *path, int text, int flat, struct failure *failure)
 
 struct saving {
 	struct request *request;
-	int fd;		  /* a file of memory for the text */
-	uint32_t next;	  /* device to be written, and later to be claimed */
-	unsigned devices; /* that were written */
+	int fd;		   /* a file of memory for the text */
+	uint32_t next;	   /* device to be written */
+	uint64_t *written; /* serials of those that were, */
+	unsigned devices;  /* so many, */
+	unsigned claimed;  /* of which so many have been claimed */
 };
 
 static void drop_saving(struct request *request)
@@ -187,6 +189,7 @@ static void drop_saving(struct request *request)
 
 	if (saving->fd >= 0)
 		close(saving->fd);
+	free(saving->written);
 	free(saving);
 	request->work = NULL;
 	request->drop = NULL;
@@ -203,20 +206,22 @@ static void on_claimed(void *context, struct device *device,
 	claim_next(context);
 }
 
-/* What is in the file came from there: for the next reload, also after a crash. */
+/*
+ * What is in the file came from there: for the next reload, also after a crash. A
+ * device that was added meanwhile is not in the file.
+ */
 static void claim_next(struct saving *saving)
 {
 	struct request *request = saving->request;
-	struct device *device = request->host->devices.first;
 	unsigned devices = saving->devices;
+	struct device *device;
 	struct failure failure;
 
-	for (; device; device = device->next) {
-		if (device->spec.id < saving->next || !dump_has(device) ||
-		    device->spec.configured)
-			continue;
-		saving->next = device->spec.id + 1;
-		if (device_claim(device, on_claimed, saving, &failure) == 0)
+	while (saving->claimed < devices) {
+		device = device_find_serial(&request->host->devices,
+					    saving->written[saving->claimed++]);
+		if (device && dump_has(device) && !device->spec.configured &&
+		    device_claim(device, on_claimed, saving, &failure) == 0)
 			return;
 	}
 	drop_saving(request);
@@ -229,7 +234,6 @@ static void on_saved(void *context, const struct message *answer)
 	struct request *request = saving->request;
 	struct failure failure;
 
-	saving->next = 0;
 	if (config_told(answer, &failure) == 0) {
 		claim_next(saving);
 		return;
@@ -264,6 +268,19 @@ static int begin_saving(struct request *request, struct failure *failure)
 	return failure_no_memory(failure);
 }
 
+static int remember(struct saving *saving, const struct device *device)
+{
+	uint64_t *written =
+		realloc(saving->written,
+			(saving->devices + 1) * sizeof(*saving->written));
+
+	if (!written)
+		return -1;
+	saving->written = written;
+	written[saving->devices++] = device->serial;
+	return 0;
+}
+
 /* The next few devices. Returns 1 if there are more, 0, or -1. */
 static int write_some(struct saving *saving, struct failure *failure)
 {
@@ -282,10 +299,10 @@ static int write_some(struct saving *saving, struct failure *failure)
 			return -1;
 		length = strlen(text);
 		text[length++] = '\n';
-		if (write(saving->fd, text, length) != (ssize_t)length)
+		if (write(saving->fd, text, length) != (ssize_t)length ||
+		    remember(saving, device) < 0)
 			return failure_no_memory(failure);
 		saving->next = device->spec.id + 1;
-		saving->devices++;
 	}
 	return 0;
 }

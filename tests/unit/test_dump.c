@@ -241,6 +241,49 @@ TEST_CASE(test_save)
 	assert_int_equal(fake.count[MESSAGE_NOTE], 4);
 }
 
+static void drop_reply(struct request *request, const char *text, size_t length)
+{
+}
+
+static void drop_done(struct request *request, const struct failure *failure)
+{
+}
+
+/* By somebody else, while the last command that was said goes on. */
+static void add_meanwhile(const char *line)
+{
+	static struct session session;
+	static struct request request;
+	const char *why;
+
+	memset(&request, 0, sizeof(request));
+	request.host = &fake_host;
+	request.session = &session;
+	request.emit = drop_reply;
+	request.done = drop_done;
+	assert_int_equal(syntax_split(&request.line, line, strlen(line), &why),
+			 0);
+	command_run(&request);
+	fake_serve();
+}
+
+/* What is added while the file is written does not stand there. */
+TEST_CASE(test_save_and_an_add)
+{
+	use_config("c");
+	assert_true(say("add null id=3"));
+	fake.hold[MESSAGE_ASK] = 1;
+	say("save");
+	assert_false(said.done);
+	add_meanwhile("add null id=4");
+	fake_release(MESSAGE_ASK);
+	assert_string_equal(said.text, "OK devices=1\n");
+	expect_file("c", HEAD "add null id=3\n");
+	assert_true(device_find(&fake_host.devices, 3)->spec.configured);
+	assert_non_null(device_find(&fake_host.devices, 4));
+	assert_false(device_find(&fake_host.devices, 4)->spec.configured);
+}
+
 /* Its mode, what it was, and the link that leads to it. */
 TEST_CASE(test_save_keeps)
 {
