@@ -207,6 +207,6 @@ static void on_checked(void *context, struct config *config,
 
 int verb_check(struct request *request, struct failure *failure)
 {
-	return gather_config(request->host, HELPER_CHECK, on_checked, request,
-			     failure);
+	return gather_config(request->host->config, HELPER_CHECK, on_checked,
+			     request, failure);
 }

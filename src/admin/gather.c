@@ -49,32 +49,31 @@ static void on_gathered(void *context, const struct message *answer)
 		 result < 0 ? &failure : NULL);
 }
 
-int gather_config(const struct command_host *host, enum helper_job job,
-		  gather_done *done, void *context, struct failure *failure)
+int gather_config(const char *path, enum helper_job job, gather_done *done,
+		  void *context, struct failure *failure)
 {
 	struct gathering *gathering;
 	int error;
 
-	if (!host->config[0])
+	if (!path[0])
 		return failure_set(failure, SYMBOL_STATE, 0, NULL,
 				   "this ublkd was started without a "
 				   "configuration file (--config)");
 	gathering = malloc(sizeof(*gathering));
 	if (!gathering)
 		return failure_no_memory(failure);
-	gathering->path = host->config;
+	gathering->path = path;
 	gathering->done = done;
 	gathering->context = context;
 	gathering->fd = memfd_create("ublkd-config", MFD_CLOEXEC);
 	if (gathering->fd < 0) {
 		error = -errno;
 	} else {
-		error = ask(job, host->config, gathering->fd, on_gathered,
-			    gathering);
+		error = ask(job, path, gathering->fd, on_gathered, gathering);
 		if (!error)
 			return 0; /* it is the answer's */
 		close(gathering->fd);
 	}
 	free(gathering);
-	return fail_path(host->config, error, failure);
+	return fail_path(path, error, failure);
 }

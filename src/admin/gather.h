@@ -15,12 +15,12 @@ typedef void gather_done(void *context, struct config *config,
 			 const struct failure *failure);
 
 /*
- * Begin to gather the text of the host's configuration file (HELPER_CONFIG), or
- * what is said of it (HELPER_CHECK). Returns 0, and done is called later, once; or
- * -1 with *failure filled.
+ * Begin to gather the text of the configuration file at path, as of
+ * config_gather(), which stays valid until then (HELPER_CONFIG), or what is said
+ * of it (HELPER_CHECK). Returns 0, and done is called later, once; or -1 with
+ * *failure filled.
  */
-int gather_config(const struct command_host *host, enum helper_job job,
-		  gather_done *done, void *context, struct failure *failure)
-	__attribute__((cold));
+int gather_config(const char *path, enum helper_job job, gather_done *done,
+		  void *context, struct failure *failure) __attribute__((cold));
 
 #endif

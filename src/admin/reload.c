@@ -825,8 +825,9 @@ static int begin(struct request *request, struct failure *failure)
 	request->work = reload;
 	request->drop = drop_reload;
 	request->host->reloads = 1;
-	if (gather_config(request->host, HELPER_CONFIG, on_text, reload,
-			  failure) == 0)
+	/* That the file is missing does not mean: delete all. */
+	if (gather_config(config_path(request->host->config), HELPER_CONFIG,
+			  on_text, reload, failure) == 0)
 		return 0;
 	drop_reload(request);
 	return -1;

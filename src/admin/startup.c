@@ -150,7 +150,7 @@ void startup_run(struct command_host *host, int keeps_going, startup_done *done)
 	startup->request.emit = drop_reply;
 	startup->request.done = on_line_done;
 	startup->request.go_on = list_all;
-	if (gather_config(host, HELPER_CONFIG, on_gathered, startup, &failure) <
-	    0)
+	if (gather_config(host->config, HELPER_CONFIG, on_gathered, startup,
+			  &failure) < 0)
 		finish_startup(startup, &failure);
 }

@@ -77,17 +77,29 @@ static char *path_from(const struct source *source, const char *path)
 	return whole;
 }
 
+static int unread; /* why glob() could not read a folder, for whoever called it */
+
+/* A folder that is not there matches nothing; one that cannot be read may. */
+static int on_unread(const char *folder, int error)
+{
+	(void)folder;
+	unread = error;
+	return error != ENOENT && error != ENOTDIR;
+}
+
 /* What the pattern matches, in the order of its names; nothing is fine. */
 static int include_pattern(struct source *source, const char *pattern)
 {
 	glob_t found = { .gl_pathc = 0 };
-	int error = glob(pattern, 0, NULL, &found), result = 0;
+	int error = glob(pattern, 0, on_unread, &found), result = 0;
 	size_t i;
 
-	if (error && error != GLOB_NOMATCH)
+	if (error && error != GLOB_NOMATCH) {
+		globfree(&found);
 		return fail_file(source, pattern,
-				 error == GLOB_NOSPACE ? ENOMEM : EIO,
+				 error == GLOB_ABORTED ? unread : ENOMEM,
 				 source->failure);
+	}
 	for (i = 0; !error && i < found.gl_pathc && result == 0; i++)
 		result = gather(source, found.gl_pathv[i], 0, source->out,
 				source->failure);

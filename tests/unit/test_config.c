@@ -189,6 +189,18 @@ TEST_CASE(test_bad_includes)
 	expect_failure("c:1:1: cannot include ", "directory");
 }
 
+/* What lies in a folder that cannot be read is not known to be nothing. */
+TEST_CASE(test_unreadable_folder)
+{
+	test_file("c", "include loop/*.conf\n");
+	assert_int_equal(symlink("loop", test_path("loop")), 0);
+	expect_failure("c:1:1: cannot include ", "symbolic links");
+	test_file("c", "include */x/*.conf\n");
+	assert_int_equal(unlink(test_path("loop")), 0);
+	expect_lines();
+	expect_end();
+}
+
 TEST_CASE(test_too_much)
 {
 	char *text = malloc(CONFIG_MAX + 1);

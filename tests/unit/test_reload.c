@@ -332,6 +332,19 @@ TEST_CASE(test_mistakes)
 	expect("reload", "ERR state *");
 }
 
+/* A file that was an empty one at the start, for it was missing. */
+TEST_CASE(test_missing_file)
+{
+	char path[320];
+
+	configure("add null id=1\n");
+	assert_int_equal(unlink(test_path("c")), 0);
+	snprintf(path, sizeof(path), "-%s", config);
+	fake_host.config = path;
+	expect("reload", "ERR notfound text=\"*/c: No such file*\n");
+	expect_dump("add null id=1\n");
+}
+
 /* What only asks does nothing, and behind quit there is nothing. */
 TEST_CASE(test_other_lines)
 {
