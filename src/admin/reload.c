@@ -636,35 +636,43 @@ static void on_claimed(void *context, struct device *device,
 		run_steps(reload);
 }
 
-/* A device that was added by hand is from the configuration now. */
+/*
+ * A device that was added by hand is from the configuration now. That may have
+ * ended when device_claim() returns, and who has called this goes on.
+ */
 static void claim(struct reload *reload, const struct step *step)
 {
 	struct device *device =
 		device_find(&reload->request->host->devices, step->id);
+	int running = reload->running;
 	struct failure failure;
 
 	if (step->what == DEL || !device || device->spec.configured)
 		return;
-	reload->busy = device_claim(device, on_claimed, reload, &failure) == 0;
+	reload->busy = reload->running = 1;
+	if (device_claim(device, on_claimed, reload, &failure) < 0)
+		reload->busy = 0;
+	reload->running = running;
 }
 
 static void on_step_done(struct request *request, const struct failure *failure)
 {
 	struct reload *reload = (struct reload *)request;
 	int is_busy = failure && failure->symbol == SYMBOL_BUSY;
+	struct step *step = reload->step;
 
 	reload->busy = 0;
-	reload->step->done = !failure;
+	step->done = !failure;
 	reload->undone += failure != NULL;
 	if (failure)
 		tell_result(reload, "failed", symbol_name(failure->symbol),
 			    failure->text);
 	else
 		tell_result(reload, "ok", NULL, NULL);
-	reload->skipped += is_busy && reload->step->what == DEL;
-	if (!failure)
-		claim(reload, reload->step);
+	reload->skipped += is_busy && step->what == DEL;
 	next_step(reload, 0);
+	if (!failure)
+		claim(reload, step);
 	if (!reload->running && !reload->busy)
 		run_steps(reload);
 }
@@ -706,8 +714,8 @@ static void run_step(struct reload *reload)
 		reload->busy = 1;
 		run_command(reload, step->line);
 	} else {
-		claim(reload, step);
 		next_step(reload, 0);
+		claim(reload, step);
 	}
 }
 

@@ -503,7 +503,7 @@ static struct message note_message(const struct device *device,
 		message.number |= NOTE_RECOVERABLE;
 	if (device->spec.target->ops->is_private)
 		message.number |= NOTE_PRIVATE;
-	if (device->spec.configured)
+	if (device->spec.configured || device->claims)
 		message.number |= NOTE_CONFIGURED;
 	snprintf(message.text, sizeof(message.text), "%s", words);
 	return message;

@@ -170,7 +170,8 @@ struct device {
 	double next_try;	/* which is at that loop_now() */
 	struct loop_timer timer;
 	double deadline;	 /* as loop_now() */
-	char *new_words;	 /* that the keeper is to note */
+	char *new_words;	 /* that the keeper is to note, */
+	int claims;		 /* and that the configuration has them */
 	uint64_t new_size;	 /* bytes, while it is resized; else 0 */
 	uint32_t new_unserved;	 /* its geometry's, then */
 	struct failure *failure; /* of what is under way, or NULL */

@@ -60,8 +60,12 @@ static enum device_step enter_live(struct device *device)
 static enum device_step answer_note_again(struct device *device,
 					  const struct message *message)
 {
+	int claims = device->claims;
+
+	device->claims = 0;
 	if (message->result < 0)
 		return device_fail(device, message->result);
+	device->spec.configured |= claims;
 	free(device->spec.words);
 	device->spec.words = device->new_words;
 	device->new_words = NULL;
@@ -486,11 +490,14 @@ int device_note(struct device *device, char *words, device_done *done,
 int device_claim(struct device *device, device_done *done, void *context,
 		 struct failure *failure)
 {
-	char *words = strdup(device->spec.words);
+	char *words;
 
+	if (device_check_idle(device, "id", failure) < 0)
+		return -1;
+	words = strdup(device->spec.words);
 	if (!words)
 		return failure_no_memory(failure);
-	device->spec.configured = 1;
+	device->claims = 1;
 	return device_note(device, words, done, context, failure);
 }
 

@@ -105,6 +105,11 @@ int __wrap_channel_send(struct channel *at, const struct message *message,
 {
 	if (at->fd >= 0)
 		note("%s", type_name(message->type));
+	if (fake.unsendable && message->type == (uint32_t)fake.unsendable) {
+		if (fake.sendable == 0)
+			return -ENOMEM;
+		fake.sendable--;
+	}
 	return __real_channel_send(at, message, fds, fd_count);
 }
 

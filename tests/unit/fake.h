@@ -28,7 +28,9 @@ struct fake {
 	uint64_t dropped_flags; /* that ADD does not hand back */
 	unsigned max_queues;	/* the driver's clamp */
 	uint32_t next_id;
-	int use_lasts; /* of a disk that is busy: no use to wait */
+	int use_lasts;	/* of a disk that is busy: no use to wait */
+	int unsendable; /* type of which only `sendable` can be sent; or 0 */
+	unsigned sendable;
 	struct message last[FAKE_TYPES]; /* as they came */
 	unsigned count[FAKE_TYPES];
 

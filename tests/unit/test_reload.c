@@ -254,6 +254,29 @@ TEST_CASE(test_claimed)
 	expect("reload", "plan * do=del *do=del *\nOK done=2\n");
 }
 
+/* What the keeper has not noted is by hand still, and the reload ends. */
+TEST_CASE(test_claimed_in_vain)
+{
+	configure("");
+	assert_true(say("add null id=2"));
+	assert_true(say("add null id=3"));
+	test_file("c", "add null id=2\nadd null id=3 limit-iops=7\n");
+	fake.unsendable = MESSAGE_NOTE;
+	expect("reload", "plan *done step=2 result=failed *ERR state *");
+	test_file("c", "add null id=3 limit-iops=7\n");
+	fake.sendable = 1; /* what is set, and not that it is claimed */
+	expect("reload", "plan *done step=1 result=ok\nOK done=1\n");
+	fake.unsendable = 0;
+	fake.result[MESSAGE_NOTE] = -EIO;
+	expect("reload", "plan * do=keep id=3 * was=by-hand\nOK done=0\n");
+	fake.result[MESSAGE_NOTE] = 0;
+	test_file("c", "add null id=2\nadd null id=3 limit-iops=7\n");
+	expect("reload", "plan * do=keep id=2 * was=by-hand\n"
+			 "plan * do=keep id=3 * was=by-hand\nOK done=0\n");
+	expect("reload", "plan * do=keep id=2 name=ublkb2\n"
+			 "plan * do=keep id=3 name=ublkb3\nOK done=0\n");
+}
+
 /* ---- what is not done unasked ---- */
 
 TEST_CASE(test_data_are_lost)
