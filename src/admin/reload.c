@@ -32,7 +32,6 @@ struct wanted {
 /* A device that there was when the reload began. */
 struct known {
 	uint32_t id;
-	const struct device *device; /* while lines are matched, see match() */
 	const struct wanted *wanted; /* the line that it is of, or NULL */
 };
 
@@ -62,6 +61,7 @@ struct reload {
 	int dry, replace, prune;
 	struct config config;
 	struct wanted *wanted, **last, *at;
+	unsigned pass; /* of the matching */
 	struct known *known;
 	unsigned known_count;
 	struct step *steps[ORDERS], **last_step[ORDERS];
@@ -206,82 +206,6 @@ static int read_lines(struct reload *reload, struct failure *failure)
 	return result == 0;
 }
 
-/* ---- matching lines with devices ---- */
-
-static int snapshot(struct reload *reload, struct failure *failure)
-{
-	const struct device_set *set = &reload->request->host->devices;
-	const struct device *device;
-
-	reload->known_count = 0;
-	reload->known = calloc(set->count + 1, sizeof(*reload->known));
-	if (!reload->known) {
-		failure_no_memory(failure);
-		return -1;
-	}
-	for (device = set->first; device; device = device->next)
-		if (dump_has(device))
-			reload->known[reload->known_count++] =
-				(struct known){ .id = device->spec.id,
-						.device = device };
-	return 0;
-}
-
-static struct device *device_of(const struct reload *reload,
-				const struct known *known)
-{
-	return device_find(&reload->request->host->devices, known->id);
-}
-
-/* A line that has a number or a name is of the device that has it, too. */
-static int is_named(const struct device *device, const struct wanted *wanted)
-{
-	if (wanted->id != DEVICE_ID_ANY)
-		return device->spec.id == wanted->id;
-	return strcmp(device->spec.name, wanted->name) == 0;
-}
-
-/* One without is of a device that came from the configuration and is the same, */
-static int is_same(const struct device *device, const struct wanted *wanted)
-{
-	return device->spec.configured &&
-	       strcmp(device->spec.words, wanted->words) == 0;
-}
-
-/* or else of the next one of the same target that nothing else is of. */
-static int is_similar(const struct device *device, const struct wanted *wanted)
-{
-	size_t length = strlen(wanted->target->name);
-	const char *words = device->spec.words;
-
-	return device->spec.configured && !device->spec.name[0] &&
-	       strncmp(words, "add ", 4) == 0 &&
-	       strncmp(words + 4, wanted->target->name, length) == 0 &&
-	       (words[4 + length] == ' ' || !words[4 + length]);
-}
-
-static void match_all(struct reload *reload, int named,
-		      int (*fits)(const struct device *device,
-				  const struct wanted *wanted))
-{
-	struct wanted *wanted;
-	struct known *known;
-	unsigned i;
-
-	for (wanted = reload->wanted; wanted; wanted = wanted->next) {
-		if (wanted->known ||
-		    named != (wanted->id != DEVICE_ID_ANY || wanted->name[0]))
-			continue;
-		for (i = 0; i < reload->known_count && !wanted->known; i++) {
-			known = &reload->known[i];
-			if (known->wanted || !fits(known->device, wanted))
-				continue;
-			known->wanted = wanted;
-			wanted->known = known;
-		}
-	}
-}
-
 /* ---- comparing ---- */
 
 static int is_equal(const struct option *option, const struct option_value *one,
@@ -301,7 +225,7 @@ struct difference {
 	char set[ADD_TEXT_MAX]; /* the command that changes what can be set */
 	char resize[80];	/* its size; "": it is the same */
 	const char *fixed;	/* an option that cannot be changed, or NULL */
-	int sets, shrinks;
+	int sets, shrinks, other_path;
 };
 
 /* Whether the size of a live device can be another one. */
@@ -370,6 +294,17 @@ static void compare_common(const struct add *is, const struct add *wanted,
 	}
 }
 
+static void compare_fixed(const struct option *option,
+			  const struct option_value *is,
+			  const struct option_value *wanted,
+			  struct difference *difference)
+{
+	difference->fixed = option->name;
+	if (option->type == OPTION_PATH && is->number == OPTION_IS_PATH &&
+	    wanted->number == OPTION_IS_PATH)
+		difference->other_path = 1;
+}
+
 static int compare(const struct device *device, const struct wanted *line,
 		   struct difference *difference, struct failure *failure)
 {
@@ -397,9 +332,135 @@ static int compare(const struct device *device, const struct wanted *line,
 			compare_size(device, &option[i], &wanted.values[i],
 				     difference);
 		else
-			difference->fixed = option[i].name;
+			compare_fixed(&option[i], &is.values[i],
+				      &wanted.values[i], difference);
 	}
 	return 0;
+}
+
+/* ---- matching lines with devices ---- */
+
+static int snapshot(struct reload *reload, struct failure *failure)
+{
+	const struct device_set *set = &reload->request->host->devices;
+	const struct device *device;
+
+	reload->known_count = 0;
+	reload->known = calloc(set->count + 1, sizeof(*reload->known));
+	if (!reload->known) {
+		failure_no_memory(failure);
+		return -1;
+	}
+	for (device = set->first; device; device = device->next)
+		if (dump_has(device))
+			reload->known[reload->known_count++].id =
+				device->spec.id;
+	return 0;
+}
+
+static struct device *device_of(const struct reload *reload,
+				const struct known *known)
+{
+	return device_find(&reload->request->host->devices, known->id);
+}
+
+/* A line that has a number or a name is of the device that has it, too. */
+static int is_named(const struct device *device, const struct wanted *wanted)
+{
+	if (wanted->id != DEVICE_ID_ANY)
+		return device->spec.id == wanted->id;
+	return strcmp(device->spec.name, wanted->name) == 0;
+}
+
+/* One without is of a device that came from the configuration and is the same, */
+static int is_same(const struct device *device, const struct wanted *wanted)
+{
+	return device->spec.configured &&
+	       strcmp(device->spec.words, wanted->words) == 0;
+}
+
+static int is_of_target(const struct device *device,
+			const struct wanted *wanted)
+{
+	size_t length = strlen(wanted->target->name);
+	const char *words = device->spec.words;
+
+	return device->spec.configured && !device->spec.name[0] &&
+	       strncmp(words, "add ", 4) == 0 &&
+	       strncmp(words + 4, wanted->target->name, length) == 0 &&
+	       (words[4 + length] == ' ' || !words[4 + length]);
+}
+
+/* or can become so while it is there, */
+static int is_changeable(const struct device *device,
+			 const struct wanted *wanted)
+{
+	struct difference difference;
+	struct failure failure;
+
+	return is_of_target(device, wanted) &&
+	       compare(device, wanted, &difference, &failure) == 0 &&
+	       !difference.fixed;
+}
+
+/* or of the next one of the same target that has no other path. */
+static int is_similar(const struct device *device, const struct wanted *wanted)
+{
+	struct difference difference;
+	struct failure failure;
+
+	return is_of_target(device, wanted) &&
+	       compare(device, wanted, &difference, &failure) == 0 &&
+	       !difference.other_path;
+}
+
+/* Each for all lines before the next one: nothing takes what fits another better. */
+static const struct pass {
+	int named; /* of the lines with a number or a name, or of the others */
+	int (*fits)(const struct device *device, const struct wanted *wanted);
+} passes[] = {
+	{ 1, is_named },
+	{ 0, is_same },
+	{ 0, is_changeable },
+	{ 0, is_similar },
+};
+
+#define PASSES (sizeof(passes) / sizeof(passes[0]))
+
+static void match_line(const struct reload *reload, struct wanted *wanted,
+		       const struct pass *pass)
+{
+	const struct device *device;
+	struct known *known;
+	unsigned i;
+
+	for (i = 0; i < reload->known_count && !wanted->known; i++) {
+		known = &reload->known[i];
+		device = known->wanted ? NULL : device_of(reload, known);
+		if (!device || !pass->fits(device, wanted))
+			continue;
+		known->wanted = wanted;
+		wanted->known = known;
+	}
+}
+
+/* The next line, which may have to be compared with all devices. */
+static int match_next(struct reload *reload)
+{
+	const struct pass *pass = &passes[reload->pass];
+	struct wanted *wanted = reload->at;
+
+	while (wanted &&
+	       (wanted->known || pass->named != (wanted->id != DEVICE_ID_ANY ||
+						 wanted->name[0])))
+		wanted = wanted->next;
+	if (wanted) {
+		match_line(reload, wanted, pass);
+		reload->at = wanted->next;
+		return 1;
+	}
+	reload->at = reload->wanted;
+	return ++reload->pass < PASSES;
 }
 
 /* ---- the plan ---- */
@@ -731,18 +792,6 @@ static void run_steps(struct reload *reload)
 
 /* ---- turn by turn ---- */
 
-/* In one turn, so that no device goes meanwhile. */
-static int match(struct reload *reload, struct failure *failure)
-{
-	if (snapshot(reload, failure) < 0)
-		return -1;
-	match_all(reload, 1, is_named);
-	match_all(reload, 0, is_same);
-	match_all(reload, 0, is_similar);
-	reload->at = reload->wanted;
-	return 0;
-}
-
 /* Returns 1 to be called again, 0 when the request is done or goes on, or -1. */
 static int go_on(struct reload *reload, struct failure *failure)
 {
@@ -756,10 +805,12 @@ static int go_on(struct reload *reload, struct failure *failure)
 		if (result)
 			return result;
 		reload->stage = MATCH;
-		return 1;
+		reload->at = reload->wanted;
+		return snapshot(reload, failure) < 0 ? -1 : 1;
 	case MATCH:
-		reload->stage = COMPARE;
-		return match(reload, failure) < 0 ? -1 : 1;
+		if (!match_next(reload))
+			reload->stage = COMPARE;
+		return 1;
 	case COMPARE:
 		result = plan_lines(reload, failure);
 		if (result)

@@ -187,6 +187,42 @@ TEST_CASE(test_without_numbers)
 				     "OK changes=2\n");
 }
 
+/* A line in front does not get what fits another one better. */
+TEST_CASE(test_changed_by_hand)
+{
+	configure("add null depth=16\nadd null depth=32 size=1M\n");
+	assert_true(say("set 1 limit-iops=5"));
+	assert_true(say("resize 1 size=2M"));
+	test_file("c", "add null depth=64\nadd null depth=16\n"
+		       "add null depth=32 size=2M\n");
+	expect("reload dry-run=yes", "plan step=1 do=keep id=0 name=ublkb0\n"
+				     "plan step=2 do=set id=1 name=ublkb1 "
+				     "command=\"set id=1 limit-iops=0\"\n"
+				     "plan step=3 do=add *\nOK changes=2\n");
+}
+
+/* A device of another file is another device. */
+TEST_CASE(test_other_path)
+{
+	char text[700];
+
+	test_file("a", "");
+	test_file("b", "");
+	assert_int_equal(truncate(test_path("a"), 65536), 0);
+	assert_int_equal(truncate(test_path("b"), 65536), 0);
+	snprintf(text, sizeof(text), "add file path=%s/a\n", test_folder());
+	configure(text);
+	snprintf(text, sizeof(text), "add file path=%s/b\n", test_folder());
+	test_file("c", text);
+	expect("reload dry-run=yes",
+	       "plan step=1 do=del id=0 name=ublkb0 command=\"del id=0\"\n"
+	       "plan step=2 do=add *\nOK changes=2\n");
+	snprintf(text, sizeof(text), "add file path=%s/a depth=16\n",
+		 test_folder());
+	test_file("c", text);
+	expect("reload dry-run=yes", "plan * do=del * fixed=depth\n*");
+}
+
 /* One more of the same is one more, and one less one less. */
 TEST_CASE(test_same_lines)
 {
