@@ -363,12 +363,38 @@ static void on_added(void *context, struct device *device,
 	print_added(request, device, "");
 }
 
+/* Whether or not that could be noted. */
+static void on_claimed(void *context, struct device *device,
+		       const struct failure *failure)
+{
+	(void)failure;
+	print_added(context, device, " existing=yes");
+}
+
+/*
+ * The device that an add would make is there. If the configuration asks for it,
+ * it is from there, whoever has made it. Returns 1: that is answered, now or later.
+ */
+static int answer_existing(struct request *request, struct device *device)
+{
+	struct failure failure;
+
+	if (request->configures != CONFIGURES_NOT && !device->spec.configured) {
+		if (device_claim(device, on_claimed, request, &failure) == 0)
+			return 1;
+		/* It is being taken over: the keeper hears of it with a change. */
+		device->spec.configured = 1;
+	}
+	print_added(request, device, " existing=yes");
+	return 1;
+}
+
 /*
  * The id or the name is taken: by the same command, or by another. What the
  * configuration made before ublkd was killed may have been changed by `set`.
  * Returns 1 if that was answered, or -1 with *failure filled.
  */
-static int answer_taken(struct request *request, const struct device *device,
+static int answer_taken(struct request *request, struct device *device,
 			const char *words, const char *arg,
 			struct failure *failure)
 {
@@ -391,8 +417,7 @@ static int answer_taken(struct request *request, const struct device *device,
 		return failure_set(failure, SYMBOL_BUSY, 0, arg,
 				   "device %u is %s just now", device->spec.id,
 				   work ? work : device_state(device));
-	print_added(request, device, " existing=yes");
-	return 1;
+	return answer_existing(request, device);
 }
 
 /*
@@ -434,8 +459,7 @@ static int check_taken(struct request *request, const struct device_spec *spec,
 	if (!device)
 		return 0;
 	device->claimed = 1;
-	print_added(request, device, " existing=yes");
-	return 1;
+	return answer_existing(request, device);
 }
 
 /* Whether a device can be added now. Returns 0, or -1 with *failure filled. */

@@ -403,6 +403,13 @@ static int is_changeable(const struct device *device,
 	       !difference.fixed;
 }
 
+/* or is one of the same that nobody knows to be from there, */
+static int is_same_by_hand(const struct device *device,
+			   const struct wanted *wanted)
+{
+	return strcmp(device->spec.words, wanted->words) == 0;
+}
+
 /* or of the next one of the same target that has no other path. */
 static int is_similar(const struct device *device, const struct wanted *wanted)
 {
@@ -419,10 +426,8 @@ static const struct pass {
 	int named; /* of the lines with a number or a name, or of the others */
 	int (*fits)(const struct device *device, const struct wanted *wanted);
 } passes[] = {
-	{ 1, is_named },
-	{ 0, is_same },
-	{ 0, is_changeable },
-	{ 0, is_similar },
+	{ 1, is_named },	{ 0, is_same },	   { 0, is_changeable },
+	{ 0, is_same_by_hand }, { 0, is_similar },
 };
 
 #define PASSES (sizeof(passes) / sizeof(passes[0]))

@@ -313,6 +313,19 @@ TEST_CASE(test_claimed_in_vain)
 			 "plan * do=keep id=3 name=ublkb3\nOK done=0\n");
 }
 
+/* One that another line cannot have made, and that has no number in the file. */
+TEST_CASE(test_claimed_without_number)
+{
+	configure("add null\n");
+	assert_true(say("add null depth=16"));
+	assert_true(say("add null"));
+	test_file("c", "add null depth=16\nadd null\n");
+	expect("reload", "plan step=1 do=keep id=1 name=ublkb1 was=by-hand\n"
+			 "plan step=2 do=keep id=0 name=ublkb0\nOK done=0\n");
+	test_file("c", "");
+	expect("reload", "plan * do=del id=0 *do=del id=1 *\nOK done=2\n");
+}
+
 /* ---- what is not done unasked ---- */
 
 TEST_CASE(test_data_are_lost)

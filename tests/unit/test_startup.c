@@ -263,6 +263,55 @@ TEST_CASE(test_keep_going)
 	assert_true(log_has("none: No such file"));
 }
 
+/* What both processes left behind, as they noted it before they knew of this. */
+static void adopt(uint32_t id, const char *words)
+{
+	struct message message = { .magic = MESSAGE_MAGIC, .id = id };
+	struct failure failure;
+
+	message.info.dev_id = id;
+	message.info.nr_hw_queues = 1;
+	message.info.queue_depth = 16;
+	message.info.max_io_buf_bytes = 65536;
+	message.info.state = UBLK_S_DEV_QUIESCED;
+	message.info.flags = UBLK_F_USER_RECOVERY | UBLK_F_USER_COPY;
+	snprintf(message.text, sizeof(message.text), "%s", words);
+	assert_int_equal(command_adopt(&fake_host, &message, NULL, 0, &failure),
+			 0);
+}
+
+static void expect_configured(uint32_t id)
+{
+	assert_true(device_find(&fake_host.devices, id)->spec.configured);
+}
+
+TEST_CASE(test_left_behind)
+{
+	adopt(3, "add null");
+	adopt(4, "add null name=a depth=16");
+	device_recover_all(&fake_host.devices);
+	fake_serve();
+	/* What is noted is over when the next line begins. */
+	run("add null\nset 3 limit-iops=1\nadd null name=a\n");
+	expect_ready(2);
+	assert_int_equal(fake.count[MESSAGE_NOTE], 3);
+	assert_true(fake.last[MESSAGE_NOTE].number & NOTE_CONFIGURED);
+	expect_configured(3);
+	expect_configured(4);
+}
+
+/* It is taken over meanwhile. */
+TEST_CASE(test_left_behind_and_not_ready)
+{
+	adopt(3, "add null");
+	run("add null\n");
+	expect_ready(1);
+	expect_configured(3);
+	device_recover_all(&fake_host.devices);
+	fake_serve();
+	expect_configured(3);
+}
+
 TEST_CASE(test_include)
 {
 	test_file("d/1.conf", "add null id=1\n");
