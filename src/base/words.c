@@ -23,13 +23,13 @@ char *words_join(const struct syntax_line *line)
 	return text;
 }
 
-/* Where the size= stands, or where it would be put. */
-static int find_size(const struct syntax_line *line)
+/* Where the word that begins so stands, or where it would be put. */
+static int find_word(const struct syntax_line *line, const char *begin)
 {
 	int i;
 
 	for (i = 0; i < line->count; i++)
-		if (strncmp(line->words[i], "size=", 5) == 0)
+		if (strncmp(line->words[i], begin, strlen(begin)) == 0)
 			break;
 	return i;
 }
@@ -43,7 +43,7 @@ char *words_set_size(const char *words, uint64_t size, int must)
 
 	if (syntax_split(&line, words, strlen(words), &why) < 0)
 		return NULL;
-	at = find_size(&line);
+	at = find_word(&line, "size=");
 	if (at == line.count && !must)
 		return words_join(&line);
 	if (at == SYNTAX_WORDS_MAX)
@@ -58,4 +58,23 @@ char *words_set_size(const char *words, uint64_t size, int must)
 		return text;
 	free(text);
 	return NULL;
+}
+
+char *words_drop_size(const char *words, uint64_t size)
+{
+	struct syntax_line line;
+	const char *why;
+	int at;
+
+	if (syntax_split(&line, words, strlen(words), &why) < 0)
+		return NULL;
+	if (find_word(&line, "create=") < line.count)
+		return words_set_size(words, size, 0);
+	at = find_word(&line, "size=");
+	if (at < line.count) {
+		line.count--;
+		memmove(&line.words[at], &line.words[at + 1],
+			(size_t)(line.count - at) * sizeof(line.words[0]));
+	}
+	return words_join(&line);
 }

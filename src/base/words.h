@@ -19,4 +19,10 @@ char *words_join(const struct syntax_line *line);
  */
 char *words_set_size(const char *words, uint64_t size, int must);
 
+/*
+ * The same command without a size=: its target knows the size by itself. With a
+ * create=, which needs one, it gets that size. To be freed; NULL likewise.
+ */
+char *words_drop_size(const char *words, uint64_t size);
+
 #endif

@@ -244,13 +244,14 @@ static int check_size(const struct device *device, uint64_t *size,
 int resize_prepare(struct device *device, uint64_t size,
 		   struct failure *failure)
 {
-	int must = size != DEVICE_SIZE_AUTO;
+	int is_auto = size == DEVICE_SIZE_AUTO;
 	uint32_t rest = 0;
 	char *words;
 
 	if (check_size(device, &size, &rest, failure) < 0)
 		return -1;
-	words = words_set_size(device->spec.words, size, must);
+	words = is_auto ? words_drop_size(device->spec.words, size)
+			: words_set_size(device->spec.words, size, 1);
 	if (!words)
 		return failure_set(failure, SYMBOL_LIMIT, ENOMEM, NULL,
 				   "out of memory, or the device's add line "

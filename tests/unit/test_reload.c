@@ -223,6 +223,34 @@ TEST_CASE(test_other_path)
 	expect("reload dry-run=yes", "plan * do=del * fixed=depth\n*");
 }
 
+/* The whole file is what it is from then on. */
+TEST_CASE(test_size_goes)
+{
+	char text[700];
+
+	test_file("a", "");
+	assert_int_equal(truncate(test_path("a"), 65536), 0);
+	snprintf(text, sizeof(text), "add file id=1 path=%s/a size=4K\n",
+		 test_folder());
+	configure(text);
+	snprintf(text, sizeof(text), "add file id=1 path=%s/a\n",
+		 test_folder());
+	test_file("c", text);
+	expect("reload", "plan * command=\"resize id=1 size=auto\"\n*"
+			 "OK done=1\n");
+	expect_dump(text);
+	expect("reload", "plan step=1 do=keep *\nOK done=0\n");
+	snprintf(text, sizeof(text),
+		 "add file id=1 path=%s/a create=yes size=4K\n", test_folder());
+	test_file("c", text);
+	expect("reload", "plan * do=del * fixed=create\n*OK done=2\n");
+	assert_true(say("resize 1 size=auto"));
+	snprintf(text, sizeof(text),
+		 "add file id=1 path=%s/a size=64K create=yes\n",
+		 test_folder());
+	expect_dump(text);
+}
+
 /* One more of the same is one more, and one less one less. */
 TEST_CASE(test_same_lines)
 {
