@@ -426,8 +426,9 @@ static const struct pass {
 	int named; /* of the lines with a number or a name, or of the others */
 	int (*fits)(const struct device *device, const struct wanted *wanted);
 } passes[] = {
-	{ 1, is_named },	{ 0, is_same },	   { 0, is_changeable },
-	{ 0, is_same_by_hand }, { 0, is_similar },
+	{ .fits = is_named, .named = 1 }, { .fits = is_same },
+	{ .fits = is_changeable },	  { .fits = is_same_by_hand },
+	{ .fits = is_similar },
 };
 
 #define PASSES (sizeof(passes) / sizeof(passes[0]))

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/config.h"
+#include "base/log.h"
 #include "device/ask.h"
 #include "dump.h"
 #include "verbs.h"
@@ -98,14 +99,17 @@ static int copy_text(int from, int to)
 	return (int)n;
 }
 
-/* The new file, on its disk. Returns 0, or -1 with errno set. */
+/*
+ * The new file, on its disk, in the place of one that was left there. Returns 0, or
+ * -1 with errno set.
+ */
 static int write_new(const char *path, int text, const struct stat *old)
 {
-	int fd = open(path,
-		      O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC,
-		      0600);
-	int error = 0;
+	int fd, error = 0;
 
+	unlink(path);
+	fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
+		  0600);
 	if (fd < 0)
 		return -1;
 	/* In this order: the mode of another's file is not ours to change. */
@@ -134,21 +138,48 @@ static int sync_folder(const char *path)
 	return result;
 }
 
+/*
+ * The file gets a second name, PATH.old, which stays with what it was; the file that
+ * had that name before goes no earlier. Returns 0, also where no file can have two
+ * names, or -1 with errno set.
+ */
+static int keep_former(const char *path)
+{
+	char former[PATH_MAX], spare[PATH_MAX];
+	int result, error;
+
+	snprintf(former, sizeof(former), "%.*s.old", PATH_MAX - 12, path);
+	snprintf(spare, sizeof(spare), "%.*s.old.new", PATH_MAX - 12, path);
+	unlink(spare);
+	if (link(path, spare) < 0) {
+		if (errno == EPERM || errno == EOPNOTSUPP)
+			log_warning("%s: what it was is not kept, for its "
+				    "filesystem has no hard links",
+				    path);
+		else if (errno != ENOENT)
+			return -1;
+		return 0;
+	}
+	result = rename(spare, former);
+	error = errno;
+	unlink(spare); /* it stays, too, if both are names of one file already */
+	errno = error;
+	return result;
+}
+
 static int replace(const char *path, int text, const struct stat *old,
 		   struct failure *failure)
 {
-	char fresh[PATH_MAX], former[PATH_MAX];
+	char fresh[PATH_MAX];
 
 	snprintf(fresh, sizeof(fresh), "%.*s.new", PATH_MAX - 8, path);
-	snprintf(former, sizeof(former), "%.*s.old", PATH_MAX - 8, path);
 	if (write_new(fresh, text, old) < 0) {
 		fail_path(failure, fresh, "write");
 		unlink(fresh);
 		return -1;
 	}
-	unlink(former);
-	if ((link(path, former) < 0 && errno != ENOENT) ||
-	    rename(fresh, path) < 0 || sync_folder(path) < 0) {
+	if (keep_former(path) < 0 || rename(fresh, path) < 0 ||
+	    sync_folder(path) < 0) {
 		fail_path(failure, path, "replace");
 		unlink(fresh);
 		return -1;

@@ -3,6 +3,7 @@
  * then. Configurations are random, from the tables of all options, and go through
  * the real commands to a stand-in keeper.
  */
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -54,8 +55,11 @@ static void delete_all(void)
 	memset(fake.count, 0, sizeof(fake.count));
 }
 
+static int link_error;
+
 int before_each(void **state)
 {
+	link_error = 0;
 	fake_start();
 	test_file("proc/meminfo", "MemAvailable: 1048576 kB\n");
 	memory_set_root(test_folder());
@@ -305,6 +309,49 @@ TEST_CASE(test_save_keeps)
 	assert_true(say("add null id=1"));
 	assert_true(say("save"));
 	expect_file("d/c.old", HEAD);
+}
+
+int __real_link(const char *path, const char *other);
+
+int __wrap_link(const char *path, const char *other)
+{
+	if (!link_error)
+		return __real_link(path, other);
+	errno = link_error;
+	return -1;
+}
+
+/* On vfat; what was kept before is not lost to that. */
+TEST_CASE(test_save_without_links)
+{
+	use_config("c");
+	test_file("c", "# mine\n");
+	test_file("c.old", "# older\n");
+	link_error = EPERM;
+	assert_true(say("save"));
+	assert_true(log_has("c: what it was is not kept"));
+	expect_file("c", HEAD);
+	expect_file("c.old", "# older\n");
+	test_file("c", "# mine\n");
+	link_error = ENOSPC;
+	expect_refused("save", "cannot replace ");
+	link_error = 0;
+	expect_file("c", "# mine\n");
+	expect_file("c.old", "# older\n");
+	assert_true(say("save"));
+	expect_file("c.old", "# mine\n");
+	assert_int_equal(access(test_path("c.old.new"), F_OK), -1);
+}
+
+/* What lies in the place of the new file is not written into. */
+TEST_CASE(test_save_and_a_left_file)
+{
+	use_config("c");
+	test_file("other", "# other\n");
+	assert_int_equal(link(test_path("other"), test_path("c.new")), 0);
+	assert_true(say("save"));
+	expect_file("c", HEAD);
+	expect_file("other", "# other\n");
 }
 
 TEST_CASE(test_save_and_includes)
