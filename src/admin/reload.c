@@ -421,20 +421,19 @@ static int is_similar(const struct device *device, const struct wanted *wanted)
 	       !difference.other_path;
 }
 
-/* Each for all lines before the next one: nothing takes what fits another better. */
-static const struct pass {
-	int named; /* of the lines with a number or a name, or of the others */
-	int (*fits)(const struct device *device, const struct wanted *wanted);
-} passes[] = {
-	{ .fits = is_named, .named = 1 }, { .fits = is_same },
-	{ .fits = is_changeable },	  { .fits = is_same_by_hand },
-	{ .fits = is_similar },
+/*
+ * Each for all lines before the next one, so that nothing takes what fits another
+ * one better. The first is for lines with a number or a name, all others are not.
+ */
+typedef int line_fits(const struct device *device, const struct wanted *wanted);
+static line_fits *const passes[] = {
+	is_named, is_same, is_changeable, is_same_by_hand, is_similar,
 };
 
 #define PASSES (sizeof(passes) / sizeof(passes[0]))
 
 static void match_line(const struct reload *reload, struct wanted *wanted,
-		       const struct pass *pass)
+		       line_fits *fits)
 {
 	const struct device *device;
 	struct known *known;
@@ -443,7 +442,7 @@ static void match_line(const struct reload *reload, struct wanted *wanted,
 	for (i = 0; i < reload->known_count && !wanted->known; i++) {
 		known = &reload->known[i];
 		device = known->wanted ? NULL : device_of(reload, known);
-		if (!device || !pass->fits(device, wanted))
+		if (!device || !fits(device, wanted))
 			continue;
 		known->wanted = wanted;
 		wanted->known = known;
@@ -453,15 +452,14 @@ static void match_line(const struct reload *reload, struct wanted *wanted,
 /* The next line, which may have to be compared with all devices. */
 static int match_next(struct reload *reload)
 {
-	const struct pass *pass = &passes[reload->pass];
 	struct wanted *wanted = reload->at;
 
-	while (wanted &&
-	       (wanted->known || pass->named != (wanted->id != DEVICE_ID_ANY ||
-						 wanted->name[0])))
+	while (wanted && (wanted->known ||
+			  (reload->pass == 0) != (wanted->id != DEVICE_ID_ANY ||
+						  wanted->name[0])))
 		wanted = wanted->next;
 	if (wanted) {
-		match_line(reload, wanted, pass);
+		match_line(reload, wanted, passes[reload->pass]);
 		reload->at = wanted->next;
 		return 1;
 	}
