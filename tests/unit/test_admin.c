@@ -2291,6 +2291,8 @@ TEST_CASE(test_del)
 
 TEST_CASE(test_check)
 {
+	struct client *other;
+
 	ask("check", "ERR state text=\"*--config*\"\n");
 	test_file("c", "add null id=1\nfrob\nadd null depth=0\n");
 	fake_host.config = test_path("c");
@@ -2298,6 +2300,13 @@ TEST_CASE(test_check)
 	    "mistake file=*/c line=2 column=1 word=\"frob\" text=\"*\"\n"
 	    "mistake file=*/c line=3 column=10 word=\"depth=0\" text=\"*\"\n"
 	    "ERR @t arg text=\"*/c has mistakes\"\n");
+	/* Whoever is not root may not be able to read it. */
+	next_uid = 1000;
+	other = greeted();
+	ask_on(other, "check",
+	       "mistake file=*/c line=2 column=1\n"
+	       "mistake file=*/c line=3 column=10\n"
+	       "ERR arg text=\"*/c has mistakes\"\n");
 	test_file("c", "add null id=1\n");
 	ask("check", "OK\n");
 	assert_int_equal(fake_host.devices.count, 0);
