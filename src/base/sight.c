@@ -197,10 +197,7 @@ int sight_living(const struct sight_head *head)
 
 uint64_t sight_clock(void)
 {
-	struct timespec time;
-
-	clock_gettime(CLOCK_MONOTONIC, &time);
-	return (uint64_t)time.tv_sec * US_PER_S + (uint64_t)time.tv_nsec / 1000;
+	return sight_clock_now();
 }
 
 /* Since when the server does what it does, is known. */

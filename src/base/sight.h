@@ -20,6 +20,7 @@
 #include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <time.h>
 
 #define SIGHT_NAME    "sight"
 #define SIGHT_MAGIC   0x7468676973626c75ull /* "ulbsight" */
@@ -342,6 +343,15 @@ const char *sight_file_describe(const struct sight_file *file,
 				char *text, size_t size) __attribute__((cold));
 
 uint64_t sight_clock(void); /* us, of CLOCK_MONOTONIC */
+
+/* The same without a call, for each turn of a queue. */
+static inline uint64_t sight_clock_now(void)
+{
+	struct timespec time;
+
+	clock_gettime(CLOCK_MONOTONIC, &time);
+	return (uint64_t)time.tv_sec * 1000000u + (uint64_t)time.tv_nsec / 1000;
+}
 
 /*
  * The file of the state folder, of which readers take copies: a page that is looked

@@ -284,7 +284,7 @@ static void begin_turn(const struct queue *queue)
 
 	turns_count();
 	if (recorder)
-		turns_enter(SIGHT_TURNS, recorder->slot);
+		turns_enter_at(SIGHT_TURNS, recorder->slot, sight_clock_now());
 	else
 		turns_enter_untimed(SIGHT_TURNS);
 }

@@ -33,12 +33,18 @@ static inline void turns_phase(enum sight_phase phase)
  * The same, with the slot of the device's part that the phase is about, or
  * SIGHT_NO_SLOT; and the clock is read: not for what is done for each request.
  */
-static inline void turns_enter(enum sight_phase phase, uint32_t slot)
+static inline void turns_enter_at(enum sight_phase phase, uint32_t slot,
+				  uint64_t now)
 {
-	turns_clock = sight_clock();
-	turns_server->since = turns_clock;
+	turns_clock = now;
+	turns_server->since = now;
 	turns_server->slot = slot;
 	turns_phase(phase);
+}
+
+static inline void turns_enter(enum sight_phase phase, uint32_t slot)
+{
+	turns_enter_at(phase, slot, sight_clock());
 }
 
 /* The same, of nothing known, and since nobody knows when. */
