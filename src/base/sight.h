@@ -182,7 +182,7 @@ static inline unsigned sight_bucket(uint64_t us)
 }
 
 /* Its least time, which is the end of the one before; us. */
-uint64_t sight_bucket_begin(unsigned bucket);
+uint64_t sight_bucket_begin(unsigned bucket) __attribute__((cold));
 
 static inline uint64_t sight_bucket_count(const struct sight_histogram *of,
 					  unsigned bucket)
@@ -191,7 +191,8 @@ static inline uint64_t sight_bucket_count(const struct sight_histogram *of,
 }
 
 /* How many times the histogram has. */
-uint64_t sight_histogram_total(const struct sight_histogram *of);
+uint64_t sight_histogram_total(const struct sight_histogram *of)
+	__attribute__((cold));
 
 /*
  * The time in us that so many of a million are not above, or 0 if there are none;
@@ -314,10 +315,10 @@ struct sight_head {
 };
 
 /* Fill in the constants of a head that is all zero. */
-void sight_head_init(struct sight_head *head);
+void sight_head_init(struct sight_head *head) __attribute__((cold));
 
 /* Whether a head is of this version: 0, or -EPROTO. */
-int sight_head_check(const struct sight_head *head);
+int sight_head_check(const struct sight_head *head) __attribute__((cold));
 
 /*
  * Which of the servers lives: the last one, unless that is dead and the one before
@@ -368,14 +369,14 @@ struct sight_file {
  */
 int sight_file_open(struct sight_file *file, const char *folder)
 	__attribute__((cold));
-void sight_file_close(struct sight_file *file);
+void sight_file_close(struct sight_file *file) __attribute__((cold));
 
 /*
  * Copy the small part in a slot below head.slots. Returns 0, -ENOENT if that is
  * nobody's, or a negative errno.
  */
 int sight_file_small(const struct sight_file *file, unsigned slot,
-		     struct sight_small *small);
+		     struct sight_small *small) __attribute__((cold));
 
 /*
  * A copy of the large part, with all tags, to be freed; NULL if the device has
@@ -383,6 +384,7 @@ int sight_file_small(const struct sight_file *file, unsigned slot,
  */
 struct sight_large *sight_file_large(const struct sight_file *file,
 				     unsigned slot,
-				     const struct sight_small *small);
+				     const struct sight_small *small)
+	__attribute__((cold));
 
 #endif

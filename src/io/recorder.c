@@ -126,8 +126,8 @@ static inline void count_time(struct sight_histogram *histogram,
 }
 
 /* Of one of the first requests, in a part that has no histograms. */
-static void keep_time(struct recorder *recorder, unsigned op,
-		      enum sight_kind kind, unsigned bucket)
+static void COLD keep_time(struct recorder *recorder, unsigned op,
+			   enum sight_kind kind, unsigned bucket)
 {
 	struct sight_small *small = recorder->small;
 
@@ -281,7 +281,8 @@ static void COLD use_entries(struct io_port *port)
 	uint16_t tag;
 
 	port->entries =
-		recorder->large->tags + port->queue_id * recorder->stride;
+		&recorder->large
+			 ->tags[(size_t)port->queue_id * recorder->stride];
 	for (tag = 0; tag < port->depth; tag++) {
 		struct io *io = io_of_tag(port, tag);
 
@@ -571,7 +572,7 @@ void recorder_note_completed(struct io *io, int32_t result)
 /* ---- the table ---- */
 
 /* The slot of the device's part; or as many as there are, if it has none. */
-static uint32_t find_slot(uint32_t used)
+static uint32_t COLD find_slot(uint32_t used)
 {
 	uint32_t slot = 0;
 

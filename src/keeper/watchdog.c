@@ -67,7 +67,8 @@ static void report_stopped(struct watchdog *watchdog)
 }
 
 /* The server was asked for a turn and has taken none yet. */
-static void look_at_still_server(struct watchdog *watchdog)
+static void __attribute__((cold))
+look_at_still_server(struct watchdog *watchdog)
 {
 	struct proc_look look = { .state = 0 };
 	int is_starved;
@@ -82,7 +83,8 @@ static void look_at_still_server(struct watchdog *watchdog)
 		kill_server(watchdog);
 }
 
-static void on_look(struct ev_loop *loop, ev_timer *timer, int events)
+static void __attribute__((cold))
+on_look(struct ev_loop *loop, ev_timer *timer, int events)
 {
 	struct watchdog *watchdog = timer->data;
 	uint64_t count = atomic_load(&watchdog->page->turns);

@@ -38,20 +38,21 @@ struct watchdog {
 };
 
 void watchdog_open(struct watchdog *watchdog, struct ev_loop *loop,
-		   watchdog_reason *reason, watchdog_ask *ask, void *owner);
+		   watchdog_reason *reason, watchdog_ask *ask, void *owner)
+	__attribute__((cold));
 
 /*
  * A new server, which is to be held, as the file of sight is, until
  * watchdog_end(). Returns which of the two parts of the file's head is the
  * server's, or a negative errno: then it is not watched.
  */
-int watchdog_begin(struct watchdog *watchdog, const struct proc *server,
-		   int fd);
+int watchdog_begin(struct watchdog *watchdog, const struct proc *server, int fd)
+	__attribute__((cold));
 
 /* There may be a reason now. Harmless at any time. */
-void watchdog_look(struct watchdog *watchdog);
+void watchdog_look(struct watchdog *watchdog) __attribute__((cold));
 
 /* The server is gone, or none of our business any more. */
-void watchdog_end(struct watchdog *watchdog);
+void watchdog_end(struct watchdog *watchdog) __attribute__((cold));
 
 #endif
