@@ -196,8 +196,8 @@ struct device_set {
 	struct ev_loop *loop;
 	struct channel *channel; /* to the keeper */
 	struct device *first;	 /* sorted by id, those without at last */
-	unsigned count; /* that are not deleted */
-	uint64_t features; /* of the driver, 0: not known yet */
+	unsigned count;		 /* that are not deleted */
+	uint64_t features;	 /* of the driver, 0: not known yet */
 	uint64_t next_serial;
 	uint64_t seq; /* grows with every step of a device */
 	void (*on_empty)(struct device_set *set); /* may be NULL */

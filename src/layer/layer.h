@@ -138,8 +138,8 @@ static inline int layers_can_time_out(const struct layers *layers)
 }
 
 /*
- * Then: those of that port, for which late_allow() was called. Requests that are
- * with the target already have all of their time from now on.
+ * Then: those of that port, for which late_allow() was called. Requests that the
+ * target has unnoted have all of their time from now on.
  */
 void layers_watch(struct layers *layers, struct io_port *port);
 

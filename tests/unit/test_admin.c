@@ -2079,7 +2079,8 @@ TEST_CASE(test_set_while_busy)
 	device = fake_host.devices.first;
 	fake.hold[MESSAGE_STOP] = 1;
 	ask_on(greeted(), "del 0", "");
-	ask("set 0 error-every=5", "ERR busy text=\"*being deleted*\" arg=id *\n");
+	ask("set 0 error-every=5",
+	    "ERR busy text=\"*being deleted*\" arg=id *\n");
 	assert_null(device->spec.layers.layer[LAYER_ERROR]);
 	fake_release(MESSAGE_STOP);
 }
@@ -2711,7 +2712,6 @@ TEST_CASE(test_prompt)
 	ask("quit", "OK\n");
 	expect_closed(me);
 }
-
 
 /* ---- devices that are deleted, and linger ---- */
 
