@@ -439,13 +439,14 @@ static void match_line(const struct reload *reload, struct wanted *wanted,
 	struct known *known;
 	unsigned i;
 
-	for (i = 0; i < reload->known_count && !wanted->known; i++) {
+	for (i = 0; i < reload->known_count; i++) {
 		known = &reload->known[i];
 		device = known->wanted ? NULL : device_of(reload, known);
 		if (!device || !fits(device, wanted))
 			continue;
 		known->wanted = wanted;
 		wanted->known = known;
+		return;
 	}
 }
 

@@ -489,8 +489,10 @@ void screen_is(const char *name, const char *text)
 		 srcdir ? srcdir : "..", name);
 	check_columns(text);
 	file = fopen(path, "re");
-	if (!file)
+	if (!file) {
 		fail_msg("%s: %s", path, strerror(errno));
+		return;
+	}
 	length = fread(wanted, 1, sizeof(wanted) - 1, file);
 	wanted[length] = '\0';
 	fclose(file);

@@ -174,6 +174,7 @@ changed()
 	go_on disk
 	come_out
 	expect_ok "del 0"
+	# shellcheck disable=SC2153 # expect_ok and others set it
 	[ "$STATUS" = "OK id=0" ] || fail "$STATUS"
 	modes=copy
 	! ask features | grep -q 'name=auto-buffer have=yes' ||
