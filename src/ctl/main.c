@@ -61,8 +61,9 @@ struct choice {
 	char state[300];
 	char **words;
 	int count;
-	const char *find;  /* the file whose devices are wanted, or NULL */
-	struct list *list; /* of the commands that end in a table, or NULL */
+	char *find;	     /* the file whose devices are wanted, or NULL; */
+	char *find_words[3]; /* -j FILE as a command */
+	struct list *list;   /* of the commands that end in a table, or NULL */
 };
 
 static int fail_usage(const char *what)
@@ -345,20 +346,41 @@ static int run_top(const struct choice *choice)
 	return EXIT_ERR;
 }
 
+/* Whatever is no command of our own is the daemon's. */
+static int run_list(struct choice *choice)
+{
+	static struct list list;
+	const char *why;
+	int is_ours = list_read(&list, choice->count, choice->words, &why);
+
+	if (is_ours < 0)
+		return fail_usage(why);
+	if (is_ours) {
+		choice->list = &list;
+		choice->words = list.words;
+		choice->count = list.count;
+	}
+	return run_command(choice);
+}
+
+static int run_find(struct choice *choice)
+{
+	static char verb[] = "find";
+
+	choice->find_words[0] = verb;
+	choice->find_words[1] = choice->find;
+	choice->words = choice->find_words;
+	choice->count = 2;
+	return run_list(choice);
+}
+
 /* Our own spellings of commands. Returns the exit status. */
 static int run_words(struct choice *choice)
 {
 	static struct reference reference;
-	static struct list list;
-	static char verb[] = "find", *find[] = { verb, NULL, NULL };
 	const char *why;
 	int is_ours;
 
-	if (choice->find) {
-		find[1] = (char *)choice->find;
-		choice->words = find;
-		choice->count = 2;
-	}
 	if (strcmp(choice->words[0], "doctor") == 0)
 		return choice->count == 1
 			       ? doctor_run(choice->socket, choice->state)
@@ -367,18 +389,13 @@ static int run_words(struct choice *choice)
 		return run_top(choice);
 	is_ours = reference_translate(&reference, choice->count, choice->words,
 				      &why);
-	if (is_ours > 0) {
-		choice->words = (char **)reference.words;
-		choice->count = reference.count;
-	} else if (is_ours == 0) {
-		is_ours = list_read(&list, choice->count, choice->words, &why);
-		if (is_ours > 0) {
-			choice->list = &list;
-			choice->words = list.words;
-			choice->count = list.count;
-		}
-	}
-	return is_ours < 0 ? fail_usage(why) : run_command(choice);
+	if (is_ours < 0)
+		return fail_usage(why);
+	if (!is_ours)
+		return run_list(choice);
+	choice->words = (char **)reference.words;
+	choice->count = reference.count;
+	return run_command(choice);
 }
 
 int main(int argc, char **argv)
@@ -389,7 +406,7 @@ int main(int argc, char **argv)
 	setlocale(LC_CTYPE, "");
 	status = read_options(&choice, argc, argv);
 	if (status < 0)
-		status = run_words(&choice);
+		status = choice.find ? run_find(&choice) : run_words(&choice);
 	if (fflush(stdout) != 0 || ferror(stdout)) {
 		perror("ublkctl: the output");
 		return EXIT_USAGE;
