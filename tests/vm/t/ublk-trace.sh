@@ -88,7 +88,9 @@ wait_for 10 '[ "$(inflight ublkb1)" = 0 ]' || fail "$(inflight ublkb1) in flight
 
 echo "-- a server that is stopped"
 server=$(server_pid)
-trace -d 0 -t 3 -- sh -c "kill -STOP $server;
+# With one CPU it stops once it has run, and would take the request along.
+trace -d 0 -t 3 -- sh -c "kill -STOP $server
+	until grep -q '^State:.T' /proc/$server/status; do sleep 0.1; done
 	exec dd if=/dev/ublkb0 of=/dev/null bs=4096 count=1 iflag=direct"
 status 1
 says 'was given to the driver and delivered to nobody for [0-9.]* s: read 4096 at 0'
