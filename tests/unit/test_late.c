@@ -286,13 +286,13 @@ TEST_CASE(test_overlap)
 		io->offset -= 512;
 		assert_int_equal(late_overlaps(&queue.port, io),
 				 ops[i].is_write);
-		io->offset = 10 * 4096 - 512;
+		io->offset = 40960 - 512;
 		assert_false(late_overlaps(&queue.port, io));
 		io->length = 1024;
 		assert_int_equal(late_overlaps(&queue.port, io),
 				 ops[i].is_write);
 		/* A flush has no place. */
-		io->offset = 10 * 4096;
+		io->offset = 40960;
 		io->length = 0;
 		assert_false(late_overlaps(&queue.port, io));
 		io_done(late, 0);
