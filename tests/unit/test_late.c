@@ -281,7 +281,7 @@ TEST_CASE(test_overlap)
 		assert_int_equal(late_overlaps(&queue.port, io),
 				 ops[i].is_write);
 		io->length = 512;
-		io->offset = 11 * 4096;
+		io->offset = 45056;
 		assert_false(late_overlaps(&queue.port, io));
 		io->offset -= 512;
 		assert_int_equal(late_overlaps(&queue.port, io),
