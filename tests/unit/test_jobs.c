@@ -255,6 +255,8 @@ static void forget_all(void)
 		free(jobs.entries->job);
 		entry_forget(&jobs.entries, jobs.entries);
 	}
+	free(jobs.spare);
+	jobs.spare = NULL;
 }
 
 static int start(void **state)

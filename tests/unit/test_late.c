@@ -25,6 +25,7 @@ void *__wrap_calloc(size_t count, size_t size)
 
 static void start_in(enum io_mode mode)
 {
+	late_close(&queue.port);
 	stop_device();
 	start_device(DEPTH, 0);
 	shape.mode = mode;

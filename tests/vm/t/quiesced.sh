@@ -80,10 +80,12 @@ file_is_made_anew()
 {
 	echo "- its file was made anew"
 	kill_both
+	# shellcheck disable=SC2034 # wait_for uses it
 	inode=$(stat -c %i $MNT/a)
-	rm $MNT/a
-	truncate -s 8M $MNT/a
-	[ "$(stat -c %i $MNT/a)" = "$inode" ] || fail "not the same number"
+	# Until nobody that was killed has the old one open.
+	wait_for 10 'rm $MNT/a && truncate -s 8M $MNT/a &&
+		[ "$(stat -c %i $MNT/a)" = "$inode" ]' ||
+		fail "not the same number"
 	start_ublkd
 	says 0 "another file"
 	sleep 3
