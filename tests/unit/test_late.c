@@ -25,8 +25,6 @@ void *__wrap_calloc(size_t count, size_t size)
 
 static void start_in(enum io_mode mode)
 {
-	late_close(&queue.port);
-	stop_device();
 	start_device(DEPTH, 0);
 	shape.mode = mode;
 	assert_int_equal(io_initialise(), 0);
@@ -36,10 +34,15 @@ static void start_in(enum io_mode mode)
 		;
 }
 
+static void restart_in(enum io_mode mode)
+{
+	stop_queue();
+	start_in(mode);
+}
+
 int before_each(void **state)
 {
 	calloc_left = -1;
-	start_device(DEPTH, 0);
 	start_in(IO_USER_COPY);
 	return 0;
 }
@@ -312,7 +315,7 @@ TEST_CASE(test_data_of_writes)
 	const struct io *first = NULL;
 	struct io *waits, *asked;
 
-	start_in(IO_NEED_GET_DATA);
+	restart_in(IO_NEED_GET_DATA);
 	waits = bring(0, UBLK_IO_OP_WRITE);
 	asked = bring(1, UBLK_IO_OP_WRITE);
 	assert_int_equal(io_take(asked, got.data, 0, 4096), IO_LATER);
@@ -348,7 +351,7 @@ TEST_CASE(test_buffer_of_a_tag)
 	struct io *late;
 	uint8_t *bytes;
 
-	start_in(IO_COPY);
+	restart_in(IO_COPY);
 	late = bring(2, UBLK_IO_OP_WRITE);
 	buffer = late->address;
 	bytes = io_place(late);
@@ -373,7 +376,7 @@ TEST_CASE(test_pages_of_a_request)
 {
 	const struct io *first = NULL;
 
-	start_in(IO_ZERO_COPY);
+	restart_in(IO_ZERO_COPY);
 	bring(2, UBLK_IO_OP_WRITE);
 	assert_int_equal(late_mark(&queue.port, LATE_ALL, &first), 0);
 	assert_false(late_is_possible(IO_ZERO_COPY));
