@@ -2,11 +2,14 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <sys/un.h>
 #include <unistd.h>
+
+#include "base/syntax.h"
 
 #define TRY_AGAIN 50 /* ms */
 
@@ -101,4 +104,34 @@ int client_line(struct client *client, const char **line, int ms)
 	*line = client->buffer;
 	client->taken = (size_t)(end + 1 - client->buffer);
 	return 0;
+}
+
+/* ---- lines ---- */
+
+int client_begins(const char *line, const char *word)
+{
+	size_t length = strlen(word);
+
+	return strncmp(line, word, length) == 0 &&
+	       (line[length] == ' ' || line[length] == '\0');
+}
+
+const char *client_value(const char *line, const char *key, char *value,
+			 size_t size)
+{
+	static struct syntax_line split;
+	const char *why, *found;
+	size_t length;
+	int i;
+
+	value[0] = '\0';
+	if (syntax_split(&split, line, strlen(line), &why) < 0)
+		return value;
+	for (i = 1; i < split.count; i++) {
+		found = syntax_value(split.words[i], &length);
+		if (found && length == strlen(key) &&
+		    strncmp(split.words[i], key, length) == 0)
+			snprintf(value, size, "%s", found);
+	}
+	return value;
 }

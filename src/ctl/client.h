@@ -9,6 +9,7 @@
 
 #define CLIENT_REPLY_MAX 8192 /* bytes of a line, its LF not counted */
 #define CLIENT_FOREVER	 (-1) /* ms */
+#define CLIENT_PATIENCE	 2000 /* ms: a server that works speaks earlier */
 
 struct client {
 	int fd;
@@ -34,5 +35,15 @@ int client_send(struct client *client, const char *line, int last);
  * errno: -ETIMEDOUT if nothing has come for so long, -ECONNRESET at the end.
  */
 int client_line(struct client *client, const char **line, int ms);
+
+/* Whether that is the first word of a line: OK, ERR, dev. */
+int client_begins(const char *line, const char *word);
+
+/*
+ * The value of a key of a line, into room for size bytes, "" if it has none.
+ * Returns value.
+ */
+const char *client_value(const char *line, const char *key, char *value,
+			 size_t size);
 
 #endif

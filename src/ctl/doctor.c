@@ -13,9 +13,8 @@
 #include "client.h"
 #include "screen.h"
 
-#define PATIENCE 2000 /* ms */
-#define COLUMNS	 80
-#define INDENT	 15
+#define COLUMNS 80
+#define INDENT	15
 
 /* ---- what is said ---- */
 
@@ -83,11 +82,12 @@ static void ask_daemon(struct doctor *doctor, const char *socket)
 {
 	struct client client;
 	const char *line;
-	int error = client_open(&client, socket, PATIENCE), is_open = !error;
+	int error = client_open(&client, socket, CLIENT_PATIENCE),
+	    is_open = !error;
 
 	if (is_open) {
 		doctor->still.listener = proc_peer(client.fd);
-		error = client_line(&client, &line, PATIENCE);
+		error = client_line(&client, &line, CLIENT_PATIENCE);
 	}
 	if (!error)
 		read_greeting(doctor, line);

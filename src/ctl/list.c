@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/syntax.h"
+#include "client.h"
 
 #define VALUE_MAX 4096
 
@@ -115,7 +116,7 @@ static int serves(const char *line, const char *name, const struct stat *status)
 {
 	char path[VALUE_MAX];
 
-	table_value(line, "path", path, sizeof(path));
+	client_value(line, "path", path, sizeof(path));
 	if (!path[0])
 		return 0;
 	return status ? is_same_file(status, path) : strcmp(path, name) == 0;
@@ -125,7 +126,7 @@ static int is_id(const char *line, const char *id)
 {
 	char value[24];
 
-	return strcmp(table_value(line, "id", value, sizeof(value)), id) == 0;
+	return strcmp(client_value(line, "id", value, sizeof(value)), id) == 0;
 }
 
 struct wish {

@@ -20,7 +20,6 @@
 #define DEFAULT_SOCKET "/run/ublk.sock"
 #define DEFAULT_STATE  "/run/ublkd"
 #define INDENT	       4 /* of a line that goes on in the next */
-#define PATIENCE       2000 /* ms: by then a server that works has said something */
 
 enum { EXIT_OK, EXIT_ERR, EXIT_USAGE, EXIT_SILENT };
 
@@ -207,26 +206,13 @@ static int follows(const struct choice *choice)
 	return 0;
 }
 
-static int begins(const char *line, const char *word)
-{
-	size_t length = strlen(word);
-
-	return strncmp(line, word, length) == 0 &&
-	       (line[length] == ' ' || line[length] == '\0');
-}
-
 /* The sentence of an ERR, or all of that when there is none. */
 static void print_failure(const char *line)
 {
-	struct syntax_line split;
-	const char *why, *text = line;
-	int i;
+	char text[CLIENT_REPLY_MAX];
 
-	if (syntax_split(&split, line, strlen(line), &why) == 0)
-		for (i = 1; i < split.count; i++)
-			if (strncmp(split.words[i], "text=", 5) == 0)
-				text = split.words[i] + 5;
-	fprintf(stderr, "ublkctl: %s\n", text);
+	client_value(line, "text", text, sizeof(text));
+	fprintf(stderr, "ublkctl: %s\n", text[0] ? text : line);
 }
 
 /* Print events until the connection ends. */
@@ -252,21 +238,21 @@ static int print_answer(struct client *client, size_t columns,
 	int error;
 
 	for (;;) {
-		error = client_line(client, &line, PATIENCE);
+		error = client_line(client, &line, CLIENT_PATIENCE);
 		if (error)
 			return error;
-		if (begins(line, "ERR")) {
+		if (client_begins(line, "ERR")) {
 			fflush(stdout);
 			print_failure(line);
 			return EXIT_ERR;
 		}
-		if (begins(line, "WAIT"))
+		if (client_begins(line, "WAIT"))
 			continue;
 		if (!list)
 			screen_print(stdout, line, 0, INDENT, columns);
 		else if (table_add(&list->table, line) < 0)
 			return -ENOMEM;
-		if (begins(line, "OK"))
+		if (client_begins(line, "OK"))
 			return EXIT_OK;
 	}
 }
@@ -289,11 +275,11 @@ static int converse(struct client *client, const char *line, int will_follow,
 		    size_t columns, struct list *list)
 {
 	const char *greeting;
-	int status = client_line(client, &greeting, PATIENCE);
+	int status = client_line(client, &greeting, CLIENT_PATIENCE);
 
 	if (status)
 		return status;
-	if (begins(greeting, "ERR")) {
+	if (client_begins(greeting, "ERR")) {
 		print_failure(greeting);
 		return EXIT_ERR;
 	}
@@ -317,7 +303,7 @@ static int run_command(const struct choice *choice)
 	if (make_line(choice, line, sizeof(line)) < 0)
 		return fail_usage("a command has at most 64 words and 4096 "
 				  "bytes");
-	status = client_open(&client, choice->socket, PATIENCE);
+	status = client_open(&client, choice->socket, CLIENT_PATIENCE);
 	if (status)
 		return tell_silence(choice, -1, status);
 	status = converse(&client, line, follows(choice), columns(choice),

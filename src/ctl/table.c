@@ -7,6 +7,7 @@
 #include <wchar.h>
 
 #include "base/syntax.h"
+#include "client.h"
 
 #define VALUE_MAX 4096
 #define GAP	  2 /* columns between two */
@@ -88,26 +89,6 @@ int table_add(struct table *table, const char *line)
 	return 0;
 }
 
-const char *table_value(const char *line, const char *key, char *value,
-			size_t size)
-{
-	static struct syntax_line split;
-	const char *why, *found;
-	size_t length;
-	int i;
-
-	value[0] = '\0';
-	if (syntax_split(&split, line, strlen(line), &why) < 0)
-		return value;
-	for (i = 1; i < split.count; i++) {
-		found = syntax_value(split.words[i], &length);
-		if (found && length == strlen(key) &&
-		    strncmp(split.words[i], key, length) == 0)
-			snprintf(value, size, "%s", found);
-	}
-	return value;
-}
-
 /* ---- columns ---- */
 
 static const struct column *find_column(const char *key, size_t length)
@@ -177,7 +158,7 @@ static const char *format_cell(const struct table *table, const char *line,
 {
 	uint64_t number;
 
-	table_value(line, column->key, cell, VALUE_MAX);
+	client_value(line, column->key, cell, VALUE_MAX);
 	if (column->kind == SIZE && !table->bytes &&
 	    syntax_number(cell, &number) == 0)
 		format_size(cell, VALUE_MAX, number);

@@ -36,13 +36,6 @@ int table_check_columns(const char *columns, const char **unknown, int *length);
 int table_add(struct table *table, const char *line);
 
 /*
- * The value of a key of a data line, into room for size bytes, "" if it has none.
- * Returns value.
- */
-const char *table_value(const char *line, const char *key, char *value,
-			size_t size);
-
-/*
  * Print a text in just so many columns: cut, or with blanks behind it. Control
  * characters are hidden.
  */

@@ -15,8 +15,7 @@
 #include "client.h"
 #include "table.h"
 
-#define PATIENCE 2000 /* ms: as long as other commands wait */
-#define RETRIES	 10   /* looks that may be without an answer: an upgrade */
+#define RETRIES 10 /* looks that may be without an answer: an upgrade */
 
 /* A screen of its own, without a cursor; and back. */
 #define ENTER_SCREEN "\033[?1049h\033[?25l"
@@ -32,7 +31,7 @@ static uint64_t number_of(const char *line, const char *key)
 	char value[40];
 	uint64_t number;
 
-	table_value(line, key, value, sizeof(value));
+	client_value(line, key, value, sizeof(value));
 	if (syntax_number(value, &number) == 0 ||
 	    syntax_time(value, &number) == 0)
 		return number;
@@ -51,7 +50,7 @@ static int take_device(struct top_sample *sample, const char *line)
 	memset(device, 0, sizeof(*device));
 	device->id = (uint32_t)number_of(line, "id");
 	device->in_flight = (uint32_t)number_of(line, "in-flight");
-	table_value(line, "name", device->name, sizeof(device->name));
+	client_value(line, "name", device->name, sizeof(device->name));
 	return 0;
 }
 
@@ -61,7 +60,7 @@ static void take_op(struct top_device *device, const char *line)
 	uint64_t bytes = number_of(line, "bytes");
 	char op[20];
 
-	table_value(line, "op", op, sizeof(op));
+	client_value(line, "op", op, sizeof(op));
 	if (strcmp(op, "read") == 0) {
 		device->reads += count;
 		device->read_bytes += bytes;
@@ -267,15 +266,15 @@ static int take_answer(struct top *top)
 	int error;
 
 	for (;;) {
-		error = client_line(&top->client, &line, PATIENCE);
+		error = client_line(&top->client, &line, CLIENT_PATIENCE);
 		if (error)
 			return error;
-		if (strncmp(line, "ERR", 3) == 0) {
+		if (client_begins(line, "ERR")) {
 			snprintf(top->refusal, sizeof(top->refusal), "%s",
 				 line);
 			return -EPROTO;
 		}
-		if (strncmp(line, "OK", 2) == 0)
+		if (client_begins(line, "OK"))
 			return 0;
 		error = top_take(&top->now, line);
 		if (error)
@@ -290,12 +289,12 @@ static int open_client(struct top *top)
 
 	if (top->is_open)
 		return 0;
-	error = client_open(&top->client, top->socket, PATIENCE);
+	error = client_open(&top->client, top->socket, CLIENT_PATIENCE);
 	if (error)
 		return error;
 	top->is_open = 1;
-	error = client_line(&top->client, &line, PATIENCE);
-	if (!error && strncmp(line, "ERR", 3) == 0) {
+	error = client_line(&top->client, &line, CLIENT_PATIENCE);
+	if (!error && client_begins(line, "ERR")) {
 		snprintf(top->refusal, sizeof(top->refusal), "%s", line);
 		error = -EPROTO;
 	}

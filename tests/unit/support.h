@@ -137,6 +137,9 @@ int memory_goes_back(void);
 /* Descriptors that this process has open. */
 unsigned count_fds(void);
 
+/* A Unix socket at that path, on which as many may wait to be heard. */
+int test_listen(const char *path, int waiting);
+
 /*
  * Numbers for children, as the keeper has them (spawn.h); and a pipe that these
  * get, too, until both ends are closed.

@@ -49,18 +49,6 @@ int after_each(void **state)
 
 /* ---- the client ---- */
 
-static int listen_at(const char *path)
-{
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-	add_text(address.sun_path, sizeof(address.sun_path), path);
-	assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof(address)),
-			 0);
-	assert_int_equal(listen(fd, 0), 0);
-	return fd;
-}
-
 TEST_CASE(test_lines)
 {
 	const char *path = test_path("socket"), *line;
@@ -69,7 +57,7 @@ TEST_CASE(test_lines)
 	int fd, end;
 
 	assert_int_equal(client_open(&client, path, 10), -ENOENT);
-	fd = listen_at(path);
+	fd = test_listen(path, 0);
 	assert_int_equal(client_open(&client, path, 10), 0);
 	end = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
 	assert_int_equal(client_line(&client, &line, 10), -ETIMEDOUT);
@@ -99,7 +87,7 @@ TEST_CASE(test_bounds)
 	const char *path = test_path("socket"), *line;
 	static char much[CLIENT_REPLY_MAX + 2];
 	struct client client, others[8];
-	int fd = listen_at(path), end, error = 0;
+	int fd = test_listen(path, 0), end, error = 0;
 	unsigned i, count = 0;
 
 	assert_int_equal(client_open(&client, path, 10), 0);

@@ -153,22 +153,10 @@ TEST_CASE(test_words)
 
 /* ---- with a daemon and a terminal ---- */
 
-static int listen_at(const char *path)
-{
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-	add_text(address.sun_path, sizeof(address.sun_path), path);
-	assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof(address)),
-			 0);
-	assert_int_equal(listen(fd, 4), 0);
-	return fd;
-}
-
 /* A child that says the same to every question of each client. */
 static pid_t start_daemon(const char *greeting, const char *answer)
 {
-	int fd = listen_at(test_path("socket")), end;
+	int fd = test_listen(test_path("socket"), 4), end;
 	pid_t child = fork();
 	char question[100];
 
