@@ -324,23 +324,28 @@ static struct {
 	void *context;
 } closing[HELD_MAX];
 
-static struct {
+static struct opening {
 	char path[512];
 	int flags;
-	opener_done *done; /* NULL: nothing is to be opened */
+	opener_done *done;
 	void *context;
-} opening;
+} openings[HELD_MAX]; /* in the order in which they were asked for */
+
+static unsigned opening_count;
 
 int __wrap_opener_open(struct ev_loop *loop, const struct opener_wish *wish,
 		       opener_done *done, void *context)
 {
+	struct opening *opening;
+
 	assert_ptr_equal(loop, test_loop);
-	assert_null(opening.done);
-	opening.path[0] = '\0';
-	add_text(opening.path, sizeof(opening.path), wish->path);
-	opening.flags = wish->flags;
-	opening.done = done;
-	opening.context = context;
+	assert_true(opening_count < HELD_MAX);
+	opening = &openings[opening_count++];
+	opening->path[0] = '\0';
+	add_text(opening->path, sizeof(opening->path), wish->path);
+	opening->flags = wish->flags;
+	opening->done = done;
+	opening->context = context;
 	fake.opened++;
 	fake.wish = *wish;
 	fake.wish.path = NULL;
@@ -349,16 +354,17 @@ int __wrap_opener_open(struct ev_loop *loop, const struct opener_wish *wish,
 
 static void end_opening(void)
 {
-	opener_done *done = opening.done;
 	struct opener_result result = { .fd = -1 };
+	struct opening first = openings[0];
 
 	result.fd = fake.disk_error ? fake.disk_error
-				    : __real_open(opening.path, opening.flags);
+				    : __real_open(first.path, first.flags);
 	if (result.fd == -1)
 		result.fd = -errno;
 	result.is_new = fake.is_new && result.fd >= 0;
-	opening.done = NULL;
-	done(opening.context, &result);
+	opening_count--;
+	memmove(openings, openings + 1, opening_count * sizeof(first));
+	first.done(first.context, &result);
 }
 
 unsigned __wrap_opener_close(struct ev_loop *loop, int fd, const char *path,
@@ -541,7 +547,7 @@ void fake_serve(void)
 	while (!quiet) {
 		settle();
 		quiet = 1;
-		if (opening.done && !fake.open_waits) {
+		if (opening_count && !fake.open_waits) {
 			end_opening();
 			quiet = 0;
 		}
@@ -634,7 +640,7 @@ void fake_start(void)
 	ask_open(&channel);
 	fake_host.devices.loop = test_loop;
 	fake_host.devices.channel = &channel;
-	held_count = queue_count = device_fd_count = 0;
+	held_count = queue_count = device_fd_count = opening_count = 0;
 	fake_forget();
 }
 
