@@ -8,6 +8,10 @@
 # So are what verdicts are made of and what MY I/O HANGS explains: each of its items
 # has a part of a sentence that is put together there, and each part is in an item.
 #
+# So are the tables of commands and of symbols and what ublkd-protocol(7) has; and
+# the targets, their options, those of every device and of the layers, and what
+# ublkd-targets(7) has.
+#
 # So are the steps of a device that ublkd-protocol(7) explains, and those of the
 # table in src/device/life.c.
 #
@@ -144,6 +148,74 @@ bare()
 		print $0, kept
 	}'
 }
+
+# same WHAT MANUAL: the lines of the files "table" and "manual" are, in any order
+same()
+{
+	sort -u "$work/table" >"$work/table.sorted"
+	sort -u "$work/manual" | diff "$work/table.sorted" - || {
+		echo "$2: other $1 than in the source (left)"
+		exit 1
+	}
+	[ -s "$work/table" ] || {
+		echo "no $1 in the source"
+		exit 1
+	}
+}
+
+protocol=$top/src/man/ublkd-protocol.7
+sed -n 's/^\t{ "\([a-z-]*\)", ACCESS_.*/\1/p' "$top/src/admin/command-table.c" \
+	>"$work/table"
+sed -n '/^\.Sh COMMANDS/,/^\.Sh /s/^\.Ss \([a-z-]*\).*/\1/p' "$protocol" \
+	>"$work/manual"
+same commands "$protocol"
+sed -n 's/^\t\[SYMBOL_[A-Z]*\] = "\(.*\)",/\1/p' "$top/src/base/failure.c" |
+	grep -vx none >"$work/table"
+sed -n '/^\.It Cm syntax$/,/^\.El$/s/^\.It Cm //p' "$protocol" >"$work/manual"
+same symbols "$protocol"
+
+# options FILE...: of the tables there; a target's own name has one tab.
+options()
+{
+	sed -nE '/^\t\.name/!s/.*\.name = "([a-z-]+)".*/\1/p' "$@"
+}
+
+# told FROM TO: options that the manual explains between these headings, or behind
+# the one that matches FROM up to the end
+told()
+{
+	awk -v from="$1" -v to="$2" '
+	to != "" && $0 ~ to { inside = 0 }
+	$0 ~ from { inside = 1 }
+	/^\.Bl / { depth++ }
+	/^\.El/ { depth-- }
+	inside && depth == 1 && /^\.It Cm / {
+		value = 0
+		for (i = 3; i <= NF; i++) {
+			if (!value && $i ~ /^[a-z-]+$/)
+				print $i
+			value = ($i == "Ns" || value) && $i != ","
+		}
+	}' "$targets"
+}
+
+targets=$top/src/man/ublkd-targets.7
+sed -n 's/^\t\.name = "\(.*\)",/\1/p' "$top"/src/target/*.c | sort -u >"$work/names"
+while read -r name; do
+	options "$top/src/target/$name.c" >"$work/table"
+	told "^[.]Ss $name\$" "^[.]S[hs] " >"$work/manual"
+	same "options of $name" "$targets"
+done <"$work/names"
+[ "$(wc -l <"$work/names")" -ge 3 ] || {
+	echo "src/target/: no targets"
+	exit 1
+}
+options "$top/src/admin/add.c" "$top/src/layer/layer-options.h" >"$work/table"
+{
+	told "^[.]Ss Options of every" "^[.]S[hs] "
+	told "^[.]Sh FAULTS" "^[.]Sh EXAMPLES"
+} >"$work/manual"
+same "options of devices and layers" "$targets"
 
 sed -n 's/^\t\[DEVICE_[A-Z_]*\] = { "\([a-z-]*\)",.*/\1/p' \
 	"$top/src/device/life.c" | sort -u >"$work/steps"
