@@ -21,18 +21,27 @@
 #define PROMPT	     "ublkd> "
 #define GONE_PERIOD  1.0 /* s between looks whether one that watches is there */
 
+/* A socket that clients come by. Each has limits of its own. */
+struct door {
+	struct admin *admin;
+	ev_io listener;
+	int is_for_reading; /* and for nothing else, whoever comes */
+};
+
 struct admin {
 	struct ev_loop *loop;
 	struct command_host *host;
 	struct client *clients;
-	ev_io listener;
-	struct loop_timer pause;
+	struct door doors[2]; /* the second may be closed */
+	int door_count;
+	struct loop_timer pause; /* of all doors */
 };
 
 struct client {
 	struct request request; /* first: a request is its client */
 	struct client *next;
 	struct admin *admin;
+	const struct door *door;
 	struct session session;
 	int fd;
 	int busy;     /* a command has not been answered yet */
@@ -488,12 +497,14 @@ static COLD void on_drain(struct loop_timer *timer)
 
 enum who { WHO_UID, WHO_USERS, WHO_REFUSED };
 
-static int count_clients(const struct admin *admin, enum who who, uid_t uid)
+static int count_clients(const struct door *door, enum who who, uid_t uid)
 {
-	const struct client *client;
+	const struct client *client = door->admin->clients;
 	int count = 0;
 
-	for (client = admin->clients; client; client = client->next) {
+	for (; client; client = client->next) {
+		if (client->door != door)
+			continue;
 		if (client->refused || who == WHO_REFUSED)
 			count += client->refused && who == WHO_REFUSED;
 		else if (who == WHO_UID)
@@ -505,20 +516,21 @@ static int count_clients(const struct admin *admin, enum who who, uid_t uid)
 }
 
 /* Root has a limit of its own, so that users cannot keep it out. */
-static int is_too_many(const struct admin *admin, uid_t uid)
+static int is_too_many(const struct door *door, uid_t uid)
 {
 	if (uid == 0)
-		return count_clients(admin, WHO_UID, 0) >= ADMIN_ROOT_MAX;
-	return count_clients(admin, WHO_UID, uid) >= ADMIN_UID_MAX ||
-	       count_clients(admin, WHO_USERS, 0) >= ADMIN_CLIENTS_MAX;
+		return count_clients(door, WHO_UID, 0) >= ADMIN_ROOT_MAX;
+	return count_clients(door, WHO_UID, uid) >= ADMIN_UID_MAX ||
+	       count_clients(door, WHO_USERS, 0) >= ADMIN_CLIENTS_MAX;
 }
 
 static void greet_client(struct client *client)
 {
 	char text[100];
 	int length = snprintf(text, sizeof(text),
-			      "HELLO ublkd proto=%d version=%s pid=%d\n",
-			      COMMAND_PROTO, PACKAGE_VERSION, (int)getpid());
+			      "HELLO ublkd proto=%d version=%s pid=%d%s\n",
+			      COMMAND_PROTO, PACKAGE_VERSION, (int)getpid(),
+			      client->session.reads_only ? " access=read" : "");
 
 	append_output(client, text, (size_t)length);
 	flush_output(client);
@@ -546,19 +558,21 @@ static void refuse_client(struct client *client)
 }
 
 /* Returns NULL if there are too many clients. The fd is the new client's. */
-static struct client *new_client(struct admin *admin, int fd,
+static struct client *new_client(const struct door *door, int fd,
 				 const struct ucred *peer)
 {
-	int refused = is_too_many(admin, peer->uid);
+	int refused = is_too_many(door, peer->uid);
+	struct admin *admin = door->admin;
 	struct client *client;
 
-	if (refused &&
-	    count_clients(admin, WHO_REFUSED, 0) >= ADMIN_REFUSED_MAX)
+	if (refused && count_clients(door, WHO_REFUSED, 0) >= ADMIN_REFUSED_MAX)
 		return NULL;
 	client = calloc(1, sizeof(*client));
 	if (!client)
 		return NULL;
 	client->admin = admin;
+	client->door = door;
+	client->session.reads_only = door->is_for_reading;
 	client->fd = fd;
 	client->refused = refused;
 	client->request.host = admin->host;
@@ -580,7 +594,7 @@ static struct client *new_client(struct admin *admin, int fd,
 	return client;
 }
 
-static void add_client(struct admin *admin, int fd)
+static void add_client(const struct door *door, int fd)
 {
 	struct ucred peer = { .uid = (uid_t)-1 };
 	socklen_t length = sizeof(peer);
@@ -588,7 +602,7 @@ static void add_client(struct admin *admin, int fd)
 
 	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length) < 0)
 		log_warning("cannot tell who connects: %s", strerror(errno));
-	client = new_client(admin, fd, &peer);
+	client = new_client(door, fd, &peer);
 	if (!client)
 		close(fd);
 	else if (client->refused)
@@ -599,7 +613,7 @@ static void add_client(struct admin *admin, int fd)
 
 static COLD void on_connect(struct ev_loop *loop, ev_io *watcher, int events)
 {
-	struct admin *admin = watcher->data;
+	const struct door *door = watcher->data;
 	int i, fd;
 
 	(void)events;
@@ -607,14 +621,14 @@ static COLD void on_connect(struct ev_loop *loop, ev_io *watcher, int events)
 		fd = accept4(watcher->fd, NULL, NULL,
 			     SOCK_NONBLOCK | SOCK_CLOEXEC);
 		if (fd >= 0) {
-			add_client(admin, fd);
+			add_client(door, fd);
 			continue;
 		}
 		if (errno == EAGAIN || errno == ECONNABORTED || errno == EINTR)
 			return;
 		log_error("cannot accept a client: %s", strerror(errno));
 		ev_io_stop(loop, watcher);
-		loop_timer_start(loop, &admin->pause, ACCEPT_PAUSE);
+		loop_timer_start(loop, &door->admin->pause, ACCEPT_PAUSE);
 		return;
 	}
 }
@@ -622,11 +636,24 @@ static COLD void on_connect(struct ev_loop *loop, ev_io *watcher, int events)
 static COLD void on_pause_end(struct loop_timer *timer)
 {
 	struct admin *admin = timer->data;
+	int i;
 
-	ev_io_start(admin->loop, &admin->listener);
+	for (i = 0; i < admin->door_count; i++)
+		ev_io_start(admin->loop, &admin->doors[i].listener);
 }
 
-struct admin *admin_open(struct ev_loop *loop, int listener,
+static void open_door(struct admin *admin, int listener, int is_for_reading)
+{
+	struct door *door = &admin->doors[admin->door_count++];
+
+	door->admin = admin;
+	door->is_for_reading = is_for_reading;
+	ev_io_init(&door->listener, on_connect, listener, EV_READ);
+	door->listener.data = door;
+	ev_io_start(admin->loop, &door->listener);
+}
+
+struct admin *admin_open(struct ev_loop *loop, int listener, int reader,
 			 struct command_host *host)
 {
 	struct admin *admin = calloc(1, sizeof(*admin));
@@ -635,10 +662,10 @@ struct admin *admin_open(struct ev_loop *loop, int listener,
 		return NULL;
 	admin->loop = loop;
 	admin->host = host;
-	ev_io_init(&admin->listener, on_connect, listener, EV_READ);
 	loop_timer_init(&admin->pause, on_pause_end, admin);
-	admin->listener.data = admin;
-	ev_io_start(loop, &admin->listener);
+	open_door(admin, listener, 0);
+	if (reader >= 0)
+		open_door(admin, reader, 1);
 	host->devices.watcher = admin;
 	host->devices.on_change = on_change;
 	return admin;
@@ -647,6 +674,7 @@ struct admin *admin_open(struct ev_loop *loop, int listener,
 void admin_close(struct admin *admin)
 {
 	struct client *client, *next;
+	int i;
 
 	if (!admin)
 		return;
@@ -654,7 +682,8 @@ void admin_close(struct admin *admin)
 		next = client->next;
 		destroy_client(client);
 	}
-	ev_io_stop(admin->loop, &admin->listener);
+	for (i = 0; i < admin->door_count; i++)
+		ev_io_stop(admin->loop, &admin->doors[i].listener);
 	loop_timer_stop(admin->loop, &admin->pause);
 	admin->host->devices.on_change = NULL;
 	watch_end(admin->host);

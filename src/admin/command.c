@@ -159,6 +159,11 @@ static int check_access(const struct request *request, struct failure *failure)
 {
 	const struct command_host *host = request->host;
 
+	if (request->access != ACCESS_READ && request->session->reads_only)
+		return failure_set(failure, SYMBOL_DENIED, EPERM, NULL,
+				   "this socket is for reading only; %s is for "
+				   "the admin socket",
+				   request->command->verb);
 	if (request->access == ACCESS_ROOT && request->uid != 0)
 		return failure_set(failure, SYMBOL_DENIED, EPERM, NULL,
 				   "%s is for root only",

@@ -49,6 +49,7 @@ struct session {
 	int failed;	      /* a command has, since on-error stop */
 	int quits;	      /* nothing more is to be read from it */
 	int json;	      /* an object a line */
+	int reads_only;	      /* whoever it is */
 	int prompts;	      /* when nothing is under way */
 	int follows;	      /* what a device records (trace.h): */
 	uint32_t followed;    /* the device's number, */

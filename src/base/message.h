@@ -106,6 +106,8 @@ enum message_type {
 
 	/* keeper to server */
 	MESSAGE_RELOAD, /* SIGHUP: read the configuration again */
+	MESSAGE_READER, /* before GO; fd: the read-only socket. BEGIN has no room
+			   for it: an earlier program takes two there */
 };
 
 /* The number of a MESSAGE_ASK: what its text is, and what the answer has. */

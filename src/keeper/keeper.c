@@ -70,6 +70,7 @@ struct keeper {
 	const struct keeper_options *options;
 	struct ev_loop *loop;
 	struct listener listener;
+	struct listener reader; /* the read-only socket; fd -1: there is none */
 	struct state state;
 	struct takeover takeover; /* a server that is to leave */
 	struct helpers helpers;
@@ -352,10 +353,16 @@ static void become_program(struct keeper *keeper, const char *program)
 	if (options->is_unrecorded)
 		setenv(KEEPER_UNRECORDED, "yes", 1);
 	setenv(KEEPER_CONFIG, options->config, 1);
+	if (options->reader) {
+		snprintf(text, sizeof(text), "%o %s", options->reader_mode,
+			 options->reader);
+		setenv(KEEPER_READER, text, 1);
+	}
 	execv(program, arguments);
 	error = errno;
 	unsetenv(KEEPER_UNRECORDED);
 	unsetenv(KEEPER_CONFIG);
+	unsetenv(KEEPER_READER);
 	unsetenv(TABLE_VARIABLE);
 	if (table >= 0)
 		close(table);
@@ -600,11 +607,28 @@ static void on_failed(struct keeper *keeper, const struct message *message)
 		proc_kill(&keeper->server); /* one more death */
 }
 
+/* From here on whoever comes to the read-only socket comes to this server. */
+static void give_reader(struct keeper *keeper)
+{
+	struct message message = { .magic = MESSAGE_MAGIC,
+				   .type = MESSAGE_READER };
+	int error;
+
+	if (keeper->reader.fd < 0)
+		return;
+	error = listener_show(&keeper->reader);
+	if (error)
+		log_error("the read-only socket is not at %s: %s",
+			  keeper->reader.path, strerror(-error));
+	channel_send(&keeper->channel, &message, &keeper->reader.fd, 1);
+}
+
 /* Beside it what the old server, if there is one, can be told to leave by. */
 static void tell_to_go(struct keeper *keeper)
 {
 	struct message message = { .magic = MESSAGE_MAGIC, .type = MESSAGE_GO };
 
+	give_reader(keeper);
 	channel_send(&keeper->channel, &message, &keeper->takeover.fd,
 		     keeper->takeover.fd >= 0);
 }
@@ -1077,6 +1101,19 @@ static void open_sight(struct keeper *keeper)
 			   keeper->state.path, why);
 }
 
+/* Returns 0, or -1 with *failure filled. */
+static int open_reader(struct keeper *keeper, struct failure *failure)
+{
+	const struct keeper_options *options = keeper->options;
+
+	if (!options->reader)
+		return 0;
+	if (listener_lock(&keeper->reader, options->reader, failure) < 0)
+		return -1;
+	return listener_bind_hidden(&keeper->reader, options->reader_mode,
+				    failure);
+}
+
 /* The admin socket, the state folder, and what an earlier keeper has left. */
 static int open_places(struct keeper *keeper, struct failure *failure)
 {
@@ -1089,7 +1126,8 @@ static int open_places(struct keeper *keeper, struct failure *failure)
 					   keeper->options->socket, failure);
 	if (error < 0 ||
 	    state_open(&keeper->state, keeper->options->state, failure) < 0 ||
-	    takeover_begin(takeover, keeper->state.path, failure) < 0)
+	    takeover_begin(takeover, keeper->state.path, failure) < 0 ||
+	    open_reader(keeper, failure) < 0)
 		return -1;
 	open_sight(keeper);
 	take_table(takeover);
@@ -1181,6 +1219,7 @@ int keeper_run(const struct keeper_options *options)
 		.options = options,
 		.channel.fd = -1,
 		.listener = { .fd = -1, .lock = -1 },
+		.reader = { .fd = -1, .lock = -1 },
 		.sight = -ENOENT,
 		.state = { .fd = -1, .names = options->names },
 		.takeover = { .fd = -1, .listener = -1, .handover = -1 },
@@ -1212,6 +1251,10 @@ int keeper_run(const struct keeper_options *options)
 			sight_file_remove(keeper.state.fd);
 		state_close(&keeper.state);
 	}
+	if (keeper.leaving && !keeper.reader.is_hidden)
+		listener_leave(&keeper.reader);
+	else
+		listener_close(&keeper.reader);
 	takeover_close(&keeper.takeover);
 	helpers_close(&keeper.helpers);
 	jobs_close(&keeper.jobs);

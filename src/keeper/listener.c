@@ -126,11 +126,11 @@ static int clear_path(const struct sockaddr_un *address,
 	return 0;
 }
 
-static int note_socket(struct listener *listener)
+static int note_socket(struct listener *listener, const char *path)
 {
 	struct stat status;
 
-	if (lstat(listener->path, &status) < 0)
+	if (lstat(path, &status) < 0)
 		return -errno;
 	listener->device = status.st_dev;
 	listener->inode = status.st_ino;
@@ -139,8 +139,9 @@ static int note_socket(struct listener *listener)
 
 /* Ours alone until the group is right; only then does it listen. */
 static int bind_safely(struct listener *listener,
-		       const struct sockaddr_un *address)
+		       const struct sockaddr_un *address, mode_t mode)
 {
+	const char *path = address->sun_path;
 	mode_t old = umask(0177);
 	int error = bind(listener->fd, (const struct sockaddr *)address,
 			 sizeof(*address));
@@ -149,13 +150,13 @@ static int bind_safely(struct listener *listener,
 	umask(old);
 	if (error < 0)
 		return -errno;
-	if (note_socket(listener) < 0)
+	if (note_socket(listener, path) < 0)
 		return -errno;
 	group = getgrnam(GROUP_NAME);
-	if (group && chown(listener->path, (uid_t)-1, group->gr_gid) < 0)
-		log_warning("cannot give %s to group " GROUP_NAME ": %s",
-			    listener->path, strerror(errno));
-	if (chmod(listener->path, 0660) < 0)
+	if (group && chown(path, (uid_t)-1, group->gr_gid) < 0)
+		log_warning("cannot give %s to group " GROUP_NAME ": %s", path,
+			    strerror(errno));
+	if (chmod(path, mode) < 0)
 		return -errno;
 	return listen(listener->fd, BACKLOG) < 0 ? -errno : 0;
 }
@@ -165,6 +166,7 @@ int listener_lock(struct listener *listener, const char *path,
 {
 	listener->fd = listener->lock = -1;
 	listener->inode = 0;
+	listener->is_hidden = 0;
 	if (snprintf(listener->path, sizeof(listener->path), "%s", path) >=
 	    (int)sizeof(listener->path))
 		return failure_set(failure, SYMBOL_ARG, 0, NULL,
@@ -173,22 +175,73 @@ int listener_lock(struct listener *listener, const char *path,
 	return take_lock(listener, failure);
 }
 
-int listener_bind(struct listener *listener, struct failure *failure)
+/* A new socket at that address, where nothing is. */
+static int make_socket(struct listener *listener,
+		       const struct sockaddr_un *address, mode_t mode,
+		       struct failure *failure)
 {
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
 	int error;
 
-	memcpy(address.sun_path, listener->path, sizeof(address.sun_path));
-	if (clear_path(&address, failure) < 0)
-		return -1;
 	listener->fd =
 		socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	error = listener->fd < 0 ? -errno : bind_safely(listener, &address);
+	error = listener->fd < 0 ? -errno
+				 : bind_safely(listener, address, mode);
 	if (error == 0)
 		return 0;
 	return failure_set(failure, failure_symbol(error), error, NULL,
 			   "cannot listen on %s: %s", listener->path,
 			   strerror(-error));
+}
+
+int listener_bind(struct listener *listener, struct failure *failure)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+
+	memcpy(address.sun_path, listener->path, sizeof(address.sun_path));
+	if (clear_path(&address, failure) < 0)
+		return -1;
+	return make_socket(listener, &address, 0660, failure);
+}
+
+/* Beside the path. Returns its length, as snprintf() does. */
+static int hidden_path(const struct listener *listener, char *path, size_t size)
+{
+	return snprintf(path, size, "%s.new", listener->path);
+}
+
+int listener_bind_hidden(struct listener *listener, mode_t mode,
+			 struct failure *failure)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	struct stat status;
+
+	if (hidden_path(listener, address.sun_path, sizeof(address.sun_path)) >=
+	    (int)sizeof(address.sun_path))
+		return failure_set(failure, SYMBOL_ARG, 0, NULL,
+				   "the path of a read-only socket has at most "
+				   "%zu bytes",
+				   sizeof(address.sun_path) - sizeof(".new"));
+	if (lstat(listener->path, &status) == 0 && !S_ISSOCK(status.st_mode))
+		return failure_set(failure, SYMBOL_EXISTS, 0, NULL,
+				   "%s exists and is not a socket",
+				   listener->path);
+	/* With the lock, what is there is nobody's. */
+	unlink(address.sun_path);
+	listener->is_hidden = 1;
+	return make_socket(listener, &address, mode, failure);
+}
+
+int listener_show(struct listener *listener)
+{
+	char path[sizeof(listener->path) + 8];
+
+	if (!listener->is_hidden)
+		return 0;
+	hidden_path(listener, path, sizeof(path));
+	if (rename(path, listener->path) < 0)
+		return -errno;
+	listener->is_hidden = 0;
+	return 0;
 }
 
 /* Whether the path leads to that socket, be it through a link. */
@@ -214,7 +267,7 @@ int listener_use(struct listener *listener, int fd, int borrowed)
 		return -ENOENT;
 	listener->fd = fd;
 	if (!borrowed)
-		note_socket(listener);
+		note_socket(listener, listener->path);
 	return 0;
 }
 
@@ -250,6 +303,7 @@ int listener_adopt(struct listener *listener, int fd, struct failure *failure)
 	listener->fd = fd;
 	listener->lock = -1;
 	listener->inode = 0;
+	listener->is_hidden = 0;
 	if (!is_listening(fd, &address) || flags < 0 ||
 	    fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0) {
 		failure_set(failure, SYMBOL_ARG, 0, NULL,
@@ -271,10 +325,14 @@ void listener_close(struct listener *listener)
 	char path[sizeof(listener->path) + 8];
 	struct stat status;
 
-	if (listener->inode && lstat(listener->path, &status) == 0 &&
+	if (listener->is_hidden)
+		hidden_path(listener, path, sizeof(path));
+	else
+		snprintf(path, sizeof(path), "%s", listener->path);
+	if (listener->inode && lstat(path, &status) == 0 &&
 	    status.st_dev == listener->device &&
 	    status.st_ino == listener->inode)
-		unlink(listener->path);
+		unlink(path);
 	if (listener->lock >= 0) {
 		lock_path(listener, path, sizeof(path));
 		unlink(path);

@@ -1,5 +1,6 @@
 /*
- * The admin socket's path: one owner, safe modes, no stale leftovers.
+ * The path of the admin socket, or of the read-only one: one owner, safe modes, no
+ * stale leftovers.
  */
 #ifndef UBLKD_LISTENER_H
 #define UBLKD_LISTENER_H
@@ -14,6 +15,7 @@ struct listener {
 	int lock;	/* path.lock, locked; has our process number */
 	dev_t device;	/* of the socket that we bound */
 	ino_t inode;
+	int is_hidden; /* it listens, but is not at its path yet */
 };
 
 /* Lock path.lock: one ublkd a path. Returns 0, or -1 with *failure. */
@@ -27,6 +29,19 @@ int listener_lock(struct listener *listener, const char *path,
  */
 int listener_bind(struct listener *listener, struct failure *failure)
 	__attribute__((cold));
+
+/*
+ * The same for a socket that nobody hands over: until listener_show() it listens
+ * beside the path, at which an earlier server may answer. Of this mode, e.g. 0666.
+ */
+int listener_bind_hidden(struct listener *listener, mode_t mode,
+			 struct failure *failure) __attribute__((cold));
+
+/*
+ * That server is to leave: put ours in the place of its socket, at once, so that
+ * there always is one. Returns 0 or a negative errno.
+ */
+int listener_show(struct listener *listener);
 
 /*
  * With the lock, go on with the socket of an earlier keeper, if it listens at

@@ -38,6 +38,7 @@ struct server {
 	char config[MESSAGE_TEXT]; /* the host's */
 	uint64_t begin;		   /* BEGIN_... */
 	int listener;	 /* the admin socket; 0 before the beginning */
+	int reader;	 /* the read-only socket, -1: there is none */
 	int handover_fd; /* for the next keeper, when this one is gone */
 	int going;	 /* GO has come */
 	int old;	 /* to a server that may not know yet that it is to
@@ -66,6 +67,12 @@ static int tell_keeper(struct server *server, uint32_t type, uint64_t serial,
 		       : 0;
 }
 
+static void open_admin(struct server *server)
+{
+	server->admin = admin_open(server->loop, server->listener,
+				   server->reader, &server->host);
+}
+
 static void on_started(struct command_host *host, const struct failure *failure)
 {
 	struct server *server = (struct server *)host;
@@ -82,7 +89,7 @@ static void on_started(struct command_host *host, const struct failure *failure)
 		log_error("the rest of the configuration is not run; the "
 			  "devices that were taken over are served");
 	}
-	server->admin = admin_open(server->loop, server->listener, host);
+	open_admin(server);
 	tell_keeper(server, server->admin ? MESSAGE_READY : MESSAGE_FAILED, 0,
 		    "out of memory");
 }
@@ -142,6 +149,8 @@ static void begin_work(struct server *server, const int *fds, int fd_count)
 	/* Who connects is to see this process as the peer, not the keeper. */
 	listen(server->listener, SOMAXCONN);
 	listen(server->handover_fd, SOMAXCONN);
+	if (server->reader >= 0)
+		listen(server->reader, SOMAXCONN);
 	if (fd_count == 1)
 		server->old = fds[0];
 	else
@@ -331,6 +340,11 @@ on_message(struct channel *channel, const struct message *message,
 	case MESSAGE_TABLE_END:
 		tell_prepared(server);
 		break;
+	case MESSAGE_READER:
+		if (fd_count != 1)
+			break;
+		server->reader = fds[0];
+		return;
 	case MESSAGE_GO:
 		begin_work(server, fds, fd_count);
 		return;
@@ -406,8 +420,7 @@ static void on_keeper_gone(struct channel *channel)
 		  server->host.devices.count);
 	command_keeper_gone(&server->host);
 	if (!server->admin)
-		server->admin = admin_open(server->loop, server->listener,
-					   &server->host);
+		open_admin(server);
 }
 
 /* There is no loop yet. */
@@ -423,7 +436,7 @@ static void fail_early(const char *why)
 
 int server_run(int is_hot)
 {
-	struct server server = { .old = -1 };
+	struct server server = { .reader = -1, .old = -1 };
 
 	/* The keeper alone stops a server, in the right order. */
 	signal(SIGTERM, SIG_IGN);

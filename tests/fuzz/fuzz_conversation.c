@@ -145,7 +145,7 @@ static void talk(struct fuzz_bytes bytes)
 {
 	uint8_t how = fuzz_byte(&bytes), denied = fuzz_byte(&bytes);
 	int listener = listen_somewhere(), fd;
-	struct admin *admin = admin_open(test_loop, listener, &fake_host);
+	struct admin *admin = admin_open(test_loop, listener, -1, &fake_host);
 
 	assert_non_null(admin);
 	uid = how & IS_USER ? 1000 : 0;

@@ -73,9 +73,7 @@ void *__wrap_realloc(void *old, size_t size)
 /* ---- the server ---- */
 
 static struct admin *admin;
-static int listener;
-static struct sockaddr_un address;
-static socklen_t address_length;
+static int listener, reader; /* the admin socket, and the read-only one */
 
 static void on_empty(struct device_set *set)
 {
@@ -83,20 +81,27 @@ static void on_empty(struct device_set *set)
 		command_answer_leaving(&fake_host);
 }
 
-static void listen_somewhere(void)
+static int listen_somewhere(void)
 {
 	sa_family_t family = AF_UNIX;
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 
-	listener =
-		socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	/* Without a path the kernel chooses a name that is no file. */
-	assert_int_equal(
-		bind(listener, (struct sockaddr *)&family, sizeof(family)), 0);
-	assert_int_equal(listen(listener, 256), 0);
-	address_length = sizeof(address);
-	assert_int_equal(getsockname(listener, (struct sockaddr *)&address,
-				     &address_length),
+	assert_int_equal(bind(fd, (struct sockaddr *)&family, sizeof(family)),
 			 0);
+	assert_int_equal(listen(fd, 256), 0);
+	return fd;
+}
+
+/* Connect to that one, wherever it listens. */
+static void connect_to(int fd, int server)
+{
+	struct sockaddr_un address;
+	socklen_t length = sizeof(address);
+
+	assert_int_equal(
+		getsockname(server, (struct sockaddr *)&address, &length), 0);
+	assert_int_equal(connect(fd, (struct sockaddr *)&address, length), 0);
 }
 
 /* ---- clients ---- */
@@ -111,7 +116,7 @@ struct client {
 
 static struct client clients[CLIENTS];
 
-static struct client *open_client(void)
+static struct client *open_client_at(int server)
 {
 	struct client *client = clients;
 
@@ -121,11 +126,14 @@ static struct client *open_client(void)
 	client->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0);
 	client->length = client->checked = 0;
 	client->in_line = 0;
-	assert_int_equal(connect(client->fd, (struct sockaddr *)&address,
-				 address_length),
-			 0);
+	connect_to(client->fd, server);
 	fake_serve();
 	return client;
+}
+
+static struct client *open_client(void)
+{
+	return open_client_at(listener);
 }
 
 static void close_client(struct client *client)
@@ -351,8 +359,9 @@ int before_each(void **state)
 	accepts = 0;
 	for (i = 0; i < CLIENTS; i++)
 		clients[i].fd = -1;
-	listen_somewhere();
-	admin = admin_open(test_loop, listener, &fake_host);
+	listener = listen_somewhere();
+	reader = listen_somewhere();
+	admin = admin_open(test_loop, listener, reader, &fake_host);
 	assert_non_null(admin);
 	me = greeted();
 	return 0;
@@ -372,6 +381,7 @@ int after_each(void **state)
 	turn(10);
 	admin_close(admin);
 	close(listener);
+	close(reader);
 	fake_stop();
 	test_folder_remove();
 	return 0;
@@ -814,10 +824,7 @@ TEST_CASE(test_vanish_any_time)
 	for (i = 0; i < 20; i++) {
 		client = &clients[1];
 		client->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0);
-		assert_int_equal(connect(client->fd,
-					 (struct sockaddr *)&address,
-					 address_length),
-				 0);
+		connect_to(client->fd, listener);
 		while (i % 2 &&
 		       send(client->fd, "help\n", 5, MSG_NOSIGNAL) == 5)
 			;
@@ -1110,6 +1117,60 @@ TEST_CASE(test_limit_of_root)
 	ask_on(greeted(), "ping", "OK\n");
 }
 
+/* ---- the read-only socket ---- */
+
+static struct client *greeted_reader(void)
+{
+	struct client *client = open_client_at(reader);
+
+	expect_on(client, "HELLO ublkd proto=1 version=* pid=* access=read\n");
+	return client;
+}
+
+/* Also root: whatever is not for reading is refused, and nothing is done. */
+TEST_CASE(test_reader)
+{
+	const struct command *command;
+	struct client *client;
+	char line[100];
+
+	ask("add null id=3", "OK *\n");
+	client = greeted_reader();
+	for (command = command_table; command->verb; command++) {
+		if (command->access == ACCESS_READ)
+			continue;
+		snprintf(line, sizeof(line), "%s", command->verb);
+		ask_on(client, line,
+		       "ERR denied text=\"this socket is for reading only; *"
+		       "admin socket\" errno=EPERM\n");
+	}
+	ask_on(client, "del 3", "ERR denied *\n");
+	ask_on(client, "list", "dev id=3 *OK *\n");
+	ask_on(client, "show 3", "dev id=3 *OK *\n");
+	ask_on(client, "watch", "OK seq=*\n");
+	/* And root's other connection is not hurt by that. */
+	ask("del 3", "OK*\n");
+	expect_on(client, "EVENT *state=gone*\n");
+}
+
+/* Whoever fills one of the sockets keeps nobody from the other one. */
+TEST_CASE(test_reader_limits)
+{
+	struct client *client;
+	int i;
+
+	for (i = 0; i < ADMIN_CLIENTS_MAX; i++) {
+		next_uid = (uid_t)(1000 + i / ADMIN_UID_MAX);
+		greeted_reader();
+	}
+	next_uid = 2000;
+	client = open_client_at(reader);
+	expect_on(client, "ERR limit *\n");
+	greeted();
+	next_uid = 1000;
+	greeted();
+}
+
 /* Those that are refused and stay are bounded as well. */
 TEST_CASE(test_refused_are_bounded)
 {
@@ -1136,9 +1197,7 @@ TEST_CASE(test_accept_fails)
 
 	accept_error = EMFILE;
 	late->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0);
-	assert_int_equal(connect(late->fd, (struct sockaddr *)&address,
-				 address_length),
-			 0);
+	connect_to(late->fd, listener);
 	accepts = 0;
 	fake_pass_time(0.5);
 	/* It must not spin on a socket that stays readable. */
@@ -1161,10 +1220,7 @@ TEST_CASE(test_many_at_once)
 
 	for (i = 1; i <= 100; i++) {
 		clients[i].fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0);
-		assert_int_equal(connect(clients[i].fd,
-					 (struct sockaddr *)&address,
-					 address_length),
-				 0);
+		connect_to(clients[i].fd, listener);
 	}
 	fake_serve();
 	turn(20);
@@ -3146,7 +3202,7 @@ TEST_CASE(test_inspect_left)
 	/* A server that ends has neither waited for. */
 	say("inspect\n");
 	admin_close(admin);
-	admin = admin_open(test_loop, listener, &fake_host);
+	admin = admin_open(test_loop, listener, -1, &fake_host);
 	fake_release(MESSAGE_ASK);
 	fake_serve();
 }

@@ -19,8 +19,8 @@ static struct keeper keeper;
 static unsigned kills; /* SIGKILL to the server */
 static unsigned execs; /* execv() was tried, and has failed */
 static char arguments_seen[400];
-static char config_seen[40]; /* in the environment */
-static struct message sent;  /* the last one */
+static char config_seen[40], reader_seen[40]; /* in the environment */
+static struct message sent;		      /* the last one */
 static unsigned sent_count;
 static int send_error;
 static int old_server; /* the other end of a take-over's socket */
@@ -98,6 +98,8 @@ int __wrap_execv(const char *path, char *const arguments[])
 	execs++;
 	snprintf(config_seen, sizeof(config_seen), "%s",
 		 getenv(KEEPER_CONFIG) ? getenv(KEEPER_CONFIG) : "");
+	snprintf(reader_seen, sizeof(reader_seen), "%s",
+		 getenv(KEEPER_READER) ? getenv(KEEPER_READER) : "");
 	arguments_seen[0] = '\0';
 	for (; *arguments; arguments++) {
 		add_text(arguments_seen, sizeof(arguments_seen), " ");
@@ -175,7 +177,7 @@ static int setup(void **state)
 	keeper.candidate.channel.fd = -1;
 	keeper.ready_fd = keeper.newline_fd = -1;
 	keeper.channel.owner = &keeper;
-	keeper.takeover.fd = -1;
+	keeper.takeover.fd = keeper.reader.fd = -1;
 	keeper.jobs.owner = &keeper;
 	hold(&keeper.server, SERVER);
 	keeper.jobs.helpers = &keeper.helpers;
@@ -826,6 +828,8 @@ static void test_arguments(void **state)
 		.is_plain = 1,
 		.is_spared = 1,
 		.stop_timeout = 77,
+		.reader = "/r",
+		.reader_mode = 0604,
 	};
 
 	options.stop_timeout = 60;
@@ -847,6 +851,20 @@ static void test_arguments(void **state)
 			    "--stop-timeout 77");
 	assert_string_equal(config_seen, "/c");
 	assert_null(getenv(KEEPER_CONFIG));
+	/* An earlier program knows no such option, and need not. */
+	assert_string_equal(reader_seen, "604 /r");
+	assert_null(getenv(KEEPER_READER));
+}
+
+/* What a server gets, and an earlier program that is tried as one must not. */
+static void test_reader(void **state)
+{
+	keeper.reader.fd = 1001;
+	tell_to_go(&keeper);
+	assert_int_equal(sent_count, 2);
+	keeper.reader.fd = -1;
+	tell_to_go(&keeper);
+	assert_int_equal(sent_count, 3);
 }
 
 static void test_restart_asks(void **state)
@@ -972,6 +990,7 @@ int main(void)
 		TEST(test_table_is_not_sent),
 		TEST(test_restart_after_upgrade),
 		TEST(test_arguments),
+		TEST(test_reader),
 		TEST(test_restart_asks),
 		TEST(test_restart_denied),
 		TEST(test_restart_while_busy),

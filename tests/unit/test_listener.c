@@ -63,8 +63,10 @@ struct group *__wrap_getgrnam(const char *name)
 
 	assert_string_equal(name, "ublk");
 	/* Until it has its group it is for us alone. */
-	assert_int_equal(stat(listener.path, &status), 0);
-	assert_int_equal(status.st_mode & 0077, 0);
+	if (!listener.is_hidden) {
+		assert_int_equal(stat(listener.path, &status), 0);
+		assert_int_equal(status.st_mode & 0077, 0);
+	}
 	return fake.has_group ? &fake.group : NULL;
 }
 
@@ -561,6 +563,87 @@ static void test_use_of_another_path(void **state)
 	close(fd);
 }
 
+/* ---- one that nobody hands over ---- */
+
+static int hidden_open(const char *at)
+{
+	return listener_lock(&listener, at, &failure) == 0 &&
+			       listener_bind_hidden(&listener, 0604,
+						    &failure) == 0
+		       ? 0
+		       : -1;
+}
+
+/* Whoever is at the path answers there until the other one is shown. */
+static void test_hidden(void **state)
+{
+	struct stat status;
+	int old = bind_other(SOCK_STREAM, 1), client;
+
+	fake.has_group = 0;
+	/* What another one has left. */
+	test_file("s.new", "");
+	assert_int_equal(hidden_open(path), 0);
+	assert_true(can_connect());
+	assert_int_equal(accept(listener.fd, NULL, NULL), -1);
+	assert_int_equal(listener_show(&listener), 0);
+	assert_false(exists(test_path("s.new")));
+	assert_int_equal(lstat(path, &status), 0);
+	assert_int_equal(status.st_mode & 07777, 0604);
+	assert_true(can_connect());
+	client = accept(listener.fd, NULL, NULL);
+	assert_true(client >= 0);
+	close(client);
+	/* A second time is for the next server. */
+	assert_int_equal(listener_show(&listener), 0);
+	listener_close(&listener);
+	assert_false(exists(path));
+	assert_false(exists(lock));
+	close(old);
+}
+
+/* Nothing is taken from the one that goes on. */
+static void test_hidden_in_vain(void **state)
+{
+	int old = bind_other(SOCK_STREAM, 1);
+
+	assert_int_equal(hidden_open(path), 0);
+	listener_close(&listener);
+	assert_true(can_connect());
+	assert_false(exists(test_path("s.new")));
+	assert_false(exists(lock));
+	close(old);
+}
+
+static void test_hidden_mistakes(void **state)
+{
+	char name[120];
+
+	test_file("s", "mine");
+	assert_int_equal(hidden_open(path), -1);
+	assert_int_equal(failure.symbol, SYMBOL_EXISTS);
+	listener_close(&listener);
+	assert_true(exists(path));
+	memset(name, 'x', sizeof(name));
+	memcpy(name, test_folder(), strlen(test_folder()));
+	name[strlen(test_folder())] = '/';
+	name[104] = '\0';
+	assert_int_equal(hidden_open(name), -1);
+	assert_non_null(strstr(failure.text, "at most 103 bytes"));
+	listener_close(&listener);
+	name[103] = '\0';
+	assert_int_equal(hidden_open(name), 0);
+	assert_int_equal(listener_show(&listener), 0);
+	listener_close(&listener);
+	assert_false(exists(name));
+	/* Its folder goes meanwhile. */
+	assert_int_equal(mkdir(test_path("gone"), 0700), 0);
+	assert_int_equal(hidden_open(test_path("gone/s")), 0);
+	assert_int_equal(rename(test_path("gone"), test_path("away")), 0);
+	assert_int_equal(listener_show(&listener), -ENOENT);
+	listener_close(&listener);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -590,6 +673,9 @@ int main(void)
 		TEST(test_use),
 		TEST(test_use_through_a_link),
 		TEST(test_use_of_another_path),
+		TEST(test_hidden),
+		TEST(test_hidden_in_vain),
+		TEST(test_hidden_mistakes),
 #undef TEST
 	};
 

@@ -5,6 +5,7 @@
 /* NOLINTNEXTLINE(bugprone-suspicious-include): its functions are static */
 #include "../../src/server/server.c"
 
+#include <fcntl.h>
 #include <sys/socket.h>
 
 #include "support.h"
@@ -14,6 +15,7 @@ static struct server server;
 static struct message sent; /* the last one */
 static unsigned sent_count;
 static unsigned admins, handovers; /* that were opened */
+static int reader_seen;
 static int adopt_result;
 static int ask_result; /* of the question for the driver's features */
 static int old_keeper; /* the other end of the old server's socket */
@@ -28,11 +30,12 @@ int __wrap_channel_send(struct channel *channel, const struct message *message,
 	return message->type == MESSAGE_FEATURES ? ask_result : 0;
 }
 
-struct admin *__wrap_admin_open(struct ev_loop *loop, int listener,
+struct admin *__wrap_admin_open(struct ev_loop *loop, int listener, int reader,
 				struct command_host *host)
 {
 	assert_ptr_equal(loop, test_loop);
 	assert_int_equal(listener, server.listener);
+	reader_seen = reader;
 	assert_ptr_equal(host, &server.host);
 	admins++;
 	return (struct admin *)&admins; /* nobody looks into it */
@@ -70,6 +73,7 @@ int before_each(void **state)
 	server.host.devices.channel = &server.channel;
 	server.channel.owner = &server;
 	server.listener = server.handover_fd = server.old = -1;
+	server.reader = reader_seen = -1;
 	return 0;
 }
 
@@ -207,6 +211,23 @@ TEST_CASE(test_go)
 	assert_int_equal(sent.type, MESSAGE_READY);
 	assert_int_equal(server.host.devices.features, LINUX_7_3);
 	assert_int_equal(admins, 1);
+	close(old_keeper);
+}
+
+/* The read-only socket comes with a message of its own, and may not come. */
+TEST_CASE(test_reader)
+{
+	int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+
+	hear((struct message){ .type = MESSAGE_READER });
+	assert_int_equal(server.reader, -1);
+	hear_with((struct message){ .type = MESSAGE_READER }, fd);
+	go();
+	hear((struct message){ .type = MESSAGE_FEATURES,
+			       .serial = sent.serial });
+	assert_int_equal(admins, 1);
+	assert_int_equal(reader_seen, fd);
+	close(fd);
 	close(old_keeper);
 }
 
