@@ -155,6 +155,15 @@ static int read_options(struct request *request, struct failure *failure)
 	return stray;
 }
 
+/* In a configuration: what concerns the program, or that itself, is root's. */
+static int check_place(const struct command *command, struct failure *failure)
+{
+	if (command->access != ACCESS_ROOT)
+		return 0;
+	return failure_set(failure, SYMBOL_ARG, 0, command->verb,
+			   "%s is no line of a configuration", command->verb);
+}
+
 static int check_access(const struct request *request, struct failure *failure)
 {
 	const struct command_host *host = request->host;
@@ -226,6 +235,8 @@ static int begin_command(struct request *request, struct failure *failure)
 	request->access = request->command->access;
 	log_change(request);
 	if (check_access(request, failure) < 0 ||
+	    (request->configures &&
+	     check_place(request->command, failure) < 0) ||
 	    (request->command->options && read_options(request, failure) < 0))
 		return -1;
 	return request->command->run(request, failure);
@@ -248,6 +259,8 @@ int command_check(struct request *request, struct failure *failure)
 	request->command = command_find(verb);
 	if (!request->command)
 		return command_fail_unknown(verb, failure);
+	if (check_place(request->command, failure) < 0)
+		return -1;
 	/* Those of add are its target's, see add_check(). */
 	return request->command->options ? read_options(request, failure) : 0;
 }

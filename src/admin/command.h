@@ -132,8 +132,8 @@ int command_fail_unknown(const char *verb, struct failure *failure);
 COLD int command_run(struct request *request);
 
 /*
- * Whether the request's line could be run, as far as that can be told without
- * looking at a host and its devices. Returns 0, or -1 with *failure filled.
+ * Whether the request's line could be one of a configuration, as far as that can
+ * be told without looking at a host and its devices. Returns 0, or -1 with *failure filled.
  */
 int command_check(struct request *request, struct failure *failure);
 

@@ -863,9 +863,6 @@ static int begin(struct request *request, struct failure *failure)
 	struct reload *reload;
 	int i;
 
-	if (request->configures)
-		return failure_set(failure, SYMBOL_ARG, 0, "reload",
-				   "reload is no line of a configuration");
 	if (request->host->reloads)
 		return failure_set(failure, SYMBOL_BUSY, 0, NULL,
 				   "another reload is under way");

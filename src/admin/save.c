@@ -278,9 +278,6 @@ static int begin_saving(struct request *request, struct failure *failure)
 	static const char head[] = "# Written by the command save of ublkd.\n";
 	struct saving *saving;
 
-	if (request->configures)
-		return failure_set(failure, SYMBOL_ARG, 0, "save",
-				   "save is no line of a configuration");
 	if (!request->host->config[0])
 		return failure_set(failure, SYMBOL_STATE, 0, NULL,
 				   "this ublkd was started without a "

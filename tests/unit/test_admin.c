@@ -2364,6 +2364,10 @@ TEST_CASE(test_check)
 	       "mistake file=*/c line=2 column=1\n"
 	       "mistake file=*/c line=3 column=10\n"
 	       "ERR arg text=\"*/c has mistakes\"\n");
+	test_file("c", "upgrade\n");
+	ask("check",
+	    "mistake file=*/c line=1 column=1 word=\"upgrade\" text=\"*\"\n"
+	    "ERR arg text=\"*/c has mistakes\"\n");
 	test_file("c", "add null id=1\n");
 	ask("check", "OK\n");
 	assert_int_equal(fake_host.devices.count, 0);

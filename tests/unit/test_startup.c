@@ -122,6 +122,17 @@ TEST_CASE(test_nothing_to_do)
 	fake_expect("ASK ASK ASK");
 }
 
+/* They are about the program, or the file itself. */
+TEST_CASE(test_no_lines_of_it)
+{
+	run("add null\nupgrade\n");
+	expect_failed(2, SYMBOL_ARG, "upgrade is no line of a configuration");
+	run("save\n");
+	expect_failed(1, SYMBOL_ARG, "save is no line of a configuration");
+	run("reload\n");
+	expect_failed(1, SYMBOL_ARG, "reload is no line of a configuration");
+}
+
 TEST_CASE(test_comments)
 {
 	run("# a disk\n\n  add null # with a word about it\n# the end\n");
