@@ -34,7 +34,8 @@
 #define BATCH	  16
 #define TURN	  64
 #define LOOK_US	  200
-#define PATIENCE  1.0 /* s without progress */
+#define PATIENCE  1.0  /* s without progress, ... */
+#define LOOKS	  1000 /* ... and so often seen asleep behind them */
 
 struct producer {
 	pthread_t thread;
@@ -175,24 +176,32 @@ static double now(void)
 	return (double)time.tv_sec + (double)time.tv_nsec / 1e9;
 }
 
-/* Until all that was posted has been taken. A wakeup that is lost is given. */
+/*
+ * Until all that was posted has been taken. A wakeup that is lost is given. On a
+ * busy host a thread may stand still for longer than its patience, between any two
+ * lines here; so one look at a loop that sleeps is no proof.
+ */
 static void wait_for_loop(struct producer *producer,
 			  const struct loop_ring *wake)
 {
 	unsigned long before = 0, seen;
 	double since = now();
+	unsigned asleep = 0;
 
 	while ((seen = atomic_load(&producer->seen)) != producer->posted &&
 	       !atomic_load(&stopped)) {
 		if (seen != before) {
 			before = seen;
 			since = now();
-		} else if (now() - since > PATIENCE && loop_sleeps()) {
+			asleep = 0;
+		} else if (asleep < LOOKS) {
+			asleep += now() - since > PATIENCE && loop_sleeps();
+			usleep(LOOK_US);
+		} else {
 			atomic_fetch_add(&lost, 1);
 			ring_raise_event(wake->ring);
 			since = now();
-		} else {
-			usleep(LOOK_US);
+			asleep = 0;
 		}
 	}
 }
