@@ -28,6 +28,8 @@ enum {
 	PARTSCAN,
 	MODE,
 	BATCH,
+	OWNER,
+	NODE_MODE,
 	LAYERS,
 };
 
@@ -44,6 +46,10 @@ enum { MODE_AUTO, MODE_FIRST };
 static const char *const mode_names[] = { "auto",      "user-copy",
 					  "zero-copy", "need-get-data",
 					  "copy",      NULL };
+
+static const char *const node_modes[] = { "0400", "0440", "0444", "0600",
+					  "0640", "0644", "0660", "0664",
+					  "0666", NULL };
 
 const struct option verb_add_options[] = {
 	[ID] = { .name = "id",
@@ -115,6 +121,14 @@ const struct option verb_add_options[] = {
 		    .help = "let one command bring or end many requests: better "
 			    "for many at a time, worse for one; needs the "
 			    "feature batch" },
+	[OWNER] = { .name = "owner",
+		    .type = OPTION_NAME,
+		    .help = "who gets the node /dev/ublkbN: USER or "
+			    "USER:GROUP, names or numbers (default: nobody)" },
+	[NODE_MODE] = { .name = "node-mode",
+			.type = OPTION_CHOICE,
+			.choices = node_modes,
+			.help = "the node's mode (default: as it comes)" },
 	LAYER_OPTION_TABLE(LAYERS),
 	{ .name = NULL },
 };
@@ -200,6 +214,12 @@ static int set_spec(const struct option_value *common, struct device_spec *spec,
 			     : (enum io_mode)(common[MODE].number - MODE_FIRST);
 	spec->batch = common[BATCH].number != 0;
 	spec->geometry.block_size = (uint32_t)block;
+	if (common[OWNER].given)
+		snprintf(spec->owner, sizeof(spec->owner), "%s",
+			 common[OWNER].text);
+	if (common[NODE_MODE].given)
+		spec->node_mode = (uint16_t)strtoul(
+			node_modes[common[NODE_MODE].number], NULL, 8);
 	return layers_check_mode(&common[LAYERS], spec->mode, failure);
 }
 
@@ -748,6 +768,7 @@ int verb_add(struct request *request, struct failure *failure)
 	    check_paths(request, &add, failure) < 0)
 		return -1;
 	add.spec.configured = request->configures != CONFIGURES_NOT;
+	add.spec.asked_by = request->uid;
 	add.spec.words = words_join(&request->line);
 	if (!add.spec.words)
 		return failure_no_memory(failure);

@@ -20,7 +20,7 @@ const char record_table[] =
 	"stall id# name stuck? \n"
 	/* Devices. */
 	"dev id# name state step target size# dev ro? queues# depth# "
-	"block-size# max-io# mode batch? waits-for error retry-in# fill? used# "
+	"block-size# max-io# mode batch? waits-for error retry-in# owner node-mode fill? used# "
 	"path backing direct? waiting# flush-errors# oldest~ \n"
 	"config text \n"
 	"layer name failed# delayed# limited# waiting# timed-out# late# "

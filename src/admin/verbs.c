@@ -130,6 +130,12 @@ static void print_device(struct request *request, const struct device *device)
 		waits = " waits-for=backing";
 	if (device->step == DEVICE_LOST)
 		at = format_lost(device, more, sizeof(more));
+	if (spec->owner[0])
+		at += (size_t)snprintf(more + at, sizeof(more) - at,
+				       " owner=%s", spec->owner);
+	if (spec->node_mode)
+		at += (size_t)snprintf(more + at, sizeof(more) - at,
+				       " node-mode=%04o", spec->node_mode);
 	if (spec->target->ops->describe)
 		spec->target->ops->describe(spec->target, more + at,
 					    sizeof(more) - at);

@@ -106,6 +106,12 @@ enum message_type {
 
 	/* keeper to server */
 	MESSAGE_RELOAD, /* SIGHUP: read the configuration again */
+	/* Server to keeper, and answered with a result; text: who is to own a
+	   device -> number: the user's above the group's, see owner.h; on failure
+	   text says why */
+	MESSAGE_OWNER,
+
+	/* keeper to server */
 	MESSAGE_READER, /* before GO; fd: the read-only socket. BEGIN has no room
 			   for it: an earlier program takes two there */
 };
@@ -137,6 +143,8 @@ enum helper_job {
 	   that it is to have; text[0] is '!' before the path if that may replace
 	   files that it includes (save.h). On failure text says why. */
 	HELPER_SAVE,
+	/* As a MESSAGE_OWNER. */
+	HELPER_OWNER,
 };
 
 /* On the wire without the zero bytes at its end. */

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <unistd.h>
 
 /* Where things are, and of which type. */
 static const struct {
@@ -101,6 +102,26 @@ int node_look(enum node node, uint32_t id, struct failure *failure)
 	if (!is_number(node, id, status.st_rdev))
 		return fail_taken(-ESTALE, path, status.st_mode, failure);
 	return 0;
+}
+
+/*
+ * What we do not own any more we may not change the mode of, without one more
+ * capability: so the mode comes first.
+ */
+int node_give(uint32_t id, const struct owner *owner, mode_t mode)
+{
+	char path[NODE_PATH_BYTES];
+	struct stat status;
+
+	node_path(NODE_BLOCK, id, path, sizeof(path));
+	if (lstat(path, &status) < 0)
+		return -errno;
+	if (mode && (status.st_mode & 0777) != mode && chmod(path, mode) < 0)
+		return -errno;
+	if ((owner->user == (uid_t)-1 || owner->user == status.st_uid) &&
+	    (owner->group == (gid_t)-1 || owner->group == status.st_gid))
+		return 0;
+	return lchown(path, owner->user, owner->group) < 0 ? -errno : 0;
 }
 
 int node_check_free(uint32_t id, struct failure *failure)

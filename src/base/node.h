@@ -11,6 +11,7 @@
 #include <sys/types.h>
 
 #include "failure.h"
+#include "owner.h"
 
 enum node {
 	NODE_CHAR,  /* /dev/ublkcN */
@@ -39,6 +40,12 @@ int node_look(enum node node, uint32_t id, struct failure *failure);
  * -1 with *failure filled.
  */
 int node_check_free(uint32_t id, struct failure *failure);
+
+/*
+ * Give a device's node to its owner, with those permission bits; 0: they stay as
+ * they are. Harmless if that is so already. Returns 0 or a negative errno.
+ */
+int node_give(uint32_t id, const struct owner *owner, mode_t mode);
 
 /* Read a number as sysfs has it, "259:3". Returns 0 or a negative errno. */
 int node_read_number(const char *path, dev_t *number);

@@ -39,6 +39,60 @@ enum device_step create_answer_features(struct device *device,
 	return DEVICE_FAILED;
 }
 
+/* ---- OWNER ---- */
+
+/* Others than root may have a device, but give none away. */
+static enum device_step refuse_owner(struct device *device, const char *arg,
+				     const char *why)
+{
+	failure_set(device_failure(device), SYMBOL_DENIED, EPERM, arg,
+		    "for others than root: %s", why);
+	return DEVICE_FAILED;
+}
+
+enum device_step create_enter_owner(struct device *device)
+{
+	const struct device_spec *spec = &device->spec;
+	struct message message = device_message(device, MESSAGE_OWNER);
+
+	device->owner = (struct owner){ (uid_t)-1, (gid_t)-1 };
+	if (spec->owner[0] && spec->asked_by && spec->geometry.shows_memory)
+		return refuse_owner(device, "owner",
+				    "whoever reads such a device sees the "
+				    "host's memory");
+	if (!spec->owner[0])
+		return spec->node_mode && spec->asked_by
+			       ? refuse_owner(device, "node-mode",
+					      "only beside an owner= that is "
+					      "the sender")
+			       : DEVICE_NEXT;
+	snprintf(message.text, sizeof(message.text), "%s", spec->owner);
+	return device_ask(device, &message);
+}
+
+enum device_step create_answer_owner(struct device *device,
+				     const struct message *message)
+{
+	const struct device_spec *spec = &device->spec;
+	struct owner *owner = &device->owner;
+
+	if (message->result < 0) {
+		failure_set(device_failure(device),
+			    failure_symbol(message->result), message->result,
+			    "owner", "owner=%s: %.200s", spec->owner,
+			    message->text[0] ? message->text
+					     : strerror(-message->result));
+		return DEVICE_FAILED;
+	}
+	owner->user = (uid_t)(message->number >> 32);
+	owner->group = (gid_t)(uint32_t)message->number;
+	if (spec->asked_by &&
+	    (owner->user != spec->asked_by || owner->group != (gid_t)-1))
+		return refuse_owner(device, "owner",
+				    "it can be the sender, without a group");
+	return DEVICE_NEXT;
+}
+
 /* ---- NUMBER ---- */
 
 /* Returns 0, or -1 with the device's failure filled after enough tries. */
@@ -347,13 +401,36 @@ enum device_step create_answer_timeout(struct device *device,
 
 /* ---- NODE ---- */
 
+/*
+ * udev does the same, if it runs, by our rule: the keeper has written down what it
+ * needs. Whoever of the two comes second finds it done; one that is overtaken by
+ * udev in the midst of it looks again.
+ */
+static enum device_step give_node(struct device *device)
+{
+	const struct device_spec *spec = &device->spec;
+	int error = 0;
+
+	if (spec->owner[0] || spec->node_mode)
+		error = node_give(spec->id, &device->owner, spec->node_mode);
+	if (!error)
+		return DEVICE_NEXT;
+	if (device_retry(device, NODE_RETRY) == 0)
+		return DEVICE_STAY;
+	failure_set(device_failure(device), failure_symbol(error), error,
+		    spec->owner[0] ? "owner" : "node-mode",
+		    "cannot change the owner or the mode of /dev/%s: %s",
+		    device->disk, strerror(-error));
+	return DEVICE_FAILED;
+}
+
 enum device_step create_try_node(struct device *device)
 {
 	struct failure failure;
 	int error = node_look(NODE_BLOCK, device->spec.id, &failure);
 
 	if (!error)
-		return DEVICE_NEXT;
+		return give_node(device);
 	if (can_wait(error) && device_retry(device, NODE_RETRY) == 0)
 		return DEVICE_STAY;
 	*device_failure(device) = failure;

@@ -10,6 +10,7 @@
 
 #include "base/channel.h"
 #include "base/failure.h"
+#include "base/owner.h"
 #include "layer/layer.h"
 #include "io/queue.h"
 #include "target/target.h"
@@ -22,6 +23,7 @@
 /* The rows of the table in life.c; and what else may follow from a step. */
 enum device_step {
 	DEVICE_FEATURES, /* ask what the driver can do */
+	DEVICE_OWNER,	 /* look who is to own its node */
 	DEVICE_NUMBER,	 /* the number cannot be had: choose another */
 	DEVICE_ADD,
 	DEVICE_PARAMS,
@@ -85,7 +87,10 @@ struct device_spec {
 	uint64_t stuck_after; /* us; 0: never, see stuck.h */
 	int no_partscan;      /* the kernel is not to look for partitions */
 	int batch;	      /* commands for many requests */
-	int configured;	      /* it came from the configuration file */
+	char owner[DEVICE_NAME_MAX + 1]; /* of its node, as typed, or "" */
+	uint16_t node_mode;		 /* of that; 0: as it comes */
+	uid_t asked_by;	   /* who wants that: others than root may less */
+	int configured;	   /* it came from the configuration file */
 	enum io_mode mode; /* IO_MODES: the target's best that is to be had */
 	struct geometry geometry; /* from the target */
 	struct target *target;	  /* the device's from device_add() on */
@@ -139,6 +144,7 @@ struct device {
 	struct recorder *recorder; /* from then on; NULL: it has none */
 	unsigned open_queues;
 	uint32_t number;     /* that the driver is asked for */
+	struct owner owner;  /* of its node, once it is known */
 	int picks_number;    /* and may choose another one */
 	int skips;	     /* the one that it has, which is given back */
 	unsigned tries;	     /* of other ones */

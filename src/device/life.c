@@ -114,10 +114,14 @@ struct step {
 };
 
 static const struct step steps[DEVICE_STEPS] = {
-	[DEVICE_FEATURES] = { "features", ADDING, DEVICE_ADD, DEVICE_RELEASE,
+	[DEVICE_FEATURES] = { "features", ADDING, DEVICE_OWNER, DEVICE_RELEASE,
 			      .what = "learn the driver's features",
 			      .enter = create_enter_features,
 			      .answer = create_answer_features },
+	[DEVICE_OWNER] = { "owner", ADDING, DEVICE_ADD, DEVICE_RELEASE,
+			   .what = "look for the owner",
+			   .enter = create_enter_owner,
+			   .answer = create_answer_owner },
 	[DEVICE_NUMBER] = { "add", ADDING, DEVICE_ADD, DEVICE_RELEASE,
 			    .what = "add a ublk device",
 			    .enter = create_enter_number },

@@ -18,10 +18,12 @@ typedef enum device_step step_answer(struct device *device,
 
 /* ---- create.c: making a device, up to its node in /dev ---- */
 
-STEP step_go create_enter_features, create_enter_number, create_enter_add;
+STEP step_go create_enter_features, create_enter_owner;
+STEP step_go create_enter_number, create_enter_add;
 STEP step_go create_enter_params, create_enter_timeout;
 STEP step_go create_try_open, create_try_node;
-STEP step_answer create_answer_features, create_answer_add, create_answer;
+STEP step_answer create_answer_features, create_answer_owner;
+STEP step_answer create_answer_add, create_answer;
 STEP step_answer create_answer_timeout;
 
 /* ---- recover.c: taking a device over ---- */

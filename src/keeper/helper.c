@@ -17,6 +17,7 @@
 #include "base/channel.h"
 #include "base/config.h"
 #include "base/log.h"
+#include "base/owner.h"
 #include "base/proc.h"
 #include "base/process.h"
 #include "server/server.h"
@@ -390,6 +391,23 @@ __attribute__((cold)) static int gather_text(struct message *message, int fd)
 			   &failure);
 }
 
+/* A group that is not named is all ones, as chown(2) has it. */
+static int look_for_owner(struct message *message, int fd)
+{
+	char text[64];
+	struct owner owner;
+	int error;
+
+	(void)fd;
+	snprintf(text, sizeof(text), "%.63s", message->text);
+	message->text[0] = '\0';
+	error = owner_find(text, &owner, message->text, sizeof(message->text));
+	if (!error)
+		message->number = (uint64_t)owner.user << 32 |
+				  (uint32_t)owner.group;
+	return error;
+}
+
 #ifndef WITHOUT_RELOAD
 static int check_text(struct message *message, int fd)
 {
@@ -436,6 +454,7 @@ static int (*const helper_jobs[])(struct message *message, int fd) = {
 	[HELPER_DISK_USERS] = find_disk_users,
 	[HELPER_LOCK] = lock_file,
 	[HELPER_CONFIG] = gather_text,
+	[HELPER_OWNER] = look_for_owner,
 #ifndef WITHOUT_RELOAD
 	[HELPER_CHECK] = check_text,
 	[HELPER_SAVE] = save_text,

@@ -23,7 +23,7 @@
 /* One request of the server, or of the clean-up, until its answer. */
 struct job {
 	struct jobs *jobs;
-	struct entry *entry;	/* NULL for FEATURES and ASK */
+	struct entry *entry;	/* NULL for FEATURES, ASK and OWNER */
 	unsigned generation;	/* of the server that asked; 0: the clean-up */
 	struct message message; /* arguments live here while it runs */
 	int stage;
@@ -515,6 +515,13 @@ static int begin_ask(struct job *job)
 	return ask_helper(job, &job->message);
 }
 
+/* The device that it is for does not exist yet. */
+static int begin_owner(struct job *job)
+{
+	job->message.number = HELPER_OWNER;
+	return ask_helper(job, &job->message);
+}
+
 /* On the ring, because opening a disk can wait for its I/O. */
 static int open_disk(struct job *job)
 {
@@ -654,6 +661,7 @@ static const struct operation operations[] = {
 	[MESSAGE_DELETE] = { begin_delete, end_delete },
 	[MESSAGE_RESIZE] = { begin_resize, NULL },
 	[MESSAGE_ASK] = { begin_ask, NULL },
+	[MESSAGE_OWNER] = { begin_owner, NULL },
 };
 
 /* Returns NULL for a message that is no request. */
@@ -801,7 +809,7 @@ int jobs_can_run(uint32_t type)
 static int needs_device(uint32_t type)
 {
 	return type != MESSAGE_ADD && type != MESSAGE_FEATURES &&
-	       type != MESSAGE_ASK;
+	       type != MESSAGE_ASK && type != MESSAGE_OWNER;
 }
 
 /* A request: find its device, make a job, run it. */

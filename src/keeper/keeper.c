@@ -692,7 +692,8 @@ static void run_job(struct keeper *keeper, const struct message *message,
 		    const int *fds, int fd_count)
 {
 	watchdog_look(&keeper->watchdog);
-	if (message->type != MESSAGE_FEATURES && message->type != MESSAGE_ASK)
+	if (message->type != MESSAGE_FEATURES && message->type != MESSAGE_ASK &&
+	    message->type != MESSAGE_OWNER)
 		rings_release(&keeper->rings, message->id);
 	jobs_run(&keeper->jobs, message, fds, fd_count);
 }

@@ -231,7 +231,7 @@ int state_spare(const struct state *state, uint32_t id)
 	return change_kind(state, id, DOOMED, LIVE);
 }
 
-/* ---- names ---- */
+/* ---- what udev is told ---- */
 
 static void remove_name(const struct state *state, uint32_t id)
 {
@@ -241,10 +241,11 @@ static void remove_name(const struct state *state, uint32_t id)
 	unlink(path);
 }
 
-static int write_name(const char *names, uint32_t id, const char *name)
+static int write_name(const char *names, uint32_t id, const char *text,
+		      size_t length)
 {
-	char file[32], temporary[40], text[SYNTAX_LINE_MAX + 32];
-	int folder, length, error;
+	char file[32], temporary[40];
+	int folder, error;
 
 	if (mkdir(names, 0755) < 0 && errno != EEXIST)
 		return -errno;
@@ -253,16 +254,36 @@ static int write_name(const char *names, uint32_t id, const char *name)
 		return folder;
 	snprintf(file, sizeof(file), "ublkb%u", (unsigned)id);
 	snprintf(temporary, sizeof(temporary), "%s.new", file);
-	length = snprintf(text, sizeof(text), "UBLKD_NAME=%s\n", name);
-	error = write_file(folder, file, temporary, 0, 0644, text,
-			   (size_t)length);
+	error = write_file(folder, file, temporary, 0, 0644, text, length);
 	close(folder);
 	return error;
+}
+
+/*
+ * Lines of a word of the command, for udev. Values have neither blanks nor quotes
+ * (OPTION_NAME, OPTION_CHOICE).
+ */
+static size_t format_word(char *text, size_t at, const char *word)
+{
+	const char *group = strchr(word, ':');
+
+	if (strncmp(word, "name=", 5) == 0)
+		return append_text(text, at, "UBLKD_NAME=%s\n", word + 5);
+	if (strncmp(word, "node-mode=", 10) == 0)
+		return append_text(text, at, "UBLKD_MODE=%s\n", word + 10);
+	if (strncmp(word, "owner=", 6) != 0)
+		return at;
+	at = append_text(text, at, "UBLKD_OWNER=%.*s\n",
+			 (int)strcspn(word + 6, ":"), word + 6);
+	return group ? append_text(text, at, "UBLKD_GROUP=%s\n", group + 1)
+		     : at;
 }
 
 void state_write_name(const struct state *state, uint32_t id, const char *words)
 {
 	struct syntax_line line = { .count = 0 };
+	char text[TEXT_SIZE];
+	size_t at = 0;
 	const char *why;
 	int error, i;
 
@@ -271,16 +292,15 @@ void state_write_name(const struct state *state, uint32_t id, const char *words)
 	if (syntax_split(&line, words, strlen(words), &why) < 0)
 		line.count = 0;
 	for (i = 0; i < line.count; i++)
-		if (strncmp(line.words[i], "name=", 5) == 0)
-			break;
-	if (i == line.count) {
+		at = format_word(text, at, line.words[i]);
+	if (at == 0) {
 		remove_name(state, id);
 		return;
 	}
-	error = write_name(state->names, id, line.words[i] + 5);
+	error = write_name(state->names, id, text, at);
 	if (error)
-		log_warning("device %u gets no link in /dev/ublk/by-name: its "
-			    "name cannot be written to %s: %s",
+		log_warning("device %u: udev gets to know neither its name nor "
+			    "its owner, which cannot be written to %s: %s",
 			    (unsigned)id, state->names, strerror(-error));
 }
 

@@ -21,9 +21,9 @@ struct state {
 };
 
 /*
- * The names that users gave their devices, for the rule of udev that makes the
- * links in /dev/ublk/by-name (contrib/udev). A file ublkbN for each disk that has
- * one comes and goes with the device's note, and so is there before the kernel
+ * The names that users gave their devices, and who gets their nodes, for the rule of
+ * udev that makes the links in /dev/ublk/by-name (contrib/udev). A file ublkbN for
+ * each disk that has one of these comes and goes with the device's note, and so is there before the kernel
  * tells udev of the disk. The folder is the host's, like the devices' numbers: all
  * its ublkds share it.
  */
@@ -60,9 +60,9 @@ void state_close(struct state *state);
 int state_write(const struct state *state, const struct state_device *device);
 
 /*
- * For udev, write down the name that the command `words` gives device `id`, or
- * forget what was written if it gives none. state_write() does that, too. Only the
- * log is told of a failure: no device depends on the name.
+ * For udev, write down the name, the owner and the mode that the command `words`
+ * gives device `id`, or forget what was written if it gives none. state_write() does
+ * that, too. Only the log is told of a failure: no device depends on these.
  */
 void state_write_name(const struct state *state, uint32_t id,
 		      const char *words);

@@ -59,6 +59,7 @@ static struct target *null_open(struct target_args *args,
 	target_init(&null->target, &target_null);
 	null->fill = values[FILL].number != 0;
 	geometry->size = values[SIZE].number;
+	geometry->shows_memory = !null->fill;
 	geometry->discard_granularity = 4096;
 	geometry->max_discard = 1U << 30;
 	geometry->max_write_zeroes = 1U << 30;

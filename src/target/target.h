@@ -23,6 +23,7 @@ struct geometry {
 	uint32_t discard_granularity; /* bytes; 0: cannot discard */
 	uint32_t max_discard;	      /* bytes in one request */
 	uint32_t max_write_zeroes;    /* bytes; 0: the kernel writes zeroes */
+	int shows_memory;   /* a read may give what the host's memory had */
 	int volatile_cache; /* a write is durable after a FLUSH only */
 	/* The ways to move data, best first, IO_MODES behind; NULL: user copy. */
 	const enum io_mode *modes;

@@ -91,6 +91,7 @@ static const char *type_name(uint32_t type)
 		[MESSAGE_RING] = "RING",
 		[MESSAGE_TALLY] = "TALLY",
 		[MESSAGE_ASK] = "ASK",
+		[MESSAGE_OWNER] = "OWNER",
 	};
 
 	assert_true(type < FAKE_TYPES);
@@ -398,6 +399,16 @@ void fake_end_closing(int error)
 	settle();
 }
 
+/* ---- nodes ---- */
+
+int __wrap_node_give(uint32_t id, const struct owner *owner, mode_t mode)
+{
+	snprintf(fake.given, sizeof(fake.given), "%u %d:%d %o", (unsigned)id,
+		 (int)owner->user, (int)owner->group, (unsigned)mode);
+	fake.gives++;
+	return fake.give_error;
+}
+
 /* ---- the keeper ---- */
 
 static void on_message(struct channel *at, const struct message *message,
@@ -450,6 +461,11 @@ static void answer(const struct message *asked)
 		message.number = fake.features;
 	if (message.result == 0 && asked->type == MESSAGE_ADD)
 		fill_info(&message.info);
+	if (asked->type == MESSAGE_OWNER) {
+		message.number = fake.owner;
+		snprintf(message.text, sizeof(message.text), "%s",
+			 message.result ? "there is no user 'bob'" : "");
+	}
 	if (asked->type == MESSAGE_BUSY ||
 	    (asked->type == MESSAGE_ASK && asked->id != ANSWERED)) {
 		snprintf(message.text, sizeof(message.text), "%s",

@@ -29,6 +29,10 @@ struct fake {
 	unsigned max_queues;	/* the driver's clamp */
 	uint32_t next_id;
 	int use_lasts;	/* of a disk that is busy: no use to wait */
+	uint64_t owner; /* the user's number above the group's */
+	unsigned gives; /* of nodes to owners, */
+	char given[40]; /* and the last one: "ID USER:GROUP MODE" */
+	int give_error;
 	int unsendable; /* type of which only `sendable` can be sent; or 0 */
 	unsigned sendable;
 	struct message last[FAKE_TYPES]; /* as they came */

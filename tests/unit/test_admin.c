@@ -1400,6 +1400,81 @@ TEST_CASE(test_mode)
 	assert_int_equal(fake_host.devices.count, 2);
 }
 
+/* ---- who gets the node ---- */
+
+#define OWNED(user, group) ((uint64_t)(user) << 32 | (uint32_t)(group))
+
+TEST_CASE(test_owner)
+{
+	fake.owner = OWNED(1000, 50);
+	ask("add null owner=alice:staff node-mode=0640", "OK id=0 *\n");
+	assert_string_equal(fake.last[MESSAGE_OWNER].text, "alice:staff");
+	assert_string_equal(fake.given, "0 1000:50 640");
+	ask("show 0", "dev id=0 * owner=alice:staff node-mode=0640 *OK *\n");
+	ask("list", "dev id=0 * owner=alice:staff node-mode=0640 *OK *\n");
+	ask("add null node-mode=0666", "OK id=1 *\n");
+	assert_string_equal(fake.given, "1 -1:-1 666");
+	ask("add null", "OK id=2 *\n");
+	assert_int_equal(fake.gives, 2);
+	assert_int_equal(fake.count[MESSAGE_OWNER], 1);
+	ask("add null node-mode=660", "ERR arg *0660*arg=node-mode\n");
+	ask("add null owner=a/b", "ERR arg *arg=owner\n");
+}
+
+/* Before the driver is asked for anything. */
+TEST_CASE(test_no_such_owner)
+{
+	fake.result[MESSAGE_OWNER] = -ENOENT;
+	ask("add null owner=bob",
+	    "ERR notfound text=\"owner=bob: there is no user 'bob'\" "
+	    "arg=owner errno=ENOENT\n");
+	fake.result[MESSAGE_OWNER] = -ETIMEDOUT;
+	ask("add null owner=bob", "ERR timeout *arg=owner*\n");
+	assert_int_equal(fake.count[MESSAGE_ADD], 0);
+	assert_int_equal(fake_host.devices.count, 0);
+}
+
+/* udev may be at it just now: that is tried for a while, and then undone. */
+TEST_CASE(test_owner_cannot)
+{
+	fake.owner = OWNED(1000, -1);
+	fake.give_error = -EPERM;
+	say("add null owner=alice\n");
+	expect("");
+	fake.give_error = 0;
+	fake_pass_time(0.1);
+	expect("OK id=0 *\n");
+	fake.give_error = -EROFS;
+	say("add null owner=alice\n");
+	fake_pass_time(6);
+	expect("ERR *of /dev/ublkb1: Read-only*arg=owner errno=EROFS\n");
+	assert_int_equal(fake_host.devices.count, 1);
+}
+
+/* Others than root may have a device for themselves, and no more. */
+TEST_CASE(test_owner_is_the_sender)
+{
+	struct client *client;
+
+	next_uid = 1000;
+	client = greeted();
+	fake.owner = OWNED(1000, -1);
+	ask_on(client, "add null owner=alice node-mode=0666", "OK id=0 *\n");
+	ask_on(client, "add null owner=alice fill=no",
+	       "ERR denied *host's memory*arg=owner*\n");
+	ask_on(client, "add null node-mode=0666",
+	       "ERR denied *arg=node-mode*\n");
+	fake.owner = OWNED(1000, 6);
+	ask_on(client, "add null owner=alice:disk", "ERR denied *arg=owner*\n");
+	fake.owner = OWNED(1001, -1);
+	ask_on(client, "add null owner=bob", "ERR denied *arg=owner*\n");
+	fake.owner = OWNED(0, -1);
+	ask_on(client, "add null owner=root", "ERR denied *arg=owner*\n");
+	assert_int_equal(fake.count[MESSAGE_ADD], 1);
+	fake.owner = OWNED(1000, -1);
+	ask("add null owner=alice fill=no", "OK id=1 *\n");
+}
+
 TEST_CASE(test_batch)
 {
 	ask("add ram size=1M batch=yes", "OK id=0 *\n");

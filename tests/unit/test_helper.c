@@ -287,6 +287,17 @@ static int ask_lock(const char *how, int fd)
 }
 
 /* The lock is the open file's: it stays when the helper has gone. */
+/* A name of the host, or a number, with a group that is not named. */
+static void test_owner(void **state)
+{
+	assert_int_equal(ask(HELPER_OWNER, "0"), 0);
+	expect(0, UINT32_MAX, "");
+	assert_int_equal(ask(HELPER_OWNER, "7:5"), 0);
+	expect(0, 7ull << 32 | 5, "");
+	assert_int_equal(ask(HELPER_OWNER, "0:"), 0);
+	expect(-ENOENT, HELPER_OWNER, "there is no group ''");
+}
+
 static void test_lock(void **state)
 {
 	int one, other;
@@ -573,6 +584,7 @@ int main(void)
 		TEST(test_disk_user),
 		TEST(test_node_user),
 		TEST(test_disk_users),
+		TEST(test_owner),
 		TEST(test_lock),
 		TEST(test_config),
 #ifndef WITHOUT_SIGHT

@@ -303,7 +303,7 @@ static void test_table(void **state)
 
 	for (type = 0; type < 200; type++)
 		count += find_operation(type) != NULL;
-	assert_int_equal(count, 14);
+	assert_int_equal(count, 15);
 	assert_null(find_operation(MESSAGE_CANCEL));
 	assert_null(find_operation(MESSAGE_SHUTDOWN));
 	assert_null(find_operation(UINT32_MAX));
@@ -614,6 +614,21 @@ static void test_ask(void **state)
 	assert_int_equal(begin(MESSAGE_ASK), -EAGAIN);
 }
 
+/* Of a device that does not exist yet. */
+static void test_owner(void **state)
+{
+	leave_device();
+	snprintf(job->message.text, sizeof(job->message.text), "alice");
+	assert_int_equal(begin(MESSAGE_OWNER), 0);
+	expect("help");
+	assert_int_equal(question.number, HELPER_OWNER);
+	assert_string_equal(question.text, "alice");
+	assert_int_equal(help(0, 1000, ""), 0);
+	assert_int_equal(told.type, MESSAGE_OWNER);
+	assert_int_equal(told.number, 1000);
+	assert_false(needs_device(MESSAGE_OWNER));
+}
+
 /* ---- the end of a device ---- */
 
 /* What has begun is finished by the next keeper: it is noted first. */
@@ -692,6 +707,7 @@ int main(void)
 		TEST(test_busy_close_now),
 		TEST(test_busy_unknown),
 		TEST(test_ask),
+		TEST(test_owner),
 		TEST(test_stop),
 		TEST(test_try_stop),
 		TEST(test_delete),

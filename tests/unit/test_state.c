@@ -472,6 +472,13 @@ static void test_names(void **context)
 	note_words(31, "add file path=/name=x name=b:c.d size=1M");
 	assert_string_equal(content("ublkb3"), "UBLKD_NAME=a\n");
 	assert_string_equal(content("ublkb31"), "UBLKD_NAME=b:c.d\n");
+	note_words(4, "add null owner=alice:staff node-mode=0640 name=c");
+	assert_string_equal(content("ublkb4"),
+			    "UBLKD_OWNER=alice\nUBLKD_GROUP=staff\n"
+			    "UBLKD_MODE=0640\nUBLKD_NAME=c\n");
+	note_words(4, "add null owner=1000");
+	assert_string_equal(content("ublkb4"), "UBLKD_OWNER=1000\n");
+	state_remove(&state, 4);
 	/* Other words of the same device, as `set` and `resize` bring them. */
 	note_words(3, "add ram size=2M name=a error-rate=1");
 	assert_string_equal(content("ublkb3"), "UBLKD_NAME=a\n");
@@ -508,12 +515,12 @@ static void test_names_cannot(void **context)
 	assert_int_equal(mkdir(names, 0700), 0);
 	assert_int_equal(chmod(names, 0722), 0);
 	note_words(3, "add null name=a");
-	assert_int_equal(log_count("device 3 gets no link"), 1);
+	assert_int_equal(log_count("device 3: udev gets to know neither"), 1);
 	assert_string_equal(content("ublkb3"), "");
 	assert_int_equal(rmdir(names), 0);
 	assert_int_equal(symlink(test_path("s"), names), 0);
 	note_words(3, "add null name=a");
-	assert_int_equal(log_count("device 3 gets no link"), 2);
+	assert_int_equal(log_count("device 3: udev gets to know neither"), 2);
 	assert_int_equal(access(test_path("s/ublkb3"), F_OK), -1);
 	assert_int_equal(state_has(&state, 3), 1);
 	state_remove(&state, 3);
@@ -525,7 +532,7 @@ static void test_name_is_taken(void **context)
 	begin_names();
 	test_file("names/ublkb3/x", "");
 	note_words(3, "add null name=a");
-	assert_int_equal(log_count("device 3 gets no link"), 1);
+	assert_int_equal(log_count("device 3: udev gets to know neither"), 1);
 	assert_int_equal(access(test_path("names/ublkb3.new"), F_OK), -1);
 	state_remove(&state, 3);
 }

@@ -1,7 +1,9 @@
 #!/bin/sh
 # What lies in /dev in the place of a device's node is told at once, nothing is
-# left of the device, and without id= the next number is taken.
+# left of the device, and without id= the next number is taken. Nodes go to their
+# owners.
 #
+# needs: binaries socat
 # time: 60
 # size: quick
 . /t/lib.sh
@@ -39,3 +41,37 @@ for id in 0 1 3 4 5; do
 	expect_ok "add null size=1M"
 	[ "$(field id)" = $id ] || fail "not $id: $REPLY"
 done
+
+# A node goes to its owner, also without udev, and stays his; and who is not root
+# can have one, but give none away.
+is_like()
+{
+	[ "$(stat -c '%U:%G %a' /dev/ublkb8)" = "$1" ] ||
+		fail "$(ls -l /dev/ublkb8) is not $1"
+}
+
+# says COMMAND: what a member of the group is answered
+says()
+{
+	as_user member "echo '$1' | socat -t 10 - UNIX:$SOCK" | tail -n 1
+}
+
+expect_ok "add ram size=1M id=8 owner=user:ublk node-mode=0640"
+is_like "user:ublk 640"
+as_user user "echo mine >/dev/ublkb8" || fail "it is not the user's"
+! as_user member "echo not mine >/dev/ublkb8" 2>/dev/null || fail "a member writes"
+kill_server
+is_like "user:ublk 640"
+expect_ok "show 8"
+[ "$(field owner)" = user:ublk ] || fail "$REPLY"
+expect_ok "del 8"
+expect_err notfound "add ram size=1M id=8 owner=nobody-there"
+case $(says "add ram size=1M id=8 owner=user") in
+"ERR denied "*) ;;
+*) fail "a member gives a device away" ;;
+esac
+case $(says "add ram size=1M id=8 owner=member") in
+"OK "*) ;;
+*) fail "a member can have none" ;;
+esac
+as_user member "echo mine >/dev/ublkb8" || fail "it is not the member's"

@@ -95,6 +95,25 @@ stay()
 	all_lead
 }
 
+# udev sets owner and mode whenever it looks at a disk.
+owned()
+{
+	echo "- a disk of a user, and its partition"
+	expect_ok "add ram size=16M id=7 owner=user:ublk node-mode=0640"
+	printf 'label: gpt\nsize=4M\n' | sfdisk -q /dev/ublkb7 || fail sfdisk
+	wait_for 20 '[ -b /dev/ublkb7p1 ]' || fail "no partition"
+	looks_again ublkb7 ublkb7p1
+	for disk in ublkb7 ublkb7p1; do
+		[ "$(stat -c '%U:%G %a' /dev/$disk)" = "user:ublk 640" ] ||
+			fail "$(ls -l /dev/$disk)"
+	done
+	expect_ok "del 7"
+	expect_ok "add null id=7"
+	looks_again ublkb7
+	[ "$(stat -c %U /dev/ublkb7)" = root ] || fail "$(ls -l /dev/ublkb7)"
+	expect_ok "del 7"
+}
+
 # A folder of its own for the state, and the same one for the names.
 second_daemon()
 {
@@ -135,6 +154,7 @@ udevadm control --reload
 install_service
 options --config=/t/example.conf
 makes_links
+owned
 stay
 second_daemon
 go
