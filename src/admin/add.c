@@ -794,7 +794,9 @@ static int take_from_driver(struct device_spec *spec,
 	spec->max_io = message->info.max_io_buf_bytes;
 	spec->mode = device_mode(message->info.flags);
 	spec->batch = device_batch(message->info.flags);
-	spec->configured = message->number == NOTE_CONFIGURED;
+	spec->configured = (message->number & NOTE_CONFIGURED) != 0;
+	spec->rests = (message->number & NOTE_QUIESCED) != 0;
+	spec->can_rest = (message->info.flags & UBLK_F_QUIESCE) != 0;
 	spec->words = strdup(message->text);
 	return spec->words ? 0 : failure_no_memory(failure);
 }

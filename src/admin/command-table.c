@@ -203,6 +203,8 @@ const struct command command_table[] = {
 	{ "ping", ACCESS_READ, "", 0, no_options, "answers OK", verb_ping },
 	{ "prompt", ACCESS_READ, "on|off", 1, no_options,
 	  "whether this connection gets a prompt, for people", verb_prompt },
+	{ "quiesce", ACCESS_WRITE, "DEVICE", 1, show_options,
+	  "hold all that a device is asked for, until resume", verb_quiesce },
 	{ "quit", ACCESS_READ, "", 0, no_options, "end this connection",
 	  verb_quit },
 #ifndef WITHOUT_RELOAD
@@ -212,6 +214,8 @@ const struct command command_table[] = {
 #endif
 	{ "resize", ACCESS_WRITE, "DEVICE size=SIZE|auto", 1, resize_options,
 	  "change the size of a live device", verb_resize },
+	{ "resume", ACCESS_WRITE, "DEVICE", 1, show_options,
+	  "serve a device that was quiesced", verb_resume },
 #ifndef WITHOUT_RELOAD
 	{ "save", ACCESS_ROOT, "", 0, save_options,
 	  "write what dump prints to the configuration file", verb_save },

@@ -128,6 +128,8 @@ static void print_device(struct request *request, const struct device *device)
 		waits = " waits-for=file";
 	else if (device->step == DEVICE_LINGER)
 		waits = " waits-for=backing";
+	else if (device->rests)
+		waits = " waits-for=resume";
 	if (device->step == DEVICE_LOST)
 		at = format_lost(device, more, sizeof(more));
 	if (spec->owner[0])

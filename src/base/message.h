@@ -22,7 +22,7 @@ enum message_type {
 			      configuration file; number: BEGIN_... */
 	MESSAGE_DEVICE,	   /* one to take over; id, info (state: whether a
 			      server has it), text: the command that made it;
-			      number: 0 or NOTE_CONFIGURED;
+			      number: NOTE_CONFIGURED, NOTE_QUIESCED;
 			      fds: what its target holds, none if its file is
 			      not open just now */
 	MESSAGE_TABLE_END, /* that were all -> PREPARED or FAILED */
@@ -106,6 +106,10 @@ enum message_type {
 
 	/* keeper to server */
 	MESSAGE_RELOAD, /* SIGHUP: read the configuration again */
+	/* Server to keeper, and answered with a result: -EBUSY after so many ms
+	   (number). A RECOVER ends it */
+	MESSAGE_QUIESCE,
+
 	/* Server to keeper, and answered with a result; text: who is to own a
 	   device -> number: the user's above the group's, see owner.h; on failure
 	   text says why */
@@ -184,5 +188,6 @@ static inline size_t message_length(const struct message *message)
 #define NOTE_RECOVERABLE 1u /* the driver holds it for another server */
 #define NOTE_PRIVATE	 2u /* the descriptors' files go with the device */
 #define NOTE_CONFIGURED	 4u /* it came from the configuration file */
+#define NOTE_QUIESCED	 8u /* it rests until somebody resumes it */
 
 #endif

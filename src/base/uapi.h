@@ -89,6 +89,7 @@ _Static_assert(sizeof(struct ublk_dev_info) == 64, "kernel ABI");
 #define UBLK_CMD_GET_FEATURES	     _IOR('u', 0x13, struct ublk_ctrl_cmd)
 #define UBLK_CMD_DEL_DEV_ASYNC	     _IOR('u', 0x14, struct ublk_ctrl_cmd)
 #define UBLK_CMD_UPDATE_SIZE	     _IOWR('u', 0x15, struct ublk_ctrl_cmd)
+#define UBLK_CMD_QUIESCE_DEV	     _IOWR('u', 0x16, struct ublk_ctrl_cmd)
 #define UBLK_CMD_TRY_STOP_DEV	     _IOWR('u', 0x17, struct ublk_ctrl_cmd)
 
 /* Parameters of a device. */

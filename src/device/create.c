@@ -159,6 +159,9 @@ static uint64_t device_flags(const struct device *device)
 	return UBLK_F_CMD_IOCTL_ENCODE | device_mode_flags(device->spec.mode) |
 	       (device->spec.no_partscan ? UBLK_F_NO_AUTO_PART_SCAN : 0) |
 	       (device->spec.batch ? UBLK_F_BATCH_IO : 0) |
+	       (device->spec.recovery != RECOVERY_NO
+			? device->set->features & UBLK_F_QUIESCE
+			: 0) |
 	       recovery[device->spec.recovery];
 }
 
@@ -267,6 +270,7 @@ enum device_step create_answer_add(struct device *device,
 	spec->queues = info->nr_hw_queues;
 	spec->depth = info->queue_depth;
 	spec->max_io = info->max_io_buf_bytes;
+	device->can_rest = (info->flags & UBLK_F_QUIESCE) != 0;
 	if (device_flags(device) & ~info->flags)
 		return device_fail(device, -EOPNOTSUPP);
 	return !device->doomed && must_skip(device) ? DEVICE_DELETE

@@ -49,6 +49,7 @@ enum device_step {
 	DEVICE_TRIM,	   /* give back what lies behind its end */
 	DEVICE_RESIZE,
 	DEVICE_NOTE_SIZE, /* so its command has changed */
+	DEVICE_QUIESCE,	  /* it is to rest, as soon as it has no request */
 	DEVICE_CHECK,	  /* is anybody using it? That is all */
 
 	DEVICE_BUSY, /* is anybody using it? Else it is deleted */
@@ -91,6 +92,8 @@ struct device_spec {
 	uint16_t node_mode;		 /* of that; 0: as it comes */
 	uid_t asked_by;	   /* who wants that: others than root may less */
 	int configured;	   /* it came from the configuration file */
+	int rests;	   /* the server before had quiesced it, */
+	int can_rest;	   /* and the driver can do that */
 	enum io_mode mode; /* IO_MODES: the target's best that is to be had */
 	struct geometry geometry; /* from the target */
 	struct target *target;	  /* the device's from device_add() on */
@@ -158,6 +161,8 @@ struct device {
 	int seen_busy;	     /* somebody had it open when it was looked */
 	int adopted;	     /* taken over from another server */
 	int claimed;	     /* by the line of the configuration that made it */
+	int rests;	     /* it is quiesced until somebody resumes it */
+	int can_rest;	     /* so that the driver can do */
 	int waited;	     /* for a dead server, and it was told */
 	int doomed;	     /* stop it as soon as it is started */
 	int disowned;	     /* then: nobody is to hear why it is not live */

@@ -83,6 +83,7 @@ enum phase {
 	CHANGING,
 	RESIZING,
 	CHECKING,
+	QUIESCING,
 	DELETING,
 };
 
@@ -97,6 +98,7 @@ static const struct {
 	[CHANGING] = { NULL, "being changed" },
 	[RESIZING] = { NULL, "being resized" },
 	[CHECKING] = { NULL, "being checked" },
+	[QUIESCING] = { NULL, "being quiesced" },
 	[DELETING] = { "deleting", "being deleted" },
 };
 
@@ -200,6 +202,10 @@ static const struct step steps[DEVICE_STEPS] = {
 			       .what = "note the change",
 			       .enter = device_ask_new_words,
 			       .answer = resize_answer_note },
+	[DEVICE_QUIESCE] = { "quiesce", QUIESCING, DEVICE_LOST, DEVICE_LIVE,
+			     .what = "quiesce the device",
+			     .enter = quiesce_enter, .answer = quiesce_answer,
+			     .timer = quiesce_drain },
 	[DEVICE_CHECK] = { "users", CHECKING, DEVICE_LIVE, DEVICE_LIVE,
 			   .what = "look who uses it", .asks = MESSAGE_BUSY,
 			   .answer = remove_answer_busy },
@@ -397,6 +403,8 @@ int device_adopt(struct device_set *set, const struct device_spec *spec,
 	if (!device)
 		return -1;
 	device->adopted = 1;
+	device->rests = spec->rests;
+	device->can_rest = spec->can_rest;
 	device->step = DEVICE_PREPARED;
 	snprintf(device->disk, sizeof(device->disk), "ublkb%u", spec->id);
 	return 0;
@@ -512,6 +520,32 @@ int device_resize(struct device *device, uint64_t size, device_done *done,
 	    resize_prepare(device, size, failure) < 0)
 		return -1;
 	begin_work(device, DEVICE_TRIM, done, context);
+	return 0;
+}
+
+int device_quiesce(struct device *device, device_done *done, void *context,
+		   struct failure *failure)
+{
+	if (device_check_idle(device, "id", failure) < 0 ||
+	    quiesce_prepare(device, failure) < 0)
+		return -1;
+	begin_work(device, DEVICE_QUIESCE, done, context);
+	return 0;
+}
+
+int device_resume(struct device *device, device_done *done, void *context,
+		  struct failure *failure)
+{
+	if (device_check_idle(device, "id", failure) < 0)
+		return -1;
+	if (!device->rests)
+		return failure_set(failure, SYMBOL_STATE, 0, NULL,
+				   "device %u is not quiesced",
+				   device->spec.id);
+	device->rests = 0;
+	device->done = done;
+	device->context = context;
+	proceed(device, recover_try_again(device));
 	return 0;
 }
 

@@ -90,6 +90,17 @@ int device_delete(struct device *device, int force, device_done *done,
 		  void *context, struct failure *failure) __attribute__((cold));
 
 /*
+ * Begin to quiesce a live device: its users' requests wait in the driver, and
+ * nobody serves it, until device_resume(); also by the next servers. Whoever
+ * resumes it is told when it is live, or lost. Both return 0 and call done later,
+ * or return -1 with *failure filled.
+ */
+int device_quiesce(struct device *device, device_done *done, void *context,
+		   struct failure *failure);
+int device_resume(struct device *device, device_done *done, void *context,
+		  struct failure *failure);
+
+/*
  * Only ask whether a live device is in use: done gets SYMBOL_BUSY if so, and
  * the device stays either way.
  */

@@ -23,6 +23,8 @@ enum device_step recover_begin(struct device *device)
 
 	/* Without a reason nobody has tried to open its target yet. */
 	device->pause = is_lost && !device->why ? 0 : LOST_PAUSE;
+	if (device->rests)
+		return DEVICE_LOST;
 	return is_lost ? DEVICE_LOSE : DEVICE_RECOVER;
 }
 
@@ -185,7 +187,7 @@ enum device_step recover_enter_lost(struct device *device)
 {
 	double left = device->next_try - loop_now();
 
-	if (can_try(device) && !device->reopening)
+	if (can_try(device) && !device->reopening && !device->rests)
 		device_start_timer(device, left > 0 ? left : 0);
 	return device_rest(device);
 }

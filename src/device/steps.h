@@ -60,6 +60,15 @@ void resize_keeper_gone(struct device *device);
 STEP step_go resize_enter_trim, resize_enter;
 STEP step_answer resize_answer, resize_answer_note;
 
+/* ---- quiesce.c: a device that rests ---- */
+
+/* Whether the device can be quiesced now. Returns 0, or -1 with *failure filled. */
+int quiesce_prepare(const struct device *device, struct failure *failure)
+	__attribute__((cold));
+
+STEP step_go quiesce_enter, quiesce_drain;
+STEP step_answer quiesce_answer;
+
 /* ---- remove.c: looking who uses a device, stopping and deleting it ---- */
 
 STEP step_go remove_enter_try_stop, remove_enter_stop, remove_poll_drain;

@@ -272,7 +272,29 @@ int entry_take_tally(struct entry *first, const struct state *state,
 		       : 0;
 }
 
+void entry_quiesce(struct entry *entry, const struct state *state, int quiesced)
+{
+	int error = 0;
+
+	if (entry->noted.quiesced == quiesced)
+		return;
+	entry->noted.quiesced = quiesced;
+	if (entry->noted.words)
+		error = write_state(entry, state, entry->noted.words);
+	if (error)
+		log_warning(
+			"device %u: should ublkd be killed, it is not known "
+			"whether the device is quiesced: %s",
+			(unsigned)entry->noted.id, strerror(-error));
+}
+
 /* ---- who gets what it holds ---- */
+
+static uint64_t note_flags(const struct state_device *noted)
+{
+	return (noted->configured ? NOTE_CONFIGURED : 0) |
+	       (noted->quiesced ? NOTE_QUIESCED : 0);
+}
 
 int entry_hand_over(const struct entry *entry, struct channel *channel)
 {
@@ -280,9 +302,7 @@ int entry_hand_over(const struct entry *entry, struct channel *channel)
 				   .type = MESSAGE_DEVICE,
 				   .id = entry->noted.id,
 				   .info = entry->info,
-				   .number = entry->noted.configured
-						     ? NOTE_CONFIGURED
-						     : 0 };
+				   .number = note_flags(&entry->noted) };
 	struct message tally = { .magic = MESSAGE_MAGIC,
 				 .type = MESSAGE_TALLY,
 				 .id = entry->noted.id,

@@ -405,6 +405,8 @@ static int end_recover(struct job *job, int result)
 	struct jobs *jobs = job->jobs;
 
 	if (job->stage == RECOVER_ASKED) {
+		if (result == 0)
+			entry_quiesce(job->entry, jobs->state, 0);
 		if (result == 0 && is_old_driver(jobs) &&
 		    job->entry->state == ENTRY_QUIESCED) {
 			job->entry->state = ENTRY_TAKEN;
@@ -614,6 +616,22 @@ static int begin_resize(struct job *job)
 	return ask_driver(job, UBLK_CMD_UPDATE_SIZE, job->message.number);
 }
 
+/* 6.16 and newer, and waits until each queue has a tag that is idle. */
+static int begin_quiesce(struct job *job)
+{
+	return ask_driver(job, UBLK_CMD_QUIESCE_DEV, job->message.number);
+}
+
+/* The next server takes a device over as ever if its own has died meanwhile. */
+static int end_quiesce(struct job *job, int result)
+{
+	if (result == 0 && job->generation == job->jobs->generation) {
+		job->entry->state = ENTRY_QUIESCED;
+		entry_quiesce(job->entry, job->jobs->state, 1);
+	}
+	return result;
+}
+
 /*
  * DEL_DEV waits until the id is free: until the char device and, after a STOP
  * under load, the dead disk have been closed by whoever has them open. A disk
@@ -660,6 +678,7 @@ static const struct operation operations[] = {
 	[MESSAGE_STOP] = { begin_stop, NULL },
 	[MESSAGE_DELETE] = { begin_delete, end_delete },
 	[MESSAGE_RESIZE] = { begin_resize, NULL },
+	[MESSAGE_QUIESCE] = { begin_quiesce, end_quiesce },
 	[MESSAGE_ASK] = { begin_ask, NULL },
 	[MESSAGE_OWNER] = { begin_owner, NULL },
 };

@@ -141,10 +141,11 @@ static size_t format_device(char *text, const struct state_device *device)
 
 	at = append_text(text, 0,
 			 "state version=%d id=%u recoverable=%d private=%d "
-			 "configured=%d mark=%llu tally=%llu\n",
+			 "configured=%d quiesced=%d mark=%llu tally=%llu\n",
 			 FORMAT_VERSION, (unsigned)device->id,
 			 device->recoverable, device->private,
-			 device->configured, (unsigned long long)device->mark,
+			 device->configured, device->quiesced,
+			 (unsigned long long)device->mark,
 			 (unsigned long long)device->tally);
 	for (i = 0; i < device->file_count; i++) {
 		const struct held_file *file = &device->files[i];
@@ -356,6 +357,7 @@ static int read_head(const struct syntax_line *line,
 	device->mark = read_number(line, "mark", UINT64_MAX, &is_old);
 	device->tally = read_number(line, "tally", UINT64_MAX, &is_old);
 	device->configured = read_number(line, "configured", 1, &is_old) != 0;
+	device->quiesced = read_number(line, "quiesced", 1, &is_old) != 0;
 	return error;
 }
 

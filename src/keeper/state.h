@@ -36,6 +36,7 @@ struct state_device {
 	char *words;	 /* which gets the command that made it; */
 	int private;	 /* its files are ours to remove with it */
 	int configured;	 /* it came from the configuration file */
+	int quiesced;	 /* it rests until somebody resumes it */
 	int deleting;	 /* somebody began to stop it: that is finished */
 	uint64_t mark;	 /* in the driver's server_flags; 0: not noted */
 	uint64_t tally;	 /* of its target (target.h) */

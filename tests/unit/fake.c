@@ -92,6 +92,7 @@ static const char *type_name(uint32_t type)
 		[MESSAGE_TALLY] = "TALLY",
 		[MESSAGE_ASK] = "ASK",
 		[MESSAGE_OWNER] = "OWNER",
+		[MESSAGE_QUIESCE] = "QUIESCE",
 	};
 
 	assert_true(type < FAKE_TYPES);

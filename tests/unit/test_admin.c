@@ -1533,6 +1533,112 @@ static void check_adopted(uint32_t id, const char *text, uint64_t flags,
 	assert_int_equal(device->spec.batch, (flags & UBLK_F_BATCH_IO) != 0);
 }
 
+/* ---- devices that rest ---- */
+
+static struct device *add_with(uint64_t features, const char *line)
+{
+	fake.features = features;
+	ask(line, "OK id=0 *\n");
+	return device_find(&fake_host.devices, 0);
+}
+
+/* Behind the last request that the server had, until somebody resumes it. */
+TEST_CASE(test_quiesce)
+{
+	struct device *device = add_with(FAKE_FEATURES_NEW, "add null");
+
+	ask("resume 0", "ERR state *is not quiesced*");
+	device->queues[0].port.owned = 2;
+	say("quiesce 0\n");
+	fake_pass_time(0.2);
+	expect("");
+	assert_int_equal(fake.last[MESSAGE_QUIESCE].number, 5000);
+	ask_on(greeted(), "list", "dev * state=live step=quiesce *OK *\n");
+	ask_on(greeted(), "del 0", "ERR busy *being quiesced*\n");
+	device->queues[0].port.owned = 0;
+	fake_pass_time(0.2);
+	expect("OK id=0\n");
+	fake_pass_time(100);
+	ask("list", "dev * state=quiesced * waits-for=resume*OK *\n");
+	ask("quiesce 0", "ERR state *already*\n");
+	assert_int_equal(fake.count[MESSAGE_RECOVER], 0);
+	ask("resume 0", "OK id=0\n");
+	assert_int_equal(fake.count[MESSAGE_RECOVER], 1);
+	ask("list", "dev * state=live *OK *\n");
+	ask("quiesce 0", "OK id=0\n");
+	ask("del 0", "OK *\n");
+}
+
+TEST_CASE(test_cannot_quiesce)
+{
+	add_with(FAKE_FEATURES_NEW & ~UBLK_F_QUIESCE, "add null");
+	ask("quiesce 0", "ERR unsupported *feature quiesce*\n");
+	fake_host.devices.features = FAKE_FEATURES_NEW;
+	ask("quiesce 0", "ERR unsupported *earlier ublkd*\n");
+	ask("add null recovery=no", "OK id=1 *\n");
+	assert_false(fake.last[MESSAGE_ADD].info.flags & UBLK_F_QUIESCE);
+	ask("quiesce 1", "ERR unsupported *recovery=no*\n");
+	ask("add null", "OK id=2 *\n");
+	fake.result[MESSAGE_QUIESCE] = -EIO;
+	ask("quiesce 2", "ERR io *cannot quiesce the device*errno=EIO\n");
+	ask("list state=live", "dev *dev *dev id=2 *OK *\n");
+}
+
+/* The driver gives out nothing any more: so it is taken over at once. */
+TEST_CASE(test_quiesce_in_vain)
+{
+	struct device *device = add_with(FAKE_FEATURES_NEW, "add null");
+
+	fake.result[MESSAGE_QUIESCE] = -EBUSY;
+	device->queues[0].port.owned = 1;
+	ask("quiesce 0", "ERR timeout *goes on when they are answered*\n");
+	ask("set 0 limit-iops=5", "ERR busy *\n");
+	device->queues[0].port.owned = 0;
+	fake_pass_time(1);
+	ask("list", "dev * state=live *OK *\n");
+	assert_int_equal(fake.count[MESSAGE_RECOVER], 1);
+}
+
+TEST_CASE(test_delete_while_quiescing)
+{
+	struct device *device = add_with(FAKE_FEATURES_NEW, "add null");
+
+	device->queues[0].port.owned = 1;
+	say("quiesce 0\n");
+	fake_pass_time(0.2);
+	ask_on(greeted(), "del 0 force=yes", "");
+	device->queues[0].port.owned = 0;
+	fake_pass_time(1);
+	assert_int_equal(fake_host.devices.count, 0);
+	expect("ERR *\n");
+}
+
+/* Also for the next server, until somebody resumes it there. */
+TEST_CASE(test_adopted_and_quiesced)
+{
+	struct message message = { .magic = MESSAGE_MAGIC,
+				   .id = 3,
+				   .number = NOTE_QUIESCED | NOTE_CONFIGURED };
+
+	message.info.dev_id = 3;
+	message.info.nr_hw_queues = 1;
+	message.info.queue_depth = 16;
+	message.info.max_io_buf_bytes = 65536;
+	message.info.state = UBLK_S_DEV_QUIESCED;
+	message.info.flags = UBLK_F_USER_RECOVERY | UBLK_F_QUIESCE;
+	snprintf(message.text, sizeof(message.text), "add null");
+	fake_host.devices.features = FAKE_FEATURES_NEW;
+	assert_int_equal(
+		command_adopt(&fake_host, &message, NULL, 0, &not_adopted), 0);
+	assert_true(device_find(&fake_host.devices, 3)->spec.configured);
+	recover_all();
+	fake_pass_time(100);
+	ask("list", "dev * state=quiesced * waits-for=resume *OK *\n");
+	assert_int_equal(fake.count[MESSAGE_RECOVER], 0);
+	ask("resume 3", "OK id=3\n");
+	ask("quiesce 3", "OK id=3\n");
+}
+
 /* One that cannot be opened here stays in sight until somebody deletes it. */
 TEST_CASE(test_adopted_in_vain)
 {

@@ -966,6 +966,14 @@ static void test_configured(void **state)
 	assert_true(noted()->configured);
 	handed_over(0);
 	assert_int_equal(sent.messages[0].number, NOTE_CONFIGURED);
+	entry_quiesce(entry, jobs.state, 1);
+	assert_int_equal(writes, 2);
+	assert_true(noted()->quiesced);
+	entry_quiesce(entry, jobs.state, 1);
+	assert_int_equal(writes, 2);
+	handed_over(0);
+	assert_int_equal(sent.messages[0].number,
+			 NOTE_CONFIGURED | NOTE_QUIESCED);
 	write_error = -ENOSPC;
 	assert_int_equal(note("add null", NULL, 0), -ENOSPC);
 	assert_true(entry->noted.configured);

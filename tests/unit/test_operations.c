@@ -65,6 +65,8 @@ int __wrap_control_put(struct control *control, uint32_t op, uint32_t id,
 		return note("end%u/%llu", id, (unsigned long long)number);
 	case UBLK_CMD_UPDATE_SIZE:
 		return note("size%u=%llu", id, (unsigned long long)number);
+	case UBLK_CMD_QUIESCE_DEV:
+		return note("quiesce%u/%llu", id, (unsigned long long)number);
 	default:
 		assert_true(number == 0);
 		return note("%s%u",
@@ -303,7 +305,7 @@ static void test_table(void **state)
 
 	for (type = 0; type < 200; type++)
 		count += find_operation(type) != NULL;
-	assert_int_equal(count, 15);
+	assert_int_equal(count, 16);
 	assert_null(find_operation(MESSAGE_CANCEL));
 	assert_null(find_operation(MESSAGE_SHUTDOWN));
 	assert_null(find_operation(UINT32_MAX));
@@ -614,6 +616,30 @@ static void test_ask(void **state)
 	assert_int_equal(begin(MESSAGE_ASK), -EAGAIN);
 }
 
+/* For the next server, unless it is there already; a RECOVER ends it. */
+static void test_quiesce(void **state)
+{
+	entry.state = ENTRY_LIVE;
+	job->message.number = 5000;
+	assert_int_equal(begin(MESSAGE_QUIESCE), 0);
+	expect("quiesce7/5000");
+	assert_int_equal(end(-EBUSY), -EBUSY);
+	assert_int_equal(entry.state, ENTRY_LIVE);
+	job->generation = jobs.generation - 1;
+	assert_int_equal(end(0), 0);
+	assert_int_equal(entry.noted.quiesced, 0);
+	job->generation = jobs.generation;
+	assert_int_equal(end(0), 0);
+	assert_int_equal(entry.state, ENTRY_QUIESCED);
+	assert_int_equal(entry.noted.quiesced, 1);
+	job->message.type = MESSAGE_RECOVER;
+	job->stage = RECOVER_ASKED;
+	assert_int_equal(end(-EBUSY), -EBUSY);
+	assert_int_equal(entry.noted.quiesced, 1);
+	assert_int_equal(end(0), 0);
+	assert_int_equal(entry.noted.quiesced, 0);
+}
+
 /* Of a device that does not exist yet. */
 static void test_owner(void **state)
 {
@@ -707,6 +733,7 @@ int main(void)
 		TEST(test_busy_close_now),
 		TEST(test_busy_unknown),
 		TEST(test_ask),
+		TEST(test_quiesce),
 		TEST(test_owner),
 		TEST(test_stop),
 		TEST(test_try_stop),

@@ -130,7 +130,7 @@ static void test_round_trip(void **context)
 {
 	struct state_device device = new_device(7);
 
-	device.private = device.configured = 1;
+	device.private = device.configured = device.quiesced = 1;
 	device.mark = UINT64_MAX;
 	device.tally = UINT64_MAX - 1;
 	device.file_count = 2;
@@ -146,6 +146,7 @@ static void test_round_trip(void **context)
 	assert_int_equal(seen[0].recoverable, 1);
 	assert_int_equal(seen[0].private, 1);
 	assert_int_equal(seen[0].configured, 1);
+	assert_int_equal(seen[0].quiesced, 1);
 	assert_int_equal(seen[0].deleting, 0);
 	assert_true(seen[0].mark == device.mark);
 	assert_true(seen[0].tally == device.tally);
