@@ -29,9 +29,9 @@ struct wanted {
 	struct known *known; /* the device that there is of it, or NULL */
 };
 
-/* A device that there was when the reload began. */
+/* A device that there was when the reload began; another one may get its number. */
 struct known {
-	uint32_t id;
+	uint64_t serial;
 	const struct wanted *wanted; /* the line that it is of, or NULL */
 };
 
@@ -40,7 +40,7 @@ enum what { DEL, KEEP, SET, RESIZE, ADD };
 struct step {
 	struct step *next;
 	enum what what;
-	uint32_t id;	   /* of its device; DEVICE_ID_ANY: to be added */
+	uint64_t serial;   /* of its device; 0: that is to be added */
 	char *line;	   /* the command; NULL: none */
 	const char *fixed; /* the option that cannot change live, or NULL */
 	const char *needs; /* replace=yes, because of this, or NULL */
@@ -353,15 +353,15 @@ static int snapshot(struct reload *reload, struct failure *failure)
 	}
 	for (device = set->first; device; device = device->next)
 		if (dump_has(device))
-			reload->known[reload->known_count++].id =
-				device->spec.id;
+			reload->known[reload->known_count++].serial =
+				device->serial;
 	return 0;
 }
 
-static struct device *device_of(const struct reload *reload,
-				const struct known *known)
+/* NULL: it is not there any more. */
+static struct device *find_device(const struct reload *reload, uint64_t serial)
 {
-	return device_find(&reload->request->host->devices, known->id);
+	return device_find_serial(&reload->request->host->devices, serial);
 }
 
 /* A line that has a number or a name is of the device that has it, too. */
@@ -441,7 +441,8 @@ static void match_line(const struct reload *reload, struct wanted *wanted,
 
 	for (i = 0; i < reload->known_count; i++) {
 		known = &reload->known[i];
-		device = known->wanted ? NULL : device_of(reload, known);
+		device = known->wanted ? NULL
+				       : find_device(reload, known->serial);
 		if (!device || !fits(device, wanted))
 			continue;
 		known->wanted = wanted;
@@ -471,14 +472,14 @@ static int match_next(struct reload *reload)
 /* ---- the plan ---- */
 
 static struct step *add_step(struct reload *reload, int order, enum what what,
-			     uint32_t id, const char *line)
+			     uint64_t serial, const char *line)
 {
 	struct step *step = calloc(1, sizeof(*step));
 
 	if (!step)
 		return NULL;
 	step->what = what;
-	step->id = id;
+	step->serial = serial;
 	if (line) {
 		step->line = strdup(line);
 		if (!step->line) {
@@ -500,7 +501,7 @@ static struct step *plan_del(struct reload *reload, const struct device *device,
 
 	snprintf(line, sizeof(line), "del id=%u%s", device->spec.id,
 		 reload->replace ? " force=yes" : "");
-	step = add_step(reload, FIRST, DEL, device->spec.id, line);
+	step = add_step(reload, FIRST, DEL, device->serial, line);
 	if (!step)
 		return NULL;
 	step->fixed = fixed;
@@ -512,8 +513,7 @@ static struct step *plan_del(struct reload *reload, const struct device *device,
 static int plan_add(struct reload *reload, const struct wanted *wanted,
 		    const struct step *after)
 {
-	struct step *step =
-		add_step(reload, LAST, ADD, DEVICE_ID_ANY, wanted->words);
+	struct step *step = add_step(reload, LAST, ADD, 0, wanted->words);
 
 	if (!step)
 		return -1;
@@ -524,17 +524,17 @@ static int plan_add(struct reload *reload, const struct wanted *wanted,
 static int plan_change(struct reload *reload, const struct device *device,
 		       const struct difference *difference)
 {
-	uint32_t id = device->spec.id;
+	uint64_t serial = device->serial;
 	struct step *step;
 
 	if (!difference->sets && !difference->resize[0])
-		return add_step(reload, SECOND, KEEP, id, NULL) ? 0 : -1;
+		return add_step(reload, SECOND, KEEP, serial, NULL) ? 0 : -1;
 	if (difference->sets &&
-	    !add_step(reload, SECOND, SET, id, difference->set))
+	    !add_step(reload, SECOND, SET, serial, difference->set))
 		return -1;
 	if (!difference->resize[0])
 		return 0;
-	step = add_step(reload, SECOND, RESIZE, id, difference->resize);
+	step = add_step(reload, SECOND, RESIZE, serial, difference->resize);
 	if (!step)
 		return -1;
 	if (difference->shrinks)
@@ -547,7 +547,8 @@ static int plan_line(struct reload *reload, const struct wanted *wanted,
 		     struct failure *failure)
 {
 	const struct device *device =
-		wanted->known ? device_of(reload, wanted->known) : NULL;
+		wanted->known ? find_device(reload, wanted->known->serial)
+			      : NULL;
 	struct difference difference;
 	struct step *del;
 
@@ -588,7 +589,7 @@ static int plan_rest(struct reload *reload, struct failure *failure)
 	for (i = 0; i < reload->known_count; i++) {
 		if (reload->known[i].wanted)
 			continue;
-		device = device_of(reload, &reload->known[i]);
+		device = find_device(reload, reload->known[i].serial);
 		if (device && (device->spec.configured || reload->prune) &&
 		    !plan_del(reload, device, NULL))
 			return failure_no_memory(failure);
@@ -616,14 +617,13 @@ static int next_step(struct reload *reload, int first)
 static void print_step(struct reload *reload)
 {
 	const struct step *step = reload->step;
-	const struct device *device =
-		device_find(&reload->request->host->devices, step->id);
+	const struct device *device = find_device(reload, step->serial);
 	char line[2 * ADD_TEXT_MAX], which[DEVICE_NAME_MAX + 40] = "";
 	char why[120] = "";
 
 	if (device)
-		snprintf(which, sizeof(which), " id=%u name=%s", step->id,
-			 device_name(device));
+		snprintf(which, sizeof(which), " id=%u name=%s",
+			 device->spec.id, device_name(device));
 	syntax_quote_text(line, REQUEST_LINE_MAX - 512,
 			  step->line ? step->line : "");
 	if (step->fixed)
@@ -708,8 +708,7 @@ static void on_claimed(void *context, struct device *device,
  */
 static void claim(struct reload *reload, const struct step *step)
 {
-	struct device *device =
-		device_find(&reload->request->host->devices, step->id);
+	struct device *device = find_device(reload, step->serial);
 	int running = reload->running;
 	struct failure failure;
 
@@ -759,6 +758,15 @@ static void run_command(struct reload *reload, const char *line)
 			;
 }
 
+/* The device may have gone since the plan was made, and its number be another's. */
+static void fail_gone(struct reload *reload)
+{
+	reload->undone++;
+	tell_result(reload, "failed", symbol_name(SYMBOL_NOTFOUND),
+		    "the device is not there any more");
+	next_step(reload, 0);
+}
+
 /* A step that is not even tried. */
 static void skip_step(struct reload *reload, const char *why)
 {
@@ -776,6 +784,8 @@ static void run_step(struct reload *reload)
 		skip_step(reload, "it needs replace=yes");
 	} else if (step->after && !step->after->done) {
 		skip_step(reload, "the device before it is still there");
+	} else if (step->serial && !find_device(reload, step->serial)) {
+		fail_gone(reload);
 	} else if (step->line) {
 		reload->busy = 1;
 		run_command(reload, step->line);
@@ -912,19 +922,38 @@ int verb_reload(struct request *request, struct failure *failure)
 struct unasked {
 	struct request request; /* first: a request is the whole */
 	struct session session;
+	unsigned kept; /* devices that stay as they are */
 };
 
+/* "plan step=7 do=keep id=..." */
+static int is_kept(const char *text, size_t length)
+{
+	static const char kept[] = " do=keep ";
+
+	return memmem(text, length < 40 ? length : 40, kept,
+		      sizeof(kept) - 1) != NULL;
+}
+
+/* A host has many devices, and few of them change. */
 static void log_reply(struct request *request, const char *text, size_t length)
 {
-	(void)request;
-	if (length > 1)
+	struct unasked *unasked = (struct unasked *)request;
+
+	if (length > 1 && is_kept(text, length))
+		unasked->kept++;
+	else if (length > 1)
 		log_notice("reload: %.*s", (int)length, text);
 }
 
 static void on_unasked_done(struct request *request,
 			    const struct failure *failure)
 {
+	const struct unasked *unasked = (struct unasked *)request;
+
 	(void)failure;
+	if (unasked->kept)
+		log_notice("reload: %u devices stay as they were",
+			   unasked->kept);
 	free(request);
 }
 

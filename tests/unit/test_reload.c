@@ -508,6 +508,39 @@ TEST_CASE(test_unasked)
 	assert_int_equal(fake_host.devices.count, 2);
 }
 
+/* A line for what changes, and one for all that does not. */
+TEST_CASE(test_unasked_keeps)
+{
+	configure(THREE);
+	log_forget();
+	test_file("c", THREE "add null id=4\n");
+	reload_unasked(&fake_host);
+	fake_serve();
+	assert_int_equal(log_count("reload: plan "), 1);
+	assert_true(log_has("reload: plan step=4 do=add"));
+	assert_true(log_has("reload: 3 devices stay as they were"));
+}
+
+/* Somebody else has made another device of that number meanwhile. */
+TEST_CASE(test_number_is_anothers)
+{
+	configure("add null id=1\nadd null id=2\n");
+	test_file("c", "add null id=2 error-every=5\n");
+	fake.hold[MESSAGE_BUSY] = 1;
+	reload_unasked(&fake_host);
+	fake_serve();
+	assert_true(log_has("plan step=2 do=set id=2"));
+	fake.hold[MESSAGE_BUSY] = 0;
+	assert_true(say("del 2 force=yes"));
+	assert_true(say("add null id=2"));
+	fake_release(MESSAGE_BUSY);
+	fake_serve();
+	assert_true(log_has("done step=1 result=ok"));
+	assert_true(log_has("done step=2 result=failed symbol=notfound "
+			    "text=\"the device is not there any more\""));
+	expect_dump("add null id=2\n");
+}
+
 int main(void)
 {
 	return tests_run();

@@ -194,6 +194,7 @@ exit \$(cat "$work/status")
 END
 chmod +x "$work/ublkctl"
 sed -e "s|/run/ublk.sock|$work/socket|" -e "s|/dev/ublkb|$work/disk|" \
+	-e "s|/etc/default/ublkd|$work/default|" \
 	"$top/contrib/debian/ublkd.prerm" >"$work/prerm"
 
 # removes STATUS OF-UBLKCTL [HOW]
@@ -218,7 +219,21 @@ removes 1 1
 removes 0 3
 : >"$work/disk0"
 removes 1 3
-has arguments shutdown shutdown shutdown shutdown
+shuts="-s $work/socket shutdown"
+has arguments "$shuts" "$shuts" "$shuts" "$shuts"
+# The service listens elsewhere, where the default socket is not.
+rm "$work/socket"
+for option in "-s $work/own" "-s$work/own" "--socket $work/own" \
+	"--socket=$work/own --keep-going"; do
+	rm -f "$work/own"
+	echo "#UBLKD_OPTIONS=
+UBLKD_OPTIONS=\"--hot=no $option\"" >"$work/default"
+	: >"$work/arguments"
+	removes 0 1
+	: >"$work/own"
+	removes 1 1
+	has arguments "-s $work/own shutdown"
+done
 
 # ---- runit
 
