@@ -9,7 +9,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "base/syntax.h"
+#include "signals.h"
 
 #define TRY_AGAIN 50 /* ms */
 
@@ -34,6 +34,7 @@ int client_open(struct client *client, const char *path, int ms)
 	size_t length = strlen(path);
 	int error;
 
+	client->fd = -1;
 	if (length >= sizeof(address.sun_path))
 		return -ENAMETOOLONG;
 	memcpy(address.sun_path, path, length);
@@ -50,7 +51,8 @@ int client_open(struct client *client, const char *path, int ms)
 
 void client_close(struct client *client)
 {
-	close(client->fd);
+	if (client->fd >= 0)
+		close(client->fd);
 	client->fd = -1;
 }
 
@@ -73,14 +75,15 @@ int client_send(struct client *client, const char *line, int last)
 /* Returns 0 or a negative errno. */
 static int receive(struct client *client, int ms)
 {
-	struct pollfd wait = { .fd = client->fd, .events = POLLIN };
 	size_t room = sizeof(client->buffer) - client->used;
 	ssize_t got;
 
 	if (room == 0)
 		return -EPROTO;
-	if (poll(&wait, 1, ms) == 0)
+	if (signals_wait(client->fd, ms) == 0)
 		return -ETIMEDOUT;
+	if (signals_end())
+		return -EINTR;
 	got = recv(client->fd, client->buffer + client->used, room, 0);
 	if (got < 0)
 		return errno == EAGAIN || errno == EINTR ? 0 : -errno;
@@ -106,32 +109,33 @@ int client_line(struct client *client, const char **line, int ms)
 	return 0;
 }
 
-/* ---- lines ---- */
+/* ---- conversations ---- */
 
-int client_begins(const char *line, const char *word)
+int client_begin(struct client *client, const char *path, const char **line)
 {
-	size_t length = strlen(word);
+	int error = client_open(client, path, CLIENT_PATIENCE);
 
-	return strncmp(line, word, length) == 0 &&
-	       (line[length] == ' ' || line[length] == '\0');
+	if (error)
+		return error;
+	error = client_line(client, line, CLIENT_PATIENCE);
+	return error ? error : fields_frame(*line) == FIELDS_ERR;
 }
 
-const char *client_value(const char *line, const char *key, char *value,
-			 size_t size)
+/* While a server works at it, WAIT comes four times a second. */
+int client_ask(struct client *client, const char *command, int last,
+	       client_taker *take, void *context, const char **line)
 {
-	static struct syntax_line split;
-	const char *why, *found;
-	size_t length;
-	int i;
+	int error = client_send(client, command, last);
+	enum fields_frame frame = FIELDS_DATA;
 
-	value[0] = '\0';
-	if (syntax_split(&split, line, strlen(line), &why) < 0)
-		return value;
-	for (i = 1; i < split.count; i++) {
-		found = syntax_value(split.words[i], &length);
-		if (found && length == strlen(key) &&
-		    strncmp(split.words[i], key, length) == 0)
-			snprintf(value, size, "%s", found);
+	while (!error && frame != FIELDS_OK) {
+		error = client_line(client, line, CLIENT_PATIENCE);
+		if (error)
+			break;
+		frame = fields_frame(*line);
+		if (frame == FIELDS_ERR)
+			return 1;
+		error = take(*line, context);
 	}
-	return value;
+	return error;
 }

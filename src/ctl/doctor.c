@@ -9,7 +9,6 @@
 #include <unistd.h>
 
 #include "base/proc.h"
-#include "base/syntax.h"
 #include "client.h"
 #include "screen.h"
 
@@ -22,13 +21,20 @@ void doctor_say(struct doctor *doctor, enum doctor_level level,
 		const char *format, ...)
 {
 	static const char *const names[] = { "OK", "WARN", "FAIL" };
+	static const enum screen_colour colours[] = {
+		SCREEN_GREEN,
+		SCREEN_YELLOW,
+		SCREEN_RED,
+	};
 	char text[1000];
 	va_list arguments;
 
 	va_start(arguments, format);
 	vsnprintf(text, sizeof(text), format, arguments);
 	va_end(arguments);
-	fprintf(doctor->out, "%-5s%-10s", names[level], doctor->name);
+	fprintf(doctor->out, "%s%-5s%s%-10s",
+		screen_colour(doctor->out, colours[level]), names[level],
+		screen_colour(doctor->out, SCREEN_PLAIN), doctor->name);
 	screen_print(doctor->out, text, INDENT, INDENT, COLUMNS);
 	if (level > doctor->worst)
 		doctor->worst = level;
@@ -62,39 +68,27 @@ static int try_io_uring(void)
 /* "HELLO ublkd proto=1 version=0.1.0 pid=812" */
 static void read_greeting(struct doctor *doctor, const char *line)
 {
-	struct syntax_line split;
-	const char *why, *version = "?", *pid = "?";
-	int i;
+	char version[41], pid[21];
 
-	if (syntax_split(&split, line, strlen(line), &why) < 0)
-		return;
-	for (i = 0; i < split.count; i++) {
-		if (strncmp(split.words[i], "version=", 8) == 0)
-			version = split.words[i] + 8;
-		if (strncmp(split.words[i], "pid=", 4) == 0)
-			pid = split.words[i] + 4;
-	}
-	snprintf(doctor->greeting, sizeof(doctor->greeting),
-		 "ublkd %.40s, pid %.20s", version, pid);
+	snprintf(doctor->greeting, sizeof(doctor->greeting), "ublkd %s, pid %s",
+		 fields_find(line, "version", version, sizeof(version)),
+		 fields_find(line, "pid", pid, sizeof(pid)));
 }
 
 static void ask_daemon(struct doctor *doctor, const char *socket)
 {
 	struct client client;
 	const char *line;
-	int error = client_open(&client, socket, CLIENT_PATIENCE),
-	    is_open = !error;
+	int error = client_begin(&client, socket, &line);
+	int is_open = client.fd >= 0;
 
-	if (is_open) {
-		doctor->still.listener = proc_peer(client.fd);
-		error = client_line(&client, &line, CLIENT_PATIENCE);
-	}
-	if (!error)
-		read_greeting(doctor, line);
 	if (is_open)
-		client_close(&client);
+		doctor->still.listener = proc_peer(client.fd);
+	if (error >= 0)
+		read_greeting(doctor, line);
+	client_close(&client);
 	doctor->still.is_heard = is_open || error == -ETIMEDOUT;
-	doctor->daemon = !error			  ? DOCTOR_ANSWERS
+	doctor->daemon = error >= 0		  ? DOCTOR_ANSWERS
 			 : doctor->still.is_heard ? DOCTOR_SILENT
 			 : error == -EACCES	  ? DOCTOR_DENIED
 						  : DOCTOR_NO_DAEMON;

@@ -49,10 +49,10 @@ void doctor_say(struct doctor *doctor, enum doctor_level level,
 		const char *format, ...) __attribute__((format(printf, 3, 4)));
 
 /* Run the checks. Returns the worst level. */
-enum doctor_level doctor_check(struct doctor *doctor);
+enum doctor_level doctor_check(struct doctor *doctor) __attribute__((cold));
 
 /* Find out about this host, run the checks. Returns the exit status. */
-int doctor_run(const char *socket, const char *folder);
+int doctor_run(const char *socket, const char *folder) __attribute__((cold));
 
 /* Kernels of which faults are known: tells of those of this release. */
 void doctor_kernel_faults(struct doctor *doctor, const char *release);

@@ -9,9 +9,6 @@
 #include <unistd.h>
 
 #include "base/syntax.h"
-#include "client.h"
-
-#define VALUE_MAX 4096
 
 /* ---- the words ---- */
 
@@ -112,21 +109,14 @@ static int is_same_file(const struct stat *one, const char *path)
  * By its name, which asks no file system that might be silent; and, if `status` is
  * there, also by another name of the same file.
  */
-static int serves(const char *line, const char *name, const struct stat *status)
+static int serves(const struct table_row *row, const char *name,
+		  const struct stat *status)
 {
-	char path[VALUE_MAX];
+	const char *path = table_value(row, "path");
 
-	client_value(line, "path", path, sizeof(path));
 	if (!path[0])
 		return 0;
 	return status ? is_same_file(status, path) : strcmp(path, name) == 0;
-}
-
-static int is_id(const char *line, const char *id)
-{
-	char value[24];
-
-	return strcmp(client_value(line, "id", value, sizeof(value)), id) == 0;
 }
 
 struct wish {
@@ -135,13 +125,13 @@ struct wish {
 	const struct stat *status;
 };
 
-static int is_wanted(const char *line, void *context)
+static int is_wanted(const struct table_row *row, void *context)
 {
 	const struct wish *wish = context;
 
 	if (wish->list->id)
-		return is_id(line, wish->list->id);
-	return serves(line, wish->name, wish->status);
+		return strcmp(table_value(row, "id"), wish->list->id) == 0;
+	return serves(row, wish->name, wish->status);
 }
 
 unsigned list_print(struct list *list, FILE *out)

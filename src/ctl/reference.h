@@ -19,6 +19,6 @@ struct reference {
  * there is nothing to translate, -1 with *why if that cannot be done.
  */
 int reference_translate(struct reference *to, int count, char **words,
-			const char **why);
+			const char **why) __attribute__((cold));
 
 #endif

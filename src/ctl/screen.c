@@ -1,6 +1,8 @@
 #include "screen.h"
 
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define LEAST 40 /* columns: in fewer nothing can be read */
 
@@ -32,4 +34,26 @@ void screen_print(FILE *out, const char *line, size_t at, size_t indent,
 		length = fitting(line, columns - indent - 1);
 	}
 	fprintf(out, "%s\n", line);
+}
+
+void screen_hide_control(char *text)
+{
+	for (; *text; text++)
+		if ((unsigned char)*text < ' ' || *text == 0x7f)
+			*text = '?';
+}
+
+const char *screen_colour(FILE *out, enum screen_colour colour)
+{
+	static const char *const sequences[] = {
+		[SCREEN_PLAIN] = "\033[0m",  [SCREEN_BOLD] = "\033[1m",
+		[SCREEN_GREEN] = "\033[32m", [SCREEN_YELLOW] = "\033[33m",
+		[SCREEN_RED] = "\033[1;31m",
+	};
+	const char *unwanted = getenv("NO_COLOR"), *terminal = getenv("TERM");
+
+	if ((unwanted && unwanted[0]) || !terminal ||
+	    strcmp(terminal, "dumb") == 0 || !isatty(fileno(out)))
+		return "";
+	return sequences[colour];
 }

@@ -11,6 +11,24 @@
  * columns are 40, and 0 are as many as it takes.
  */
 void screen_print(FILE *out, const char *line, size_t at, size_t indent,
-		  size_t columns);
+		  size_t columns) __attribute__((cold));
+
+/* Control characters, which would be told to the terminal, become ?. */
+void screen_hide_control(char *text) __attribute__((cold));
+
+enum screen_colour {
+	SCREEN_PLAIN,
+	SCREEN_BOLD,
+	SCREEN_GREEN,
+	SCREEN_YELLOW,
+	SCREEN_RED
+};
+
+/*
+ * What makes the text behind it so, PLAIN in the end; "" where the stream is no
+ * terminal, or somebody wants none: NO_COLOR, TERM=dumb.
+ */
+const char *screen_colour(FILE *out, enum screen_colour colour)
+	__attribute__((cold));
 
 #endif

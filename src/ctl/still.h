@@ -30,8 +30,8 @@ struct still {
 };
 
 /* Fill in the rest from the first four. To be closed. */
-void still_look(struct still *still);
-void still_close(struct still *still);
+void still_look(struct still *still) __attribute__((cold));
+void still_close(struct still *still) __attribute__((cold));
 
 /*
  * Whether a device is known to have no server: root alone sees who has it, and
@@ -45,6 +45,7 @@ int still_is_orphan(const struct still *still,
  * requests wait, folded as screen_print() does. Takes the time of a look at the
  * host's processes.
  */
-void still_print(const struct still *still, FILE *out, size_t columns);
+void still_print(const struct still *still, FILE *out, size_t columns)
+	__attribute__((cold));
 
 #endif

@@ -7,16 +7,11 @@
 #include <wchar.h>
 
 #include "base/syntax.h"
-#include "client.h"
+#include "fields.h"
+#include "screen.h"
 
 #define VALUE_MAX 4096
 #define GAP	  2 /* columns between two */
-
-struct table_row {
-	struct table_row *next;
-	int is_shown;
-	char line[];
-};
 
 enum kind { TEXT, NUMBER, SIZE };
 
@@ -49,6 +44,15 @@ static const struct column {
 
 _Static_assert(COLUMNS <= TABLE_COLUMNS_MAX, "each once");
 
+/* Each line is split once, when it comes. */
+struct table_row {
+	struct table_row *next;
+	int is_shown;
+	const char *values[COLUMNS]; /* in its text */
+	const char *line;	     /* likewise, as it came */
+	char text[];
+};
+
 /* A table that is laid out. */
 struct layout {
 	const struct column *columns[TABLE_COLUMNS_MAX];
@@ -73,18 +77,40 @@ void table_close(struct table *table)
 	table->last = &table->first;
 }
 
+static struct table_row *make_row(const struct fields *fields, const char *line)
+{
+	const char *values[COLUMNS];
+	size_t i, size = strlen(line) + 1;
+	struct table_row *row;
+	char *to;
+
+	for (i = 0; i < COLUMNS; i++) {
+		values[i] = fields_value(fields, columns[i].key);
+		size += strlen(values[i]) + 1;
+	}
+	row = calloc(1, sizeof(*row) + size);
+	if (!row)
+		return NULL;
+	row->line = row->text;
+	to = stpcpy(row->text, line) + 1;
+	for (i = 0; i < COLUMNS; i++) {
+		row->values[i] = to;
+		to = stpcpy(to, values[i]) + 1;
+	}
+	return row;
+}
+
 int table_add(struct table *table, const char *line)
 {
-	size_t size = strlen(line) + 1;
+	static struct fields fields;
 	struct table_row *row;
 
-	if (strncmp(line, "dev ", 4) != 0)
+	fields_read(&fields, line);
+	if (strcmp(fields.kind, "dev") != 0)
 		return 0;
-	row = malloc(sizeof(*row) + size);
+	row = make_row(&fields, line);
 	if (!row)
 		return -ENOMEM;
-	row->next = NULL;
-	memcpy(row->line, line, size);
 	*table->last = row;
 	table->last = &row->next;
 	return 0;
@@ -101,6 +127,11 @@ static const struct column *find_column(const char *key, size_t length)
 		    strncmp(columns[i].key, key, length) == 0)
 			return &columns[i];
 	return NULL;
+}
+
+const char *table_value(const struct table_row *row, const char *key)
+{
+	return row->values[find_column(key, strlen(key)) - columns];
 }
 
 int table_check_columns(const char *names, const char **unknown, int *length)
@@ -146,24 +177,17 @@ static void format_size(char *text, size_t size, uint64_t bytes)
 			 units[unit]);
 }
 
-/* A control character in a name would be told to the terminal. */
-static void hide_control(char *text)
-{
-	for (; *text; text++)
-		if ((unsigned char)*text < ' ' || *text == 0x7f)
-			*text = '?';
-}
-
-static const char *format_cell(const struct table *table, const char *line,
+static const char *format_cell(const struct table *table,
+			       const struct table_row *row,
 			       const struct column *column, char *cell)
 {
 	uint64_t number;
 
-	client_value(line, column->key, cell, VALUE_MAX);
+	snprintf(cell, VALUE_MAX, "%s", row->values[column - columns]);
 	if (column->kind == SIZE && !table->bytes &&
 	    syntax_number(cell, &number) == 0)
 		format_size(cell, VALUE_MAX, number);
-	hide_control(cell);
+	screen_hide_control(cell);
 	return cell;
 }
 
@@ -251,7 +275,7 @@ static void measure(const struct table *table, struct layout *layout)
 		for (row = table->first; row; row = row->next) {
 			if (!row->is_shown)
 				continue;
-			format_cell(table, row->line, layout->columns[i], cell);
+			format_cell(table, row, layout->columns[i], cell);
 			width = whole_width(cell);
 			if (width > layout->width[i])
 				layout->width[i] = width;
@@ -351,19 +375,45 @@ static void print_cell(FILE *out, const char *cell, int width, int is_number,
 	*blanks = is_number ? 0 : width - used;
 }
 
+void table_format(const char *key, const char *value, char *text, size_t size)
+{
+	const struct column *column = find_column(key, strlen(key));
+	uint64_t number;
+
+	if (!column || column->kind != SIZE ||
+	    syntax_number(value, &number) < 0) {
+		snprintf(text, size, "%s", value);
+		return;
+	}
+	format_size(text, size, number);
+	if (number >= 1024)
+		snprintf(text + strlen(text), size - strlen(text),
+			 " (%s bytes)", value);
+}
+
 void table_print_text(const char *text, int width, FILE *out)
 {
 	char cell[VALUE_MAX];
 	int blanks = 0;
 
 	snprintf(cell, sizeof(cell), "%s", text);
-	hide_control(cell);
+	screen_hide_control(cell);
 	print_cell(out, cell, width, 0, &blanks);
 	fprintf(out, "%*s", blanks, "");
 }
 
+/* The headings, and what nobody serves. */
+static enum screen_colour row_colour(const struct table_row *row)
+{
+	if (!row)
+		return SCREEN_BOLD;
+	return strcmp(table_value(row, "state"), "quiesced") == 0
+		       ? SCREEN_RED
+		       : SCREEN_PLAIN;
+}
+
 static void print_row(const struct table *table, const struct layout *layout,
-		      const char *line, FILE *out)
+		      const struct table_row *row, FILE *out)
 {
 	const struct column *column;
 	char cell[VALUE_MAX];
@@ -371,20 +421,33 @@ static void print_row(const struct table *table, const struct layout *layout,
 	unsigned i;
 	size_t at;
 
+	if (row_colour(row) != SCREEN_PLAIN)
+		fputs(screen_colour(out, row_colour(row)), out);
 	for (i = 0; i < layout->count; i++) {
 		column = layout->columns[i];
-		if (line)
-			format_cell(table, line, column, cell);
+		if (row)
+			format_cell(table, row, column, cell);
 		else
 			snprintf(cell, sizeof(cell), "%s", column->key);
-		for (at = 0; !line && cell[at]; at++)
+		for (at = 0; !row && cell[at]; at++)
 			if (cell[at] >= 'a' && cell[at] <= 'z')
 				cell[at] = (char)(cell[at] - 'a' + 'A');
 		blanks += i ? GAP : 0;
 		print_cell(out, cell, layout->width[i], column->kind != TEXT,
 			   &blanks);
 	}
+	if (row_colour(row) != SCREEN_PLAIN)
+		fputs(screen_colour(out, SCREEN_PLAIN), out);
 	fputc('\n', out);
+}
+
+static void print_lines(const struct table *table, FILE *out)
+{
+	const struct table_row *row;
+
+	for (row = table->first; row; row = row->next)
+		if (row->is_shown)
+			fprintf(out, "%s\n", row->line);
 }
 
 unsigned table_print(struct table *table, table_filter *is_wanted,
@@ -395,11 +458,15 @@ unsigned table_print(struct table *table, table_filter *is_wanted,
 	unsigned count = 0;
 
 	for (row = table->first; row; row = row->next) {
-		row->is_shown = !is_wanted || is_wanted(row->line, context);
+		row->is_shown = !is_wanted || is_wanted(row, context);
 		count += row->is_shown != 0;
 	}
 	if (!count)
 		return 0;
+	if (table->as_lines) {
+		print_lines(table, out);
+		return count;
+	}
 	choose_columns(table, &layout);
 	measure(table, &layout);
 	fit(table, &layout);
@@ -407,6 +474,6 @@ unsigned table_print(struct table *table, table_filter *is_wanted,
 		print_row(table, &layout, NULL, out);
 	for (row = table->first; row; row = row->next)
 		if (row->is_shown)
-			print_row(table, &layout, row->line, out);
+			print_row(table, &layout, row, out);
 	return count;
 }

@@ -2,8 +2,6 @@
 
 #include <errno.h>
 #include <getopt.h>
-#include <poll.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -13,6 +11,8 @@
 
 #include "base/syntax.h"
 #include "client.h"
+#include "screen.h"
+#include "signals.h"
 #include "table.h"
 
 #define RETRIES 10 /* looks that may be without an answer: an upgrade */
@@ -26,19 +26,18 @@
 
 /* ---- samples ---- */
 
-static uint64_t number_of(const char *line, const char *key)
+static uint64_t number_of(const struct fields *fields, const char *key)
 {
-	char value[40];
+	const char *value = fields_value(fields, key);
 	uint64_t number;
 
-	client_value(line, key, value, sizeof(value));
 	if (syntax_number(value, &number) == 0 ||
 	    syntax_time(value, &number) == 0)
 		return number;
 	return 0;
 }
 
-static int take_device(struct top_sample *sample, const char *line)
+static int take_device(struct top_sample *sample, const struct fields *fields)
 {
 	size_t size = (sample->count + 1) * sizeof(*sample->devices);
 	struct top_device *devices = realloc(sample->devices, size), *device;
@@ -48,19 +47,19 @@ static int take_device(struct top_sample *sample, const char *line)
 	sample->devices = devices;
 	device = &devices[sample->count++];
 	memset(device, 0, sizeof(*device));
-	device->id = (uint32_t)number_of(line, "id");
-	device->in_flight = (uint32_t)number_of(line, "in-flight");
-	client_value(line, "name", device->name, sizeof(device->name));
+	device->id = (uint32_t)number_of(fields, "id");
+	device->in_flight = (uint32_t)number_of(fields, "in-flight");
+	snprintf(device->name, sizeof(device->name), "%s",
+		 fields_value(fields, "name"));
 	return 0;
 }
 
-static void take_op(struct top_device *device, const char *line)
+static void take_op(struct top_device *device, const struct fields *fields)
 {
-	uint64_t count = number_of(line, "count");
-	uint64_t bytes = number_of(line, "bytes");
-	char op[20];
+	uint64_t count = number_of(fields, "count");
+	uint64_t bytes = number_of(fields, "bytes");
+	const char *op = fields_value(fields, "op");
 
-	client_value(line, "op", op, sizeof(op));
 	if (strcmp(op, "read") == 0) {
 		device->reads += count;
 		device->read_bytes += bytes;
@@ -70,17 +69,20 @@ static void take_op(struct top_device *device, const char *line)
 	} else {
 		device->others += count;
 	}
-	device->errors += number_of(line, "errors");
-	device->time += number_of(line, "time");
+	device->errors += number_of(fields, "errors");
+	device->time += number_of(fields, "time");
 }
 
 int top_take(struct top_sample *sample, const char *line)
 {
-	if (strncmp(line, "stats ", 6) == 0)
-		return take_device(sample, line);
+	static struct fields fields;
+
+	fields_read(&fields, line);
+	if (strcmp(fields.kind, "stats") == 0)
+		return take_device(sample, &fields);
 	/* A device's lines come behind its own. */
-	if (strncmp(line, "op ", 3) == 0 && sample->count)
-		take_op(&sample->devices[sample->count - 1], line);
+	if (strcmp(fields.kind, "op") == 0 && sample->count)
+		take_op(&sample->devices[sample->count - 1], &fields);
 	return 0;
 }
 
@@ -230,9 +232,10 @@ void top_print(const struct top_sample *before, const struct top_sample *now,
 	qsort(rates, now->count, sizeof(*rates), is_busier);
 	if (lines && shown + 1 > lines)
 		shown = lines > 2 ? lines - 2 : 0;
-	fprintf(out, "  ID  %-*s %6s %7s %7s %6s %7s %7s %6s %7s%s", width,
-		"NAME", "READ/S", "WRITE/S", "OTHER/S", "READ B", "WRITE B",
-		"LATENCY", "ERR/S", "PENDING", end);
+	fprintf(out, "%s  ID  %-*s %6s %7s %7s %6s %7s %7s %6s %7s%s%s",
+		screen_colour(out, SCREEN_BOLD), width, "NAME", "READ/S",
+		"WRITE/S", "OTHER/S", "READ B", "WRITE B", "LATENCY", "ERR/S",
+		"PENDING", screen_colour(out, SCREEN_PLAIN), end);
 	for (i = 0; i < shown; i++)
 		print_rate(&rates[i], width, end, out);
 	if (shown < now->count)
@@ -254,102 +257,36 @@ struct top {
 	const struct top_options *options;
 	const char *socket;
 	struct client client;
-	int is_open;
-	char refusal[CLIENT_REPLY_MAX];
+	const char *line; /* the last one of it */
 	struct top_sample before, now;
 };
 
-/* Returns 0, or a negative errno; -EPROTO: it was refused. */
-static int take_answer(struct top *top)
+static int take_line(const char *line, void *context)
 {
-	const char *line;
-	int error;
+	struct top *top = context;
 
-	for (;;) {
-		error = client_line(&top->client, &line, CLIENT_PATIENCE);
-		if (error)
-			return error;
-		if (client_begins(line, "ERR")) {
-			snprintf(top->refusal, sizeof(top->refusal), "%s",
-				 line);
-			return -EPROTO;
-		}
-		if (client_begins(line, "OK"))
-			return 0;
-		error = top_take(&top->now, line);
-		if (error)
-			return error;
-	}
+	return top_take(&top->now, line);
 }
 
-static int open_client(struct top *top)
-{
-	const char *line;
-	int error;
-
-	if (top->is_open)
-		return 0;
-	error = client_open(&top->client, top->socket, CLIENT_PATIENCE);
-	if (error)
-		return error;
-	top->is_open = 1;
-	error = client_line(&top->client, &line, CLIENT_PATIENCE);
-	if (!error && client_begins(line, "ERR")) {
-		snprintf(top->refusal, sizeof(top->refusal), "%s", line);
-		error = -EPROTO;
-	}
-	return error;
-}
-
-static void close_client(struct top *top)
-{
-	if (top->is_open)
-		client_close(&top->client);
-	top->is_open = 0;
-}
-
+/* As client_ask(). */
 static int look(struct top *top)
 {
-	int error = open_client(top);
+	int status = 0;
 
-	if (!error)
-		error = client_send(&top->client, "stats", 0);
-	if (!error)
-		error = take_answer(top);
+	if (top->client.fd < 0)
+		status = client_begin(&top->client, top->socket, &top->line);
+	if (!status)
+		status = client_ask(&top->client, "stats", 0, take_line, top,
+				    &top->line);
 	top->now.at = clock_now();
-	if (error)
-		close_client(top);
-	return error;
+	if (status)
+		client_close(&top->client);
+	return status;
 }
 
 /* ---- the terminal ---- */
 
-static volatile sig_atomic_t is_over;
 static struct termios terminal_was;
-
-/* A screen of another size is painted anew, at once. */
-static void on_signal(int number)
-{
-	if (number != SIGWINCH)
-		is_over = 1;
-}
-
-/* They come while nothing else is done, see wait_for(). */
-static void catch_signals(sigset_t *before, int with_screen)
-{
-	static const int numbers[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT,
-				       SIGWINCH };
-	struct sigaction action = { .sa_handler = on_signal };
-	size_t i, count = sizeof(numbers) / sizeof(numbers[0]);
-	sigset_t blocked;
-
-	sigemptyset(&blocked);
-	for (i = 0; i < count - !with_screen; i++) {
-		sigaddset(&blocked, numbers[i]);
-		sigaction(numbers[i], &action, NULL);
-	}
-	sigprocmask(SIG_BLOCK, &blocked, before);
-}
 
 /* Keys come one by one, and are not shown. */
 static void take_terminal(void)
@@ -374,19 +311,15 @@ static void give_terminal_back(void)
 }
 
 /* Returns 1 if somebody has had enough. */
-static int wait_for(double seconds, const sigset_t *signals, int reads_keys)
+static int wait_for(double seconds, int reads_keys)
 {
-	struct timespec time = { (time_t)seconds,
-				 (long)((seconds - (double)(time_t)seconds) *
-					1e9) };
-	struct pollfd keys = { .fd = reads_keys ? STDIN_FILENO : -1,
-			       .events = POLLIN };
 	char key;
 
-	if (ppoll(&keys, 1, &time, signals) > 0)
+	if (signals_wait_or_resize(reads_keys ? STDIN_FILENO : -1,
+				   (int)(seconds * 1000)) > 0)
 		return read(STDIN_FILENO, &key, 1) != 1 || key == 'q' ||
 		       key == 'Q';
-	return 0;
+	return signals_end() != 0;
 }
 
 static void paint(const struct top *top, int error)
@@ -443,40 +376,39 @@ static void show(struct top *top, int error)
 	fflush(stdout);
 }
 
-static int run(struct top *top, const sigset_t *signals)
+static int run(struct top *top)
 {
 	const struct top_options *options = top->options;
 	uint64_t done = 0;
-	int silent = 0, error = look(top);
+	int silent = 0, status = look(top);
 
 	/* The first look has nothing before it. */
-	while (!error && !is_over) {
+	while (!status) {
 		top_free(&top->before);
 		top->before = top->now;
 		memset(&top->now, 0, sizeof(top->now));
-		if (wait_for(options->every, signals, !options->batch) ||
-		    is_over)
+		if (wait_for(options->every, !options->batch))
 			break;
-		error = look(top);
-		if (error == -EPROTO || error == -ENOMEM)
+		status = look(top);
+		if (status > 0 || status == -ENOMEM || status == -EINTR)
 			break;
 		/* The server is replaced, perhaps. */
-		silent = error ? silent + 1 : 0;
-		if (error && silent <= RETRIES && !options->batch) {
+		silent = status ? silent + 1 : 0;
+		if (status && silent <= RETRIES && !options->batch) {
 			top_free(&top->now);
 			top->now = top->before;
 			memset(&top->before, 0, sizeof(top->before));
-			show(top, error);
-			error = 0;
+			show(top, status);
+			status = 0;
 			continue;
 		}
-		if (error)
+		if (status)
 			break;
 		show(top, 0);
 		if (options->count && ++done == options->count)
 			break;
 	}
-	return error;
+	return status == -EINTR ? 0 : status;
 }
 
 int top_run(const struct top_options *options, const char *socket,
@@ -484,24 +416,23 @@ int top_run(const struct top_options *options, const char *socket,
 {
 	static struct top top;
 	struct top_options chosen = *options;
-	sigset_t before;
-	int error;
+	int status;
 
 	if (!isatty(STDOUT_FILENO))
 		chosen.batch = 1;
 	top.options = &chosen;
 	top.socket = socket;
-	is_over = 0;
-	catch_signals(&before, !chosen.batch);
+	top.client.fd = -1;
+	signals_catch();
 	if (!chosen.batch)
 		take_terminal();
-	error = run(&top, &before);
+	status = run(&top);
 	if (!chosen.batch)
 		give_terminal_back();
-	sigprocmask(SIG_SETMASK, &before, NULL);
-	close_client(&top);
+	signals_release();
+	client_close(&top.client);
 	top_free(&top.before);
 	top_free(&top.now);
-	*refusal = top.refusal;
-	return error;
+	*refusal = top.line;
+	return status;
 }

@@ -26,7 +26,7 @@ struct top_sample {
 };
 
 /* A line of the answer. Returns 0 or -ENOMEM. */
-int top_take(struct top_sample *sample, const char *line);
+int top_take(struct top_sample *sample, const char *line) __attribute__((cold));
 
 void top_free(struct top_sample *sample);
 
@@ -35,7 +35,8 @@ void top_free(struct top_sample *sample);
  * columns than there are (0: any number). `end` is behind each line.
  */
 void top_print(const struct top_sample *before, const struct top_sample *now,
-	       unsigned lines, unsigned columns, const char *end, FILE *out);
+	       unsigned lines, unsigned columns, const char *end, FILE *out)
+	__attribute__((cold));
 
 struct top_options {
 	int batch;	/* no terminal: one block behind the other */
@@ -45,14 +46,14 @@ struct top_options {
 
 /* The words, "top" and its options. Returns 0, or -1 with *why. */
 int top_read(struct top_options *options, int count, char **words,
-	     const char **why);
+	     const char **why) __attribute__((cold));
 
 /*
  * Look and print until that is ended by a signal, the key q or the count. The
- * terminal is then as it was. Returns 0, or a negative errno when the daemon does
- * not answer, or -EPROTO with *refusal, the line that refused it.
+ * terminal is then as it was. Returns 0; 1, and *refusal is the ERR with which the
+ * daemon answers; or a negative errno when it does not.
  */
 int top_run(const struct top_options *options, const char *socket,
-	    const char **refusal);
+	    const char **refusal) __attribute__((cold));
 
 #endif

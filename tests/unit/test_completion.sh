@@ -126,7 +126,7 @@ done
 offers ublkctl "add "
 
 echo "- options"
-offers ublkctl -- --socket= --state= --version --help
+offers ublkctl -- --json --socket= --state= --version --help
 offers ublkctl "list --" --columns= --noheadings --bytes
 offers ublkd --c --config= --check-config
 offers ublkd --log-level=n --log-level=notice

@@ -1,6 +1,7 @@
 /* ublkctl's client, and what it finds of a ublkd that does not answer. */
 #include <errno.h>
 #include <fcntl.h>
+#include <pty.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,6 +16,7 @@
 #include "base/process.h"
 #include "ctl/client.h"
 #include "ctl/screen.h"
+#include "ctl/signals.h"
 #include "ctl/still.h"
 
 static uid_t user;
@@ -85,7 +87,7 @@ TEST_CASE(test_lines)
 TEST_CASE(test_bounds)
 {
 	const char *path = test_path("socket"), *line;
-	static char much[CLIENT_REPLY_MAX + 2];
+	static char much[FIELDS_LINE_MAX + 2];
 	struct client client, others[8];
 	int fd = test_listen(path, 0), end, error = 0;
 	unsigned i, count = 0;
@@ -108,6 +110,167 @@ TEST_CASE(test_bounds)
 	memset(much, 'x', 200);
 	much[200] = '\0';
 	assert_int_equal(client_open(&client, much, 10), -ENAMETOOLONG);
+}
+
+/* ---- what a line says ---- */
+
+TEST_CASE(test_fields)
+{
+	static const struct {
+		const char *line, *kind, *key, *value;
+		enum fields_frame frame;
+	} rows[] = {
+		{ "OK", "OK", "seq", "", FIELDS_OK },
+		{ "OKAY seq=1", "OKAY", "seq", "1", FIELDS_DATA },
+		{ "ERR @t exists text=\"a \\\"b\\\"\" arg=x", "ERR", "text",
+		  "a \"b\"", FIELDS_ERR },
+		{ "EVENT seq=1 dev id=2", "EVENT", "id", "2", FIELDS_EVENT },
+		{ "dev id=1 path='a=b c'", "dev", "path", "a=b c",
+		  FIELDS_DATA },
+		{ "dev id=1 path=\"open", "dev", "id", "1", FIELDS_DATA },
+		{ "", "", "id", "", FIELDS_DATA },
+		{ "{\"frame\":\"OK\",\"tag\":\"7\",\"seq\":10}", "OK", "seq",
+		  "10", FIELDS_OK },
+		{ "{\"frame\":\"WAIT\",\"what\":\"del\"}", "WAIT", "what",
+		  "del", FIELDS_WAIT },
+		{ "{\"frame\":\"EVENT\",\"record\":\"dev\",\"id\":3}", "EVENT",
+		  "id", "3", FIELDS_EVENT },
+		{ "{\"record\":\"dev\",\"list\":[1,\"]}\\\"\"],\"ro\":false}",
+		  "dev", "ro", "false", FIELDS_DATA },
+		{ "{\"a\":\"\\u00e4\\u20ac\\u0041\\n\\/\\\"\"}", "", "a",
+		  "\xc3\xa4\xe2\x82\xac"
+		  "A\n/\"",
+		  FIELDS_DATA },
+		{ "{\"a\":null,\"b\":\"cut \\u00", "", "a", "null",
+		  FIELDS_DATA },
+		{ "{\"a\":null,\"b\":\"cut \\", "", "b", "", FIELDS_DATA },
+		{ "{\"a\":1,\"b\":[1,", "", "b", "", FIELDS_DATA },
+		{ "{\"a\"", "", "a", "", FIELDS_DATA },
+		{ "{", "", "a", "", FIELDS_DATA },
+	};
+	static struct fields fields;
+	char value[40];
+	size_t i;
+
+	for (i = 0; i < COUNT(rows); i++) {
+		about(rows[i].line);
+		assert_int_equal(fields_frame(rows[i].line), rows[i].frame);
+		fields_read(&fields, rows[i].line);
+		assert_string_equal(fields.kind, rows[i].kind);
+		assert_string_equal(fields_value(&fields, rows[i].key),
+				    rows[i].value);
+		assert_string_equal(fields_find(rows[i].line, rows[i].key,
+						value, sizeof(value)),
+				    rows[i].value);
+	}
+}
+
+/* What has more keys, or bytes, than there is room for is cut. */
+TEST_CASE(test_many_fields)
+{
+	static struct fields fields;
+	static char line[FIELDS_LINE_MAX + 100];
+	char key[20];
+	unsigned i;
+
+	add_text(line, sizeof(line), "dev");
+	for (i = 0; i <= FIELDS_MAX; i++) {
+		snprintf(key, sizeof(key), " k%u=%u", i, i);
+		add_text(line, sizeof(line), key);
+	}
+	fields_read(&fields, line);
+	assert_int_equal(fields.count, FIELDS_MAX);
+	memset(line, ' ', sizeof(line) - 1);
+	memcpy(line, "{\"a\":1", 6);
+	fields_read(&fields, line);
+	assert_int_equal(fields.count, 0);
+	memcpy(line, "dev a=1", 7);
+	fields_read(&fields, line);
+	assert_string_equal(fields_value(&fields, "a"), "");
+}
+
+/* ---- answers ---- */
+
+static int count_line(const char *line, void *context)
+{
+	unsigned *count = context;
+
+	return ++*count == 3 ? -ENOMEM : 0;
+}
+
+/* All but the ERR is handed over, until it is taken no more. */
+TEST_CASE(test_answers)
+{
+	const char *path = test_path("socket"), *line;
+	struct client client;
+	unsigned count = 0;
+	int fd = test_listen(path, 4);
+	static const char said[] = "HELLO ublkd pid=1\ndev\nWAIT what=x\n"
+				   "ERR io text=a\ndev\nOK\ndev\n";
+
+	child = fork();
+	if (child == 0) {
+		int end = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
+
+		if (write(end, said, sizeof(said) - 1) < 0)
+			_exit(1);
+		end = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
+		if (write(end, "ERR limit\n", 10) < 0)
+			_exit(1);
+		for (;;)
+			pause();
+	}
+	assert_int_equal(client_begin(&client, path, &line), 0);
+	assert_string_equal(line, "HELLO ublkd pid=1");
+	assert_int_equal(client_ask(&client, "x", 0, count_line, &count, &line),
+			 1);
+	assert_string_equal(line, "ERR io text=a");
+	assert_int_equal(count, 2);
+	count = 0;
+	assert_int_equal(client_ask(&client, "x", 0, count_line, &count, &line),
+			 0);
+	assert_int_equal(count, 2);
+	count = 2;
+	assert_int_equal(client_ask(&client, "x", 0, count_line, &count, &line),
+			 -ENOMEM);
+	client_close(&client);
+	assert_int_equal(client_begin(&client, path, &line), 1);
+	assert_string_equal(line, "ERR limit");
+	client_close(&client);
+	client_close(&client);
+	close(fd);
+	assert_int_equal(client_begin(&client, test_path("none"), &line),
+			 -ENOENT);
+	client_close(&client);
+}
+
+/* A signal is heard also where there is always something to read, and is then forgotten. */
+TEST_CASE(test_signals)
+{
+	int ends[2];
+
+	assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+	assert_int_equal(write(ends[1], "x", 1), 1);
+	signals_catch();
+	signals_catch();
+	assert_int_equal(signals_wait(ends[0], 1000), 1);
+	raise(SIGINT);
+	assert_int_equal(signals_end(), 0);
+	assert_int_equal(signals_wait(ends[0], 1000), -1);
+	assert_int_equal(errno, EINTR);
+	assert_int_equal(signals_end(), SIGINT);
+	signals_release();
+	assert_int_equal(signals_end(), SIGINT);
+	signals_release();
+	assert_int_equal(signals_end(), 0);
+	signals_catch();
+	raise(SIGWINCH);
+	assert_int_equal(signals_wait(-1, 1), 0);
+	assert_int_equal(signals_wait_or_resize(-1, 1000), -1);
+	assert_int_equal(signals_end(), 0);
+	signals_release();
+	close(ends[0]);
+	close(ends[1]);
 }
 
 /* ---- the screen ---- */
@@ -144,6 +307,37 @@ TEST_CASE(test_fold)
 	      "one\n  /a/long/path/that/is/longer/than/the/screen/is\n"
 	      "  three\n");
 	folds("", 0, 80, "\n");
+}
+
+/* Colours are for terminals, and for those who want them. */
+TEST_CASE(test_colour)
+{
+	struct winsize size = { .ws_row = 24, .ws_col = 80 };
+	int terminal, other;
+	char text[] = "a\033[1mb\x7f";
+	FILE *out;
+
+	screen_hide_control(text);
+	assert_string_equal(text, "a?[1mb?");
+	if (openpty(&terminal, &other, NULL, NULL, &size) < 0)
+		skip_without("pseudo-terminal");
+	out = fdopen(other, "w");
+	setenv("TERM", "xterm", 1);
+	unsetenv("NO_COLOR");
+	assert_string_equal(screen_colour(out, SCREEN_BOLD), "\033[1m");
+	setenv("NO_COLOR", "", 1);
+	assert_string_equal(screen_colour(out, SCREEN_PLAIN), "\033[0m");
+	setenv("NO_COLOR", "1", 1);
+	assert_string_equal(screen_colour(out, SCREEN_RED), "");
+	unsetenv("NO_COLOR");
+	setenv("TERM", "dumb", 1);
+	assert_string_equal(screen_colour(out, SCREEN_RED), "");
+	setenv("TERM", "xterm", 1);
+	fclose(out);
+	close(terminal);
+	out = fopen(test_path("out"), "we");
+	assert_string_equal(screen_colour(out, SCREEN_RED), "");
+	fclose(out);
 }
 
 /* ---- what does not answer ---- */

@@ -21,6 +21,14 @@ UBLKD_CONF_OPTS = \
 	$(if $(BR2_PACKAGE_UBLKD_SIGHT),--enable-sight,--disable-sight) \
 	$(if $(BR2_INIT_SYSTEMD),--enable-systemd,--disable-systemd)
 
+# For the shell of ublkctl
+ifeq ($(BR2_PACKAGE_LIBEDIT),y)
+UBLKD_DEPENDENCIES += libedit
+UBLKD_CONF_OPTS += --enable-libedit
+else
+UBLKD_CONF_OPTS += --disable-libedit
+endif
+
 ifeq ($(BR2_PACKAGE_HAS_UDEV),)
 UBLKD_CONF_OPTS += --without-udevrulesdir
 endif
