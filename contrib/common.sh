@@ -7,10 +7,10 @@ build=$(readlink -m "${UBLKD_BUILD:-$top/build}")
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 jobs=$(nproc)
 
-packages_build=(gcc make autoconf automake pkg-config libc6-dev libev-dev
-	liburing-dev)
+packages_build=(gcc make autoconf automake pkg-config libc6-dev libedit-dev
+	libev-dev liburing-dev)
 packages_test=(libcmocka-dev clang libclang-rt-dev zsh fish runit
-	python3-prometheus-client systemtap-sdt-dev)
+	python3-prometheus-client systemtap-sdt-dev tmux)
 packages_static=(shellcheck cppcheck clang-tidy clang-format mandoc systemd)
 packages_vm=(qemu-system-x86 busybox-static cpio kmod xz-utils zstd socat
 	e2fsprogs)
