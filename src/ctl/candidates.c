@@ -53,7 +53,7 @@ static void ask_daemon(struct candidates *candidates, const char *socket,
 	const char *last;
 	size_t room = sizeof(command) - sizeof(verb);
 
-	strcpy(command, verb);
+	memcpy(command, verb, sizeof(verb));
 	if (syntax_quote_text(command + sizeof(verb) - 1, room, line) < room &&
 	    client_begin(&client, socket, &last) == 0)
 		client_ask(&client, command, 1, take_line, candidates, &last);

@@ -79,7 +79,7 @@ int main(int argc, char **argv)
 	if (argc != 3 || fd < 0 || strlen(argv[1]) >= sizeof(address.sun_path))
 		return 2;
 	path = argv[2];
-	strcpy(address.sun_path, argv[1]);
+	memcpy(address.sun_path, argv[1], strlen(argv[1]));
 	signal(SIGCHLD, SIG_IGN);
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0 ||
