@@ -49,6 +49,15 @@ static void print_device(FILE *out, const struct fields *fields, size_t columns)
 	}
 }
 
+/* What is so of most says nothing. */
+static int is_usual(const struct field *field)
+{
+	return (strcmp(field->key, "required") == 0 &&
+		strcmp(field->value, "no") == 0) ||
+	       (strcmp(field->key, "access") == 0 &&
+		strcmp(field->value, "read") == 0);
+}
+
 /* Words and help speak for themselves. */
 static void append_field(char *text, const struct field *field)
 {
@@ -57,7 +66,7 @@ static void append_field(char *text, const struct field *field)
 		append(text, ", ", "", field->value);
 	else if (strcmp(field->key, "help") == 0)
 		append(text, ": ", "", field->value);
-	else if (field->value[0])
+	else if (field->value[0] && !is_usual(field))
 		append(text, ", ", field->key, field->value);
 }
 

@@ -152,7 +152,7 @@ has out "id            0" "name          one" "state         live" \
 COLUMNS=60 ctl 0 help
 has out "add           target [key=value ...], access write: make a" \
 	"              device" \
-	"a-name-that-is-long" "              access read: nothing"
+	"a-name-that-is-long" "              nothing"
 "$ublkctl" --help >out
 ! grep '^.\{81\}' out || fail "--help: wider than 80 columns"
 
