@@ -180,11 +180,10 @@ TEST_CASE(test_many_fields)
 	}
 	fields_read(&fields, line);
 	assert_int_equal(fields.count, FIELDS_MAX);
-	memset(line, ' ', sizeof(line) - 1);
-	memcpy(line, "{\"a\":1", 6);
+	snprintf(line, sizeof(line), "%-*s", (int)sizeof(line) - 1, "{\"a\":1");
 	fields_read(&fields, line);
 	assert_int_equal(fields.count, 0);
-	memcpy(line, "dev a=1", 7);
+	snprintf(line, sizeof(line), "%-*s", (int)sizeof(line) - 1, "dev a=1");
 	fields_read(&fields, line);
 	assert_string_equal(fields_value(&fields, "a"), "");
 }
