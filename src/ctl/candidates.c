@@ -25,7 +25,8 @@ static int add(struct candidates *candidates, const char *word,
 {
 	struct candidate *candidate = &candidates->all[candidates->count];
 
-	if (candidates->count == CANDIDATES_MAX)
+	if (candidates->count == CANDIDATES_MAX ||
+	    strncmp(word, candidates->typed, strlen(candidates->typed)) != 0)
 		return 0;
 	candidate->word = strdup(word);
 	candidate->help = strdup(help);
@@ -60,7 +61,8 @@ static void ask_daemon(struct candidates *candidates, const char *socket,
 	client_close(&client);
 }
 
-const char *candidates_last_word(const char *line)
+/* What is behind the last blank. */
+static const char *last_word(const char *line)
 {
 	const char *at = line + strlen(line);
 
@@ -72,16 +74,15 @@ const char *candidates_last_word(const char *line)
 void candidates_ask(struct candidates *candidates, const char *socket,
 		    const char *line)
 {
-	const char *word = candidates_last_word(line);
 	size_t i;
 
+	candidates->typed = last_word(line);
 	candidates->count = 0;
 	ask_daemon(candidates, socket, line);
-	if (strspn(line, " \t") < (size_t)(word - line))
+	if (strspn(line, " \t") < (size_t)(candidates->typed - line))
 		return;
 	for (i = 0; i < sizeof(own_words) / sizeof(own_words[0]); i++)
-		if (strncmp(own_words[i].word, word, strlen(word)) == 0)
-			add(candidates, own_words[i].word, own_words[i].help);
+		add(candidates, own_words[i].word, own_words[i].help);
 }
 
 void candidates_free(struct candidates *candidates)

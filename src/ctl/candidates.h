@@ -8,6 +8,7 @@
 #define CANDIDATES_MAX 1200 /* there are 1024 devices at most */
 
 struct candidates {
+	const char *typed; /* the word that all of them begin with */
 	unsigned count;
 	struct candidate {
 		char *word, *help;
@@ -15,7 +16,8 @@ struct candidates {
 };
 
 /*
- * Ask for them; without an answer there are ublkctl's own words alone. To be freed.
+ * Ask for what its last word can become, as that is written; without an answer these
+ * are ublkctl's own words alone. To be freed before the line is.
  */
 void candidates_ask(struct candidates *candidates, const char *socket,
 		    const char *line) __attribute__((cold));
@@ -24,9 +26,6 @@ void candidates_free(struct candidates *candidates);
 /* How many bytes all of them begin with. */
 size_t candidates_common(const struct candidates *candidates)
 	__attribute__((cold));
-
-/* The word that is being typed: what is behind the last blank. */
-const char *candidates_last_word(const char *line);
 
 /* Print them, in so many columns: with their help if there are few. */
 void candidates_print(const struct candidates *candidates, int width, FILE *out)

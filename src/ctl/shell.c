@@ -89,12 +89,12 @@ static char *prompt(EditLine *edit)
 /* Ctrl-C */
 static unsigned char clear_line(EditLine *edit, int key)
 {
-	const LineInfo *line = el_line(edit);
+	/* Both count characters. */
+	const LineInfoW *line = el_wline(edit);
 
 	(void)key;
 	el_cursor(edit, (int)(line->lastchar - line->cursor));
-	line = el_line(edit);
-	el_deletestr(edit, (int)(line->cursor - line->buffer));
+	el_deletestr(edit, (int)(line->lastchar - line->buffer));
 	return CC_REDISPLAY;
 }
 
@@ -105,10 +105,10 @@ static int wants_path(const char *line, const char *word)
 	return strncmp(line, "find ", 5) == 0 || strchr(word, '=');
 }
 
-static unsigned char offer(EditLine *edit, struct candidates *candidates,
-			   const char *word)
+static unsigned char offer(EditLine *edit, struct candidates *candidates)
 {
-	size_t typed = strlen(word), common = candidates_common(candidates);
+	size_t typed = strlen(candidates->typed),
+	       common = candidates_common(candidates);
 	const char *first = candidates->all[0].word;
 	int width = list_width(stdout);
 
@@ -136,16 +136,14 @@ static unsigned char complete(EditLine *edit, int key)
 	const LineInfo *line = el_line(edit);
 	unsigned char result = CC_ERROR;
 	struct shell *shell;
-	const char *word;
 
 	el_get(edit, EL_CLIENTDATA, &shell);
 	snprintf(text, sizeof(text), "%.*s", (int)(line->cursor - line->buffer),
 		 line->buffer);
-	word = candidates_last_word(text);
 	candidates_ask(&candidates, shell->run->socket, text);
 	if (candidates.count)
-		result = offer(edit, &candidates, word);
-	else if (wants_path(text, word))
+		result = offer(edit, &candidates);
+	else if (wants_path(text, candidates.typed))
 		result = _el_fn_complete(edit, key);
 	candidates_free(&candidates);
 	return result;

@@ -14,6 +14,7 @@
 #include "support.h"
 #include "base/proc.h"
 #include "base/process.h"
+#include "ctl/candidates.h"
 #include "ctl/client.h"
 #include "ctl/screen.h"
 #include "ctl/signals.h"
@@ -241,6 +242,48 @@ TEST_CASE(test_answers)
 	assert_int_equal(client_begin(&client, test_path("none"), &line),
 			 -ENOENT);
 	client_close(&client);
+}
+
+/* What does not begin as the word is written is none, however the daemon reads it. */
+TEST_CASE(test_candidates)
+{
+	static const char said[] =
+		"HELLO ublkd pid=1\n"
+		"candidate word=del help=\"delete devices\"\n"
+		"candidate word=dump help=\"\"\nOK\n";
+	static struct candidates candidates;
+	static const struct {
+		const char *line;
+		unsigned count;
+		size_t common;
+	} rows[] = {
+		{ "d", 3, 1 },	       { "  do", 1, 6 }, { "de", 1, 3 },
+		{ "\"\"\"\"d", 0, 0 }, { "x d", 2, 1 },	 { "", 5, 0 },
+	};
+	int fd = test_listen(test_path("socket"), 4), end;
+	size_t i;
+
+	child = fork();
+	if (child == 0) {
+		for (;;) {
+			end = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
+			if (write(end, said, sizeof(said) - 1) < 0)
+				_exit(1);
+		}
+	}
+	close(fd);
+	for (i = 0; i < COUNT(rows); i++) {
+		about(rows[i].line);
+		candidates_ask(&candidates, test_path("socket"), rows[i].line);
+		assert_int_equal(candidates.count, rows[i].count);
+		if (rows[i].count)
+			assert_int_equal(candidates_common(&candidates),
+					 rows[i].common);
+		candidates_free(&candidates);
+	}
+	candidates_ask(&candidates, test_path("none"), "t");
+	assert_int_equal(candidates.count, 1);
+	candidates_free(&candidates);
 }
 
 /* A signal is heard also where there is always something to read, and is then forgotten. */

@@ -204,7 +204,7 @@ for columns in 80 120; do
 	type 2 Tab
 	within shows "device 29"
 	within stands "ublk> del disk-2"
-	type garbage C-c
+	type "gärbage" C-a "x" C-c
 	within stands "ublk>"
 	type "add " Tab
 	within shows zeroes

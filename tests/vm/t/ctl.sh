@@ -3,7 +3,7 @@
 # stopped, frozen or killed, in time; and doctor with and without the driver. The
 # same daemon's metrics, in the file for node_exporter.
 #
-# needs: binaries ublkctl
+# needs: binaries ublkctl jq
 # needs: files contrib/completion/ublkd-words:/t/ublkd-words
 # needs: files contrib/prometheus/ublkd-metrics:/t/ublkd-metrics
 # size: default long:sight
@@ -109,6 +109,36 @@ others_words()
 	ctl 1 list -n 4
 	ctl 0 del -n 5
 	cd /
+}
+
+# told TEXT FILE: it comes there
+told()
+{
+	wait_for 10 "grep -q '$1' $2" || fail "'$1' is not told: $(cat "$2")"
+}
+
+# Changes as they come, also those of the next server; an interrupt is no failure.
+# Its list as JSON.
+watching()
+{
+	echo "- watch"
+	ublkctl watch dev >/tmp/t/watch 2>/tmp/t/lost &
+	watch=$!
+	told '^OK seq=' /tmp/t/watch
+	ctl 0 add null id=9
+	told '^EVENT seq=[0-9]* dev id=9 .*state=live' /tmp/t/watch
+	ctl 0 upgrade
+	told 'waiting for the next server' /tmp/t/lost
+	told 'another server answers now' /tmp/t/lost
+	await_live 9
+	ctl 0 list name=ublkb9 --json
+	[ "$(echo "$OUT" | jq -c '[.id, (.depth | type), .frame]' |
+		tr '\n' ' ')" = '[9,"number",null] [null,"null","OK"] ' ] ||
+		fail "as JSON: $OUT"
+	ctl 0 del 9
+	told '^EVENT seq=[0-9]* dev id=9 .*state=gone' /tmp/t/watch
+	kill -INT $watch
+	wait $watch || fail "watch: status $?"
 }
 
 # A reader of the disk waits for the server.
@@ -260,6 +290,7 @@ start_ublkd
 commands
 completion
 others_words
+watching
 doctor
 stopped
 frozen
