@@ -21,8 +21,10 @@
 
 struct shell {
 	const struct run *run;
-	EditLine *edit;
+	EditLine *edit; /* NULL, as the history: no terminal */
 	History *history;
+	char *line; /* then, of so many bytes */
+	size_t line_size;
 	char file[PATH_MAX]; /* of the history; "" if none is kept */
 	int status;	     /* of the last command */
 	int is_over;
@@ -182,15 +184,25 @@ static void run_line(struct shell *shell, const char *text, size_t length)
 	signals_release();
 }
 
+static const char *next_line(struct shell *shell)
+{
+	int length;
+
+	if (shell->edit)
+		return el_gets(shell->edit, &length);
+	return getline(&shell->line, &shell->line_size, stdin) < 0
+		       ? NULL
+		       : shell->line;
+}
+
 static void read_lines(struct shell *shell)
 {
 	const char *text;
 	int length;
 
-	while (!shell->is_over && (text = el_gets(shell->edit, &length)) &&
-	       length > 0) {
+	while (!shell->is_over && (text = next_line(shell))) {
 		length = (int)strcspn(text, "\n");
-		if (strspn(text, " \t") < (size_t)length)
+		if (shell->edit && strspn(text, " \t") < (size_t)length)
 			keep_line(shell, text);
 		run_line(shell, text, (size_t)length);
 	}
@@ -214,31 +226,46 @@ static void set_keys(struct shell *shell)
 	el_set(edit, EL_SETTY, "-d", "-isig", NULL);
 }
 
+/* Returns -1 without memory. */
+static int open_terminal(struct shell *shell)
+{
+	HistEvent event;
+
+	shell->edit = el_init("ublkctl", stdin, stdout, stderr);
+	shell->history = history_init();
+	if (!shell->edit || !shell->history)
+		return -1;
+	history(shell->history, &event, H_SETSIZE, HISTORY_MAX);
+	history(shell->history, &event, H_SETUNIQUE, 1);
+	choose_file(shell);
+	if (shell->file[0])
+		history(shell->history, &event, H_LOAD, shell->file);
+	set_keys(shell);
+	signal(SIGINT, SIG_IGN);
+	return 0;
+}
+
+static void close_terminal(struct shell *shell)
+{
+	fputc('\n', stdout);
+	el_end(shell->edit);
+	history_end(shell->history);
+}
+
 int shell_run(const struct run *run, int count)
 {
 	struct shell shell = { .run = run, .status = RUN_OK };
-	HistEvent event;
+	int has_terminal = isatty(STDIN_FILENO);
 
 	if (count != 1)
 		return run_fail_usage("shell has no words");
-	shell.edit = el_init("ublkctl", stdin, stdout, stderr);
-	shell.history = history_init();
-	if (!shell.edit || !shell.history) {
+	if (has_terminal && open_terminal(&shell) < 0) {
 		fputs("ublkctl: no memory for a shell\n", stderr);
 		return RUN_USAGE;
 	}
-	history(shell.history, &event, H_SETSIZE, HISTORY_MAX);
-	history(shell.history, &event, H_SETUNIQUE, 1);
-	if (isatty(STDIN_FILENO))
-		choose_file(&shell);
-	if (shell.file[0])
-		history(shell.history, &event, H_LOAD, shell.file);
-	set_keys(&shell);
-	signal(SIGINT, SIG_IGN);
 	read_lines(&shell);
-	if (isatty(STDIN_FILENO))
-		fputc('\n', stdout);
-	el_end(shell.edit);
-	history_end(shell.history);
+	if (has_terminal)
+		close_terminal(&shell);
+	free(shell.line);
 	return shell.status;
 }

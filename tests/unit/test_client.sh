@@ -179,6 +179,23 @@ sed -i 's/^> format json/&\nERR unknown text="no format"/' talk.txt
 ctl 1 list --json
 has errors "ublkctl: no format"
 
+echo "- a shell's lines that come from no terminal"
+status=0
+"$ublkctl" shell </dev/null >out 2>errors || status=$?
+if [ $status = 2 ]; then
+	has errors "ublkctl: this ublkctl was built without libedit, and has no shell" \
+		"Try 'ublkctl --help'."
+else
+	printf 'version\n\n# none\nbad "quote\nversion\nquit\nlist\n' |
+		"$ublkctl" -s socket shell >out 2>errors
+	has out "OK version=0.1.0 proto=1" "OK version=0.1.0 proto=1"
+	has errors "ublkctl: a quote is not closed" "Try 'ublkctl --help'."
+	status=0
+	printf 'version\ndel x' | "$ublkctl" -s socket shell >out 2>errors ||
+		status=$?
+	[ $status = 1 ] || fail "shell: status $status"
+fi
+
 echo "- what takes long"
 ctl 0 del one
 has out "OK id=0"
