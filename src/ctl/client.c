@@ -1,7 +1,6 @@
 #include "client.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -22,7 +21,9 @@ static int connect_within(int fd, const struct sockaddr_un *address, int ms)
 			return -errno;
 		if (ms <= 0)
 			return -ETIMEDOUT;
-		poll(NULL, 0, TRY_AGAIN);
+		signals_wait(-1, TRY_AGAIN);
+		if (signals_end())
+			return -EINTR;
 		ms -= TRY_AGAIN;
 	}
 	return 0;

@@ -64,7 +64,7 @@ static char *put_point(char *to, const char *digits)
 
 	memcpy(text, digits, 4);
 	text[4] = '\0';
-	point = (unsigned)strtoul(text, NULL, 16);
+	point = (unsigned)strtol(text, NULL, 16);
 	if (point < 0x80) {
 		*to++ = (char)point;
 	} else if (point < 0x800) {
@@ -87,7 +87,7 @@ static char *read_escape(char *from, char **to)
 	if (!*from)
 		return NULL;
 	if (*from == 'u') {
-		if (strnlen(from, 5) < 5)
+		if (memchr(from, '\0', 5))
 			return NULL;
 		*to = put_point(*to, from + 1);
 		return from + 5;

