@@ -134,6 +134,12 @@ static int is_following(int count, char **words)
 	return 0;
 }
 
+static int is_watch(int count, char **words)
+{
+	return strcmp(words[0], "watch") == 0 &&
+	       (count < 2 || strcmp(words[1], "none") != 0);
+}
+
 /* The sentence of an ERR, or all of that when there is none; an object is told whole. */
 static void print_failure(const char *line)
 {
@@ -294,7 +300,7 @@ static int run_command(const struct run *run, int count, char **words,
 		.words = words,
 		.count = count,
 		.list = list,
-		.is_watch = strcmp(words[0], "watch") == 0,
+		.is_watch = is_watch(count, words),
 	};
 	struct client client;
 	int status;

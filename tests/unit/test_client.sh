@@ -119,6 +119,8 @@ ERR notfound text="there is no such device; \x1b[31m" arg=x
 OK seq=12
 EVENT seq=13 dev id=3 name=two state=live
 EVENT overflow lost=7
+> watch none
+OK seq=12
 > trace one follow=yes
 OK events=0
 EVENT trace id=0 time=1.5 event=delivered
@@ -202,6 +204,7 @@ has out "OK id=0"
 has errors "ublkctl: 'del one' is under way: 2 s"
 
 echo "- watch"
+ctl 0 watch none
 sed -i 's/^{"frame":"OK","seq":12}/OK seq=12/' talk.txt
 "$ublkctl" -s socket watch dev >out 2>errors &
 watch=$!
