@@ -26,6 +26,9 @@ trap finish EXIT
 cd "$work"
 export HOME="$work"
 mode=${1:-}
+# libedit keeps the names of our functions for ever.
+echo leak:wcsdup >lsan
+export LSAN_OPTIONS="suppressions=$work/lsan:print_suppressions=0"
 
 fail()
 {
