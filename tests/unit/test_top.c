@@ -276,8 +276,7 @@ TEST_CASE(test_no_answer)
 			 -ENOENT);
 	daemon = start_daemon("HELLO ublkd\n",
 			      "ERR unsupported text=\"no recorder\"\n");
-	assert_int_equal(top_run(&options, test_path("socket"), &refusal),
-			 1);
+	assert_int_equal(top_run(&options, test_path("socket"), &refusal), 1);
 	assert_non_null(strstr(refusal, "no recorder"));
 	stop(daemon);
 }
