@@ -6,7 +6,7 @@
 #include <unistd.h>
 
 #include "add.h"
-#include "device/ask.h"
+#include "target/ask.h"
 #include "target/backing.h"
 #include "command.h"
 #include "layer/layer-options.h"
@@ -557,6 +557,7 @@ struct add_file {
 	uint64_t serial; /* of the device, which may be gone; 0: a new one */
 	char *path;
 	char lock; /* of struct opener_wish */
+	int is_server; /* the path is a URI */
 	struct opener_result opened;
 };
 
@@ -587,6 +588,24 @@ static void on_opened(void *context, const struct opener_result *result)
 	file->done(file, error, "");
 }
 
+/* The path was a server's; what is told is of its export, or why there is none. */
+static void on_connected(void *context, const struct message *answer)
+{
+	struct add_file *file = context;
+
+	file->opened.fd = answer->result ? answer->result : ask_take_fd();
+	file->done(file, 0, answer->text);
+}
+
+static int begin_wish(struct add_file *file, const struct opener_wish *wish)
+{
+	file->is_server = wish->connect != NULL;
+	if (file->is_server)
+		return ask(HELPER_CONNECT, wish->connect, -1, on_connected,
+			   file);
+	return opener_open(file->set->loop, wish, on_opened, file);
+}
+
 /*
  * Begin to open what the target needs; the file's done, set and serial are given.
  * For a device that is there the file must be there as well. Returns 0, or -1
@@ -609,7 +628,7 @@ static int begin_open(struct add_file *file, const struct add *add,
 	file->lock = wish.lock;
 	file->path = strdup(wish.path);
 	if (file->path)
-		error = opener_open(file->set->loop, &wish, on_opened, file);
+		error = begin_wish(file, &wish);
 	if (!error)
 		return 0;
 	free(file->path);
@@ -663,8 +682,11 @@ static void undo_add(struct pending_add *pending, int fd)
 
 static void fail_open(struct pending_add *pending, int error, const char *why)
 {
-	failure_set(&pending->failure, failure_symbol(error), error, "path",
-		    "cannot open %.200s: %s", pending->file.path, why);
+	int is_server = pending->file.is_server;
+
+	failure_set(&pending->failure, failure_symbol(error), error,
+		    is_server ? "uri" : "path", "cannot %s %.200s: %s",
+		    is_server ? "connect to" : "open", pending->file.path, why);
 	undo_add(pending, -1);
 }
 
@@ -685,9 +707,13 @@ static void add_opened(struct add_file *file, int lock, const char *who)
 	struct device_spec *spec = &pending->add.spec;
 	int fds[1] = { file->opened.fd };
 	struct target_args args = {
-		.fds = fds, .fd_count = 1, .lock = lock, .who = who
+		.fds = fds, .fd_count = 1, .lock = lock, .who = who, .told = who
 	};
 
+	if (fds[0] < 0 && file->is_server) {
+		fail_open(pending, fds[0], who[0] ? who : strerror(-fds[0]));
+		return;
+	}
 	if (fds[0] < 0) {
 		if (fds[0] != -EBUSY ||
 		    ask(HELPER_NODE_USER, file->path, -1, on_user, pending) < 0)
@@ -749,13 +775,15 @@ static int check_paths(const struct request *request, const struct add *add,
 	const struct option_value *value = add->values;
 
 	for (; option->name; option++, value++)
-		if (option->type == OPTION_PATH &&
-		    value->number == OPTION_IS_PATH && request->uid != 0)
+		if (value->number == OPTION_IS_PATH && request->uid != 0 &&
+		    (option->type == OPTION_PATH || option->type == OPTION_URI))
 			return failure_set(failure, SYMBOL_DENIED, EPERM,
 					   option->name,
-					   "%s= names a path, which is for "
+					   "%s= names a %s, which is for "
 					   "root only",
-					   option->name);
+					   option->name,
+					   option->type == OPTION_URI ? "server"
+								      : "path");
 	return 0;
 }
 
@@ -942,7 +970,7 @@ int command_adopt(struct command_host *host, const struct message *message,
 
 	if (add_read_words(message->text, &line, &add, failure) < 0)
 		return -1;
-	if (fd_count == 0 && add.target->opens) {
+	if (fd_count == 0 && add.target->opens && !add.target->adopts_alone) {
 		adopt_lost(host, message, &add, fds, 0, "");
 		return 0;
 	}

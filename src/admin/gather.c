@@ -6,7 +6,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "device/ask.h"
+#include "target/ask.h"
 
 struct gathering {
 	int fd; /* the file of memory for the text */

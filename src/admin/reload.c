@@ -214,8 +214,8 @@ static int is_equal(const struct option *option, const struct option_value *one,
 	if (one->number != other->number ||
 	    (!option->fallback && one->given != other->given))
 		return 0;
-	if (option->type == OPTION_NAME ||
-	    (option->type == OPTION_PATH && one->number == OPTION_IS_PATH))
+	if (option->type == OPTION_NAME || option->type == OPTION_TEXT ||
+	    one->number == OPTION_IS_PATH)
 		return !one->given || strcmp(one->text, other->text) == 0;
 	return 1;
 }

@@ -12,7 +12,7 @@
 
 #include "base/config.h"
 #include "base/log.h"
-#include "device/ask.h"
+#include "target/ask.h"
 #include "dump.h"
 #include "verbs.h"
 

@@ -5,7 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "device/ask.h"
+#include "target/ask.h"
 #include "command.h"
 #include "base/feature.h"
 #include "base/hint.h"

@@ -149,6 +149,11 @@ enum helper_job {
 	HELPER_SAVE,
 	/* As a MESSAGE_OWNER. */
 	HELPER_OWNER,
+	/* The URI of an NBD export, and its name in a second line if that is not
+	   the URI's: a connection that is negotiated (nbd-connect.h) comes with
+	   the answer, and text is what the server says of the export. On failure
+	   text says why. */
+	HELPER_CONNECT,
 };
 
 /* On the wire without the zero bytes at its end. */

@@ -21,6 +21,7 @@ void option_format_type(const struct option *option, char *text, size_t size)
 		[OPTION_FLAG] = "yes|no", [OPTION_NAME] = "NAME",
 		[OPTION_PATH] = "PATH",	  [OPTION_TIME] = "TIME",
 		[OPTION_RATE] = "RATE",	  [OPTION_LIST] = NULL,
+		[OPTION_URI] = "URI",	  [OPTION_TEXT] = "TEXT",
 	};
 	const char *between = option->type == OPTION_LIST ? "," : "|";
 	size_t at = 0;
@@ -114,6 +115,24 @@ static int read_path(const char *const *choices, const char *text,
 	return text[0] == '/' && strlen(text) <= OPTION_PATH_MAX ? 0 : -EINVAL;
 }
 
+static int read_text(const char *text)
+{
+	size_t i;
+
+	for (i = 0; text[i]; i++)
+		if (iscntrl((unsigned char)text[i]))
+			return -EINVAL;
+	return i > OPTION_PATH_MAX ? -EINVAL : 0;
+}
+
+static int read_uri(const char *text, uint64_t *number)
+{
+	const char *rest = strstr(text, "://");
+
+	*number = OPTION_IS_PATH;
+	return rest && rest > text ? read_text(text) : -EINVAL;
+}
+
 /* A choice in place of a number; there is one, and it counts as 0. */
 static int is_word(const struct option *option, const char *text)
 {
@@ -150,6 +169,10 @@ static int parse(const struct option *option, const char *text,
 		return read_path(option->choices, text, number);
 	case OPTION_LIST:
 		return read_list(option->choices, text, number);
+	case OPTION_URI:
+		return read_uri(text, number);
+	case OPTION_TEXT:
+		return read_text(text);
 	}
 	return -EINVAL;
 }
@@ -204,6 +227,8 @@ static int fail_value(const struct option *option, const char *text, int error,
 		[OPTION_FLAG] = "yes or no",
 		[OPTION_NAME] =
 			"1 to 63 letters, digits and . _ - :, not just dots",
+		[OPTION_URI] = "a URI, such as nbd://HOST:PORT/EXPORT",
+		[OPTION_TEXT] = "a text of at most 400 bytes in one line",
 	};
 	char choices[100];
 
@@ -264,9 +289,8 @@ static void format_value(const struct option *option,
 	}
 	if (option->type == OPTION_FLAG)
 		word = value->number ? "yes" : "no";
-	else if (option->type == OPTION_NAME ||
-		 (option->type == OPTION_PATH &&
-		  value->number == OPTION_IS_PATH))
+	else if (option->type == OPTION_NAME || option->type == OPTION_TEXT ||
+		 value->number == OPTION_IS_PATH)
 		word = value->text;
 	else if (option->choices &&
 		 (option->type != OPTION_SIZE || value->number == 0))

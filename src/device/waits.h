@@ -5,7 +5,7 @@
 #ifndef UBLKD_WAITS_H
 #define UBLKD_WAITS_H
 
-#include "ask.h"
+#include "target/ask.h"
 #include "base/verdict.h"
 #include "device.h"
 

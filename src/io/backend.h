@@ -48,7 +48,14 @@ struct backend_ops {
 	 * can become its fixed file 1. Returns 0 or a negative errno; may be
 	 * NULL; a layer has none.
 	 */
-	int (*start)(struct backend *backend, struct ring *ring);
+	int (*start)(struct backend *backend, struct io_port *port);
+
+	/*
+	 * The ring goes, and none of its requests is the backend's: nor may
+	 * anything else be that the backend has put there (struct ring_op). May
+	 * be NULL; a layer has none. Also without start().
+	 */
+	void (*stop)(struct backend *backend, struct io_port *port);
 };
 
 struct backend {

@@ -425,7 +425,7 @@ int queue_start(struct queue *queue, struct ev_loop *loop, int fd)
 	if (!error && queue->port.mode == IO_ZERO_COPY)
 		error = ring_make_buffers(ring, queue->depth);
 	if (!error && bottom->ops->start)
-		error = bottom->ops->start(bottom, ring);
+		error = bottom->ops->start(bottom, &queue->port);
 	if (!error)
 		error = queue->is_batch ? start_batch(queue) : fetch_all(queue);
 	if (error) {
@@ -437,6 +437,14 @@ int queue_start(struct queue *queue, struct ev_loop *loop, int fd)
 	return 0;
 }
 
+static void stop_bottom(struct io_port *port)
+{
+	struct backend *bottom = port->bottom;
+
+	if (port->ring && bottom->ops->stop)
+		bottom->ops->stop(bottom, port);
+}
+
 void queue_close(struct queue *queue)
 {
 	unsigned held = queue->port.owned + late_count(&queue->port);
@@ -446,6 +454,7 @@ void queue_close(struct queue *queue)
 			  queue->port.queue_id, held);
 	loop_timer_stop(queue->wake.ev, &queue->trim);
 	loop_ring_close(&queue->wake);
+	stop_bottom(&queue->port);
 	ring_destroy(queue->port.ring);
 	batch_close(queue->port.batch);
 	late_close(&queue->port);

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/page.h"
@@ -444,6 +445,30 @@ int ring_put_transfer(struct ring *ring, const struct ring_transfer *transfer,
 		sqe->flags |= IOSQE_FIXED_FILE;
 	if (transfer->wait)
 		sqe->flags |= IOSQE_ASYNC;
+	return 0;
+}
+
+int ring_put_send(struct ring *ring, int fd, const struct msghdr *message,
+		  uint64_t data)
+{
+	struct io_uring_sqe *sqe = next_sqe(ring, data);
+
+	if (!sqe)
+		return -EBUSY;
+	io_uring_prep_sendmsg(sqe, fd, message, MSG_NOSIGNAL | MSG_WAITALL);
+	return 0;
+}
+
+/* Most often nothing is there yet: it is not tried before that. */
+int ring_put_receive(struct ring *ring, int fd, void *bytes, size_t size,
+		     uint64_t data)
+{
+	struct io_uring_sqe *sqe = next_sqe(ring, data);
+
+	if (!sqe)
+		return -EBUSY;
+	io_uring_prep_recv(sqe, fd, bytes, size, 0);
+	sqe->ioprio = IORING_RECVSEND_POLL_FIRST;
 	return 0;
 }
 

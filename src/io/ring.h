@@ -246,6 +246,17 @@ struct ring_transfer {
 int ring_put_transfer(struct ring *ring, const struct ring_transfer *transfer,
 		      uint64_t data);
 
+/*
+ * sendmsg(2) and recv(2) on a socket. The message is read by the next submit at
+ * the latest; what it points to must live until the completion, as bytes must.
+ * All of a message is sent if nothing goes wrong.
+ */
+struct msghdr;
+int ring_put_send(struct ring *ring, int fd, const struct msghdr *message,
+		  uint64_t data);
+int ring_put_receive(struct ring *ring, int fd, void *bytes, size_t size,
+		     uint64_t data);
+
 /* Cancel the request whose data is `victim`. */
 int ring_put_cancel(struct ring *ring, uint64_t victim, uint64_t data);
 

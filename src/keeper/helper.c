@@ -14,6 +14,7 @@
 #include "admin/check.h"
 #include "admin/save.h"
 #include "target/backing.h"
+#include "target/nbd-connect.h"
 #include "base/channel.h"
 #include "base/config.h"
 #include "base/log.h"
@@ -64,7 +65,8 @@ static void helper_free(struct helper *helper)
 	free(helper);
 }
 
-static void tell_asker(struct helper *helper, const struct message *answer)
+static void tell_asker(struct helper *helper, const struct message *answer,
+		       int fd)
 {
 	helper_done *done = helper->done;
 
@@ -72,7 +74,9 @@ static void tell_asker(struct helper *helper, const struct message *answer)
 	helper->is_busy = 0;
 	helper->done = NULL;
 	if (done)
-		done(helper->context, answer);
+		done(helper->context, answer, fd);
+	else if (fd >= 0)
+		close(fd);
 }
 
 static void tell_asker_error(struct helper *helper, int error)
@@ -81,7 +85,7 @@ static void tell_asker_error(struct helper *helper, int error)
 				  .type = MESSAGE_ASK,
 				  .result = error };
 
-	tell_asker(helper, &answer);
+	tell_asker(helper, &answer, -1);
 }
 
 /* It is over with a helper; whoever waits for an answer hears the error. */
@@ -100,8 +104,9 @@ static void on_helper_answer(struct channel *channel,
 {
 	struct helper *helper = channel->owner;
 
-	channel_close_fds(fds, fd_count);
-	tell_asker(helper, message);
+	if (fd_count > 1)
+		channel_close_fds(fds + 1, fd_count - 1);
+	tell_asker(helper, message, fd_count ? fds[0] : -1);
 	start_helpers_waiting(helper->helpers);
 }
 
@@ -157,9 +162,24 @@ static int start_helper(struct helper *helper)
 	return 0;
 }
 
-/* Whether one more may begin. */
-static int has_turn(const struct helpers *helpers)
+static unsigned count_connecting(const struct helpers *helpers)
 {
+	const struct helper *helper;
+	unsigned count = 0;
+
+	for (helper = helpers->first; helper; helper = helper->next)
+		count += helper->is_busy && helper->job == HELPER_CONNECT;
+	return count;
+}
+
+/* Whether it may begin: servers that do not answer leave room for the others. */
+static int has_turn(const struct helper *helper)
+{
+	const struct helpers *helpers = helper->helpers;
+
+	if (helper->job == HELPER_CONNECT &&
+	    count_connecting(helpers) >= HELPERS_CONNECT)
+		return 0;
 	return helpers->busy < HELPERS_BUSY && helpers->running < HELPERS_MAX;
 }
 
@@ -171,12 +191,18 @@ static void start_helpers_waiting(struct helpers *helpers)
 
 	for (helper = helpers->first; helper; helper = next) {
 		next = helper->next;
-		if (helper->other_end < 0 || !has_turn(helpers))
+		if (helper->other_end < 0 || !has_turn(helper))
 			continue;
 		error = start_helper(helper);
 		if (error)
 			drop_helper(helper, error);
 	}
+}
+
+/* Who connects tries again and again, and tells that once. */
+static int tells_itself(const struct helper *helper)
+{
+	return helper->job == HELPER_CONNECT;
 }
 
 /* The helper may be in a sleep that no signal ends: nobody waits for its end. */
@@ -188,12 +214,13 @@ static void on_helper_patience(struct ev_loop *loop, ev_timer *timer,
 	(void)loop;
 	(void)events;
 	if (helper->other_end >= 0) {
-		log_warning("no helper can be started: %s",
-			    "as many as may be are not done");
+		if (!tells_itself(helper))
+			log_warning("no helper can be started: %s",
+				    "as many as may be are not done");
 		drop_helper(helper, -ETIMEDOUT);
 		return;
 	}
-	if (helper->done)
+	if (helper->done && !tells_itself(helper))
 		log_warning("a helper gives no answer within %g s: it is "
 			    "killed",
 			    HELPER_PATIENCE);
@@ -267,7 +294,7 @@ int helper_ask(struct helpers *helpers, const struct message *question,
 	ev_set_priority(&helper->patience, EV_MINPRI);
 	helper->patience.data = helper;
 	ev_timer_start(helpers->loop, &helper->patience);
-	if (has_turn(helpers))
+	if (has_turn(helper))
 		error = start_helper(helper);
 	if (error) {
 		drop_helper(helper, error);
@@ -300,6 +327,12 @@ void helpers_close(struct helpers *helpers)
 }
 
 /* ---- in the helper ---- */
+
+#ifndef WITHOUT_NBD
+static int answer_fd = -1; /* what the answer is to have, or -1 */
+#else
+static const int answer_fd = -1;
+#endif
 
 static int tell_user(struct message *message, const char *disk)
 {
@@ -444,6 +477,23 @@ static int view_disks(struct message *message, int fd)
 }
 #endif
 
+#ifndef WITHOUT_NBD
+static int connect_nbd(struct message *message, int fd)
+{
+	char words[sizeof(message->text)];
+	char *export;
+
+	(void)fd;
+	memcpy(words, message->text, sizeof(words));
+	export = strchr(words, '\n');
+	if (export)
+		*export++ = '\0';
+	answer_fd = nbd_connect(words, export, message->text,
+				sizeof(message->text));
+	return answer_fd < 0 ? answer_fd : 0;
+}
+#endif
+
 /*
  * What helpers can be asked to do, with a question that becomes the answer, and
  * its descriptor or -1. Each returns 0 or a negative errno.
@@ -462,6 +512,9 @@ static int (*const helper_jobs[])(struct message *message, int fd) = {
 #ifndef WITHOUT_SIGHT
 	[HELPER_VIEW] = view_disks,
 #endif
+#ifndef WITHOUT_NBD
+	[HELPER_CONNECT] = connect_nbd,
+#endif
 };
 
 int helper_run(void)
@@ -477,5 +530,8 @@ int helper_run(void)
 	    helper_jobs[message.number])
 		message.result = helper_jobs[message.number](
 			&message, count ? fds[0] : -1);
-	return channel_send_now(SERVER_FD, &message, NULL, 0) ? 1 : 0;
+	return channel_send_now(SERVER_FD, &message, &answer_fd,
+				answer_fd >= 0)
+		       ? 1
+		       : 0;
 }

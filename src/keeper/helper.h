@@ -22,6 +22,7 @@
 #define HELPERS_BUSY	4  /* at work at a time: they share the CPUs */
 #define HELPERS_MAX	64 /* processes, those too that cannot die */
 #define HELPERS_VIEWS	2  /* of HELPER_VIEW, which anybody may ask for often */
+#define HELPERS_CONNECT 2  /* at work on HELPER_CONNECT: a server may be dead */
 
 struct ev_loop;
 struct helper;
@@ -36,9 +37,10 @@ struct helpers {
 
 /*
  * The answer, whose result is the job's: or -ETIMEDOUT, or -ECHILD when the
- * helper has ended without one.
+ * helper has ended without one. fd came with the answer, and is the receiver's;
+ * -1: none.
  */
-typedef void helper_done(void *context, const struct message *answer);
+typedef void helper_done(void *context, const struct message *answer, int fd);
 
 void helpers_open(struct helpers *helpers, struct ev_loop *loop,
 		  const sigset_t *signals);

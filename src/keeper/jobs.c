@@ -32,6 +32,7 @@ struct job {
 	char bytes[16];
 	const int *fds; /* beside the message, only while the job begins */
 	int fd_count;
+	int answer_fd;	   /* a helper's, for the server; -1: none */
 	unsigned closing;  /* of what the device held, when it is deleted */
 	int result;	   /* then: of the command itself; of a BUSY: why a
 			      helper could not tell */
@@ -119,7 +120,9 @@ static void job_finish(struct job *job, int result, int is_last)
 	}
 	job->message.result = result;
 	if (!is_old)
-		jobs->answer(jobs, &job->message);
+		jobs->answer(jobs, &job->message, job->answer_fd);
+	if (job->answer_fd >= 0)
+		close(job->answer_fd);
 	/* The server that asked died meanwhile: what it began is finished. */
 	if (entry && is_old &&
 	    (entry->state == ENTRY_TAKEN || entry->state == ENTRY_DELETING))
@@ -209,6 +212,7 @@ static struct job *job_new(struct jobs *jobs, struct entry *entry,
 	memset(job, 0, sizeof(*job));
 	job->jobs = jobs;
 	job->entry = entry;
+	job->answer_fd = -1;
 	job->message.magic = MESSAGE_MAGIC;
 	job->message.type = type;
 	job->message.id = entry ? entry->noted.id : 0;
@@ -494,11 +498,12 @@ static int end_timeout(struct job *job, int result)
 	return result < 0 ? result : 0;
 }
 
-static void on_helped(void *context, const struct message *answer)
+static void on_helped(void *context, const struct message *answer, int fd)
 {
 	struct job *job = context;
 	struct jobs *jobs = job->jobs;
 
+	job->answer_fd = fd;
 	job->message.number = answer->number;
 	memcpy(job->message.text, answer->text, sizeof(answer->text));
 	job_go_on(job, answer->result);
@@ -852,7 +857,7 @@ void jobs_run(struct jobs *jobs, const struct message *message, const int *fds,
 	else if (!(job = job_new(jobs, entry, message->type)))
 		answer.result = -ENOMEM;
 	if (!job) {
-		jobs->answer(jobs, &answer);
+		jobs->answer(jobs, &answer, -1);
 		return;
 	}
 	job->message = *message;

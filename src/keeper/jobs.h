@@ -18,7 +18,8 @@
 struct jobs;
 
 /* The answer to a server's request. */
-typedef void jobs_answer(struct jobs *jobs, const struct message *message);
+typedef void jobs_answer(struct jobs *jobs, const struct message *message,
+			 int fd);
 
 /* Nothing is under way any more. */
 typedef void jobs_idle(struct jobs *jobs);

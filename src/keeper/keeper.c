@@ -530,8 +530,9 @@ static void stop_devices(struct keeper *keeper)
 }
 
 /* The users who are about to lose a disk are known, or that took too long. */
-static void on_users(void *context, const struct message *answer)
+static void on_users(void *context, const struct message *answer, int fd)
 {
+	(void)fd; /* none comes */
 	jobs_log_users(answer);
 	stop_devices(context);
 }
@@ -1027,10 +1028,11 @@ static int open_signals(struct keeper *keeper)
 	return 0;
 }
 
-static void send_answer(struct jobs *jobs, const struct message *message)
+static void send_answer(struct jobs *jobs, const struct message *message,
+			int fd)
 {
 	struct keeper *keeper = jobs->owner;
-	int error = channel_send(&keeper->channel, message, NULL, 0);
+	int error = channel_send(&keeper->channel, message, &fd, fd >= 0);
 
 	/* Of a channel that is closed on_server_cut_off() knows whether it may be. */
 	if (!error || error == -EPIPE || !keeper->server.pid)

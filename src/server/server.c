@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #include "admin/admin.h"
-#include "device/ask.h"
+#include "target/ask.h"
 #include "device/stuck.h"
 #include "base/channel.h"
 #include "admin/command.h"
@@ -355,8 +355,8 @@ on_message(struct channel *channel, const struct message *message,
 		take_features(server, message);
 		break;
 	case MESSAGE_ASK:
-		ask_answer(message);
-		break;
+		ask_answer(message, fds, fd_count);
+		return;
 	case MESSAGE_UPGRADE:
 		fail_upgrade(server, message);
 		break;

@@ -6,7 +6,7 @@
 
 #include <stddef.h>
 
-#if defined(WITHOUT_FILE) || defined(WITHOUT_RAM)
+#if defined(WITHOUT_FILE) || defined(WITHOUT_NBD) || defined(WITHOUT_RAM)
 static const struct option no_options[] = {
 	{ .name = NULL },
 };
@@ -16,6 +16,14 @@ static const struct option no_options[] = {
 const struct target_ops target_file = {
 	.name = "file",
 	.help = "left out of this build (--disable-file)",
+	.options = no_options,
+};
+#endif
+
+#ifdef WITHOUT_NBD
+const struct target_ops target_nbd = {
+	.name = "nbd",
+	.help = "left out of this build (--disable-nbd, or no libnbd)",
 	.options = no_options,
 };
 #endif

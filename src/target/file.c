@@ -419,15 +419,15 @@ static int file_hold(struct target *target, int *fds)
 	return fds[0] >= 0;
 }
 
-static int file_start(struct backend *backend, struct ring *ring)
+static int file_start(struct backend *backend, struct io_port *port)
 {
 	struct file *file = (struct file *)backend;
 	int error;
 
 	if (file_is_memory(file))
 		return 0;
-	error = ring_set_file(ring, FILE_SLOT, file->fd);
-	return error ? error : workers_expect(ring, 0);
+	error = ring_set_file(port->ring, FILE_SLOT, file->fd);
+	return error ? error : workers_expect(port->ring, 0);
 }
 
 /* On its way while the device shrank; a flush has no place. */

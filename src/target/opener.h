@@ -20,6 +20,11 @@ struct opener_wish {
 	uint64_t length; /* of so many bytes, at least 1 */
 	char lock;	 /* 'r' or 'w': the receiver is to lock it; 0: no */
 	int patient;	 /* wait for as long as it takes, not OPENER_PATIENCE */
+	/*
+	 * Not for opener_open(): it is no file, but what a helper has to be asked
+	 * for (HELPER_CONNECT), with this as the text. NULL: a file.
+	 */
+	const char *connect;
 };
 
 struct opener_result {

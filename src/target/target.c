@@ -10,6 +10,7 @@
 
 const struct target_ops *const target_table[] = {
 	&target_file,
+	&target_nbd,
 	&target_null,
 	&target_ram,
 	NULL,

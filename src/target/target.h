@@ -63,6 +63,7 @@ struct target_args {
 	int fd_count;
 	int lock;	   /* 0, or why fds[0] is not locked as it wants, */
 	const char *who;   /* and who has it then, or "" */
+	const char *told;  /* what a helper has told of fds[0], or NULL */
 	enum io_mode mode; /* that was asked for, or IO_MODES */
 	uint32_t max_io;   /* bytes of the largest request */
 	int (*is_own)(void *context, uint32_t id); /* a disk served here? */
@@ -91,6 +92,12 @@ struct target_ops {
 	 */
 	int (*opens)(const struct target_args *args, struct opener_wish *wish,
 		     struct failure *failure);
+
+	/*
+	 * Only for a new device: one that is adopted opens with nothing, and gets
+	 * what it needs by itself.
+	 */
+	int adopts_alone;
 
 	/*
 	 * Open; geometry->block_size is given, or 0 where the target may choose
@@ -195,7 +202,7 @@ struct target_ops {
 	void (*close)(struct target *target);
 };
 
-extern const struct target_ops target_file, target_null, target_ram;
+extern const struct target_ops target_file, target_nbd, target_null, target_ram;
 
 /* The head of a new target, for its open(). */
 static inline void target_init(struct target *target,

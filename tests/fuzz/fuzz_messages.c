@@ -202,7 +202,8 @@ int __wrap_channel_send(struct channel *channel, const struct message *message,
 	return 0;
 }
 
-static void on_told(struct jobs *of, const struct message *message)
+static void on_told(struct jobs *of, const struct message *message,
+		    int fd)
 {
 	assert_ptr_equal(of, &jobs);
 	assert_int_equal(message->magic, MESSAGE_MAGIC);
@@ -241,7 +242,7 @@ static void answer(unsigned which, int result)
 		message.magic = MESSAGE_MAGIC;
 		message.type = MESSAGE_ASK;
 		message.result = result < 0 ? result : 0;
-		one.done(one.context, &message);
+		one.done(one.context, &message, -1);
 		return;
 	}
 	if (one.result < 0)

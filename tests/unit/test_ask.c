@@ -3,10 +3,12 @@
  * question.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
-#include "device/ask.h"
+#include "target/ask.h"
 #include "support.h"
 #include "io/workers.h"
 
@@ -59,7 +61,7 @@ static void answer(uint64_t serial, int result, const char *text)
 				   .result = result };
 
 	snprintf(message.text, sizeof(message.text), "%s", text);
-	ask_answer(&message);
+	ask_answer(&message, NULL, 0);
 }
 
 /* Whether the server may leave: nobody waits for an answer. */
@@ -114,6 +116,48 @@ TEST_CASE(test_stays_for_the_answer)
 	assert_false(may_leave());
 	answer(sent.serial, 0, "");
 	assert_true(may_leave());
+}
+
+static int taken_fd;
+
+static void take_fd(void *context, const struct message *message)
+{
+	hear(context, message);
+	taken_fd = ask_take_fd();
+}
+
+static int is_open(int fd)
+{
+	return fcntl(fd, F_GETFD) >= 0;
+}
+
+/* The one who asked has what came with the answer; nobody's is closed. */
+TEST_CASE(test_descriptor)
+{
+	struct message message = { .type = MESSAGE_ASK };
+	int fds[2] = { dup(0), dup(0) };
+
+	assert_int_equal(ask(HELPER_CONNECT, "nbd://", -1, take_fd, &first), 0);
+	message.serial = sent.serial;
+	ask_answer(&message, fds, 2);
+	assert_int_equal(taken_fd, fds[0]);
+	assert_true(is_open(fds[0]));
+	assert_false(is_open(fds[1]));
+	assert_int_equal(ask_take_fd(), -1);
+	/* It is not asked any more. */
+	ask_answer(&message, fds, 1);
+	assert_false(is_open(fds[0]));
+	assert_int_equal(ask(HELPER_CONNECT, "nbd://", -1, take_fd, &first), 0);
+	answer(sent.serial, -EPIPE, "");
+	assert_int_equal(taken_fd, -1);
+}
+
+/* A connection is asked for again by the next server. */
+TEST_CASE(test_leaves_without_a_connection)
+{
+	assert_int_equal(ask(HELPER_CONNECT, "nbd://", -1, hear, &first), 0);
+	assert_true(may_leave());
+	answer(sent.serial, 0, "");
 }
 
 TEST_CASE(test_cannot_be_sent)

@@ -518,6 +518,12 @@ static void put_value(const struct option *option, unsigned which, char *text,
 		break;
 	case OPTION_LIST:
 		put_list(option->choices, text, size);
+		break;
+	case OPTION_URI:
+		snprintf(text, size, "nbd+unix:///a'b?socket=/%u", which);
+		break;
+	case OPTION_TEXT:
+		snprintf(text, size, "a \"b' %u", which);
 	}
 }
 

@@ -307,9 +307,9 @@ static void open_target(const char *more, uint32_t block_size, int read_only)
 	geometry.block_size = block_size;
 	memset(&failure, 0, sizeof(failure));
 	target = target_file.open(&args, &geometry, &failure);
+	port.ring = (struct ring *)&seen;
 	if (target)
-		assert_int_equal(target_file.io.start(&target->backend,
-						      (struct ring *)&seen),
+		assert_int_equal(target_file.io.start(&target->backend, &port),
 				 0);
 	else
 		close(fd);

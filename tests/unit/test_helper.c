@@ -27,6 +27,7 @@ static struct helpers helpers;
 static sigset_t signals;
 static struct message answer, question;
 static unsigned answers;
+static int answer_fd; /* that came with it, or -1 */
 
 /* What the process does in place of the program. */
 static enum {
@@ -36,6 +37,7 @@ static enum {
 	DIE_UNREAD,
 	SAY_TWICE,
 	LINGER,
+	SAY_FD,
 	NO_PROGRAM
 } play;
 static int start_error;
@@ -88,6 +90,12 @@ int __wrap_execv(const char *path, char *const *arguments)
 		say_twice();
 		pause();
 		_exit(1);
+	case SAY_FD:
+		channel_receive_now(SERVER_FD, &message, fds, &count);
+		fds[0] = fds[1] = SERVER_FD;
+		channel_send_now(SERVER_FD, &message, fds, 2);
+		channel_send_now(SERVER_FD, &message, fds, 1);
+		_exit(0);
 	case NO_PROGRAM:
 		break;
 	}
@@ -190,10 +198,11 @@ static int teardown(void **state)
 	return 0;
 }
 
-static void on_done(void *context, const struct message *message)
+static void on_done(void *context, const struct message *message, int fd)
 {
 	assert_ptr_equal(context, &answers);
 	answer = *message;
+	answer_fd = fd;
 	answers++;
 }
 
@@ -560,6 +569,39 @@ static void test_limit(void **state)
 	assert_int_equal(answer.result, -ECANCELED);
 }
 
+/* What comes with an answer is the asker's, but only one; and of one answer. */
+static void test_descriptor(void **state)
+{
+	unsigned fds = count_fds();
+
+	play = SAY_FD;
+	assert_int_equal(ask(HELPER_CONNECT, "nbd://"), 0);
+	until_gone();
+	assert_int_equal(answers, 1);
+	assert_true(fcntl(answer_fd, F_GETFD) & FD_CLOEXEC);
+	close(answer_fd);
+	assert_int_equal(count_fds(), fds);
+}
+
+/* Servers that do not answer leave turns for others, and fill no log. */
+static void test_dead_servers(void **state)
+{
+	unsigned i;
+
+	play = HANG;
+	for (i = 0; i < HELPERS_MAX; i++)
+		assert_int_equal(ask(HELPER_CONNECT, "nbd://"), 0);
+	assert_int_equal(helpers.running, HELPERS_CONNECT);
+	assert_int_equal(ask(HELPER_DISK_USER, "ublkb0"), 0);
+	assert_int_equal(helpers.running, HELPERS_CONNECT + 1);
+	pass_time(HELPER_PATIENCE + 1);
+	assert_int_equal(answers, HELPERS_CONNECT + 1);
+	assert_int_equal(answer.result, -ETIMEDOUT);
+	/* That of the other one. */
+	assert_int_equal(log_count("no answer"), 1);
+	helpers_close(&helpers);
+}
+
 /* Whose turn does not come is told in time as well. */
 static void test_no_turn(void **state)
 {
@@ -600,6 +642,8 @@ int main(void)
 		TEST(test_many),
 		TEST(test_waits),
 		TEST(test_no_turn),
+		TEST(test_descriptor),
+		TEST(test_dead_servers),
 		TEST(test_late_reader),
 	};
 

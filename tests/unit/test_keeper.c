@@ -348,14 +348,14 @@ static void test_answer_is_lost(void **state)
 	struct message answer = { .magic = MESSAGE_MAGIC,
 				  .type = MESSAGE_START };
 
-	send_answer(&keeper.jobs, &answer);
+	send_answer(&keeper.jobs, &answer, -1);
 	assert_int_equal(kills, 0);
 	/* It has closed its end: that may be the last that it does, in order. */
 	send_error = -EPIPE;
-	send_answer(&keeper.jobs, &answer);
+	send_answer(&keeper.jobs, &answer, -1);
 	assert_int_equal(kills, 0);
 	send_error = -ENOMEM;
-	send_answer(&keeper.jobs, &answer);
+	send_answer(&keeper.jobs, &answer, -1);
 	assert_int_equal(kills, 1);
 	assert_true(log_has("cannot be told"));
 }
@@ -480,7 +480,7 @@ static void answer_users(int result, const char *text)
 	struct message answer = { .result = result };
 
 	snprintf(answer.text, sizeof(answer.text), "%s", text);
-	helped(&keeper, &answer);
+	helped(&keeper, &answer, -1);
 }
 
 static void test_stop_names_users(void **state)

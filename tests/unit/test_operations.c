@@ -192,7 +192,8 @@ int __wrap_ring_submit(struct ring *ring)
 	return 0;
 }
 
-static void on_told(struct jobs *of, const struct message *message)
+static void on_told(struct jobs *of, const struct message *message,
+		    int fd)
 {
 	assert_ptr_equal(of, &jobs);
 	told = *message;
@@ -493,7 +494,7 @@ static int help(int result, uint64_t number, const char *text)
 
 	snprintf(answer.text, sizeof(answer.text), "%s", text);
 	told.type = 0;
-	helped(job, &answer);
+	helped(job, &answer, -1);
 	if (!told.type)
 		return 1;
 	begin_anew();

@@ -12,6 +12,7 @@ UBLKD_LICENSE_FILES = COPYING
 UBLKD_DEPENDENCIES = host-pkgconf libev liburing
 
 UBLKD_CONF_OPTS = \
+	--disable-nbd \
 	--without-bashcompletiondir \
 	--without-fishcompletiondir \
 	--without-zshcompletiondir \

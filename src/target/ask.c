@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "io/workers.h"
 
@@ -20,11 +21,18 @@ static struct {
 	struct channel *channel;
 	struct question *first;
 	uint64_t serial;
-} asking;
+	int fd; /* that came with the answer which is being told, or -1 */
+} asking = { .fd = -1 };
 
 void ask_open(struct channel *channel)
 {
 	asking.channel = channel;
+}
+
+/* A view, or a connection, that nobody hears of is asked for by the next one. */
+static int is_lost_lightly(enum helper_job job)
+{
+	return job == HELPER_VIEW || job == HELPER_CONNECT;
 }
 
 int ask(enum helper_job job, const char *text, int fd, ask_done *done,
@@ -48,7 +56,7 @@ int ask(enum helper_job job, const char *text, int fd, ask_done *done,
 	question->serial = message.serial;
 	question->done = done;
 	question->context = context;
-	question->mark = job == HELPER_VIEW ? 0 : workers_enter();
+	question->mark = is_lost_lightly(job) ? 0 : workers_enter();
 	question->next = asking.first;
 	asking.first = question;
 	return 0;
@@ -65,14 +73,29 @@ static void end_question(struct question **at, const struct message *answer)
 	free(question);
 }
 
-void ask_answer(const struct message *answer)
+int ask_take_fd(void)
+{
+	int fd = asking.fd;
+
+	asking.fd = -1;
+	return fd;
+}
+
+void ask_answer(const struct message *answer, const int *fds, int fd_count)
 {
 	struct question **at = &asking.first;
+
+	if (fd_count) {
+		asking.fd = fds[0];
+		channel_close_fds(fds + 1, fd_count - 1);
+	}
 
 	while (*at && (*at)->serial != answer->serial)
 		at = &(*at)->next;
 	if (*at)
 		end_question(at, answer);
+	if (asking.fd >= 0)
+		close(ask_take_fd());
 }
 
 void ask_keeper_gone(void)

@@ -20,8 +20,14 @@ void ask_open(struct channel *channel);
 int ask(enum helper_job job, const char *text, int fd, ask_done *done,
 	void *context);
 
-/* The keeper's answer. */
-void ask_answer(const struct message *answer);
+/*
+ * While done is called: the descriptor that came with the answer, the caller's
+ * from now on; or -1. One that nobody takes is closed.
+ */
+int ask_take_fd(void);
+
+/* The keeper's answer; what came with it is taken. */
+void ask_answer(const struct message *answer, const int *fds, int fd_count);
 
 /* The keeper is gone: whoever waits for it gets -EPIPE. */
 void ask_keeper_gone(void);

@@ -1,0 +1,206 @@
+#include "nbd-connect.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <libnbd.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#define LIBRARY "libnbd.so.0"
+
+/*
+ * Seconds. A server that is alive, but stands still, is given so long before what
+ * it has not taken is sent once more, to the same or to another one; one that is
+ * gone without a word is noticed as late.
+ */
+#define SILENCE	    60
+#define PROBE_AFTER 15
+
+void nbd_export_write(const struct nbd_export *export, char *text, size_t size)
+{
+	snprintf(text, size, "%" PRIu64 " %x %u %u %u", export->size,
+		 export->flags, export->least, export->best, export->most);
+}
+
+int nbd_export_read(struct nbd_export *export, const char *text)
+{
+	return sscanf(text, "%" SCNu64 " %x %u %u %u", &export->size,
+		      &export->flags, &export->least, &export->best,
+		      &export->most) == 5
+		       ? 0
+		       : -EPROTO;
+}
+
+/* ---- libnbd ---- */
+
+/* All that is used of it. */
+#define FUNCTIONS(F)                      \
+	F(create)                         \
+	F(get_error)                      \
+	F(get_errno)                      \
+	F(set_request_structured_replies) \
+	F(set_opt_mode)                   \
+	F(set_export_name)                \
+	F(connect_uri)                    \
+	F(opt_go)                         \
+	F(aio_is_negotiating)             \
+	F(aio_get_fd)                     \
+	F(get_size)                       \
+	F(get_block_size)                 \
+	F(is_read_only)                   \
+	F(is_rotational)                  \
+	F(can_flush)                      \
+	F(can_fua)                        \
+	F(can_trim)                       \
+	F(can_zero)                       \
+	F(can_multi_conn)
+
+#define AS_MEMBER(name) __typeof__(nbd_##name) *name;
+static struct {
+	FUNCTIONS(AS_MEMBER)
+} lib;
+
+static int find(void *library, const char *name, void *function)
+{
+	void *found = dlsym(library, name);
+
+	memcpy(function, &found, sizeof(found));
+	return found != NULL;
+}
+
+/* Returns 0 or -ENOSYS. */
+static int load(char *text, size_t size)
+{
+	void *library = dlopen(LIBRARY, RTLD_NOW);
+	int has_all = library != NULL;
+
+#define AS_CALL(name) \
+	has_all = has_all && find(library, "nbd_" #name, &lib.name);
+	FUNCTIONS(AS_CALL)
+	if (has_all)
+		return 0;
+	snprintf(text, size, "%s",
+		 library ? LIBRARY " is older than 1.4" : dlerror());
+	return -ENOSYS;
+}
+
+/* ---- a connection ---- */
+
+/* Its last call has failed. */
+static int fail(char *text, size_t size)
+{
+	int error = lib.get_errno();
+
+	snprintf(text, size, "%s", lib.get_error());
+	return error > 0 && error != EBUSY ? -error : -EIO;
+}
+
+/*
+ * The name that the URI has is replaced before it is asked for. A server of the
+ * oldest kind has but one export, and no names.
+ */
+static int negotiate(struct nbd_handle *nbd, const char *uri,
+		     const char *export, char *text, size_t size)
+{
+	if (lib.set_request_structured_replies(nbd, 0) < 0 ||
+	    lib.set_opt_mode(nbd, 1) < 0 || lib.connect_uri(nbd, uri) < 0)
+		return fail(text, size);
+	if (!lib.aio_is_negotiating(nbd)) {
+		if (!export)
+			return 0;
+		snprintf(text, size,
+			 "the server has one export without a "
+			 "name, so that export= is none");
+		return -EINVAL;
+	}
+	if ((export && lib.set_export_name(nbd, export) < 0) ||
+	    lib.opt_go(nbd) < 0)
+		return fail(text, size);
+	return 0;
+}
+
+/* Of a question that the server has left open: no. */
+static uint32_t flag_if(int answer, uint32_t flag)
+{
+	return answer > 0 ? flag : 0;
+}
+
+static uint32_t block_size(struct nbd_handle *nbd, int which)
+{
+	int64_t bytes = lib.get_block_size(nbd, which);
+
+	return bytes > 0 && bytes <= UINT32_MAX ? (uint32_t)bytes : 0;
+}
+
+static int look(struct nbd_handle *nbd, struct nbd_export *export)
+{
+	int64_t bytes = lib.get_size(nbd);
+
+	if (bytes < 0)
+		return -1;
+	export->size = (uint64_t)bytes;
+	export->flags = flag_if(lib.is_read_only(nbd), NBD_READ_ONLY) |
+			flag_if(lib.is_rotational(nbd), NBD_ROTATIONAL) |
+			flag_if(lib.can_flush(nbd), NBD_FLUSH) |
+			flag_if(lib.can_fua(nbd), NBD_FUA) |
+			flag_if(lib.can_trim(nbd), NBD_TRIM) |
+			flag_if(lib.can_zero(nbd), NBD_WRITE_ZEROES) |
+			flag_if(lib.can_multi_conn(nbd), NBD_MULTI_CONN);
+	export->least = block_size(nbd, LIBNBD_SIZE_MINIMUM);
+	export->best = block_size(nbd, LIBNBD_SIZE_PREFERRED);
+	export->most = block_size(nbd, LIBNBD_SIZE_MAXIMUM);
+	return 0;
+}
+
+/* Harmless on a socket that is none of TCP. */
+static void prepare_socket(int fd)
+{
+	const int yes = 1, after = PROBE_AFTER, probes = SILENCE / PROBE_AFTER;
+	const unsigned silence = SILENCE * 1000;
+
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof(yes));
+	setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &yes, sizeof(yes));
+	setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &after, sizeof(after));
+	setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &after, sizeof(after));
+	setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof(probes));
+	setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &silence,
+		   sizeof(silence));
+}
+
+/*
+ * The handle is not closed, which would end the session: it goes with the process,
+ * and the session goes on in the copy of its socket.
+ */
+int nbd_connect(const char *uri, const char *export, char *text, size_t size)
+{
+	struct nbd_export found;
+	struct nbd_handle *nbd;
+	int error = load(text, size), fd;
+
+	if (error)
+		return error;
+	nbd = lib.create();
+	if (!nbd)
+		return fail(text, size);
+	error = negotiate(nbd, uri, export, text, size);
+	if (error)
+		return error;
+	if (look(nbd, &found) < 0)
+		return fail(text, size);
+	fd = fcntl(lib.aio_get_fd(nbd), F_DUPFD_CLOEXEC, 0);
+	if (fd < 0) {
+		error = -errno;
+		snprintf(text, size, "%s", strerror(-error));
+		return error;
+	}
+	prepare_socket(fd);
+	/* In a ring EAGAIN would be an answer. */
+	fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK);
+	nbd_export_write(&found, text, size);
+	return fd;
+}

@@ -1,0 +1,525 @@
+/*
+ * nbd: the export of an NBD server. What it is made of, the options, and how it
+ * comes to a connection, again and again; the transmission is in nbd-io.c, and a
+ * helper makes the connection (nbd-connect.h).
+ *
+ * A connection that ends takes no device along: its requests wait for the next
+ * one. That must lead to the same disk, as far as a server tells.
+ */
+#include "nbd.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "ask.h"
+#include "base/log.h"
+#include "base/syntax.h"
+#include "io/pool.h"
+
+enum { URI, EXPORT, SIZE, DURABLE, RECONNECT, DISCARD };
+
+static const struct option options[] = {
+	[URI] = { .name = "uri",
+		  .type = OPTION_URI,
+		  .required = 1,
+		  .help = "the server and its export: nbd://HOST[:PORT]/EXPORT, "
+			  "or nbd+unix:///EXPORT?socket=PATH" },
+	[EXPORT] = { .name = "export",
+		     .type = OPTION_TEXT,
+		     .help = "the export's name (default: the URI's)" },
+	[SIZE] = { .name = "size",
+		   .type = OPTION_SIZE,
+		   .min = 512,
+		   .max = OPTION_SIZE_MAX,
+		   .help = "size of the device in bytes (default: all that the "
+			   "export has)" },
+	[DURABLE] = { .name = "durable",
+		      .type = OPTION_FLAG,
+		      .fallback = "no",
+		      .help = "each write is on the server's disk when it is "
+			      "answered" },
+	[RECONNECT] = { .name = "reconnect",
+			.type = OPTION_FLAG,
+			.fallback = "yes",
+			.help = "requests wait for a connection that was lost; "
+				"with no they fail" },
+	[DISCARD] = { .name = "discard",
+		      .type = OPTION_FLAG,
+		      .fallback = "yes",
+		      .help = "give space back that is discarded or zeroed, if "
+			      "the server can" },
+	{ .name = NULL },
+};
+
+#define PAGE 4096u
+
+/* What one request may give back, in bytes. */
+#define TRIM_MAX (256u << 20)
+
+#define PAUSE_LEAST 0.1 /* s between two attempts to connect */
+#define PAUSE_MOST  5.0
+
+/* What must not be forgotten, in the target's tally: the export's flags, and: */
+#define TALLY_KNOWN (UINT64_C(1) << 32)
+#define TALLY_LOST  (UINT64_C(1) << 33) /* the next flush fails */
+
+/* ---- what is there ---- */
+
+/* What the helper is asked for. */
+static void write_question(const char *uri, const char *export_name, char *text,
+			   size_t size)
+{
+	snprintf(text, size, "%s%s%s", uri, export_name ? "\n" : "",
+		 export_name ? export_name : "");
+}
+
+static int nbd_opens(const struct target_args *args, struct opener_wish *wish,
+		     struct failure *failure)
+{
+	static char question[2 * OPTION_PATH_MAX + 2];
+	const struct option_value *values = args->values;
+	const char *uri = values[URI].text;
+
+	if (strncmp(uri, "nbds", 4) == 0)
+		return failure_set(failure, SYMBOL_UNSUPPORTED, 0, "uri",
+				   "uri=%.200s: TLS is not built yet; nbd:// "
+				   "and nbd+unix:// are",
+				   uri);
+	if (strncmp(uri, "nbd://", 6) != 0 &&
+	    strncmp(uri, "nbd+unix://", 11) != 0 &&
+	    strncmp(uri, "nbd+vsock://", 12) != 0)
+		return failure_set(failure, SYMBOL_ARG, 0, "uri",
+				   "uri=%.200s begins with none of nbd://, "
+				   "nbd+unix:// and nbd+vsock://",
+				   uri);
+	write_question(uri, values[EXPORT].given ? values[EXPORT].text : NULL,
+		       question, sizeof(question));
+	wish->path = uri;
+	wish->connect = question;
+	return 0;
+}
+
+/* The blocks that the device can have, and the requests. */
+static int set_blocks(struct nbd *nbd, const struct target_args *args,
+		      struct geometry *geometry, struct failure *failure)
+{
+	const struct nbd_export *export = &nbd->export;
+	uint32_t least = export->least > 512 ? export->least : 512;
+
+	if (geometry->block_size == 0)
+		geometry->block_size = least <= PAGE ? least : PAGE;
+	nbd->block_size = geometry->block_size;
+	if (geometry->block_size < export->least)
+		return failure_set(failure, SYMBOL_ARG, EINVAL, "block-size",
+				   "block-size=%u: the server takes no less "
+				   "than %u bytes",
+				   geometry->block_size, export->least);
+	if (export->most && args->max_io > export->most)
+		return failure_set(failure, SYMBOL_RANGE, EINVAL, "max-io",
+				   "max-io=%u: the server takes at most %u "
+				   "bytes at a time",
+				   args->max_io, export->most);
+	geometry->physical_block_size =
+		export->best && export->best <= PAGE ? export->best : PAGE;
+	return 0;
+}
+
+static int set_abilities(struct nbd *nbd, const struct target_args *args,
+			 struct geometry *geometry, struct failure *failure)
+{
+	uint32_t flags = nbd->export.flags;
+	uint32_t unit = nbd->export.best > nbd->block_size ? nbd->export.best
+							   : nbd->block_size;
+
+	if (flags & NBD_READ_ONLY && !args->read_only)
+		return failure_set(failure, SYMBOL_ARG, EROFS, "ro",
+				   "%.200s is read-only; ro=yes takes it so",
+				   nbd->uri);
+	if (nbd->durable && flags & NBD_FLUSH && !(flags & NBD_FUA))
+		return failure_set(failure, SYMBOL_UNSUPPORTED, 0, "durable",
+				   "durable=yes: %.200s has no durable writes "
+				   "(FUA)",
+				   nbd->uri);
+	geometry->volatile_cache = (flags & NBD_FLUSH) != 0;
+	if (!args->values[DISCARD].number || args->read_only)
+		return 0;
+	if (flags & NBD_TRIM) {
+		geometry->discard_granularity = unit;
+		geometry->max_discard = TRIM_MAX;
+	}
+	if (flags & NBD_WRITE_ZEROES)
+		geometry->max_write_zeroes = TRIM_MAX;
+	return 0;
+}
+
+static int check_room(const struct nbd *nbd, uint64_t size,
+		      struct failure *failure)
+{
+	if (size <= nbd->export.size)
+		return 0;
+	return failure_set(failure, SYMBOL_RANGE, 0, "size",
+			   "size=%" PRIu64 ": %.200s has only %" PRIu64
+			   " bytes",
+			   size, nbd->uri, nbd->export.size);
+}
+
+/* All of the export, in whole blocks, or what was asked for. */
+static int set_size(struct nbd *nbd, const struct option_value *value,
+		    struct geometry *geometry, struct failure *failure)
+{
+	nbd->size = value->number;
+	if (!value->given) {
+		geometry->unserved =
+			(uint32_t)(nbd->export.size % nbd->block_size);
+		nbd->size = nbd->export.size - geometry->unserved;
+	}
+	geometry->size = nbd->size;
+	return check_room(nbd, nbd->size, failure);
+}
+
+static int set_up(struct nbd *nbd, const struct target_args *args,
+		  struct geometry *geometry, struct failure *failure)
+{
+	if (nbd_export_read(&nbd->export, args->told ? args->told : "") < 0)
+		return failure_set(failure, SYMBOL_STATE, EPROTO, "uri",
+				   "%.200s: the helper does not say what is "
+				   "there",
+				   nbd->uri);
+	if (set_blocks(nbd, args, geometry, failure) < 0 ||
+	    set_abilities(nbd, args, geometry, failure) < 0)
+		return -1;
+	if (set_size(nbd, &args->values[SIZE], geometry, failure) < 0)
+		return -1;
+	return target_check_size(nbd->size, nbd->block_size, failure);
+}
+
+/* ---- the connection ---- */
+
+int nbd_has_lost(const struct nbd *nbd)
+{
+	return (nbd->target.tally & TALLY_LOST) != 0;
+}
+
+void nbd_set_lost(struct nbd *nbd, int has_lost)
+{
+	uint64_t tally = nbd->target.tally & ~TALLY_LOST;
+
+	target_set_tally(&nbd->target, has_lost ? tally | TALLY_LOST : tally);
+}
+
+/*
+ * What the device has been told of an export; where nobody knows that any more it
+ * is what this one has.
+ */
+static uint32_t flags_told(const struct nbd *nbd,
+			   const struct nbd_export *export)
+{
+	return nbd->target.tally & TALLY_KNOWN ? (uint32_t)nbd->target.tally
+					       : export->flags;
+}
+
+void nbd_note_flags(struct nbd *nbd)
+{
+	if (!(nbd->target.tally & TALLY_KNOWN))
+		target_set_tally(&nbd->target, nbd->target.tally | TALLY_KNOWN |
+						       nbd->export.flags);
+}
+
+static void tell_once(struct nbd *nbd)
+{
+	if (nbd->is_told)
+		return;
+	nbd->is_told = 1;
+	if (nbd->reconnects)
+		log_warning("%s: no connection: %s; its requests wait for one",
+			    nbd->uri, nbd->why);
+	else
+		log_warning("%s: no connection: %s; its requests fail "
+			    "(reconnect=no)",
+			    nbd->uri, nbd->why);
+}
+
+void nbd_say_why(struct nbd *nbd, const char *why)
+{
+	snprintf(nbd->why, sizeof(nbd->why), "%.*s", (int)sizeof(nbd->why) - 1,
+		 why);
+}
+
+static void connect_later(struct nbd *nbd)
+{
+	loop_timer_start(nbd->loop, &nbd->timer, nbd->pause);
+	nbd->pause *= 2;
+	if (nbd->pause > PAUSE_MOST)
+		nbd->pause = PAUSE_MOST;
+}
+
+void nbd_disconnected(struct nbd *nbd)
+{
+	if (!nbd->port)
+		return;
+	if (nbd->has_answered)
+		nbd->pause = PAUSE_LEAST;
+	tell_once(nbd);
+	if (nbd->reconnects)
+		connect_later(nbd);
+	else
+		nbd_fail_all(nbd);
+}
+
+/* Returns why this is not the disk that the device has been, or NULL. */
+static const char *find_difference(const struct nbd *nbd,
+				   const struct nbd_export *export)
+{
+	static char text[120];
+	uint32_t told = flags_told(nbd, export), has = export->flags;
+
+	if (export->size < nbd->size) {
+		snprintf(text, sizeof(text),
+			 "the server's disk has %" PRIu64 " bytes now, and the "
+			 "device %" PRIu64,
+			 export->size, nbd->size);
+		return text;
+	}
+	if (has & NBD_READ_ONLY && !nbd->read_only)
+		return "the server's disk is read-only now";
+	if ((has ^ told) & NBD_FLUSH)
+		return "the server's disk has another cache now";
+	if (told & ~has & (NBD_TRIM | NBD_WRITE_ZEROES))
+		return "the server's disk can do less now";
+	if (nbd->durable && told & ~has & NBD_FUA)
+		return "the server's disk has no durable writes now";
+	if (nbd->block_size && export->least > nbd->block_size)
+		return "the server's disk has larger blocks now";
+	return NULL;
+}
+
+/* Returns NULL, or why it is of no use. */
+static const char *take_connection(struct nbd *nbd, int fd, const char *told)
+{
+	struct nbd_export export;
+	const char *why;
+
+	if (fd < 0 || nbd_export_read(&export, told) < 0)
+		return "the helper does not say what is there";
+	why = find_difference(nbd, &export);
+	if (why)
+		return why;
+	if (export.size > nbd->size && export.size != nbd->export.size)
+		log_notice("%s: the server's disk has %" PRIu64 " bytes, which "
+			   "resize size=auto takes",
+			   nbd->uri, export.size);
+	nbd->export = export;
+	nbd_note_flags(nbd);
+	nbd->connections++;
+	if (nbd->is_told)
+		log_notice("%s: a new connection; %u requests go on", nbd->uri,
+			   nbd->count);
+	nbd->is_told = 0;
+	nbd_use(nbd, fd);
+	return NULL;
+}
+
+static void on_connected(void *context, const struct message *answer)
+{
+	struct nbd_attempt *attempt = context;
+	struct nbd *nbd = attempt->nbd;
+	int fd = ask_take_fd();
+	const char *why;
+
+	free(attempt);
+	if (nbd) {
+		nbd->attempt = NULL;
+		why = answer->result ? answer->text[0]
+					       ? answer->text
+					       : strerror(-answer->result)
+				     : take_connection(nbd, fd, answer->text);
+		if (!why)
+			return;
+		nbd_say_why(nbd, why);
+		tell_once(nbd);
+		if (nbd->reconnects)
+			connect_later(nbd);
+		else
+			nbd_fail_all(nbd);
+	}
+	if (fd >= 0)
+		close(fd);
+}
+
+void nbd_connect_now(struct nbd *nbd)
+{
+	char question[2 * OPTION_PATH_MAX + 2];
+
+	if (nbd->attempt || nbd->fd >= 0)
+		return;
+	write_question(nbd->uri, nbd->export_name, question, sizeof(question));
+	nbd->attempt = calloc(1, sizeof(*nbd->attempt));
+	if (nbd->attempt) {
+		nbd->attempt->nbd = nbd;
+		if (ask(HELPER_CONNECT, question, -1, on_connected,
+			nbd->attempt) == 0)
+			return;
+		free(nbd->attempt);
+		nbd->attempt = NULL;
+	}
+	nbd_say_why(nbd, "nobody can be asked to connect");
+	tell_once(nbd);
+	connect_later(nbd);
+}
+
+static void on_pause(struct loop_timer *timer)
+{
+	nbd_connect_now(timer->data);
+}
+
+/* ---- open and close ---- */
+
+static void free_nbd(struct nbd *nbd)
+{
+	while (nbd->chunk_count)
+		free(nbd->chunks[--nbd->chunk_count]);
+	pool_unreserve(nbd->reserve, POOL_RESERVE);
+	free(nbd->receive.buffer);
+	free(nbd->export_name);
+	free(nbd->uri);
+	free(nbd);
+}
+
+static struct nbd *new_nbd(const struct target_args *args)
+{
+	const struct option_value *values = args->values;
+	struct nbd *nbd = calloc(1, sizeof(*nbd));
+
+	if (!nbd)
+		return NULL;
+	target_init(&nbd->target, &target_nbd);
+	nbd->fd = -1;
+	nbd->loop = args->loop;
+	nbd->read_only = args->read_only;
+	nbd->durable = values[DURABLE].number != 0;
+	nbd->reconnects = values[RECONNECT].number != 0;
+	nbd->pause = PAUSE_LEAST;
+	loop_timer_init(&nbd->timer, on_pause, nbd);
+	nbd->uri = strdup(values[URI].text);
+	if (values[EXPORT].given)
+		nbd->export_name = strdup(values[EXPORT].text);
+	nbd->receive.buffer = malloc(NBD_RECEIVE);
+	nbd->reserve = pool_reserve(POOL_RESERVE, POOL_RESERVE);
+	if (nbd->uri && nbd->receive.buffer && nbd->reserve &&
+	    (nbd->export_name || !values[EXPORT].given))
+		return nbd;
+	free_nbd(nbd);
+	return NULL;
+}
+
+/*
+ * The first one saves two system calls for each request, for which it has memory
+ * for each slot; the second one leaves nothing to a request that timed out.
+ */
+static const enum io_mode modes[] = { IO_COPY, IO_USER_COPY, IO_MODES };
+
+static struct target *nbd_open(struct target_args *args,
+			       struct geometry *geometry,
+			       struct failure *failure)
+{
+	struct nbd *nbd = new_nbd(args);
+
+	if (!nbd) {
+		failure_set(failure, SYMBOL_LIMIT, ENOMEM, NULL,
+			    "nbd: out of memory");
+		return NULL;
+	}
+	geometry->modes = modes;
+	if (args->adopted) {
+		nbd->size = geometry->size = args->size;
+		nbd->block_size = geometry->block_size;
+		if (!geometry->block_size)
+			geometry->block_size = 512;
+		return &nbd->target;
+	}
+	if (set_up(nbd, args, geometry, failure) < 0) {
+		free_nbd(nbd);
+		return NULL;
+	}
+	nbd->fd = args->fds[0];
+	args->fds[0] = -1;
+	return &nbd->target;
+}
+
+static int nbd_resize(struct target *target, uint64_t size,
+		      struct failure *failure)
+{
+	struct nbd *nbd = (struct nbd *)target;
+
+	if (check_room(nbd, size, failure) < 0)
+		return -1;
+	nbd->size = size;
+	return 0;
+}
+
+/* As the last connection has it. */
+static int nbd_measure(struct target *target, uint64_t *size,
+		       struct failure *failure)
+{
+	const struct nbd *nbd = (const struct nbd *)target;
+
+	if (!nbd->export.size)
+		return failure_set(failure, SYMBOL_STATE, ENOTCONN, NULL,
+				   "%.200s has not been reached yet", nbd->uri);
+	*size = nbd->export.size;
+	return 0;
+}
+
+static void nbd_describe(const struct target *target, char *text, size_t size)
+{
+	const struct nbd *nbd = (const struct nbd *)target;
+	int is_connected = nbd->fd >= 0 && !nbd->is_broken;
+	char uri[OPTION_PATH_MAX * 4 + 3], why[sizeof(nbd->why) * 4 + 3];
+	int at;
+
+	syntax_quote(uri, sizeof(uri), nbd->uri);
+	at = snprintf(text, size,
+		      " uri=%s connected=%s reconnects=%" PRIu64
+		      " unanswered=%u",
+		      uri, is_connected ? "yes" : "no", nbd->connections,
+		      nbd->count);
+	if (is_connected || !nbd->why[0] || (size_t)at >= size)
+		return;
+	syntax_quote_text(why, sizeof(why), nbd->why);
+	snprintf(text + at, size - (size_t)at, " reason=%s", why);
+}
+
+static void nbd_close(struct target *target)
+{
+	struct nbd *nbd = (struct nbd *)target;
+
+	if (nbd->attempt)
+		nbd->attempt->nbd = NULL;
+	loop_timer_stop(nbd->loop, &nbd->timer);
+	nbd_leave(nbd);
+	/* What the kernel has not let go of stays where it is. */
+	if (!nbd->send.is_busy && !nbd->receive.is_busy)
+		free_nbd(nbd);
+}
+
+const struct target_ops target_nbd = {
+	.name = "nbd",
+	.help = "the export of an NBD server, which may come and go",
+	.options = options,
+	.opens = nbd_opens,
+	.adopts_alone = 1,
+	.open = nbd_open,
+	.picks_block_size = 1,
+	.resize = nbd_resize,
+	.measure = nbd_measure,
+	.io = { .submit = nbd_submit,
+		.expire = nbd_expire,
+		.start = nbd_start,
+		.stop = nbd_stop },
+	.describe = nbd_describe,
+	.close = nbd_close,
+};

@@ -1,0 +1,1277 @@
+/*
+ * The NBD target: what goes over the wire, and what becomes of requests when a
+ * server answers, lies, or ends. The ring only remembers; what a test has the
+ * server say comes in pieces of any size.
+ */
+#include <endian.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/message.h"
+#include "io/late.h"
+#include "io/pool.h"
+#include "io/ring.h"
+#include "support.h"
+#include "target/ask.h"
+#include "target/nbd.h"
+
+#define DEPTH	128
+#define MAX_IO	(512u << 10)
+#define CAN_ALL (NBD_FLUSH | NBD_FUA | NBD_TRIM | NBD_WRITE_ZEROES)
+#define SIZE	(64u << 20)
+
+static struct io_port port;
+static struct io ios[DEPTH + LATE_LEAST];
+static uint8_t data[DEPTH][MAX_IO]; /* of the requests, as their senders see it */
+static struct nbd *nbd;
+static struct geometry geometry;
+static struct failure failure;
+static int other_end; /* of the socket */
+
+/* The kernel's side of the socket. */
+static struct {
+	struct ring_op *sending, *receiving; /* NULL: nothing is under way */
+	const struct msghdr *message;
+	uint8_t *bytes;
+	size_t size;
+	unsigned sends, receives;
+	int put_error;
+} kernel;
+
+/* What the server has got, and not looked at. */
+static uint8_t wire[4 << 20];
+static size_t wired, looked_at;
+
+static struct {
+	int done[DEPTH + LATE_LEAST], error[DEPTH + LATE_LEAST];
+	unsigned total;
+	int take_error, put_error;
+	uint64_t pool_left;
+} seen;
+
+/* The helper. */
+static struct {
+	unsigned asked;
+	ask_done *done;
+	void *context;
+	char text[500];
+	int fd, error;
+} helper;
+
+int __wrap_ring_put_send(struct ring *ring, int fd,
+			 const struct msghdr *message, uint64_t ring_data)
+{
+	assert_int_equal(fd, nbd->fd);
+	assert_null(kernel.sending);
+	if (kernel.put_error)
+		return kernel.put_error;
+	kernel.message = message;
+	kernel.sending = (struct ring_op *)(uintptr_t)ring_data;
+	kernel.sends++;
+	return 0;
+}
+
+int __wrap_ring_put_receive(struct ring *ring, int fd, void *bytes, size_t size,
+			    uint64_t ring_data)
+{
+	assert_int_equal(fd, nbd->fd);
+	assert_null(kernel.receiving);
+	assert_true(size > 0);
+	kernel.bytes = bytes;
+	kernel.size = size;
+	kernel.receiving = (struct ring_op *)(uintptr_t)ring_data;
+	kernel.receives++;
+	return 0;
+}
+
+void __wrap_io_submit(struct io_port *of)
+{
+	assert_ptr_equal(of, &port);
+}
+
+void __wrap_io_done(struct io *io, int error)
+{
+	size_t index = (size_t)(io - ios);
+
+	seen.done[index]++;
+	seen.error[index] = error;
+	seen.total++;
+}
+
+int __wrap_io_take(struct io *io, void *to, uint32_t at, uint32_t length)
+{
+	if (io_is_late(io))
+		return -ETIMEDOUT;
+	assert_true(at + length <= io->length);
+	memcpy(to, data[io->tag] + at, length);
+	return seen.take_error;
+}
+
+int __wrap_io_put(struct io *io, const void *from, uint32_t at, uint32_t length)
+{
+	assert_false(io_is_late(io));
+	assert_true(at + length <= io->length);
+	memcpy(data[io->tag] + at, from, length);
+	return seen.put_error;
+}
+
+void *__wrap_io_place(struct io *io)
+{
+	return data[io->tag];
+}
+
+void *__real_pool_get(uint64_t *has, uint32_t size, uint32_t *room);
+void *__wrap_pool_get(uint64_t *has, uint32_t size, uint32_t *room)
+{
+	if (size > seen.pool_left)
+		return NULL;
+	return __real_pool_get(has, size, room);
+}
+
+int __wrap_ask(enum helper_job job, const char *text, int fd, ask_done *done,
+	       void *context)
+{
+	assert_int_equal(job, HELPER_CONNECT);
+	assert_int_equal(fd, -1);
+	assert_null(helper.done);
+	helper.asked++;
+	if (helper.error)
+		return helper.error;
+	helper.done = done;
+	helper.context = context;
+	snprintf(helper.text, sizeof(helper.text), "%s", text);
+	return 0;
+}
+
+int __wrap_ask_take_fd(void)
+{
+	int fd = helper.fd;
+
+	helper.fd = -1;
+	return fd;
+}
+
+/* ---- the kernel, and the server ---- */
+
+static void end_op(struct ring_op **at, int32_t result)
+{
+	struct ring_op *op = *at;
+
+	*at = NULL;
+	op->done(op, result);
+}
+
+/* It takes up to so many bytes of what is to be sent, and says so. */
+static void sends_at_most(size_t most)
+{
+	size_t taken = 0, i;
+
+	assert_non_null(kernel.sending);
+	for (i = 0; i < kernel.message->msg_iovlen; i++) {
+		const struct iovec *vector = &kernel.message->msg_iov[i];
+		size_t count = vector->iov_len;
+
+		if (count > most - taken)
+			count = most - taken;
+		assert_true(wired + count <= sizeof(wire));
+		if (count)
+			memcpy(wire + wired, vector->iov_base, count);
+		wired += count;
+		taken += count;
+	}
+	end_op(&kernel.sending, (int32_t)taken);
+}
+
+static void sends_all(void)
+{
+	while (kernel.sending)
+		sends_at_most(SIZE_MAX);
+}
+
+/* A shut socket ends what is under way. */
+static void ends(void)
+{
+	if (kernel.sending)
+		end_op(&kernel.sending, -EPIPE);
+	if (kernel.receiving)
+		end_op(&kernel.receiving, 0);
+}
+
+static void says_in_pieces(const void *bytes, size_t size, size_t piece)
+{
+	const uint8_t *from = bytes;
+
+	while (size && kernel.receiving) {
+		size_t count = size < piece ? size : piece;
+
+		if (count > kernel.size)
+			count = kernel.size;
+		memcpy(kernel.bytes, from, count);
+		from += count;
+		size -= count;
+		end_op(&kernel.receiving, (int32_t)count);
+	}
+}
+
+static void says(const void *bytes, size_t size)
+{
+	says_in_pieces(bytes, size, SIZE_MAX);
+}
+
+static uint64_t number(size_t at, unsigned bytes)
+{
+	uint64_t value = 0;
+
+	while (bytes--)
+		value = value << 8 | wire[looked_at + at++];
+	return value;
+}
+
+/* The next request that the server has got; returns its cookie, as it came. */
+static uint64_t gets(unsigned command, unsigned flags, uint64_t offset,
+		     uint32_t length)
+{
+	uint64_t cookie;
+
+	assert_true(wired - looked_at >= NBD_WIRE_REQUEST);
+	assert_int_equal(number(0, 4), 0x25609513);
+	assert_int_equal(number(4, 2), flags);
+	assert_int_equal(number(6, 2), command);
+	assert_int_equal(number(16, 8), offset);
+	assert_int_equal(number(24, 4), length);
+	memcpy(&cookie, wire + looked_at + 8, sizeof(cookie));
+	looked_at += NBD_WIRE_REQUEST;
+	return cookie;
+}
+
+static void gets_data(uint16_t tag, uint32_t length)
+{
+	assert_true(wired - looked_at >= length);
+	assert_memory_equal(wire + looked_at, data[tag], length);
+	looked_at += length;
+}
+
+static size_t reply(uint8_t *to, uint32_t error, uint64_t cookie)
+{
+	uint32_t head[2] = { htobe32(0x67446698), htobe32(error) };
+
+	memcpy(to, head, sizeof(head));
+	memcpy(to + sizeof(head), &cookie, sizeof(cookie));
+	return NBD_WIRE_REPLY;
+}
+
+static void answers(uint32_t error, uint64_t cookie)
+{
+	uint8_t bytes[NBD_WIRE_REPLY];
+
+	says(bytes, reply(bytes, error, cookie));
+}
+
+/* ---- the target ---- */
+
+static int make_socket(void)
+{
+	int pair[2];
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+	if (other_end >= 0)
+		close(other_end);
+	other_end = pair[1];
+	return pair[0];
+}
+
+static struct target *try_open(const char *words, const char *told,
+			       int read_only)
+{
+	static struct option_value values[OPTION_MAX];
+	int fds[1] = { make_socket() };
+	struct target_args args = { .values = values,
+				    .fds = fds,
+				    .fd_count = 1,
+				    .read_only = read_only,
+				    .max_io = MAX_IO,
+				    .told = told,
+				    .loop = test_loop };
+	struct target *target;
+
+	test_values(target_nbd.options, values, words);
+	memset(&geometry, 0, sizeof(geometry));
+	memset(&failure, 0, sizeof(failure));
+	target = target_nbd.open(&args, &geometry, &failure);
+	if (fds[0] >= 0)
+		close(fds[0]);
+	return target;
+}
+
+static void open_as(const char *words, uint32_t flags)
+{
+	char told[100];
+	const struct nbd_export export = { .size = SIZE, .flags = flags };
+
+	nbd_export_write(&export, told, sizeof(told));
+	nbd = (struct nbd *)try_open(words, told, 0);
+	assert_non_null(nbd);
+	assert_int_equal(nbd_start(&nbd->target.backend, &port), 0);
+}
+
+static void open_nbd(void)
+{
+	open_as("uri=nbd://host/x", CAN_ALL);
+}
+
+static void close_nbd(void)
+{
+	if (!nbd)
+		return;
+	if (nbd->port) {
+		nbd_stop(&nbd->target.backend, &port);
+		/* ring_look() is not there: what it would bring. */
+		ends();
+	}
+	target_nbd.close(&nbd->target);
+	nbd = NULL;
+}
+
+unsigned __wrap_ring_reap(struct ring *ring, struct ring_event *events,
+			  unsigned max)
+{
+	struct ring_op **at = kernel.sending ? &kernel.sending
+					     : &kernel.receiving;
+
+	if (!*at)
+		return 0;
+	events->data = (uintptr_t)*at;
+	events->result = kernel.sending ? -EPIPE : 0;
+	*at = NULL;
+	return 1;
+}
+
+int __wrap_ring_look(struct ring *ring)
+{
+	return 0;
+}
+
+int before_each(void **state)
+{
+	uint16_t tag;
+
+	test_loop_open();
+	pool_open(test_loop);
+	memset(&kernel, 0, sizeof(kernel));
+	memset(&seen, 0, sizeof(seen));
+	memset(&helper, 0, sizeof(helper));
+	memset(&port, 0, sizeof(port));
+	memset(ios, 0, sizeof(ios));
+	helper.fd = -1;
+	seen.pool_left = UINT64_MAX;
+	wired = looked_at = 0;
+	other_end = -1;
+	port.ios = ios;
+	port.depth = DEPTH;
+	port.in_turn = 1;
+	port.mode = IO_USER_COPY;
+	for (tag = 0; tag < DEPTH; tag++) {
+		ios[tag].port = &port;
+		ios[tag].tag = tag;
+		memset(data[tag], 'a' + tag % 26, MAX_IO);
+	}
+	log_forget();
+	return 0;
+}
+
+int after_each(void **state)
+{
+	close_nbd();
+	if (other_end >= 0)
+		close(other_end);
+	pool_close();
+	test_loop_close();
+	return 0;
+}
+
+static void submit_as(uint16_t tag, enum io_op op, uint64_t offset,
+		      uint32_t length, uint8_t flags)
+{
+	struct io *io = &ios[tag];
+
+	io->op = (uint8_t)op;
+	io->offset = offset;
+	io->length = length;
+	io->flags = flags;
+	io->owned = 1;
+	seen.done[tag] = 0;
+	nbd_submit(&nbd->target.backend, io);
+}
+
+static void submit(uint16_t tag, enum io_op op, uint64_t offset,
+		   uint32_t length)
+{
+	submit_as(tag, op, offset, length, 0);
+}
+
+static void expect_done(uint16_t tag, int error)
+{
+	assert_int_equal(seen.done[tag], 1);
+	assert_int_equal(seen.error[tag], error);
+}
+
+/* The connection has ended, and the next attempt is due. */
+static void expect_broken(void)
+{
+	ends();
+	assert_int_equal(nbd->fd, -1);
+	pass_time(6);
+	assert_non_null(helper.done);
+}
+
+/* The helper answers: a connection to an export, or an error. */
+static void helper_answers(int result, const char *text)
+{
+	struct message answer = { .result = result };
+	ask_done *done = helper.done;
+
+	snprintf(answer.text, sizeof(answer.text), "%s", text);
+	helper.done = NULL;
+	helper.fd = result ? -1 : make_socket();
+	wired = looked_at = 0;
+	done(helper.context, &answer);
+}
+
+static void connects_to(uint64_t size, uint32_t flags)
+{
+	const struct nbd_export export = { .size = size, .flags = flags };
+	char text[100];
+
+	nbd_export_write(&export, text, sizeof(text));
+	helper_answers(0, text);
+}
+
+/* ---- requests and replies ---- */
+
+TEST_CASE(test_every_command)
+{
+	uint64_t cookie[5];
+	unsigned i;
+
+	open_nbd();
+	submit(0, IO_READ, 4096, 8192);
+	submit(1, IO_WRITE, 512, 1024);
+	submit(2, IO_FLUSH, 0, 0);
+	submit(3, IO_DISCARD, 1 << 20, 1 << 20);
+	submit_as(4, IO_WRITE_ZEROES, 2 << 20, 4096, IO_KEEP_SPACE | IO_FUA);
+	/* One message. */
+	assert_int_equal(kernel.sends, 1);
+	sends_all();
+	assert_int_equal(kernel.sends, 1);
+	cookie[0] = gets(0, 0, 4096, 8192);
+	cookie[1] = gets(1, 0, 512, 1024);
+	gets_data(1, 1024);
+	cookie[2] = gets(3, 0, 0, 0);
+	cookie[3] = gets(4, 0, 1 << 20, 1 << 20);
+	cookie[4] = gets(6, 3, 2 << 20, 4096);
+	assert_int_equal(wired, looked_at);
+	/* In any order. */
+	for (i = 4; i > 0; i--) {
+		answers(0, cookie[i]);
+		expect_done((uint16_t)i, 0);
+	}
+	assert_int_equal(seen.done[0], 0);
+	answers(5, cookie[0]);
+	expect_done(0, -EIO);
+	assert_int_equal(nbd->count, 0);
+}
+
+static void expect_read(size_t piece)
+{
+	static uint8_t bytes[3 * NBD_WIRE_REPLY + 8192 + 4096];
+	uint64_t first, second, third;
+	size_t at, i;
+
+	submit(0, IO_READ, 0, 8192);
+	submit(1, IO_READ, 8192, 4096);
+	submit(2, IO_WRITE, 0, 512);
+	sends_all();
+	first = gets(0, 0, 0, 8192);
+	second = gets(0, 0, 8192, 4096);
+	third = gets(1, 0, 0, 512);
+	gets_data(2, 512);
+	at = reply(bytes, 0, second);
+	for (i = 0; i < 4096; i++)
+		bytes[at++] = (uint8_t)(i * 7);
+	at += reply(bytes + at, 0, third);
+	at += reply(bytes + at, 0, first);
+	for (i = 0; i < 8192; i++)
+		bytes[at++] = (uint8_t)(i * 3);
+	says_in_pieces(bytes, at, piece);
+	for (i = 0; i < 3; i++)
+		expect_done((uint16_t)i, 0);
+	assert_memory_equal(data[1], bytes + NBD_WIRE_REPLY, 4096);
+	assert_memory_equal(data[0], bytes + at - 8192, 8192);
+}
+
+TEST_CASE(test_pieces_of_replies)
+{
+	static const size_t pieces[] = { 1,    7,    15,   16,	17,
+					 4095, 4096, 4112, SIZE_MAX };
+	static const enum io_mode modes[] = { IO_USER_COPY, IO_COPY };
+	unsigned i, j;
+
+	for (j = 0; j < COUNT(modes); j++) {
+		port.mode = (uint8_t)modes[j];
+		open_nbd();
+		for (i = 0; i < COUNT(pieces); i++)
+			expect_read(pieces[i]);
+		close_nbd();
+	}
+}
+
+/* What is large goes to where it belongs, past the buffer. */
+TEST_CASE(test_direct)
+{
+	static uint8_t bytes[MAX_IO];
+	uint8_t head[NBD_WIRE_REPLY];
+
+	port.mode = IO_COPY;
+	open_nbd();
+	submit(5, IO_READ, 0, MAX_IO);
+	sends_all();
+	reply(head, 0, gets(0, 0, 0, MAX_IO));
+	says(head, sizeof(head));
+	assert_ptr_equal(kernel.bytes, data[5]);
+	assert_int_equal(kernel.size, MAX_IO);
+	memset(bytes, 'x', sizeof(bytes));
+	says_in_pieces(bytes, sizeof(bytes), 100000);
+	expect_done(5, 0);
+	assert_memory_equal(data[5], bytes, MAX_IO);
+	/* A head again, into the buffer. */
+	assert_ptr_equal(kernel.bytes, nbd->receive.buffer);
+}
+
+TEST_CASE(test_errors_of_the_server)
+{
+	static const struct {
+		uint32_t server;
+		int error;
+	} rows[] = { { 1, -EPERM },   { 5, -EIO },    { 12, -ENOMEM },
+		     { 22, -EIO },    { 28, -ENOSPC }, { 75, -EIO },
+		     { 95, -EOPNOTSUPP }, { 4711, -EIO } };
+	unsigned i;
+
+	open_nbd();
+	for (i = 0; i < COUNT(rows); i++) {
+		submit(0, IO_READ, 0, 4096);
+		sends_all();
+		answers(rows[i].server, gets(0, 0, 0, 4096));
+		expect_done(0, rows[i].error);
+	}
+	assert_int_equal(helper.asked, 0);
+}
+
+TEST_CASE(test_data_that_cannot_be_moved)
+{
+	static uint8_t bytes[NBD_WIRE_REPLY + 4096];
+
+	open_nbd();
+	seen.put_error = -EFAULT;
+	submit(0, IO_READ, 0, 4096);
+	sends_all();
+	reply(bytes, 0, gets(0, 0, 0, 4096));
+	says_in_pieces(bytes, sizeof(bytes), 1000);
+	expect_done(0, -EFAULT);
+	seen.take_error = -EFAULT;
+	submit(1, IO_WRITE, 0, 4096);
+	expect_done(1, -EFAULT);
+	assert_null(kernel.sending);
+	/* The connection is as good as it was. */
+	seen.take_error = 0;
+	submit(2, IO_FLUSH, 0, 0);
+	sends_all();
+	answers(0, gets(3, 0, 0, 0));
+	expect_done(2, 0);
+}
+
+TEST_CASE(test_cookies_are_used_once)
+{
+	uint64_t cookies[300];
+	unsigned i, j;
+
+	open_nbd();
+	for (i = 0; i < COUNT(cookies); i++) {
+		submit(0, IO_FLUSH, 0, 0);
+		sends_all();
+		cookies[i] = gets(3, 0, 0, 0);
+		for (j = 0; j < i; j++)
+			assert_true(cookies[i] != cookies[j]);
+		answers(0, cookies[i]);
+		expect_done(0, 0);
+	}
+}
+
+/* ---- sending ---- */
+
+TEST_CASE(test_pieces_of_messages)
+{
+	uint16_t tag;
+
+	open_nbd();
+	for (tag = 0; tag < 5; tag++)
+		submit(tag, IO_WRITE, tag * 8192u, 8192);
+	while (kernel.sending)
+		sends_at_most(1001);
+	for (tag = 0; tag < 5; tag++) {
+		answers(0, gets(1, 0, tag * 8192u, 8192));
+		gets_data(tag, 8192);
+		expect_done(tag, 0);
+	}
+	assert_int_equal(nbd->pooled, 0);
+}
+
+/* What comes while a message is with the kernel goes with it, or with the next. */
+TEST_CASE(test_behind_a_message)
+{
+	open_nbd();
+	submit(0, IO_WRITE, 0, 4096);
+	submit(1, IO_READ, 4096, 4096);
+	sends_at_most(NBD_WIRE_REQUEST + 4096);
+	submit(2, IO_WRITE, 8192, 4096);
+	sends_all();
+	gets(1, 0, 0, 4096);
+	gets_data(0, 4096);
+	gets(0, 0, 4096, 4096);
+	gets(1, 0, 8192, 4096);
+	gets_data(2, 4096);
+	assert_int_equal(wired, looked_at);
+}
+
+TEST_CASE(test_more_than_a_message)
+{
+	uint16_t tag;
+
+	open_nbd();
+	for (tag = 0; tag < DEPTH; tag++)
+		submit(tag, IO_READ, tag * 4096u, 4096);
+	sends_all();
+	assert_int_equal(kernel.sends, DEPTH / NBD_BATCH);
+	for (tag = 0; tag < DEPTH; tag++)
+		gets(0, 0, tag * 4096u, 4096);
+	assert_int_equal(nbd->count, DEPTH);
+}
+
+/* One page is always there: a write goes through that, piece by piece. */
+TEST_CASE(test_without_buffers)
+{
+	open_nbd();
+	seen.pool_left = 0;
+	submit(0, IO_WRITE, 0, 10000);
+	submit(1, IO_WRITE, 16384, 4096);
+	submit(2, IO_READ, 0, 4096);
+	sends_all();
+	answers(0, gets(1, 0, 0, 10000));
+	gets_data(0, 10000);
+	answers(0, gets(1, 0, 16384, 4096));
+	gets_data(1, 4096);
+	gets(0, 0, 0, 4096);
+	expect_done(0, 0);
+	expect_done(1, 0);
+}
+
+/* ---- durability ---- */
+
+TEST_CASE(test_durable)
+{
+	open_as("uri=nbd://host/x durable=yes", CAN_ALL);
+	submit(0, IO_WRITE, 0, 4096);
+	sends_all();
+	answers(0, gets(1, 1, 0, 4096));
+	assert_int_equal(nbd->writes, 0);
+}
+
+/* Of a server without durable writes: a flush behind each. */
+TEST_CASE(test_durable_by_a_flush)
+{
+	open_as("uri=nbd://host/x", NBD_FLUSH);
+	submit_as(0, IO_WRITE, 0, 4096, IO_FUA);
+	sends_all();
+	answers(0, gets(1, 0, 0, 4096));
+	gets_data(0, 4096);
+	assert_int_equal(seen.done[0], 0);
+	sends_all();
+	answers(0, gets(3, 0, 0, 0));
+	expect_done(0, 0);
+	assert_int_equal(nbd->writes, nbd->flushed);
+}
+
+/* ---- connections that end ---- */
+
+TEST_CASE(test_lies_of_a_server)
+{
+	static const struct {
+		const char *what;
+		uint32_t magic;
+		uint64_t change; /* of the cookie */
+	} rows[] = {
+		{ "another cookie", 0x67446698, UINT64_C(1) << 40 },
+		{ "another index", 0x67446698, 1 },
+		{ "no such index", 0x67446698, 0xffff },
+		{ "another magic", 0x67446699, 0 },
+		{ "a structured reply, which was not asked for", 0x668e33ef, 0 },
+	};
+	uint8_t bytes[NBD_WIRE_REPLY];
+	uint64_t cookie;
+	uint32_t magic;
+	unsigned i;
+
+	for (i = 0; i < COUNT(rows); i++) {
+		about(rows[i].what);
+		open_nbd();
+		submit(0, IO_READ, 0, 4096);
+		sends_all();
+		cookie = gets(0, 0, 0, 4096);
+		reply(bytes, 0, cookie ^ rows[i].change);
+		magic = htobe32(rows[i].magic);
+		memcpy(bytes, &magic, sizeof(magic));
+		says(bytes, sizeof(bytes));
+		assert_int_equal(seen.done[0], 0);
+		expect_broken();
+		connects_to(SIZE, CAN_ALL);
+		sends_all();
+		/* By another cookie. */
+		assert_true(gets(0, 0, 0, 4096) != cookie);
+		close_nbd();
+	}
+}
+
+/* Answered before it was asked for: all of it. */
+TEST_CASE(test_answered_too_early)
+{
+	uint64_t cookie;
+
+	open_nbd();
+	seen.pool_left = 0;
+	submit(0, IO_WRITE, 0, 10000);
+	sends_at_most(NBD_WIRE_REQUEST + 4096);
+	cookie = gets(1, 0, 0, 10000);
+	answers(0, cookie);
+	assert_int_equal(seen.done[0], 0);
+	expect_broken();
+}
+
+/* In the middle of a reply; then all is asked for again, and none twice. */
+TEST_CASE(test_closes_in_a_reply)
+{
+	static uint8_t bytes[NBD_WIRE_REPLY + 8192];
+	uint64_t cookie;
+	size_t cut;
+
+	for (cut = 1; cut < sizeof(bytes); cut += 1111) {
+		open_nbd();
+		submit(0, IO_READ, 0, 8192);
+		submit(1, IO_WRITE, 8192, 4096);
+		sends_all();
+		cookie = gets(0, 0, 0, 8192);
+		gets(1, 0, 8192, 4096);
+		reply(bytes, 0, cookie);
+		memset(bytes + NBD_WIRE_REPLY, 'z', 8192);
+		says(bytes, cut);
+		assert_int_equal(seen.done[0] + seen.done[1], 0);
+		end_op(&kernel.receiving, 0);
+		expect_broken();
+		connects_to(SIZE, CAN_ALL);
+		sends_all();
+		cookie = gets(0, 0, 0, 8192);
+		answers(0, gets(1, 0, 8192, 4096));
+		gets_data(1, 4096);
+		reply(bytes, 0, cookie);
+		memset(bytes + NBD_WIRE_REPLY, 'y', 8192);
+		says(bytes, sizeof(bytes));
+		expect_done(0, 0);
+		expect_done(1, 0);
+		assert_memory_equal(data[0], bytes + NBD_WIRE_REPLY, 8192);
+		close_nbd();
+	}
+}
+
+/* The kernel has the memory of what is under way until it says so. */
+TEST_CASE(test_waits_for_the_kernel)
+{
+	open_nbd();
+	submit(0, IO_WRITE, 0, 4096);
+	end_op(&kernel.receiving, -ECONNRESET);
+	assert_true(nbd->fd >= 0);
+	assert_true(nbd->pooled > 0);
+	assert_int_equal(seen.done[0], 0);
+	end_op(&kernel.sending, -EPIPE);
+	assert_int_equal(nbd->fd, -1);
+	assert_int_equal(nbd->pooled, 0);
+	assert_true(log_has("no connection: Connection reset"));
+}
+
+TEST_CASE(test_server_shuts_down)
+{
+	open_nbd();
+	submit(0, IO_READ, 0, 4096);
+	sends_all();
+	answers(108, gets(0, 0, 0, 4096));
+	assert_int_equal(seen.done[0], 0);
+	expect_broken();
+	connects_to(SIZE, CAN_ALL);
+	sends_all();
+	gets(0, 0, 0, 4096);
+}
+
+TEST_CASE(test_interrupted)
+{
+	open_nbd();
+	submit(0, IO_FLUSH, 0, 0);
+	end_op(&kernel.sending, -EINTR);
+	end_op(&kernel.receiving, -EAGAIN);
+	sends_all();
+	answers(0, gets(3, 0, 0, 0));
+	expect_done(0, 0);
+}
+
+/* ---- connecting again ---- */
+
+TEST_CASE(test_attempts)
+{
+	unsigned i;
+
+	open_nbd();
+	end_op(&kernel.receiving, 0);
+	submit(0, IO_READ, 0, 4096);
+	for (i = 0; i < 10; i++) {
+		pass_time(5.1);
+		assert_int_equal(helper.asked, i + 1);
+		assert_string_equal(helper.text, "nbd://host/x");
+		helper_answers(-ECONNREFUSED, "nobody listens");
+	}
+	assert_int_equal(seen.total, 0);
+	assert_int_equal(log_count("no connection"), 1);
+	assert_string_equal(nbd->why, "nobody listens");
+	pass_time(5.1);
+	connects_to(SIZE, CAN_ALL);
+	assert_int_equal(log_count("a new connection"), 1);
+	sends_all();
+	gets(0, 0, 0, 4096);
+}
+
+TEST_CASE(test_first_attempt_comes_soon)
+{
+	open_nbd();
+	end_op(&kernel.receiving, 0);
+	pass_time(0.12);
+	assert_int_equal(helper.asked, 1);
+}
+
+/* A server that takes connections and ends them is not asked without a pause. */
+TEST_CASE(test_pauses_grow)
+{
+	unsigned i;
+
+	open_nbd();
+	for (i = 0; i < 10; i++) {
+		end_op(&kernel.receiving, 0);
+		pass_time(5.1);
+		assert_int_equal(helper.asked, i + 1);
+		connects_to(SIZE, CAN_ALL);
+	}
+	end_op(&kernel.receiving, 0);
+	pass_time(4);
+	assert_int_equal(helper.asked, 10);
+}
+
+TEST_CASE(test_another_disk)
+{
+	static const struct {
+		uint64_t size;
+		uint32_t flags;
+		const char *why;
+	} rows[] = {
+		{ SIZE - 512, CAN_ALL, "bytes now" },
+		{ SIZE, CAN_ALL | NBD_READ_ONLY, "read-only" },
+		{ SIZE, CAN_ALL & ~NBD_FLUSH, "another cache" },
+		{ SIZE, CAN_ALL & ~NBD_TRIM, "do less" },
+		{ SIZE, CAN_ALL & ~NBD_WRITE_ZEROES, "do less" },
+	};
+	unsigned i;
+
+	open_nbd();
+	submit(0, IO_READ, 0, 4096);
+	end_op(&kernel.receiving, 0);
+	ends();
+	for (i = 0; i < COUNT(rows); i++) {
+		about(rows[i].why);
+		pass_time(5.1);
+		connects_to(rows[i].size, rows[i].flags);
+		assert_int_equal(nbd->fd, -1);
+		assert_non_null(strstr(nbd->why, rows[i].why));
+		assert_null(kernel.sending);
+	}
+	pass_time(5.1);
+	connects_to(2 * SIZE, CAN_ALL);
+	sends_all();
+	gets(0, 0, 0, 4096);
+	assert_true(log_has("resize size=auto takes"));
+}
+
+TEST_CASE(test_without_reconnect)
+{
+	open_as("uri=nbd://host/x reconnect=no", CAN_ALL);
+	submit(0, IO_READ, 0, 4096);
+	sends_all();
+	end_op(&kernel.receiving, 0);
+	expect_done(0, -EIO);
+	submit(1, IO_READ, 0, 4096);
+	expect_done(1, -EIO);
+	pass_time(20);
+	assert_int_equal(helper.asked, 0);
+}
+
+static void adopt(int knows_flags)
+{
+	struct option_value values[OPTION_MAX];
+	struct target_args args = { .values = values,
+				    .adopted = 1,
+				    .size = SIZE,
+				    .max_io = MAX_IO,
+				    .loop = test_loop };
+
+	test_values(target_nbd.options, values,
+		    "uri=nbd://host export=other");
+	memset(&geometry, 0, sizeof(geometry));
+	nbd = (struct nbd *)target_nbd.open(&args, &geometry, &failure);
+	assert_non_null(nbd);
+	assert_int_equal(geometry.size, SIZE);
+	if (knows_flags)
+		nbd->target.tally = UINT64_C(1) << 32 | CAN_ALL;
+	nbd_start(&nbd->target.backend, &port);
+	assert_string_equal(helper.text, "nbd://host\nother");
+	submit(0, IO_READ, 0, 4096);
+	assert_int_equal(seen.total, 0);
+}
+
+/* The next server of ublkd has no connection, and makes one. */
+TEST_CASE(test_adopted)
+{
+	adopt(1);
+	connects_to(SIZE, NBD_FLUSH);
+	assert_non_null(strstr(nbd->why, "do less"));
+	pass_time(5.1);
+	connects_to(SIZE, CAN_ALL);
+	sends_all();
+	gets(0, 0, 0, 4096);
+}
+
+/* What nobody knows any more is what the export has. */
+TEST_CASE(test_adopted_without_a_tally)
+{
+	adopt(0);
+	connects_to(SIZE, NBD_FLUSH);
+	sends_all();
+	gets(0, 0, 0, 4096);
+	assert_int_equal(nbd->target.tally, UINT64_C(1) << 32 | NBD_FLUSH);
+}
+
+TEST_CASE(test_flags_are_noted)
+{
+	open_nbd();
+	assert_int_equal(nbd->target.tally, UINT64_C(1) << 32 | CAN_ALL);
+}
+
+TEST_CASE(test_closed_while_it_connects)
+{
+	open_nbd();
+	end_op(&kernel.receiving, 0);
+	pass_time(1);
+	close_nbd();
+	/* The socket that comes is nobody's. */
+	connects_to(SIZE, CAN_ALL);
+	assert_null(kernel.receiving);
+}
+
+/* ---- writes that may be lost ---- */
+
+static void write_and_answer(void)
+{
+	submit(0, IO_WRITE, 0, 512);
+	sends_all();
+	answers(0, gets(1, 0, 0, 512));
+	looked_at = wired;
+	expect_done(0, 0);
+}
+
+static void flush_and_answer(void)
+{
+	submit(1, IO_FLUSH, 0, 0);
+	sends_all();
+	answers(0, gets(3, 0, 0, 0));
+	expect_done(1, 0);
+}
+
+static void lose_the_connection(void)
+{
+	end_op(&kernel.receiving, 0);
+	expect_broken();
+	connects_to(SIZE, CAN_ALL);
+}
+
+TEST_CASE(test_lost_writes)
+{
+	open_nbd();
+	write_and_answer();
+	lose_the_connection();
+	submit(1, IO_FLUSH, 0, 0);
+	expect_done(1, -EIO);
+	flush_and_answer();
+}
+
+TEST_CASE(test_flushed_writes)
+{
+	open_nbd();
+	write_and_answer();
+	flush_and_answer();
+	lose_the_connection();
+	flush_and_answer();
+}
+
+/* A flush that is under way does not say that what it is for has reached a disk. */
+TEST_CASE(test_lost_under_a_flush)
+{
+	open_nbd();
+	write_and_answer();
+	submit(1, IO_FLUSH, 0, 0);
+	submit(2, IO_FLUSH, 0, 0);
+	sends_all();
+	lose_the_connection();
+	expect_done(1, -EIO);
+	expect_done(2, -EIO);
+	flush_and_answer();
+}
+
+/* A write that is answered after the flush was sent is not the flush's. */
+TEST_CASE(test_write_beside_a_flush)
+{
+	uint64_t flush, write;
+
+	open_nbd();
+	submit(0, IO_WRITE, 0, 512);
+	submit(1, IO_FLUSH, 0, 0);
+	sends_all();
+	write = gets(1, 0, 0, 512);
+	gets_data(0, 512);
+	flush = gets(3, 0, 0, 0);
+	answers(0, write);
+	answers(0, flush);
+	lose_the_connection();
+	submit(2, IO_FLUSH, 0, 0);
+	expect_done(2, -EIO);
+}
+
+/* It is not forgotten with the server of ublkd. */
+TEST_CASE(test_lost_writes_are_noted)
+{
+	open_nbd();
+	write_and_answer();
+	end_op(&kernel.receiving, 0);
+	assert_true(nbd->target.tally >> 33 & 1);
+	submit(1, IO_FLUSH, 0, 0);
+	expect_done(1, -EIO);
+	assert_false(nbd->target.tally >> 33 & 1);
+}
+
+TEST_CASE(test_durable_writes_are_not_lost)
+{
+	open_as("uri=nbd://host/x durable=yes", CAN_ALL);
+	submit(0, IO_WRITE, 0, 512);
+	sends_all();
+	answers(0, gets(1, 1, 0, 512));
+	lose_the_connection();
+	flush_and_answer();
+}
+
+/* ---- requests that time out ---- */
+
+static struct late late;
+static uint32_t given[COUNT(ios)];
+
+static void make_due(uint16_t tag)
+{
+	port.late = &late;
+	late.given = given;
+	given[tag] = LATE_DUE;
+	nbd_expire(&nbd->target.backend);
+}
+
+/* As late_answer() leaves it. */
+static void make_late(uint16_t tag)
+{
+	make_due(tag);
+	assert_int_equal(seen.done[tag], 0);
+	ios[tag].owned = 0;
+	ios[tag].data = IO_DATA_LATE;
+}
+
+TEST_CASE(test_time_is_over_without_a_server)
+{
+	open_nbd();
+	end_op(&kernel.receiving, 0);
+	submit(0, IO_READ, 0, 4096);
+	submit(1, IO_READ, 4096, 4096);
+	submit(2, IO_READ, 8192, 4096);
+	make_due(1);
+	expect_done(1, -EIO);
+	make_due(2);
+	expect_done(2, -EIO);
+	submit(3, IO_READ, 12288, 4096);
+	expect_broken();
+	connects_to(SIZE, CAN_ALL);
+	sends_all();
+	gets(0, 0, 0, 4096);
+	gets(0, 0, 12288, 4096);
+	assert_int_equal(wired, looked_at);
+}
+
+/* What comes late goes nowhere. */
+TEST_CASE(test_late_answer)
+{
+	static uint8_t bytes[NBD_WIRE_REPLY + 4096];
+
+	open_nbd();
+	submit(0, IO_READ, 0, 4096);
+	sends_all();
+	reply(bytes, 0, gets(0, 0, 0, 4096));
+	make_late(0);
+	says(bytes, sizeof(bytes));
+	assert_int_equal(seen.done[0], 1);
+	assert_int_equal(data[0][0], 'a');
+}
+
+/* It is not asked for again. */
+TEST_CASE(test_late_without_an_answer)
+{
+	open_nbd();
+	submit(0, IO_READ, 0, 4096);
+	sends_all();
+	make_late(0);
+	lose_the_connection();
+	assert_int_equal(seen.done[0], 1);
+	assert_null(kernel.sending);
+}
+
+/* The server waits for the rest of a write that nobody has any more. */
+TEST_CASE(test_late_in_the_middle)
+{
+	open_nbd();
+	seen.pool_left = 0;
+	submit(0, IO_WRITE, 0, 10000);
+	make_late(0);
+	sends_at_most(NBD_WIRE_REQUEST + 4096);
+	expect_broken();
+	assert_int_equal(seen.done[0], 1);
+}
+
+/* ---- what is refused ---- */
+
+static void expect_refused(const char *words, const char *told, int read_only,
+			   const char *why)
+{
+	about(why);
+	assert_null(try_open(words, told, read_only));
+	if (!strstr(failure.text, why))
+		fail_msg("%s", failure.text);
+}
+
+TEST_CASE(test_refused_exports)
+{
+	const char *uri = "uri=nbd://host/x";
+
+	expect_refused(uri, "67108864 2 0 0 0", 0, "ro=yes takes it so");
+	expect_refused(uri, "67108864 0 8192 0 0", 0, "no less than 8192");
+	expect_refused(uri, "67108864 0 0 0 65536", 0, "at most 65536");
+	expect_refused(uri, "0 0 0 0 0", 0, "size=0");
+	expect_refused(uri, "what?", 0, "does not say");
+	expect_refused("uri=nbd://host/x durable=yes", "67108864 4 0 0 0", 0,
+		       "no durable writes");
+	expect_refused("uri=nbd://host/x size=65M", "67108864 4 0 0 0", 0,
+		       "has only 67108864");
+}
+
+TEST_CASE(test_geometry)
+{
+	nbd = (struct nbd *)try_open("uri=nbd://host/x", "1000000 6c 1 4096 0",
+				     0);
+	assert_non_null(nbd);
+	assert_int_equal(geometry.block_size, 512);
+	assert_int_equal(geometry.size, 999936);
+	assert_int_equal(geometry.unserved, 64);
+	assert_int_equal(geometry.physical_block_size, 4096);
+	assert_int_equal(geometry.discard_granularity, 4096);
+	assert_true(geometry.volatile_cache);
+	close_nbd();
+	nbd = (struct nbd *)try_open("uri=nbd://host/x", "1048576 0 4096 0 0",
+				     0);
+	assert_non_null(nbd);
+	assert_int_equal(geometry.block_size, 4096);
+	assert_false(geometry.volatile_cache);
+	assert_int_equal(geometry.discard_granularity, 0);
+	assert_int_equal(geometry.max_write_zeroes, 0);
+}
+
+TEST_CASE(test_uris)
+{
+	static const struct {
+		const char *words, *why;
+	} rows[] = { { "uri=nbds://host/x", "TLS is not built" },
+		     { "uri=nbds+unix:///x?socket=/s", "TLS is not built" },
+		     { "uri=http://host/x", "begins with none" } };
+	struct option_value values[OPTION_MAX];
+	struct target_args args = { .values = values };
+	struct opener_wish wish = { .path = NULL };
+	unsigned i;
+
+	for (i = 0; i < COUNT(rows); i++) {
+		test_values(target_nbd.options, values, rows[i].words);
+		assert_int_equal(target_nbd.opens(&args, &wish, &failure), -1);
+		assert_non_null(strstr(failure.text, rows[i].why));
+	}
+	test_values(target_nbd.options, values,
+		    "uri=nbd+unix:///x?socket=/s export=y");
+	assert_int_equal(target_nbd.opens(&args, &wish, &failure), 0);
+	assert_string_equal(wish.connect, "nbd+unix:///x?socket=/s\ny");
+}
+
+/* Nobody is behind the end of a device that shrank. */
+TEST_CASE(test_sizes)
+{
+	uint64_t size;
+
+	open_nbd();
+	assert_int_equal(target_nbd.measure(&nbd->target, &size, &failure), 0);
+	assert_int_equal(size, SIZE);
+	assert_int_equal(
+		target_nbd.resize(&nbd->target, SIZE + 512, &failure), -1);
+	assert_int_equal(target_nbd.resize(&nbd->target, 8192, &failure), 0);
+	submit(0, IO_READ, 8192, 4096);
+	expect_done(0, -EIO);
+}
+
+/* The server hears that nobody comes any more. */
+TEST_CASE(test_goodbye)
+{
+	uint8_t bytes[100];
+
+	open_nbd();
+	close_nbd();
+	assert_int_equal(recv(other_end, bytes, sizeof(bytes), MSG_DONTWAIT),
+			 NBD_WIRE_REQUEST);
+	assert_int_equal(bytes[7], 2);
+}
+
+int main(void)
+{
+	return tests_run();
+}

@@ -1,0 +1,103 @@
+#!/bin/sh
+# Exports of NBD servers: data is right, and a device outlives its server, ublkd's
+# processes and an upgrade.
+#
+# needs: binaries nbdkit fio mkfs.ext4
+# needs: modules ext4
+# needs: files tests/vm/lib-kill.sh:/t/lib-kill.sh
+# needs: files tests/vm/lib-nbd.sh:/t/lib-nbd.sh
+# needs: files /usr/lib/x86_64-linux-gnu/libnbd.so.0:/nbd/libnbd.so.0
+# needs: files /usr/lib/x86_64-linux-gnu/nbdkit/plugins/nbdkit-memory-plugin.so:/nbd/memory.so
+# needs: files /usr/lib/x86_64-linux-gnu/nbdkit/plugins/nbdkit-file-plugin.so:/nbd/file.so
+# time: 150
+. /t/lib.sh
+# shellcheck source=tests/vm/lib-kill.sh
+. /t/lib-kill.sh
+# shellcheck source=tests/vm/lib-nbd.sh
+. /t/lib-nbd.sh
+
+requires nbdkit fio mkfs.ext4
+
+# files_are_right MODE: a file system with what was copied to it.
+files_are_right()
+{
+	echo "- at $(now) ms: files, $1"
+	expect_ok "add nbd id=0 uri=$URI mode=$1"
+	mkfs.ext4 -q -F /dev/ublkb0
+	mount_ext4 /dev/ublkb0 /tmp/t/m
+	cp -r /t /tmp/t/m/
+	umount /tmp/t/m
+	expect_ok "del id=0"
+	expect_ok "add nbd id=0 uri=$URI ro=yes"
+	mount -o ro /dev/ublkb0 /tmp/t/m
+	diff -r /t /tmp/t/m/t || fail "files differ"
+	umount /tmp/t/m
+	expect_ok "del id=0"
+}
+
+# outlives: whoever dies, fio sees no error and reads what it has written.
+outlives()
+{
+	begin_load "add nbd id=0 uri=$URI" --rw=randwrite --size=16M \
+		--verify=crc32c --verify_backlog=64
+	for _ in 1 2 3; do
+		sleep 1
+		end_server
+		goes_off
+		serve_file
+		comes_back
+		goes_on_well
+	done
+	echo "- at $(now) ms: the server was killed 3 times"
+	kill_server
+	await_live 0
+	comes_back
+	goes_on_well
+	LD_LIBRARY_PATH=/nbd upgraded
+	await_live 0
+	comes_back
+	goes_on_well
+	echo "- at $(now) ms: ublkd was killed and upgraded"
+	end_load
+}
+
+# lost_writes_are_told: of a server that loses what it had answered.
+lost_writes_are_told()
+{
+	end_server
+	serve_memory
+	expect_ok "add nbd id=0 uri=$URI"
+	dd if=/dev/zero of=/dev/ublkb0 bs=64k count=4 oflag=direct 2>/dev/null
+	end_server
+	serve_memory
+	comes_back
+	! dd if=/dev/null of=/dev/ublkb0 conv=fsync,notrunc 2>/dev/null ||
+		fail "a flush does not tell that writes are lost"
+	dd if=/dev/null of=/dev/ublkb0 conv=fsync,notrunc 2>/dev/null ||
+		fail "it is told twice"
+	expect_ok "del id=0"
+}
+
+# without_a_server: what is asked for is refused, or waits, and can be given up.
+without_a_server()
+{
+	expect_ok "add nbd id=0 uri=$URI"
+	end_server
+	expect_err io "add nbd id=1 uri=$URI"
+	echo "- $REPLY"
+	goes_off
+	dd if=/dev/ublkb0 of=/dev/null bs=4k count=1 iflag=direct \
+		2>/dev/null &
+	reader=$!
+	wait_for 5 '[ "$(inflight ublkb0)" -gt 0 ]' || fail "it does not wait"
+	expect_ok "del id=0 force=yes"
+	! wait $reader || fail "what was not read is no error"
+}
+
+start_nbd
+serve_file
+files_are_right user-copy
+files_are_right copy
+outlives
+lost_writes_are_told
+without_a_server
