@@ -35,7 +35,6 @@ static const char usage[] =
 	"      --check-config [FILE]  tell what is wrong in it, and exit\n"
 #endif
 	"      --read-socket=PATH one more socket, on which nothing can be changed\n"
-	"      --read-socket-mode=MODE  who may connect to that, in octal (0666)\n"
 	"      --state=DIR        where devices are noted for when all of ublkd is\n"
 	"                         killed (/run/ublkd; beside a socket of your own:\n"
 	"                         PATH.state)\n"
@@ -68,7 +67,6 @@ enum {
 	OPTION_KEEP_GOING,
 	OPTION_CHECK_CONFIG,
 	OPTION_READ_SOCKET,
-	OPTION_READ_MODE,
 };
 
 static const struct option long_options[] = {
@@ -80,7 +78,6 @@ static const struct option long_options[] = {
 #endif
 	{ "stop-timeout", required_argument, NULL, OPTION_STOP_TIMEOUT },
 	{ "read-socket", required_argument, NULL, OPTION_READ_SOCKET },
-	{ "read-socket-mode", required_argument, NULL, OPTION_READ_MODE },
 	{ "state", required_argument, NULL, OPTION_STATE },
 	{ "delete-leftovers", no_argument, NULL, OPTION_DELETE_LEFTOVERS },
 	{ "hot", required_argument, NULL, OPTION_HOT },
@@ -102,7 +99,6 @@ static const struct option long_options[] = {
 
 struct choice {
 	const char *socket, *reader, *config, *state;
-	unsigned reader_mode;
 	int foreground, server, helper, level, continues, delete_leftovers,
 		ready_fd;
 	int borrowed_socket, stop_timeout, is_plain, is_unrecorded;
@@ -144,18 +140,6 @@ static void read_stop_timeout(struct choice *choice, const char *number)
 		fail_usage("--stop-timeout needs 1 to 86400 seconds, not ",
 			   number);
 	choice->stop_timeout = (int)seconds;
-}
-
-static void read_mode(struct choice *choice, const char *word)
-{
-	char *end;
-	unsigned long mode = strtoul(word, &end, 8);
-
-	if (end == word || *end || mode > 0777)
-		fail_usage("--read-socket-mode needs an octal mode such as "
-			   "0660, not ",
-			   word);
-	choice->reader_mode = (unsigned)mode;
 }
 
 /* Whether the word is no, and not yes. */
@@ -209,9 +193,6 @@ static void read_options(struct choice *choice, int argc, char **argv)
 			break;
 		case OPTION_READ_SOCKET:
 			choice->reader = optarg;
-			break;
-		case OPTION_READ_MODE:
-			read_mode(choice, optarg);
 			break;
 		case OPTION_STATE:
 			choice->state = optarg;
@@ -314,27 +295,21 @@ static const char *find_config(const struct choice *choice)
 		       : "";
 }
 
-/* What the program before an upgrade had. Never freed. */
-static const char *inherited_config(void)
+/* What the program before an upgrade had, or NULL. Never freed. */
+static const char *inherited(const char *variable)
 {
-	const char *config = getenv(KEEPER_CONFIG);
+	const char *value = getenv(variable);
 
-	config = strdup(config ? config : "");
-	unsetenv(KEEPER_CONFIG);
-	return config ? config : "";
+	value = value ? strdup(value) : NULL;
+	unsetenv(variable);
+	return value;
 }
 
-/* The same of the read-only socket, which may be none. */
-static void inherit_reader(struct keeper_options *options)
+static const char *inherited_config(void)
 {
-	const char *reader = getenv(KEEPER_READER);
-	char *path;
+	const char *config = inherited(KEEPER_CONFIG);
 
-	if (reader) {
-		options->reader_mode = (unsigned)strtoul(reader, &path, 8);
-		options->reader = *path ? strdup(path + 1) : NULL;
-	}
-	unsetenv(KEEPER_READER);
+	return config ? config : "";
 }
 
 /*
@@ -416,7 +391,6 @@ int main(int argc, char **argv)
 	struct choice choice = { .socket = DEFAULT_SOCKET,
 				 .level = LOG_LEVEL_INFO,
 				 .stop_timeout = 60,
-				 .reader_mode = 0666,
 				 .ready_fd = -1 };
 	/* Static, so that its paths are no leak at the end. */
 	static struct keeper_options options = { .ready_fd = -1 };
@@ -440,9 +414,8 @@ int main(int argc, char **argv)
 	options.program = started_program();
 	options.socket = absolute(choice.socket);
 	options.reader = absolute(choice.reader);
-	options.reader_mode = choice.reader_mode;
 	if (choice.continues)
-		inherit_reader(&options);
+		options.reader = inherited(KEEPER_READER);
 	if (options.reader && strcmp(options.reader, options.socket) == 0)
 		fail_usage("the admin socket is at the same path: ",
 			   options.reader);

@@ -414,9 +414,9 @@ static int answer_existing(struct request *request, struct device *device)
  * configuration made before ublkd was killed may have been changed by `set`.
  * Returns 1 if that was answered, or -1 with *failure filled.
  */
-static int answer_taken(struct request *request, struct device *device,
-			const char *words, const char *arg,
-			struct failure *failure)
+static __attribute__((cold)) int
+answer_taken(struct request *request, struct device *device, const char *words,
+	     const char *arg, struct failure *failure)
 {
 	int is_ours = request->configures == CONFIGURES_START &&
 		      device->adopted;
@@ -522,8 +522,10 @@ static int check_mode(const struct device_spec *spec, struct failure *failure)
 }
 
 /* The target and its layers. On failure the spec is to be closed. */
-static int open_target(struct command_host *host, struct add *add,
-		       struct target_args *args, struct failure *failure)
+static __attribute__((cold)) int open_target(struct command_host *host,
+					     struct add *add,
+					     struct target_args *args,
+					     struct failure *failure)
 {
 	const struct option_value *layers = &add->common[LAYERS];
 	const struct target_ops *target = add->target;
@@ -700,7 +702,8 @@ static void on_user(void *context, const struct message *answer)
 }
 
 /* The add's file is open, or not. The world may have changed meanwhile. */
-static void add_opened(struct add_file *file, int lock, const char *who)
+static __attribute__((cold)) void add_opened(struct add_file *file, int lock,
+					     const char *who)
 {
 	struct pending_add *pending = (struct pending_add *)file;
 	struct command_host *host = pending->request->host;

@@ -37,7 +37,8 @@ static int is_swapped(struct rest one, struct rest other)
  * less, another letter, or two that have changed places. It calls itself once
  * for each slip.
  */
-static int is_within(struct rest one, struct rest other, int slips)
+static __attribute__((cold)) int is_within(struct rest one, struct rest other,
+					   int slips)
 {
 	while (one.length && other.length && is_same(*one.at, *other.at)) {
 		one = skip(one, 1);

@@ -121,7 +121,7 @@ int node_give(uint32_t id, const struct owner *owner, mode_t mode)
 	if ((owner->user == (uid_t)-1 || owner->user == status.st_uid) &&
 	    (owner->group == (gid_t)-1 || owner->group == status.st_gid))
 		return 0;
-	return lchown(path, owner->user, owner->group) < 0 ? -errno : 0;
+	return chown(path, owner->user, owner->group) < 0 ? -errno : 0;
 }
 
 int node_check_free(uint32_t id, struct failure *failure)

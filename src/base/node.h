@@ -33,7 +33,8 @@ void node_attribute(uint32_t id, const char *attribute, char *path,
  * -ENOENT while there is nothing, -ESTALE for another device's node, which may
  * still be replaced, -EEXIST for anything else.
  */
-int node_look(enum node node, uint32_t id, struct failure *failure);
+int node_look(enum node node, uint32_t id, struct failure *failure)
+	__attribute__((cold));
 
 /*
  * Whether the nodes of a device that does not exist yet can come. Returns 0, or
@@ -45,7 +46,8 @@ int node_check_free(uint32_t id, struct failure *failure);
  * Give a device's node to its owner, with those permission bits; 0: they stay as
  * they are. Harmless if that is so already. Returns 0 or a negative errno.
  */
-int node_give(uint32_t id, const struct owner *owner, mode_t mode);
+int node_give(uint32_t id, const struct owner *owner, mode_t mode)
+	__attribute__((cold));
 
 /* Read a number as sysfs has it, "259:3". Returns 0 or a negative errno. */
 int node_read_number(const char *path, dev_t *number);

@@ -140,8 +140,8 @@ static int is_word(const struct option *option, const char *text)
 	       strcmp(text, option->choices[0]) == 0;
 }
 
-static int parse(const struct option *option, const char *text,
-		 uint64_t *number)
+static __attribute__((cold)) int parse(const struct option *option,
+				       const char *text, uint64_t *number)
 {
 	int error, flag = 0;
 

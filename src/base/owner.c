@@ -10,68 +10,47 @@
 #include "syntax.h"
 
 /* A number is one, also if somebody has it as his name. */
-static int is_number(const char *word, uint32_t *id)
+static int find_id(const char *name, int is_group, uint32_t *id)
 {
+	const struct passwd *user;
+	const struct group *group;
 	uint64_t number;
 
-	if (syntax_number(word, &number) < 0 || number >= UINT32_MAX)
+	if (syntax_number(name, &number) == 0 && number < UINT32_MAX) {
+		*id = (uint32_t)number;
 		return 0;
-	*id = (uint32_t)number;
-	return 1;
-}
-
-static int find_user(const char *name, uid_t *user)
-{
-	const struct passwd *entry;
-
-	if (is_number(name, user))
-		return 0;
+	}
 	errno = 0;
-	entry = getpwnam(name);
-	if (!entry)
-		return errno ? -errno : -ENOENT;
-	*user = entry->pw_uid;
-	return 0;
-}
-
-static int find_group(const char *name, gid_t *group)
-{
-	const struct group *entry;
-
-	if (is_number(name, group))
-		return 0;
-	errno = 0;
-	entry = getgrnam(name);
-	if (!entry)
-		return errno ? -errno : -ENOENT;
-	*group = entry->gr_gid;
-	return 0;
+	if (is_group) {
+		group = getgrnam(name);
+		*id = group ? group->gr_gid : UINT32_MAX;
+	} else {
+		user = getpwnam(name);
+		*id = user ? user->pw_uid : UINT32_MAX;
+	}
+	return *id != UINT32_MAX ? 0 : errno ? -errno : -ENOENT;
 }
 
 static int fail(int error, const char *kind, const char *name, char *why,
 		size_t size)
 {
-	if (error == -ENOENT)
-		snprintf(why, size, "there is no %s '%s'", kind, name);
-	else
-		snprintf(why, size, "cannot look for the %s '%s': %s", kind,
-			 name, strerror(-error));
+	if (error)
+		snprintf(why, size, "the %s '%s': %s", kind, name,
+			 error == -ENOENT ? "there is none" : strerror(-error));
 	return error;
 }
 
 int owner_find(const char *text, struct owner *owner, char *why, size_t size)
 {
-	const char *group = strchr(text, ':');
+	size_t length = strcspn(text, ":");
 	char user[64];
 	int error;
 
-	snprintf(user, sizeof(user), "%.*s",
-		 (int)(group ? group - text : (ptrdiff_t)strlen(text)), text);
+	snprintf(user, sizeof(user), "%.*s", (int)length, text);
 	owner->group = (gid_t)-1;
-	error = find_user(user, &owner->user);
-	if (error)
-		return fail(error, "user", user, why, size);
-	if (group)
-		error = find_group(group + 1, &owner->group);
-	return error ? fail(error, "group", group + 1, why, size) : 0;
+	error = fail(find_id(user, 0, &owner->user), "user", user, why, size);
+	if (!error && text[length])
+		error = fail(find_id(text + length + 1, 1, &owner->group),
+			     "group", text + length + 1, why, size);
+	return error;
 }

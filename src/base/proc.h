@@ -72,7 +72,7 @@ struct dying {
  * held up by that. Returns 0 to look again, -EBUSY for one that lives on,
  * -ETIMEDOUT after DYING_LOOKS, -EINTR when a signal tells this process to end.
  */
-int dying_wait(struct dying *dying, pid_t pid);
+int dying_wait(struct dying *dying, pid_t pid) __attribute__((cold));
 
 /* Lock a file as flock() does, with such a wait for whoever has it. */
 int dying_lock(struct dying *dying, int fd);

@@ -88,7 +88,7 @@ static const char *read_quoted(struct cursor *at, char quote)
 	return "a quote is not closed";
 }
 
-static const char *read_word(struct cursor *at)
+static __attribute__((cold)) const char *read_word(struct cursor *at)
 {
 	const char *why;
 

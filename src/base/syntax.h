@@ -59,7 +59,7 @@ const char *syntax_value(const char *word, size_t *key_length);
  * malformed one, -EDOM for one that is no whole number of bytes, or -ERANGE for
  * one that is negative or does not fit.
  */
-int syntax_size(const char *text, uint64_t *value);
+int syntax_size(const char *text, uint64_t *value) __attribute__((cold));
 
 /* A plain decimal number, with the errors of syntax_size(). */
 int syntax_number(const char *text, uint64_t *value);
@@ -96,7 +96,8 @@ int syntax_is_utf8(const char *text, size_t length);
 size_t syntax_quote(char *buffer, size_t size, const char *text);
 
 /* The same, always in quotes: for text="..." that people read. */
-size_t syntax_quote_text(char *buffer, size_t size, const char *text);
+size_t syntax_quote_text(char *buffer, size_t size, const char *text)
+	__attribute__((cold));
 
 /* Format bytes as the shortest exact size, 64M or 1000; at least 24 bytes. */
 void syntax_format_size(char *buffer, size_t size, uint64_t bytes);

@@ -42,11 +42,11 @@ enum device_step create_answer_features(struct device *device,
 /* ---- OWNER ---- */
 
 /* Others than root may have a device, but give none away. */
-static enum device_step refuse_owner(struct device *device, const char *arg,
-				     const char *why)
+static enum device_step refuse_owner(struct device *device, const char *arg)
 {
 	failure_set(device_failure(device), SYMBOL_DENIED, EPERM, arg,
-		    "for others than root: %s", why);
+		    "who is not root can own a device himself, without a "
+		    "group, and none that shows the host's memory");
 	return DEVICE_FAILED;
 }
 
@@ -56,18 +56,13 @@ enum device_step create_enter_owner(struct device *device)
 	struct message message = device_message(device, MESSAGE_OWNER);
 
 	device->owner = (struct owner){ (uid_t)-1, (gid_t)-1 };
-	if (spec->owner[0] && spec->asked_by && spec->geometry.shows_memory)
-		return refuse_owner(device, "owner",
-				    "whoever reads such a device sees the "
-				    "host's memory");
-	if (!spec->owner[0])
-		return spec->node_mode && spec->asked_by
-			       ? refuse_owner(device, "node-mode",
-					      "only beside an owner= that is "
-					      "the sender")
-			       : DEVICE_NEXT;
-	snprintf(message.text, sizeof(message.text), "%s", spec->owner);
-	return device_ask(device, &message);
+	if (spec->owner[0]) {
+		snprintf(message.text, sizeof(message.text), "%s", spec->owner);
+		return device_ask(device, &message);
+	}
+	return spec->node_mode && spec->asked_by
+		       ? refuse_owner(device, "node-mode")
+		       : DEVICE_NEXT;
 }
 
 enum device_step create_answer_owner(struct device *device,
@@ -87,9 +82,9 @@ enum device_step create_answer_owner(struct device *device,
 	owner->user = (uid_t)(message->number >> 32);
 	owner->group = (gid_t)(uint32_t)message->number;
 	if (spec->asked_by &&
-	    (owner->user != spec->asked_by || owner->group != (gid_t)-1))
-		return refuse_owner(device, "owner",
-				    "it can be the sender, without a group");
+	    (owner->user != spec->asked_by || owner->group != (gid_t)-1 ||
+	     spec->geometry.shows_memory))
+		return refuse_owner(device, "owner");
 	return DEVICE_NEXT;
 }
 

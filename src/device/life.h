@@ -68,7 +68,7 @@ int device_note(struct device *device, char *words, device_done *done,
  * calls done later, or returns -1 with *failure filled.
  */
 int device_claim(struct device *device, device_done *done, void *context,
-		 struct failure *failure);
+		 struct failure *failure) __attribute__((cold));
 
 /*
  * Begin to change the size of a live device, in bytes; DEVICE_SIZE_AUTO: to
@@ -96,9 +96,9 @@ int device_delete(struct device *device, int force, device_done *done,
  * or return -1 with *failure filled.
  */
 int device_quiesce(struct device *device, device_done *done, void *context,
-		   struct failure *failure);
+		   struct failure *failure) __attribute__((cold));
 int device_resume(struct device *device, device_done *done, void *context,
-		  struct failure *failure);
+		  struct failure *failure) __attribute__((cold));
 
 /*
  * Only ask whether a live device is in use: done gets SYMBOL_BUSY if so, and

@@ -23,14 +23,12 @@ int quiesce_prepare(const struct device *device, struct failure *failure)
 				   device->spec.id);
 	if (device->can_rest)
 		return 0;
-	if (!(device->set->features & UBLK_F_QUIESCE))
-		return device_driver_lacks(failure, NULL,
-					   "cannot quiesce devices; it needs "
-					   "the feature quiesce");
 	return failure_set(failure, SYMBOL_UNSUPPORTED, 0, NULL,
-			   "device %u cannot be quiesced: it has recovery=no, "
-			   "or an earlier ublkd made it",
-			   device->spec.id);
+			   "device %u cannot be quiesced: %s", device->spec.id,
+			   device->set->features & UBLK_F_QUIESCE
+				   ? "it has recovery=no, or an earlier ublkd "
+				     "made it"
+				   : "the driver has not the feature quiesce");
 }
 
 enum device_step quiesce_enter(struct device *device)

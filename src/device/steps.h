@@ -46,7 +46,7 @@ enum device_step recover_fail(struct device *device, const char *why)
  * Returns 0, or -1 with *failure filled.
  */
 int resize_prepare(struct device *device, uint64_t size,
-		   struct failure *failure);
+		   struct failure *failure) __attribute__((cold));
 
 /*
  * Nobody else serves the device any more, and it is not served yet: its size is

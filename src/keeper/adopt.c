@@ -87,9 +87,9 @@ static int is_free(struct adoption *adoption, uint32_t id,
  * What the driver knows of it. Returns 0 if it is there and ours to have,
  * -ENODEV if it is gone, -EBUSY if it is to be left alone.
  */
-static int look_up_device(struct adoption *adoption, uint32_t id,
-			  const struct state_device *noted,
-			  struct ublk_dev_info *info)
+static __attribute__((cold)) int
+look_up_device(struct adoption *adoption, uint32_t id,
+	       const struct state_device *noted, struct ublk_dev_info *info)
 {
 	/* Static: a command that was not taken keeps its address. */
 	static struct ublk_dev_info answer;
@@ -217,7 +217,8 @@ static void forget_noted(struct adoption *adoption,
 	state_remove(adoption->jobs->state, noted->id);
 }
 
-static void adopt_noted(void *context, struct state_device *noted)
+static __attribute__((cold)) void adopt_noted(void *context,
+					      struct state_device *noted)
 {
 	struct adoption *adoption = context;
 	struct ublk_dev_info info;

@@ -108,8 +108,8 @@ int entry_take_tally(struct entry *first, const struct state *state,
  * Whether the device rests until somebody resumes it, for the next server and the
  * next keeper. What cannot be written down is told to the log.
  */
-void entry_quiesce(struct entry *entry, const struct state *state,
-		   int quiesced);
+void entry_quiesce(struct entry *entry, const struct state *state, int quiesced)
+	__attribute__((cold));
 
 /*
  * Tell a new server of the device: a MESSAGE_DEVICE, with what its target holds,

@@ -353,11 +353,8 @@ static void become_program(struct keeper *keeper, const char *program)
 	if (options->is_unrecorded)
 		setenv(KEEPER_UNRECORDED, "yes", 1);
 	setenv(KEEPER_CONFIG, options->config, 1);
-	if (options->reader) {
-		snprintf(text, sizeof(text), "%o %s", options->reader_mode,
-			 options->reader);
-		setenv(KEEPER_READER, text, 1);
-	}
+	if (options->reader)
+		setenv(KEEPER_READER, options->reader, 1);
 	execv(program, arguments);
 	error = errno;
 	unsetenv(KEEPER_UNRECORDED);
@@ -370,9 +367,9 @@ static void become_program(struct keeper *keeper, const char *program)
 	fail_upgrade(keeper, -error, text);
 }
 
-static void on_candidate_message(struct channel *channel,
-				 const struct message *message, const int *fds,
-				 int fd_count)
+static __attribute__((cold)) void
+on_candidate_message(struct channel *channel, const struct message *message,
+		     const int *fds, int fd_count)
 {
 	struct keeper *keeper = channel->owner;
 	const char *why;
@@ -1113,8 +1110,7 @@ static int open_reader(struct keeper *keeper, struct failure *failure)
 		return 0;
 	if (listener_lock(&keeper->reader, options->reader, failure) < 0)
 		return -1;
-	return listener_bind_hidden(&keeper->reader, options->reader_mode,
-				    failure);
+	return listener_bind_hidden(&keeper->reader, failure);
 }
 
 /* The admin socket, the state folder, and what an earlier keeper has left. */

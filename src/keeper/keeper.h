@@ -13,14 +13,13 @@
 /* The same of config, which that program gets by no option. */
 #define KEEPER_CONFIG "UBLKD_CONFIG"
 
-/* ... and of the read-only socket: its mode, a blank, and its path. */
+/* ... and of the read-only socket. */
 #define KEEPER_READER "UBLKD_READER"
 
 struct keeper_options {
 	const char *program; /* the path that was started, for an upgrade */
 	const char *socket;
 	const char *reader; /* the read-only socket, or NULL */
-	unsigned reader_mode;
 	const char *state;  /* folder */
 	const char *names;  /* folder of names, see state.h, or NULL */
 	const char *config; /* the configuration file, or with a "-" in front

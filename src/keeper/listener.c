@@ -209,8 +209,7 @@ static int hidden_path(const struct listener *listener, char *path, size_t size)
 	return snprintf(path, size, "%s.new", listener->path);
 }
 
-int listener_bind_hidden(struct listener *listener, mode_t mode,
-			 struct failure *failure)
+int listener_bind_hidden(struct listener *listener, struct failure *failure)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
 	struct stat status;
@@ -228,7 +227,7 @@ int listener_bind_hidden(struct listener *listener, mode_t mode,
 	/* With the lock, what is there is nobody's. */
 	unlink(address.sun_path);
 	listener->is_hidden = 1;
-	return make_socket(listener, &address, mode, failure);
+	return make_socket(listener, &address, 0666, failure);
 }
 
 int listener_show(struct listener *listener)

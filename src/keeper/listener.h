@@ -32,16 +32,16 @@ int listener_bind(struct listener *listener, struct failure *failure)
 
 /*
  * The same for a socket that nobody hands over: until listener_show() it listens
- * beside the path, at which an earlier server may answer. Of this mode, e.g. 0666.
+ * beside the path, at which an earlier server may answer. With mode 0666.
  */
-int listener_bind_hidden(struct listener *listener, mode_t mode,
-			 struct failure *failure) __attribute__((cold));
+int listener_bind_hidden(struct listener *listener, struct failure *failure)
+	__attribute__((cold));
 
 /*
  * That server is to leave: put ours in the place of its socket, at once, so that
  * there always is one. Returns 0 or a negative errno.
  */
-int listener_show(struct listener *listener);
+int listener_show(struct listener *listener) __attribute__((cold));
 
 /*
  * With the lock, go on with the socket of an earlier keeper, if it listens at

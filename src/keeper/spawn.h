@@ -34,6 +34,7 @@ void spawn_reserve(void);
  * system calls, and none of them closes anything.
  */
 int spawn_program(struct proc *proc, int ours, int theirs, const char *program,
-		  char *const arguments[], const sigset_t *signals);
+		  char *const arguments[], const sigset_t *signals)
+	__attribute__((cold));
 
 #endif

@@ -58,15 +58,16 @@ void state_close(struct state *state);
  * Write a device's file, or replace it, at once or not at all; but for `deleting`,
  * which it is not. Returns 0 or a negative errno.
  */
-int state_write(const struct state *state, const struct state_device *device);
+int state_write(const struct state *state, const struct state_device *device)
+	__attribute__((cold));
 
 /*
  * For udev, write down the name, the owner and the mode that the command `words`
  * gives device `id`, or forget what was written if it gives none. state_write() does
  * that, too. Only the log is told of a failure: no device depends on these.
  */
-void state_write_name(const struct state *state, uint32_t id,
-		      const char *words);
+void state_write_name(const struct state *state, uint32_t id, const char *words)
+	__attribute__((cold));
 
 /* Note that the device is being deleted. Returns 0 or a negative errno. */
 int state_doom(const struct state *state, uint32_t id);
@@ -88,6 +89,6 @@ void state_remove(const struct state *state, uint32_t id);
  */
 int state_read_all(const struct state *state,
 		   void (*take)(void *context, struct state_device *device),
-		   void *context);
+		   void *context) __attribute__((cold));
 
 #endif

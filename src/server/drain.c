@@ -122,7 +122,7 @@ static int is_late(struct drain *drain)
 	return now >= drain->deadline || now >= drain->hold_deadline;
 }
 
-static void check_drained(struct drain *drain)
+static __attribute__((cold)) void check_drained(struct drain *drain)
 {
 	struct failure failure;
 	int is_clear = find_command(drain->host, &failure) == 0;

@@ -6,7 +6,7 @@
 #include "base/log.h"
 
 /* The table, as a keeper gives one to a server. */
-static int send_table(struct handover *handover)
+static __attribute__((cold)) int send_table(struct handover *handover)
 {
 	struct message message = { .magic = MESSAGE_MAGIC,
 				   .type = MESSAGE_BEGIN,

@@ -134,9 +134,9 @@ static int fail_open(const struct option_value *values, int error,
 			   values[SIZE].text, strerror(-error));
 }
 
-static struct target *ram_open(struct target_args *args,
-			       struct geometry *geometry,
-			       struct failure *failure)
+static __attribute__((cold)) struct target *ram_open(struct target_args *args,
+						     struct geometry *geometry,
+						     struct failure *failure)
 {
 	const struct option_value *values = args->values;
 	uint64_t size = values[SIZE].number;

@@ -45,7 +45,7 @@ struct store {
  * when the address space is too small for it.
  */
 int store_open(struct store *store, uint64_t size, uint64_t limit,
-	       uint64_t reserve);
+	       uint64_t reserve) __attribute__((cold));
 
 /*
  * The same in a new file in that folder. It has no name until somebody gives it

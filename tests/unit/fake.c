@@ -475,7 +475,7 @@ static void answer(const struct message *asked)
 	if (asked->type == MESSAGE_OWNER) {
 		message.number = fake.owner;
 		snprintf(message.text, sizeof(message.text), "%s",
-			 message.result ? "there is no user 'bob'" : "");
+			 message.result ? "the user 'bob': there is none" : "");
 	}
 	if (asked->type == MESSAGE_BUSY ||
 	    (asked->type == MESSAGE_ASK && asked->id != ANSWERED)) {

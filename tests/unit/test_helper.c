@@ -304,7 +304,7 @@ static void test_owner(void **state)
 	assert_int_equal(ask(HELPER_OWNER, "7:5"), 0);
 	expect(0, 7ull << 32 | 5, "");
 	assert_int_equal(ask(HELPER_OWNER, "0:"), 0);
-	expect(-ENOENT, HELPER_OWNER, "there is no group ''");
+	expect(-ENOENT, HELPER_OWNER, "the group '': there is none");
 }
 
 static void test_lock(void **state)

@@ -829,7 +829,6 @@ static void test_arguments(void **state)
 		.is_spared = 1,
 		.stop_timeout = 77,
 		.reader = "/r",
-		.reader_mode = 0604,
 	};
 
 	options.stop_timeout = 60;
@@ -852,7 +851,7 @@ static void test_arguments(void **state)
 	assert_string_equal(config_seen, "/c");
 	assert_null(getenv(KEEPER_CONFIG));
 	/* An earlier program knows no such option, and need not. */
-	assert_string_equal(reader_seen, "604 /r");
+	assert_string_equal(reader_seen, "/r");
 	assert_null(getenv(KEEPER_READER));
 }
 

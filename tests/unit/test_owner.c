@@ -16,7 +16,7 @@ static struct {
 	int name_error;	    /* of a look for a name */
 	struct stat status; /* of the node */
 	char did[60];
-	int chmod_error, lchown_error;
+	int chmod_error, chown_error;
 } fake;
 
 static struct owner owner;
@@ -27,7 +27,7 @@ struct group *__wrap_getgrnam(const char *name);
 int __wrap_lstat(const char *path, struct stat *status);
 int __wrap_lstat64(const char *path, struct stat *status);
 int __wrap_chmod(const char *path, mode_t mode);
-int __wrap_lchown(const char *path, uid_t user, gid_t group);
+int __wrap_chown(const char *path, uid_t user, gid_t group);
 
 struct passwd *__wrap_getpwnam(const char *name)
 {
@@ -76,10 +76,10 @@ int __wrap_chmod(const char *path, mode_t mode)
 	return errno ? -1 : 0;
 }
 
-int __wrap_lchown(const char *path, uid_t user, gid_t group)
+int __wrap_chown(const char *path, uid_t user, gid_t group)
 {
 	note("chown %d:%d;", (int)user, (int)group);
-	errno = fake.lchown_error;
+	errno = fake.chown_error;
 	return errno ? -1 : 0;
 }
 
@@ -115,19 +115,17 @@ TEST_CASE(test_find)
 	finds("1001:staff", 1001, 50);
 	finds("alice:4294967294", 1000, -2);
 	finds("0", 0, -1);
-	fails("bob", -ENOENT, "there is no user 'bob'");
-	fails("", -ENOENT, "there is no user ''");
-	fails(":staff", -ENOENT, "there is no user ''");
-	fails("alice:", -ENOENT, "there is no group ''");
-	fails("alice:staff:", -ENOENT, "there is no group 'staff:'");
+	fails("bob", -ENOENT, "the user 'bob': there is none");
+	fails("", -ENOENT, "the user '': there is none");
+	fails(":staff", -ENOENT, "the user '': there is none");
+	fails("alice:", -ENOENT, "the group '': there is none");
+	fails("alice:staff:", -ENOENT, "the group 'staff:': there is none");
 	/* All ones say that there is none. */
-	fails("4294967295", -ENOENT, "there is no user '4294967295'");
-	fails("-1", -ENOENT, "there is no user '-1'");
+	fails("4294967295", -ENOENT, "the user '4294967295': there is none");
+	fails("-1", -ENOENT, "the user '-1': there is none");
 	fake.name_error = EIO;
-	fails("bob", -EIO,
-	      "cannot look for the user 'bob': Input/output error");
-	fails("1:bob", -EIO,
-	      "cannot look for the group 'bob': Input/output error");
+	fails("bob", -EIO, "the user 'bob': Input/output error");
+	fails("1:bob", -EIO, "the group 'bob': Input/output error");
 }
 
 static void gives(int user, int group, mode_t mode, const char *expected)
@@ -159,7 +157,7 @@ TEST_CASE(test_give_fails)
 {
 	const struct owner to = { 1000, (gid_t)-1 };
 
-	fake.lchown_error = EROFS;
+	fake.chown_error = EROFS;
 	assert_int_equal(node_give(7, &to, 0660), -EROFS);
 	assert_string_equal(fake.did, "chmod 660;chown 1000:-1;");
 	fake.chmod_error = EPERM;

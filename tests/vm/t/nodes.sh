@@ -46,7 +46,7 @@ done
 # can have one, but give none away.
 is_like()
 {
-	[ "$(stat -c '%U:%G %a' /dev/ublkb8)" = "$1" ] ||
+	[ "$(stat -c '%u:%G %a' /dev/ublkb8)" = "$1" ] ||
 		fail "$(ls -l /dev/ublkb8) is not $1"
 }
 
@@ -57,11 +57,11 @@ says()
 }
 
 expect_ok "add ram size=1M id=8 owner=user:ublk node-mode=0640"
-is_like "user:ublk 640"
+is_like "$(id -u user):ublk 640"
 as_user user "echo mine >/dev/ublkb8" || fail "it is not the user's"
 ! as_user member "echo not mine >/dev/ublkb8" 2>/dev/null || fail "a member writes"
 kill_server
-is_like "user:ublk 640"
+is_like "$(id -u user):ublk 640"
 expect_ok "show 8"
 [ "$(field owner)" = user:ublk ] || fail "$REPLY"
 expect_ok "del 8"
