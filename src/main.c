@@ -386,7 +386,7 @@ static void drop_carried(void)
 	unsetenv("UBLKD_CARRIED");
 }
 
-int main(int argc, char **argv)
+int __attribute__((cold)) main(int argc, char **argv)
 {
 	struct choice choice = { .socket = DEFAULT_SOCKET,
 				 .level = LOG_LEVEL_INFO,

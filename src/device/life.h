@@ -108,7 +108,7 @@ int device_check(struct device *device, device_done *done, void *context,
 		 struct failure *failure);
 
 /* Stop and delete every device, whatever it is doing. on_empty tells the end. */
-void device_delete_all(struct device_set *set);
+void device_delete_all(struct device_set *set) __attribute__((cold));
 
 /* The keeper's answer to a device's message. */
 void device_answer(struct device_set *set, const struct message *message)

@@ -104,7 +104,8 @@ static void job_free(struct job *job)
  * Answer a job whose server still lives, then see what its device needs. With
  * is_last the device is gone.
  */
-static void job_finish(struct job *job, int result, int is_last)
+static void __attribute__((cold))
+job_finish(struct job *job, int result, int is_last)
 {
 	struct jobs *jobs = job->jobs;
 	struct entry *entry = job->entry;
