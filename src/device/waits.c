@@ -139,7 +139,9 @@ void waits_describe(const struct device *device, struct verdict_facts *facts)
 	facts->id = spec->id;
 	facts->state = state_of(device);
 	facts->step = device_step_name(device);
-	facts->why = device->why ? device->why : "";
+	facts->why = device->rests ? "it was quiesced, and resume ends that"
+		     : device->why ? device->why
+				   : "";
 	facts->retry_in = (int)device_retry_in(device);
 	facts->backing = backing.path;
 	facts->is_file = backing.is_file;

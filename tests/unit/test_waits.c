@@ -267,6 +267,9 @@ TEST_CASE(test_describe)
 	waits_describe(&device, &facts);
 	assert_string_equal(facts.backing, "");
 	assert_string_equal(facts.why, "it is gone");
+	device.rests = 1;
+	waits_describe(&device, &facts);
+	assert_string_equal(facts.why, "it was quiesced, and resume ends that");
 }
 
 TEST_CASE(test_states)
