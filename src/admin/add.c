@@ -558,7 +558,7 @@ struct add_file {
 	struct device_set *set;
 	uint64_t serial; /* of the device, which may be gone; 0: a new one */
 	char *path;
-	char lock; /* of struct opener_wish */
+	char lock;     /* of struct opener_wish */
 	int is_server; /* the path is a URI */
 	struct opener_result opened;
 };
@@ -780,13 +780,12 @@ static int check_paths(const struct request *request, const struct add *add,
 	for (; option->name; option++, value++)
 		if (value->number == OPTION_IS_PATH && request->uid != 0 &&
 		    (option->type == OPTION_PATH || option->type == OPTION_URI))
-			return failure_set(failure, SYMBOL_DENIED, EPERM,
-					   option->name,
-					   "%s= names a %s, which is for "
-					   "root only",
-					   option->name,
-					   option->type == OPTION_URI ? "server"
-								      : "path");
+			return failure_set(
+				failure, SYMBOL_DENIED, EPERM, option->name,
+				"%s= names a %s, which is for "
+				"root only",
+				option->name,
+				option->type == OPTION_URI ? "server" : "path");
 	return 0;
 }
 

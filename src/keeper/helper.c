@@ -481,15 +481,15 @@ static int view_disks(struct message *message, int fd)
 static int connect_nbd(struct message *message, int fd)
 {
 	char words[sizeof(message->text)];
-	char *export;
+	char *name;
 
 	(void)fd;
 	memcpy(words, message->text, sizeof(words));
-	export = strchr(words, '\n');
-	if (export)
-		*export++ = '\0';
-	answer_fd = nbd_connect(words, export, message->text,
-				sizeof(message->text));
+	name = strchr(words, '\n');
+	if (name)
+		*name++ = '\0';
+	answer_fd =
+		nbd_connect(words, name, message->text, sizeof(message->text));
 	return answer_fd < 0 ? answer_fd : 0;
 }
 #endif
@@ -530,8 +530,7 @@ int helper_run(void)
 	    helper_jobs[message.number])
 		message.result = helper_jobs[message.number](
 			&message, count ? fds[0] : -1);
-	return channel_send_now(SERVER_FD, &message, &answer_fd,
-				answer_fd >= 0)
+	return channel_send_now(SERVER_FD, &message, &answer_fd, answer_fd >= 0)
 		       ? 1
 		       : 0;
 }

@@ -60,6 +60,7 @@ int nbd_export_read(struct nbd_export *export, const char *text)
 	F(can_zero)                       \
 	F(can_multi_conn)
 
+/* NOLINTNEXTLINE(bugprone-macro-parentheses): a name that is declared */
 #define AS_MEMBER(name) __typeof__(nbd_##name) *name;
 static struct {
 	FUNCTIONS(AS_MEMBER)

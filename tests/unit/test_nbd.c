@@ -385,7 +385,12 @@ int before_each(void **state)
 
 int after_each(void **state)
 {
+	const struct message nothing = { .result = -EPIPE };
+
 	close_nbd();
+	/* As with a keeper that is gone: the attempt has no target any more. */
+	if (helper.done)
+		helper.done(helper.context, &nothing);
 	if (other_end >= 0)
 		close(other_end);
 	pool_close();
@@ -515,7 +520,7 @@ static void expect_read(size_t piece)
 
 TEST_CASE(test_pieces_of_replies)
 {
-	static const size_t pieces[] = { 1,    7,    15,   16,	17,
+	static const size_t pieces[] = { 1,    7,    15,   16,	    17,
 					 4095, 4096, 4112, SIZE_MAX };
 	static const enum io_mode modes[] = { IO_USER_COPY, IO_COPY };
 	unsigned i, j;
@@ -556,8 +561,8 @@ TEST_CASE(test_errors_of_the_server)
 	static const struct {
 		uint32_t server;
 		int error;
-	} rows[] = { { 1, -EPERM },   { 5, -EIO },    { 12, -ENOMEM },
-		     { 22, -EIO },    { 28, -ENOSPC }, { 75, -EIO },
+	} rows[] = { { 1, -EPERM },	  { 5, -EIO },	   { 12, -ENOMEM },
+		     { 22, -EIO },	  { 28, -ENOSPC }, { 75, -EIO },
 		     { 95, -EOPNOTSUPP }, { 4711, -EIO } };
 	unsigned i;
 
@@ -718,7 +723,8 @@ TEST_CASE(test_lies_of_a_server)
 		{ "another index", 0x67446698, 1 },
 		{ "no such index", 0x67446698, 0xffff },
 		{ "another magic", 0x67446699, 0 },
-		{ "a structured reply, which was not asked for", 0x668e33ef, 0 },
+		{ "a structured reply, which was not asked for", 0x668e33ef,
+		  0 },
 	};
 	uint8_t bytes[NBD_WIRE_REPLY];
 	uint64_t cookie;
@@ -940,8 +946,7 @@ static void adopt(int knows_flags)
 				    .max_io = MAX_IO,
 				    .loop = test_loop };
 
-	test_values(target_nbd.options, values,
-		    "uri=nbd://host export=other");
+	test_values(target_nbd.options, values, "uri=nbd://host export=other");
 	memset(&geometry, 0, sizeof(geometry));
 	nbd = (struct nbd *)target_nbd.open(&args, &geometry, &failure);
 	assert_non_null(nbd);
@@ -1252,8 +1257,8 @@ TEST_CASE(test_sizes)
 	open_nbd();
 	assert_int_equal(target_nbd.measure(&nbd->target, &size, &failure), 0);
 	assert_int_equal(size, SIZE);
-	assert_int_equal(
-		target_nbd.resize(&nbd->target, SIZE + 512, &failure), -1);
+	assert_int_equal(target_nbd.resize(&nbd->target, SIZE + 512, &failure),
+			 -1);
 	assert_int_equal(target_nbd.resize(&nbd->target, 8192, &failure), 0);
 	submit(0, IO_READ, 8192, 4096);
 	expect_done(0, -EIO);

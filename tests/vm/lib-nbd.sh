@@ -8,7 +8,7 @@
 # shellcheck shell=sh
 
 # shellcheck disable=SC2034 # for the tests
-URI=nbd+unix://?socket=/tmp/t/nbd
+URI="nbd+unix://?socket=/tmp/t/nbd"
 
 # start_nbd: ublkd, with the libnbd that is not one of tests/vm/stand-ins.
 start_nbd()

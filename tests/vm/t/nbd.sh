@@ -2,6 +2,8 @@
 # Exports of NBD servers: data is right, and a device outlives its server, ublkd's
 # processes and an upgrade.
 #
+# expect-kernel: (I/O error,|Buffer I/O error on) dev(ice)? ublkb0
+# expect-kernel: ublkb0: unable to read partition table
 # needs: binaries nbdkit fio mkfs.ext4
 # needs: modules ext4
 # needs: files tests/vm/lib-kill.sh:/t/lib-kill.sh
