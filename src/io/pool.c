@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <sys/mman.h>
 
+#include "base/memory.h"
 #include "loop.h"
 
 /* Newer than the C library of the oldest supported distribution. */
@@ -127,12 +128,18 @@ static void make_room(uint32_t size)
 			free_idle(class, 1);
 }
 
+/*
+ * In submit: there is memory to be had before it is touched, or the touch would wait
+ * for the kernel to reclaim some, which may wait for this very request.
+ */
 static void *make(unsigned class)
 {
 	uint32_t size = class_size(class);
 	void *bytes;
 
 	make_room(size);
+	if (memory_take(size, MEMORY_RESERVE_AUTO) < 0)
+		return NULL;
 	bytes = map_buffer(size, size);
 	if (bytes)
 		pool.size += size;

@@ -1,8 +1,10 @@
 /*
  * Buffers for requests in flight, shared by all devices.
  *
- * There are as many as are needed at the moment, up to POOL_MAX bytes. Those
- * that nobody has needed for a while are given back to the system.
+ * There are as many as are needed at the moment, up to POOL_MAX bytes, while the host
+ * has memory to spare (base/memory.h): without that whoever wants one goes on with
+ * what was reserved. Those that nobody has needed for a while are given back to the
+ * system.
  *
  * Nobody has more of them than are left when he has got them: half of all if he
  * alone has some, a third each if there are two who want more. So of any number

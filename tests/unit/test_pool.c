@@ -4,6 +4,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "base/memory.h"
 #include "io/pool.h"
 #include "support.h"
 
@@ -35,6 +36,7 @@ int before_each(void **state)
 	unmapped = 0;
 	has = 0;
 	test_loop_open();
+	memory_set_root("/nowhere"); /* as much as anybody wants */
 	pool_open(test_loop);
 	return 0;
 }
@@ -261,6 +263,35 @@ TEST_CASE(test_no_pages)
 		for (i = 0; i < 16; i++)
 			assert_true(here[i] & 1);
 	pool_put(&has, one, room);
+}
+
+/*
+ * Where the host has none to spare none is touched, for a buffer is asked for in the
+ * midst of a request; one that is idle is to be had.
+ */
+TEST_CASE(test_no_memory)
+{
+	uint32_t room;
+	void *one = pool_get(&has, 65536, &room);
+
+	test_file("proc/meminfo",
+		  "MemTotal: 1000000 kB\nMemAvailable: 70000 kB\n"
+		  "Dirty: 0 kB\nWriteback: 0 kB\n");
+	memory_set_root(test_folder());
+	assert_null(pool_get(&has, 65536, &room));
+	assert_int_equal(pool_size(), 65536);
+	assert_int_equal(has, 65536);
+	pool_put(&has, one, room);
+	assert_ptr_equal(pool_get(&has, 65536, &room), one);
+	pool_put(&has, one, room);
+	test_file("proc/meminfo",
+		  "MemTotal: 1000000 kB\nMemAvailable: 90000 kB\n"
+		  "Dirty: 0 kB\nWriteback: 0 kB\n");
+	memory_set_root(test_folder()); /* what was refused may be asked for */
+	one = pool_get(&has, 131072, &room);
+	assert_non_null(one);
+	pool_put(&has, one, room);
+	test_folder_remove();
 }
 
 int main(void)
