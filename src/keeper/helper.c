@@ -253,17 +253,20 @@ static int put_question(struct helper *helper, const struct message *question,
 }
 
 /*
- * Views are asked for by whoever wonders why nothing moves, again and again, and
- * just then may not end. They leave room for what add and del need.
+ * Who wonders why nothing moves asks again and again, and just then a helper may
+ * not end: a view looks at disks, a check reads files. They leave room for what add
+ * and del need.
  */
-static int has_views_enough(const struct helpers *helpers)
+static int has_enough(const struct helpers *helpers, uint64_t job)
 {
 	const struct helper *helper;
-	unsigned views = 0;
+	unsigned alike = 0;
 
+	if (job != HELPER_VIEW && job != HELPER_CHECK)
+		return 0;
 	for (helper = helpers->first; helper; helper = helper->next)
-		views += helper->job == HELPER_VIEW;
-	return views >= HELPERS_VIEWS;
+		alike += helper->job == job;
+	return alike >= HELPERS_ALIKE;
 }
 
 int helper_ask(struct helpers *helpers, const struct message *question,
@@ -273,7 +276,7 @@ int helper_ask(struct helpers *helpers, const struct message *question,
 	struct helper *helper;
 	int error = -ENOMEM;
 
-	if (question->number == HELPER_VIEW && has_views_enough(helpers))
+	if (has_enough(helpers, question->number))
 		return -EBUSY;
 	helper = calloc(1, sizeof(*helper));
 	if (helper) {

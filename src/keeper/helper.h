@@ -21,7 +21,7 @@
 #define HELPER_TURN	30.0	       /* s for that to begin */
 #define HELPERS_BUSY	4  /* at work at a time: they share the CPUs */
 #define HELPERS_MAX	64 /* processes, those too that cannot die */
-#define HELPERS_VIEWS	2  /* of HELPER_VIEW, which anybody may ask for often */
+#define HELPERS_ALIKE	2  /* of a job that anybody may ask for often */
 #define HELPERS_CONNECT 2  /* at work on HELPER_CONNECT: a server may be dead */
 
 struct ev_loop;

@@ -602,6 +602,24 @@ static void test_dead_servers(void **state)
 	helpers_close(&helpers);
 }
 
+/* What anybody may ask for often leaves room for what devices need. */
+static void test_alike(void **state)
+{
+	static const uint64_t jobs[] = { HELPER_VIEW, HELPER_CHECK };
+	unsigned i, count;
+
+	play = HANG;
+	for (i = 0; i < COUNT(jobs); i++) {
+		for (count = 0; count < HELPERS_ALIKE; count++)
+			assert_int_equal(ask(jobs[i], ""), 0);
+		assert_int_equal(ask(jobs[i], ""), -EBUSY);
+	}
+	for (count = 0; count <= HELPERS_ALIKE; count++)
+		assert_int_equal(ask(HELPER_DISK_USER, "ublkb0"), 0);
+	helpers_close(&helpers);
+	assert_int_equal(answers, 3 * HELPERS_ALIKE + 1);
+}
+
 /* Whose turn does not come is told in time as well. */
 static void test_no_turn(void **state)
 {
@@ -638,6 +656,7 @@ int main(void)
 		TEST(test_no_answer),
 		TEST(test_no_process),
 		TEST(test_limit),
+		TEST(test_alike),
 		TEST(test_lingers),
 		TEST(test_many),
 		TEST(test_waits),
