@@ -321,6 +321,18 @@ int __wrap_link(const char *path, const char *other)
 	return -1;
 }
 
+static int fsync_error;
+
+int __real_fsync(int fd);
+int __wrap_fsync(int fd);
+int __wrap_fsync(int fd)
+{
+	if (!fsync_error)
+		return __real_fsync(fd);
+	errno = fsync_error;
+	return -1;
+}
+
 /* On vfat; what was kept before is not lost to that. */
 TEST_CASE(test_save_without_links)
 {
@@ -341,6 +353,20 @@ TEST_CASE(test_save_without_links)
 	assert_true(say("save"));
 	expect_file("c.old", "# mine\n");
 	assert_int_equal(access(test_path("c.old.new"), F_OK), -1);
+}
+
+/* Of a disk that is full, or broken, nothing stays that is half written. */
+TEST_CASE(test_save_and_a_full_disk)
+{
+	use_config("c");
+	test_file("c", "# mine\n");
+	fsync_error = ENOSPC;
+	expect_refused("save", "c.new: No space left");
+	assert_int_equal(access(test_path("c.new"), F_OK), -1);
+	expect_file("c", "# mine\n");
+	fsync_error = 0;
+	assert_true(say("save"));
+	expect_file("c", HEAD);
 }
 
 /* What lies in the place of the new file is not written into. */

@@ -35,11 +35,16 @@ int after_each(void **state)
 	return 0;
 }
 
+static void expect_said(const char *pattern)
+{
+	if (fnmatch(pattern, said.text, 0) != 0)
+		fail_msg("got: %snot: %s", said.text, pattern);
+}
+
 static void expect(const char *line, const char *pattern)
 {
 	say(line);
-	if (fnmatch(pattern, said.text, 0) != 0)
-		fail_msg("got: %snot: %s", said.text, pattern);
+	expect_said(pattern);
 }
 
 /* What there is, made by the configuration. */
@@ -399,6 +404,21 @@ TEST_CASE(test_in_use)
 	    !strstr(said.text, "done step=3 result=ok\nERR busy "))
 		fail_msg("%s", said.text);
 	assert_int_equal(fake_host.devices.count, 3);
+}
+
+/* What is to take the place of one in use: nothing is tried. */
+TEST_CASE(test_in_use_and_another)
+{
+	configure("add null id=1\n");
+	test_file("c", "add null id=1 depth=5\n");
+	fake.result[MESSAGE_BUSY] = fake.result[MESSAGE_TRY_STOP] = -EBUSY;
+	fake.use_lasts = 1;
+	say("reload");
+	fake_pass_time(2);
+	expect_said("plan *\n"
+		    "done step=1 result=failed symbol=busy text=*\n"
+		    "done step=2 result=skipped text=\"*still there\"\n"
+		    "ERR busy text=\"2 of 2 steps were not done*\"\n");
 }
 
 /* ---- what goes wrong ---- */
