@@ -342,9 +342,9 @@ static int is_odd(const struct verdict_facts *facts)
 {
 	const struct view *view = facts->view;
 
-	return verdict_count(facts) || facts->state != VERDICT_LIVE ||
-	       !(view->known & VIEW_INFLIGHT) || view->reads + view->writes ||
-	       view->waiters;
+	return verdict_count(facts) || facts->waits[SIGHT_LATE].count ||
+	       facts->state != VERDICT_LIVE || !(view->known & VIEW_INFLIGHT) ||
+	       view->reads + view->writes || view->waiters;
 }
 
 /*
@@ -355,7 +355,8 @@ static int is_odd(const struct verdict_facts *facts)
  */
 static int is_stuck(const struct verdict_facts *facts)
 {
-	return verdict_age(facts) || verdict_undelivered(facts) ||
+	return verdict_age(facts) || facts->waits[SIGHT_LATE].count ||
+	       verdict_undelivered(facts) ||
 	       (verdict_count(facts) && !facts->moves) ||
 	       facts->state == VERDICT_LOST ||
 	       facts->state == VERDICT_DEAD_SERVER;

@@ -32,6 +32,7 @@ static const struct {
 	[SIGHT_COMMIT] = { "commit", "the kernel to take its answer" },
 	[SIGHT_REFUSED] = { "refused",
 			    "nobody: the driver refused its answer" },
+	[SIGHT_LATE] = { "late", "nothing" },
 };
 
 const char *sight_place_name(enum sight_place place)

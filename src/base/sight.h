@@ -45,6 +45,8 @@ enum sight_place {
 	SIGHT_COMMIT,  /* its answer was put into the ring; where nothing of the
 			  ring is unsent, the driver has it and the tag is free */
 	SIGHT_REFUSED, /* the driver refused its answer */
+	SIGHT_LATE, /* with its backing still, though it was answered (io/late.h);
+			  no tag's entry has this */
 	SIGHT_PLACES,
 };
 

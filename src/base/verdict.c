@@ -56,7 +56,7 @@ uint32_t verdict_count(const struct verdict_facts *facts)
 	uint32_t count = 0;
 	int place;
 
-	for (place = 0; place < SIGHT_PLACES; place++)
+	for (place = 0; place < SIGHT_LATE; place++)
 		count += facts->waits[place].count;
 	return count;
 }
@@ -81,7 +81,7 @@ uint64_t verdict_age(const struct verdict_facts *facts)
 	uint64_t age = 0;
 	int place;
 
-	for (place = 0; place < SIGHT_PLACES; place++)
+	for (place = 0; place < SIGHT_LATE; place++)
 		if (facts->waits[place].count &&
 		    facts->waits[place].age != VERDICT_NO_AGE &&
 		    facts->waits[place].age > age)
@@ -194,7 +194,8 @@ static int is_frozen(const struct verdict_facts *facts, struct sentence *to)
 	const struct view *view = facts->view;
 
 	if (!facts->views->frozen || !facts->is_file || !view->mount[0] ||
-	    !facts->waits[SIGHT_WRITE].count ||
+	    !(facts->waits[SIGHT_WRITE].count +
+	      facts->waits[SIGHT_LATE].count) ||
 	    view->behind.reads + view->behind.writes)
 		return 0;
 	say(to,
@@ -296,7 +297,7 @@ static int find_oldest(const struct verdict_facts *facts, int (*is)(int place))
 {
 	int place, oldest = VERDICT_NO_PLACE; /* which is 0 */
 
-	for (place = SIGHT_TARGET; place < SIGHT_PLACES; place++)
+	for (place = SIGHT_TARGET; place < SIGHT_LATE; place++)
 		if ((!is || is(place)) && facts->waits[place].count &&
 		    (!oldest ||
 		     facts->waits[place].age > facts->waits[oldest].age))
@@ -347,6 +348,12 @@ static int is_disk_below(const struct verdict_facts *facts)
 	       !facts->views->frozen;
 }
 
+static void say_backing(const struct verdict_facts *facts, struct sentence *to)
+{
+	say(to, "%s%s", is_disk_below(facts) ? "the disk behind " : "",
+	    facts->backing);
+}
+
 static void say_place(const struct verdict_facts *facts, int place,
 		      struct sentence *to)
 {
@@ -354,8 +361,7 @@ static void say_place(const struct verdict_facts *facts, int place,
 
 	say(to, wait->count == 1 ? " waits for " : " wait for ");
 	if (is_backing(place) && facts->backing[0])
-		say(to, "%s%s", is_disk_below(facts) ? "the disk behind " : "",
-		    facts->backing);
+		say_backing(facts, to);
 	else
 		say(to, "%s", sight_place_text((enum sight_place)place));
 	say_oldest(to, wait);
@@ -397,6 +403,26 @@ static void say_waits(const struct verdict_facts *facts, struct sentence *to)
 	else if (verdict_undelivered(facts))
 		say(to, "; %u more in the kernel, not delivered to the server",
 		    verdict_undelivered(facts));
+}
+
+/* Why they are is said already of others that wait. */
+static void say_late(const struct verdict_facts *facts, struct sentence *to)
+{
+	const struct verdict_wait *late = &facts->waits[SIGHT_LATE];
+
+	say(to, "; ");
+	say_count(to, late->count, "request");
+	say(to, late->count == 1
+			? " was answered with EIO and is still with "
+			: " were answered with EIO and are still with ");
+	if (verdict_count(facts) || !facts->backing[0])
+		say(to, "its backing");
+	else
+		say_backing(facts, to);
+	if (late->age != VERDICT_NO_AGE)
+		say_oldest(to, late);
+	if (!verdict_count(facts))
+		say_reason(facts, to);
 }
 
 /* ---- requests that the server does not have ---- */
@@ -485,5 +511,7 @@ const char *verdict(const struct verdict_facts *facts, char *text, size_t size)
 		say(&to, "requests come and go; none waits in the server");
 	else
 		say_nothing_waits(facts, &to);
+	if (facts->waits[SIGHT_LATE].count)
+		say_late(facts, &to);
 	return text;
 }

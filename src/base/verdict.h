@@ -58,7 +58,7 @@ struct verdict_facts {
 const char *verdict(const struct verdict_facts *facts, char *text, size_t size)
 	__attribute__((cold)); /* compiled for size */
 
-/* The requests that wait, in all places. */
+/* The requests that wait, in all places: late ones do not. */
 uint32_t verdict_count(const struct verdict_facts *facts);
 
 /* Of the oldest of them; 0 if there is none, or no age is known. */

@@ -29,6 +29,15 @@ static void on_timed_out(void *owner, const struct io *io, unsigned count)
 		  (unsigned long long)io->offset);
 }
 
+/* Its rings can go, though not in a turn of theirs. */
+static void on_none_late(void *owner)
+{
+	struct device *device = owner;
+
+	if (device->step == DEVICE_DELETE || device->step == DEVICE_LINGER)
+		device_start_timer(device, 0);
+}
+
 int device_allow_late(struct device *device)
 {
 	unsigned i;
@@ -41,6 +50,7 @@ int device_allow_late(struct device *device)
 		if (error)
 			return error;
 		port->late->timed_out = on_timed_out;
+		port->late->ended = on_none_late;
 		port->late->owner = device;
 		layers_watch(&device->spec.layers, port);
 	}
@@ -152,8 +162,6 @@ enum device_step abandon_look(struct device *device)
 
 /* ---- LINGER ---- */
 
-#define LINGER_LOOK 0.5 /* s */
-
 /* Its rings hold the char device, and the driver so the number. */
 enum device_step abandon_enter_linger(struct device *device)
 {
@@ -161,15 +169,12 @@ enum device_step abandon_enter_linger(struct device *device)
 		   "number is not free before that has answered",
 		   device->disk, device_late(device),
 		   device->spec.target->ops->name);
-	device_start_timer(device, LINGER_LOOK);
 	device_tell_end(device);
 	return DEVICE_STAY;
 }
 
+/* No request of one of its queues is late any more. */
 enum device_step abandon_poll_linger(struct device *device)
 {
-	if (!device_late(device))
-		return DEVICE_NEXT;
-	device_start_timer(device, LINGER_LOOK);
-	return DEVICE_STAY;
+	return device_late(device) ? DEVICE_STAY : DEVICE_NEXT;
 }

@@ -7,7 +7,6 @@
 
 #define BUSY_RETRY    0.1 /* s between looks at who uses a disk */
 #define BUSY_PATIENCE 1.0 /* s: udev and blkid are gone by then */
-#define LATE_LOOK     0.5 /* s between looks whether the backing answers */
 
 /* ---- CHECK, BUSY and TRY_STOP ---- */
 
@@ -149,9 +148,7 @@ enum device_step remove_enter_delete(struct device *device)
  */
 enum device_step remove_poll_delete(struct device *device)
 {
-	if (device_late(device))
-		device_start_timer(device, LATE_LOOK);
-	else
+	if (!device_late(device))
 		device_close_queues(device);
 	return DEVICE_STAY;
 }

@@ -4,6 +4,7 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include "io/late.h"
 #include "io/recorder.h"
 #include "life.h"
 
@@ -14,8 +15,17 @@
 struct wait wait_of(const struct io *io, uint64_t now)
 {
 	struct wait wait = { VERDICT_NO_PLACE, VERDICT_NO_AGE };
-	const struct sight_tag *tag = recorder_entry(io);
+	const struct sight_tag *tag;
 
+	if (io_is_late(io)) {
+		uint64_t since = late_since(io);
+
+		wait.place = SIGHT_LATE;
+		if (since)
+			wait.age = now > since ? now - since : 0;
+		return wait;
+	}
+	tag = recorder_entry(io);
 	if (io->owned >= IO_UNSEEN)
 		wait.place = (enum sight_place)(io->owned - IO_UNSEEN);
 	if (!tag)
@@ -39,25 +49,33 @@ static int is_waiting(const struct queue *queue, const struct io *io)
 	return tag && tag->place == SIGHT_REFUSED;
 }
 
+/* The request of a tag; and behind all tags those that are late. */
+static const struct io *io_at(const struct queue *queue, unsigned at)
+{
+	return at < queue->depth ? queue_io(queue, (uint16_t)at)
+				 : late_io(&queue->port, at - queue->depth);
+}
+
 /* A queue whose requests are with the driver, all of them, costs nothing. */
 const struct io *waits_next(const struct device *device,
 			    struct waits_cursor *cursor, unsigned *budget)
 {
 	for (; cursor->queue < device->open_queues; cursor->queue++) {
 		const struct queue *queue = &device->queues[cursor->queue];
+		unsigned end = queue->depth + late_count(&queue->port);
 
-		for (; (queue->port.owned || queue->refused) &&
-		       cursor->tag < queue->depth;
-		     cursor->tag++) {
-			const struct io *io = queue_io(queue, cursor->tag);
+		if (!queue->port.owned && !queue->refused &&
+		    cursor->tag < queue->depth)
+			cursor->tag = queue->depth;
+		while (cursor->tag < end) {
+			const struct io *io = io_at(queue, cursor->tag);
 
 			if (*budget == 0)
 				return NULL;
 			--*budget;
-			if (is_waiting(queue, io)) {
-				cursor->tag++;
+			cursor->tag++;
+			if (io_is_late(io) || is_waiting(queue, io))
 				return io;
-			}
 		}
 		cursor->tag = 0;
 	}

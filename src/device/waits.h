@@ -9,7 +9,7 @@
 #include "base/verdict.h"
 #include "device.h"
 
-/* One request that is ours, and where it waits. */
+/* One request that is ours, or late, and where it waits. */
 struct wait {
 	enum sight_place place;
 	uint64_t age; /* us, or VERDICT_NO_AGE */
@@ -19,12 +19,13 @@ struct wait wait_of(const struct io *io, uint64_t now);
 
 /* Where a count, or a listing, of a device's requests has come to. */
 struct waits_cursor {
-	unsigned queue, tag;
+	unsigned queue;
+	unsigned tag; /* from the depth on: of those that are late */
 };
 
 /*
- * The next request that the server has, or NULL: there is none, or *budget tags
- * have been looked at; that is 0 then, and to be called again.
+ * The next request that the server has, or that is late; or NULL: there is none, or
+ * *budget tags have been looked at; that is 0 then, and to be called again.
  */
 const struct io *waits_next(const struct device *device,
 			    struct waits_cursor *cursor, unsigned *budget);

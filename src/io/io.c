@@ -401,6 +401,8 @@ static void end_late(struct io *io)
 	io->data = IO_DATA_HERE;
 	io->next = late->spare;
 	late->spare = io;
+	if (!late->count && late->ended)
+		late->ended(late->owner);
 }
 
 /* The request has been answered before. */

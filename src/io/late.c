@@ -3,6 +3,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "recorder.h"
+
 static uint32_t index_of(const struct io *io)
 {
 	return (uint32_t)(io - io->port->ios);
@@ -22,11 +24,12 @@ int late_allow(struct io_port *port)
 	late->current = calloc(port->depth, sizeof(struct io *));
 	late->which = calloc(spares, sizeof(*late->which));
 	late->given = calloc(all, sizeof(*late->given));
+	late->since = calloc(all, sizeof(*late->since));
 	late->port = port;
 	late->fresh = port->depth;
 	late->spares = spares;
 	port->late = late;
-	if (!late->current || !late->which || !late->given) {
+	if (!late->current || !late->which || !late->given || !late->since) {
 		late_close(port);
 		return -ENOMEM;
 	}
@@ -48,6 +51,7 @@ void late_close(struct io_port *port)
 	free(late->current);
 	free(late->which);
 	free(late->given);
+	free(late->since);
 	free(late);
 	port->late = NULL;
 }
@@ -157,7 +161,9 @@ static void answer_for(struct io *io)
 {
 	struct late *late = io->port->late;
 	struct io *next = take_spare(late);
+	const struct sight_tag *tag = recorder_entry(io);
 
+	late->since[index_of(io)] = tag ? tag->since : 0;
 	*next = *io;
 	if (io->port->mode == IO_COPY)
 		next->address = io_nowhere(io->port);
@@ -171,9 +177,12 @@ static void answer_for(struct io *io)
 unsigned late_answer(struct io_port *port)
 {
 	struct late *late = port->late;
+	int was_in_turn = port->in_turn;
 	unsigned count = 0;
 	uint16_t tag;
 
+	/* All of them are submitted at once. */
+	port->in_turn = 1;
 	for (tag = 0; port->owned && tag < port->depth; tag++) {
 		struct io *io = late->current[tag];
 
@@ -183,6 +192,9 @@ unsigned late_answer(struct io_port *port)
 		answer_for(io);
 		count++;
 	}
+	port->in_turn = was_in_turn;
+	if (count && !was_in_turn)
+		io_submit(port);
 	return count;
 }
 

@@ -40,6 +40,18 @@ static inline unsigned late_count(const struct io_port *port)
 	return port->late ? port->late->count : 0;
 }
 
+/* One of these; the order changes when one ends. */
+static inline const struct io *late_io(const struct io_port *port, unsigned at)
+{
+	return &port->ios[port->late->which[at]];
+}
+
+/* When a late request was delivered, in us; 0: nobody has written that down. */
+static inline uint64_t late_since(const struct io *io)
+{
+	return io->port->late->since[io - io->port->ios];
+}
+
 /*
  * Whether a request can be answered before its backing has. Not while the backing
  * has its pages themselves. In copy the tag's buffer is the next request's as well.

@@ -69,9 +69,14 @@ struct late {
 	uint16_t *which;	   /* and their indexes */
 	uint32_t *given;	   /* when it came to the target; 0: not yet; */
 #define LATE_DUE UINT32_MAX	   /* its time is over */
+	uint64_t *since; /* us: a late one was delivered; 0: unknown */
 
-	/* Tell of requests that have timed out, the first of them *io; NULL: no. */
+	/*
+	 * Tell of requests that have timed out, the first of them *io; and that
+	 * no request is late any more. NULL: no.
+	 */
 	void (*timed_out)(void *owner, const struct io *io, unsigned count);
+	void (*ended)(void *owner);
 	void *owner;
 };
 

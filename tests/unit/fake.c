@@ -590,6 +590,14 @@ void fake_serve(void)
 	}
 }
 
+void fake_end_late(struct device *device, unsigned queue)
+{
+	struct late *late = device->queues[queue].port.late;
+
+	late->count = 0;
+	late->ended(late->owner);
+}
+
 void fake_pass_time(double seconds)
 {
 	int steps = (int)(seconds * 100 + 0.5);

@@ -100,6 +100,9 @@ void fake_end_keeper(void);
  */
 void fake_delete_all(void);
 
+/* The backing has answered all that is late of a queue. */
+void fake_end_late(struct device *device, unsigned queue);
+
 /* The driver gives up every tag, or reports an error on one. */
 void fake_retire(uint32_t id);
 void fake_refuse_fetch(uint32_t id, int error);

@@ -2982,7 +2982,7 @@ TEST_CASE(test_lingers)
 	ask("add ram size=1M name=n", "ERR exists *\n");
 	ask("show n", "dev id=5 name=n state=live *OK *\n");
 	ask("del --all", "deleted id=5 name=n\nOK deleted=1\n");
-	device->queues[0].port.late->count = 0;
+	fake_end_late(device, 0);
 	fake_pass_time(1);
 	assert_null(fake_host.devices.first);
 }
@@ -3023,7 +3023,7 @@ TEST_CASE(test_watch_lingering)
 	assert_int_equal(count_text(me, "EVENT"), 1);
 	expect("EVENT * state=deleting *\nOK id=3 number=kept\n");
 	assert_int_equal(device->step, DEVICE_LINGER);
-	device->queues[0].port.late->count = 0;
+	fake_end_late(device, 0);
 	fake_pass_time(1);
 	expect("EVENT seq=* dev id=3 * state=gone *\n");
 	assert_null(fake_host.devices.first);

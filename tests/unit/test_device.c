@@ -1393,7 +1393,7 @@ TEST_CASE(test_lost_with_requests)
 		fake_expect("");
 		if (i)
 			break;
-		device->queues[1].port.late->count = 0;
+		fake_end_late(device, 1);
 		fake_pass_time(0.2);
 		fake_expect("q1- q0- close");
 		assert_int_equal(device->step, DEVICE_LOST);
@@ -1403,7 +1403,7 @@ TEST_CASE(test_lost_with_requests)
 	fake_pass_time(1);
 	expect_ok(&deleted);
 	assert_int_equal(device->step, DEVICE_LINGER);
-	device->queues[1].port.late->count = 0;
+	fake_end_late(device, 1);
 	fake_pass_time(1);
 	expect_gone();
 }
@@ -2480,6 +2480,8 @@ static void expect_lingers(struct device *device)
 	assert_int_equal(set->count, 0);
 	assert_int_equal(empties, 1);
 	assert_int_equal(fake.last[MESSAGE_DELETE].number, 1);
+	/* Nothing looks for that end. */
+	assert_false(loop_timer_is_active(&device->timer));
 	fake_pass_time(100);
 	assert_int_equal(device->step, DEVICE_LINGER);
 }
@@ -2487,7 +2489,7 @@ static void expect_lingers(struct device *device)
 static void expect_end(struct device *device)
 {
 	fake_forget();
-	device->queues[0].port.late->count = 0;
+	fake_end_late(device, 0);
 	fake_pass_time(1);
 	fake_expect("q1- q0- close");
 	expect_gone();
@@ -2511,7 +2513,7 @@ TEST_CASE(test_silent_backing)
 	device->queues[1].port.owned = 3;
 	fake_pass_time(0.3);
 	assert_int_equal(device->queues[1].port.owned, 0);
-	device->queues[1].port.late->count = 0;
+	fake_end_late(device, 1);
 	fake_release(MESSAGE_STOP);
 	expect_ok(&deleted);
 	fake_expect("STOP DELETE");
@@ -2614,7 +2616,7 @@ TEST_CASE(test_late_while_it_waits)
 	begin_delete(device, 1);
 	fake_pass_time(100);
 	fake_expect("STOP DELETE");
-	device->queues[0].port.late->count = 0;
+	fake_end_late(device, 0);
 	fake_pass_time(1);
 	fake_expect("q1- q0- close");
 	assert_int_equal(device->step, DEVICE_DELETE);
@@ -2638,7 +2640,7 @@ TEST_CASE(test_force_behind_linger)
 	begin_delete(device, 0);
 	expect_ok(&deleted);
 	expect_lingers(device);
-	device->queues[0].port.late->count = 0;
+	fake_end_late(device, 0);
 	fake_pass_time(1);
 	assert_int_equal(device->step, DEVICE_CLOSE);
 	assert_int_equal(ask_delete(device, 1, &deleted), 0);

@@ -289,6 +289,44 @@ TEST_CASE(test_stuck_unknown)
 	assert_int_equal(fake_host.devices.count, 2);
 }
 
+/* Those that were answered in its backing's place: nobody waits, and yet. */
+TEST_CASE(test_late)
+{
+	struct queue *queue = add(0);
+	struct device *device = device_find(&fake_host.devices, 0);
+	struct late *late;
+
+	assert_int_equal(device_allow_late(device), 0);
+	late = queue->port.late;
+	queue->ios[1] = (struct io){ .port = &queue->port,
+				     .tag = 1,
+				     .op = IO_WRITE,
+				     .data = IO_DATA_LATE,
+				     .offset = 8192,
+				     .length = 512 };
+	turns_enter(SIGHT_TURNS, 0);
+	late->which[0] = 1;
+	late->count = 1;
+	late->since[1] = turns_now();
+	move_clock(1.5);
+	turns_enter(SIGHT_CLIENTS, SIGHT_NO_SLOT);
+	matches(run("inspect"),
+		"dev id=0 name=ublkb0 state=live waiting=0\n"
+		"place id=0 name=late count=1 op=write offset=8192 length=512 "
+		"age=1500ms\nkernel id=0 *verdict=\"no request waits; 1 "
+		"request was answered with EIO and is still with its backing, "
+		"for 1.5 s: a write of 512 bytes at 8 KiB; *\"\n"
+		"OK format=1 took=*ms\n");
+	matches(run("inspect 0 tags=yes"),
+		"*\ntag id=0 queue=0 tag=1 place=late op=write offset=8192 "
+		"length=512 age=1500ms\nOK *\n");
+	matches(run("stuck"),
+		"dev id=0 *place id=0 name=late count=1 *\nOK *\n");
+	matches(run("stuck older-than=2s"), "OK format=1 took=*ms\n");
+	late->count = 0;
+	matches(run("stuck older-than=100ms"), "OK format=1 took=*ms\n");
+}
+
 /* The helper answers while what is known without it is being told. */
 TEST_CASE(test_late_answer)
 {

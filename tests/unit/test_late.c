@@ -6,8 +6,10 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/sight.h"
 #include "fakequeue.h"
 #include "io/late.h"
+#include "io/recorder.h"
 
 #define DEPTH 32
 
@@ -117,6 +119,89 @@ TEST_CASE(test_answered_once)
 	assert_false(io_is_late(io));
 	assert_int_equal(queue.port.count[IO_READ], 0);
 }
+
+static unsigned ends;
+
+static void on_ended(void *owner)
+{
+	assert_ptr_equal(owner, &ends);
+	ends++;
+}
+
+/* The end of the last one is told, and of no other. */
+TEST_CASE(test_told_of_the_end)
+{
+	ends = 0;
+	queue.port.late->ended = on_ended;
+	queue.port.late->owner = &ends;
+	bring(3, UBLK_IO_OP_READ);
+	bring(4, UBLK_IO_OP_READ);
+	give_up();
+	io_done(got.ios[1], 0);
+	assert_int_equal(ends, 0);
+	io_done(got.ios[0], -EIO);
+	assert_int_equal(ends, 1);
+	bring(3, UBLK_IO_OP_READ);
+	give_up();
+	io_done(got.ios[2], 0);
+	assert_int_equal(ends, 2);
+}
+
+/* However many they are, they are submitted once; in a turn not before its end. */
+TEST_CASE(test_answered_at_once)
+{
+	unsigned submits;
+	uint16_t tag;
+
+	for (tag = 0; tag < 8; tag++)
+		bring(tag, UBLK_IO_OP_WRITE);
+	submits = fake_ring.submits;
+	assert_int_equal(give_up(), 8);
+	assert_int_equal(fake_ring.submits, submits + 1);
+	assert_int_equal(queue.port.in_turn, 0);
+	assert_int_equal(give_up(), 0);
+	assert_int_equal(fake_ring.submits, submits + 1);
+	bring(9, UBLK_IO_OP_WRITE);
+	submits = fake_ring.submits;
+	queue.port.in_turn = 1;
+	assert_int_equal(give_up(), 1);
+	assert_int_equal(fake_ring.submits, submits);
+	assert_int_equal(queue.port.in_turn, 1);
+	queue.port.in_turn = 0;
+}
+
+#ifndef WITHOUT_SIGHT
+/* Since when they are ours is known still, where it was. */
+TEST_CASE(test_since)
+{
+	static struct sight_small small;
+	static struct sight_tag tags[DEPTH];
+	struct recorder recorder = {
+		.small = &small,
+		.tags = tags,
+		.mask = DEPTH - 1,
+		.ring = small.ring,
+		.ring_end = small.ring + SIGHT_FIRST_EVENTS,
+		.newest = small.ring,
+		.ops[SIGHT_OP_WRITE].counts = &small.counts[SIGHT_OP_WRITE],
+	};
+	const struct io *unknown = bring(2, UBLK_IO_OP_WRITE);
+	const struct io *known = bring(3, UBLK_IO_OP_WRITE);
+	const struct io *first = NULL;
+
+	tags[3] = (struct sight_tag){ .since = 12345,
+				      .tag = 3,
+				      .queue = (uint8_t)queue.port.queue_id };
+	late_mark(&queue.port, LATE_ALL, &first);
+	queue.port.recorder = &recorder;
+	assert_int_equal(late_answer(&queue.port), 2);
+	queue.port.recorder = NULL;
+	assert_true(late_since(known) == 12345);
+	assert_true(late_since(unknown) == 0);
+	assert_ptr_equal(late_io(&queue.port, 0), unknown);
+	assert_ptr_equal(late_io(&queue.port, 1), known);
+}
+#endif
 
 /* Each has the name that its backing answers to. */
 TEST_CASE(test_late_answer_reaches_nobody)
@@ -400,7 +485,7 @@ TEST_CASE(test_no_memory)
 	int left;
 
 	late_close(&queue.port);
-	for (left = 0; left < 4; left++) {
+	for (left = 0; left < 5; left++) {
 		calloc_left = left;
 		assert_int_equal(late_allow(&queue.port), -ENOMEM);
 		assert_null(queue.port.late);

@@ -288,6 +288,37 @@ static const struct row {
 	  { .known = 0 },
 	  { 0 },
 	  "nobody serves it: it could not be taken over" },
+	{ "late ones alone",
+	  { .backing = "/m/a", .is_file = 1, .waits[SIGHT_LATE] = THREE_WRITES },
+	  { KNOWN, .mount = "/m", .kind = "ext4" },
+	  { .workers = 1, .frozen = 1 },
+	  "no request waits; 3 requests were answered with EIO and are still "
+	  "with /m/a, the oldest for 12.4 s: a write of 4096 bytes at 1 GiB; the "
+	  "file system on /m (ext4) is frozen: 'fsfreeze --unfreeze /m' lets "
+	  "it go on" },
+	{ "late ones behind others",
+	  { .backing = "/dev/dm-0",
+	    .waits[SIGHT_WRITE] = ONE_WRITE,
+	    .waits[SIGHT_LATE] = { .count = 1,
+				   .age = 62000000,
+				   .op = SIGHT_OP_FLUSH } },
+	  { KNOWN,
+	    .behind = { .name = "dm-0", .mapped = "a", .suspended = 1 } },
+	  { 0 },
+	  "1 request waits for /dev/dm-0, for 12.4 s: a write of 4096 bytes at "
+	  "1 GiB; dm-0 (a) behind it is suspended: 'dmsetup resume a' lets it "
+	  "go on; 1 request was answered with EIO and is still with its "
+	  "backing, for 62.0 s: a flush" },
+	{ "a late one of which nobody knows since when",
+	  { .backing = "",
+	    .state = VERDICT_DELETING,
+	    .step = "linger",
+	    .waits[SIGHT_LATE] = { .count = 1, .age = VERDICT_NO_AGE } },
+	  { KNOWN, .behind = { .name = "sda", .reads = 1 } },
+	  { 0 },
+	  "it is being deleted (linger); 1 request was answered with EIO and "
+	  "is still with its backing; the disk itself answers nothing (sda: 1 in "
+	  "flight)" },
 	{ "taken over",
 	  { .state = VERDICT_TAKING_OVER, .step = "recover" },
 	  { KNOWN },
@@ -346,6 +377,7 @@ TEST_CASE(test_sums)
 		.waits[SIGHT_DELAY] = { .count = 2, .age = 13000000 },
 		.waits[VERDICT_NO_PLACE] = { .count = 1,
 					     .age = VERDICT_NO_AGE },
+		.waits[SIGHT_LATE] = { .count = 7, .age = 99000000 },
 	};
 
 	assert_int_equal(verdict_count(&facts), 6);

@@ -148,6 +148,43 @@ TEST_CASE(test_current)
 	assert_int_equal(facts.waits[SIGHT_WRITE].length, 512);
 }
 
+/* Late ones are told of behind those that wait, also where none does. */
+TEST_CASE(test_late)
+{
+	uint16_t which[] = { 3, 1 };
+	uint64_t since[DEPTH] = { 0, 400000, 0, 0 };
+	struct io *current[DEPTH] = { &ios[0][0], &ios[0][1], &ios[0][2],
+				      &ios[0][3] };
+	struct late late = {
+		.current = current, .which = which, .since = since, .count = 2
+	};
+	unsigned at_a_time;
+
+	ios[0][1].data = ios[0][3].data = IO_DATA_LATE;
+	ios[0][1].length = 512;
+	queues[0].port.late = &late;
+	for (at_a_time = 1; at_a_time < 12; at_a_time++) {
+		memset(&facts, 0, sizeof(facts));
+		count(0, at_a_time);
+		assert_int_equal(facts.waits[SIGHT_LATE].count, 2);
+		assert_int_equal(verdict_count(&facts), 0);
+	}
+	/* Of one nobody knows since when, so that it may be the oldest. */
+	assert_true(facts.waits[SIGHT_LATE].age == VERDICT_NO_AGE);
+	since[3] = 700000;
+	memset(&facts, 0, sizeof(facts));
+	hold(1, 0, SIGHT_READ, 100000);
+	count(0, 100);
+	assert_int_equal(facts.waits[SIGHT_LATE].age, 600000);
+	assert_int_equal(facts.waits[SIGHT_LATE].length, 512);
+	assert_int_equal(verdict_count(&facts), 1);
+	assert_int_equal(verdict_age(&facts), 900000);
+	memset(&facts, 0, sizeof(facts));
+	count(500000, 100);
+	assert_int_equal(facts.waits[SIGHT_LATE].count, 1);
+	queues[0].port.late = NULL;
+}
+
 TEST_CASE(test_answered)
 {
 	queues[0].port.count[IO_READ] = 5;
