@@ -98,7 +98,7 @@ start_ublkd
 to_all "add null id=N size=16M queues=1 depth=4"
 sleep 3
 to_all "set N delay-time=600s"
-fio --name=l --filename="$(seq -s : -f /dev/ublkb%g 0 $((COUNT - 1)))" \
+fio --name=l --filename="$(seq -s : 0 $((COUNT - 1)) | sed 's,[0-9]*,/dev/ublkb&,g')" \
 	--rw=randread --bs=4k --ioengine=io_uring --direct=1 \
 	--iodepth=$((COUNT * 4)) --file_service_type=roundrobin --size=16M \
 	--time_based --runtime=600 >/tmp/t/fio 2>&1 &
