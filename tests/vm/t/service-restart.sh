@@ -53,14 +53,14 @@ goes_on()
 	[ ! -e /tmp/t/ended ] || fail "the load: $(cat /tmp/t/fio.log)"
 }
 
-# is_whole SINCE: the mount is that of before, and the service answers.
+# is_whole SINCE: the mount is that of before, and the service answers. It is ready
+# before it has taken over each disk.
 is_whole()
 {
 	is active ActiveState
 	is "$1" StateChangeTimestampMonotonic $mount
-	expect_ok list
-	echo "$REPLY" | grep -q '^dev id=0 .*name=disk .*state=live' ||
-		fail "$REPLY"
+	wait_for 30 "ask list | grep -q '^dev id=0 .*name=disk .*state=live'" ||
+		fail "$(ask list)"
 	expect_ok "add null size=1G"
 	expect_ok "del id=$(field id)"
 }
