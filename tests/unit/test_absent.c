@@ -49,7 +49,8 @@ static void run(const char *text)
 	assert_int_equal(told.count, 1);
 }
 
-#if defined(WITHOUT_FILE) || defined(WITHOUT_RAM) || defined(WITHOUT_LAYERS)
+#if defined(WITHOUT_FILE) || defined(WITHOUT_NBD) || defined(WITHOUT_RAM) || \
+	defined(WITHOUT_LAYERS)
 static void expect_refused(const char *text, const char *option)
 {
 	run(text);
@@ -72,6 +73,15 @@ static void test_file_target(void **state)
 {
 	expect_refused("add file path=/nowhere\n", "--disable-file");
 	run("help add file\n");
+	assert_false(told.failed);
+}
+#endif
+
+#ifdef WITHOUT_NBD
+static void test_nbd(void **state)
+{
+	expect_refused("add nbd uri=nbd://nowhere/x\n", "--disable-nbd");
+	run("help add nbd\n");
 	assert_false(told.failed);
 }
 #endif
@@ -123,6 +133,9 @@ int main(void)
 		TEST(test_what_is_left_works),
 #ifdef WITHOUT_FILE
 		TEST(test_file_target),
+#endif
+#ifdef WITHOUT_NBD
+		TEST(test_nbd),
 #endif
 #ifdef WITHOUT_RAM
 		TEST(test_ram),
