@@ -125,6 +125,12 @@ in_time()
 	told "timed-out=2 late=2 refused=0 last-error=ETIMEDOUT"
 	[ "$(grep -c "ublkb0: its file has not answered within io-timeout" "$LOG")" = 1 ] ||
 		failed "the log does not tell once"
+	# Nobody waits for them, and yet they are shown; the recorder knew their age.
+	REPLY=$(ask "inspect 0")
+	echo "$REPLY" | grep -qE '^place id=0 name=late count=2 op=[a-z]* offset=[0-9]* length=4096 age=[23][0-9]{3}ms$' ||
+		failed "no late ones: $REPLY"
+	echo "$REPLY" | grep -q '^verdict .*2 requests were answered with EIO and are still with /dev/dm-0, the oldest for ' ||
+		failed "no verdict: $REPLY"
 	# Where the late write may still come nobody reads or writes.
 	write_block 5
 	ends write.5 1 1
@@ -233,6 +239,12 @@ forced()
 	[ "$(field id)" != 0 ] || failed "the number is given again"
 	expect_ok_now "del $(field id)"
 	go_on "$1"
+	number_comes_free
+}
+
+# number_comes_free: the kernel has it for a moment longer than ublkd.
+number_comes_free()
+{
 	wait_for 10 'ask "add null id=0" | grep -q ^OK' ||
 		fail "the number is not free: $(ask list)"
 	expect_ok "del 0"
@@ -260,7 +272,7 @@ forced_at_once()
 	[ "$STATUS" = "OK id=0 number=kept" ] || failed "$REPLY"
 	ends add 5 0
 	go_on disk
-	wait_for 10 '! ask list | grep -q "^dev id=0 "' || fail "it stays"
+	number_comes_free
 }
 
 # The kernel ends no request whose pages somebody has: the answer says so.
