@@ -9,7 +9,8 @@
 
 SLOW=10000000 # ns
 
-# load FILE SECONDS DISK...: 500 requests a second for each; FILE is what fio tells
+# load FILE SECONDS DISK...: 500 requests a second for each; FILE is what fio tells,
+# which runs as nice as $NICE.
 load()
 {
 	result=$1 time=$2
@@ -18,7 +19,7 @@ load()
 		set -- "$@" "--name=$disk" "--filename=/dev/$disk"
 		shift
 	done
-	fio --rw=randrw --bs=4k --direct=1 --ioengine=libaio --iodepth=4 \
+	fio --nice="${NICE:-0}" --rw=randrw --bs=4k --direct=1 --ioengine=libaio --iodepth=4 \
 		--rate_iops=250,250 --time_based --runtime="$time" \
 		--output-format=json+ --output="$result" "$@" >/tmp/t/fio.log 2>&1 ||
 		fail "$(cat /tmp/t/fio.log "$result")"
