@@ -80,14 +80,14 @@ int verb_check_recorder(struct failure *failure);
  * *failure filled.
  */
 struct device *verb_find_device(const struct request *request,
-				struct failure *failure);
+				struct failure *failure) __attribute__((cold));
 
 /* The one that a bare word names, likewise. */
 struct device *verb_find_word(struct device_set *set, const char *word,
 			      struct failure *failure);
 
 /* Whether the request names one, in any of these ways. */
-int verb_names_device(const struct request *request);
+int verb_names_device(const struct request *request) __attribute__((cold));
 
 /*
  * Read a whole `add` again; its layers' values, LAYER_OPTIONS of them, point

@@ -295,13 +295,15 @@ int device_set_features(struct device_set *set, uint64_t features,
  * are held (rings.h); it lets go of them with the next command for the device.
  * Returns 0 or a negative errno: then a server's end is as it would be without.
  */
-int device_send_rings(const struct device *device, struct channel *channel);
+int device_send_rings(const struct device *device, struct channel *channel)
+	__attribute__((cold));
 
 /*
  * Tell somebody a device's tally (target.h), unless that is 0. Returns 0 or a
  * negative errno.
  */
-int device_send_tally(const struct device *device, struct channel *channel);
+int device_send_tally(const struct device *device, struct channel *channel)
+	__attribute__((cold));
 
 /* A device that is being taken over had that tally in the server before. */
 void device_take_tally(struct device_set *set, uint32_t id, uint64_t tally);
@@ -321,10 +323,11 @@ struct device *device_new(struct device_set *set,
 			  struct failure *failure) __attribute__((cold));
 
 /* Another server's device has its true target and layers, of the spec. */
-void device_take_target(struct device *device, const struct device_spec *spec);
+void device_take_target(struct device *device, const struct device_spec *spec)
+	__attribute__((cold));
 
 /* The number that the driver has given it; DEVICE_ID_ANY: it has none again. */
-void device_set_id(struct device *device, uint32_t id);
+void device_set_id(struct device *device, uint32_t id) __attribute__((cold));
 
 /*
  * Who waits for its end is told, and it does not count any more. The caller's set
@@ -367,7 +370,8 @@ enum device_step device_ask(struct device *device,
 			    const struct message *message);
 
 /* The same with nothing to fill in. */
-enum device_step device_ask_simple(struct device *device, uint32_t type);
+enum device_step device_ask_simple(struct device *device, uint32_t type)
+	__attribute__((cold));
 
 /* The keeper is to note the device, and to have what its target holds. */
 enum device_step device_ask_note(struct device *device);
@@ -376,7 +380,7 @@ enum device_step device_ask_note(struct device *device);
 enum device_step device_ask_new_words(struct device *device);
 
 /* The command that the keeper runs for it ends with -EINTR. */
-void device_cancel_command(struct device *device);
+void device_cancel_command(struct device *device) __attribute__((cold));
 
 /* The queues, but for what needs the char device. Returns 0 or a negative errno. */
 int device_open_queues(struct device *device) __attribute__((cold));

@@ -344,7 +344,8 @@ static enum device_step answer_unsent(struct device *device)
  * Do what follows from a step, and from that. The device may be freed when this
  * returns.
  */
-static void proceed(struct device *device, enum device_step follows)
+static void __attribute__((cold))
+proceed(struct device *device, enum device_step follows)
 {
 	while (follows != DEVICE_STAY) {
 		const struct step *step = &steps[device->step];

@@ -52,7 +52,8 @@ void device_recover_all(struct device_set *set);
  * Put on the layers that the values need, see layers_put_on(); requests go
  * through them from now on. Returns 0 or -ENOMEM.
  */
-int device_put_on(struct device *device, const struct option_value *values);
+int device_put_on(struct device *device, const struct option_value *values)
+	__attribute__((cold));
 
 /*
  * Begin to replace the command that a live device is said to be made by, for
@@ -61,7 +62,7 @@ int device_put_on(struct device *device, const struct option_value *values);
  * *failure filled.
  */
 int device_note(struct device *device, char *words, device_done *done,
-		void *context, struct failure *failure);
+		void *context, struct failure *failure) __attribute__((cold));
 
 /*
  * Begin to note that a live device came from the configuration file. Returns 0 and
@@ -76,7 +77,7 @@ int device_claim(struct device *device, device_done *done, void *context,
  * likewise. Returns 0 and calls done later, or returns -1 with *failure filled.
  */
 int device_resize(struct device *device, uint64_t size, device_done *done,
-		  void *context, struct failure *failure);
+		  void *context, struct failure *failure) __attribute__((cold));
 
 /*
  * Begin to delete a live device; without force it fails with SYMBOL_BUSY, and
@@ -105,7 +106,7 @@ int device_resume(struct device *device, device_done *done, void *context,
  * the device stays either way.
  */
 int device_check(struct device *device, device_done *done, void *context,
-		 struct failure *failure);
+		 struct failure *failure) __attribute__((cold));
 
 /* Stop and delete every device, whatever it is doing. on_empty tells the end. */
 void device_delete_all(struct device_set *set) __attribute__((cold));
@@ -134,6 +135,6 @@ const char *device_work(const struct device *device);
  * -1 with *failure filled, which names arg unless that is NULL.
  */
 int device_check_idle(const struct device *device, const char *arg,
-		      struct failure *failure);
+		      struct failure *failure) __attribute__((cold));
 
 #endif

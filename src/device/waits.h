@@ -28,7 +28,8 @@ struct waits_cursor {
  * *budget tags have been looked at; that is 0 then, and to be called again.
  */
 const struct io *waits_next(const struct device *device,
-			    struct waits_cursor *cursor, unsigned *budget);
+			    struct waits_cursor *cursor, unsigned *budget)
+	__attribute__((cold));
 
 /*
  * Add the requests from the cursor on to those in *facts, as of `now` (us), but
@@ -45,7 +46,8 @@ uint64_t waits_answered(const struct device *device);
 /*
  * All of *facts but waits, moves, views and view. They are valid for this turn.
  */
-void waits_describe(const struct device *device, struct verdict_facts *facts);
+void waits_describe(const struct device *device, struct verdict_facts *facts)
+	__attribute__((cold));
 
 /* Of which disk, and of what behind it, a helper is to have a view. */
 void waits_wish(const struct device *device, struct view_wish *wish);

@@ -53,21 +53,22 @@ struct entry *entry_new(struct entry **first, uint32_t id);
  * device's files counts more than what was there. Returns 0 or -ENOMEM.
  */
 int entry_from_message(struct entry **first, const struct message *message,
-		       const int *fds, int fd_count);
+		       const int *fds, int fd_count) __attribute__((cold));
 
 /*
  * The same by the name under which a service manager had the descriptor. Takes
  * fd on success. Returns 0, -ENOMEM, or -EINVAL for what is no device's, or
  * lacks the descriptor before it.
  */
-int entry_from_store(struct entry **first, const char *name, int fd);
+int entry_from_store(struct entry **first, const char *name, int fd)
+	__attribute__((cold));
 
 /*
  * The device is gone, and let go of what it held: take it out of the list and
  * out of the state folder.
  */
 void entry_free(struct entry **first, struct entry *entry,
-		const struct state *state);
+		const struct state *state) __attribute__((cold));
 
 /*
  * A keeper's start: an earlier keeper's device, one that the next server takes
@@ -122,7 +123,8 @@ int entry_hand_over(const struct entry *entry, struct channel *channel)
  * Close what the device held, on the ring, and remove what is its own. Returns
  * how many completions with that data tell that something is closed.
  */
-unsigned entry_let_go(struct entry *entry, struct ring *ring, uint64_t data);
+unsigned entry_let_go(struct entry *entry, struct ring *ring, uint64_t data)
+	__attribute__((cold));
 
 /* The same of one descriptor: returns 1, or 0 if it is closed already. */
 unsigned entry_close(struct ring *ring, int fd, uint64_t data);

@@ -231,7 +231,8 @@ static void job_go_on(struct job *job, int result)
 		job_end(job, result);
 }
 
-static void on_command_ring(struct ev_loop *loop, ev_io *watcher, int events)
+static void __attribute__((cold))
+on_command_ring(struct ev_loop *loop, ev_io *watcher, int events)
 {
 	struct jobs *jobs = watcher->data;
 	struct ring *ring = jobs->control.ring;
@@ -499,7 +500,8 @@ static int end_timeout(struct job *job, int result)
 	return result < 0 ? result : 0;
 }
 
-static void on_helped(void *context, const struct message *answer, int fd)
+static void __attribute__((cold))
+on_helped(void *context, const struct message *answer, int fd)
 {
 	struct job *job = context;
 	struct jobs *jobs = job->jobs;
@@ -544,7 +546,7 @@ static int open_disk(struct job *job)
  * open sees those that hold the disk in other ways, such as a mount in another
  * namespace. If no helper can tell, that open is all, and sees no plain opener.
  */
-static int begin_busy(struct job *job)
+static int __attribute__((cold)) begin_busy(struct job *job)
 {
 	struct message question = { .magic = MESSAGE_MAGIC,
 				    .type = MESSAGE_ASK,
@@ -557,7 +559,7 @@ static int begin_busy(struct job *job)
 	return job->result ? open_disk(job) : 0;
 }
 
-static int end_busy(struct job *job, int result)
+static int __attribute__((cold)) end_busy(struct job *job, int result)
 {
 	if (job->stage == BUSY_USERS) {
 		/* Nobody's disk is opened for a server that has died: see

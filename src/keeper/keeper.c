@@ -389,14 +389,15 @@ on_candidate_message(struct channel *channel, const struct message *message,
 	}
 }
 
-static void on_candidate_gone(struct channel *channel)
+static void __attribute__((cold)) on_candidate_gone(struct channel *channel)
 {
 	fail_upgrade(channel->owner, -EINVAL,
 		     "the new program ended before it had read the table of "
 		     "devices; is it a ublkd?");
 }
 
-static void on_candidate_late(struct ev_loop *loop, ev_timer *timer, int events)
+static void __attribute__((cold))
+on_candidate_late(struct ev_loop *loop, ev_timer *timer, int events)
 {
 	(void)loop;
 	(void)events;
@@ -771,7 +772,8 @@ static void start_after(struct keeper *keeper, double delay)
  * if the last one had been up for a while. A server that was never ready ends the
  * start, unless there are devices of before: their users wait for a server.
  */
-static void replace_server(struct keeper *keeper, const char *why)
+static void __attribute__((cold))
+replace_server(struct keeper *keeper, const char *why)
 {
 	double delay = 0;
 
@@ -1041,7 +1043,7 @@ static void send_answer(struct jobs *jobs, const struct message *message,
 	proc_kill(&keeper->server);
 }
 
-static void on_jobs_idle(struct jobs *jobs)
+static void __attribute__((cold)) on_jobs_idle(struct jobs *jobs)
 {
 	struct keeper *keeper = jobs->owner;
 

@@ -57,9 +57,10 @@ int takeover_end(struct takeover *takeover,
  * Remove the hand-over socket from the folder: nobody will answer there. It
  * stays if takeover_begin() has not succeeded: it is another's.
  */
-void takeover_remove(struct takeover *takeover, const char *folder);
+void takeover_remove(struct takeover *takeover, const char *folder)
+	__attribute__((cold));
 
 /* Let go of everything; a server that was not told to leave serves on. */
-void takeover_close(struct takeover *takeover);
+void takeover_close(struct takeover *takeover) __attribute__((cold));
 
 #endif
