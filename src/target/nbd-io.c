@@ -163,25 +163,47 @@ static void drop_pieces(struct nbd *nbd)
 	send->bytes = 0;
 }
 
+static int is_flush(const struct nbd_request *request)
+{
+	return request->io && request->io->op == IO_FLUSH;
+}
+
+/*
+ * Whether the end of a flush tells of all writes that were answered: not if its
+ * sender has an answer already, or if one of them was answered after it was sent.
+ */
+static int tells_of_all(const struct nbd *nbd,
+			const struct nbd_request *request)
+{
+	return !io_is_late(request->io) &&
+	       (request->is_queued || request->writes == nbd->writes);
+}
+
 /*
  * What the server has answered and nobody has flushed may be gone with it. A flush
- * that is under way would not tell, so that is who hears of it; or the next one.
+ * that is under way would not tell, so its sender hears of that; and the sender of
+ * the next one, unless one of these tells of all.
  */
 static void note_lost_writes(struct nbd *nbd)
 {
+	int has_lost = 1;
 	unsigned i;
 
 	if (nbd->writes == nbd->flushed)
 		return;
-	nbd->flushed = nbd->writes;
-	nbd_set_lost(nbd, 1);
 	for (i = 0; i < nbd->chunk_count * NBD_CHUNK; i++) {
 		struct nbd_request *request = request_at(nbd, i);
 
-		if (!request->io || request->io->op != IO_FLUSH)
-			continue;
-		nbd_set_lost(nbd, 0);
-		end_request(nbd, request, -EIO);
+		if (is_flush(request) && tells_of_all(nbd, request))
+			has_lost = 0;
+	}
+	nbd->flushed = nbd->writes;
+	nbd_set_lost(nbd, has_lost);
+	for (i = 0; i < nbd->chunk_count * NBD_CHUNK; i++) {
+		struct nbd_request *request = request_at(nbd, i);
+
+		if (is_flush(request))
+			end_request(nbd, request, -EIO);
 	}
 }
 

@@ -1077,6 +1077,25 @@ TEST_CASE(test_write_beside_a_flush)
 	expect_done(2, -EIO);
 }
 
+/* A flush that was sent before a write was answered does not speak for it. */
+TEST_CASE(test_lost_after_a_flush_was_sent)
+{
+	uint64_t write;
+
+	open_nbd();
+	submit(0, IO_WRITE, 0, 512);
+	submit(1, IO_FLUSH, 0, 0);
+	sends_all();
+	write = gets(1, 0, 0, 512);
+	answers(0, write);
+	expect_done(0, 0);
+	lose_the_connection();
+	expect_done(1, -EIO);
+	submit(2, IO_FLUSH, 0, 0);
+	expect_done(2, -EIO);
+	flush_and_answer();
+}
+
 /* It is not forgotten with the server of ublkd. */
 TEST_CASE(test_lost_writes_are_noted)
 {
@@ -1166,6 +1185,21 @@ TEST_CASE(test_late_without_an_answer)
 	lose_the_connection();
 	assert_int_equal(seen.done[0], 1);
 	assert_null(kernel.sending);
+}
+
+/* Nobody hears of lost writes by a flush that has timed out. */
+TEST_CASE(test_lost_under_a_late_flush)
+{
+	open_nbd();
+	write_and_answer();
+	submit(2, IO_FLUSH, 0, 0);
+	sends_all();
+	make_late(2);
+	lose_the_connection();
+	assert_int_equal(seen.done[2], 1);
+	submit(3, IO_FLUSH, 0, 0);
+	expect_done(3, -EIO);
+	flush_and_answer();
 }
 
 /* The server waits for the rest of a write that nobody has any more. */
