@@ -237,7 +237,9 @@ static void end_if_idle(struct nbd *nbd)
 	nbd->receive.request = NULL;
 	nbd->receive.have = 0;
 	drop_pieces(nbd);
-	note_lost_writes(nbd);
+	if (!nbd->is_left)
+		note_lost_writes(nbd);
+	nbd->is_left = 0;
 	line_up_all(nbd);
 	nbd_disconnected(nbd);
 }
@@ -784,6 +786,7 @@ void nbd_stop(struct backend *backend, struct io_port *port)
 	nbd->port = NULL; /* nothing begins */
 	if (nbd->fd >= 0) {
 		say_goodbye(nbd);
+		nbd->is_left = !nbd->is_broken;
 		break_off(nbd, "the device ends");
 	}
 	while ((nbd->send.is_busy || nbd->receive.is_busy) &&

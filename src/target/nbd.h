@@ -83,7 +83,8 @@ struct nbd {
 	int fd;		      /* -1: there is none */
 	struct io_port *port; /* NULL: that queue has not begun */
 	int is_broken;	      /* it ends when the kernel lets go of it */
-	int has_answered;     /* since it was made */
+	int is_left; /* by us: what the server has answered is still there */
+	int has_answered; /* since it was made */
 	struct nbd_send send;
 	struct nbd_receive receive;
 	void *reserve; /* POOL_RESERVE bytes */

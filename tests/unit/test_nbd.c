@@ -1096,6 +1096,47 @@ TEST_CASE(test_lost_after_a_flush_was_sent)
 	flush_and_answer();
 }
 
+static void stop_and_start(void)
+{
+	nbd_stop(&nbd->target.backend, &port);
+	assert_int_equal(nbd->fd, -1);
+	assert_int_equal(nbd_start(&nbd->target.backend, &port), 0);
+	connects_to(SIZE, CAN_ALL);
+}
+
+/* A connection that ublkd ends, for a while, leaves the server with its writes. */
+TEST_CASE(test_stopped_and_started)
+{
+	open_nbd();
+	write_and_answer();
+	stop_and_start();
+	flush_and_answer();
+}
+
+/* They can be lost later. */
+TEST_CASE(test_lost_after_a_stop)
+{
+	open_nbd();
+	write_and_answer();
+	stop_and_start();
+	lose_the_connection();
+	submit(1, IO_FLUSH, 0, 0);
+	expect_done(1, -EIO);
+}
+
+/* The server had ended the connection; the kernel lets go of it at the stop. */
+TEST_CASE(test_lost_before_a_stop)
+{
+	open_nbd();
+	write_and_answer();
+	submit(0, IO_READ, 0, 4096);
+	end_op(&kernel.receiving, 0);
+	assert_true(nbd->is_broken);
+	stop_and_start();
+	submit(1, IO_FLUSH, 0, 0);
+	expect_done(1, -EIO);
+}
+
 /* It is not forgotten with the server of ublkd. */
 TEST_CASE(test_lost_writes_are_noted)
 {
