@@ -437,6 +437,8 @@ static struct target *nbd_open(struct target_args *args,
 	if (args->adopted) {
 		nbd->size = geometry->size = args->size;
 		nbd->block_size = geometry->block_size;
+		/* There may be some that nobody has flushed. */
+		nbd->writes = !nbd->durable && !nbd->read_only;
 		if (!geometry->block_size)
 			geometry->block_size = 512;
 		return &nbd->target;

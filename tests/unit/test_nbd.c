@@ -938,7 +938,7 @@ TEST_CASE(test_without_reconnect)
 	assert_int_equal(helper.asked, 0);
 }
 
-static void adopt(int knows_flags)
+static void adopt_as(const char *words, int knows_flags)
 {
 	struct option_value values[OPTION_MAX];
 	struct target_args args = { .values = values,
@@ -947,7 +947,7 @@ static void adopt(int knows_flags)
 				    .max_io = MAX_IO,
 				    .loop = test_loop };
 
-	test_values(target_nbd.options, values, "uri=nbd://host export=other");
+	test_values(target_nbd.options, values, words);
 	memset(&geometry, 0, sizeof(geometry));
 	nbd = (struct nbd *)target_nbd.open(&args, &geometry, &failure);
 	assert_non_null(nbd);
@@ -956,6 +956,11 @@ static void adopt(int knows_flags)
 		nbd->target.tally = UINT64_C(1) << 32 | CAN_ALL;
 	nbd_start(&nbd->target.backend, &port);
 	assert_string_equal(helper.text, "nbd://host\nother");
+}
+
+static void adopt(int knows_flags)
+{
+	adopt_as("uri=nbd://host export=other", knows_flags);
 	submit(0, IO_READ, 0, 4096);
 	assert_int_equal(seen.total, 0);
 }
@@ -1135,6 +1140,34 @@ TEST_CASE(test_lost_before_a_stop)
 	stop_and_start();
 	submit(1, IO_FLUSH, 0, 0);
 	expect_done(1, -EIO);
+}
+
+/* Of a server of ublkd before, which nobody has flushed, for all that is known. */
+TEST_CASE(test_lost_after_an_adoption)
+{
+	adopt_as("uri=nbd://host export=other", 1);
+	connects_to(SIZE, CAN_ALL);
+	lose_the_connection();
+	submit(1, IO_FLUSH, 0, 0);
+	expect_done(1, -EIO);
+	flush_and_answer();
+}
+
+TEST_CASE(test_flushed_after_an_adoption)
+{
+	adopt_as("uri=nbd://host export=other", 1);
+	connects_to(SIZE, CAN_ALL);
+	flush_and_answer();
+	lose_the_connection();
+	flush_and_answer();
+}
+
+TEST_CASE(test_durable_before_an_adoption)
+{
+	adopt_as("uri=nbd://host export=other durable=yes", 1);
+	connects_to(SIZE, CAN_ALL);
+	lose_the_connection();
+	flush_and_answer();
 }
 
 /* It is not forgotten with the server of ublkd. */
