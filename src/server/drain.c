@@ -46,9 +46,8 @@ static int find_request(const struct drain *drain, struct failure *failure)
 		if (count)
 			return failure_set(
 				failure, SYMBOL_BUSY, EBUSY, NULL,
-				"requests of device %u (%s) stay blocked in "
-				"the kernel (%u): its file system or disk "
-				"stands still",
+				"requests of device %u (%s) stay blocked (%u): "
+				"its file system, disk or server stands still",
 				device->spec.id, device_name(device), count);
 	}
 	if (drain->asked)

@@ -19,6 +19,7 @@
 #include "base/log.h"
 #include "io/pool.h"
 #include "io/recorder.h"
+#include "io/workers.h"
 #include "nbd.h"
 
 #define REQUEST_MAGIC 0x25609513u
@@ -99,9 +100,17 @@ static struct nbd_request *find_request(const struct nbd *nbd, uint64_t cookie)
 		       : NULL;
 }
 
+/* The server has it no more. */
+static void drop_cookie(struct nbd_request *request)
+{
+	if (request->cookie)
+		workers_leave(request->mark);
+	request->cookie = 0;
+}
+
 static void line_up(struct nbd *nbd, struct nbd_request *request)
 {
-	request->cookie = 0;
+	drop_cookie(request);
 	request->at = 0;
 	request->error = 0;
 	request->is_queued = 1;
@@ -118,7 +127,7 @@ static void end_request(struct nbd *nbd, struct nbd_request *request, int error)
 	struct io *io = request->io;
 
 	request->io = NULL;
-	request->cookie = 0;
+	drop_cookie(request);
 	request->next = nbd->spare;
 	nbd->spare = request;
 	nbd->count--;
@@ -292,6 +301,7 @@ static void write_head(struct nbd *nbd, struct nbd_request *request,
 	unsigned flags = 0;
 
 	request->cookie = ++nbd->serial << 16 | request->index;
+	request->mark = workers_enter();
 	request->writes = nbd->writes;
 	wire.cookie = request->cookie;
 	if (command != COMMAND_FLUSH) {
@@ -397,6 +407,12 @@ static void refuse(struct nbd *nbd, struct nbd_request *request, int error)
 	end_request(nbd, request, error);
 }
 
+/* Before an upgrade nothing begins; the server waits for what has. */
+static int is_held(const struct nbd_request *request)
+{
+	return !request->cookie && workers_are_held();
+}
+
 static void fill_message(struct nbd *nbd)
 {
 	struct nbd_send *send = &nbd->send;
@@ -404,7 +420,8 @@ static void fill_message(struct nbd *nbd)
 	while (nbd->first && !nbd->is_broken && send->count < NBD_BATCH &&
 	       send->bytes < NBD_BATCH_DATA) {
 		struct nbd_request *request = nbd->first;
-		int error = add_piece(nbd, request);
+		int error = is_held(request) ? -EAGAIN
+					     : add_piece(nbd, request);
 
 		if (error == -EAGAIN)
 			return;
@@ -703,6 +720,22 @@ void nbd_submit(struct backend *backend, struct io *io)
 	request->is_flushing = 0;
 	line_up(nbd, request);
 	pump(nbd);
+}
+
+/* Each has a cookie until it is answered, or its connection has ended. */
+unsigned nbd_in_workers(const struct target *target)
+{
+	const struct nbd *nbd = (const struct nbd *)target;
+	unsigned i, count = 0;
+
+	for (i = 0; i < nbd->chunk_count * NBD_CHUNK; i++)
+		count += request_at(nbd, i)->cookie != 0;
+	return count;
+}
+
+void nbd_go_on(struct target *target)
+{
+	pump((struct nbd *)target);
 }
 
 /* What is not sent is not with the server. */

@@ -518,6 +518,8 @@ const struct target_ops target_nbd = {
 	.picks_block_size = 1,
 	.resize = nbd_resize,
 	.measure = nbd_measure,
+	.in_workers = nbd_in_workers,
+	.go_on = nbd_go_on,
 	.io = { .submit = nbd_submit,
 		.expire = nbd_expire,
 		.start = nbd_start,

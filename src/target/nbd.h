@@ -32,6 +32,7 @@ struct nbd_request {
 	uint16_t index;
 	uint8_t is_queued;   /* not all of it is in the message, or was */
 	uint8_t is_flushing; /* a durable write is done, and its flush is not */
+	uint8_t mark;	     /* of workers_enter(), with a cookie */
 };
 
 /* A piece of the message: a head, data or both, in two of its iovecs. */
@@ -119,6 +120,10 @@ void nbd_submit(struct backend *backend, struct io *io);
 void nbd_expire(struct backend *backend);
 int nbd_start(struct backend *backend, struct io_port *port);
 void nbd_stop(struct backend *backend, struct io_port *port);
+
+/* The target's: what a server has, and may do later, is as if in a worker. */
+unsigned nbd_in_workers(const struct target *target);
+void nbd_go_on(struct target *target);
 
 /* fd, which is the target's, is a connection that has seen no request. */
 void nbd_use(struct nbd *nbd, int fd);

@@ -168,8 +168,9 @@ struct target_ops {
 	int (*trim)(struct target *target);
 
 	/*
-	 * Requests in workers of the kernel; and go on with those that were
-	 * held back from them, see workers.h. NULL: there are never any.
+	 * Requests in workers of the kernel, or with a server that may do them
+	 * after this process has ended; and go on with those that were held back
+	 * from them, see workers.h. NULL: there are never any.
 	 */
 	unsigned (*in_workers)(const struct target *target);
 	void (*go_on)(struct target *target);

@@ -15,6 +15,7 @@
 #include "io/late.h"
 #include "io/pool.h"
 #include "io/ring.h"
+#include "io/workers.h"
 #include "support.h"
 #include "target/ask.h"
 #include "target/nbd.h"
@@ -388,6 +389,7 @@ int after_each(void **state)
 	const struct message nothing = { .result = -EPIPE };
 
 	close_nbd();
+	workers_resume();
 	/* As with a keeper that is gone: the attempt has no target any more. */
 	if (helper.done)
 		helper.done(helper.context, &nothing);
@@ -1190,6 +1192,55 @@ TEST_CASE(test_durable_writes_are_not_lost)
 	answers(0, gets(1, 1, 0, 512));
 	lose_the_connection();
 	flush_and_answer();
+}
+
+/* ---- an upgrade ---- */
+
+/*
+ * It waits for what the server has: that could come to the disk after the next
+ * server of ublkd has sent it again. Meanwhile nothing else goes there.
+ */
+TEST_CASE(test_upgrade)
+{
+	uint64_t first, second;
+
+	open_nbd();
+	seen.pool_left = 0;
+	submit(0, IO_READ, 0, 4096);
+	sends_all();
+	first = gets(0, 0, 0, 4096);
+	assert_int_equal(target_nbd.in_workers(&nbd->target), 1);
+	assert_int_equal(workers_drain(), 0);
+	assert_false(workers_are_held());
+	submit(1, IO_WRITE, 0, 10000);
+	answers(5, first);
+	assert_int_equal(workers_drain(), 0);
+	assert_true(workers_are_held());
+	submit(2, IO_FLUSH, 0, 0);
+	/* All of what has begun. */
+	sends_all();
+	second = gets(1, 0, 0, 10000);
+	gets_data(1, 10000);
+	assert_int_equal(wired, looked_at);
+	answers(0, second);
+	assert_int_equal(target_nbd.in_workers(&nbd->target), 0);
+	assert_int_equal(workers_drain(), 1);
+	workers_resume();
+	target_nbd.go_on(&nbd->target);
+	sends_all();
+	answers(0, gets(3, 0, 0, 0));
+	expect_done(2, 0);
+}
+
+/* Nobody has what waits for a connection. */
+TEST_CASE(test_upgrade_without_a_server)
+{
+	open_nbd();
+	submit(0, IO_READ, 0, 4096);
+	sends_all();
+	assert_int_equal(workers_drain(), 0);
+	end_op(&kernel.receiving, 0);
+	assert_int_equal(workers_drain(), 1);
 }
 
 /* ---- requests that time out ---- */
