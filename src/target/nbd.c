@@ -294,6 +294,8 @@ static const char *find_difference(const struct nbd *nbd,
 		return "the server's disk has no durable writes now";
 	if (nbd->block_size && export->least > nbd->block_size)
 		return "the server's disk has larger blocks now";
+	if (export->most && export->most < nbd->max_io)
+		return "the server takes smaller requests only";
 	return NULL;
 }
 
@@ -400,6 +402,7 @@ static struct nbd *new_nbd(const struct target_args *args)
 	nbd->fd = -1;
 	nbd->loop = args->loop;
 	nbd->read_only = args->read_only;
+	nbd->max_io = args->max_io;
 	nbd->durable = values[DURABLE].number != 0;
 	nbd->reconnects = values[RECONNECT].number != 0;
 	nbd->pause = PAUSE_LEAST;

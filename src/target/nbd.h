@@ -78,6 +78,7 @@ struct nbd {
 	struct nbd_export export; /* as the last connection has it */
 	uint64_t size;		  /* bytes that are served */
 	uint32_t block_size;
+	uint32_t max_io; /* bytes of the largest request */
 	int read_only, durable, reconnects;
 
 	/* The connection, in the ring of the first queue. */

@@ -921,6 +921,10 @@ TEST_CASE(test_another_disk)
 		assert_null(kernel.sending);
 	}
 	pass_time(5.1);
+	helper_answers(0, "67108864 6c 0 0 262144");
+	assert_int_equal(nbd->fd, -1);
+	assert_non_null(strstr(nbd->why, "smaller requests only"));
+	pass_time(5.1);
 	connects_to(2 * SIZE, CAN_ALL);
 	sends_all();
 	gets(0, 0, 0, 4096);
