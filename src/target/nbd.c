@@ -460,7 +460,8 @@ static int nbd_resize(struct target *target, uint64_t size,
 {
 	struct nbd *nbd = (struct nbd *)target;
 
-	if (check_room(nbd, size, failure) < 0)
+	/* Before an adopted device's first connection, which checks that. */
+	if (nbd->export.size && check_room(nbd, size, failure) < 0)
 		return -1;
 	nbd->size = size;
 	return 0;

@@ -1428,6 +1428,21 @@ TEST_CASE(test_sizes)
 	expect_done(0, -EIO);
 }
 
+/* The kernel has another size at a take-over, when no server has been reached. */
+TEST_CASE(test_size_of_an_adopted_device)
+{
+	adopt_as("uri=nbd://host export=other", 1);
+	assert_int_equal(target_nbd.resize(&nbd->target, 2 * SIZE, &failure),
+			 0);
+	connects_to(SIZE, CAN_ALL);
+	assert_non_null(strstr(nbd->why, "bytes now"));
+	pass_time(5.1);
+	connects_to(2 * SIZE, CAN_ALL);
+	assert_true(nbd->fd >= 0);
+	assert_int_equal(target_nbd.resize(&nbd->target, 3 * SIZE, &failure),
+			 -1);
+}
+
 /* The server hears that nobody comes any more. */
 TEST_CASE(test_goodbye)
 {
