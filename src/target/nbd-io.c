@@ -39,6 +39,9 @@ enum command {
 
 #define SERVER_SHUTS_DOWN 108u /* an error of a reply: ask the next server */
 
+/* In so many s a server that has late requests must say something. */
+#define SILENCE 10.0
+
 #define STOP_LOOKS 1000 /* at the ring, until the kernel lets go of a socket */
 
 struct wire_request {
@@ -243,6 +246,7 @@ static void end_if_idle(struct nbd *nbd)
 	close(nbd->fd);
 	nbd->fd = -1;
 	nbd->is_broken = 0;
+	loop_timer_stop(nbd->loop, &nbd->silence);
 	nbd->receive.request = NULL;
 	nbd->receive.have = 0;
 	drop_pieces(nbd);
@@ -665,6 +669,7 @@ static void on_received(struct ring_op *op, int32_t result)
 		(struct nbd *)((char *)receive - offsetof(struct nbd, receive));
 
 	receive->is_busy = 0;
+	nbd->has_said |= result > 0;
 	if (result > 0 && !nbd->is_broken) {
 		if (receive->is_direct) {
 			end_data(nbd, (uint32_t)result);
@@ -738,7 +743,41 @@ void nbd_go_on(struct target *target)
 	pump((struct nbd *)target);
 }
 
-/* What is not sent is not with the server. */
+static void listen_for_a_while(struct nbd *nbd)
+{
+	nbd->has_said = 0;
+	loop_timer_start(nbd->loop, &nbd->silence, SILENCE);
+}
+
+static int has_late(const struct nbd *nbd)
+{
+	unsigned i;
+
+	for (i = 0; i < nbd->chunk_count * NBD_CHUNK; i++) {
+		const struct nbd_request *request = request_at(nbd, i);
+
+		if (request->io && io_is_late(request->io))
+			return 1;
+	}
+	return 0;
+}
+
+void nbd_on_silence(struct loop_timer *timer)
+{
+	struct nbd *nbd = timer->data;
+
+	if (!has_late(nbd))
+		return;
+	if (nbd->has_said)
+		listen_for_a_while(nbd);
+	else
+		break_off(nbd, "no answer in time");
+}
+
+/*
+ * What is not sent is not with the server. What is sent becomes late, and ends with
+ * the connection if that brings nothing any more.
+ */
 void nbd_expire(struct backend *backend)
 {
 	struct nbd *nbd = (struct nbd *)backend;
@@ -754,6 +793,8 @@ void nbd_expire(struct backend *backend)
 		*at = request->next;
 		end_request(nbd, request, -EIO);
 	}
+	if (nbd->fd >= 0 && nbd->count && !loop_timer_is_active(&nbd->silence))
+		listen_for_a_while(nbd);
 }
 
 int nbd_start(struct backend *backend, struct io_port *port)

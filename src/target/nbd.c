@@ -407,6 +407,7 @@ static struct nbd *new_nbd(const struct target_args *args)
 	nbd->reconnects = values[RECONNECT].number != 0;
 	nbd->pause = PAUSE_LEAST;
 	loop_timer_init(&nbd->timer, on_pause, nbd);
+	loop_timer_init(&nbd->silence, nbd_on_silence, nbd);
 	nbd->uri = strdup(values[URI].text);
 	if (values[EXPORT].given)
 		nbd->export_name = strdup(values[EXPORT].text);
@@ -506,6 +507,7 @@ static void nbd_close(struct target *target)
 	if (nbd->attempt)
 		nbd->attempt->nbd = NULL;
 	loop_timer_stop(nbd->loop, &nbd->timer);
+	loop_timer_stop(nbd->loop, &nbd->silence);
 	nbd_leave(nbd);
 	/* What the kernel has not let go of stays where it is. */
 	if (!nbd->send.is_busy && !nbd->receive.is_busy)

@@ -86,7 +86,9 @@ struct nbd {
 	struct io_port *port; /* NULL: that queue has not begun */
 	int is_broken;	      /* it ends when the kernel lets go of it */
 	int is_left; /* by us: what the server has answered is still there */
-	int has_answered; /* since it was made */
+	int has_answered;	   /* since it was made */
+	struct loop_timer silence; /* runs while some may be late, and then: */
+	int has_said; /* the server: anything, since the timer was started */
 	struct nbd_send send;
 	struct nbd_receive receive;
 	void *reserve; /* POOL_RESERVE bytes */
@@ -116,9 +118,10 @@ struct nbd {
 
 /* ---- nbd-io.c ---- */
 
-/* The backend's. */
+/* The backend's; the timer of a server that says nothing. */
 void nbd_submit(struct backend *backend, struct io *io);
 void nbd_expire(struct backend *backend);
+void nbd_on_silence(struct loop_timer *timer);
 int nbd_start(struct backend *backend, struct io_port *port);
 void nbd_stop(struct backend *backend, struct io_port *port);
 

@@ -1331,6 +1331,48 @@ TEST_CASE(test_lost_under_a_late_flush)
 	flush_and_answer();
 }
 
+/* A server that says nothing at all does not keep late requests for ever. */
+TEST_CASE(test_silent_server)
+{
+	open_nbd();
+	submit(0, IO_READ, 0, 4096);
+	submit(1, IO_READ, 4096, 4096);
+	submit(2, IO_FLUSH, 0, 0);
+	sends_all();
+	make_late(0);
+	pass_time(6);
+	make_late(1);
+	pass_time(3);
+	assert_false(nbd->is_broken);
+	pass_time(2);
+	assert_true(nbd->is_broken);
+	assert_string_equal(nbd->why, "no answer in time");
+	expect_broken();
+	assert_int_equal(seen.done[0] + seen.done[1], 2);
+	assert_int_equal(seen.done[2], 0);
+}
+
+/* One that is slow is waited for, until it is silent. */
+TEST_CASE(test_slow_server)
+{
+	uint64_t flush;
+
+	open_nbd();
+	submit(0, IO_READ, 0, 4096);
+	submit(1, IO_FLUSH, 0, 0);
+	sends_all();
+	gets(0, 0, 0, 4096);
+	flush = gets(3, 0, 0, 0);
+	make_late(0);
+	pass_time(8);
+	answers(0, flush);
+	expect_done(1, 0);
+	pass_time(8);
+	assert_false(nbd->is_broken);
+	pass_time(5);
+	assert_true(nbd->is_broken);
+}
+
 /* The server waits for the rest of a write that nobody has any more. */
 TEST_CASE(test_late_in_the_middle)
 {
