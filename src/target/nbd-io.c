@@ -536,7 +536,6 @@ static void note_success(struct nbd *nbd, const struct nbd_request *request)
 /* The server has answered, and its data is there. */
 static void take_answer(struct nbd *nbd, struct nbd_request *request, int error)
 {
-	nbd->has_answered = 1;
 	recorder_completed(request->io, error);
 	if (!error)
 		note_success(nbd, request);
@@ -818,7 +817,6 @@ int nbd_start(struct backend *backend, struct io_port *port)
 void nbd_use(struct nbd *nbd, int fd)
 {
 	nbd->fd = fd;
-	nbd->has_answered = 0;
 	nbd->why[0] = '\0';
 	receive_more(nbd);
 	pump(nbd);

@@ -62,6 +62,7 @@ static const struct option options[] = {
 
 #define PAUSE_LEAST 0.1 /* s between two attempts to connect */
 #define PAUSE_MOST  5.0
+#define LASTS	    2.0 /* s after which a connection is a good one */
 
 /* What must not be forgotten, in the target's tally: the export's flags, and: */
 #define TALLY_KNOWN (UINT64_C(1) << 32)
@@ -259,10 +260,9 @@ static void connect_later(struct nbd *nbd)
 
 void nbd_disconnected(struct nbd *nbd)
 {
+	loop_timer_stop(nbd->loop, &nbd->timer);
 	if (!nbd->port)
 		return;
-	if (nbd->has_answered)
-		nbd->pause = PAUSE_LEAST;
 	tell_once(nbd);
 	if (nbd->reconnects)
 		connect_later(nbd);
@@ -317,10 +317,7 @@ static const char *take_connection(struct nbd *nbd, int fd, const char *told)
 	nbd->export = export;
 	nbd_note_flags(nbd);
 	nbd->connections++;
-	if (nbd->is_told)
-		log_notice("%s: a new connection; %u requests go on", nbd->uri,
-			   nbd->count);
-	nbd->is_told = 0;
+	loop_timer_start(nbd->loop, &nbd->timer, LASTS);
 	nbd_use(nbd, fd);
 	return NULL;
 }
@@ -373,9 +370,26 @@ void nbd_connect_now(struct nbd *nbd)
 	connect_later(nbd);
 }
 
-static void on_pause(struct loop_timer *timer)
+/*
+ * Before that a connection is but another attempt: a server that ends each of them
+ * after a moment is to have pauses, and no line in the log for each.
+ */
+static void note_lasting(struct nbd *nbd)
 {
-	nbd_connect_now(timer->data);
+	nbd->pause = PAUSE_LEAST;
+	if (nbd->is_told)
+		log_notice("%s: a new connection; requests go on", nbd->uri);
+	nbd->is_told = 0;
+}
+
+static void on_timer(struct loop_timer *timer)
+{
+	struct nbd *nbd = timer->data;
+
+	if (nbd->fd < 0)
+		nbd_connect_now(nbd);
+	else if (!nbd->is_broken)
+		note_lasting(nbd);
 }
 
 /* ---- open and close ---- */
@@ -406,7 +420,7 @@ static struct nbd *new_nbd(const struct target_args *args)
 	nbd->durable = values[DURABLE].number != 0;
 	nbd->reconnects = values[RECONNECT].number != 0;
 	nbd->pause = PAUSE_LEAST;
-	loop_timer_init(&nbd->timer, on_pause, nbd);
+	loop_timer_init(&nbd->timer, on_timer, nbd);
 	loop_timer_init(&nbd->silence, nbd_on_silence, nbd);
 	nbd->uri = strdup(values[URI].text);
 	if (values[EXPORT].given)

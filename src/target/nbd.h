@@ -86,7 +86,6 @@ struct nbd {
 	struct io_port *port; /* NULL: that queue has not begun */
 	int is_broken;	      /* it ends when the kernel lets go of it */
 	int is_left; /* by us: what the server has answered is still there */
-	int has_answered;	   /* since it was made */
 	struct loop_timer silence; /* runs while some may be late, and then: */
 	int has_said; /* the server: anything, since the timer was started */
 	struct nbd_send send;
@@ -109,9 +108,9 @@ struct nbd {
 
 	/* Connecting again; see nbd.c. */
 	struct nbd_attempt *attempt;
-	struct loop_timer timer;
-	double pause; /* s before the next attempt */
-	int is_told;  /* the log knows that there is no connection */
+	struct loop_timer timer; /* to the next attempt, or of a connection */
+	double pause;		 /* s before the next attempt */
+	int is_told;		 /* the log knows that there is no connection */
 	uint64_t connections;
 	char why[200]; /* there is none; "": there is, or nobody has tried */
 };

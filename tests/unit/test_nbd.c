@@ -863,6 +863,7 @@ TEST_CASE(test_attempts)
 	assert_string_equal(nbd->why, "nobody listens");
 	pass_time(5.1);
 	connects_to(SIZE, CAN_ALL);
+	pass_time(3);
 	assert_int_equal(log_count("a new connection"), 1);
 	sends_all();
 	gets(0, 0, 0, 4096);
@@ -874,6 +875,47 @@ TEST_CASE(test_first_attempt_comes_soon)
 	end_op(&kernel.receiving, 0);
 	pass_time(0.12);
 	assert_int_equal(helper.asked, 1);
+}
+
+/* Nor is one that answers a request before that; and the log hears of it once. */
+TEST_CASE(test_answers_once)
+{
+	unsigned i;
+
+	open_nbd();
+	for (i = 0; i < 10; i++) {
+		submit(0, IO_FLUSH, 0, 0);
+		sends_all();
+		answers(0, gets(3, 0, 0, 0));
+		end_op(&kernel.receiving, 0);
+		pass_time(5.1);
+		assert_int_equal(helper.asked, i + 1);
+		connects_to(SIZE, CAN_ALL);
+	}
+	end_op(&kernel.receiving, 0);
+	pass_time(4);
+	assert_int_equal(helper.asked, 10);
+	assert_int_equal(log_count("no connection"), 1);
+	assert_int_equal(log_count("a new connection"), 0);
+}
+
+/* A connection that has lasted is a good one. */
+TEST_CASE(test_lasting_connection)
+{
+	unsigned i;
+
+	open_nbd();
+	for (i = 0; i < 3; i++) {
+		pass_time(6);
+		end_op(&kernel.receiving, 0);
+		pass_time(0.15);
+		assert_int_equal(helper.asked, i + 1);
+		connects_to(SIZE, CAN_ALL);
+	}
+	assert_int_equal(log_count("no connection"), 3);
+	assert_int_equal(log_count("a new connection"), 2);
+	pass_time(3);
+	assert_int_equal(log_count("a new connection"), 3);
 }
 
 /* A server that takes connections and ends them is not asked without a pause. */
