@@ -919,7 +919,7 @@ static void reopen(struct device *device)
 		return;
 	}
 	count = target_give_up(device->spec.target, fds);
-	if (count || !add.target->opens)
+	if (count || !add.target->opens || add.target->adopts_alone)
 		open_again(host, device, &add, fds, count);
 	else if (begin_reopening(device, &add, &failure) < 0)
 		device_reopen_failed(device, failure.text);

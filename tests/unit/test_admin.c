@@ -1871,6 +1871,22 @@ TEST_CASE(test_reopened_but_not_served)
 	ask("del 3 force=yes", "OK*\n");
 }
 
+#ifndef WITHOUT_NBD
+/* A target that connects by itself gets no connection that it would not take. */
+TEST_CASE(test_reopened_by_itself)
+{
+	assert_int_equal(adopt(3, "add nbd uri=nbd://host/x",
+			       UBLK_F_NEED_GET_DATA, NULL, 0),
+			 -1);
+	assert_string_equal(not_adopted.arg, "mode");
+	recover_all();
+	fake_pass_time(1.1);
+	assert_int_equal(fake.count[MESSAGE_ASK], 0);
+	ask("list", "dev id=3 * state=quiesced * error=*\nOK *\n");
+	ask("del 3 force=yes", "OK*\n");
+}
+#endif
+
 /* A file server does not answer, and somebody loses patience. */
 TEST_CASE(test_deleted_while_reopened)
 {
