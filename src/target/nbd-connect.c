@@ -92,12 +92,14 @@ static int load(char *text, size_t size)
 
 /* ---- a connection ---- */
 
-/* Its last call has failed. */
+/* Its last call has failed. A size that it takes for negative is no error to it. */
 static int fail(char *text, size_t size)
 {
+	const char *why = lib.get_error();
 	int error = lib.get_errno();
 
-	snprintf(text, size, "%s", lib.get_error());
+	snprintf(text, size, "%s",
+		 why ? why : "the export's size is 2^63 bytes or more");
 	return error > 0 && error != EBUSY ? -error : -EIO;
 }
 

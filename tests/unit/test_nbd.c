@@ -1527,6 +1527,64 @@ TEST_CASE(test_size_of_an_adopted_device)
 			 -1);
 }
 
+/* ---- libnbd, as far as a connection needs it ---- */
+
+void *__wrap_dlopen(const char *name, int flags)
+{
+	return &helper;
+}
+
+static void *lib_create(void)
+{
+	return &helper;
+}
+
+static const char *lib_get_error(void)
+{
+	return NULL;
+}
+
+static int64_t lib_get_size(void)
+{
+	return -1;
+}
+
+/* 0 is success, or no. */
+static int lib_any(void)
+{
+	return 0;
+}
+
+static void *as_symbol(void (*function)(void))
+{
+	void *symbol;
+
+	memcpy(&symbol, &function, sizeof(symbol));
+	return symbol;
+}
+
+void *__wrap_dlsym(void *library, const char *name)
+{
+	if (strcmp(name, "nbd_create") == 0)
+		return as_symbol((void (*)(void))lib_create);
+	if (strcmp(name, "nbd_get_error") == 0)
+		return as_symbol((void (*)(void))lib_get_error);
+	if (strcmp(name, "nbd_get_size") == 0)
+		return as_symbol((void (*)(void))lib_get_size);
+	return as_symbol((void (*)(void))lib_any);
+}
+
+/* It has a size of 2^63 bytes or more, which is no error of libnbd's. */
+TEST_CASE(test_size_that_is_none)
+{
+	char text[100];
+
+	assert_int_equal(nbd_connect("nbd://host/x", NULL, text, sizeof(text)),
+			 -EIO);
+	assert_null(strstr(text, "null"));
+	assert_non_null(strstr(text, "size"));
+}
+
 /* The server hears that nobody comes any more. */
 TEST_CASE(test_goodbye)
 {
