@@ -146,7 +146,7 @@ static int set_abilities(struct nbd *nbd, const struct target_args *args,
 				   "(FUA)",
 				   nbd->uri);
 	geometry->volatile_cache = (flags & NBD_FLUSH) != 0;
-	if (!args->values[DISCARD].number || args->read_only)
+	if (!nbd->discards)
 		return 0;
 	if (flags & NBD_TRIM) {
 		geometry->discard_granularity = unit;
@@ -225,9 +225,13 @@ static uint32_t flags_told(const struct nbd *nbd,
 
 void nbd_note_flags(struct nbd *nbd)
 {
+	uint32_t flags = nbd->export.flags;
+
+	if (!nbd->discards)
+		flags &= ~(NBD_TRIM | NBD_WRITE_ZEROES);
 	if (!(nbd->target.tally & TALLY_KNOWN))
-		target_set_tally(&nbd->target, nbd->target.tally | TALLY_KNOWN |
-						       nbd->export.flags);
+		target_set_tally(&nbd->target,
+				 nbd->target.tally | TALLY_KNOWN | flags);
 }
 
 static void tell_once(struct nbd *nbd)
@@ -417,6 +421,7 @@ static struct nbd *new_nbd(const struct target_args *args)
 	nbd->loop = args->loop;
 	nbd->read_only = args->read_only;
 	nbd->max_io = args->max_io;
+	nbd->discards = values[DISCARD].number && !args->read_only;
 	nbd->durable = values[DURABLE].number != 0;
 	nbd->reconnects = values[RECONNECT].number != 0;
 	nbd->pause = PAUSE_LEAST;

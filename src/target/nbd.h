@@ -80,6 +80,7 @@ struct nbd {
 	uint32_t block_size;
 	uint32_t max_io; /* bytes of the largest request */
 	int read_only, durable, reconnects;
+	int discards; /* the device may discard and zero, if the server can */
 
 	/* The connection, in the ring of the first queue. */
 	int fd;		      /* -1: there is none */

@@ -973,6 +973,40 @@ TEST_CASE(test_another_disk)
 	assert_true(log_has("resize size=auto takes"));
 }
 
+/* What a device was never told of can go. */
+TEST_CASE(test_what_is_not_used_can_go)
+{
+	static const struct {
+		const char *words;
+		int read_only;
+		uint32_t had, has;
+	} rows[] = {
+		{ "uri=nbd://host/x discard=no", 0, CAN_ALL,
+		  NBD_FLUSH | NBD_FUA },
+		{ "uri=nbd://host/x", 1, CAN_ALL, NBD_FLUSH | NBD_READ_ONLY },
+	};
+	char told[100];
+	unsigned i;
+
+	for (i = 0; i < COUNT(rows); i++) {
+		const struct nbd_export export = { .size = SIZE,
+						   .flags = rows[i].had };
+
+		about(rows[i].words);
+		nbd_export_write(&export, told, sizeof(told));
+		nbd = (struct nbd *)try_open(rows[i].words, told,
+					     rows[i].read_only);
+		assert_non_null(nbd);
+		nbd_start(&nbd->target.backend, &port);
+		end_op(&kernel.receiving, 0);
+		expect_broken();
+		connects_to(SIZE, rows[i].has);
+		assert_string_equal(nbd->why, "");
+		assert_true(nbd->fd >= 0);
+		close_nbd();
+	}
+}
+
 TEST_CASE(test_without_reconnect)
 {
 	open_as("uri=nbd://host/x reconnect=no", CAN_ALL);
