@@ -65,13 +65,22 @@ static void helper_free(struct helper *helper)
 	free(helper);
 }
 
+static void set_busy(struct helper *helper, int is_busy)
+{
+	struct helpers *helpers = helper->helpers;
+	unsigned *count = helper->job == HELPER_CONNECT ? &helpers->connecting
+							: &helpers->busy;
+
+	*count += (unsigned)is_busy - (unsigned)helper->is_busy;
+	helper->is_busy = is_busy;
+}
+
 static void tell_asker(struct helper *helper, const struct message *answer,
 		       int fd)
 {
 	helper_done *done = helper->done;
 
-	helper->helpers->busy -= (unsigned)helper->is_busy;
-	helper->is_busy = 0;
+	set_busy(helper, 0);
 	helper->done = NULL;
 	if (done)
 		done(helper->context, answer, fd);
@@ -157,30 +166,20 @@ static int start_helper(struct helper *helper)
 	ev_timer_set(&helper->patience, HELPER_PATIENCE, 0);
 	ev_timer_start(helpers->loop, &helper->patience);
 	helpers->running++;
-	helpers->busy++;
-	helper->is_busy = 1;
+	set_busy(helper, 1);
 	return 0;
 }
 
-static unsigned count_connecting(const struct helpers *helpers)
-{
-	const struct helper *helper;
-	unsigned count = 0;
-
-	for (helper = helpers->first; helper; helper = helper->next)
-		count += helper->is_busy && helper->job == HELPER_CONNECT;
-	return count;
-}
-
-/* Whether it may begin: servers that do not answer leave room for the others. */
+/* Servers that do not answer take no turn from the others. */
 static int has_turn(const struct helper *helper)
 {
 	const struct helpers *helpers = helper->helpers;
 
-	if (helper->job == HELPER_CONNECT &&
-	    count_connecting(helpers) >= HELPERS_CONNECT)
+	if (helpers->running >= HELPERS_MAX)
 		return 0;
-	return helpers->busy < HELPERS_BUSY && helpers->running < HELPERS_MAX;
+	return helper->job == HELPER_CONNECT
+		       ? helpers->connecting < HELPERS_CONNECT
+		       : helpers->busy < HELPERS_BUSY;
 }
 
 /* In the order in which they were asked. */
@@ -326,7 +325,7 @@ void helpers_close(struct helpers *helpers)
 		tell_asker_error(helper, -ECANCELED);
 		helper_free(helper);
 	}
-	helpers->running = helpers->busy = 0;
+	helpers->running = helpers->busy = helpers->connecting = 0;
 }
 
 /* ---- in the helper ---- */

@@ -19,10 +19,10 @@
 #define HELPER_NAME	"ublkd-helper" /* in ps */
 #define HELPER_PATIENCE 10.0	       /* s for an answer, once it runs */
 #define HELPER_TURN	30.0	       /* s for that to begin */
-#define HELPERS_BUSY	4  /* at work at a time: they share the CPUs */
+#define HELPERS_BUSY	4  /* at work at a time: they share the CPUs; */
+#define HELPERS_CONNECT 16 /* and on HELPER_CONNECT: those wait for servers */
 #define HELPERS_MAX	64 /* processes, those too that cannot die */
 #define HELPERS_ALIKE	2  /* of a job that anybody may ask for often */
-#define HELPERS_CONNECT 2  /* at work on HELPER_CONNECT: a server may be dead */
 
 struct ev_loop;
 struct helper;
@@ -32,7 +32,8 @@ struct helpers {
 	const sigset_t *signals; /* the signal mask of every child */
 	struct helper *first;	 /* in the order in which they were asked */
 	unsigned running;	 /* how many of them have a process, */
-	unsigned busy;		 /* and of those have not answered yet */
+	unsigned busy;		 /* and of those have not answered yet: */
+	unsigned connecting;	 /* of HELPER_CONNECT, which busy has not */
 };
 
 /*
