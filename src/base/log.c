@@ -121,11 +121,15 @@ static int write_line(enum log_level level, const char *text)
 	return write(STDERR_FILENO, line, (size_t)length) < 0 ? -1 : 0;
 }
 
+/* Also U+0080 to U+009F, which some terminals obey. */
 static void escape_controls(char *text)
 {
 	for (; *text; text++)
 		if ((unsigned char)*text < 0x20 || *text == 0x7f)
 			*text = '?';
+		else if ((unsigned char)text[0] == 0xc2 &&
+			 ((unsigned char)text[1] & 0xe0) == 0x80)
+			text[0] = text[1] = '?';
 }
 
 void log_line(enum log_level level, const char *format, ...)

@@ -41,6 +41,10 @@ void screen_hide_control(char *text)
 	for (; *text; text++)
 		if ((unsigned char)*text < ' ' || *text == 0x7f)
 			*text = '?';
+		/* U+0080 to U+009F, which some terminals obey */
+		else if ((unsigned char)text[0] == 0xc2 &&
+			 ((unsigned char)text[1] & 0xe0) == 0x80)
+			text[0] = text[1] = '?';
 }
 
 const char *screen_colour(FILE *out, enum screen_colour colour)

@@ -356,11 +356,11 @@ TEST_CASE(test_colour)
 {
 	struct winsize size = { .ws_row = 24, .ws_col = 80 };
 	int terminal, other;
-	char text[] = "a\033[1mb\x7f";
+	char text[] = "a\033[1mb\x7f\xc2\x9b\xc2\xa0";
 	FILE *out;
 
 	screen_hide_control(text);
-	assert_string_equal(text, "a?[1mb?");
+	assert_string_equal(text, "a?[1mb???\xc2\xa0");
 	if (openpty(&terminal, &other, NULL, NULL, &size) < 0)
 		skip_without("pseudo-terminal");
 	out = fdopen(other, "w");

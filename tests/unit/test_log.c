@@ -65,8 +65,9 @@ TEST_CASE(test_names)
 /* Nobody can make two lines of one. */
 TEST_CASE(test_controls)
 {
-	log_error("a\nb\033c\177d\xc3\xbc");
-	assert_non_null(strstr(take(), "]: error: a?b?c?d\xc3\xbc\n"));
+	log_error("a\nb\033c\177d\xc3\xbc\xc2\x9b\xc2\xa0");
+	assert_non_null(
+		strstr(take(), "]: error: a?b?c?d\xc3\xbc??\xc2\xa0\n"));
 }
 
 TEST_CASE(test_long_line)
