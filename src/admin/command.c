@@ -98,7 +98,8 @@ void request_fail(struct request *request, const struct failure *failure)
 		      failure->arg[0] ? " arg=" : "",
 		      failure->arg[0] ? arg : "", error);
 	request->session->failed = 1;
-	if (request->command && request->access != ACCESS_READ)
+	if (request->command && request->access != ACCESS_READ &&
+	    !request->session->reads_only)
 		log_notice("uid %u, process %d: %s failed: %s",
 			   (unsigned)request->uid, (int)request->pid,
 			   request->command->verb, failure->text);
@@ -192,13 +193,14 @@ static int check_access(const struct request *request, struct failure *failure)
 	return 0;
 }
 
+/* Not what is refused at the socket for reading: anybody can send that. */
 static void log_change(const struct request *request)
 {
 	char text[512], word[256];
 	size_t at = 0;
 	int i;
 
-	if (request->access == ACCESS_READ)
+	if (request->access == ACCESS_READ || request->session->reads_only)
 		return;
 	text[0] = '\0';
 	for (i = 0; i < request->line.count && at < sizeof(text) - 1; i++) {
