@@ -1,4 +1,5 @@
 /* quiesce and resume: a device rests for a while, and nothing of it fails. */
+#include <errno.h>
 #include <string.h>
 
 #include "command.h"
@@ -16,6 +17,12 @@ static void on_done(void *context, struct device *device,
 	}
 	/* Whoever is to be served again may be lost: that is no device's failure,
 	   for it is tried again. */
+	if (device->force) {
+		failure_set(&lost, SYMBOL_STATE, ECANCELED, NULL,
+			    "device %u is deleted by force", device->spec.id);
+		request_fail(request, &lost);
+		return;
+	}
 	if (!device->rests && !device->open_queues) {
 		failure_set(&lost, SYMBOL_IO, 0, NULL,
 			    "device %u is not served yet: %s", device->spec.id,

@@ -473,6 +473,9 @@ int device_check_idle(const struct device *device, const char *arg,
 {
 	const char *work = device_work(device);
 
+	/* Somebody resumes the device, and waits until its file is open. */
+	if (device->step == DEVICE_LOST && device->done)
+		work = phases[TAKING_OVER].work;
 	if (!work)
 		return 0;
 	return failure_set(failure, SYMBOL_BUSY, EBUSY, arg,
@@ -543,6 +546,13 @@ int device_resume(struct device *device, device_done *done, void *context,
 		return failure_set(failure, SYMBOL_STATE, 0, NULL,
 				   "device %u is not quiesced",
 				   device->spec.id);
+	if (!recover_can_try(device))
+		return failure_set(failure, SYMBOL_STATE, 0, NULL,
+				   "device %u cannot be taken over by this "
+				   "server: %s",
+				   device->spec.id,
+				   device->why ? device->why
+					       : "it cannot open its target");
 	device->rests = 0;
 	device->done = done;
 	device->context = context;
@@ -656,11 +666,17 @@ int device_delete(struct device *device, int force, device_done *done,
 {
 	if (force && device_work(device))
 		return delete_at_work(device, done, context, failure);
-	if (device_check_idle(device, "id", failure) < 0)
+	if (!force && device_check_idle(device, "id", failure) < 0)
 		return -1;
 	if (force)
 		use_force(device);
 	device->abandons = force;
+	/* Whoever resumes the device is told when it is gone. */
+	if (device->done) {
+		wait_for_end(device, done, context);
+		proceed(device, DEVICE_STOP);
+		return 0;
+	}
 	begin_work(device, force ? DEVICE_STOP : DEVICE_BUSY, done, context);
 	return 0;
 }

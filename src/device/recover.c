@@ -127,7 +127,7 @@ enum device_step recover_answer(struct device *device,
  * A driver that does not abort on close (6.12) does not give a device out again
  * to this server once it has seen a FETCH of it.
  */
-static int can_try(const struct device *device)
+int recover_can_try(const struct device *device)
 {
 	if (lost_is(device->spec.target))
 		return device->reopen && device->set->channel->fd >= 0;
@@ -136,7 +136,7 @@ static int can_try(const struct device *device)
 
 static void tell_lost(const struct device *device, const char *why)
 {
-	if (can_try(device))
+	if (recover_can_try(device))
 		log_error("%s: cannot be taken over: %s; its users wait, and "
 			  "it is tried again",
 			  device->disk, why);
@@ -187,7 +187,7 @@ enum device_step recover_enter_lost(struct device *device)
 {
 	double left = device->next_try - loop_now();
 
-	if (can_try(device) && !device->reopening && !device->rests)
+	if (recover_can_try(device) && !device->reopening && !device->rests)
 		device_start_timer(device, left > 0 ? left : 0);
 	return device_rest(device);
 }

@@ -35,6 +35,9 @@ STEP step_go recover_enter, recover_enter_lose;
 STEP step_go recover_enter_lost, recover_try_again;
 STEP step_answer recover_answer_give, recover_answer;
 
+/* Whether this server can try to take a lost device over. */
+int recover_can_try(const struct device *device) __attribute__((cold));
+
 /* The device cannot be taken over now, for that reason. */
 enum device_step recover_fail(struct device *device, const char *why)
 	__attribute__((cold));

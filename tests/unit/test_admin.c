@@ -1700,6 +1700,24 @@ static void adopt_file(const char *options)
 	device_recover_all(&fake_host.devices);
 }
 
+/* A server that cannot open a target again, not even later. */
+TEST_CASE(test_resume_in_vain)
+{
+	int ends[2];
+
+	assert_int_equal(pipe(ends), 0);
+	assert_int_equal(adopt(3, "add file path=/nowhere", UBLK_F_USER_COPY,
+			       ends, 1),
+			 -1);
+	device_find(&fake_host.devices, 3)->rests = 1;
+	device_find(&fake_host.devices, 3)->reopen = NULL;
+	recover_all();
+	ask("resume 3", "ERR state *cannot be taken over by this server*");
+	ask("list", "dev * waits-for=resume*OK *\n");
+	ask("del 3 force=yes", "OK*\n");
+	close(ends[1]);
+}
+
 static void make_file(int size)
 {
 	test_file("disk", "");
@@ -1905,6 +1923,26 @@ TEST_CASE(test_deleted_while_reopened)
 	fake_serve();
 	fake_expect("");
 	assert_int_equal(count_fds(), fds);
+}
+
+/* Whoever resumes it waits for its file, and hears what becomes of that. */
+TEST_CASE(test_resumed_while_reopened)
+{
+	adopt_file("");
+	device_find(&fake_host.devices, 3)->rests = 1;
+	fake_serve();
+	fake_pass_time(2);
+	fake.open_waits = 1;
+	say("resume 3\n");
+	fake_pass_time(1);
+	expect("");
+	ask_on(greeted(), "set 3 error-rate=0.1",
+	       "ERR busy *being taken over*\n");
+	ask_on(greeted(), "del 3", "ERR busy *being taken over*\n");
+	ask_on(greeted(), "del 3 force=yes", "OK*\n");
+	expect("ERR state *deleted by force* errno=ECANCELED\n");
+	fake.open_waits = 0;
+	fake_serve();
 }
 
 /* It is opened once, however long that takes. */
