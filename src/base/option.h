@@ -23,7 +23,7 @@ enum option_type {
 	OPTION_PATH,   /* from the root, or one of choices if it has some */
 	OPTION_LIST,   /* all, or some of choices: a bit for each */
 	OPTION_URI,    /* a scheme, "://", and at most OPTION_PATH_MAX bytes */
-	OPTION_TEXT,   /* at most OPTION_PATH_MAX bytes without control characters */
+	OPTION_TEXT, /* at most OPTION_PATH_MAX bytes without control characters */
 };
 
 struct option {
@@ -41,7 +41,7 @@ struct option {
 #define OPTION_MAX 32 /* options in one table */
 
 #define OPTION_IS_PATH	UINT64_MAX /* the number of a path, and of a URI */
-#define OPTION_PATH_MAX 400 /* bytes */
+#define OPTION_PATH_MAX 400	   /* bytes */
 
 struct option_value {
 	int given;

@@ -202,8 +202,7 @@ int __wrap_channel_send(struct channel *channel, const struct message *message,
 	return 0;
 }
 
-static void on_told(struct jobs *of, const struct message *message,
-		    int fd)
+static void on_told(struct jobs *of, const struct message *message, int fd)
 {
 	assert_ptr_equal(of, &jobs);
 	assert_int_equal(message->magic, MESSAGE_MAGIC);

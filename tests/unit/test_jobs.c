@@ -226,8 +226,7 @@ int __wrap_state_write(const struct state *state,
 	return write_error ? write_error : __real_state_write(state, device);
 }
 
-static void on_told(struct jobs *of, const struct message *message,
-		    int fd)
+static void on_told(struct jobs *of, const struct message *message, int fd)
 {
 	assert_ptr_equal(of, &jobs);
 	told.answer = *message;

@@ -192,8 +192,7 @@ int __wrap_ring_submit(struct ring *ring)
 	return 0;
 }
 
-static void on_told(struct jobs *of, const struct message *message,
-		    int fd)
+static void on_told(struct jobs *of, const struct message *message, int fd)
 {
 	assert_ptr_equal(of, &jobs);
 	told = *message;
