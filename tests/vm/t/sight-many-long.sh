@@ -34,7 +34,8 @@ all_inflight()
 # watch_turns: what the server's thread does is traced from now on.
 watch_turns()
 {
-	mountpoint -q $TRACING || mount -t tracefs tracefs $TRACING
+	grep -q " $TRACING tracefs " /proc/mounts ||
+		mount -t tracefs tracefs $TRACING
 	server_pid >$TRACING/set_event_pid
 	echo 16384 >$TRACING/buffer_size_kb
 	for event in sched/sched_switch syscalls/sys_enter_epoll_wait \
