@@ -1063,7 +1063,7 @@ static int take_given(struct keeper *keeper)
 	const char *name;
 	int fd, listener = -1;
 
-	while ((fd = notify_take(&name)) >= 0) {
+	while ((fd = notify_take(&name, SPAWN_FLOOR)) >= 0) {
 		if (entry_from_store(&keeper->takeover.found, name, fd) == 0)
 			continue;
 		if (listener < 0 && (strcmp(name, "admin") == 0 ||

@@ -39,8 +39,9 @@ int notify_unstore(const char *name)
 	return 0;
 }
 
-int notify_take(const char **name)
+int notify_take(const char **name, int floor)
 {
 	(void)name;
+	(void)floor;
 	return -1;
 }

@@ -173,10 +173,24 @@ int notify_unstore(const char *name)
 	return notify_send("FDSTOREREMOVE=1\nFDNAME=%s", name);
 }
 
-int notify_take(const char **name)
+/* Nobody else gets the number where it was: there is what 0 is. */
+static int move_up(int fd, int floor)
 {
-	if (manager.next >= manager.end)
+	int moved = fcntl(fd, F_DUPFD_CLOEXEC, floor);
+
+	if (moved < 0)
+		return fd;
+	dup3(STDIN_FILENO, fd, O_CLOEXEC);
+	return moved;
+}
+
+int notify_take(const char **name, int floor)
+{
+	int fd = manager.next;
+
+	if (fd >= manager.end)
 		return -1;
 	*name = manager.rest ? strsep(&manager.rest, ":") : "unknown";
-	return manager.next++;
+	manager.next++;
+	return fd < floor ? move_up(fd, floor) : fd;
 }

@@ -41,8 +41,9 @@ int notify_unstore(const char *name);
 
 /*
  * The next descriptor that the manager has given us, -1 after the last. It is
- * the caller's. *name is valid until the next call.
+ * the caller's. One below `floor` is moved there or above, if a number is free; the
+ * one that it had stays taken. *name is valid until the next call.
  */
-int notify_take(const char **name);
+int notify_take(const char **name, int floor);
 
 #endif

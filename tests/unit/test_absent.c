@@ -121,7 +121,7 @@ static void test_systemd(void **state)
 	notify_open();
 	assert_int_equal(log_count("--disable-systemd"), 1);
 	assert_int_equal(notify_send("READY=%d", 1), 0);
-	assert_int_equal(notify_take(&name), -1);
+	assert_int_equal(notify_take(&name, 0), -1);
 	unsetenv("NOTIFY_SOCKET");
 }
 #endif

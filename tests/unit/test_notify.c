@@ -5,12 +5,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 #include "keeper/notify.h"
+#include "keeper/spawn.h"
 #include "support.h"
 
 #define FIRST 3
@@ -176,7 +178,7 @@ static void test_no_manager(void **state)
 	assert_int_equal(notify_send("READY=1"), 0);
 	assert_int_equal(notify_store("a", 0), 0);
 	assert_int_equal(notify_unstore("a"), 0);
-	assert_int_equal(notify_take(&name), -1);
+	assert_int_equal(notify_take(&name, SPAWN_FLOOR), -1);
 	assert_int_equal(count_fds(), fds);
 }
 
@@ -289,36 +291,76 @@ static void close_given(void)
 		close(FIRST + i);
 }
 
-static void assert_taken(int fd, const char *expected)
+static ino_t file_at(int fd)
 {
-	const char *name = NULL;
+	struct stat status;
 
-	assert_int_equal(notify_take(&name), fd);
+	assert_int_equal(fstat(fd, &status), 0);
+	return status.st_ino;
+}
+
+/*
+ * It is where no child copies it, and nobody else gets the number where it was: a
+ * helper has its question there.
+ */
+static int assert_taken(int given, const char *expected)
+{
+	ino_t file = file_at(given);
+	const char *name = NULL;
+	int fd = notify_take(&name, SPAWN_FLOOR);
+
 	assert_string_equal(name, expected);
+	assert_true(fd >= SPAWN_FLOOR);
+	assert_true(file_at(fd) == file);
 	assert_int_equal(fcntl(fd, F_GETFD), FD_CLOEXEC);
+	assert_false(file_at(given) == file);
+	assert_int_equal(fcntl(given, F_GETFD), FD_CLOEXEC);
+	return fd;
 }
 
 static void assert_none(void)
 {
 	const char *name;
 
-	assert_int_equal(notify_take(&name), -1);
+	assert_int_equal(notify_take(&name, SPAWN_FLOOR), -1);
 }
 
 static void test_take(void **state)
 {
+	int fds[3], i;
+
 	give("3", "admin:ublk-0:ublk-1");
 	notify_open();
 	assert_null(getenv("LISTEN_PID"));
 	assert_null(getenv("LISTEN_FDS"));
 	assert_null(getenv("LISTEN_FDNAMES"));
-	assert_taken(FIRST, "admin");
-	assert_taken(FIRST + 1, "ublk-0");
-	assert_taken(FIRST + 2, "ublk-1");
+	fds[0] = assert_taken(FIRST, "admin");
+	fds[1] = assert_taken(FIRST + 1, "ublk-0");
+	fds[2] = assert_taken(FIRST + 2, "ublk-1");
 	assert_none();
 	/* They are ours now. */
 	notify_close();
-	assert_int_equal(fcntl(FIRST + 2, F_GETFD), FD_CLOEXEC);
+	for (i = 0; i < 3; i++)
+		assert_int_equal(close(fds[i]), 0);
+	close_given();
+}
+
+/* It stays where it is high enough, and where no number is free above. */
+static void test_take_in_place(void **state)
+{
+	struct rlimit limit, less;
+	const char *name;
+
+	give("2", NULL);
+	notify_open();
+	assert_int_equal(notify_take(&name, FIRST), FIRST);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	less = limit;
+	less.rlim_cur = SPAWN_FLOOR;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &less), 0);
+	assert_int_equal(notify_take(&name, SPAWN_FLOOR), FIRST + 1);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	assert_none();
 	close_given();
 }
 
@@ -326,14 +368,14 @@ static void test_few_names(void **state)
 {
 	give("3", "admin:");
 	notify_open();
-	assert_taken(FIRST, "admin");
-	assert_taken(FIRST + 1, "");
-	assert_taken(FIRST + 2, "unknown");
+	close(assert_taken(FIRST, "admin"));
+	close(assert_taken(FIRST + 1, ""));
+	close(assert_taken(FIRST + 2, "unknown"));
 	assert_none();
 	notify_close();
 	give("1", NULL);
 	notify_open();
-	assert_taken(FIRST, "unknown");
+	close(assert_taken(FIRST, "unknown"));
 	assert_none();
 	close_given();
 }
@@ -342,7 +384,7 @@ static void test_not_taken(void **state)
 {
 	give("3", NULL);
 	notify_open();
-	assert_taken(FIRST, "unknown");
+	close(assert_taken(FIRST, "unknown"));
 	notify_close();
 	assert_int_equal(fcntl(FIRST, F_GETFD), FD_CLOEXEC);
 	assert_int_equal(fcntl(FIRST + 1, F_GETFD), -1);
@@ -358,7 +400,7 @@ static void test_missing(void **state)
 	close(FIRST + 1);
 	notify_open();
 	assert_true(log_has("of 3 descriptors"));
-	assert_taken(FIRST, "a");
+	close(assert_taken(FIRST, "a"));
 	assert_none();
 	close_given();
 }
@@ -420,10 +462,10 @@ int main(void)
 		TEST(test_no_manager),	 TEST(test_bad_address),
 		TEST(test_no_socket),	 TEST(test_nobody_there),
 		TEST(test_full),	 TEST(test_store),
-		TEST(test_take),	 TEST(test_few_names),
-		TEST(test_not_taken),	 TEST(test_missing),
-		TEST(test_bad_count),	 TEST(test_other_pid),
-		TEST(test_disown),
+		TEST(test_take),	 TEST(test_take_in_place),
+		TEST(test_few_names),	 TEST(test_not_taken),
+		TEST(test_missing),	 TEST(test_bad_count),
+		TEST(test_other_pid),	 TEST(test_disown),
 #undef TEST
 	};
 

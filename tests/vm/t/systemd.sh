@@ -54,6 +54,19 @@ starts()
 		fail "the disk cannot be written"
 }
 
+# The next keeper gets the disk's memory from systemd, too, and has helpers.
+restarts()
+{
+	echo "- restart"
+	systemctl restart ublkd || fail "it does not restart"
+	wait_for 30 'ask list | grep -q "name=first state=live"' ||
+		fail "$(ask list)"
+	exec 9</dev/ublkb0
+	expect_err busy "del first"
+	exec 9<&-
+	echo "$STATUS" | grep -q 'in use: opened by' || fail "$STATUS"
+}
+
 # What this systemd, 252, has not heard of yet: the manual says since when. Any
 # other key that is unknown is misspelt, or in the wrong section.
 keys_are_known()
@@ -157,6 +170,7 @@ ready_fd()
 
 install_service
 starts
+restarts
 stops
 fails_to_start
 socket_activation
