@@ -474,7 +474,8 @@ static void tell_once(int *fd, const char *text, size_t length)
 		return;
 	if (write(*fd, text, length) < 0)
 		log_debug("nobody waits for the start");
-	close(*fd);
+	/* The number stays taken: it may be one that children need. */
+	dup3(STDIN_FILENO, *fd, O_CLOEXEC);
 	*fd = -1;
 }
 

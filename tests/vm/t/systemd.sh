@@ -54,6 +54,16 @@ starts()
 		fail "the disk cannot be written"
 }
 
+# is_busy ID: while it is open, which is for a helper to find out, if not for the
+# driver
+is_busy()
+{
+	exec 9<"/dev/ublkb$1"
+	expect_err busy "del $1"
+	exec 9<&-
+	echo "$STATUS" | grep -q 'in use: opened by' || fail "$STATUS"
+}
+
 # The next keeper gets the disk's memory from systemd, too, and has helpers.
 restarts()
 {
@@ -61,10 +71,7 @@ restarts()
 	systemctl restart ublkd || fail "it does not restart"
 	wait_for 30 'ask list | grep -q "name=first state=live"' ||
 		fail "$(ask list)"
-	exec 9</dev/ublkb0
-	expect_err busy "del first"
-	exec 9<&-
-	echo "$STATUS" | grep -q 'in use: opened by' || fail "$STATUS"
+	is_busy 0
 }
 
 # What this systemd, 252, has not heard of yet: the manual says since when. Any
@@ -156,9 +163,11 @@ ready_fd()
 	mkfifo /tmp/t/fifo
 	# shellcheck disable=SC2094 # a pipe
 	(cat /tmp/t/fifo >/tmp/t/said && echo ended >/tmp/t/ended) &
-	ublkd -s "$SOCK" --ready-fd=7 7>/tmp/t/fifo || fail "it does not start"
+	ublkd -s "$SOCK" --ready-fd=3 3>/tmp/t/fifo || fail "it does not start"
 	wait_for 5 '[ -e /tmp/t/ended ]' || fail "it keeps the descriptor"
 	[ "$(od -An -tx1 /tmp/t/said)" = " 0a" ] || fail "$(od -c /tmp/t/said)"
+	expect_ok "add null id=0"
+	is_busy 0
 	expect_ok shutdown
 	wait_for 10 '[ -z "$(pidof ublkd ublkd-server)" ]' || fail "it stays"
 	(cat /tmp/t/fifo >/tmp/t/said && echo ended >/tmp/t/ended2) &
