@@ -41,6 +41,7 @@ int nbd_export_read(struct nbd_export *export, const char *text)
 /* All that is used of it. */
 #define FUNCTIONS(F)                      \
 	F(create)                         \
+	F(close)                          \
 	F(get_error)                      \
 	F(get_errno)                      \
 	F(set_request_structured_replies) \
@@ -175,25 +176,16 @@ static void prepare_socket(int fd)
 		   sizeof(silence));
 }
 
-/*
- * The handle is not closed, which would end the session: it goes with the process,
- * and the session goes on in the copy of its socket.
- */
-int nbd_connect(const char *uri, const char *export, char *text, size_t size)
+/* A socket of our own, on which the session goes on; or a negative errno. */
+static int connect_with(struct nbd_handle *nbd, const char *uri,
+			const char *export, struct nbd_export *found,
+			char *text, size_t size)
 {
-	struct nbd_export found;
-	struct nbd_handle *nbd;
-	int error = load(text, size), fd;
+	int error = negotiate(nbd, uri, export, text, size), fd;
 
 	if (error)
 		return error;
-	nbd = lib.create();
-	if (!nbd)
-		return fail(text, size);
-	error = negotiate(nbd, uri, export, text, size);
-	if (error)
-		return error;
-	if (look(nbd, &found) < 0)
+	if (look(nbd, found) < 0)
 		return fail(text, size);
 	fd = fcntl(lib.aio_get_fd(nbd), F_DUPFD_CLOEXEC, 0);
 	if (fd < 0) {
@@ -204,6 +196,24 @@ int nbd_connect(const char *uri, const char *export, char *text, size_t size)
 	prepare_socket(fd);
 	/* In a ring EAGAIN would be an answer. */
 	fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK);
-	nbd_export_write(&found, text, size);
+	return fd;
+}
+
+/* To close the handle tells the server nothing: it closes its own descriptor. */
+int nbd_connect(const char *uri, const char *export, char *text, size_t size)
+{
+	struct nbd_export found = { .size = 0 };
+	struct nbd_handle *nbd;
+	int fd = load(text, size);
+
+	if (fd)
+		return fd;
+	nbd = lib.create();
+	if (!nbd)
+		return fail(text, size);
+	fd = connect_with(nbd, uri, export, &found, text, size);
+	lib.close(nbd);
+	if (fd >= 0)
+		nbd_export_write(&found, text, size);
 	return fd;
 }
