@@ -289,16 +289,17 @@ static struct target *try_open(const char *words, const char *told,
 			       int read_only)
 {
 	static struct option_value values[OPTION_MAX];
+	static struct target_args args;
 	int fds[1] = { make_socket() };
-	struct target_args args = { .values = values,
-				    .fds = fds,
-				    .fd_count = 1,
-				    .read_only = read_only,
-				    .max_io = MAX_IO,
-				    .told = told,
-				    .loop = test_loop };
 	struct target *target;
 
+	args = (struct target_args){ .values = values,
+				     .fds = fds,
+				     .fd_count = 1,
+				     .read_only = read_only,
+				     .max_io = MAX_IO,
+				     .told = told,
+				     .loop = test_loop };
 	test_values(target_nbd.options, values, words);
 	memset(&geometry, 0, sizeof(geometry));
 	memset(&failure, 0, sizeof(failure));
