@@ -23,7 +23,7 @@
 #define DEPTH	128
 #define MAX_IO	(512u << 10)
 #define CAN_ALL (NBD_FLUSH | NBD_FUA | NBD_TRIM | NBD_WRITE_ZEROES)
-#define SIZE	(64u << 20)
+#define SIZE	(UINT64_C(64) << 20)
 
 static struct io_port port;
 static struct io ios[DEPTH + LATE_LEAST];
@@ -627,11 +627,11 @@ TEST_CASE(test_pieces_of_messages)
 
 	open_nbd();
 	for (tag = 0; tag < 5; tag++)
-		submit(tag, IO_WRITE, tag * 8192u, 8192);
+		submit(tag, IO_WRITE, tag * UINT64_C(8192), 8192);
 	while (kernel.sending)
 		sends_at_most(1001);
 	for (tag = 0; tag < 5; tag++) {
-		answers(0, gets(1, 0, tag * 8192u, 8192));
+		answers(0, gets(1, 0, tag * UINT64_C(8192), 8192));
 		gets_data(tag, 8192);
 		expect_done(tag, 0);
 	}
@@ -661,11 +661,11 @@ TEST_CASE(test_more_than_a_message)
 
 	open_nbd();
 	for (tag = 0; tag < DEPTH; tag++)
-		submit(tag, IO_READ, tag * 4096u, 4096);
+		submit(tag, IO_READ, tag * UINT64_C(4096), 4096);
 	sends_all();
 	assert_int_equal(kernel.sends, DEPTH / NBD_BATCH);
 	for (tag = 0; tag < DEPTH; tag++)
-		gets(0, 0, tag * 4096u, 4096);
+		gets(0, 0, tag * UINT64_C(4096), 4096);
 	assert_int_equal(nbd->count, DEPTH);
 }
 
