@@ -864,13 +864,13 @@ void nbd_stop(struct backend *backend, struct io_port *port)
 	while ((nbd->send.is_busy || nbd->receive.is_busy) &&
 	       looks++ < STOP_LOOKS) {
 		ring_look(port->ring);
-		while (ring_reap(port->ring, &event, 1))
-			if (event.data == (uintptr_t)&nbd->send.op ||
-			    event.data == (uintptr_t)&nbd->receive.op)
-				((struct ring_op *)(uintptr_t)event.data)
-					->done((struct ring_op *)(uintptr_t)
-						       event.data,
-					       event.result);
+		while (ring_reap(port->ring, &event, 1)) {
+			struct ring_op *op =
+				(struct ring_op *)(uintptr_t)event.data;
+
+			if (op == &nbd->send.op || op == &nbd->receive.op)
+				op->done(op, event.result);
+		}
 	}
 	if (nbd->send.is_busy || nbd->receive.is_busy)
 		log_error("%s: the kernel does not let go of its socket",

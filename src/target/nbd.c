@@ -262,16 +262,21 @@ static void connect_later(struct nbd *nbd)
 		nbd->pause = PAUSE_MOST;
 }
 
-void nbd_disconnected(struct nbd *nbd)
+/* Requests wait for the next attempt, or nobody makes one. */
+static void be_without(struct nbd *nbd)
 {
-	loop_timer_stop(nbd->loop, &nbd->timer);
-	if (!nbd->port)
-		return;
 	tell_once(nbd);
 	if (nbd->reconnects)
 		connect_later(nbd);
 	else
 		nbd_fail_all(nbd);
+}
+
+void nbd_disconnected(struct nbd *nbd)
+{
+	loop_timer_stop(nbd->loop, &nbd->timer);
+	if (nbd->port)
+		be_without(nbd);
 }
 
 /* Returns why this is not the disk that the device has been, or NULL. */
@@ -343,11 +348,7 @@ static void on_connected(void *context, const struct message *answer)
 		if (!why)
 			return;
 		nbd_say_why(nbd, why);
-		tell_once(nbd);
-		if (nbd->reconnects)
-			connect_later(nbd);
-		else
-			nbd_fail_all(nbd);
+		be_without(nbd);
 	}
 	if (fd >= 0)
 		close(fd);
