@@ -10,7 +10,6 @@
 
 #include "admin/startup.h"
 #include "fuzz.h"
-#include "base/memory.h"
 #include "../unit/fake.h"
 
 static unsigned endings;
@@ -50,8 +49,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 {
 	fake_start();
 	fake.disk_error = -ENOENT; /* no file of this host is touched */
-	test_file("proc/meminfo", "MemAvailable: 1048576 kB\n");
-	memory_set_root(test_folder());
+	fake_have_memory(1024);
 	write_file(bytes, size);
 	endings = 0;
 	fake_host.devices.on_empty = on_empty;

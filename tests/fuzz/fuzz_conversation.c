@@ -13,7 +13,6 @@
 
 #include "admin/admin.h"
 #include "fuzz.h"
-#include "base/memory.h"
 #include "../unit/fake.h"
 
 #define OUTPUT_MAX (1u << 20)
@@ -170,8 +169,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 	fake_start();
 	fake.disk_error = -ENOENT; /* no file of this host is touched */
 	fake_host.devices.on_empty = on_empty;
-	test_file("proc/meminfo", "MemAvailable: 1048576 kB\n");
-	memory_set_root(test_folder());
+	fake_have_memory(1024);
 	heard = 0;
 	talk((struct fuzz_bytes){ bytes, size });
 	memset(fake.result, 0, sizeof(fake.result));

@@ -11,7 +11,6 @@
 
 #include "admin/command.h"
 #include "fuzz.h"
-#include "base/memory.h"
 #include "../unit/fake.h"
 
 static void adopt(struct fuzz_bytes *bytes, uint32_t id)
@@ -60,8 +59,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *start, size_t size)
 
 	fake_start();
 	fake.disk_error = -ENOENT; /* no file of this host is touched */
-	test_file("proc/meminfo", "MemAvailable: 1048576 kB\n");
-	memory_set_root(test_folder());
+	fake_have_memory(1024);
 	for (id = 0; id < 4 && bytes.left; id++)
 		adopt(&bytes, id);
 	device_recover_all(&fake_host.devices);

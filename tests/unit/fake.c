@@ -14,6 +14,7 @@
 #include "admin/records.h"
 #include "admin/save.h"
 #include "base/config.h"
+#include "base/memory.h"
 #include "target/ask.h"
 #include "device/device.h"
 #include "io/late.h"
@@ -682,6 +683,15 @@ void fake_start(void)
 	fake_host.devices.channel = &channel;
 	held_count = queue_count = device_fd_count = opening_count = 0;
 	fake_forget();
+}
+
+void fake_have_memory(unsigned mib)
+{
+	char text[60];
+
+	snprintf(text, sizeof(text), "MemAvailable: %u kB\n", mib * 1024);
+	test_file("proc/meminfo", text);
+	memory_set_root(test_folder());
 }
 
 void fake_stop(void)

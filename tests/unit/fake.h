@@ -76,6 +76,9 @@ extern struct command_host fake_host;
 void fake_start(void);
 void fake_stop(void);
 
+/* So much memory is available on it, and nothing else is known of that. */
+void fake_have_memory(unsigned mib);
+
 /* Let loop and keeper go on until nobody has anything to say. */
 void fake_serve(void);
 

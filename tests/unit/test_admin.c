@@ -16,7 +16,6 @@
 #include "fake.h"
 #include "keeper/helper.h"
 #include "io/workers.h"
-#include "base/memory.h"
 #include "server/server.h"
 
 #define CLIENTS 200
@@ -356,8 +355,7 @@ int before_each(void **state)
 
 	fake_start();
 	fake_host.devices.on_empty = on_empty;
-	test_file("proc/meminfo", "MemAvailable: 1048576 kB\n");
-	memory_set_root(test_folder());
+	fake_have_memory(1024);
 	next_uid = 0;
 	peer_error = 0;
 	accept_error = 0;

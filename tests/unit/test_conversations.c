@@ -15,7 +15,6 @@
 
 #include "admin/admin.h"
 #include "admin/command.h"
-#include "base/memory.h"
 #include "fake.h"
 #include "io/recorder.h"
 #include "keeper/sight-file.h"
@@ -428,8 +427,7 @@ int before_each(void **state)
 	sight = sight_file_make(-1, &why);
 	turns_share(sight, 0, NULL, NULL);
 	assert_int_equal(recorder_begin(sight, test_loop), 0);
-	test_file("proc/meminfo", "MemAvailable: 1048576 kB\n");
-	memory_set_root(test_folder());
+	fake_have_memory(1024);
 	listener = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0);
 	/* Without a path the kernel chooses a name that is no file. */
 	assert_int_equal(

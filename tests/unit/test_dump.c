@@ -16,7 +16,6 @@
 #include "admin/verbs.h"
 #include "fake.h"
 #include "say.h"
-#include "base/memory.h"
 
 #define CONFIGURATIONS 10000
 #define DEVICES	       3
@@ -61,8 +60,7 @@ int before_each(void **state)
 {
 	link_error = 0;
 	fake_start();
-	test_file("proc/meminfo", "MemAvailable: 1048576 kB\n");
-	memory_set_root(test_folder());
+	fake_have_memory(1024);
 	return 0;
 }
 

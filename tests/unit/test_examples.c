@@ -10,7 +10,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base/memory.h"
 #include "fake.h"
 #include "say.h"
 
@@ -20,8 +19,7 @@ static char manual[200000];
 int before_each(void **state)
 {
 	fake_start();
-	test_file("proc/meminfo", "MemAvailable: 8388608 kB\n");
-	memory_set_root(test_folder());
+	fake_have_memory(8192);
 	snprintf(config, sizeof(config), "%s/c", test_folder());
 	fake_host.config = config;
 	return 0;

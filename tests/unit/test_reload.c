@@ -10,7 +10,6 @@
 
 #include "admin/command.h"
 #include "admin/reload.h"
-#include "base/memory.h"
 #include "device/life.h"
 #include "fake.h"
 #include "say.h"
@@ -20,8 +19,7 @@ static char config[300];
 int before_each(void **state)
 {
 	fake_start();
-	test_file("proc/meminfo", "MemAvailable: 1048576 kB\n");
-	memory_set_root(test_folder());
+	fake_have_memory(1024);
 	snprintf(config, sizeof(config), "%s/c", test_folder());
 	fake_host.config = config;
 	return 0;

@@ -7,7 +7,6 @@
 #include <unistd.h>
 
 #include "fake.h"
-#include "base/memory.h"
 #include "admin/startup.h"
 
 static int calloc_fails;
@@ -38,8 +37,7 @@ int before_each(void **state)
 {
 	fake_start();
 	memset(&told, 0, sizeof(told));
-	test_file("proc/meminfo", "MemAvailable: 1048576 kB\n");
-	memory_set_root(test_folder());
+	fake_have_memory(1024);
 	return 0;
 }
 
