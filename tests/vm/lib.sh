@@ -507,8 +507,8 @@ end_test()
 	exit $ended
 }
 
-# release_all: what a failed test leaves mounted or stopped would keep the daemon
-# from ending.
+# release_all: what a failed test leaves mounted, mapped or stopped would keep the
+# daemon from ending, and its devices' numbers from the next test.
 release_all()
 {
 	for pid in $(pidof ublkd ublkd-server); do
@@ -516,6 +516,7 @@ release_all()
 	done
 	awk '$1 ~ /^\/dev\/ublkb/ { print $2 }' /proc/mounts |
 		while read -r point; do umount "$point" || true; done
+	! command -v dmsetup >/dev/null || dmsetup remove_all --force || true
 }
 
 trap end_test EXIT
