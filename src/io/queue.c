@@ -370,12 +370,22 @@ static int start_batch(struct queue *queue)
 	return error ? error : ring_submit(queue->port.ring);
 }
 
+/* Each tag has one command there, and a target that puts nothing there no more. */
+static int has_one_each(const struct backend *bottom,
+			const struct queue_shape *shape)
+{
+	return !shape->batch && !bottom->ops->start && !bottom->ops->completed;
+}
+
 static int open_ring(struct queue *queue, const struct queue_shape *shape)
 {
 	int is_small = shape->batch && shape->depth < BATCH_ENTRIES, error;
+	unsigned flags = shape->defer ? RING_DEFER : 0;
 
+	if (has_one_each(queue->port.bottom, shape))
+		flags |= RING_ONE_EACH;
 	queue->port.ring = ring_create(is_small ? BATCH_ENTRIES : shape->depth,
-				       shape->defer ? RING_DEFER : 0, &error);
+				       flags, &error);
 	return queue->port.ring ? 0 : error;
 }
 

@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "base/page.h"
 #include "base/process.h"
 
@@ -102,11 +103,21 @@ static int make_files(struct ring *ring)
 	return io_uring_register_files(&ring->uring, fds, RING_FILES + 1);
 }
 
+/*
+ * The size of the completion queue. One page holds 128 of them and what the kernel
+ * keeps beside, so that a smaller queue saves nothing.
+ */
+static unsigned completions(unsigned entries, unsigned flags)
+{
+	return flags & RING_ONE_EACH && entries > 64 ? entries : 2 * entries;
+}
+
 struct ring *ring_create(unsigned entries, unsigned flags, int *error)
 {
-	struct io_uring_params params = { .flags = setup_flags(flags) |
-						   IORING_SETUP_CQSIZE,
-					  .cq_entries = 2 * entries };
+	struct io_uring_params params = {
+		.flags = setup_flags(flags) | IORING_SETUP_CQSIZE,
+		.cq_entries = completions(entries, flags)
+	};
 	struct ring *ring;
 
 	ring = calloc(1, sizeof(*ring));
@@ -661,6 +672,17 @@ int ring_look(struct ring *ring)
 /* ---- a ring that the thread sleeps in ---- */
 
 /*
+ * The queue was full, and the kernel had no memory to keep a completion in: who
+ * waits for that would wait for ever. The next server begins anew.
+ */
+static void __attribute__((cold)) fail_dropped(void)
+{
+	log_error("the kernel had no memory for a completion: the server ends, "
+		  "so that nothing waits for it");
+	abort();
+}
+
+/*
  * What was put is made visible to the kernel as liburing's submit does it, which
  * cannot be told of flags before 2.10.
  */
@@ -678,10 +700,10 @@ void ring_sleep(struct ring *ring)
 		flags |= IORING_ENTER_REGISTERED_RING;
 	ring->answers = 0;
 	/* EINTR and the like: the next call goes on from there. */
-	(void)io_uring_enter((unsigned)ring->uring.enter_ring_fd,
-			     sq->sqe_tail -
-				     io_uring_smp_load_acquire(sq->khead),
-			     least, flags, NULL);
+	if (io_uring_enter((unsigned)ring->uring.enter_ring_fd,
+			   sq->sqe_tail - io_uring_smp_load_acquire(sq->khead),
+			   least, flags, NULL) == -EBADR)
+		fail_dropped();
 }
 
 int ring_can_stay(const struct ring *ring)

@@ -43,11 +43,18 @@ struct ring_op {
  */
 #define RING_DEFER 2u
 
+/*
+ * With RING_ONE_EACH, the completion queue has room for one completion of each of
+ * the `entries` requests, and not for two. What exceeds that the kernel keeps for
+ * the moment in memory of its own, as it does in any ring.
+ */
+#define RING_ONE_EACH 4u
+
 #define RING_PREPARED 32 /* requests: 2 KiB, or 4 in a wide ring */
 
 /*
  * A ring for `entries` requests at a time, with room for twice as many
- * completions. Those that are prepared go to the kernel RING_PREPARED at a
+ * completions, or as RING_ONE_EACH says. Those that are prepared go to the kernel RING_PREPARED at a
  * time, so that idle rings are small. Only the calling thread may use it. The
  * process's mount namespace does not end before the kernel has freed the ring.
  * Returns it, to be freed with ring_destroy(), or NULL with *error a negative

@@ -22,6 +22,7 @@ struct ring *__wrap_ring_create(unsigned entries, unsigned flags, int *error)
 		return NULL;
 	}
 	fake_ring.entries = entries;
+	fake_ring.flags = flags;
 	fake_ring.created++;
 	return the_ring;
 }

@@ -33,8 +33,8 @@ struct fake_ring {
 	struct fake_command put[FAKE_COMMANDS];
 	unsigned put_count, submitted; /* of them */
 	unsigned submits, raises, created, destroyed;
-	unsigned entries;
-	int registered; /* the fixed file */
+	unsigned entries, flags; /* of the last one that was created */
+	int registered;		 /* the fixed file */
 	unsigned buffers;
 	unsigned most; /* completions that were taken at a time */
 	uint8_t lists[FAKE_LISTS]

@@ -137,6 +137,22 @@ static void test_every_tag_is_fetched(void **state)
 	assert_int_equal(fake_ring.destroyed, 1);
 }
 
+/* The ring is small if nobody but the queue puts anything there. */
+static void test_ring_is_small(void **state)
+{
+	static const struct backend_ops none;
+	const struct backend_ops *usual = target.ops;
+
+	assert_int_equal(open_queue(), 0);
+	assert_int_equal(fake_ring.flags & RING_ONE_EACH, 0);
+	queue_close(&queue);
+	target.ops = &none;
+	assert_int_equal(open_queue(), 0);
+	assert_int_equal(fake_ring.flags & RING_ONE_EACH, RING_ONE_EACH);
+	queue_close(&queue);
+	target.ops = usual;
+}
+
 /* Every step of opening can fail, and is undone. */
 static void check_open_fails(int error, unsigned rings)
 {
@@ -789,6 +805,7 @@ int main(void)
 #define TEST_DATA(name) \
 	cmocka_unit_test_setup_teardown(name, start_need_get_data, stop)
 		TEST_CLOSED(test_every_tag_is_fetched),
+		TEST_CLOSED(test_ring_is_small),
 		TEST_CLOSED(test_open_fails),
 		TEST_CLOSED(test_close_is_harmless),
 		TEST_CLOSED(test_close_gives_memory_back),

@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <liburing.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -14,6 +15,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "io/ring.h"
@@ -38,6 +40,19 @@ int __wrap_io_uring_submit(struct io_uring *uring)
 	submits[0] = submits[1];
 	submits[1] = 1;
 	return now == 1 ? __real_io_uring_submit(uring) : now;
+}
+
+/* What sleeping in the kernel returns instead of that; 0: it is done. */
+static int sleeps;
+
+int __real_io_uring_enter(unsigned fd, unsigned count, unsigned least,
+			  unsigned flags, sigset_t *signals);
+
+int __wrap_io_uring_enter(unsigned fd, unsigned count, unsigned least,
+			  unsigned flags, sigset_t *signals)
+{
+	return sleeps ? sleeps
+		      : __real_io_uring_enter(fd, count, least, flags, signals);
 }
 
 int before_each(void **state)
@@ -143,6 +158,58 @@ TEST_CASE(test_create)
 	assert_int_equal(error, -EINVAL);
 	assert_int_equal(count_fds(), fds - 2);
 	ring_destroy(NULL);
+}
+
+/* The places in a ring's completion queue. */
+static unsigned places(unsigned entries, unsigned flags)
+{
+	char path[64], line[128];
+	unsigned mask = 0;
+	struct ring *other;
+	FILE *file;
+	int error;
+
+	other = ring_create(entries, flags, &error);
+	assert_non_null(other);
+	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", ring_fd(other));
+	file = fopen(path, "re");
+	assert_non_null(file);
+	while (fgets(line, sizeof(line), file))
+		sscanf(line, "CqMask: %x", &mask);
+	fclose(file);
+	ring_destroy(other);
+	return mask + 1;
+}
+
+/* 128 of them share a page with what the kernel has beside. */
+TEST_CASE(test_one_each)
+{
+	need_ring();
+	assert_int_equal(places(128, 0), 256);
+	assert_int_equal(places(128, RING_ONE_EACH), 128);
+	assert_int_equal(places(1, RING_ONE_EACH), places(1, 0));
+}
+
+/* What exceeds the completion queue comes as well. */
+TEST_CASE(test_more_than_one_each)
+{
+	struct ring *usual = ring;
+	unsigned count, all = 0;
+	uint64_t sum, total = 0;
+	int error;
+
+	need_ring();
+	ring = ring_create(128, RING_ONE_EACH, &error);
+	assert_non_null(ring);
+	complete(200);
+	while ((count = reap(&sum))) {
+		all += count;
+		total += sum;
+	}
+	ring_destroy(ring);
+	ring = usual;
+	assert_int_equal(all, 200);
+	assert_int_equal(total, 200 * 201 / 2);
 }
 
 /* Descriptors run out: for the eventfd, or for the ring. */
@@ -765,6 +832,28 @@ TEST_CASE(test_quiet)
 	ring_sleep(ring);
 	assert_int_equal(reap(&sum), 1);
 	assert_int_equal(sum, 100);
+}
+
+/* A signal is no fault; a completion that the kernel has lost ends the server. */
+TEST_CASE(test_sleep_fails)
+{
+	int status;
+	pid_t child;
+
+	need_ring();
+	sleeps = -EINTR;
+	ring_sleep(ring);
+	child = fork();
+	assert_true(child >= 0);
+	if (child == 0) {
+		sleeps = -EBADR;
+		ring_sleep(ring);
+		_exit(0);
+	}
+	sleeps = 0;
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_true(WIFSIGNALED(status));
+	assert_int_equal(WTERMSIG(status), SIGABRT);
 }
 
 /* All works as before, also after it was undone, and if done twice. */
