@@ -260,13 +260,14 @@ int add_check(const struct syntax_line *line, struct add *add,
 {
 	struct target_args args = { .values = add->values };
 	uint64_t block = 512;
-	struct opener_wish wish;
+	struct opener_wish wishes[OPENER_FILES];
 	int size;
 
 	if (add_read(line, add, failure) < 0)
 		return -1;
 	args.read_only = add->spec.read_only;
-	if (add->target->opens && add->target->opens(&args, &wish, failure) < 0)
+	if (add->target->opens &&
+	    add->target->opens(&args, wishes, failure) < 0)
 		return -1;
 	if (add->spec.geometry.block_size)
 		block = add->spec.geometry.block_size;
@@ -550,24 +551,50 @@ static __attribute__((cold)) int open_target(struct command_host *host,
 	return 0;
 }
 
-/* ---- a file on its way to a device: opened, then locked ---- */
+/* ---- files on their way to a device: each opened, then locked ---- */
 
-struct add_file {
-	/* `lock`: 0, or why the file is not locked; `who` may have the lock. */
-	void (*done)(struct add_file *file, int lock, const char *who);
+struct add_files {
+	/*
+	 * All are open and locked, or error, negative, says why the one that
+	 * it has come to is not; `who` may have the lock.
+	 */
+	void (*done)(struct add_files *files, int error, const char *who);
 	struct device_set *set;
 	uint64_t serial; /* of the device, which may be gone; 0: a new one */
-	char *path;
-	char lock;     /* of struct opener_wish */
-	int is_server; /* the path is a URI */
-	struct opener_result opened;
+	struct opener_wish wishes[OPENER_FILES]; /* paths of our own */
+	int wanted;				 /* of them */
+	int at;					 /* the one that is opened */
+	int count; /* that are open, `at` as well while it is locked */
+	int fds[OPENER_FILES];
+	int made; /* which one is new, or -1 */
 };
+
+static void free_paths(struct add_files *files)
+{
+	while (files->wanted > 0)
+		free((char *)files->wishes[--files->wanted].path);
+}
+
+static const char *path_of(const struct add_files *files)
+{
+	return files->wishes[files->at].path;
+}
+
+static int is_open(const struct add_files *files)
+{
+	return files->count > files->at;
+}
+
+static void open_next(struct add_files *files);
 
 static void on_locked(void *context, const struct message *answer)
 {
-	struct add_file *file = context;
+	struct add_files *files = context;
 
-	file->done(file, answer->result, answer->text);
+	if (answer->result)
+		files->done(files, answer->result, answer->text);
+	else
+		open_next(files);
 }
 
 /*
@@ -576,64 +603,105 @@ static void on_locked(void *context, const struct message *answer)
  */
 static void on_opened(void *context, const struct opener_result *result)
 {
-	struct add_file *file = context;
-	char how[] = { file->lock, '\0' };
-	int error = 0;
+	struct add_files *files = context;
+	char how[] = { files->wishes[files->at].lock, '\0' };
+	int error;
 
-	file->opened = *result;
-	if (result->fd >= 0 && file->lock && !backing_is_disk(result->fd) &&
-	    (!file->serial || device_find_serial(file->set, file->serial))) {
-		error = ask(HELPER_LOCK, how, result->fd, on_locked, file);
-		if (!error)
-			return;
+	if (result->fd < 0) {
+		files->done(files, result->fd, "");
+		return;
 	}
-	file->done(file, error, "");
+	if (result->is_new)
+		files->made = files->at;
+	files->fds[files->count++] = result->fd;
+	if (!how[0] || backing_is_disk(result->fd) ||
+	    (files->serial && !device_find_serial(files->set, files->serial))) {
+		open_next(files);
+		return;
+	}
+	error = ask(HELPER_LOCK, how, result->fd, on_locked, files);
+	if (error)
+		files->done(files, error, "");
 }
 
 /* The path was a server's; what is told is of its export, or why there is none. */
 static void on_connected(void *context, const struct message *answer)
 {
-	struct add_file *file = context;
+	struct add_files *files = context;
+	int fd = answer->result ? answer->result : ask_take_fd();
 
-	file->opened.fd = answer->result ? answer->result : ask_take_fd();
-	file->done(file, 0, answer->text);
+	if (fd >= 0)
+		files->fds[files->count++] = fd;
+	files->done(files, fd < 0 ? fd : 0, answer->text);
 }
 
-static int begin_wish(struct add_file *file, const struct opener_wish *wish)
+static int open_wish(struct add_files *files)
 {
-	file->is_server = wish->connect != NULL;
-	if (file->is_server)
+	const struct opener_wish *wish = &files->wishes[files->at];
+
+	if (wish->connect)
 		return ask(HELPER_CONNECT, wish->connect, -1, on_connected,
-			   file);
-	return opener_open(file->set->loop, wish, on_opened, file);
+			   files);
+	return opener_open(files->set->loop, wish, on_opened, files);
 }
 
-/*
- * Begin to open what the target needs; the file's done, set and serial are given.
- * For a device that is there the file must be there as well. Returns 0, or -1
- * with *failure filled.
- */
-static int begin_open(struct add_file *file, const struct add *add,
-		      struct failure *failure)
+static void open_next(struct add_files *files)
+{
+	int error;
+
+	if (files->count == files->wanted) {
+		files->done(files, 0, "");
+		return;
+	}
+	files->at++;
+	error = open_wish(files);
+	if (error)
+		files->done(files, error, "");
+}
+
+/* Returns how many, or -1 with *failure filled; the paths are our own then. */
+static __attribute__((cold)) int make_wishes(struct add_files *files,
+					     const struct add *add,
+					     struct failure *failure)
 {
 	struct target_args args = { .values = add->values,
 				    .read_only = add->spec.read_only };
-	struct opener_wish wish = { .path = NULL };
-	int error = -ENOMEM;
+	int count = add->target->opens(&args, files->wishes, failure);
+	const char *path;
 
-	if (add->target->opens(&args, &wish, failure) < 0)
-		return -1;
-	if (file->serial) {
-		wish.create = 0;
-		wish.patient = 1;
+	for (; files->wanted < count; files->wanted++) {
+		path = strdup(files->wishes[files->wanted].path);
+		if (!path) {
+			free_paths(files);
+			failure_no_memory(failure);
+			return -1;
+		}
+		files->wishes[files->wanted].path = path;
+		if (!files->serial)
+			continue;
+		files->wishes[files->wanted].create = 0;
+		files->wishes[files->wanted].patient = 1;
 	}
-	file->lock = wish.lock;
-	file->path = strdup(wish.path);
-	if (file->path)
-		error = begin_wish(file, &wish);
+	return count;
+}
+
+/*
+ * Begin to open what the target needs; the files' done, set and serial are given.
+ * For a device that is there the files must be there as well. Returns 0, or -1
+ * with *failure filled.
+ */
+static int begin_open(struct add_files *files, const struct add *add,
+		      struct failure *failure)
+{
+	int error;
+
+	files->made = -1;
+	if (make_wishes(files, add, failure) < 0)
+		return -1;
+	error = open_wish(files);
 	if (!error)
 		return 0;
-	free(file->path);
+	free_paths(files);
 	failure_set(failure, failure_symbol(error), error, NULL,
 		    "cannot open anything: %s", strerror(-error));
 	return -1;
@@ -641,9 +709,9 @@ static int begin_open(struct add_file *file, const struct add *add,
 
 /* ---- a new device ---- */
 
-/* An add while its file is being opened. */
+/* An add while its files are being opened. */
 struct pending_add {
-	struct add_file file;
+	struct add_files files;
 	struct request *request;
 	struct add add;
 	struct failure failure;
@@ -655,7 +723,7 @@ static void end_pending(struct pending_add *pending)
 {
 	if (pending->failure.symbol != SYMBOL_NONE)
 		request_fail(pending->request, &pending->failure);
-	free(pending->file.path);
+	free_paths(&pending->files);
 	free(pending);
 }
 
@@ -668,15 +736,18 @@ static void on_undone(void *context, int error)
 		end_pending(pending);
 }
 
-/* No device is made: what was opened is closed, fd as well unless fd is -1. */
-static void undo_add(struct pending_add *pending, int fd)
+/* No device is made: what was opened is closed, unless the target has it. */
+static void undo_add(struct pending_add *pending)
 {
-	struct ev_loop *loop = pending->file.set->loop;
+	struct ev_loop *loop = pending->files.set->loop;
 	unsigned begun =
 		device_close_spec(&pending->add.spec, loop, on_undone, pending);
+	int i;
 
-	if (fd >= 0)
-		begun += opener_close(loop, fd, NULL, on_undone, pending);
+	for (i = 0; i < pending->files.count; i++)
+		if (pending->files.fds[i] >= 0)
+			begun += opener_close(loop, pending->files.fds[i], NULL,
+					      on_undone, pending);
 	pending->open_files = begun;
 	if (begun == 0)
 		end_pending(pending);
@@ -684,12 +755,13 @@ static void undo_add(struct pending_add *pending, int fd)
 
 static void fail_open(struct pending_add *pending, int error, const char *why)
 {
-	int is_server = pending->file.is_server;
+	const struct add_files *files = &pending->files;
+	const struct opener_wish *wish = &files->wishes[files->at];
 
 	failure_set(&pending->failure, failure_symbol(error), error,
-		    is_server ? "uri" : "path", "cannot %s %.200s: %s",
-		    is_server ? "connect to" : "open", pending->file.path, why);
-	undo_add(pending, -1);
+		    wish->option, "cannot %s %.200s: %s",
+		    wish->connect ? "connect to" : "open", wish->path, why);
+	undo_add(pending);
 }
 
 /* A disk that somebody has for himself; perhaps the helper knows who. */
@@ -701,39 +773,92 @@ static void on_user(void *context, const struct message *answer)
 			  : "somebody has it for himself");
 }
 
-/* The add's file is open, or not. The world may have changed meanwhile. */
-static __attribute__((cold)) void add_opened(struct add_file *file, int lock,
-					     const char *who)
+/* All is there. The world may have changed meanwhile. */
+static __attribute__((cold)) void end_add(struct pending_add *pending)
 {
-	struct pending_add *pending = (struct pending_add *)file;
 	struct command_host *host = pending->request->host;
 	struct device_spec *spec = &pending->add.spec;
-	int fds[1] = { file->opened.fd };
-	struct target_args args = {
-		.fds = fds, .fd_count = 1, .lock = lock, .who = who, .told = who
-	};
 
-	if (fds[0] < 0 && file->is_server) {
-		fail_open(pending, fds[0], who[0] ? who : strerror(-fds[0]));
-		return;
-	}
-	if (fds[0] < 0) {
-		if (fds[0] != -EBUSY ||
-		    ask(HELPER_NODE_USER, file->path, -1, on_user, pending) < 0)
-			fail_open(pending, fds[0], strerror(-fds[0]));
-		return;
-	}
-	/* A file that was made here and that another has locked is his. */
-	if (file->opened.is_new && !lock)
-		spec->new_file = strdup(file->path);
 	if (check_host(host, &pending->failure) == 0 &&
-	    check_taken(pending->request, spec, &pending->failure) == 0 &&
-	    open_target(host, &pending->add, &args, &pending->failure) == 0) {
+	    check_taken(pending->request, spec, &pending->failure) == 0) {
 		device_add(&host->devices, spec, on_added, pending->request,
 			   &pending->failure);
 		memset(spec, 0, sizeof(*spec)); /* it is the device's */
 	}
-	undo_add(pending, fds[0]);
+	undo_add(pending);
+}
+
+static int next_to_prepare(void *context, int32_t result,
+			   struct ring_transfer *transfer)
+{
+	struct pending_add *pending = context;
+	struct device_spec *spec = &pending->add.spec;
+
+	return spec->target->ops->prepare(spec->target, &spec->geometry, result,
+					  transfer, &pending->failure);
+}
+
+/* Unless the target has said why. */
+static void fail_prepare(struct pending_add *pending, int error)
+{
+	if (pending->failure.symbol == SYMBOL_NONE)
+		failure_set(&pending->failure, failure_symbol(error), error,
+			    NULL, "nothing can be read or written: %s",
+			    strerror(-error));
+	undo_add(pending);
+}
+
+static void on_prepared(void *context, int error)
+{
+	if (error)
+		fail_prepare(context, error);
+	else
+		end_add(context);
+}
+
+static void prepare_target(struct pending_add *pending)
+{
+	int error = 0;
+
+	if (pending->add.target->prepare)
+		error = opener_run(pending->files.set->loop, next_to_prepare,
+				   on_prepared, pending);
+	else
+		end_add(pending);
+	if (error)
+		fail_prepare(pending, error);
+}
+
+/* The add's files are open, or not. */
+static __attribute__((cold)) void add_opened(struct add_files *files, int error,
+					     const char *who)
+{
+	struct pending_add *pending = (struct pending_add *)files;
+	struct command_host *host = pending->request->host;
+	struct device_spec *spec = &pending->add.spec;
+	struct target_args args = { .fds = files->fds,
+				    .fd_count = files->count,
+				    .lock = error,
+				    .who = who,
+				    .told = who };
+	const struct opener_wish *wish = &files->wishes[files->at];
+
+	/* A file that was made here and that another has locked is his. */
+	if (files->made >= 0 && !(error && files->made == files->at))
+		spec->new_file = strdup(files->wishes[files->made].path);
+	if (error && !is_open(files)) {
+		if (error != -EBUSY || wish->connect ||
+		    ask(HELPER_NODE_USER, wish->path, -1, on_user, pending) < 0)
+			fail_open(pending, error,
+				  who[0] ? who : strerror(-error));
+		return;
+	}
+	if (check_host(host, &pending->failure) < 0 ||
+	    check_taken(pending->request, spec, &pending->failure) ||
+	    open_target(host, &pending->add, &args, &pending->failure) < 0)
+		undo_add(pending);
+	else
+		prepare_target(pending);
 }
 
 /* Begin to open the target's file. Takes the spec, also on failure. */
@@ -746,11 +871,11 @@ static int add_with_file(struct request *request, const struct add *add,
 		free(add->spec.words);
 		return failure_no_memory(failure);
 	}
-	pending->file.done = add_opened;
-	pending->file.set = &request->host->devices;
+	pending->files.done = add_opened;
+	pending->files.set = &request->host->devices;
 	pending->request = request;
 	pending->add = *add;
-	if (begin_open(&pending->file, add, failure) == 0)
+	if (begin_open(&pending->files, add, failure) == 0)
 		return 0;
 	free(pending);
 	free(add->spec.words);
@@ -867,40 +992,41 @@ static void open_again(struct command_host *host, struct device *device,
 }
 
 /* Locked anew: the lock went with the last process that had the file open. */
-static void end_reopening(struct add_file *file, int lock, const char *who)
+static void end_reopening(struct add_files *files, int error, const char *who)
 {
-	struct device *device = device_find_serial(file->set, file->serial);
-	int fd = file->opened.fd, error = fd < 0 ? fd : lock;
+	struct device *device = device_find_serial(files->set, files->serial);
 	char why[200];
+	int i;
 
 	if (device && !error) {
-		device_give(device, fd);
-		fd = -1;
+		device_give(device, files->fds, files->count);
 	} else if (device) {
 		snprintf(why, sizeof(why), "cannot %s %.100s: %s",
-			 fd < 0 ? "open" : "lock", file->path,
+			 is_open(files) ? "lock" : "open", path_of(files),
 			 who[0] ? who : strerror(-error));
 		device_reopen_failed(device, why);
 	}
-	if (fd >= 0)
-		opener_close(file->set->loop, fd, NULL, NULL, NULL);
-	free(file->path);
-	free(file);
+	for (i = 0; i < files->count; i++)
+		if (files->fds[i] >= 0)
+			opener_close(files->set->loop, files->fds[i], NULL,
+				     NULL, NULL);
+	free_paths(files);
+	free(files);
 }
 
 static int begin_reopening(const struct device *device, const struct add *add,
 			   struct failure *failure)
 {
-	struct add_file *file = calloc(1, sizeof(*file));
+	struct add_files *files = calloc(1, sizeof(*files));
 
-	if (!file)
+	if (!files)
 		return failure_no_memory(failure);
-	file->done = end_reopening;
-	file->set = device->set;
-	file->serial = device->serial;
-	if (begin_open(file, add, failure) == 0)
+	files->done = end_reopening;
+	files->set = device->set;
+	files->serial = device->serial;
+	if (begin_open(files, add, failure) == 0)
 		return 0;
-	free(file);
+	free(files);
 	return -1;
 }
 

@@ -21,7 +21,8 @@ const char record_table[] =
 	/* Devices. */
 	"dev id# name state step target size# dev ro? queues# depth# "
 	"block-size# max-io# mode batch? waits-for error retry-in# owner node-mode fill? used# "
-	"path backing direct? waiting# flush-errors# oldest~ \n"
+	"path backing direct? waiting# flush-errors# base base-known-by "
+	"cluster# oldest~ \n"
 	"config text \n"
 	"layer name failed# delayed# limited# waiting# timed-out# late# "
 	"refused# last-error \n"

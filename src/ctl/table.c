@@ -36,8 +36,9 @@ static const struct column {
 	{ "fill", TEXT, 0, 0 },	     { "used", SIZE, 0, 0 },
 	{ "backing", TEXT, 0, 16 },  { "direct", TEXT, 0, 0 },
 	{ "waiting", NUMBER, 0, 0 }, { "flush-errors", NUMBER, 0, 0 },
-	{ "oldest", TEXT, 0, 0 },    { "owner", TEXT, 0, 0 },
-	{ "node-mode", TEXT, 0, 0 },
+	{ "base", TEXT, 0, 16 },     { "base-known-by", TEXT, 0, 0 },
+	{ "cluster", SIZE, 0, 0 },   { "oldest", TEXT, 0, 0 },
+	{ "owner", TEXT, 0, 0 },     { "node-mode", TEXT, 0, 0 },
 };
 
 #define COLUMNS (sizeof(columns) / sizeof(columns[0]))

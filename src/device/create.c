@@ -290,6 +290,7 @@ static void set_basic(const struct device_spec *spec,
 	basic->physical_bs_shift = (uint8_t)__builtin_ctz(physical);
 	basic->io_min_shift = basic->io_opt_shift = basic->physical_bs_shift;
 	basic->max_sectors = spec->max_io / SECTOR;
+	basic->chunk_sectors = geometry->chunk / SECTOR;
 	basic->dev_sectors = geometry->size / SECTOR;
 }
 

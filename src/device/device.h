@@ -152,6 +152,7 @@ struct device {
 	int skips;	     /* the one that it has, which is given back */
 	unsigned tries;	     /* of other ones */
 	int force;	     /* delete it whoever uses it */
+	int finished;	     /* its target's finish() has been called */
 	int abandons;	     /* and whatever its backing does: from then on */
 	int abandoned;	     /* its requests are answered without that */
 	uint64_t served;     /* requests, at the last look while it abandons, */

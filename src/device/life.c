@@ -433,15 +433,13 @@ void device_reopen_failed(struct device *device, const char *why)
 		proceed(device, recover_fail(device, why));
 }
 
-void device_give(struct device *device, int fd)
+void device_give(struct device *device, int *fds, int fd_count)
 {
 	device->reopening = 0;
-	if (device->step == DEVICE_LOST) {
-		lost_take(device->spec.target, &fd, 1);
-		proceed(device, DEVICE_GIVE);
-	} else {
-		opener_close(device->set->loop, fd, NULL, NULL, NULL);
-	}
+	if (device->step != DEVICE_LOST)
+		return;
+	lost_take(device->spec.target, fds, fd_count);
+	proceed(device, DEVICE_GIVE);
 }
 
 void device_recover_all(struct device_set *set)

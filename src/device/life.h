@@ -40,10 +40,11 @@ void device_reopened(struct device *device, struct device_spec *spec);
 void device_reopen_failed(struct device *device, const char *why);
 
 /*
- * Its file is open again: fd is the device's from now on. reopen() is called
- * again when the keeper has it as well, and agrees that it is the right one.
+ * Its files are open again: those that the device takes are set to -1. reopen() is
+ * called again when the keeper has them as well, and agrees that they are the right
+ * ones.
  */
-void device_give(struct device *device, int fd);
+void device_give(struct device *device, int *fds, int fd_count);
 
 /* Begin to take over every device that is prepared. */
 void device_recover_all(struct device_set *set);

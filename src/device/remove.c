@@ -168,12 +168,52 @@ enum device_step remove_answer_delete(struct device *device,
 
 /* ---- RELEASE ---- */
 
+static void tell_unfinished(const struct device *device, int error)
+{
+	if (error)
+		log_error("%s: what was written since the last flush may be "
+			  "lost: %s",
+			  device->disk, strerror(-error));
+}
+
+static void on_finished(void *context, int error)
+{
+	tell_unfinished(context, error);
+	device_start_timer(context, 0);
+}
+
+static int next_to_finish(void *context, int32_t result,
+			  struct ring_transfer *transfer)
+{
+	struct target *target = ((struct device *)context)->spec.target;
+
+	return target->ops->finish(target, result, transfer);
+}
+
+/* Once, if there is anything to do. Returns 1 if that is under way. */
+static int begin_finish(struct device *device)
+{
+	int error;
+
+	if (device->finished || !device->spec.target->ops->finish)
+		return 0;
+	device->finished = 1;
+	error = opener_run(device->set->loop, next_to_finish, on_finished,
+			   device);
+	if (!error)
+		return 1;
+	tell_unfinished(device, error < 0 ? error : 0);
+	return 0;
+}
+
 /* In pieces, and others get their turns between them. */
 enum device_step remove_enter_release(struct device *device)
 {
 	const struct target_ops *ops = device->spec.target->ops;
 
 	device_close_queues(device); /* they hold its files as well */
+	if (begin_finish(device))
+		return DEVICE_STAY;
 	if (!ops->release || !ops->release(device->spec.target))
 		return DEVICE_NEXT;
 	device_start_timer(device, 0);

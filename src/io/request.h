@@ -158,6 +158,11 @@ struct io {
 			uint8_t must_wait : 1;
 			/* Its data is, though its pages are registered. */
 			uint8_t is_copied : 1;
+			/* Of a file something else is asked for it (file_ask()), */
+			uint8_t is_asked : 1;
+			uint8_t asks_read : 1; /* which reads */
+			uint8_t in_base : 1;   /* cow: the file is the base */
+			uint8_t work;	       /* cow: 1 + the index, or 0 */
 		};
 	};
 };

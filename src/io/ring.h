@@ -131,7 +131,9 @@ void ring_clear_event(struct ring *ring);
 /* Make the eventfd readable, so that the loop comes back to this ring. */
 void ring_raise_event(struct ring *ring);
 
-#define RING_FILES 2 /* fixed files: 0 is a queue's char device */
+/* Fixed files: 0 is a queue's char device, and the others are its target's. */
+#define RING_FILE  1
+#define RING_FILES 3
 
 /*
  * Make fd the ring's fixed file 0. The ring holds its own reference, which

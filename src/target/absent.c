@@ -6,9 +6,18 @@
 
 #include <stddef.h>
 
-#if defined(WITHOUT_FILE) || defined(WITHOUT_NBD) || defined(WITHOUT_RAM)
+#if defined(WITHOUT_COW) || defined(WITHOUT_FILE) || defined(WITHOUT_NBD) || \
+	defined(WITHOUT_RAM)
 static const struct option no_options[] = {
 	{ .name = NULL },
+};
+#endif
+
+#if defined(WITHOUT_COW) || defined(WITHOUT_FILE)
+const struct target_ops target_cow = {
+	.name = "cow",
+	.help = "left out of this build (--disable-cow or --disable-file)",
+	.options = no_options,
 };
 #endif
 

@@ -176,6 +176,38 @@ int backing_look(struct backing *backing, int fd)
 	return 0;
 }
 
+/*
+ * Only file systems with flags for their inodes (nodump) are asked: those know
+ * without I/O, and no file server is among them.
+ */
+static uint64_t generation_of(int fd, const struct statx *status)
+{
+	uint32_t answer[2] = { 0 }; /* asked for as a long, and told as an int */
+
+	if (!(status->stx_attributes_mask & STATX_ATTR_NODUMP) ||
+	    ioctl(fd, FS_IOC_GETVERSION, answer) < 0)
+		return 0;
+	return answer[0];
+}
+
+int backing_identify(const struct backing *backing, int fd,
+		     struct backing_identity *identity)
+{
+	struct statx status;
+	int error = ask_status(fd, &status);
+
+	memset(identity, 0, sizeof(*identity));
+	if (error)
+		return error;
+	identity->size = backing->size;
+	if (backing->kind == BACKING_DISK)
+		return 0;
+	identity->modified = (uint64_t)status.stx_mtime.tv_sec * 1000000000 +
+			     status.stx_mtime.tv_nsec;
+	identity->generation = generation_of(fd, &status);
+	return 0;
+}
+
 int backing_size(const struct backing *backing, int fd, uint64_t *size)
 {
 	struct statx status;

@@ -37,6 +37,20 @@ struct backing {
  */
 int backing_look(struct backing *backing, int fd);
 
+/*
+ * By which a file is known again, on any host. What its file system does not say
+ * is 0, and of a disk only the size is known.
+ */
+struct backing_identity {
+	uint64_t size;	     /* bytes */
+	uint64_t modified;   /* ns since 1970 */
+	uint64_t generation; /* of the inode */
+};
+
+/* Returns 0 or a negative errno. */
+int backing_identify(const struct backing *backing, int fd,
+		     struct backing_identity *identity);
+
 /* Its size now. Returns 0 or a negative errno. */
 int backing_size(const struct backing *backing, int fd, uint64_t *size);
 

@@ -38,8 +38,7 @@ static void proceed(struct file *file, struct io *io);
 
 /* ---- lines of requests ---- */
 
-static void line_up(struct file_line *line, struct io *io,
-		    enum sight_place place)
+void file_line_up(struct file_line *line, struct io *io, enum sight_place place)
 {
 	recorder_place(io, place);
 	io->next = NULL;
@@ -50,8 +49,7 @@ static void line_up(struct file_line *line, struct io *io,
 	line->last = io;
 }
 
-/* Take those that are due out, and return them. */
-static struct io *take_due(struct file_line *line)
+struct io *file_line_due(struct file_line *line)
 {
 	struct io **at = &line->first, *io, *due = NULL;
 
@@ -69,7 +67,7 @@ static struct io *take_due(struct file_line *line)
 	return due;
 }
 
-static struct io *next_of(struct file_line *line)
+struct io *file_line_next(struct file_line *line)
 {
 	struct io *io = line->first;
 
@@ -79,6 +77,18 @@ static struct io *next_of(struct file_line *line)
 }
 
 /* ---- buffers ---- */
+
+/* What is asked of the file for it reads; not always what the request does. */
+static int is_read(const struct io *io)
+{
+	return io->is_asked ? io->asks_read : io->op == IO_READ;
+}
+
+/* Its data is to be durable before it is done. */
+static int is_durable(const struct io *io)
+{
+	return io->flags & IO_FUA && !io->is_asked;
+}
 
 /* Its pages themselves are read into, or written from. */
 static int uses_pages(const struct io *io)
@@ -140,14 +150,14 @@ static int has_to_wait(const struct file *file, const struct io *io)
 	if (io->stage == ALLOCATE || io->stage == SYNC || io->must_wait ||
 	    file->backing.waits)
 		return 1;
-	return io->op != IO_READ &&
-	       (file->write_waits || (io->flags & IO_FUA && !file->direct));
+	return !is_read(io) &&
+	       (file->write_waits || (is_durable(io) && !file->direct));
 }
 
 /* In a worker it may hold the file's lock, which reads share. */
 static int takes_lock(const struct io *io)
 {
-	return io->op != IO_READ && io->stage != SYNC;
+	return !is_read(io) && io->stage != SYNC;
 }
 
 static void end_wait(struct file *file, struct io *io)
@@ -167,16 +177,19 @@ void file_copied(struct backend *backend, struct io *io)
 	file_go_on(file);
 }
 
-static void finish_request(struct file *file, struct io *io, int error)
+static void finish_request(struct file *file, struct io *io, int32_t error)
 {
 	end_wait(file, io);
-	if (is_whole(io) && io->op == IO_READ && !error) {
+	if (is_whole(io) && io->op == IO_READ && !io->is_asked && !error) {
 		io_done_lent(io);
 		return;
 	}
 	if (io->buffer)
 		drop_buffer(file, io);
-	io_done(io, error);
+	if (file->ended)
+		file->ended(file, io, error);
+	else
+		io_done(io, error);
 }
 
 static uint32_t least(uint32_t one, uint32_t other)
@@ -186,8 +199,7 @@ static uint32_t least(uint32_t one, uint32_t other)
 
 static int transfer_flags(const struct io *io)
 {
-	return (is_try(io) ? RWF_NOWAIT : 0) |
-	       (io->flags & IO_FUA ? RWF_DSYNC : 0);
+	return (is_try(io) ? RWF_NOWAIT : 0) | (is_durable(io) ? RWF_DSYNC : 0);
 }
 
 static int prepare_transfer(struct io *io, struct ring_transfer *transfer)
@@ -252,9 +264,15 @@ static int prepare_request(const struct file *file, struct io *io,
 			   struct ring_transfer *transfer)
 {
 	transfer->fd = -1;
-	transfer->slot = FILE_SLOT;
+	transfer->slot = file->slot;
 	transfer->wait = goes_to_worker(file, io);
 	transfer->offset = file->base + io->offset + io->at;
+	if (io->is_asked) {
+		file->ask(file, io, transfer);
+		if (io->stage == TRANSFER)
+			transfer->flags = transfer_flags(io);
+		return 0;
+	}
 	switch ((enum stage)io->stage) {
 	case TRANSFER:
 		return prepare_transfer(io, transfer);
@@ -290,7 +308,7 @@ static int may_be_locked(const struct file *file)
 
 static int can_wait_for_pages(const struct file *file, const struct io *io)
 {
-	return io->op == IO_READ && !file->direct && !file->backing.waits &&
+	return is_read(io) && !file->direct && !file->backing.waits &&
 	       !may_be_locked(file);
 }
 
@@ -302,8 +320,7 @@ static int can_wait_for_pages(const struct file *file, const struct io *io)
 static int is_cached_write(const struct file *file, const struct io *io)
 {
 	return file->backing.kind == BACKING_FILE && !file->direct &&
-	       !file->backing.waits && io->op != IO_READ &&
-	       !(io->flags & IO_FUA) &&
+	       !file->backing.waits && !is_read(io) && !is_durable(io) &&
 	       (io->stage == TRANSFER || io->stage == ZERO);
 }
 
@@ -346,14 +363,14 @@ static void wait_for_turn(struct file *file, struct io *io)
 	}
 	if (!is_whole(io))
 		drop_buffer(file, io);
-	line_up(&file->for_turn[io->op == IO_READ], io,
-		is_locked_out(file, io) ? SIGHT_TURN : SIGHT_WORKER);
+	file_line_up(&file->for_turn[is_read(io)], io,
+		     is_locked_out(file, io) ? SIGHT_TURN : SIGHT_WORKER);
 }
 
 static void serve(struct file *file, struct file_line *line)
 {
 	while (line->first && take_token(file, line->first))
-		issue(file, next_of(line));
+		issue(file, file_line_next(line));
 }
 
 static void retry(struct file *file, struct io *io)
@@ -478,13 +495,14 @@ static int is_undone(struct file *file, struct io *io, int32_t result)
 	if (result == -EINTR || result == -EAGAIN)
 		return 1;
 	/* Direct I/O may be particular about where pages lie; ours is not. */
-	if (result == -EINVAL && io->stage == TRANSFER && uses_pages(io)) {
+	if (result == -EINVAL && io->stage == TRANSFER && !io->is_asked &&
+	    uses_pages(io)) {
 		io->is_copied = 1;
 		return 1;
 	}
 	if (result != -EOPNOTSUPP || !was_try(io))
 		return 0;
-	if (io->op == IO_READ)
+	if (is_read(io))
 		file->backing.waits = 1;
 	else
 		file->write_waits = 1;
@@ -498,6 +516,10 @@ static void end_request(struct file *file, struct io *io, int32_t result)
 	end_wait(file, io);
 	if (again) {
 		retry(file, io);
+		return;
+	}
+	if (io->is_asked) {
+		finish_request(file, io, result);
 		return;
 	}
 	switch ((enum stage)io->stage) {
@@ -518,7 +540,7 @@ void file_go_on(struct file *file)
 {
 	while (file->for_buffer.first &&
 	       get_buffer(file, file->for_buffer.first))
-		proceed(file, next_of(&file->for_buffer));
+		proceed(file, file_line_next(&file->for_buffer));
 	file->reads_first = !file->reads_first;
 	serve(file, &file->for_turn[file->reads_first]);
 	serve(file, &file->for_turn[!file->reads_first]);
@@ -551,7 +573,7 @@ void file_completed(struct backend *backend, struct io *io, int32_t result)
 /* What waits for a buffer or a worker is not in the backing. */
 static void expire_line(struct file *file, struct file_line *line)
 {
-	struct io *io = take_due(line), *next;
+	struct io *io = file_line_due(line), *next;
 
 	for (; io; io = next) {
 		next = io->next;
@@ -571,9 +593,10 @@ void file_expire(struct backend *backend)
 
 /* ---- its beginning ---- */
 
+/* Of the request's own data. */
 static int is_transfer(const struct io *io)
 {
-	return io->stage == TRANSFER;
+	return io->stage == TRANSFER && !io->is_asked;
 }
 
 /*
@@ -583,7 +606,7 @@ static int is_transfer(const struct io *io)
  */
 static int begins_with_token(const struct file *file, const struct io *io)
 {
-	return is_try(io) && io->op != IO_READ && !file->backing.locks_reads &&
+	return is_try(io) && !is_read(io) && !file->backing.locks_reads &&
 	       !(file->backing.kind == BACKING_DISK && file->direct);
 }
 
@@ -594,7 +617,7 @@ static void issue(struct file *file, struct io *io)
 	int error;
 
 	if (is_transfer(io) && !get_buffer(file, io)) {
-		line_up(&file->for_buffer, io, SIGHT_BUFFER);
+		file_line_up(&file->for_buffer, io, SIGHT_BUFFER);
 		return;
 	}
 	if (begins_with_token(file, io))
@@ -622,7 +645,7 @@ static int has_all(struct file *file, struct io *io)
 	int result;
 
 	if (!get_buffer(file, io)) {
-		line_up(&file->for_buffer, io, SIGHT_BUFFER);
+		file_line_up(&file->for_buffer, io, SIGHT_BUFFER);
 		return 0;
 	}
 	if (io->op != IO_WRITE)
@@ -704,7 +727,26 @@ void file_transfer(struct file *file, struct io *io)
 	io->buffer = NULL;
 	io->at = 0;
 	io->tries = io->token = io->must_wait = io->is_copied = 0;
+	io->is_asked = 0;
 	if (io->op == IO_READ && read_cached(file, io))
 		return;
 	enter(file, io, stages[io->op]);
+}
+
+void file_ask(struct file *file, struct io *io, enum ring_file_op op)
+{
+	static const enum stage stages[] = {
+		[RING_READ] = TRANSFER,
+		[RING_WRITE] = TRANSFER,
+		[RING_FDATASYNC] = SYNC,
+		[RING_FALLOCATE] = ALLOCATE,
+	};
+
+	io->buffer = NULL;
+	io->at = 0;
+	io->tries = io->token = io->must_wait = io->is_copied = 0;
+	io->is_asked = 1;
+	io->asks_read = op == RING_READ;
+	io->stage = (uint8_t)stages[op];
+	proceed(file, io);
 }

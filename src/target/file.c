@@ -88,6 +88,7 @@ static int file_opens(const struct target_args *args, struct opener_wish *wish,
 					     "never be written to with ro=yes"
 					   : "create=yes needs size=");
 	wish->path = values[PATH].text;
+	wish->option = "path";
 	wish->flags = O_CLOEXEC | O_NOCTTY |
 		      (args->read_only ? O_RDONLY : O_RDWR);
 	/* Of disks alone: nobody else may want it for himself. */
@@ -97,7 +98,7 @@ static int file_opens(const struct target_args *args, struct opener_wish *wish,
 	}
 	wish->create = create;
 	wish->length = values[OFFSET].number + values[SIZE].number;
-	return 0;
+	return 1;
 }
 
 static const struct file *find_open(const struct file *file)
@@ -122,7 +123,7 @@ static int check_lock(const struct file *file, const struct target_args *args,
 		return 0;
 	if (error == -EBUSY && find_open(file))
 		who = "another device serves it";
-	return failure_set(failure, failure_symbol(error), error, "path",
+	return failure_set(failure, failure_symbol(error), error, file->option,
 			   "%.200s cannot be locked: %s; lock=no does without",
 			   file->path,
 			   error == -EBUSY	 ? who
@@ -141,7 +142,7 @@ static int check_own(const struct file *file, const struct target_args *args,
 				      args->context);
 	if (id < 0)
 		return 0;
-	return failure_set(failure, SYMBOL_ARG, ELOOP, "path",
+	return failure_set(failure, SYMBOL_ARG, ELOOP, file->option,
 			   "%.200s lies on /dev/ublkb%lld, which this ublkd "
 			   "serves: it would wait for itself",
 			   file->path, (long long)id);
@@ -153,12 +154,12 @@ static int look_at_file(struct file *file, const struct target_args *args,
 	int error = backing_look(&file->backing, file->fd);
 
 	if (error == -ENOTBLK)
-		return failure_set(failure, SYMBOL_ARG, EINVAL, "path",
+		return failure_set(failure, SYMBOL_ARG, EINVAL, file->option,
 				   "%.200s is no regular file and no disk",
 				   file->path);
 	if (error)
 		return failure_set(failure, failure_symbol(error), error,
-				   "path", "cannot look at %.200s: %s",
+				   file->option, "cannot look at %.200s: %s",
 				   file->path, strerror(-error));
 	if (check_own(file, args, failure) < 0)
 		return -1;
@@ -173,13 +174,13 @@ static int fail_direct(const struct file *file, struct failure *failure)
 }
 
 /* Disks are not cached twice by default. */
-static int set_direct(struct file *file, const struct option_value *value,
+static int set_direct(struct file *file, uint64_t choice,
 		      struct failure *failure)
 {
 	uint32_t unit = file->backing.direct;
 	int flags = fcntl(file->fd, F_GETFL);
-	int wanted = value->number == DIRECT_YES ||
-		     (value->number == DIRECT_AUTO &&
+	int wanted = choice == DIRECT_YES ||
+		     (choice == DIRECT_AUTO &&
 		      file->backing.kind == BACKING_DISK && unit <= PAGE);
 
 	if (wanted && (unit == 0 || unit > PAGE || file_is_memory(file)))
@@ -277,6 +278,16 @@ static const enum io_mode modes[] = { IO_ZERO_COPY, IO_USER_COPY, IO_COPY,
  * In need-get-data a request has one buffer for all of its bytes; also when
  * there is none but the device's own.
  */
+static int check_mode(const struct target_args *args, struct failure *failure)
+{
+	if (args->mode == IO_NEED_GET_DATA && args->max_io > POOL_PIECE)
+		return failure_set(failure, SYMBOL_RANGE, EINVAL, "max-io",
+				   "max-io=%u: with mode=need-get-data a file "
+				   "or disk takes at most %u bytes at a time",
+				   args->max_io, POOL_PIECE);
+	return 0;
+}
+
 static int check_file_mode(const struct file *file,
 			   const struct target_args *args,
 			   struct failure *failure)
@@ -288,12 +299,7 @@ static int check_file_mode(const struct file *file,
 			"mode=%s: %.200s lies in memory, where pages that are "
 			"not to be had are an error in user-copy only",
 			io_mode_name(args->mode), file->path);
-	if (args->mode == IO_NEED_GET_DATA && args->max_io > POOL_PIECE)
-		return failure_set(failure, SYMBOL_RANGE, EINVAL, "max-io",
-				   "max-io=%u: with mode=need-get-data a file "
-				   "or disk takes at most %u bytes at a time",
-				   args->max_io, POOL_PIECE);
-	return 0;
+	return check_mode(args, failure);
 }
 
 static void set_geometry(const struct file *file,
@@ -358,7 +364,7 @@ static int set_up(struct file *file, const struct target_args *args,
 {
 	if (look_at_file(file, args, failure) < 0 ||
 	    check_file_mode(file, args, failure) < 0 ||
-	    set_direct(file, &args->values[DIRECT], failure) < 0 ||
+	    set_direct(file, args->values[DIRECT].number, failure) < 0 ||
 	    set_block_size(file, geometry, failure) < 0 ||
 	    set_place(file, args, geometry, failure) < 0 ||
 	    prepare_file(file, args, failure) < 0)
@@ -385,10 +391,19 @@ static struct file *new_file(const struct target_args *args,
 	}
 	target_init(&file->target, &target_file);
 	file->fd = args->fds[0];
+	file->slot = RING_FILE;
+	file->option = "path";
 	file->read_only = args->read_only;
 	file->loop = args->loop;
 	file->store.fd = -1;
 	return file;
+}
+
+static void enlist(struct file *file)
+{
+	file->next = open_files;
+	open_files = file;
+	workers_expect(NULL, WORKERS_OWN);
 }
 
 static struct target *file_open(struct target_args *args,
@@ -405,10 +420,26 @@ static struct target *file_open(struct target_args *args,
 		return NULL;
 	}
 	args->fds[0] = -1;
-	file->next = open_files;
-	open_files = file;
-	workers_expect(NULL, WORKERS_OWN);
+	enlist(file);
 	return &file->target;
+}
+
+int file_join(struct file *file, const struct target_args *args,
+	      struct geometry *geometry, struct failure *failure)
+{
+	int error;
+
+	file->store.fd = -1;
+	if (look_at_file(file, args, failure) < 0 ||
+	    check_mode(args, failure) < 0 ||
+	    set_direct(file, DIRECT_NO, failure) < 0 ||
+	    set_block_size(file, geometry, failure) < 0)
+		return -1;
+	error = reserve(file, args);
+	if (error)
+		return failure_no_memory(failure);
+	enlist(file);
+	return 0;
 }
 
 /* ---- the rest ---- */
@@ -419,15 +450,18 @@ static int file_hold(struct target *target, int *fds)
 	return fds[0] >= 0;
 }
 
+int file_start_ring(struct file *file, struct ring *ring)
+{
+	int error = ring_set_file(ring, file->slot, file->fd);
+
+	return error ? error : workers_expect(ring, 0);
+}
+
 static int file_start(struct backend *backend, struct io_port *port)
 {
 	struct file *file = (struct file *)backend;
-	int error;
 
-	if (file_is_memory(file))
-		return 0;
-	error = ring_set_file(port->ring, FILE_SLOT, file->fd);
-	return error ? error : workers_expect(port->ring, 0);
+	return file_is_memory(file) ? 0 : file_start_ring(file, port->ring);
 }
 
 /* On its way while the device shrank; a flush has no place. */
@@ -448,8 +482,7 @@ static void file_submit(struct backend *backend, struct io *io)
 		file_transfer(file, io);
 }
 
-/* So many requests wait in the kernel, or might. */
-static unsigned waiting(const struct file *file)
+unsigned file_waiting(const struct file *file)
 {
 	unsigned kind, count = 0;
 
@@ -462,7 +495,7 @@ static unsigned file_in_workers(const struct target *target)
 {
 	const struct file *file = (const struct file *)target;
 
-	return waiting(file) + (file->growth != NULL);
+	return file_waiting(file) + (file->growth != NULL);
 }
 
 static void file_continue(struct target *target)
@@ -504,7 +537,7 @@ static void file_describe(const struct target *target, char *text, size_t size)
 			       (unsigned long long)backing_used(file->fd));
 	if ((size_t)at < size)
 		snprintf(text + at, size - (size_t)at,
-			 " waiting=%u flush-errors=%llu", waiting(file),
+			 " waiting=%u flush-errors=%llu", file_waiting(file),
 			 (unsigned long long)file_tally(file).flush_errors);
 }
 
@@ -518,9 +551,9 @@ static int file_give_up(struct target *target, int *fds)
 	return count;
 }
 
-static void file_close(struct target *target)
+void file_leave(struct file *file)
 {
-	struct file *file = (struct file *)target, **at = &open_files;
+	struct file **at = &open_files;
 
 	while (*at != file)
 		at = &(*at)->next;
@@ -529,7 +562,12 @@ static void file_close(struct target *target)
 	workers_expect(NULL, -(int)WORKERS_OWN);
 	pool_unreserve(file->reserve, file->reserve_size);
 	free(file->path);
-	free(file);
+}
+
+static void file_close(struct target *target)
+{
+	file_leave((struct file *)target);
+	free(target);
 }
 
 const struct target_ops target_file = {

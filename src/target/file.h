@@ -2,12 +2,12 @@
 #ifndef UBLKD_TARGET_FILE_H
 #define UBLKD_TARGET_FILE_H
 
+#include "base/sight.h"
+#include "io/ring.h"
 #include "io/workers.h"
 #include "backing.h"
 #include "store.h"
 #include "target.h"
-
-#define FILE_SLOT 1 /* the file's, of a ring's fixed files */
 
 /* Requests that wait, the first one first. */
 struct file_line {
@@ -18,7 +18,9 @@ struct file {
 	struct target target;
 	struct file *next; /* of all that are open */
 	int fd;
+	unsigned slot; /* its place among a ring's fixed files */
 	char *path;
+	const char *option; /* that names it */
 	struct backing backing;
 	uint64_t base, size; /* of the device, in bytes of the file */
 	int direct, read_only;
@@ -42,7 +44,35 @@ struct file {
 	struct ev_loop *loop;
 	struct opening *growth; /* under way, or NULL */
 	int growth_error;	/* of the last one: negative, or 0 */
+
+	/*
+	 * Of a target that is made of files: what has become of a request, 0 or
+	 * a negative errno, or of what file_ask() was called for, the kernel's
+	 * result. NULL: io_done().
+	 */
+	void (*ended)(struct file *file, struct io *io, int32_t result);
+	/* Says what file_ask() asks for: all but the file, flags and wait. */
+	void (*ask)(const struct file *file, const struct io *io,
+		    struct ring_transfer *transfer);
 };
+
+/*
+ * Begin with a file that is one of several of a target: its fd, slot, path and
+ * what follows from the options are given. It is read and written through the
+ * page cache. Chooses the block size if that is 0. Returns 0 or -1 with *failure
+ * filled, and then file_leave() is not to be called.
+ */
+int file_join(struct file *file, const struct target_args *args,
+	      struct geometry *geometry, struct failure *failure);
+
+/* No request is under way: all but its fd goes. */
+void file_leave(struct file *file);
+
+/* The ring's fixed file is this one. Returns 0 or a negative errno. */
+int file_start_ring(struct file *file, struct ring *ring);
+
+/* So many requests wait in the kernel, or might. */
+unsigned file_waiting(const struct file *file);
 
 /* What must not be forgotten: what the target's tally, a number, says. */
 struct file_tally {
@@ -56,6 +86,21 @@ int file_is_memory(const struct file *file);
 
 /* Begin one request, by the ring; or go on with one that has its data now. */
 void file_transfer(struct file *file, struct io *io);
+
+/*
+ * In place of that: something else of the file that has to be done for the request,
+ * in a worker if need be as the request itself. The file's ask() says what, perhaps
+ * several times, and ended() gets the result.
+ */
+void file_ask(struct file *file, struct io *io, enum ring_file_op op);
+
+/* Lines of requests: put one behind, */
+void file_line_up(struct file_line *line, struct io *io,
+		  enum sight_place place);
+/* take the first one, or NULL, */
+struct io *file_line_next(struct file_line *line);
+/* or take those that are due, linked by `next`. */
+struct io *file_line_due(struct file_line *line);
 
 /* The target's forget(), completed(), expire() and copied(). */
 void file_forget(struct backend *backend, struct io *io);

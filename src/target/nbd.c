@@ -100,8 +100,9 @@ static int nbd_opens(const struct target_args *args, struct opener_wish *wish,
 	write_question(uri, values[EXPORT].given ? values[EXPORT].text : NULL,
 		       question, sizeof(question));
 	wish->path = uri;
+	wish->option = "uri";
 	wish->connect = question;
-	return 0;
+	return 1;
 }
 
 /* The blocks that the device can have, and the requests. */

@@ -25,6 +25,7 @@ struct opening {
 	int error; /* why nothing is to be left open, and what was made goes */
 	int outcome; /* for `ended`: 0, or a negative errno */
 	int (*next)(struct opening *opening, int32_t result);
+	opener_next *run;  /* what it does, if that is not ours to know */
 	opener_done *done; /* NULL: nobody waits any more */
 	opener_ended *ended;
 	void *context;
@@ -363,6 +364,46 @@ void opener_forget(struct opening *opening)
 {
 	if (opening)
 		opening->ended = NULL;
+}
+
+/* ---- what others read and write ---- */
+
+static int run_next(struct opening *opening, int32_t result)
+{
+	struct ring_transfer transfer = { .fd = -1, .wait = 1 };
+	int state = opening->run(opening->context, result, &transfer);
+
+	if (state > 0) {
+		state = ring_put_transfer(opener.ring, &transfer,
+					  data_of(opening));
+		if (state == 0)
+			return 0;
+	}
+	opening->outcome = state;
+	return state < 0 ? state : 1;
+}
+
+int opener_run(struct ev_loop *loop, opener_next *next, opener_ended *ended,
+	       void *context)
+{
+	struct opening *opening = new_opening(NULL, context);
+	int error = opening ? open_ring(loop) : -ENOMEM;
+
+	if (!error) {
+		opening->wish.patient = 1;
+		opening->next = run_next;
+		opening->run = next;
+		opening->ended = ended;
+		opening->error = -ECANCELED; /* nothing is left open */
+		error = run_next(opening, 0);
+		if (error == 0) {
+			begin_opening(opening);
+			return 0;
+		}
+	}
+	end_ring_if_idle();
+	free(opening);
+	return error;
 }
 
 /* ---- closing ---- */

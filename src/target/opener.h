@@ -12,14 +12,16 @@
 #include <stdint.h>
 
 #define OPENER_PATIENCE 30.0 /* s; then it is -ETIMEDOUT */
+#define OPENER_FILES	2    /* of one device */
 
 struct opener_wish {
 	const char *path;
-	int flags;	 /* of open(2) */
-	int create;	 /* make a file where there is none, */
-	uint64_t length; /* of so many bytes, at least 1 */
-	char lock;	 /* 'r' or 'w': the receiver is to lock it; 0: no */
-	int patient;	 /* wait for as long as it takes, not OPENER_PATIENCE */
+	const char *option; /* that names it */
+	int flags;	    /* of open(2) */
+	int create;	    /* make a file where there is none, */
+	uint64_t length;    /* of so many bytes, at least 1 */
+	char lock;	    /* 'r' or 'w': the receiver is to lock it; 0: no */
+	int patient; /* wait for as long as it takes, not OPENER_PATIENCE */
 	/*
 	 * Not for opener_open(): it is no file, but what a helper has to be asked
 	 * for (HELPER_CONNECT), with this as the text. NULL: a file.
@@ -67,6 +69,19 @@ unsigned opener_close_patiently(struct ev_loop *loop, int fd,
 	__attribute__((cold));
 
 struct opening;
+struct ring_transfer;
+
+/*
+ * Read and write what is open, where that may block: next() is called with 0, and
+ * then with the result of each transfer that it has filled in, by descriptor. It
+ * returns 1 when it has, 0 at the end or a negative errno. ended is called later,
+ * once, however long that takes; context must live until then. Returns 0, 1 if
+ * next() has ended at once, or a negative errno; then ended is not called.
+ */
+typedef int opener_next(void *context, int32_t result,
+			struct ring_transfer *transfer);
+int opener_run(struct ev_loop *loop, opener_next *next, opener_ended *ended,
+	       void *context) __attribute__((cold));
 
 /*
  * Make a file at least `size` bytes long. It never becomes shorter, and no byte

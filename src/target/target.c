@@ -9,7 +9,7 @@
 #define REFUSAL_PAUSE 60 /* seconds between two refusals that are told */
 
 const struct target_ops *const target_table[] = {
-	&target_file, &target_nbd, &target_null, &target_ram, NULL,
+	&target_cow, &target_file, &target_nbd, &target_null, &target_ram, NULL,
 };
 
 const struct target_ops *target_find(const char *name)

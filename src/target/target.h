@@ -22,7 +22,8 @@ struct geometry {
 	uint32_t physical_block_size; /* 0: as block_size */
 	uint32_t discard_granularity; /* bytes; 0: cannot discard */
 	uint32_t max_discard;	      /* bytes in one request */
-	uint32_t max_write_zeroes;    /* bytes; 0: the kernel writes zeroes */
+	uint32_t chunk; /* bytes: no read or write goes over a multiple; or 0 */
+	uint32_t max_write_zeroes; /* bytes; 0: the kernel writes zeroes */
 	int shows_memory;   /* a read may give what the host's memory had */
 	int volatile_cache; /* a write is durable after a FLUSH only */
 	/* The ways to move data, best first, IO_MODES behind; NULL: user copy. */
@@ -61,7 +62,7 @@ struct target_args {
 	uint64_t size; /* then: the disk's, in bytes; 0: not known */
 	int *fds;
 	int fd_count;
-	int lock;	   /* 0, or why fds[0] is not locked as it wants, */
+	int lock;	   /* 0, or why the last is not locked as it wants, */
 	const char *who;   /* and who has it then, or "" */
 	const char *told;  /* what a helper has told of fds[0], or NULL */
 	enum io_mode mode; /* that was asked for, or IO_MODES */
@@ -87,10 +88,12 @@ struct target_ops {
 	struct backend_ops io;	      /* how requests are served */
 
 	/*
-	 * What must be open before it is: opening a path can block, so that is
-	 * not the target's to do. NULL: nothing.
+	 * What must be open before it is, one after the other: opening a path
+	 * can block, so that is not the target's to do. Returns how many of the
+	 * wishes, of which there are OPENER_FILES, it has filled in; or -1 with
+	 * *failure filled. NULL: nothing.
 	 */
-	int (*opens)(const struct target_args *args, struct opener_wish *wish,
+	int (*opens)(const struct target_args *args, struct opener_wish *wishes,
 		     struct failure *failure);
 
 	/*
@@ -110,6 +113,23 @@ struct target_ops {
 			       struct failure *failure);
 
 	int picks_block_size;
+
+	/*
+	 * Of a new device, after that: what is read and written in its files
+	 * before it can serve, see opener_run(). Returns as next() of that; at
+	 * the end *geometry is complete, and on failure *failure filled. NULL:
+	 * nothing.
+	 */
+	int (*prepare)(struct target *target, struct geometry *geometry,
+		       int32_t result, struct ring_transfer *transfer,
+		       struct failure *failure);
+
+	/*
+	 * The same of a device that is deleted: what its files lack before they
+	 * are closed. NULL: nothing.
+	 */
+	int (*finish)(struct target *target, int32_t result,
+		      struct ring_transfer *transfer);
 
 	/*
 	 * The descriptors that must outlive this process for the next server
@@ -203,7 +223,8 @@ struct target_ops {
 	void (*close)(struct target *target);
 };
 
-extern const struct target_ops target_file, target_nbd, target_null, target_ram;
+extern const struct target_ops target_cow, target_file, target_nbd, target_null,
+	target_ram;
 
 /* The head of a new target, for its open(). */
 static inline void target_init(struct target *target,

@@ -370,6 +370,64 @@ static void end_opening(void)
 	first.done(first.context, &result);
 }
 
+/* ---- what it reads and writes, all of it at once ---- */
+
+static struct running {
+	opener_next *next;
+	opener_ended *ended;
+	void *context;
+} runnings[HELD_MAX];
+
+static unsigned running_count;
+
+int __wrap_opener_run(struct ev_loop *loop, opener_next *next,
+		      opener_ended *ended, void *context)
+{
+	assert_ptr_equal(loop, test_loop);
+	assert_true(running_count < HELD_MAX);
+	runnings[running_count++] = (struct running){ next, ended, context };
+	return 0;
+}
+
+static int32_t do_transfer(const struct ring_transfer *transfer)
+{
+	ssize_t done = -1;
+
+	if (!fake.runs)
+		return -EIO;
+	if (transfer->op == RING_READ)
+		done = pread(transfer->fd, transfer->bytes, transfer->length,
+			     (off_t)transfer->offset);
+	else if (transfer->op == RING_WRITE)
+		done = pwrite(transfer->fd, transfer->bytes, transfer->length,
+			      (off_t)transfer->offset);
+	else if (transfer->op == RING_FALLOCATE)
+		done = fallocate(transfer->fd, transfer->flags,
+				 (off_t)transfer->offset,
+				 (off_t)transfer->length);
+	else
+		done = fdatasync(transfer->fd);
+	return done < 0 ? -errno : (int32_t)done;
+}
+
+static void end_running(void)
+{
+	struct running first = runnings[0];
+	int32_t result = 0;
+	int state;
+
+	do {
+		struct ring_transfer transfer = { .fd = -1 };
+
+		state = first.next(first.context, result, &transfer);
+		if (state > 0)
+			result = do_transfer(&transfer);
+	} while (state > 0);
+	running_count--;
+	memmove(runnings, runnings + 1, running_count * sizeof(first));
+	first.ended(first.context, state);
+}
+
 unsigned __wrap_opener_close(struct ev_loop *loop, int fd, const char *path,
 			     opener_ended *closed, void *context)
 {
@@ -582,6 +640,10 @@ void fake_serve(void)
 		quiet = 1;
 		if (opening_count && !fake.open_waits) {
 			end_opening();
+			quiet = 0;
+		}
+		if (running_count && !fake.run_waits) {
+			end_running();
 			quiet = 0;
 		}
 		while (other >= 0 && take_message(&message)) {

@@ -66,6 +66,8 @@ struct fake {
 	struct opener_wish wish; /* but for its path */
 	int open_waits;		 /* it does not end */
 	int is_new;		 /* it says that it has made the file */
+	int runs;		 /* it reads and writes; else that fails */
+	int run_waits;		 /* that does not end */
 };
 
 extern struct fake fake;

@@ -86,6 +86,16 @@ static void test_nbd(void **state)
 }
 #endif
 
+#if defined(WITHOUT_COW) || defined(WITHOUT_FILE)
+static void test_cow(void **state)
+{
+	expect_refused("add cow base=/nowhere path=/nowhere\n",
+		       "built without");
+	run("help add cow\n");
+	assert_false(told.failed);
+}
+#endif
+
 #ifdef WITHOUT_RAM
 static void test_ram(void **state)
 {
@@ -136,6 +146,9 @@ int main(void)
 #endif
 #ifdef WITHOUT_NBD
 		TEST(test_nbd),
+#endif
+#if defined(WITHOUT_COW) || defined(WITHOUT_FILE)
+		TEST(test_cow),
 #endif
 #ifdef WITHOUT_RAM
 		TEST(test_ram),

@@ -2019,6 +2019,108 @@ TEST_CASE(test_new_file)
 	assert_int_equal(access(test_path("disk"), F_OK), 0);
 }
 
+#ifndef WITHOUT_COW
+/* ---- a target with two files ---- */
+
+static void make_layer(void)
+{
+	test_file("base", "");
+	assert_int_equal(truncate(test_path("base"), 1 << 20), 0);
+	test_file("layer", "");
+	fake.runs = 1;
+}
+
+static void add_layer(const char *base, const char *pattern)
+{
+	char line[900], path[300];
+
+	snprintf(path, sizeof(path), "%s", test_path("layer"));
+	snprintf(line, sizeof(line), "add cow id=3 base=%s path=%s",
+		 test_path(base), path);
+	ask(line, pattern);
+}
+
+TEST_CASE(test_two_files)
+{
+	unsigned fds = count_fds();
+
+	make_layer();
+	add_layer("base", "OK id=3 * size=1048576\n");
+	assert_int_equal(fake.opened, 2);
+	assert_int_equal(fake.wish.flags, O_CLOEXEC | O_NOCTTY | O_RDONLY);
+	ask("list", "dev id=3 * target=cow *path=*/layer base=*/base "
+		    "base-known-by=size+mtime* cluster=65536 *\nOK *\n");
+	ask("del 3", "OK *\n");
+	assert_int_equal(count_fds(), fds);
+}
+
+/* Whatever fails, nothing is left of it. */
+TEST_CASE(test_two_files_in_vain)
+{
+	unsigned fds = count_fds();
+
+	make_layer();
+	add_layer("none", "ERR notfound text=\"cannot open */none: *\" "
+			  "arg=base *\n");
+	assert_int_equal(access(test_path("layer"), F_OK), 0);
+	fake.result[MESSAGE_ASK] = -EBUSY;
+	add_layer("base", "ERR busy *layer cannot be locked*arg=path*\n");
+	fake.result[MESSAGE_ASK] = 0;
+	fake.runs = 0;
+	add_layer("base", "ERR io text=\"the layer */layer cannot be read: "
+			  "*\" arg=path *\n");
+	fake.runs = 1;
+	/* One that was made for it goes again. */
+	fake.is_new = 1;
+	add_layer("none", "ERR notfound *\n");
+	assert_int_equal(access(test_path("layer"), F_OK), -1);
+	assert_int_equal(count_fds(), fds);
+}
+
+/* While its files are read somebody takes the number. */
+TEST_CASE(test_two_files_too_late)
+{
+	struct client *other = greeted();
+	unsigned fds = count_fds();
+
+	make_layer();
+	fake.run_waits = 1;
+	add_layer("base", "");
+	ask_on(other, "add null id=3", "OK id=3 *\n");
+	fake.run_waits = 0;
+	fake_serve();
+	expect("ERR exists *\n");
+	ask("del 3", "OK *\n");
+	assert_int_equal(count_fds(), fds);
+}
+
+/* What nobody has open is opened again, both of it. */
+TEST_CASE(test_two_files_reopened)
+{
+	char text[900], path[300];
+
+	make_layer();
+	add_layer("base", "OK *\n");
+	ask("del 3", "OK *\n");
+	snprintf(path, sizeof(path), "%s", test_path("layer"));
+	snprintf(text, sizeof(text), "add cow base=%s path=%s",
+		 test_path("base"), path);
+	fake_host.devices.features = FAKE_FEATURES_NEW;
+	fake.disk_size = 1 << 20;
+	fake.opened = 0;
+	assert_int_equal(adopt(3, text, UBLK_F_USER_COPY, NULL, 0), 0);
+	recover_all();
+	assert_int_equal(fake.opened, 2);
+	assert_false(fake.wish.create);
+	assert_true(fake.wish.patient);
+	ask("list", "dev id=3 * state=live *\nOK *\n");
+	/* What it has not written down cannot be: that is told. */
+	fake.runs = 0;
+	ask("del 3", "OK *\n");
+	assert_true(log_has("may be lost"));
+}
+#endif
+
 /* One ublkd's table of devices has an end. */
 TEST_CASE(test_too_many_devices)
 {
@@ -2926,8 +3028,9 @@ TEST_CASE(test_complete)
 	ask("complete",
 	    "candidate word=add help=\"*\"\n*candidate word=watch *\nOK\n");
 	ask("complete de", "candidate word=del help=\"stop *\"\nOK\n");
-	ask("complete 'add '", "candidate word=file *\ncandidate word=null *\n"
-			       "candidate word=ram help=\"*\"\nOK\n");
+	ask("complete 'add '",
+	    "candidate word=cow *\ncandidate word=file *\n"
+	    "candidate word=null *\ncandidate word=ram help=\"*\"\nOK\n");
 	ask("complete 'add fi'", "candidate word=file help=\"*\"\nOK\n");
 	ask("complete 'add ram ov'",
 	    "candidate word=overcommit= help=\"*\"\nOK\n");

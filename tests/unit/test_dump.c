@@ -465,6 +465,8 @@ static uint64_t pick_size(const struct option *option)
 {
 	if (strcmp(option->name, "size") == 0)
 		return 4096 * (1 + random_number(255));
+	if (strcmp(option->name, "cluster") == 0)
+		return 4096ULL << random_number(9);
 	if (strcmp(option->name, "offset") == 0)
 		return 4096 * random_number(16);
 	if (strcmp(option->name, "block-size") == 0)
@@ -537,6 +539,8 @@ static void put_value(const struct option *option, unsigned which, char *text,
 			snprintf(text, size, "%s",
 				 host_has_shm() ? pick(option->choices)
 						: option->choices[0]);
+		else if (strcmp(option->name, "base") == 0)
+			snprintf(text, size, "%s", test_path("base"));
 		else
 			snprintf(text, size, "%s/f '%u", test_folder(), which);
 		break;
@@ -672,6 +676,19 @@ static void expect_same(unsigned seed, const char *is, const char *was)
 		fail_msg("seed %u: %snot: %s", seed, is, was);
 }
 
+/* Empty ones, of which a layer may have been made before. */
+static void make_files(void)
+{
+	char name[20];
+	unsigned i;
+
+	for (i = 0; i < DEVICES; i++) {
+		snprintf(name, sizeof(name), "f '%u", i);
+		test_file(name, "");
+		assert_int_equal(truncate(test_path(name), 4 << 20), 0);
+	}
+}
+
 /* Returns how many devices there were. */
 static unsigned check_configuration(unsigned seed)
 {
@@ -680,6 +697,7 @@ static unsigned check_configuration(unsigned seed)
 	char *list, *dump, *again, *list_again;
 
 	random_seed(seed);
+	make_files();
 	count = 1 + (unsigned)random_number(DEVICES);
 	for (i = 0; i < count; i++)
 		add_random(i);
@@ -720,13 +738,10 @@ static void expect_all_used(const struct option *table, const unsigned *counts)
 TEST_CASE(test_fixed_point)
 {
 	unsigned i, whole = 0;
-	char name[20];
 
-	for (i = 0; i < DEVICES; i++) {
-		snprintf(name, sizeof(name), "f '%u", i);
-		test_file(name, "");
-		assert_int_equal(truncate(test_path(name), 4 << 20), 0);
-	}
+	test_file("base", "");
+	assert_int_equal(truncate(test_path("base"), 4 << 20), 0);
+	fake.runs = 1;
 	for (i = 0; i < CONFIGURATIONS; i++)
 		whole += check_configuration(i);
 	/* No option has been refused each time. */

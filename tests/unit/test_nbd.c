@@ -1528,7 +1528,7 @@ TEST_CASE(test_uris)
 	}
 	test_values(target_nbd.options, values,
 		    "uri=nbd+unix:///x?socket=/s export=y");
-	assert_int_equal(target_nbd.opens(&args, &wish, &failure), 0);
+	assert_int_equal(target_nbd.opens(&args, &wish, &failure), 1);
 	assert_string_equal(wish.connect, "nbd+unix:///x?socket=/s\ny");
 }
 

@@ -310,6 +310,80 @@ TEST_CASE(test_undo_without_room)
 	assert_int_equal(access(test_path("file"), F_OK), -1);
 }
 
+/* ---- what others read and write ---- */
+
+static unsigned asked;
+static int32_t was[4];
+static unsigned transfers_wanted;
+
+static int next_transfer(void *context, int32_t result,
+			 struct ring_transfer *transfer)
+{
+	assert_ptr_equal(context, &told);
+	was[asked++] = result;
+	if (result < 0)
+		return result;
+	if (asked > transfers_wanted)
+		return 0;
+	transfer->op = RING_READ;
+	transfer->fd = 7;
+	transfer->offset = asked * 512;
+	return 1;
+}
+
+static void on_run(void *context, int error)
+{
+	assert_ptr_equal(context, &told);
+	tells++;
+	told.fd = error;
+}
+
+static int run_transfers(unsigned count)
+{
+	asked = 0;
+	transfers_wanted = count;
+	return opener_run(test_loop, next_transfer, on_run, &told);
+}
+
+TEST_CASE(test_run)
+{
+	assert_int_equal(run_transfers(2), 0);
+	assert_int_equal(seen.transfer.offset, 512);
+	assert_int_equal(seen.transfer.wait, 1);
+	assert_int_equal(seen.transfer.fd, 7);
+	assert_false(workers_are_free());
+	complete(100);
+	assert_int_equal(tells, 0);
+	assert_int_equal(seen.transfer.offset, 1024);
+	/* It has all the time it needs. */
+	pass_time(2 * OPENER_PATIENCE);
+	assert_int_equal(tells, 0);
+	complete(200);
+	expect_told(0);
+	assert_int_equal(was[1], 100);
+	assert_int_equal(was[2], 200);
+	assert_int_equal(seen.closes, 0);
+}
+
+TEST_CASE(test_run_fails)
+{
+	assert_int_equal(run_transfers(2), 0);
+	complete(-EIO);
+	expect_told(-EIO);
+	tells = 0;
+	/* There is no room for the second one. */
+	assert_int_equal(run_transfers(2), 0);
+	seen.transfer_error = -EBUSY;
+	complete(1);
+	expect_told(-EBUSY);
+	tells = 0;
+	assert_int_equal(run_transfers(1), -EBUSY);
+	assert_int_equal(run_transfers(0), 1);
+	fake_ring.create_error = -EMFILE;
+	assert_int_equal(run_transfers(1), -EMFILE);
+	assert_int_equal(tells, 0);
+}
+
 /* Somebody is told in time; what comes later is closed, and removed. */
 TEST_CASE(test_late)
 {

@@ -5,7 +5,7 @@
 # machine's kernel has sent there; what was in its memory alone is lost.
 #
 # needs: host
-# needs: binaries fio mkfs.ext4 e2fsck sync-writer
+# needs: binaries fio mkfs.ext4 e2fsck sync-writer cow-check
 # needs: files tests/vm/guest-crash
 # sanitizers: long
 # kernels: 7.x
@@ -14,11 +14,13 @@ set -euo pipefail
 kernel=$1 work=$2
 here=$(dirname "$(readlink -f "$0")")/..
 
-# crash-long asks for more.
-: "${KILLS:=3}"
+# crash-long asks for more, cow-crash-long for another target.
+: "${KILLS:=3}" "${TARGET:=file}"
 # Each life has another one of these.
 options=("mode=copy" "direct=yes" "mode=user-copy" "mode=need-get-data" ""
 	"direct=yes mode=copy" "direct=yes mode=need-get-data")
+[ "$TARGET" = file ] ||
+	options=("mode=copy" "mode=user-copy" "mode=need-get-data" "")
 
 fail()
 {
@@ -30,14 +32,14 @@ fail()
 begin()
 {
 	local name arguments=()
-	for name in ublkd fio sync-writer socat; do
+	for name in ublkd fio sync-writer cow-check socat; do
 		arguments+=(-b "$(find_binary $name)")
 	done
 	for name in lib.sh lib-state.sh; do
 		arguments+=(-f "$here/$name:/t/$name")
 	done
 	for name in virtio_pci virtio_blk ext4; do arguments+=(-M "$name"); done
-	for name in "LIFE=$1" "${@:2}"; do arguments+=(-e "$name"); done
+	for name in "LIFE=$1" "TARGET=$TARGET" "${@:2}"; do arguments+=(-e "$name"); done
 	rm -f "$work/pid"
 	exec {from}< <(exec "$here/vm" -k "$kernel" -t 600 -L "$work/serial" \
 		-q -pidfile -q "$work/pid" -q -drive \
@@ -51,7 +53,7 @@ find_binary()
 {
 	case $1 in
 	ublkd) echo "$UBLKD" ;;
-	sync-writer) echo "$UBLKD_BUILD/tests/vm/$1" ;;
+	sync-writer | cow-check) echo "$UBLKD_BUILD/tests/vm/$1" ;;
 	*) command -v "$1" ;;
 	esac
 }

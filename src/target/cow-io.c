@@ -1,0 +1,718 @@
+/*
+ * I/O of cow. What a request finds in one file goes there as a request to that file
+ * would (file-io.c): reads to the base or to the layer, and writes to clusters that
+ * are in the layer. No read and no write goes over the end of a cluster, so that each
+ * finds what it needs in one place (the device's chunk).
+ *
+ * A request that changes what clusters are is more work: first the rest of a cluster
+ * that it has only a part of is filled in, from the base or with zeroes, then the
+ * request itself goes to the layer, then the map says so. Until that has ended
+ * nobody else changes these clusters. The map in memory is at the same time written
+ * to the file, as it is now: a next server finds it there. Only a FLUSH makes the other
+ * map in the file follow, the one that counts after a crash of the host: behind the
+ * data that it tells of, and durable itself before the FLUSH is answered.
+ *
+ * Why no crash shows what was not written: to say that a cluster is here, its data
+ * is durable first. To say that it is zero needs nothing. What lies in the layer of
+ * a cluster that is not here counts for nothing, so it may be left from anything.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "base/compat.h"
+#include "base/log.h"
+#include "cow.h"
+#include "io/pool.h"
+#include "io/recorder.h"
+
+/* What is under way for a work. */
+enum step { READ_REST, WRITE_REST, CLEAR_REST, DATA, MARK };
+
+static void begin(struct cow *cow, struct io *io);
+static void run_turns(struct cow *cow);
+static void next_rest(struct cow *cow, struct cow_work *work);
+
+static struct cow *cow_of(const struct file *file)
+{
+	return file->target.owner;
+}
+
+static struct file *file_of(struct cow *cow, const struct io *io)
+{
+	return io->in_base ? &cow->base : &cow->layer;
+}
+
+static struct cow_work *work_of(struct cow *cow, const struct io *io)
+{
+	return io->work ? &cow->works[io->work - 1] : NULL;
+}
+
+static uint64_t first_of(const struct cow *cow, const struct io *io)
+{
+	return io->offset >> cow->shift;
+}
+
+static uint64_t last_of(const struct cow *cow, const struct io *io)
+{
+	return (io->offset + io->length - 1) >> cow->shift;
+}
+
+static void ask(struct cow *cow, struct file *file, struct io *io,
+		enum ring_file_op op)
+{
+	io->in_base = file == &cow->base;
+	file_ask(file, io, op);
+}
+
+/* ---- jobs: loading, and making durable ---- */
+
+static void answer_all(struct file_line *line, int error)
+{
+	struct io *io;
+
+	while ((io = file_line_next(line)))
+		io_done(io, error);
+}
+
+static void lead(struct cow *cow);
+
+static void end_load(struct cow *cow, int error)
+{
+	struct file_line line = cow->for_load;
+	struct io *io;
+
+	if (error) {
+		/* What could only not be read just now is tried again. */
+		cow->error = cow->wrong ? error : 0;
+		log_error("the layer %s cannot be used: %s", cow->layer.path,
+			  cow->wrong ? cow->wrong : strerror(-error));
+		answer_all(&cow->for_load, -EIO);
+		return;
+	}
+	cow->for_load = (struct file_line){ NULL, NULL };
+	while ((io = file_line_next(&line)))
+		begin(cow, io);
+}
+
+/* Its leader is given up: the others go on with another one. */
+static void give_job_up(struct cow *cow, int is_load)
+{
+	struct io *io;
+
+	if (is_load)
+		return;
+	while ((io = file_line_next(&cow->for_sync)))
+		file_line_up(&cow->syncing, io, SIGHT_TURN);
+	cow->for_sync = cow->syncing;
+	cow->syncing = (struct file_line){ NULL, NULL };
+}
+
+static void end_job(struct cow *cow, int is_load, int error)
+{
+	struct io *leader = cow->leader;
+	struct file_line line = cow->syncing;
+
+	cow->leader = NULL;
+	if (error == -ECANCELED) {
+		give_job_up(cow, is_load);
+		io_done(leader, -EIO);
+	} else if (is_load) {
+		end_load(cow, error);
+		if (error)
+			io_done(leader, -EIO);
+		else
+			begin(cow, leader);
+	} else {
+		cow->syncing = (struct file_line){ NULL, NULL };
+		io_done(leader, error);
+		answer_all(&line, error);
+	}
+	lead(cow);
+}
+
+static void go_on_with_job(struct cow *cow, int32_t result)
+{
+	int is_load = !cow->is_loaded;
+	struct ring_transfer transfer = { .fd = -1 };
+	int state = is_load ? cow_load(cow, result, &transfer)
+			    : cow_sync(cow, result, &transfer);
+
+	if (state <= 0) {
+		end_job(cow, is_load, state);
+		return;
+	}
+	cow->asked = transfer;
+	ask(cow, &cow->layer, cow->leader, transfer.op);
+}
+
+/* One that waits leads the next job, and all that wait for the same have its end. */
+static void lead(struct cow *cow)
+{
+	if (cow->leader)
+		return;
+	if (!cow->is_loaded) {
+		cow->leader = file_line_next(&cow->for_load);
+	} else {
+		cow->leader = file_line_next(&cow->for_sync);
+		cow->syncing = cow->for_sync;
+		cow->for_sync = (struct file_line){ NULL, NULL };
+	}
+	if (cow->leader)
+		go_on_with_job(cow, 0);
+}
+
+static void sync_for(struct cow *cow, struct io *io)
+{
+	file_line_up(&cow->for_sync, io, SIGHT_TURN);
+	lead(cow);
+}
+
+/* ---- works ---- */
+
+static void work_line_up(struct cow_line *line, struct cow_work *work,
+			 enum sight_place place)
+{
+	recorder_place(work->io, place);
+	work->next = NULL;
+	if (line->first)
+		line->last->next = work;
+	else
+		line->first = work;
+	line->last = work;
+}
+
+static struct cow_work *work_line_next(struct cow_line *line)
+{
+	struct cow_work *work = line->first;
+
+	if (work)
+		line->first = work->next;
+	return work;
+}
+
+static int get_buffer(struct cow *cow, struct cow_work *work)
+{
+	if (work->buffer)
+		return 1;
+	work->buffer = pool_get(&cow->pooled, cow_cluster(cow), &work->room);
+	if (work->buffer)
+		return 1;
+	if (cow->reserve_is_used)
+		return 0;
+	cow->reserve_is_used = 1;
+	work->buffer = cow->reserve;
+	work->room = POOL_RESERVE;
+	return 1;
+}
+
+static void drop_buffer(struct cow *cow, struct cow_work *work)
+{
+	if (work->buffer == cow->reserve)
+		cow->reserve_is_used = 0;
+	else if (work->buffer)
+		pool_put(&cow->pooled, work->buffer, work->room);
+	else
+		return;
+	work->buffer = NULL;
+	while (cow->for_buffer.first && get_buffer(cow, cow->for_buffer.first))
+		next_rest(cow, work_line_next(&cow->for_buffer));
+}
+
+/* Whether its clusters are somebody's who changes them. */
+static int is_taken(const struct cow *cow, uint64_t first, uint64_t last)
+{
+	const struct cow_work *work = cow->works;
+
+	for (; work < cow->works + COW_WORKS; work++)
+		if (work->io && work->first <= last && first <= work->last)
+			return 1;
+	return 0;
+}
+
+static struct cow_work *free_work(struct cow *cow)
+{
+	struct cow_work *work = cow->works;
+
+	for (; work < cow->works + COW_WORKS; work++)
+		if (!work->io)
+			return work;
+	return NULL;
+}
+
+/* Whether the request has all bytes of a cluster, as far as the device goes. */
+static int has_whole(const struct cow *cow, const struct io *io,
+		     uint64_t cluster)
+{
+	uint64_t begin = cluster << cow->shift;
+	uint64_t end = begin + cow_cluster(cow);
+
+	return io->offset <= begin &&
+	       io->offset + io->length >= (end < cow->size ? end : cow->size);
+}
+
+/* What the cluster is once the request is done. */
+static enum cow_state becomes(const struct cow *cow, const struct io *io,
+			      uint64_t cluster)
+{
+	enum cow_state is = cow_map_get(&cow->map, cluster);
+
+	if (io->op == IO_WRITE)
+		return COW_HERE;
+	if (has_whole(cow, io, cluster))
+		return COW_ZERO;
+	return is == COW_BASE ? COW_HERE : is;
+}
+
+static int changes_map(const struct cow *cow, const struct io *io)
+{
+	uint64_t cluster = first_of(cow, io), last = last_of(cow, io);
+
+	for (; cluster <= last; cluster++)
+		if (becomes(cow, io, cluster) !=
+		    cow_map_get(&cow->map, cluster))
+			return 1;
+	return 0;
+}
+
+static void free_place(struct cow *cow, struct cow_work *work)
+{
+	work->io->work = 0;
+	work->io = NULL;
+	drop_buffer(cow, work);
+}
+
+/* What it had set is taken back, as far as that would name what is not there. */
+static void unset(struct cow *cow, const struct cow_work *work)
+{
+	if (cow_map_get(&cow->map, work->first) == COW_HERE)
+		cow_map_set(&cow->map, work->first,
+			    (enum cow_state)work->was[0]);
+	if (cow_map_get(&cow->map, work->last) == COW_HERE)
+		cow_map_set(&cow->map, work->last,
+			    (enum cow_state)work->was[1]);
+}
+
+static void end_work(struct cow *cow, struct cow_work *work, int error)
+{
+	struct io *io = work->io;
+
+	if (error && work->step == MARK)
+		unset(cow, work);
+	free_place(cow, work);
+	if (!error && io->flags & IO_FUA)
+		sync_for(cow, io);
+	else
+		io_done(io, error);
+	run_turns(cow);
+}
+
+/* ---- the map ---- */
+
+/* One sector at a time, so that none is overtaken by what it was before. */
+static void next_mark(struct cow *cow)
+{
+	struct cow_work *work;
+
+	if (cow->marking)
+		return;
+	work = cow->marking = work_line_next(&cow->for_map);
+	if (!work)
+		return;
+	cow_map_copy(&cow->map, work->sector, cow->image);
+	ask(cow, &cow->layer, work->io, RING_WRITE);
+}
+
+/* Its data is in the layer. */
+static void mark(struct cow *cow, struct cow_work *work)
+{
+	uint64_t cluster;
+	enum cow_state state;
+
+	for (cluster = work->first; cluster <= work->last; cluster++) {
+		state = becomes(cow, work->io, cluster);
+		if (state != cow_map_get(&cow->map, cluster))
+			cow_map_set(&cow->map, cluster, state);
+	}
+	work->step = MARK;
+	work->sector = cow_map_sector(work->first);
+	work->last_sector = cow_map_sector(work->last);
+	work_line_up(&cow->for_map, work, SIGHT_TURN);
+	next_mark(cow);
+}
+
+static void end_mark(struct cow *cow, struct cow_work *work, int32_t result)
+{
+	cow->marking = NULL;
+	if (result >= 0 && result < (int32_t)COW_SECTOR)
+		result = -EIO;
+	if (result >= 0 && work->sector < work->last_sector) {
+		work->sector++;
+		work_line_up(&cow->for_map, work, SIGHT_TURN);
+	} else {
+		end_work(cow, work, result < 0 ? result : 0);
+	}
+	next_mark(cow);
+}
+
+/* ---- the rest of a cluster ---- */
+
+static struct cow_rest *rest_of(struct cow_work *work)
+{
+	return &work->rest[work->rest[0].at == work->rest[0].end];
+}
+
+static void next_rest(struct cow *cow, struct cow_work *work)
+{
+	const struct cow_rest *rest = rest_of(work);
+
+	if (rest->at == rest->end) {
+		work->step = DATA;
+		work->io->in_base = 0;
+		drop_buffer(cow, work);
+		file_transfer(&cow->layer, work->io);
+	} else if (rest->is_zero) {
+		work->step = CLEAR_REST;
+		ask(cow, &cow->layer, work->io, RING_FALLOCATE);
+	} else if (get_buffer(cow, work)) {
+		work->step = READ_REST;
+		ask(cow, &cow->base, work->io, RING_READ);
+	} else {
+		work_line_up(&cow->for_buffer, work, SIGHT_BUFFER);
+	}
+}
+
+static void write_rest(struct cow *cow, struct cow_work *work)
+{
+	work->step = WRITE_REST;
+	ask(cow, &cow->layer, work->io, RING_WRITE);
+}
+
+static void end_step(struct cow *cow, struct cow_work *work, int32_t result)
+{
+	struct cow_rest *rest = rest_of(work);
+
+	switch ((enum step)work->step) {
+	case READ_REST:
+		work->filled = (uint32_t)result;
+		work->written = 0;
+		write_rest(cow, work);
+		break;
+	case WRITE_REST:
+		work->written += (uint32_t)result;
+		if (work->written < work->filled) {
+			write_rest(cow, work);
+			break;
+		}
+		rest->at += work->filled;
+		next_rest(cow, work);
+		break;
+	case CLEAR_REST:
+		rest->at = rest->end;
+		next_rest(cow, work);
+		break;
+	case DATA:
+		mark(cow, work);
+		break;
+	case MARK:
+		break;
+	}
+}
+
+static void work_ended(struct cow *cow, struct cow_work *work, int32_t result)
+{
+	int is_copy = work->step == READ_REST || work->step == WRITE_REST;
+
+	if (work->step == MARK)
+		end_mark(cow, work, result);
+	else if (result < 0)
+		end_work(cow, work, result);
+	else if (result == 0 && is_copy)
+		end_work(cow, work, -EIO); /* the base was cut short */
+	else
+		end_step(cow, work, result);
+}
+
+static void fill_rest(struct cow_work *work, struct ring_transfer *transfer)
+{
+	const struct cow_rest *rest = rest_of(work);
+	uint64_t left = rest->end - rest->at;
+
+	if (work->step == READ_REST) {
+		transfer->op = RING_READ;
+		transfer->bytes = work->buffer;
+		transfer->offset = rest->at;
+		transfer->length = left < work->room ? left : work->room;
+	} else if (work->step == WRITE_REST) {
+		transfer->op = RING_WRITE;
+		transfer->bytes = (uint8_t *)work->buffer + work->written;
+		transfer->offset = COW_DATA_AT + rest->at + work->written;
+		transfer->length = work->filled - work->written;
+	} else {
+		transfer->op = RING_FALLOCATE;
+		transfer->flags = FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE;
+		transfer->offset = COW_DATA_AT + rest->at;
+		transfer->length = left;
+	}
+}
+
+void cow_ask(const struct file *file, const struct io *io,
+	     struct ring_transfer *transfer)
+{
+	struct cow *cow = cow_of(file);
+	struct cow_work *work = work_of(cow, io);
+
+	if (io == cow->leader) {
+		transfer->op = cow->asked.op;
+		transfer->flags = cow->asked.flags;
+		transfer->bytes = cow->asked.bytes;
+		transfer->offset = cow->asked.offset;
+		transfer->length = cow->asked.length;
+	} else if (work->step == MARK) {
+		transfer->op = RING_WRITE;
+		transfer->bytes = cow->image;
+		transfer->offset =
+			COW_NOW_AT + (uint64_t)work->sector * COW_SECTOR;
+		transfer->length = COW_SECTOR;
+	} else {
+		fill_rest(work, transfer);
+	}
+}
+
+/* ---- changes ---- */
+
+/* A part of the cluster that the request has not, and what is to be in it. */
+static void set_rest(const struct io *io, struct cow_rest *rest, uint64_t at,
+		     uint64_t end, enum cow_state was)
+{
+	*rest = (struct cow_rest){ .is_zero = was == COW_ZERO };
+	/* Zeroes into zeroes leave all as it is. */
+	if (at >= end || was == COW_HERE ||
+	    (was == COW_ZERO && io->op != IO_WRITE))
+		return;
+	rest->at = at;
+	rest->end = end;
+}
+
+static void begin_work(struct cow *cow, struct cow_work *work, struct io *io)
+{
+	uint64_t last = last_of(cow, io), end = (last + 1) << cow->shift;
+
+	work->io = io;
+	work->first = first_of(cow, io);
+	work->last = last;
+	work->was[0] = (uint8_t)cow_map_get(&cow->map, work->first);
+	work->was[1] = (uint8_t)cow_map_get(&cow->map, last);
+	work->buffer = NULL;
+	work->step = READ_REST;
+	io->work = (uint8_t)(work - cow->works + 1);
+	set_rest(io, &work->rest[0], work->first << cow->shift, io->offset,
+		 (enum cow_state)work->was[0]);
+	set_rest(io, &work->rest[1], io->offset + io->length,
+		 end < cow->size ? end : cow->size,
+		 (enum cow_state)work->was[1]);
+	next_rest(cow, work);
+}
+
+/* Begin it if that can be. Returns 0 if it has to wait for another one. */
+static int try_change(struct cow *cow, struct io *io)
+{
+	struct cow_work *work;
+
+	if (is_taken(cow, first_of(cow, io), last_of(cow, io)))
+		return 0;
+	if (!changes_map(cow, io)) {
+		file_line_next(&cow->for_turn);
+		file_transfer(&cow->layer, io);
+		return 1;
+	}
+	work = free_work(cow);
+	if (!work)
+		return 0;
+	file_line_next(&cow->for_turn);
+	begin_work(cow, work, io);
+	return 1;
+}
+
+/* Those that wait for their turn, in the order in which they came. */
+static void run_turns(struct cow *cow)
+{
+	while (cow->for_turn.first && try_change(cow, cow->for_turn.first))
+		;
+}
+
+static void change(struct cow *cow, struct io *io)
+{
+	file_line_up(&cow->for_turn, io, SIGHT_TURN);
+	run_turns(cow);
+}
+
+/* ---- requests ---- */
+
+static int is_within_cluster(const struct cow *cow, const struct io *io)
+{
+	return first_of(cow, io) == last_of(cow, io);
+}
+
+static void read_cluster(struct cow *cow, struct io *io)
+{
+	enum cow_state state = cow_map_get(&cow->map, first_of(cow, io));
+
+	if (state == COW_ZERO) {
+		io_done(io, io_put_zeroes(io, 0, io->length));
+		return;
+	}
+	io->in_base = state == COW_BASE;
+	file_transfer(file_of(cow, io), io);
+}
+
+static void begin(struct cow *cow, struct io *io)
+{
+	int is_data = io->op == IO_READ || io->op == IO_WRITE;
+
+	if (!cow->is_loaded) {
+		file_line_up(&cow->for_load, io, SIGHT_TURN);
+		lead(cow);
+	} else if (io->op == IO_FLUSH) {
+		sync_for(cow, io);
+	} else if (is_data && !is_within_cluster(cow, io)) {
+		log_error("%s: a request goes over the end of a cluster",
+			  cow->layer.path);
+		io_done(io, -EIO);
+	} else if (io->op == IO_READ) {
+		read_cluster(cow, io);
+	} else {
+		change(cow, io);
+	}
+}
+
+void cow_submit(struct backend *backend, struct io *io)
+{
+	struct cow *cow = (struct cow *)backend;
+
+	if (io_is_again(io)) {
+		file_transfer(&cow->layer, io);
+		return;
+	}
+	io->work = 0;
+	io->in_base = 0;
+	io->is_asked = 0;
+	/* Beyond the end: on its way while the device shrank. */
+	if (cow->error ||
+	    (io->op != IO_FLUSH && io->offset + io->length > cow->size))
+		io_done(io, -EIO);
+	else
+		begin(cow, io);
+}
+
+/* Whether a FLUSH has something to do for the clusters of the request. */
+static int is_dirty(const struct cow *cow, const struct io *io)
+{
+	uint32_t sector = cow_map_sector(first_of(cow, io));
+	uint32_t last = cow_map_sector(last_of(cow, io));
+
+	for (; sector <= last; sector++)
+		if (cow->map.marks[sector])
+			return 1;
+	return 0;
+}
+
+/* A request that went to one file, as it was. */
+static void plain_ended(struct cow *cow, struct io *io, int32_t result)
+{
+	if (!result && io->op != IO_READ && io->flags & IO_FUA &&
+	    is_dirty(cow, io))
+		sync_for(cow, io);
+	else
+		io_done(io, result);
+}
+
+void cow_ended(struct file *file, struct io *io, int32_t result)
+{
+	struct cow *cow = cow_of(file);
+	struct cow_work *work = work_of(cow, io);
+
+	/* The file has synced for it, and nobody else is told why not. */
+	if (file->target.tally && !io->is_asked)
+		cow_lose(cow, -EIO);
+	if (io == cow->leader)
+		go_on_with_job(cow, io_is_late(io) || cow->expires ? -ECANCELED
+								   : result);
+	else if (work)
+		work_ended(cow, work, result);
+	else
+		plain_ended(cow, io, result);
+}
+
+void cow_completed(struct backend *backend, struct io *io, int32_t result)
+{
+	struct cow *cow = (struct cow *)backend;
+
+	file_completed(&file_of(cow, io)->target.backend, io, result);
+}
+
+void cow_copied(struct backend *backend, struct io *io)
+{
+	struct cow *cow = (struct cow *)backend;
+
+	file_copied(&file_of(cow, io)->target.backend, io);
+}
+
+/* Of a write, whose data does not come. */
+void cow_forget(struct backend *backend, struct io *io)
+{
+	struct cow *cow = (struct cow *)backend;
+	struct cow_work *work = work_of(cow, io);
+
+	file_forget(&cow->layer.target.backend, io);
+	if (!work)
+		return;
+	free_place(cow, work);
+	run_turns(cow);
+}
+
+static void expire_works(struct cow *cow, struct cow_line *line)
+{
+	struct cow_line waits = *line;
+	struct cow_work *work;
+
+	*line = (struct cow_line){ NULL, NULL };
+	while ((work = work_line_next(&waits))) {
+		if (io_is_due(work->io))
+			end_work(cow, work, -EIO);
+		else
+			work_line_up(line, work, SIGHT_TURN);
+	}
+}
+
+static void expire_line(struct file_line *line)
+{
+	struct io *io = file_line_due(line), *next;
+
+	for (; io; io = next) {
+		next = io->next;
+		io_done(io, -EIO);
+	}
+}
+
+void cow_expire(struct backend *backend)
+{
+	struct cow *cow = (struct cow *)backend;
+
+	expire_line(&cow->for_load);
+	expire_line(&cow->for_turn);
+	expire_line(&cow->for_sync);
+	expire_line(&cow->syncing);
+	expire_works(cow, &cow->for_buffer);
+	expire_works(cow, &cow->for_map);
+	cow->expires = 1;
+	file_expire(&cow->layer.target.backend);
+	file_expire(&cow->base.target.backend);
+	cow->expires = 0;
+	run_turns(cow);
+}
+
+void cow_go_on(struct cow *cow)
+{
+	file_go_on(&cow->layer);
+	file_go_on(&cow->base);
+}

@@ -1,0 +1,117 @@
+/* What the parts of the target cow share. */
+#ifndef UBLKD_TARGET_COW_H
+#define UBLKD_TARGET_COW_H
+
+#include "cow-map.h"
+#include "file.h"
+#include "io/ring.h"
+#include "target.h"
+
+/* Requests at a time that change what clusters are. */
+#define COW_WORKS 16
+
+/* A part of the device that a change has to fill in beside its own data. */
+struct cow_rest {
+	uint64_t at, end; /* bytes of the device; what is left of it */
+	int is_zero;	  /* with zeroes; else from the base */
+};
+
+/* A request that changes what clusters are. */
+struct cow_work {
+	struct io *io;	      /* NULL: the place is free */
+	uint64_t first, last; /* clusters that nobody else changes meanwhile */
+	uint8_t was[2];	      /* enum cow_state of those two, before */
+	uint8_t step;	      /* enum step in cow-io.c */
+	struct cow_rest rest[2];
+	void *buffer; /* for what is copied, or NULL */
+	uint32_t room, filled, written;
+	uint32_t sector, last_sector; /* of the map, to be written */
+	struct cow_work *next;	      /* of those that wait */
+};
+
+struct cow_line {
+	struct cow_work *first, *last;
+};
+
+/* What is done to the layer, a transfer at a time; see cow-load.c. */
+enum cow_job_step {
+	COW_IDLE,
+	COW_READ_HEADER,
+	COW_READ_MAP,
+	COW_READ_NOW,
+	COW_WRITE_HEADER,
+	COW_MAKE_LONG,
+	COW_CLEAR_NOW,
+	COW_PUNCH_NOW,
+	COW_SYNC_DATA,
+	COW_WRITE_MAP,
+	COW_SYNC_MAP,
+};
+
+struct cow {
+	struct target target;
+	struct file base, layer; /* each one's own ring file */
+	struct cow_header header;
+	struct cow_map map;
+	uint64_t size;	     /* bytes of the device */
+	unsigned shift;	     /* of the size of a cluster */
+	uint32_t block_size; /* bytes */
+	uint32_t wanted;     /* bytes of a cluster in a new layer, or 0 */
+	int adopted, read_only;
+	int is_loaded;
+	int takes_base;	    /* whatever the layer knows of its own */
+	int error;	    /* the layer cannot be used: negative; or 0 */
+	const char *wrong;  /* why, a phrase, or NULL */
+	const char *option; /* that is to blame, or NULL */
+
+	/* The job that is being done, and for which request (not at first). */
+	enum cow_job_step step;
+	struct io *leader;
+	struct ring_transfer asked;
+	int expires;		    /* what ends now was given up */
+	uint8_t sector[COW_SECTOR]; /* the header */
+	uint64_t at;		    /* bytes of a map that are read */
+	uint32_t frozen, run;	    /* sectors: the next one, and how many */
+
+	struct cow_work works[COW_WORKS];
+	struct file_line for_load, for_turn, for_sync, syncing;
+	struct cow_line for_buffer, for_map;
+	struct cow_work *marking; /* writes a sector of the map */
+	uint8_t image[COW_SECTOR];
+	uint64_t pooled;
+	void *reserve;
+	int reserve_is_used;
+};
+
+/*
+ * Load the layer, or make one: as opener_next(). On failure cow->wrong, or error,
+ * says why.
+ */
+int cow_load(struct cow *cow, int32_t result, struct ring_transfer *transfer);
+
+/*
+ * What was written since the last flush may be lost: no flush succeeds any more. A
+ * next server knows it, too.
+ */
+void cow_lose(struct cow *cow, int error);
+
+/* Make what was written durable, the map behind the data. */
+int cow_sync(struct cow *cow, int32_t result, struct ring_transfer *transfer);
+
+static inline uint32_t cow_cluster(const struct cow *cow)
+{
+	return 1u << cow->shift;
+}
+
+/* For cow-io.c. */
+void cow_submit(struct backend *backend, struct io *io);
+void cow_forget(struct backend *backend, struct io *io);
+void cow_completed(struct backend *backend, struct io *io, int32_t result);
+void cow_expire(struct backend *backend);
+void cow_copied(struct backend *backend, struct io *io);
+void cow_go_on(struct cow *cow);
+void cow_ended(struct file *file, struct io *io, int32_t result);
+void cow_ask(const struct file *file, const struct io *io,
+	     struct ring_transfer *transfer);
+
+#endif

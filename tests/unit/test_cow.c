@@ -1,0 +1,1288 @@
+/*
+ * The target cow, on a kernel of the test's own: two files, of which writes may lie in
+ * a cache until they are synced, and requests that end in any order, in part, or not
+ * at all. What the device shows is compared with a model.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/compat.h"
+#include "io/pool.h"
+#include "io/workers.h"
+#include "target/cow.h"
+#include "support.h"
+
+#define CLUSTER	 4096u
+#define CLUSTERS 2030u /* two sectors of a map */
+#define SIZE	 ((uint64_t)CLUSTERS * CLUSTER - 1024) /* the last one is cut */
+#define BLOCKS	 (SIZE / 512)
+#define TAGS	 12
+#define IO_MAX	 (4 * CLUSTER)
+
+/* ---- the kernel's files: sectors, in a cache and on the disk ---- */
+
+/* The header, two sectors of each map, and the data. */
+#define PLACES (5 + CLUSTERS * 8)
+
+static struct {
+	uint8_t cache[PLACES][512], disk[PLACES][512];
+	uint8_t is_dirty[PLACES];
+	uint64_t length;
+} layer;
+
+static uint64_t base_modified, base_generation, base_size;
+static uint64_t used; /* bytes of space that the layer takes */
+static const char *options;
+static int base_is_cut;
+
+/* Which sector of a file that is mostly holes. */
+static unsigned place_of(uint64_t offset)
+{
+	uint64_t sector = offset % (64 << 20) / 512;
+
+	assert_int_equal(offset % 512, 0);
+	if (offset < COW_MAP_AT) {
+		assert_int_equal(sector, 0);
+		return 0;
+	}
+	if (offset < COW_DATA_AT) {
+		assert_true(sector < 2);
+		return (unsigned)(1 + sector + (offset >= COW_NOW_AT ? 2 : 0));
+	}
+	sector = (offset - COW_DATA_AT) / 512;
+	assert_true(sector < CLUSTERS * 8);
+	return (unsigned)(5 + sector);
+}
+
+static void base_sector(uint64_t block, uint8_t *bytes)
+{
+	uint64_t *words = (uint64_t *)bytes;
+	unsigned i;
+
+	for (i = 0; i < 64; i++)
+		words[i] = UINT64_C(0xba5e) << 48 | block;
+}
+
+static void change_sector(unsigned place, const uint8_t *bytes)
+{
+	if (bytes)
+		memcpy(layer.cache[place], bytes, 512);
+	else
+		memset(layer.cache[place], 0, 512);
+	layer.is_dirty[place] = 1;
+	/* The kernel writes back whatever it likes, whenever. */
+	if (random_number(4) == 0)
+		memcpy(layer.disk[place], layer.cache[place], 512);
+}
+
+/* What was only in the cache is lost, or not, each sector by itself. */
+static void crash_host(void)
+{
+	unsigned i;
+
+	for (i = 0; i < PLACES; i++) {
+		if (layer.is_dirty[i] && random_number(2))
+			memcpy(layer.disk[i], layer.cache[i], 512);
+		memcpy(layer.cache[i], layer.disk[i], 512);
+		layer.is_dirty[i] = 0;
+	}
+}
+
+/* ---- requests, and the model of what they mean ---- */
+
+static struct io_port port;
+static struct io ios[TAGS];
+
+static struct request {
+	int is_there, is_done, error;
+	int wants_data; /* need-get-data: it is on its way to that place */
+	void *to;
+	uint64_t id;	  /* of a write */
+	uint64_t flushes; /* version that a FLUSH makes durable */
+	uint8_t data[IO_MAX];
+} requests[TAGS];
+
+static uint64_t versions; /* of all changes */
+
+#define VALUES 40
+
+/* A block's possible contents after a crash: the last durable one, and later ones. */
+static struct block {
+	uint64_t value[VALUES], version[VALUES];
+	unsigned count;
+	unsigned sure; /* the last so many are what it may show now */
+	int is_busy;
+} blocks[BLOCKS];
+
+#define IS_BASE UINT64_MAX /* values: that, 0 for zeroes, or a write's number */
+
+static void fill_value(uint64_t value, uint64_t block, uint8_t *bytes)
+{
+	uint64_t *words = (uint64_t *)bytes;
+	unsigned i;
+
+	if (value == IS_BASE) {
+		base_sector(block, bytes);
+		return;
+	}
+	for (i = 0; i < 64; i++)
+		words[i] = value ? value << 24 | block : 0;
+}
+
+static void forget_oldest(struct block *block)
+{
+	block->count--;
+	memmove(block->value, block->value + 1,
+		block->count * sizeof(block->value[0]));
+	memmove(block->version, block->version + 1,
+		block->count * sizeof(block->version[0]));
+}
+
+static void may_become(uint64_t at, uint64_t value)
+{
+	struct block *block = &blocks[at];
+
+	assert_true(block->count < VALUES);
+	block->value[block->count] = value;
+	block->version[block->count++] = UINT64_MAX;
+	block->sure++;
+}
+
+/* It is what it was to become last. */
+static void has_become(uint64_t at)
+{
+	struct block *block = &blocks[at];
+
+	block->version[block->count - 1] = versions;
+	block->sure = 1;
+}
+
+/* What was there at that version, or came later, may be there after a crash. */
+static void is_durable(uint64_t version)
+{
+	uint64_t at;
+
+	for (at = 0; at < BLOCKS; at++)
+		while (blocks[at].count > 1 && blocks[at].version[1] <= version)
+			forget_oldest(&blocks[at]);
+}
+
+static int is_value(uint64_t at, uint64_t value, const uint8_t *bytes)
+{
+	uint8_t expected[512];
+
+	fill_value(value, at, expected);
+	return memcmp(bytes, expected, 512) == 0;
+}
+
+/* Which of the last `sure` values it is, the last one first; or -1. */
+static int find_value(uint64_t at, const uint8_t *bytes)
+{
+	const struct block *block = &blocks[at];
+	unsigned i;
+
+	for (i = block->count; i > block->count - block->sure; i--)
+		if (is_value(at, block->value[i - 1], bytes))
+			return (int)i - 1;
+	return -1;
+}
+
+static void expect_block(uint64_t at, const uint8_t *bytes)
+{
+	const struct block *block = &blocks[at];
+
+	if (find_value(at, bytes) >= 0)
+		return;
+	print_message("block %llu begins with %llx, and could be %llx\n",
+		      (unsigned long long)at,
+		      (unsigned long long)*(const uint64_t *)bytes,
+		      (unsigned long long)block->value[block->count - 1]);
+	fail();
+}
+
+static uint64_t first_block(const struct io *io)
+{
+	return io->offset / 512;
+}
+
+static uint64_t block_count(const struct io *io)
+{
+	return io->op == IO_FLUSH ? 0 : io->length / 512;
+}
+
+/* ---- what is under way in the kernel ---- */
+
+#define FLIGHT 64
+
+static struct flight {
+	struct ring_transfer transfer;
+	uint64_t data;
+	uint8_t synced[PLACES]; /* what was dirty when a sync began */
+} flights[FLIGHT];
+static unsigned flying;
+
+static struct {
+	unsigned errors;     /* one of so many transfers fails; 0: none */
+	unsigned sync_error; /* the same of syncs */
+	unsigned pool;	     /* one of so many buffers is not to be had */
+	uint64_t full;	     /* no room from there on in the layer, in bytes */
+	unsigned done, failed, puts;
+	int refused; /* a failed sync */
+} chance;
+
+static struct target *target;
+static struct geometry geometry;
+static struct failure failure;
+
+static struct cow *cow(void)
+{
+	return (struct cow *)target;
+}
+
+int __wrap_ring_put_transfer(struct ring *ring,
+			     const struct ring_transfer *transfer,
+			     uint64_t data)
+{
+	unsigned i;
+
+	assert_true(flying < FLIGHT);
+	flights[flying].transfer = *transfer;
+	flights[flying].data = data;
+	for (i = 0; i < PLACES; i++)
+		flights[flying].synced[i] = layer.is_dirty[i];
+	flying++;
+	chance.puts++;
+	return 0;
+}
+
+int __wrap_ring_set_file(struct ring *ring, unsigned slot, int fd)
+{
+	return 0;
+}
+
+int __wrap_ring_allow_workers(struct ring *ring, unsigned count)
+{
+	return 0;
+}
+
+void __wrap_io_submit(struct io_port *io_port)
+{
+}
+
+void __wrap_io_done(struct io *io, int error)
+{
+	struct request *request = &requests[io->tag];
+
+	assert_true(request->is_there);
+	assert_false(request->is_done);
+	request->is_done = 1;
+	request->error = error;
+}
+
+void __wrap_io_done_lent(struct io *io)
+{
+	__wrap_io_done(io, 0);
+	target_cow.io.copied(&target->backend, io);
+}
+
+int __wrap_io_take(struct io *io, void *to, uint32_t at, uint32_t length)
+{
+	struct request *request = &requests[io->tag];
+
+	assert_true(at + length <= io->length);
+	if (port.mode != IO_NEED_GET_DATA) {
+		memcpy(to, request->data + at, length);
+		return 0;
+	}
+	assert_int_equal(length, io->length);
+	if (io->data == IO_DATA_HERE)
+		return 0;
+	io->data = IO_DATA_ASKED;
+	request->wants_data = 1;
+	request->to = to;
+	return IO_LATER;
+}
+
+int __wrap_io_put(struct io *io, const void *from, uint32_t at, uint32_t length)
+{
+	assert_true(at + length <= io->length);
+	memcpy(requests[io->tag].data + at, from, length);
+	return 0;
+}
+
+int __wrap_io_put_zeroes(struct io *io, uint32_t at, uint32_t length)
+{
+	memset(requests[io->tag].data + at, 0, length);
+	return 0;
+}
+
+int __wrap_backing_look(struct backing *backing, int fd)
+{
+	static ino_t inodes;
+
+	*backing = (struct backing){ .kind = BACKING_FILE,
+				     .device = 1,
+				     .inode = ++inodes,
+				     .size = SIZE,
+				     .least = 512,
+				     .unit = 4096,
+				     .direct = 4096,
+				     .can_punch = 1 };
+	return 0;
+}
+
+int __wrap_backing_identify(const struct backing *backing, int fd,
+			    struct backing_identity *identity)
+{
+	*identity = (struct backing_identity){ .size = base_size,
+					       .modified = base_modified,
+					       .generation = base_generation };
+	return 0;
+}
+
+uint64_t __wrap_backing_used(int fd)
+{
+	return used;
+}
+
+int __wrap_backing_read_cached(int fd, void *bytes, size_t length,
+			       uint64_t offset)
+{
+	return 0;
+}
+
+void *__real_pool_get(uint64_t *has, uint32_t size, uint32_t *room);
+
+void *__wrap_pool_get(uint64_t *has, uint32_t size, uint32_t *room)
+{
+	if (chance.pool && random_number(chance.pool) == 0)
+		return NULL;
+	return __real_pool_get(has, size, room);
+}
+
+/* ---- what the kernel makes of a transfer ---- */
+
+static uint8_t *memory_of(const struct flight *flight)
+{
+	const struct ring_transfer *transfer = &flight->transfer;
+
+	if (!transfer->buffer)
+		return transfer->bytes;
+	return requests[transfer->buffer - 1].data + transfer->at;
+}
+
+static int32_t do_read(const struct flight *flight, uint64_t length)
+{
+	const struct ring_transfer *transfer = &flight->transfer;
+	int is_base = transfer->slot == RING_FILE + 1;
+	uint64_t at;
+
+	if (is_base && base_is_cut)
+		return 0;
+	for (at = 0; at < length; at += 512) {
+		uint64_t offset = transfer->offset + at;
+
+		if (is_base)
+			base_sector(offset / 512, memory_of(flight) + at);
+		else
+			memcpy(memory_of(flight) + at,
+			       layer.cache[place_of(offset)], 512);
+	}
+	return (int32_t)length;
+}
+
+static int32_t do_write(const struct flight *flight, uint64_t length)
+{
+	const struct ring_transfer *transfer = &flight->transfer;
+	uint64_t at;
+
+	assert_int_equal(transfer->slot, RING_FILE);
+	for (at = 0; at < length; at += 512)
+		change_sector(place_of(transfer->offset + at),
+			      memory_of(flight) + at);
+	if (transfer->flags & RWF_DSYNC)
+		for (at = 0; at < length; at += 512) {
+			unsigned place = place_of(transfer->offset + at);
+
+			memcpy(layer.disk[place], layer.cache[place], 512);
+		}
+	return (int32_t)length;
+}
+
+static int32_t do_allocate(const struct flight *flight)
+{
+	const struct ring_transfer *transfer = &flight->transfer;
+	uint64_t at = transfer->offset, end = at + transfer->length;
+
+	if (!(transfer->flags & ~FALLOC_FL_KEEP_SIZE))
+		return 0;
+	for (; at < end; at += 512)
+		change_sector(place_of(at), NULL);
+	return 0;
+}
+
+static int32_t do_sync(const struct flight *flight)
+{
+	unsigned i;
+
+	if (chance.sync_error && random_number(chance.sync_error) == 0) {
+		/* What was to be written is lost, and nobody tells which. */
+		for (i = 0; i < PLACES; i++)
+			if (flight->synced[i])
+				layer.is_dirty[i] = 0;
+		chance.refused = 1;
+		return -EIO;
+	}
+	for (i = 0; i < PLACES; i++)
+		if (flight->synced[i])
+			memcpy(layer.disk[i], layer.cache[i], 512);
+	return 0;
+}
+
+static int32_t do_transfer(const struct flight *flight)
+{
+	static const int errors[] = { -EIO, -ENOSPC, -EINTR, -EAGAIN };
+	const struct ring_transfer *transfer = &flight->transfer;
+	uint64_t length = transfer->length;
+
+	if (transfer->op == RING_FDATASYNC)
+		return do_sync(flight);
+	if (transfer->op == RING_WRITE && chance.full &&
+	    transfer->offset / chance.full == 1)
+		return -ENOSPC;
+	if (chance.errors && random_number(chance.errors) == 0) {
+		chance.failed++;
+		/* Some of it may have been done. */
+		if (transfer->op == RING_WRITE && random_number(2))
+			do_write(flight, 512);
+		return errors[random_number(4)];
+	}
+	if (transfer->op == RING_FALLOCATE)
+		return do_allocate(flight);
+	if (chance.errors && length > 512 && random_number(8) == 0)
+		length = 512 * (1 + random_number(length / 512 - 1));
+	return transfer->op == RING_READ ? do_read(flight, length)
+					 : do_write(flight, length);
+}
+
+static void complete_one(void)
+{
+	struct flight flight;
+	unsigned which = (unsigned)random_number(flying);
+	struct io *io;
+	int32_t result;
+
+	flight = flights[which];
+	flights[which] = flights[--flying];
+	io = &ios[flight.data - IO_OWN];
+	result = do_transfer(&flight);
+	target_cow.io.completed(&target->backend, io, result);
+}
+
+/* ---- a device ---- */
+
+static struct target *open_cow(int adopted)
+{
+	static struct option_value values[OPTION_MAX];
+	int fds[2] = { open("/dev/null", O_RDWR | O_CLOEXEC),
+		       open("/dev/null", O_RDWR | O_CLOEXEC) };
+	struct target_args args = { .values = values,
+				    .adopted = adopted,
+				    .size = adopted ? SIZE : 0,
+				    .fds = fds,
+				    .fd_count = 2,
+				    .mode = port.mode,
+				    .max_io = IO_MAX,
+				    .loop = test_loop };
+
+	test_values(target_cow.options, values, options);
+	memset(&geometry, 0, sizeof(geometry));
+	target = target_cow.open(&args, &geometry, &failure);
+	assert_non_null(target);
+	return target;
+}
+
+/* The opener does what the target asks for. Returns how it ends. */
+static int run_job(int (*next)(int32_t result, struct ring_transfer *transfer))
+{
+	static struct flight flight;
+	int32_t result = 0;
+	unsigned i;
+	int state;
+
+	for (;;) {
+		memset(&flight.transfer, 0, sizeof(flight.transfer));
+		state = next(result, &flight.transfer);
+		if (state <= 0)
+			return state;
+		flight.transfer.slot = RING_FILE;
+		for (i = 0; i < PLACES; i++)
+			flight.synced[i] = layer.is_dirty[i];
+		result = do_transfer(&flight);
+	}
+}
+
+static int next_to_prepare(int32_t result, struct ring_transfer *transfer)
+{
+	return target_cow.prepare(target, &geometry, result, transfer,
+				  &failure);
+}
+
+static int next_to_finish(int32_t result, struct ring_transfer *transfer)
+{
+	return target_cow.finish(target, result, transfer);
+}
+
+static void close_cow(void)
+{
+	int fds[4];
+
+	assert_int_equal(target_cow.give_up(target, fds), 2);
+	close(fds[0]);
+	close(fds[1]);
+	target_cow.close(target);
+	target = NULL;
+}
+
+/* A new device on the layer. Returns 0, or -1 with the failure. */
+static int make_cow(void)
+{
+	unsigned errors = chance.errors, sync_error = chance.sync_error;
+	int state;
+
+	chance.errors = chance.sync_error = 0;
+	open_cow(0);
+	state = run_job(next_to_prepare);
+	chance.errors = errors;
+	chance.sync_error = sync_error;
+	chance.refused = 0;
+	if (state == 0)
+		assert_int_equal(target_cow.io.start(&target->backend, &port),
+				 0);
+	else
+		close_cow();
+	return state < 0 ? -1 : 0;
+}
+
+/* ---- requests ---- */
+
+static struct io *free_tag(void)
+{
+	unsigned tag;
+
+	for (tag = 0; tag < TAGS; tag++)
+		if (!requests[tag].is_there)
+			return &ios[tag];
+	return NULL;
+}
+
+static int set_busy(const struct io *io, int is_busy)
+{
+	uint64_t at = first_block(io), end = at + block_count(io);
+
+	for (; at < end && is_busy; at++)
+		if (blocks[at].is_busy ||
+		    (io->op != IO_READ && blocks[at].count > VALUES - 4))
+			return 0;
+	for (at = first_block(io); at < end; at++)
+		blocks[at].is_busy = is_busy;
+	return 1;
+}
+
+/* Few places, so that requests meet; also where the maps' sectors meet. */
+static uint64_t random_block(void)
+{
+	uint64_t at = random_number(64);
+
+	return random_number(2) ? at : BLOCKS - 1 - at - random_number(64);
+}
+
+static void set_length(struct io *io)
+{
+	uint64_t most = SIZE - io->offset;
+	int is_data = io->op == IO_READ || io->op == IO_WRITE;
+	uint64_t in_cluster = CLUSTER - io->offset % CLUSTER;
+
+	if (is_data && most > in_cluster)
+		most = in_cluster;
+	if (most > IO_MAX)
+		most = IO_MAX;
+	io->length = (uint32_t)(512 * (1 + random_number(most / 512)));
+	/* Whole clusters are frequent. */
+	if (random_number(3) == 0)
+		io->length = (uint32_t)most;
+}
+
+static void fill_data(struct io *io)
+{
+	struct request *request = &requests[io->tag];
+	static uint64_t ids;
+	uint64_t i;
+
+	request->id = io->op == IO_WRITE ? ++ids : 0;
+	for (i = 0; i < block_count(io); i++) {
+		if (io->op != IO_READ)
+			may_become(first_block(io) + i, request->id);
+		fill_value(request->id, first_block(io) + i,
+			   request->data + i * 512);
+	}
+}
+
+/* Returns 0 if no request can be made now. */
+static int begin_request(uint8_t op, uint64_t offset, uint32_t length,
+			 uint8_t flags)
+{
+	struct io *io = free_tag();
+	uint16_t tag;
+
+	if (!io)
+		return 0;
+	tag = (uint16_t)(io - ios);
+	memset(io, 0xa5, sizeof(*io));
+	io->port = &port;
+	io->tag = tag;
+	io->op = op;
+	io->flags = flags;
+	io->offset = offset;
+	io->length = length;
+	if (op != IO_FLUSH && !length)
+		set_length(io);
+	io->data = port.mode == IO_NEED_GET_DATA && op == IO_WRITE
+			   ? IO_DATA_WAITS
+			   : IO_DATA_HERE;
+	if (!set_busy(io, 1))
+		return 0;
+	memset(&requests[tag], 0, sizeof(requests[tag]));
+	requests[tag].is_there = 1;
+	requests[tag].flushes = versions;
+	fill_data(io);
+	target_cow.io.submit(&target->backend, io);
+	return 1;
+}
+
+static void begin_random(void)
+{
+	static const uint8_t ops[] = { IO_READ,	  IO_READ,  IO_WRITE,
+				       IO_WRITE,  IO_WRITE, IO_WRITE_ZEROES,
+				       IO_DISCARD };
+	uint8_t op = ops[random_number(sizeof(ops))];
+	uint8_t flags = op != IO_READ && random_number(8) == 0 ? IO_FUA : 0;
+
+	if (random_number(8) == 0)
+		begin_request(IO_FLUSH, 0, 0, 0);
+	else
+		begin_request(op, random_block() * 512, 0, flags);
+}
+
+static void end_read(const struct io *io)
+{
+	uint64_t i;
+
+	for (i = 0; i < block_count(io); i++)
+		expect_block(first_block(io) + i,
+			     requests[io->tag].data + i * 512);
+}
+
+static void end_change(const struct io *io)
+{
+	uint64_t i;
+
+	versions++;
+	for (i = 0; i < block_count(io); i++) {
+		has_become(first_block(io) + i);
+		if (io->flags & IO_FUA)
+			while (blocks[first_block(io) + i].count > 1)
+				forget_oldest(&blocks[first_block(io) + i]);
+	}
+}
+
+/* A transfer fails now, or one that was to be durable has. */
+static int may_fail(void)
+{
+	return chance.errors || chance.refused || chance.full || target->tally;
+}
+
+static void end_request(const struct io *io)
+{
+	struct request *request = &requests[io->tag];
+
+	chance.done++;
+	if (io->op == IO_FLUSH && !request->error) {
+		assert_false(chance.refused);
+		is_durable(request->flushes);
+	} else if (io->op == IO_FLUSH) {
+		assert_true(may_fail());
+	} else if (!request->error) {
+		if (io->op == IO_READ)
+			end_read(io);
+		else
+			end_change(io);
+	} else {
+		assert_true(may_fail());
+	}
+	set_busy(io, 0);
+	request->is_there = 0;
+}
+
+/* The driver brings the data of a write. */
+static void bring_data(struct io *io)
+{
+	struct request *request = &requests[io->tag];
+
+	memcpy(request->to, request->data, io->length);
+	request->wants_data = 0;
+	io->data = IO_DATA_HERE;
+	target_cow.io.submit(&target->backend, io);
+}
+
+static void look_at_requests(void)
+{
+	unsigned tag;
+
+	for (tag = 0; tag < TAGS; tag++) {
+		if (requests[tag].is_done)
+			end_request(&ios[tag]);
+		else if (requests[tag].wants_data && random_number(2))
+			bring_data(&ios[tag]);
+		requests[tag].is_done = 0;
+	}
+}
+
+static int is_anything_there(void)
+{
+	unsigned tag;
+
+	for (tag = 0; tag < TAGS; tag++)
+		if (requests[tag].is_there)
+			return 1;
+	return 0;
+}
+
+/* All that was begun ends: nothing is forgotten. */
+static void run_dry(void)
+{
+	unsigned i;
+
+	for (i = 0; i < 100000 && is_anything_there(); i++) {
+		if (flying)
+			complete_one();
+		look_at_requests();
+	}
+	assert_false(is_anything_there());
+	assert_int_equal(flying, 0);
+	assert_int_equal(target_cow.in_workers(target), 0);
+}
+
+static void run_requests(unsigned count)
+{
+	while (count--) {
+		begin_random();
+		look_at_requests();
+		if (flying && random_number(3))
+			complete_one();
+		look_at_requests();
+	}
+}
+
+/* ---- what is there now, as a device would read it ---- */
+
+static void check_all(void)
+{
+	unsigned errors = chance.errors;
+	uint64_t at;
+
+	chance.errors = 0;
+	for (at = 0; at < SIZE; at += CLUSTER) {
+		uint64_t left = SIZE - at;
+
+		assert_true(begin_request(
+			IO_READ, at,
+			(uint32_t)(left < CLUSTER ? left : CLUSTER), 0));
+		if (at == 40 * CLUSTER)
+			at = (CLUSTERS - 60) * (uint64_t)CLUSTER;
+		run_dry();
+	}
+	chance.errors = errors;
+}
+
+/* The host is up again: each block has one of its contents since the last FLUSH. */
+static void settle_blocks(void)
+{
+	uint64_t at;
+	uint8_t bytes[512];
+
+	for (at = 0; at < BLOCKS; at++)
+		blocks[at].sure = blocks[at].count;
+	check_all();
+	/* From now on it is that one. */
+	for (at = 0; at < BLOCKS; at++) {
+		struct block *block = &blocks[at];
+		enum cow_state state =
+			cow_map_get(&cow()->map, at * 512 / CLUSTER);
+		int which;
+
+		memcpy(bytes, layer.cache[5 + at], 512);
+		if (state == COW_ZERO)
+			memset(bytes, 0, 512);
+		else if (state == COW_BASE)
+			base_sector(at, bytes);
+		which = find_value(at, bytes);
+		assert_true(which >= 0);
+		block->value[0] = block->value[which];
+		block->version[0] = 0;
+		block->count = block->sure = 1;
+	}
+}
+
+/* Whatever is under way may come to its end, or not; nobody is told. */
+static void drop_requests(void)
+{
+	unsigned tag;
+
+	while (flying)
+		if (random_number(2))
+			do_transfer(&flights[--flying]);
+		else
+			flying--;
+	for (tag = 0; tag < TAGS; tag++) {
+		if (requests[tag].is_there)
+			set_busy(&ios[tag], 0);
+		memset(&requests[tag], 0, sizeof(requests[tag]));
+	}
+}
+
+/*
+ * A server is killed. What it gave to the kernel ends before the next one begins,
+ * and what was not answered is nobody's here.
+ */
+static void kill_server(void)
+{
+	uint64_t tally = target->tally;
+
+	drop_requests();
+	close_cow();
+	open_cow(1);
+	target->tally = tally;
+	assert_int_equal(target_cow.resume ? target_cow.resume(target) : 0, 0);
+	assert_int_equal(target_cow.io.start(&target->backend, &port), 0);
+}
+
+static int setup(void **state)
+{
+	uint64_t at;
+
+	random_seed(18);
+	test_loop_open();
+	pool_open(test_loop);
+	memset(&layer, 0, sizeof(layer));
+	memset(&chance, 0, sizeof(chance));
+	memset(requests, 0, sizeof(requests));
+	memset(&port, 0, sizeof(port));
+	memset(&failure, 0, sizeof(failure));
+	flying = 0;
+	port.ios = ios;
+	port.mode = IO_USER_COPY;
+	base_modified = 1234567890;
+	base_generation = 42;
+	base_size = SIZE;
+	used = 0;
+	options = "base=/base path=/layer cluster=4K";
+	log_forget();
+	versions = 0;
+	for (at = 0; at < BLOCKS; at++)
+		blocks[at] = (struct block){ .value = { IS_BASE },
+					     .count = 1,
+					     .sure = 1 };
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	if (target)
+		close_cow();
+	pass_time(3 * POOL_PERIOD);
+	pool_close();
+	test_loop_close();
+	return 0;
+}
+
+int before_each(void **state)
+{
+	return setup(state);
+}
+
+int after_each(void **state)
+{
+	return teardown(state);
+}
+
+/* ---- the model ---- */
+
+/* 10,000 requests in each mode, and nothing goes wrong. */
+TEST_CASE(test_model)
+{
+	static const enum io_mode modes[] = { IO_USER_COPY, IO_ZERO_COPY,
+					      IO_NEED_GET_DATA };
+	unsigned i;
+
+	for (i = 0; i < COUNT(modes); i++) {
+		teardown(state);
+		setup(state);
+		port.mode = (uint8_t)modes[i];
+		chance.pool = 3;
+		assert_int_equal(make_cow(), 0);
+		run_requests(10000);
+		run_dry();
+		check_all();
+		assert_true(chance.done > 5000);
+	}
+}
+
+/* The same, while transfers fail, or do a part of it. */
+TEST_CASE(test_failures)
+{
+	unsigned i;
+
+	chance.errors = 40;
+	assert_int_equal(make_cow(), 0);
+	for (i = 0; i < 10; i++) {
+		run_requests(1000);
+		run_dry();
+		check_all();
+	}
+	assert_true(chance.failed > 100);
+}
+
+/* The host crashes: what a FLUSH had answered for is there. */
+TEST_CASE(test_crashes)
+{
+	unsigned i;
+
+	for (i = 0; i < 150; i++) {
+		assert_int_equal(make_cow(), 0);
+		chance.errors = i % 2 ? 50 : 0;
+		run_requests(100 + (unsigned)random_number(100));
+		chance.errors = 0;
+		drop_requests();
+		close_cow();
+		crash_host();
+		assert_int_equal(make_cow(), 0);
+		settle_blocks();
+		if (random_number(2))
+			run_requests(20);
+		run_dry();
+		assert_int_equal(run_job(next_to_finish), 0);
+		close_cow();
+	}
+}
+
+/* Servers are killed: all that was answered is there, flushed or not. */
+TEST_CASE(test_kills)
+{
+	unsigned i;
+
+	assert_int_equal(make_cow(), 0);
+	for (i = 0; i < 100; i++) {
+		chance.errors = i % 2 ? 30 : 0;
+		run_requests(100);
+		kill_server();
+		run_requests(10);
+		run_dry();
+		chance.errors = 0;
+		check_all();
+	}
+	drop_requests();
+	/* And then the host. */
+	close_cow();
+	crash_host();
+	assert_int_equal(make_cow(), 0);
+	settle_blocks();
+}
+
+/*
+ * All of ublkd is killed, and nobody takes the device over: the next one on the layer
+ * is as after a crash, also for a server that takes that over.
+ */
+TEST_CASE(test_device_is_gone)
+{
+	unsigned i;
+
+	for (i = 0; i < 50; i++) {
+		assert_int_equal(make_cow(), 0);
+		run_requests(100);
+		drop_requests();
+		close_cow();
+		assert_int_equal(make_cow(), 0);
+		settle_blocks();
+		kill_server();
+		check_all();
+		close_cow();
+	}
+}
+
+/* A device is deleted: all of it is durable, whether it was used at all or not. */
+TEST_CASE(test_finish)
+{
+	unsigned i;
+	uint64_t at;
+
+	for (i = 0; i < 20; i++) {
+		assert_int_equal(make_cow(), 0);
+		run_requests(100);
+		run_dry();
+		if (i % 2)
+			kill_server();
+		assert_int_equal(run_job(next_to_finish), 0);
+		assert_int_equal(run_job(next_to_finish), 0);
+		close_cow();
+		crash_host();
+		for (at = 0; at < BLOCKS; at++)
+			while (blocks[at].count > 1)
+				forget_oldest(&blocks[at]);
+		assert_int_equal(make_cow(), 0);
+		check_all();
+		close_cow();
+	}
+}
+
+/* A sync has failed: no FLUSH says that all is well, and the rest of what there was
+ * before is not lost. */
+TEST_CASE(test_failed_sync)
+{
+	unsigned i;
+
+	for (i = 0; i < 40; i++) {
+		chance.sync_error = 6;
+		assert_int_equal(make_cow(), 0);
+		run_requests(200);
+		run_dry();
+		check_all();
+		if (chance.refused) {
+			kill_server();
+			assert_true(begin_request(IO_FLUSH, 0, 0, 0));
+			run_dry();
+		}
+		drop_requests();
+		close_cow();
+		crash_host();
+		chance.sync_error = 0;
+		assert_int_equal(make_cow(), 0);
+		settle_blocks();
+		close_cow();
+	}
+}
+
+/* ---- what is refused ---- */
+
+/* A layer that has been used and is whole: all of it durable. */
+static void use_layer(void)
+{
+	assert_int_equal(make_cow(), 0);
+	assert_true(begin_request(IO_WRITE, 4096, 4096, 0));
+	assert_true(begin_request(IO_WRITE, SIZE - 512, 512, 0));
+	run_dry();
+	assert_int_equal(run_job(next_to_finish), 0);
+	close_cow();
+}
+
+static void expect_refused(const char *option, const char *part)
+{
+	memset(&failure, 0, sizeof(failure));
+	assert_int_equal(make_cow(), -1);
+	assert_string_equal(failure.arg, option);
+	assert_non_null(strstr(failure.text, part));
+}
+
+/* Every bit of the header and of the map counts. */
+TEST_CASE(test_damage)
+{
+	unsigned i;
+
+	use_layer();
+	for (i = 8; i < 508; i++) {
+		layer.cache[0][i] ^= 1u << i % 8;
+		expect_refused("path", "checksum of its header");
+		layer.cache[0][i] ^= 1u << i % 8;
+	}
+	for (i = 0; i < 512; i++) {
+		layer.cache[2][i] ^= 1u << i % 8;
+		expect_refused("path", "checksum of its map");
+		layer.cache[2][i] ^= 1u << i % 8;
+	}
+	/* A sector of another place. */
+	memcpy(layer.cache[1], layer.cache[2], 512);
+	expect_refused("path", "checksum of its map");
+}
+
+TEST_CASE(test_no_layer)
+{
+	memset(layer.cache[0], 'x', 512);
+	expect_refused("path", "is no layer of cow");
+	/* Nothing was written to it. */
+	assert_int_equal(layer.cache[0][0], 'x');
+	assert_int_equal(layer.is_dirty[0], 0);
+	memset(layer.cache[0], 0, 512);
+	used = 1 << 20;
+	expect_refused("path", "is no layer of cow");
+	assert_int_equal(layer.is_dirty[0], 0);
+}
+
+TEST_CASE(test_another_base)
+{
+	use_layer();
+	base_modified++;
+	expect_refused("base", "written at another time");
+	base_modified = 0;
+	assert_int_equal(make_cow(), 0); /* not known */
+	close_cow();
+	base_modified = 1234567890;
+	base_generation++;
+	expect_refused("base", "another base of the same size");
+	options = "base=/base path=/layer rebase=yes";
+	assert_int_equal(make_cow(), 0);
+	check_all();
+	close_cow();
+	options = "base=/base path=/layer";
+	assert_int_equal(make_cow(), 0);
+	close_cow();
+	base_size -= 512;
+	expect_refused("base", "another size");
+	options = "base=/base path=/layer rebase=yes";
+	expect_refused("base", "another size");
+}
+
+/* One that is served goes on, and says so. */
+TEST_CASE(test_base_changes_under_a_device)
+{
+	assert_int_equal(make_cow(), 0);
+	base_modified++;
+	kill_server();
+	check_all();
+	assert_true(log_has("while a device used it"));
+}
+
+TEST_CASE(test_cluster)
+{
+	use_layer();
+	options = "base=/base path=/layer cluster=8K";
+	expect_refused("cluster", "another size");
+	options = "base=/base path=/layer";
+	assert_int_equal(make_cow(), 0);
+	assert_int_equal(geometry.chunk, CLUSTER);
+	assert_int_equal(geometry.size, SIZE);
+	assert_int_equal(geometry.discard_granularity, CLUSTER);
+}
+
+/* A layer that is damaged when a next server looks at it: errors, and no wait. */
+TEST_CASE(test_lost_layer)
+{
+	use_layer();
+	layer.cache[2][9] ^= 1;
+	open_cow(1);
+	assert_int_equal(target_cow.io.start(&target->backend, &port), 0);
+	chance.refused = 1;
+	assert_true(begin_request(IO_READ, 0, 512, 0));
+	assert_true(begin_request(IO_FLUSH, 0, 0, 0));
+	run_dry();
+	assert_true(log_has("checksum of its map"));
+	assert_true(begin_request(IO_READ, 0, 512, 0));
+	run_dry();
+}
+
+/* ---- what is asked of the kernel ---- */
+
+/* A read of the base is one request, and so is one of what is in the layer. */
+TEST_CASE(test_plain_requests)
+{
+	assert_int_equal(make_cow(), 0);
+	chance.puts = 0;
+	assert_true(begin_request(IO_READ, 8192, 4096, 0));
+	run_dry();
+	assert_int_equal(chance.puts, 1);
+	/* The whole of a cluster: its data, and what the map says now. */
+	assert_true(begin_request(IO_WRITE, 8192, 4096, 0));
+	run_dry();
+	assert_int_equal(chance.puts, 3);
+	assert_true(begin_request(IO_READ, 8192, 512, 0));
+	assert_true(begin_request(IO_WRITE, 9216, 512, 0));
+	run_dry();
+	assert_int_equal(chance.puts, 5);
+	/* A FLUSH: the data, the map, and the map is durable. */
+	assert_true(begin_request(IO_FLUSH, 0, 0, 0));
+	run_dry();
+	assert_int_equal(chance.puts, 8);
+	/* All zero: nothing is asked. */
+	assert_true(begin_request(IO_DISCARD, 8192, 4096, 0));
+	run_dry();
+	chance.puts = 0;
+	assert_true(begin_request(IO_READ, 8192, 4096, 0));
+	run_dry();
+	assert_int_equal(chance.puts, 0);
+}
+
+/* The file system is full when the map is to be written: a later FLUSH does it. */
+TEST_CASE(test_no_room_for_the_map)
+{
+	assert_int_equal(make_cow(), 0);
+	assert_true(begin_request(IO_WRITE, 8192, 512, 0));
+	run_dry();
+	chance.full = COW_MAP_AT;
+	assert_true(begin_request(IO_FLUSH, 0, 0, 0));
+	run_dry();
+	assert_int_equal(requests[0].error, -ENOSPC);
+	chance.full = 0;
+	assert_true(begin_request(IO_FLUSH, 0, 0, 0));
+	run_dry();
+	assert_int_equal(requests[0].error, 0);
+	close_cow();
+	crash_host();
+	assert_int_equal(make_cow(), 0);
+	check_all();
+}
+
+/* Or when it is to be noted for the next server. */
+TEST_CASE(test_no_room_for_the_next_server)
+{
+	assert_int_equal(make_cow(), 0);
+	chance.full = COW_NOW_AT;
+	assert_true(begin_request(IO_WRITE, 8192, 512, 0));
+	run_dry();
+	assert_int_equal(requests[0].error, -ENOSPC);
+	chance.full = 0;
+	assert_true(begin_request(IO_WRITE, 9216, 512, 0));
+	run_dry();
+	kill_server();
+	check_all();
+}
+
+/* Nothing where there should be something is an error, and no wait. */
+TEST_CASE(test_base_is_cut)
+{
+	assert_int_equal(make_cow(), 0);
+	base_is_cut = 1;
+	chance.refused = 1;
+	assert_true(begin_request(IO_WRITE, 8192, 512, 0));
+	run_dry();
+	base_is_cut = 0;
+	chance.refused = 0;
+	check_all();
+}
+
+/* The kernel does not send any such thing. */
+TEST_CASE(test_two_clusters)
+{
+	assert_int_equal(make_cow(), 0);
+	chance.refused = 1;
+	assert_true(begin_request(IO_READ, 4096 - 512, 1024, 0));
+	run_dry();
+	assert_true(log_has("over the end of a cluster"));
+}
+
+int main(void)
+{
+	return tests_run();
+}
