@@ -49,8 +49,8 @@ static void run(const char *text)
 	assert_int_equal(told.count, 1);
 }
 
-#if defined(WITHOUT_FILE) || defined(WITHOUT_NBD) || defined(WITHOUT_RAM) || \
-	defined(WITHOUT_LAYERS)
+#if defined(WITHOUT_COW) || defined(WITHOUT_FILE) || defined(WITHOUT_NBD) || \
+	defined(WITHOUT_RAM) || defined(WITHOUT_LAYERS)
 static void expect_refused(const char *text, const char *option)
 {
 	run(text);
