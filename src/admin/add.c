@@ -820,7 +820,7 @@ static void prepare_target(struct pending_add *pending)
 {
 	int error = 0;
 
-	if (pending->add.target->prepare)
+	if (TARGETS_PREPARE && pending->add.target->prepare)
 		error = opener_run(pending->files.set->loop, next_to_prepare,
 				   on_prepared, pending);
 	else

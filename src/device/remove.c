@@ -195,7 +195,8 @@ static int begin_finish(struct device *device)
 {
 	int error;
 
-	if (device->finished || !device->spec.target->ops->finish)
+	if (!TARGETS_PREPARE || device->finished ||
+	    !device->spec.target->ops->finish)
 		return 0;
 	device->finished = 1;
 	error = opener_run(device->set->loop, next_to_finish, on_finished,

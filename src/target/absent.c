@@ -16,7 +16,7 @@ static const struct option no_options[] = {
 #if defined(WITHOUT_COW) || defined(WITHOUT_FILE)
 const struct target_ops target_cow = {
 	.name = "cow",
-	.help = "left out of this build (--disable-cow or --disable-file)",
+	.help = "left out of this build (--disable-cow)",
 	.options = no_options,
 };
 #endif

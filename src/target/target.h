@@ -81,6 +81,13 @@ struct target_backing {
 
 #define TARGET_LATER 1
 
+/* Whether a target of this build has prepare() or finish(). */
+#if defined(WITHOUT_COW) || defined(WITHOUT_FILE)
+#define TARGETS_PREPARE 0
+#else
+#define TARGETS_PREPARE 1
+#endif
+
 struct target_ops {
 	const char *name;
 	const char *help;	      /* one sentence */
