@@ -631,8 +631,8 @@ void cow_ended(struct file *file, struct io *io, int32_t result)
 	struct cow *cow = cow_of(file);
 	struct cow_work *work = work_of(cow, io);
 
-	/* The file has synced for it, and nobody else is told why not. */
-	if (file->target.tally && !io->is_asked)
+	/* A sync of the layer has failed too late to be its leader's. */
+	if (cow->layer.target.tally)
 		cow_lose(cow, -EIO);
 	if (io == cow->leader)
 		go_on_with_job(cow, io_is_late(io) || cow->expires ? -ECANCELED

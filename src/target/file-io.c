@@ -552,7 +552,7 @@ void file_go_on(struct file *file)
  */
 static void end_late(struct file *file, struct io *io, int32_t result)
 {
-	if (result < 0 && (io->op == IO_FLUSH || io->flags & IO_FUA))
+	if (result < 0 && (io->stage == SYNC || is_durable(io)))
 		fail_next_flush(file, result);
 	finish_request(file, io, -ETIMEDOUT);
 }

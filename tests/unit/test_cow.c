@@ -31,7 +31,7 @@
 static struct {
 	uint8_t cache[PLACES][512], disk[PLACES][512];
 	uint8_t is_dirty[PLACES];
-	uint64_t length;
+	int is_lazy; /* nothing is written back before a sync */
 } layer;
 
 static uint64_t base_modified, base_generation, base_size;
@@ -75,7 +75,7 @@ static void change_sector(unsigned place, const uint8_t *bytes)
 		memset(layer.cache[place], 0, 512);
 	layer.is_dirty[place] = 1;
 	/* The kernel writes back whatever it likes, whenever. */
-	if (random_number(4) == 0)
+	if (!layer.is_lazy && random_number(4) == 0)
 		memcpy(layer.disk[place], layer.cache[place], 512);
 }
 
@@ -228,6 +228,7 @@ static unsigned flying;
 static struct {
 	unsigned errors;     /* one of so many transfers fails; 0: none */
 	unsigned sync_error; /* the same of syncs */
+	unsigned bad_sync;   /* the so many-th from now on fails; 0: none */
 	unsigned pool;	     /* one of so many buffers is not to be had */
 	uint64_t full;	     /* no room from there on in the layer, in bytes */
 	unsigned done, failed, puts;
@@ -425,11 +426,18 @@ static int32_t do_allocate(const struct flight *flight)
 	return 0;
 }
 
+static int sync_fails(void)
+{
+	if (chance.bad_sync && --chance.bad_sync == 0)
+		return 1;
+	return chance.sync_error && random_number(chance.sync_error) == 0;
+}
+
 static int32_t do_sync(const struct flight *flight)
 {
 	unsigned i;
 
-	if (chance.sync_error && random_number(chance.sync_error) == 0) {
+	if (sync_fails()) {
 		/* What was to be written is lost, and nobody tells which. */
 		for (i = 0; i < PLACES; i++)
 			if (flight->synced[i])
@@ -1191,6 +1199,27 @@ TEST_CASE(test_lost_layer)
 	assert_true(log_has("checksum of its map"));
 	assert_true(begin_request(IO_READ, 0, 512, 0));
 	run_dry();
+}
+
+/* ---- requests that are late ---- */
+
+/*
+ * Whoever leads a sync is given up, and then the kernel tells that one, alone, that
+ * it has lost something: no FLUSH succeeds after that.
+ */
+TEST_CASE(test_late_sync_fails)
+{
+	assert_int_equal(make_cow(), 0);
+	assert_true(begin_request(IO_WRITE, 8192, 512, 0));
+	run_dry();
+	assert_true(begin_request(IO_FLUSH, 0, 0, 0));
+	assert_int_equal(flying, 1);
+	ios[0].data = IO_DATA_LATE;
+	chance.bad_sync = 1;
+	assert_true(begin_request(IO_FLUSH, 0, 0, 0));
+	run_dry();
+	assert_int_equal(requests[1].error, -EIO);
+	assert_int_equal(target->tally, 1);
 }
 
 /* ---- what is asked of the kernel ---- */
