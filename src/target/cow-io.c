@@ -10,7 +10,9 @@
  * nobody else changes these clusters. The map in memory is at the same time written
  * to the file, as it is now: a next server finds it there. Only a FLUSH makes the other
  * map in the file follow, the one that counts after a crash of the host: behind the
- * data that it tells of, and durable itself before the FLUSH is answered.
+ * data that it tells of, and durable itself before the FLUSH is answered. A change
+ * that is to be durable (FUA) is one that is not, with a FLUSH behind it: so only
+ * the sync of a FLUSH is told by the kernel what it has lost.
  *
  * Why no crash shows what was not written: to say that a cluster is here, its data
  * is durable first. To say that it is zero needs nothing. What lies in the layer of
@@ -604,23 +606,10 @@ void cow_submit(struct backend *backend, struct io *io)
 		begin(cow, io);
 }
 
-/* Whether a FLUSH has something to do for the clusters of the request. */
-static int is_dirty(const struct cow *cow, const struct io *io)
-{
-	uint32_t sector = cow_map_sector(first_of(cow, io));
-	uint32_t last = cow_map_sector(last_of(cow, io));
-
-	for (; sector <= last; sector++)
-		if (cow->map.marks[sector])
-			return 1;
-	return 0;
-}
-
 /* A request that went to one file, as it was. */
 static void plain_ended(struct cow *cow, struct io *io, int32_t result)
 {
-	if (!result && io->op != IO_READ && io->flags & IO_FUA &&
-	    is_dirty(cow, io))
+	if (!result && io->op != IO_READ && io->flags & IO_FUA)
 		sync_for(cow, io);
 	else
 		io_done(io, result);

@@ -84,10 +84,13 @@ static int is_read(const struct io *io)
 	return io->is_asked ? io->asks_read : io->op == IO_READ;
 }
 
-/* Its data is to be durable before it is done. */
-static int is_durable(const struct io *io)
+/*
+ * Its data is to be durable before it is done. A target that is made of files sees
+ * to that itself.
+ */
+static int is_durable(const struct file *file, const struct io *io)
 {
-	return io->flags & IO_FUA && !io->is_asked;
+	return io->flags & IO_FUA && !file->ended;
 }
 
 /* Its pages themselves are read into, or written from. */
@@ -151,7 +154,7 @@ static int has_to_wait(const struct file *file, const struct io *io)
 	    file->backing.waits)
 		return 1;
 	return !is_read(io) &&
-	       (file->write_waits || (is_durable(io) && !file->direct));
+	       (file->write_waits || (is_durable(file, io) && !file->direct));
 }
 
 /* In a worker it may hold the file's lock, which reads share. */
@@ -197,17 +200,19 @@ static uint32_t least(uint32_t one, uint32_t other)
 	return one < other ? one : other;
 }
 
-static int transfer_flags(const struct io *io)
+static int transfer_flags(const struct file *file, const struct io *io)
 {
-	return (is_try(io) ? RWF_NOWAIT : 0) | (is_durable(io) ? RWF_DSYNC : 0);
+	return (is_try(io) ? RWF_NOWAIT : 0) |
+	       (is_durable(file, io) ? RWF_DSYNC : 0);
 }
 
-static int prepare_transfer(struct io *io, struct ring_transfer *transfer)
+static int prepare_transfer(const struct file *file, struct io *io,
+			    struct ring_transfer *transfer)
 {
 	int is_read = io->op == IO_READ;
 
 	transfer->op = is_read ? RING_READ : RING_WRITE;
-	transfer->flags = transfer_flags(io);
+	transfer->flags = transfer_flags(file, io);
 	transfer->length = io->length - io->at;
 	if (uses_pages(io)) {
 		transfer->buffer = io->tag + 1u;
@@ -237,10 +242,11 @@ static void prepare_allocation(const struct io *io,
 	transfer->length = io->length;
 }
 
-static void prepare_zeroes(struct io *io, struct ring_transfer *transfer)
+static void prepare_zeroes(const struct file *file, struct io *io,
+			   struct ring_transfer *transfer)
 {
 	transfer->op = RING_WRITE;
-	transfer->flags = transfer_flags(io);
+	transfer->flags = transfer_flags(file, io);
 	transfer->bytes = (void *)io_zeroes();
 	transfer->length = least(io->length - io->at, ZERO_PIECE);
 }
@@ -270,17 +276,17 @@ static int prepare_request(const struct file *file, struct io *io,
 	if (io->is_asked) {
 		file->ask(file, io, transfer);
 		if (io->stage == TRANSFER)
-			transfer->flags = transfer_flags(io);
+			transfer->flags = transfer_flags(file, io);
 		return 0;
 	}
 	switch ((enum stage)io->stage) {
 	case TRANSFER:
-		return prepare_transfer(io, transfer);
+		return prepare_transfer(file, io, transfer);
 	case ALLOCATE:
 		prepare_allocation(io, transfer);
 		break;
 	case ZERO:
-		prepare_zeroes(io, transfer);
+		prepare_zeroes(file, io, transfer);
 		break;
 	case SYNC:
 		transfer->op = RING_FDATASYNC;
@@ -320,7 +326,7 @@ static int can_wait_for_pages(const struct file *file, const struct io *io)
 static int is_cached_write(const struct file *file, const struct io *io)
 {
 	return file->backing.kind == BACKING_FILE && !file->direct &&
-	       !file->backing.waits && !is_read(io) && !is_durable(io) &&
+	       !file->backing.waits && !is_read(io) && !is_durable(file, io) &&
 	       (io->stage == TRANSFER || io->stage == ZERO);
 }
 
@@ -414,7 +420,7 @@ static void fail_next_flush(struct file *file, int error)
  */
 static void note_unsynced(struct file *file, const struct io *io, int error)
 {
-	if (io->flags & IO_FUA)
+	if (is_durable(file, io))
 		fail_next_flush(file, error);
 }
 
@@ -453,7 +459,7 @@ static void end_transfer(struct file *file, struct io *io, int32_t result)
 
 static void end_allocation(struct file *file, struct io *io, int32_t result)
 {
-	if (result == 0 && io->flags & IO_FUA)
+	if (result == 0 && is_durable(file, io))
 		enter(file, io, SYNC);
 	else if (io->op == IO_WRITE_ZEROES &&
 		 (result == -EOPNOTSUPP || result == -EINVAL))
@@ -552,7 +558,7 @@ void file_go_on(struct file *file)
  */
 static void end_late(struct file *file, struct io *io, int32_t result)
 {
-	if (result < 0 && (io->stage == SYNC || is_durable(io)))
+	if (result < 0 && (io->stage == SYNC || is_durable(file, io)))
 		fail_next_flush(file, result);
 	finish_request(file, io, -ETIMEDOUT);
 }

@@ -92,6 +92,13 @@ static void crash_host(void)
 	}
 }
 
+/* All of it is. */
+static void lose_cache(void)
+{
+	memcpy(layer.cache, layer.disk, sizeof(layer.cache));
+	memset(layer.is_dirty, 0, sizeof(layer.is_dirty));
+}
+
 /* ---- requests, and the model of what they mean ---- */
 
 static struct io_port port;
@@ -1285,6 +1292,52 @@ TEST_CASE(test_no_room_for_the_next_server)
 	assert_true(begin_request(IO_WRITE, 9216, 512, 0));
 	run_dry();
 	kill_server();
+	check_all();
+}
+
+/* A write that is to be durable and has no room for itself loses nothing else. */
+TEST_CASE(test_no_room_for_a_durable_write)
+{
+	unsigned i;
+
+	assert_int_equal(make_cow(), 0);
+	for (i = 0; i < 2; i++) {
+		chance.full = COW_DATA_AT;
+		assert_true(begin_request(IO_WRITE, 8192, 512, IO_FUA));
+		run_dry();
+		assert_int_equal(requests[0].error, -ENOSPC);
+		chance.full = 0;
+		assert_int_equal(target->tally, 0);
+		assert_true(begin_request(IO_WRITE, 8192, 512, 0));
+		assert_true(begin_request(IO_FLUSH, 0, 0, 0));
+		run_dry();
+		assert_int_equal(requests[0].error, 0);
+		assert_int_equal(requests[1].error, 0);
+	}
+}
+
+/*
+ * A server is killed while it makes the map durable. A write that is to be durable
+ * does not take the map that is in the cache for one that is on the disk.
+ */
+TEST_CASE(test_durable_write_after_a_kill)
+{
+	layer.is_lazy = 1;
+	assert_int_equal(make_cow(), 0);
+	assert_true(begin_request(IO_WRITE, 8192, 512, 0));
+	run_dry();
+	assert_true(begin_request(IO_FLUSH, 0, 0, 0));
+	complete_one();
+	complete_one();
+	assert_int_equal(flights[0].transfer.op, RING_FDATASYNC);
+	flying = 0;
+	kill_server();
+	assert_true(begin_request(IO_WRITE, 8192, 512, IO_FUA));
+	run_dry();
+	assert_int_equal(requests[0].error, 0);
+	close_cow();
+	lose_cache();
+	assert_int_equal(make_cow(), 0);
 	check_all();
 }
 
