@@ -89,6 +89,7 @@ static void fill(struct cow *cow, struct ring_transfer *transfer)
 				FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE,
 				COW_NOW_AT, map_bytes(cow));
 		break;
+	case COW_SYNC_HEADER:
 	case COW_SYNC_DATA:
 	case COW_SYNC_MAP:
 		transfer->op = RING_FDATASYNC;
@@ -175,13 +176,10 @@ static int take_base(struct cow *cow, const struct backing_identity *base)
 		    cow->layer.path, wrong);
 	cow->header.base = *base;
 	cow_header_write(&cow->header, cow->sector);
-	return 1;
+	return 0;
 }
 
-/*
- * A layer that is there belongs to this device, or it is refused. Returns 1 if its
- * header is to be written.
- */
+/* A layer that is there belongs to this device, or it is refused. */
 static int take_header(struct cow *cow, const struct backing_identity *base)
 {
 	const char *wrong = cow_header_read(&cow->header, cow->sector);
@@ -231,7 +229,6 @@ static int end_header(struct cow *cow, int32_t result)
 {
 	struct backing_identity base;
 	int make = is_new(cow), error;
-	enum cow_job_step next;
 
 	if (result < (int32_t)COW_SECTOR && !(result == 0 && make))
 		return refuse(cow, "path", "is no layer of cow");
@@ -239,11 +236,10 @@ static int end_header(struct cow *cow, int32_t result)
 	if (!error)
 		error = make ? make_header(cow, &base)
 			     : take_header(cow, &base);
-	if (error < 0)
+	if (error)
 		return error;
-	next = make ? COW_MAKE_LONG : error ? COW_WRITE_HEADER : COW_READ_MAP;
 	error = open_maps(cow);
-	return error ? error : begin(cow, next);
+	return error ? error : begin(cow, make ? COW_MAKE_LONG : COW_READ_MAP);
 }
 
 static int has_now(const struct cow *cow)
@@ -257,7 +253,10 @@ static int end_maps(struct cow *cow)
 		return refuse(cow, "path",
 			      "is damaged: a checksum of its map is wrong");
 	cow->is_loaded = 1;
-	return cow->adopted || cow->read_only ? 0 : begin(cow, COW_CLEAR_NOW);
+	if (cow->read_only)
+		return 0;
+	cow_map_doubt(&cow->map);
+	return cow->adopted ? 0 : begin(cow, COW_WRITE_HEADER);
 }
 
 /* What is behind the end of the file is not there: it was cut short. */
@@ -298,11 +297,13 @@ static int end_load_step(struct cow *cow, int32_t result)
 	case COW_READ_NOW:
 		return result < 0 ? result : end_read(cow, result);
 	case COW_MAKE_LONG:
-		return result < 0 ? result : begin(cow, COW_WRITE_HEADER);
+		return result < 0 ? result : begin(cow, COW_READ_MAP);
 	case COW_WRITE_HEADER:
 		if (result != (int32_t)COW_SECTOR)
 			return result < 0 ? result : -EIO;
-		return begin(cow, COW_READ_MAP);
+		return begin(cow, COW_SYNC_HEADER);
+	case COW_SYNC_HEADER:
+		return result < 0 ? result : begin(cow, COW_CLEAR_NOW);
 	default:
 		return end_clear(cow, result);
 	}

@@ -260,6 +260,15 @@ int cow_map_check(struct cow_map *map, int has_now)
 	return 0;
 }
 
+void cow_map_doubt(struct cow_map *map)
+{
+	uint32_t sector;
+
+	for (sector = 0; sector < map->sectors; sector++)
+		if (!is_blank(sector_of(map->durable, sector)))
+			make_dirty(map, sector);
+}
+
 uint32_t cow_map_freeze(struct cow_map *map)
 {
 	uint32_t sector, count = map->dirty;

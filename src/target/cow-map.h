@@ -103,6 +103,12 @@ void cow_map_copy(const struct cow_map *map, uint32_t sector, uint8_t *bytes);
 int cow_map_check(struct cow_map *map, int has_now);
 
 /*
+ * What was read may be in the page cache and not on the disk, for the kernel does not
+ * try again what it could not write: all of it is dirty.
+ */
+void cow_map_doubt(struct cow_map *map);
+
+/*
  * What is dirty now is frozen, and no longer dirty. Returns how many sectors are
  * frozen; their bytes stay what they are until cow_map_thaw().
  */

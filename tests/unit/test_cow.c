@@ -1091,6 +1091,51 @@ TEST_CASE(test_failed_sync)
 	}
 }
 
+/*
+ * The kernel takes what it could not write for written: a map, here, that is in its
+ * cache alone. For the next device it is not durable.
+ */
+TEST_CASE(test_failed_sync_before)
+{
+	unsigned i;
+
+	layer.is_lazy = 1;
+	for (i = 1; i <= 2; i++) {
+		assert_int_equal(make_cow(), 0);
+		assert_true(begin_request(IO_WRITE, i * 8192, 512, 0));
+		run_dry();
+		chance.bad_sync = i;
+		assert_true(begin_request(IO_FLUSH, 0, 0, 0));
+		run_dry();
+		assert_int_equal(requests[0].error, -EIO);
+		close_cow();
+		assert_int_equal(make_cow(), 0);
+		settle_blocks();
+		assert_true(begin_request(IO_WRITE, i * 8192, 512, 0));
+		run_dry();
+		assert_true(begin_request(IO_FLUSH, 0, 0, 0));
+		run_dry();
+		assert_int_equal(requests[0].error, 0);
+		close_cow();
+		lose_cache();
+		assert_int_equal(make_cow(), 0);
+		check_all();
+		close_cow();
+	}
+}
+
+/* A layer that is new when the host crashes is one. */
+TEST_CASE(test_crash_of_a_new_layer)
+{
+	layer.is_lazy = 1;
+	assert_int_equal(make_cow(), 0);
+	close_cow();
+	lose_cache();
+	used = 1 << 20;
+	assert_int_equal(make_cow(), 0);
+	check_all();
+}
+
 /* ---- what is refused ---- */
 
 /* A layer that has been used and is whole: all of it durable. */
