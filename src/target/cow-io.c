@@ -268,12 +268,15 @@ static enum cow_state becomes(const struct cow *cow, const struct io *io,
 static int changes_map(const struct cow *cow, const struct io *io)
 {
 	uint64_t cluster = first_of(cow, io), last = last_of(cow, io);
+	uint32_t sector = cow_map_sector(cluster);
 
 	for (; cluster <= last; cluster++)
 		if (becomes(cow, io, cluster) !=
 		    cow_map_get(&cow->map, cluster))
 			return 1;
-	return 0;
+	/* Or the next server would not find what it is. */
+	return cow_map_stale(&cow->map, &sector) &&
+	       sector <= cow_map_sector(last);
 }
 
 static void free_place(struct cow *cow, struct cow_work *work)
@@ -283,9 +286,16 @@ static void free_place(struct cow *cow, struct cow_work *work)
 	drop_buffer(cow, work);
 }
 
-/* What it had set is taken back, as far as that would name what is not there. */
+/*
+ * What it had set is taken back, as far as that would name what is not there. What the
+ * file says of it now is not known.
+ */
 static void unset(struct cow *cow, const struct cow_work *work)
 {
+	uint32_t sector = cow_map_sector(work->first);
+
+	for (; sector <= work->last_sector; sector++)
+		cow_map_noted(&cow->map, sector, -EIO);
 	if (cow_map_get(&cow->map, work->first) == COW_HERE)
 		cow_map_set(&cow->map, work->first,
 			    (enum cow_state)work->was[0]);
@@ -301,7 +311,7 @@ static void end_work(struct cow *cow, struct cow_work *work, int error)
 	if (error && work->step == MARK)
 		unset(cow, work);
 	free_place(cow, work);
-	if (!error && io->flags & IO_FUA)
+	if (!error && (io->op == IO_FLUSH || io->flags & IO_FUA))
 		sync_for(cow, io);
 	else
 		io_done(io, error);
@@ -321,7 +331,16 @@ static void next_mark(struct cow *cow)
 	if (!work)
 		return;
 	cow_map_copy(&cow->map, work->sector, cow->image);
+	cow_map_noted(&cow->map, work->sector, 0);
 	ask(cow, &cow->layer, work->io, RING_WRITE);
+}
+
+/* Its sectors are written for the next server. */
+static void note(struct cow *cow, struct cow_work *work)
+{
+	work->step = MARK;
+	work_line_up(&cow->for_map, work, SIGHT_TURN);
+	next_mark(cow);
 }
 
 /* Its data is in the layer. */
@@ -335,11 +354,9 @@ static void mark(struct cow *cow, struct cow_work *work)
 		if (state != cow_map_get(&cow->map, cluster))
 			cow_map_set(&cow->map, cluster, state);
 	}
-	work->step = MARK;
 	work->sector = cow_map_sector(work->first);
 	work->last_sector = cow_map_sector(work->last);
-	work_line_up(&cow->for_map, work, SIGHT_TURN);
-	next_mark(cow);
+	note(cow, work);
 }
 
 static void end_mark(struct cow *cow, struct cow_work *work, int32_t result)
@@ -515,11 +532,48 @@ static void begin_work(struct cow *cow, struct cow_work *work, struct io *io)
 	next_rest(cow, work);
 }
 
+/*
+ * Stale sectors go to the file again before a FLUSH: what it makes durable a next
+ * server has to find, too. No cluster becomes anything else.
+ */
+static void begin_renewal(struct cow *cow, struct cow_work *work, struct io *io)
+{
+	uint32_t sector = 0;
+
+	work->io = io;
+	work->buffer = NULL;
+	io->work = (uint8_t)(work - cow->works + 1);
+	work->was[0] = work->was[1] = COW_HERE;
+	cow_map_stale(&cow->map, &sector);
+	work->sector = sector;
+	for (; cow_map_stale(&cow->map, &sector); sector++)
+		work->last_sector = sector;
+	work->first = (uint64_t)work->sector * COW_A_SECTOR;
+	work->last = (uint64_t)work->last_sector * COW_A_SECTOR;
+	note(cow, work);
+}
+
+static int try_flush(struct cow *cow, struct io *io)
+{
+	struct cow_work *work = free_work(cow);
+
+	if (cow->map.stale && !work)
+		return 0;
+	file_line_next(&cow->for_turn);
+	if (cow->map.stale)
+		begin_renewal(cow, work, io);
+	else
+		sync_for(cow, io);
+	return 1;
+}
+
 /* Begin it if that can be. Returns 0 if it has to wait for another one. */
 static int try_change(struct cow *cow, struct io *io)
 {
 	struct cow_work *work;
 
+	if (io->op == IO_FLUSH)
+		return try_flush(cow, io);
 	if (is_taken(cow, first_of(cow, io), last_of(cow, io)))
 		return 0;
 	if (!changes_map(cow, io)) {
@@ -574,7 +628,7 @@ static void begin(struct cow *cow, struct io *io)
 	if (!cow->is_loaded) {
 		file_line_up(&cow->for_load, io, SIGHT_TURN);
 		lead(cow);
-	} else if (io->op == IO_FLUSH) {
+	} else if (io->op == IO_FLUSH && !cow->map.stale) {
 		sync_for(cow, io);
 	} else if (is_data && !is_within_cluster(cow, io)) {
 		log_error("%s: a request goes over the end of a cluster",

@@ -203,6 +203,28 @@ void cow_map_copy(const struct cow_map *map, uint32_t sector, uint8_t *bytes)
 	seal(map, sector, bytes);
 }
 
+void cow_map_noted(struct cow_map *map, uint32_t sector, int error)
+{
+	uint8_t *marks = &map->marks[sector];
+
+	map->stale -= (*marks & COW_STALE) != 0;
+	*marks &= (uint8_t)~COW_STALE;
+	if (!error)
+		return;
+	*marks |= COW_STALE;
+	map->stale++;
+}
+
+int cow_map_stale(const struct cow_map *map, uint32_t *sector)
+{
+	uint32_t at = *sector;
+
+	while (map->stale && at < map->sectors && !(map->marks[at] & COW_STALE))
+		at++;
+	*sector = at;
+	return map->stale && at < map->sectors;
+}
+
 static int is_blank(const uint8_t *bytes)
 {
 	unsigned i;
@@ -277,7 +299,8 @@ uint32_t cow_map_freeze(struct cow_map *map)
 		if (!(map->marks[sector] & COW_DIRTY))
 			continue;
 		cow_map_copy(map, sector, sector_of(map->durable, sector));
-		map->marks[sector] = COW_FROZEN;
+		map->marks[sector] &= (uint8_t)~COW_DIRTY;
+		map->marks[sector] |= COW_FROZEN;
 		map->dirty--;
 	}
 	return count;

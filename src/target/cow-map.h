@@ -71,10 +71,11 @@ struct cow_map {
 	uint64_t clusters;
 	uint32_t sectors;
 	uint8_t *now, *durable;
-	uint8_t *marks; /* of sectors: */
-#define COW_DIRTY  1	/* what is durable is older */
-#define COW_FROZEN 2	/* `durable` is on its way to the file */
-	uint32_t dirty; /* so many of them are */
+	uint8_t *marks;	       /* of sectors: */
+#define COW_DIRTY  1	       /* what is durable is older */
+#define COW_FROZEN 2	       /* `durable` is on its way to the file */
+#define COW_STALE  4	       /* `now` in the file may be another one */
+	uint32_t dirty, stale; /* so many of them are */
 	uint8_t id[16];
 };
 
@@ -94,6 +95,15 @@ void cow_map_set(struct cow_map *map, uint64_t cluster, enum cow_state state);
 
 /* The sector of `now` as it is to be in the file. */
 void cow_map_copy(const struct cow_map *map, uint32_t sector, uint8_t *bytes);
+
+/*
+ * What cow_map_copy() gave is on its way to the file; or, with an error, may not have
+ * come there, or `now` is no longer the same: then the sector is stale.
+ */
+void cow_map_noted(struct cow_map *map, uint32_t sector, int error);
+
+/* Whether a sector is stale from *sector on: then that is the next one. */
+int cow_map_stale(const struct cow_map *map, uint32_t *sector);
 
 /*
  * What was read of the file is in `durable`: whether it is whole. With has_now the

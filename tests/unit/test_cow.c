@@ -484,10 +484,9 @@ static int32_t do_transfer(const struct flight *flight)
 					 : do_write(flight, length);
 }
 
-static void complete_one(void)
+static void complete_flight(unsigned which)
 {
 	struct flight flight;
-	unsigned which = (unsigned)random_number(flying);
 	struct io *io;
 	int32_t result;
 
@@ -496,6 +495,11 @@ static void complete_one(void)
 	io = &ios[flight.data - IO_OWN];
 	result = do_transfer(&flight);
 	target_cow.io.completed(&target->backend, io, result);
+}
+
+static void complete_one(void)
+{
+	complete_flight((unsigned)random_number(flying));
 }
 
 /* ---- a device ---- */
@@ -1274,6 +1278,16 @@ TEST_CASE(test_late_sync_fails)
 	assert_int_equal(target->tally, 1);
 }
 
+static struct late late;
+static uint32_t given[TAGS];
+
+static void be_able_to_expire(void)
+{
+	memset(given, 0, sizeof(given));
+	late.given = given;
+	port.late = &late;
+}
+
 /* ---- what is asked of the kernel ---- */
 
 /* A read of the base is one request, and so is one of what is in the layer. */
@@ -1335,6 +1349,64 @@ TEST_CASE(test_no_room_for_the_next_server)
 	assert_int_equal(requests[0].error, -ENOSPC);
 	chance.full = 0;
 	assert_true(begin_request(IO_WRITE, 9216, 512, 0));
+	run_dry();
+	kill_server();
+	check_all();
+}
+
+/*
+ * What could not be noted for the next server is, when it is done once more, or before
+ * a FLUSH says that all is well.
+ */
+TEST_CASE(test_noted_again)
+{
+	static const uint8_t ops[] = { IO_DISCARD, IO_FLUSH };
+	unsigned i;
+
+	assert_int_equal(make_cow(), 0);
+	for (i = 0; i < COUNT(ops); i++) {
+		uint64_t offset = 8192 * (i + 1);
+
+		chance.full = COW_NOW_AT;
+		assert_true(begin_request(IO_DISCARD, offset, 4096, 0));
+		run_dry();
+		assert_int_equal(requests[0].error, -ENOSPC);
+		/* It is tried, and has no room again. */
+		assert_true(begin_request(ops[i], offset, 4096, 0));
+		run_dry();
+		assert_int_equal(requests[0].error, -ENOSPC);
+		chance.full = 0;
+		assert_true(begin_request(ops[i], offset, 4096, 0));
+		run_dry();
+		assert_int_equal(requests[0].error, 0);
+		kill_server();
+		check_all();
+		assert_int_equal(cow_map_get(&cow()->map, offset / CLUSTER),
+				 COW_ZERO);
+	}
+}
+
+/* While another one is being noted it is given up: that does not note it. */
+TEST_CASE(test_given_up_while_another_is_noted)
+{
+	assert_int_equal(make_cow(), 0);
+	be_able_to_expire();
+	assert_true(begin_request(IO_DISCARD, 8192, 4096, 0));
+	complete_one();
+	assert_true(begin_request(IO_DISCARD, 16384, 4096, 0));
+	/* The data of this one; the first one's sector stays under way. */
+	assert_int_equal(flights[1].transfer.op, RING_FALLOCATE);
+	complete_flight(1);
+	assert_int_equal(flying, 1);
+	given[1] = LATE_DUE;
+	target_cow.io.expire(&target->backend);
+	given[1] = 0;
+	chance.refused = 1;
+	run_dry();
+	chance.refused = 0;
+	assert_int_equal(requests[0].error, 0);
+	assert_int_equal(requests[1].error, -EIO);
+	assert_true(begin_request(IO_DISCARD, 16384, 4096, 0));
 	run_dry();
 	kill_server();
 	check_all();
