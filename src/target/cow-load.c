@@ -79,6 +79,10 @@ static void fill(struct cow *cow, struct ring_transfer *transfer)
 	case COW_MAKE_LONG:
 		fill_allocation(transfer, 0, COW_DATA_AT + cow->size - 1, 1);
 		break;
+	case COW_ALLOCATE_MAP:
+		fill_allocation(transfer, FALLOC_FL_KEEP_SIZE, COW_MAP_AT,
+				map_bytes(cow));
+		break;
 	case COW_CLEAR_NOW:
 		fill_allocation(transfer,
 				FALLOC_FL_KEEP_SIZE | FALLOC_FL_ZERO_RANGE,
@@ -273,6 +277,14 @@ static int end_read(struct cow *cow, int32_t result)
 	return end_maps(cow);
 }
 
+/* A FLUSH needs no space for the map that it makes durable. */
+static int end_allocation(struct cow *cow, int32_t result)
+{
+	if (result < 0 && result != -EOPNOTSUPP)
+		return result;
+	return begin(cow, COW_CLEAR_NOW);
+}
+
 static int end_clear(struct cow *cow, int32_t result)
 {
 	if (result == 0)
@@ -303,7 +315,9 @@ static int end_load_step(struct cow *cow, int32_t result)
 			return result < 0 ? result : -EIO;
 		return begin(cow, COW_SYNC_HEADER);
 	case COW_SYNC_HEADER:
-		return result < 0 ? result : begin(cow, COW_CLEAR_NOW);
+		return result < 0 ? result : begin(cow, COW_ALLOCATE_MAP);
+	case COW_ALLOCATE_MAP:
+		return end_allocation(cow, result);
 	default:
 		return end_clear(cow, result);
 	}

@@ -31,7 +31,9 @@
 static struct {
 	uint8_t cache[PLACES][512], disk[PLACES][512];
 	uint8_t is_dirty[PLACES];
-	int is_lazy; /* nothing is written back before a sync */
+	uint8_t has_space[5]; /* none is needed to write there: allocated */
+	int moves;	      /* but for a file system that writes elsewhere */
+	int is_lazy;	      /* nothing is written back before a sync */
 } layer;
 
 static uint64_t base_modified, base_generation, base_size;
@@ -426,6 +428,10 @@ static int32_t do_allocate(const struct flight *flight)
 	const struct ring_transfer *transfer = &flight->transfer;
 	uint64_t at = transfer->offset, end = at + transfer->length;
 
+	if (end <= COW_DATA_AT)
+		memset(layer.has_space + place_of(at),
+		       !(transfer->flags & FALLOC_FL_PUNCH_HOLE),
+		       transfer->length / 512);
 	if (!(transfer->flags & ~FALLOC_FL_KEEP_SIZE))
 		return 0;
 	for (; at < end; at += 512)
@@ -458,6 +464,16 @@ static int32_t do_sync(const struct flight *flight)
 	return 0;
 }
 
+static int has_no_room(uint64_t offset)
+{
+	unsigned place = place_of(offset);
+
+	if (!chance.full || offset / chance.full != 1)
+		return 0;
+	return layer.moves || place >= COUNT(layer.has_space) ||
+	       !layer.has_space[place];
+}
+
 static int32_t do_transfer(const struct flight *flight)
 {
 	static const int errors[] = { -EIO, -ENOSPC, -EINTR, -EAGAIN };
@@ -466,8 +482,7 @@ static int32_t do_transfer(const struct flight *flight)
 
 	if (transfer->op == RING_FDATASYNC)
 		return do_sync(flight);
-	if (transfer->op == RING_WRITE && chance.full &&
-	    transfer->offset / chance.full == 1)
+	if (transfer->op == RING_WRITE && has_no_room(transfer->offset))
 		return -ENOSPC;
 	if (chance.errors && random_number(chance.errors) == 0) {
 		chance.failed++;
@@ -1319,9 +1334,26 @@ TEST_CASE(test_plain_requests)
 	assert_int_equal(chance.puts, 0);
 }
 
-/* The file system is full when the map is to be written: a later FLUSH does it. */
+/* The file system is full when the map is to be written: it has space already. */
+TEST_CASE(test_space_of_the_maps)
+{
+	assert_int_equal(make_cow(), 0);
+	assert_true(begin_request(IO_WRITE, 8192, 512, 0));
+	run_dry();
+	chance.full = COW_NOW_AT;
+	assert_true(begin_request(IO_DISCARD, 8192, 4096, 0));
+	run_dry();
+	assert_int_equal(requests[0].error, 0);
+	chance.full = COW_MAP_AT;
+	assert_true(begin_request(IO_FLUSH, 0, 0, 0));
+	run_dry();
+	assert_int_equal(requests[0].error, 0);
+}
+
+/* Or it writes it elsewhere, and that is full: a later FLUSH does it. */
 TEST_CASE(test_no_room_for_the_map)
 {
+	layer.moves = 1;
 	assert_int_equal(make_cow(), 0);
 	assert_true(begin_request(IO_WRITE, 8192, 512, 0));
 	run_dry();
@@ -1342,6 +1374,7 @@ TEST_CASE(test_no_room_for_the_map)
 /* Or when it is to be noted for the next server. */
 TEST_CASE(test_no_room_for_the_next_server)
 {
+	layer.moves = 1;
 	assert_int_equal(make_cow(), 0);
 	chance.full = COW_NOW_AT;
 	assert_true(begin_request(IO_WRITE, 8192, 512, 0));
@@ -1363,6 +1396,7 @@ TEST_CASE(test_noted_again)
 	static const uint8_t ops[] = { IO_DISCARD, IO_FLUSH };
 	unsigned i;
 
+	layer.moves = 1;
 	assert_int_equal(make_cow(), 0);
 	for (i = 0; i < COUNT(ops); i++) {
 		uint64_t offset = 8192 * (i + 1);
