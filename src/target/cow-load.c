@@ -197,6 +197,9 @@ static int take_header(struct cow *cow, const struct backing_identity *base)
 			      "has clusters that are no whole blocks");
 	if (!cow->size)
 		cow->size = cow->header.size;
+	if (cow->size % cow->block_size)
+		return refuse(cow, "block-size",
+			      "has a size that is no whole blocks");
 	if (cow->header.size < cow->size)
 		return refuse(cow, "path", "is smaller than its device");
 	return take_base(cow, base);

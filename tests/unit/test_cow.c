@@ -39,6 +39,7 @@ static struct {
 static uint64_t base_modified, base_generation, base_size;
 static uint64_t used; /* bytes of space that the layer takes */
 static const char *options;
+static uint32_t block_size;
 static int base_is_cut;
 
 /* Which sector of a file that is mostly holes. */
@@ -535,6 +536,7 @@ static struct target *open_cow(int adopted)
 
 	test_values(target_cow.options, values, options);
 	memset(&geometry, 0, sizeof(geometry));
+	geometry.block_size = block_size;
 	target = target_cow.open(&args, &geometry, &failure);
 	assert_non_null(target);
 	return target;
@@ -925,6 +927,7 @@ static int setup(void **state)
 	base_size = SIZE;
 	used = 0;
 	options = "base=/base path=/layer cluster=4K";
+	block_size = 0;
 	log_forget();
 	versions = 0;
 	for (at = 0; at < BLOCKS; at++)
@@ -1254,6 +1257,17 @@ TEST_CASE(test_cluster)
 	assert_int_equal(geometry.chunk, CLUSTER);
 	assert_int_equal(geometry.size, SIZE);
 	assert_int_equal(geometry.discard_granularity, CLUSTER);
+}
+
+/* The last one would be a part of one. */
+TEST_CASE(test_blocks)
+{
+	use_layer();
+	block_size = 4096;
+	expect_refused("block-size", "no whole blocks");
+	block_size = 1024;
+	assert_int_equal(make_cow(), 0);
+	assert_int_equal(geometry.size, SIZE);
 }
 
 /* A layer that is damaged when a next server looks at it: errors, and no wait. */
