@@ -256,9 +256,6 @@ static int has_now(const struct cow *cow)
 
 static int end_maps(struct cow *cow)
 {
-	if (cow_map_check(&cow->map, has_now(cow)) < 0)
-		return refuse(cow, "path",
-			      "is damaged: a checksum of its map is wrong");
 	cow->is_loaded = 1;
 	if (cow->read_only)
 		return 0;
@@ -266,12 +263,26 @@ static int end_maps(struct cow *cow)
 	return cow->adopted ? 0 : begin(cow, COW_WRITE_HEADER);
 }
 
+/* The sectors that are read whole now: not all at once, which takes long. */
+static int take_read(struct cow *cow, uint32_t bytes)
+{
+	uint32_t sector = (uint32_t)(cow->at / COW_SECTOR), end;
+
+	cow->at += bytes;
+	end = (uint32_t)(cow->at / COW_SECTOR);
+	return cow->step == COW_READ_MAP
+		       ? cow_map_take_durable(&cow->map, sector, end)
+		       : cow_map_take_now(&cow->map, sector, end);
+}
+
 /* What is behind the end of the file is not there: it was cut short. */
 static int end_read(struct cow *cow, int32_t result)
 {
 	if (result == 0)
 		return refuse(cow, "path", "is damaged: it was cut short");
-	cow->at += (uint32_t)result;
+	if (take_read(cow, (uint32_t)result) < 0)
+		return refuse(cow, "path",
+			      "is damaged: a checksum of its map is wrong");
 	if (cow->at < map_bytes(cow))
 		return 1;
 	cow->at = 0;

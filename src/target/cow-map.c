@@ -259,24 +259,36 @@ static int is_whole(const struct cow_map *map, uint32_t sector,
 				   has_sense(map, sector, bytes));
 }
 
-int cow_map_check(struct cow_map *map, int has_now)
+static int differs(const uint8_t *bytes, const uint8_t *others)
 {
-	uint32_t sector;
+	return memcmp(bytes + BITS, others + BITS, COW_SECTOR - BITS) != 0;
+}
 
-	for (sector = 0; sector < map->sectors; sector++) {
-		uint8_t *now = sector_of(map->now, sector);
+int cow_map_take_durable(struct cow_map *map, uint32_t sector, uint32_t end)
+{
+	for (; sector < end; sector++) {
 		const uint8_t *durable = sector_of(map->durable, sector);
 
 		if (!is_whole(map, sector, durable))
 			return -1;
-		if (!has_now || is_blank(now)) {
-			if (!is_blank(durable))
-				memcpy(now, durable, COW_SECTOR);
-			continue;
-		}
-		if (!is_whole(map, sector, now))
+		if (!is_blank(durable))
+			memcpy(sector_of(map->now, sector), durable,
+			       COW_SECTOR);
+	}
+	return 0;
+}
+
+int cow_map_take_now(struct cow_map *map, uint32_t sector, uint32_t end)
+{
+	for (; sector < end; sector++) {
+		uint8_t *now = sector_of(map->now, sector);
+		const uint8_t *durable = sector_of(map->durable, sector);
+
+		if (is_blank(now))
+			memcpy(now, durable, COW_SECTOR);
+		else if (!is_whole(map, sector, now))
 			return -1;
-		if (memcmp(now + BITS, durable + BITS, COW_SECTOR - BITS) != 0)
+		else if (differs(now, durable))
 			make_dirty(map, sector);
 	}
 	return 0;
@@ -294,11 +306,14 @@ void cow_map_doubt(struct cow_map *map)
 uint32_t cow_map_freeze(struct cow_map *map)
 {
 	uint32_t sector, count = map->dirty;
+	uint8_t *durable;
 
 	for (sector = 0; map->dirty && sector < map->sectors; sector++) {
 		if (!(map->marks[sector] & COW_DIRTY))
 			continue;
-		cow_map_copy(map, sector, sector_of(map->durable, sector));
+		durable = sector_of(map->durable, sector);
+		if (differs(sector_of(map->now, sector), durable))
+			cow_map_copy(map, sector, durable);
 		map->marks[sector] &= (uint8_t)~COW_DIRTY;
 		map->marks[sector] |= COW_FROZEN;
 		map->dirty--;

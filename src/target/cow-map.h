@@ -106,11 +106,16 @@ void cow_map_noted(struct cow_map *map, uint32_t sector, int error);
 int cow_map_stale(const struct cow_map *map, uint32_t *sector);
 
 /*
- * What was read of the file is in `durable`: whether it is whole. With has_now the
- * other map lies in `now`, and what differs is dirty; else both are the same then.
- * Returns 0 or -1.
+ * These sectors, but not `end`, were read of the file into `durable`: whether they
+ * are whole. Then `now` has the same. Returns 0 or -1.
  */
-int cow_map_check(struct cow_map *map, int has_now);
+int cow_map_take_durable(struct cow_map *map, uint32_t sector, uint32_t end);
+
+/*
+ * All of `durable` has been read, and then these sectors into `now`. Where they are
+ * blank they are what is durable, and what differs is dirty. Returns 0 or -1.
+ */
+int cow_map_take_now(struct cow_map *map, uint32_t sector, uint32_t end);
 
 /*
  * What was read may be in the page cache and not on the disk, for the kernel does not
