@@ -1,6 +1,7 @@
 #include "log.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -11,6 +12,9 @@
 #include <unistd.h>
 
 #define LINE_MAX_BYTES 1024 /* below PIPE_BUF: see writable() */
+
+/* What every kernel takes as one line: longer ones are refused, not cut. */
+#define KERNEL_LINE_MAX 976
 
 static const struct {
 	const char *name;
@@ -102,6 +106,27 @@ static int send_syslog(const char *line, size_t length)
 	return -1;
 }
 
+/*
+ * Where no syslog runs the kernel's log keeps the line, for dmesg. It is opened for
+ * each line: of one open file the kernel takes ten lines in five seconds, and drops
+ * the others without a word, so that they would not be counted as lost. A line
+ * without its end is not shown before the next one. The end is put into the line.
+ */
+static int write_kernel_log(char *line, size_t length)
+{
+	int fd = open("/dev/kmsg", O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+	ssize_t written;
+
+	if (fd < 0)
+		return -1;
+	if (length > KERNEL_LINE_MAX - 1)
+		length = KERNEL_LINE_MAX - 1;
+	line[length++] = '\n';
+	written = write(fd, line, length);
+	close(fd);
+	return written < 0 ? -1 : 0;
+}
+
 /* Hand one finished line over. Returns 0, or -1 if it was not taken. */
 static int write_line(enum log_level level, const char *text)
 {
@@ -112,7 +137,11 @@ static int write_line(enum log_level level, const char *text)
 		length = snprintf(line, sizeof(line), "<%d>%s[%d]: %s",
 				  LOG_DAEMON | levels[level].priority,
 				  state.name, (int)getpid(), text);
-		return send_syslog(line, (size_t)length);
+		if (send_syslog(line, (size_t)length) == 0)
+			return 0;
+		/* A syslog that is only busy loses the line, and is told. */
+		return state.socket < 0 ? write_kernel_log(line, (size_t)length)
+					: -1;
 	}
 	if (!writable(STDERR_FILENO))
 		return -1;

@@ -1,5 +1,6 @@
 /*
- * The log: to stderr in the foreground, to syslog as a daemon.
+ * The log: to stderr in the foreground, to syslog as a daemon, and to the kernel's
+ * log as long as there is no syslog.
  *
  * Both processes write it directly, and neither ever waits for it: a line
  * that cannot be taken at once is dropped and counted, and the count is told

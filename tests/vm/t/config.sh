@@ -42,6 +42,9 @@ grep -q '/tmp/t/bad:3:14: .*size=16 ' /tmp/t/err || fail "$(cat /tmp/t/err)"
 ublkd -s "$SOCK" -c /tmp/t/good
 expect_ok list
 [ "$(echo "$REPLY" | grep -c 'state=live')" = 2 ] || fail "$REPLY"
+# Nobody is at /dev/log.
+dmesg | grep -q "ublkd\[[0-9]*\]: ready on $SOCK" ||
+	fail "the kernel's log has nothing of it"
 if ublkd -f -s "$SOCK" 2>/tmp/t/err; then
 	fail "two on one socket"
 fi
