@@ -22,7 +22,11 @@ const char record_table[] =
 	"dev id# name state step target size# dev ro? queues# depth# "
 	"block-size# max-io# mode batch? waits-for error retry-in# owner node-mode fill? used# "
 	"path backing direct? waiting# flush-errors# base base-known-by "
-	"cluster# oldest~ \n"
+	"cluster# oldest~ "
+#ifndef WITHOUT_NBD
+	"uri connected? reconnects# unanswered# reason "
+#endif
+	"\n"
 	"config text \n"
 	"layer name failed# delayed# limited# waiting# timed-out# late# "
 	"refused# last-error \n"

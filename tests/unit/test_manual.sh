@@ -247,6 +247,8 @@ sed -n '/^\.Sh RECORDS$/,/^\.Ed$/p' "$top/src/man/ublkd-protocol.7" |
 	exit 1
 }
 
+sed -n 's/^dev //p' "$work/records" | sed 's/[#~?]//g' >"$work/records.dev"
+
 # And each key is told of elsewhere; backing-p50 and the like are as p50.
 keys=$(cut -d ' ' -f 2- "$work/records" | tr ' ' '\n' | sed -e 's,[^a-z0-9-].*,,' \
 	-e 's/^backing-\([pm]\)/\1/' | sort -u)
@@ -258,6 +260,57 @@ for key in $keys; do
 		exit 1
 	}
 done
+
+# Every key that is printed is in the table: whatever describes a target in that of
+# its device, a layer's in its own, others in that of the record that begins the
+# format, or in any. A format has no words but key=value behind the first one.
+strings "$top"/src/admin/*.c "$top"/src/device/*.c "$top"/src/layer/*.c \
+	"$top"/src/target/*.c | awk -F '\t' -v top="$top" '
+FILENAME != "-" {
+	record = $0
+	sub(/ .*/, "", record)
+	gsub(/[^ A-Za-z0-9-]/, "")
+	known[record] = $0 " "
+	all = all $0 " "
+	next
+}
+{
+	n = split($4, words, " ")
+	first = $4 ~ /^ / ? 1 : 2
+	if (n < first || $4 !~ /[a-z]=%/)
+		next
+	for (i = first; i <= n; i++)
+		if (words[i] !~ /=/)
+			next
+	keys = words[1] in known && first == 2 ? known[words[1]] : \
+		$3 ~ /\/target\// ? known["dev"] : \
+		$3 ~ /\/layer\// ? known["layer"] : all
+	for (i = first; i <= n; i++) {
+		key = words[i]
+		sub(/=.*/, "", key)
+		sub(/^(%s)+/, "", key)
+		seen++
+		if (key == "" || index(keys, " " key " "))
+			continue
+		print $3 ": the key " key " is not in src/admin/records.c"
+		bad = 1
+	}
+}
+END {
+	if (seen < 100) {
+		print "src/: too few keys are printed: " seen
+		bad = 1
+	}
+	exit bad
+}' "$work/records" - || exit 1
+
+# And a device has the columns of its record.
+tr ' ' '\n' <"$work/records.dev" | sort >"$work/table"
+sed -n '/^} columns/,/^}/p' "$top/src/ctl/table.c" | grep -o '"[a-z-]*"' |
+	tr -d '"' | sort | diff "$work/table" - || {
+	echo "src/ctl/table.c: other columns than dev in src/admin/records.c (left)"
+	exit 1
+}
 
 strings "$top"/src/*.c "$top"/src/*/*.c | bare >"$work/strings"
 items "$manual" DIAGNOSTICS | bare >"$work/items"
