@@ -33,6 +33,7 @@ struct wanted {
 /* A device that there was when the reload began; another one may get its number. */
 struct known {
 	uint64_t serial;
+	uint32_t id;
 	const struct wanted *wanted; /* the line that it is of, or NULL */
 };
 
@@ -346,17 +347,46 @@ static int snapshot(struct reload *reload, struct failure *failure)
 	const struct device_set *set = &reload->request->host->devices;
 	const struct device *device;
 
+	struct known *known;
+
 	reload->known_count = 0;
 	reload->known = calloc(set->count + 1, sizeof(*reload->known));
 	if (!reload->known) {
 		failure_no_memory(failure);
 		return -1;
 	}
-	for (device = set->first; device; device = device->next)
-		if (dump_has(device))
-			reload->known[reload->known_count++].serial =
-				device->serial;
+	for (device = set->first; device; device = device->next) {
+		if (!dump_has(device))
+			continue;
+		known = &reload->known[reload->known_count++];
+		known->serial = device->serial;
+		known->id = device->spec.id;
+	}
 	return 0;
+}
+
+/*
+ * Walk through the known devices that are still there: the next one, from *known
+ * and *device on, that no line is of. Both are in the order of the numbers, so that
+ * all are found in one pass; a number may be that of several devices, of which all
+ * but one are deleted. Returns NULL behind the last one.
+ */
+static struct known *next_free(const struct reload *reload, struct known *known,
+			       struct device **device)
+{
+	const struct known *end = reload->known + reload->known_count;
+	struct device *at = *device;
+
+	for (; known < end; known++) {
+		while (at && (at->spec.id < known->id ||
+			      (at->spec.id == known->id &&
+			       at->serial != known->serial)))
+			at = at->next;
+		*device = at;
+		if (at && at->serial == known->serial && !known->wanted)
+			return known;
+	}
+	return NULL;
 }
 
 /* NULL: it is not there any more. */
@@ -436,20 +466,15 @@ static line_fits *const passes[] = {
 static void match_line(const struct reload *reload, struct wanted *wanted,
 		       line_fits *fits)
 {
-	const struct device *device;
-	struct known *known;
-	unsigned i;
+	struct device *device = reload->request->host->devices.first;
+	struct known *known = next_free(reload, reload->known, &device);
 
-	for (i = 0; i < reload->known_count; i++) {
-		known = &reload->known[i];
-		device = known->wanted ? NULL
-				       : find_device(reload, known->serial);
-		if (!device || !fits(device, wanted))
-			continue;
-		known->wanted = wanted;
-		wanted->known = known;
+	while (known && !fits(device, wanted))
+		known = next_free(reload, known + 1, &device);
+	if (!known)
 		return;
-	}
+	known->wanted = wanted;
+	wanted->known = known;
 }
 
 /* The next line, which may have to be compared with all devices. */
@@ -584,17 +609,13 @@ static int plan_lines(struct reload *reload, struct failure *failure)
 /* Devices that no line is of. One that was added by hand stays. */
 static int plan_rest(struct reload *reload, struct failure *failure)
 {
-	const struct device *device;
-	unsigned i;
+	struct device *device = reload->request->host->devices.first;
+	struct known *known = next_free(reload, reload->known, &device);
 
-	for (i = 0; i < reload->known_count; i++) {
-		if (reload->known[i].wanted)
-			continue;
-		device = find_device(reload, reload->known[i].serial);
-		if (device && (device->spec.configured || reload->prune) &&
+	for (; known; known = next_free(reload, known + 1, &device))
+		if ((device->spec.configured || reload->prune) &&
 		    !plan_del(reload, device, NULL))
 			return failure_no_memory(failure);
-	}
 	return 0;
 }
 
@@ -923,7 +944,8 @@ int verb_reload(struct request *request, struct failure *failure)
 struct unasked {
 	struct request request; /* first: a request is the whole */
 	struct session session;
-	unsigned kept; /* devices that stay as they are */
+	struct loop_timer timer; /* of its next turn */
+	unsigned kept;		 /* devices that stay as they are */
 };
 
 /* "plan step=7 do=keep id=..." */
@@ -958,10 +980,20 @@ static void on_unasked_done(struct request *request,
 	free(request);
 }
 
-static void list_all(struct request *request)
+/* The next turn comes when others have had theirs. */
+static void await_turn(struct request *request)
 {
-	while (command_continue(request))
-		;
+	struct unasked *unasked = (struct unasked *)request;
+
+	loop_timer_start(request->host->devices.loop, &unasked->timer, 0);
+}
+
+static void on_turn(struct loop_timer *timer)
+{
+	struct unasked *unasked = timer->data;
+
+	if (command_continue(&unasked->request))
+		await_turn(&unasked->request);
 }
 
 void reload_unasked(struct command_host *host)
@@ -977,8 +1009,10 @@ void reload_unasked(struct command_host *host)
 	unasked->request.pid = getppid();
 	unasked->request.emit = log_reply;
 	unasked->request.done = on_unasked_done;
-	unasked->request.go_on = list_all;
+	unasked->request.go_on = await_turn;
+	loop_timer_init(&unasked->timer, on_turn, unasked);
 	if (syntax_split(&unasked->request.line, line, sizeof(line) - 1,
-			 &why) == 0)
-		command_run(&unasked->request);
+			 &why) == 0 &&
+	    command_run(&unasked->request))
+		await_turn(&unasked->request);
 }

@@ -15,6 +15,27 @@
 #include "say.h"
 
 static char config[300];
+static unsigned searches; /* for a device, by its serial; since then: */
+static unsigned turns;	  /* that somebody else has had, until all is told */
+static struct loop_timer others;
+
+static void have_turn(struct loop_timer *timer)
+{
+	turns++;
+	if (!log_has("reload: plan step=60 "))
+		loop_timer_start(test_loop, timer, 0);
+}
+
+struct device *__real_device_find_serial(struct device_set *set,
+					 uint64_t serial);
+
+struct device *__wrap_device_find_serial(struct device_set *set,
+					 uint64_t serial)
+{
+	if (searches++ == 0 && others.fire)
+		loop_timer_start(test_loop, &others, 0);
+	return __real_device_find_serial(set, serial);
+}
 
 int before_each(void **state)
 {
@@ -537,6 +558,33 @@ TEST_CASE(test_unasked_keeps)
 	assert_int_equal(log_count("reload: plan "), 1);
 	assert_true(log_has("reload: plan step=4 do=add"));
 	assert_true(log_has("reload: 3 devices stay as they were"));
+}
+
+/*
+ * Others have their turns in between, and what is looked at grows with the lines
+ * and the devices, not with their product.
+ */
+TEST_CASE(test_unasked_in_turns)
+{
+	char before[2000] = "", text[4000] = "";
+	int i;
+
+	for (i = 0; i < 60; i++) {
+		add_text(before, sizeof(before), "add null\n");
+		add_text(text, sizeof(text), "add null error-every=9\n");
+	}
+	configure(before);
+	assert_int_equal(fake_host.devices.count, 60);
+	test_file("c", text);
+	log_forget();
+	turns = searches = 0;
+	loop_timer_init(&others, have_turn, NULL);
+	reload_unasked(&fake_host);
+	fake_serve();
+	assert_true(log_has("reload: OK done=60"));
+	assert_in_range(searches, 1, 10 * 60);
+	assert_in_range(turns, 4, 60);
+	others.fire = NULL;
 }
 
 /* Somebody else has made another device of that number meanwhile. */
