@@ -251,21 +251,26 @@ static int put_question(struct helper *helper, const struct message *question,
 	return 0;
 }
 
+/* A view looks at disks, a check reads files; whoever may only read asks for them. */
+static int only_looks(uint64_t job)
+{
+	return job == HELPER_VIEW || job == HELPER_CHECK;
+}
+
 /*
  * Who wonders why nothing moves asks again and again, and just then a helper may
- * not end: a view looks at disks, a check reads files. They leave room for what add
- * and del need.
+ * not end. All that only look leave room for what add and del need.
  */
 static int has_enough(const struct helpers *helpers, uint64_t job)
 {
 	const struct helper *helper;
-	unsigned alike = 0;
+	unsigned looking = 0;
 
-	if (job != HELPER_VIEW && job != HELPER_CHECK)
+	if (!only_looks(job))
 		return 0;
 	for (helper = helpers->first; helper; helper = helper->next)
-		alike += helper->job == job;
-	return alike >= HELPERS_ALIKE;
+		looking += only_looks(helper->job);
+	return looking >= HELPERS_LOOK;
 }
 
 int helper_ask(struct helpers *helpers, const struct message *question,

@@ -22,7 +22,7 @@
 #define HELPERS_BUSY	4  /* at work at a time: they share the CPUs; */
 #define HELPERS_CONNECT 16 /* and on HELPER_CONNECT: those wait for servers */
 #define HELPERS_MAX	64 /* processes, those too that cannot die */
-#define HELPERS_ALIKE	2  /* of a job that anybody may ask for often */
+#define HELPERS_LOOK	2  /* of those that anybody may ask for often */
 
 struct ev_loop;
 struct helper;
