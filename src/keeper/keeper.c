@@ -964,10 +964,16 @@ static void maybe_reload(struct keeper *keeper)
 
 	if (terminal >= 0) {
 		close(terminal);
+		log_notice("SIGHUP: nothing is done, for there is a "
+			   "controlling terminal; 'reload' works");
 		return;
 	}
-	if (!keeper->serving || keeper->stopping)
+	if (!keeper->serving || keeper->stopping) {
+		log_notice("SIGHUP: nothing is done: %s",
+			   keeper->stopping ? "it stops"
+					    : "no server is ready yet");
 		return;
+	}
 	log_notice("SIGHUP: the configuration is read again");
 	tell_server(keeper, MESSAGE_RELOAD, 0);
 }

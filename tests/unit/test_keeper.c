@@ -109,6 +109,25 @@ int __wrap_execv(const char *path, char *const arguments[])
 	return -1;
 }
 
+static int has_terminal;
+
+int __real_open(const char *path, int flags, ...);
+
+int __wrap_open(const char *path, int flags, ...)
+{
+	if (strcmp(path, "/dev/tty") != 0)
+		return __real_open(path, flags, 0600);
+	if (has_terminal)
+		return __real_open("/dev/null", flags);
+	errno = ENXIO;
+	return -1;
+}
+
+int __wrap_open64(const char *path, int flags, ...)
+{
+	return __wrap_open(path, flags);
+}
+
 static int hears_something(int fd)
 {
 	struct message message;
@@ -324,6 +343,33 @@ static void test_signals_inherited(void **state)
 	assert_false(sigismember(&next.old_signals, SIGCHLD));
 	ev_io_stop(test_loop, &next.signals);
 	close(next.signal_fd);
+}
+
+/* SIGHUP is told to the server, or why not to the log. */
+static void test_reload(void **state)
+{
+	unsigned fds = count_fds();
+
+	keeper.serving = 1;
+	maybe_reload(&keeper);
+	assert_int_equal(sent_count, 1);
+	assert_int_equal(sent.type, MESSAGE_RELOAD);
+	assert_true(log_has("SIGHUP: the configuration is read again"));
+
+	has_terminal = 1;
+	maybe_reload(&keeper);
+	has_terminal = 0;
+	assert_true(log_has("SIGHUP: nothing is done, for there is a "
+			    "controlling terminal"));
+	keeper.stopping = 1;
+	maybe_reload(&keeper);
+	keeper.stopping = 0;
+	assert_true(log_has("SIGHUP: nothing is done: it stops"));
+	keeper.serving = 0;
+	maybe_reload(&keeper);
+	assert_true(log_has("SIGHUP: nothing is done: no server is ready"));
+	assert_int_equal(sent_count, 1);
+	assert_int_equal(count_fds(), fds);
 }
 
 /* ---- a channel that breaks ---- */
@@ -966,6 +1012,7 @@ int main(void)
 		TEST(test_table_goes_along),
 		TEST(test_table_is_too_large),
 		TEST(test_signals_inherited),
+		TEST(test_reload),
 		TEST(test_channel_breaks),
 		TEST(test_orderly_end),
 		TEST(test_answer_is_lost),
