@@ -83,8 +83,7 @@ uint64_t verdict_age(const struct verdict_facts *facts)
 
 	for (place = 0; place < SIGHT_LATE; place++)
 		if (facts->waits[place].count &&
-		    facts->waits[place].age != VERDICT_NO_AGE &&
-		    facts->waits[place].age > age)
+		    verdict_is_older(facts->waits[place].age, age))
 			age = facts->waits[place].age;
 	return age;
 }
@@ -130,11 +129,15 @@ static void say_request(struct sentence *to, const struct verdict_wait *wait)
 
 static void say_oldest(struct sentence *to, const struct verdict_wait *wait)
 {
-	say(to, wait->count == 1 ? ", for " : ", the oldest for ");
-	say_age(to, wait->age);
+	int is_one = wait->count == 1, has_age = wait->age != VERDICT_NO_AGE;
+
+	if (has_age) {
+		say(to, is_one ? ", for " : ", the oldest for ");
+		say_age(to, wait->age);
+	}
 	if (wait->op >= SIGHT_OPS)
 		return;
-	say(to, ": ");
+	say(to, has_age ? ": " : is_one ? ", " : ", one ");
 	say_request(to, wait);
 }
 
@@ -299,8 +302,8 @@ static int find_oldest(const struct verdict_facts *facts, int (*is)(int place))
 
 	for (place = SIGHT_TARGET; place < SIGHT_LATE; place++)
 		if ((!is || is(place)) && facts->waits[place].count &&
-		    (!oldest ||
-		     facts->waits[place].age > facts->waits[oldest].age))
+		    (!oldest || verdict_is_older(facts->waits[place].age,
+						 facts->waits[oldest].age)))
 			oldest = place;
 	return oldest;
 }
@@ -374,8 +377,8 @@ static void say_no_place(const struct verdict_facts *facts, struct sentence *to)
 	const struct verdict_wait *wait = &facts->waits[VERDICT_NO_PLACE];
 	int is_one = wait->count == 1;
 
-	say(to, is_one ? " is in the server, " : " are in the server, one ");
-	say_request(to, wait);
+	say(to, is_one ? " is in the server" : " are in the server");
+	say_oldest(to, wait);
 	say(to, is_one ? "; where it waits, and since when, is not recorded"
 		       : "; where they wait, and since when, is not recorded");
 	is_suspended(facts, to);
@@ -419,8 +422,7 @@ static void say_late(const struct verdict_facts *facts, struct sentence *to)
 		say(to, "its backing");
 	else
 		say_backing(facts, to);
-	if (late->age != VERDICT_NO_AGE)
-		say_oldest(to, late);
+	say_oldest(to, late);
 	if (!verdict_count(facts))
 		say_reason(facts, to);
 }

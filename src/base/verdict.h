@@ -15,13 +15,20 @@
 struct verdict_wait {
 	uint32_t count;
 	/* Of the oldest: */
-	uint64_t age; /* us; of VERDICT_NO_PLACE VERDICT_NO_AGE */
+	uint64_t age; /* us; VERDICT_NO_AGE: no one's is known */
 	uint8_t op;   /* enum sight_op; SIGHT_OPS: no more is known of it */
 	uint32_t length;
 	uint64_t offset;
 };
 
 #define VERDICT_NO_AGE UINT64_MAX
+
+/* The age `one` is above `other`; an age that is not known is below every one. */
+static inline int verdict_is_older(uint64_t one, uint64_t other)
+{
+	return one != VERDICT_NO_AGE &&
+	       (other == VERDICT_NO_AGE || one > other);
+}
 
 /* In this place are those of which nobody has written down where they wait. */
 #define VERDICT_NO_PLACE SIGHT_NOWHERE

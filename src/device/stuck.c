@@ -99,17 +99,12 @@ static void on_views(void *context, const struct message *answer)
 }
 
 /* Of those that are stuck, and were not told of: what is behind them? */
-static void ask_of_all(void)
+static void list_suspects(struct view_wish *wishes)
 {
-	unsigned size = device_set_size(stuck.set) + 1;
-	struct view_wish *wishes = calloc(size, sizeof(*wishes));
-	struct device *device = stuck.set->first;
+	struct device *device;
 
-	stuck.suspects = calloc(size, sizeof(*stuck.suspects));
-	if (!wishes || !stuck.suspects)
-		device = NULL;
 	stuck.at = stuck.count = stuck.untold = 0;
-	for (; device; device = device->next) {
+	for (device = stuck.set->first; device; device = device->next) {
 		if (device->stuck != STUCK_UNTOLD)
 			continue;
 		waits_wish(device, &wishes[stuck.count]);
@@ -121,6 +116,18 @@ static void ask_of_all(void)
 	if (stuck.count)
 		stuck.fd = waits_ask(wishes, stuck.count, on_views, NULL);
 	stuck.is_asked = stuck.fd >= 0;
+}
+
+/* Without memory they stay untold, and the next look asks again. */
+static void ask_of_all(void)
+{
+	unsigned size = device_set_size(stuck.set) + 1;
+	struct view_wish *wishes = calloc(size, sizeof(*wishes));
+
+	if (wishes)
+		stuck.suspects = calloc(size, sizeof(*stuck.suspects));
+	if (stuck.suspects)
+		list_suspects(wishes);
 	free(wishes);
 }
 

@@ -87,7 +87,7 @@ static void add(struct verdict_facts *facts, const struct io *io,
 {
 	struct verdict_wait *waits = &facts->waits[wait->place];
 
-	if (waits->count++ && waits->age >= wait->age)
+	if (waits->count++ && !verdict_is_older(wait->age, waits->age))
 		return;
 	waits->age = wait->age;
 	waits->op = io->op;

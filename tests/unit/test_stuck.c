@@ -71,6 +71,17 @@ static void answer_views(uint32_t writes)
 	helper.done(helper.context, &answer);
 }
 
+/* ---- memory ---- */
+
+static int is_out_of_memory;
+
+void *__real_calloc(size_t count, size_t size);
+void *__wrap_calloc(size_t count, size_t size);
+void *__wrap_calloc(size_t count, size_t size)
+{
+	return is_out_of_memory ? NULL : __real_calloc(count, size);
+}
+
 /* ---- devices ---- */
 
 static void make_device(unsigned i)
@@ -278,6 +289,41 @@ TEST_CASE(test_no_helper)
 	assert_true(log_has("ublkb0 is stuck: 1 request waits for the layer "
 			    "delay"));
 	let_go(0, 1);
+	park();
+}
+
+/* There is no memory to ask with: the log hears of it when there is. */
+TEST_CASE(test_no_memory)
+{
+	hold(0, 1);
+	pass_time(29);
+	is_out_of_memory = 1;
+	pass_time(4);
+	assert_int_equal(helper.asked, 0);
+	is_out_of_memory = 0;
+	pass_time(1.5);
+	assert_int_equal(helper.asked, 1);
+	answer_views(0);
+	pass_time(1);
+	assert_int_equal(log_count("ublkb0 is stuck"), 1);
+	let_go(0, 1);
+	park();
+}
+
+/* In a small part some have an entry, and more have none: it is stuck. */
+TEST_CASE(test_some_ages)
+{
+	hold(0, 1);
+	hold(0, 2);
+	ios[0][2].owned = IO_UNSEEN + SIGHT_DELAY;
+	pass_time(32);
+	assert_int_equal(helper.asked, 1);
+	answer_views(0);
+	pass_time(1);
+	assert_true(log_has("ublkb0 is stuck: 2 requests wait for the layer "
+			    "delay, the oldest for 3"));
+	let_go(0, 1);
+	let_go(0, 2);
 	park();
 }
 

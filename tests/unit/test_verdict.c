@@ -317,8 +317,27 @@ static const struct row {
 	  { KNOWN, .behind = { .name = "sda", .reads = 1 } },
 	  { 0 },
 	  "it is being deleted (linger); 1 request was answered with EIO and "
-	  "is still with its backing; the disk itself answers nothing (sda: 1 in "
-	  "flight)" },
+	  "is still with its backing, a read of 0 bytes at byte 0; the disk "
+	  "itself answers nothing (sda: 1 in flight)" },
+	{ "those that have come since when nobody knows",
+	  { .backing = "/dev/sdb",
+	    .waits[SIGHT_WRITE] = { .count = 12,
+				    .age = VERDICT_NO_AGE,
+				    .op = SIGHT_OP_WRITE,
+				    .length = 512 } },
+	  { KNOWN, .writes = 12, .behind = { .name = "sdb", .writes = 12 } },
+	  { 0 },
+	  "12 requests wait for /dev/sdb, one a write of 512 bytes at byte 0; "
+	  "the disk itself answers nothing (sdb: 12 in flight)" },
+	{ "a known age is told before one that is not known",
+	  { .waits[SIGHT_TARGET] = { .count = 3, .age = VERDICT_NO_AGE },
+	    .waits[SIGHT_COMMIT] = { .count = 1,
+				     .age = 1000,
+				     .op = SIGHT_OP_FLUSH } },
+	  { KNOWN },
+	  { 0 },
+	  "1 request waits for the kernel to take its answer, for 1 ms: a "
+	  "flush; 3 more wait elsewhere or behind" },
 	{ "taken over",
 	  { .state = VERDICT_TAKING_OVER, .step = "recover" },
 	  { KNOWN },
