@@ -374,11 +374,11 @@ static void print_device(struct inspection *inspection,
 	if (inspection->fd >= 0)
 		view_read(inspection->fd, &inspection->head, inspection->at,
 			  &view);
+	facts->views = &inspection->head;
+	facts->view = &view;
 	waits_describe(device, facts);
 	facts->moves = waits_answered(device) !=
 		       inspection->answered[inspection->at];
-	facts->views = &inspection->head;
-	facts->view = &view;
 	if (inspection->least && !is_stuck(facts)) {
 		inspection->unknown += facts->state == VERDICT_LIVE &&
 				       !(view.known & VIEW_INFLIGHT);

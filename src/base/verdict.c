@@ -191,7 +191,11 @@ static int is_on_ublk(const struct verdict_facts *facts, struct sentence *to)
 	return 1;
 }
 
-/* A disk that has something to do is why, though a worker may wait likewise. */
+/*
+ * A disk that has something to do is why, though a worker may wait likewise. That
+ * worker tells of no file system, and may be another device's: the kernel has what
+ * changes files wait in lines, whatever file system they are on.
+ */
 static int is_frozen(const struct verdict_facts *facts, struct sentence *to)
 {
 	const struct view *view = facts->view;
@@ -205,6 +209,9 @@ static int is_frozen(const struct verdict_facts *facts, struct sentence *to)
 	    "; the file system on %s (%s) is frozen: 'fsfreeze --unfreeze "
 	    "%s' lets it go on",
 	    view->mount, view->kind, view->mount);
+	if (facts->has_rivals)
+		say(to, "; or another device's is, in whose line this one "
+			"waits, see CAVEATS of ublkd(8)");
 	return 1;
 }
 

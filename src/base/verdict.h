@@ -50,6 +50,8 @@ struct verdict_facts {
 	int retry_in;	     /* s to the next try; negative: there is none */
 	const char *backing; /* the path of what is behind it, or "" */
 	int is_file;	     /* which is a regular file */
+	int has_rivals;	     /* other devices with requests have files on other
+			      * file systems; said only if one is frozen */
 	uint32_t tags;	     /* of all queues */
 	uint32_t owned; /* requests that the server has, those too that are not
 			 * among the waits */

@@ -148,12 +148,33 @@ static int get_backing(const struct device *device,
 	return target->ops->backing && target->ops->backing(target, backing);
 }
 
+static int has_requests(const struct device *device)
+{
+	return device_owned(device) || device_late(device);
+}
+
+/* Whether a file system that is frozen may be that of another device's file. */
+static int has_rivals(const struct device *device,
+		      const struct target_backing *own)
+{
+	const struct device *other = device->set->first;
+	struct target_backing backing;
+
+	for (; other; other = other->next)
+		if (has_requests(other) && get_backing(other, &backing) &&
+		    backing.is_file && backing.device != own->device)
+			return 1;
+	return 0;
+}
+
 void waits_describe(const struct device *device, struct verdict_facts *facts)
 {
 	const struct device_spec *spec = &device->spec;
 	struct target_backing backing = { .path = "" };
 
 	get_backing(device, &backing);
+	facts->has_rivals = facts->views->frozen &&
+			    has_rivals(device, &backing);
 	facts->id = spec->id;
 	facts->state = state_of(device);
 	facts->step = device_step_name(device);

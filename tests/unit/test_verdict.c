@@ -61,6 +61,18 @@ static const struct row {
 	  "1 request waits for /m/a, for 12.4 s: a write of 4096 "
 	  "bytes at 1 GiB; the file system on /m (ext4) is frozen: 'fsfreeze "
 	  "--unfreeze /m' lets it go on" },
+	{ "a file system is frozen, and of two devices' nobody knows which",
+	  { .backing = "/m/a",
+	    .is_file = 1,
+	    .has_rivals = 1,
+	    .waits[SIGHT_WRITE] = ONE_WRITE },
+	  { KNOWN, .mount = "/m", .kind = "ext4",
+	    .behind = { .name = "ram0" } },
+	  { .workers = 1, .frozen = 1 },
+	  "1 request waits for /m/a, for 12.4 s: a write of 4096 "
+	  "bytes at 1 GiB; the file system on /m (ext4) is frozen: 'fsfreeze "
+	  "--unfreeze /m' lets it go on; or another device's is, in whose line "
+	  "this one waits, see CAVEATS of ublkd(8)" },
 	{ "another one is frozen, this one's disk is slow",
 	  { .backing = "/m/a", .is_file = 1, .waits[SIGHT_WRITE] = ONE_WRITE },
 	  { KNOWN, .mount = "/m", .kind = "ext4",

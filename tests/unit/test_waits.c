@@ -13,6 +13,7 @@ static struct queue queues[2];
 static struct io ios[2][DEPTH];
 static struct sight_tag tags[2 * DEPTH];
 static struct recorder recorder;
+static struct view_head head;
 static struct verdict_facts facts;
 
 int before_each(void **state)
@@ -24,7 +25,8 @@ int before_each(void **state)
 	memset(queues, 0, sizeof(queues));
 	memset(ios, 0, sizeof(ios));
 	memset(tags, 0, sizeof(tags));
-	memset(&facts, 0, sizeof(facts));
+	head = (struct view_head){ .frozen = 0 };
+	facts = (struct verdict_facts){ .views = &head };
 	recorder =
 		(struct recorder){ .tags = tags, .stride = DEPTH, .mask = 7 };
 	device.queues = queues;
@@ -278,11 +280,15 @@ TEST_CASE(test_future)
 }
 
 static int has_backing;
+static struct target rival;
+static struct target_backing rival_backing;
 
 static int get_backing(const struct target *target,
 		       struct target_backing *backing)
 {
 	*backing = (struct target_backing){ "/srv/a", makedev(8, 3), 1 };
+	if (target == &rival)
+		*backing = rival_backing;
 	return has_backing;
 }
 
@@ -324,6 +330,44 @@ TEST_CASE(test_describe)
 	device.rests = 1;
 	waits_describe(&device, &facts);
 	assert_string_equal(facts.why, "it was quiesced, and resume ends that");
+}
+
+/*
+ * A file system is frozen. It may be another device's that has requests, for its
+ * file, and on another one.
+ */
+TEST_CASE(test_rivals)
+{
+	static const struct {
+		unsigned minor;
+		int is_file, owned, frozen, has_rivals;
+	} rows[] = {
+		{ 4, 1, 1, 1, 1 }, { 3, 1, 1, 1, 0 }, { 4, 0, 1, 1, 0 },
+		{ 4, 1, 0, 1, 0 }, { 4, 1, 1, 0, 0 },
+	};
+	struct target_ops ops = { .backing = get_backing };
+	struct target target = { .ops = &ops };
+	struct device other = { .queues = &queues[1], .open_queues = 1 };
+	struct device_set set = { .first = &device };
+	size_t i;
+
+	has_backing = 1;
+	device.spec.target = &target;
+	device.set = other.set = &set;
+	device.next = &other;
+	device.open_queues = 1;
+	queues[0].port.owned = 1;
+	rival.ops = &ops;
+	other.spec.target = &rival;
+	for (i = 0; i < COUNT(rows); i++) {
+		rival_backing = (struct target_backing){
+			"/m/a", makedev(8, rows[i].minor), rows[i].is_file
+		};
+		queues[1].port.owned = (unsigned)rows[i].owned;
+		head.frozen = (unsigned)rows[i].frozen;
+		waits_describe(&device, &facts);
+		assert_int_equal(facts.has_rivals, rows[i].has_rivals);
+	}
 }
 
 TEST_CASE(test_states)

@@ -13,7 +13,8 @@
 
 requires mkfs.ext4 fsfreeze
 
-COUNT=128
+AT_ONCE=64
+MOST=512
 FROZEN=/tmp/t/frozen
 OTHER=/tmp/t/other
 
@@ -25,40 +26,63 @@ write_to()
 		: >"/tmp/t/done$1"
 }
 
-# waiting: devices 1 to $COUNT that have a request
-waiting()
+# find_waiting: sets $waiting to the devices from 1 to $count that have a request
+find_waiting()
 {
-	for id in $(seq $COUNT); do
+	waiting=$(for id in $(seq "$count"); do
 		[ "$(inflight "ublkb$id")" = 0 ] || echo "$id"
-	done | wc -l
+	done)
+	waited=$(echo "$waiting" | wc -w)
 }
 
-# beside_frozen DIRECT: sets $waited
-beside_frozen()
+# write_to_more DIRECT: some more devices are written to, and those that do not
+# wait are done
+write_to_more()
 {
-	rm -f /tmp/t/done* /tmp/t/dd*
-	for id in $(seq $COUNT); do
+	for id in $(seq $((count + 1)) $((count + AT_ONCE))); do
 		expect_ok "add file id=$id path=$OTHER/$id create=yes size=64K \
 			block-size=4096 direct=$1"
-	done
-	fsfreeze --freeze $FROZEN
-	write_to 0 &
-	wait_for 10 '[ "$(inflight ublkb0)" = 1 ]' || fail "it is not held"
-	for id in $(seq $COUNT); do
 		write_to "$id" &
 	done
+	count=$((count + AT_ONCE))
 	# A look takes some seconds in itself.
 	for _ in 1 2 3 4 5; do
-		waited=$(waiting)
+		find_waiting
 		[ "$waited" != 0 ] || break
 		sleep 1
 	done
-	echo "direct=$1: $waited of $COUNT wait for the other file system"
+}
+
+# judge ID: sets $judged to what the device is said to wait for
+judge()
+{
+	expect_ok "inspect $1"
+	judged=$(echo "$REPLY" | grep "^verdict id=$1 ")
+}
+
+# beside_frozen DIRECT LEAST: until so many wait. Sets $waited and $count.
+beside_frozen()
+{
+	rm -f /tmp/t/done* /tmp/t/dd*
+	fsfreeze --freeze $FROZEN
+	write_to 0 &
+	wait_for 10 '[ "$(inflight ublkb0)" = 1 ]' || fail "it is not held"
+	count=0
+	write_to_more "$1"
+	while [ "$waited" -lt "$2" ] && [ $count -lt $MOST ]; do
+		write_to_more "$1"
+	done
+	echo "direct=$1: $waited of $count wait for the other file system"
+	sleep 2 # what is younger than a second is not explained
+	for id in 0 $(echo "$waiting" | head -n 1); do
+		judge "$id"
+		echo "$judged"
+	done
 	[ ! -e /tmp/t/done0 ] || fail "it was not held"
 	fsfreeze --unfreeze $FROZEN
-	wait_for 20 '[ "$(find /tmp/t -name "done*" | wc -l)" = $((COUNT + 1)) ]' ||
+	wait_for 20 '[ "$(find /tmp/t -name "done*" | wc -l)" = $((count + 1)) ]' ||
 		fail "they do not go on: $(tail -n 1 /tmp/t/dd*)"
-	for id in $(seq $COUNT); do
+	for id in $(seq "$count"); do
 		cmp -n 4096 /tmp/t/block "/dev/ublkb$id" || fail "$id has lost it"
 		expect_ok "del $id"
 		rm "$OTHER/$id"
@@ -71,9 +95,14 @@ mount_ext4 /dev/ram1 $OTHER
 tr '\0' x </dev/zero | head -c 4096 >/tmp/t/block
 start_ublkd
 expect_ok "add file id=0 path=$FROZEN/disk create=yes size=64K"
-beside_frozen no
-[ "$waited" -le $((COUNT / 8)) ] || fail "more than share a line"
-beside_frozen yes
+beside_frozen no 1
+[ "$waited" -ge 1 ] || fail "none waits: there are no such lines"
+case $judged in
+*" $OTHER (ext4) is frozen: "*"; or another device's is, in whose line"*) ;;
+*) fail "which of two file systems is frozen nobody knows: $judged" ;;
+esac
+[ "$waited" -le $((count / 8)) ] || fail "more than share a line"
+beside_frozen yes 0
 [ "$waited" = 0 ] || fail "there is no such line"
 expect_ok "del 0"
 umount $FROZEN $OTHER
