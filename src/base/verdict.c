@@ -191,6 +191,14 @@ static int is_on_ublk(const struct verdict_facts *facts, struct sentence *to)
 	return 1;
 }
 
+/* What changes a file; reads and flushes do not wait for a file system to thaw. */
+static uint32_t changes(const struct verdict_facts *facts)
+{
+	return facts->waits[SIGHT_WRITE].count +
+	       facts->waits[SIGHT_DISCARD].count +
+	       facts->waits[SIGHT_LATE].count;
+}
+
 /*
  * A disk that has something to do is why, though a worker may wait likewise. That
  * worker tells of no file system, and may be another device's: the kernel has what
@@ -201,9 +209,7 @@ static int is_frozen(const struct verdict_facts *facts, struct sentence *to)
 	const struct view *view = facts->view;
 
 	if (!facts->views->frozen || !facts->is_file || !view->mount[0] ||
-	    !(facts->waits[SIGHT_WRITE].count +
-	      facts->waits[SIGHT_LATE].count) ||
-	    view->behind.reads + view->behind.writes)
+	    !changes(facts) || view->behind.reads + view->behind.writes)
 		return 0;
 	say(to,
 	    "; the file system on %s (%s) is frozen: 'fsfreeze --unfreeze "

@@ -61,6 +61,19 @@ static const struct row {
 	  "1 request waits for /m/a, for 12.4 s: a write of 4096 "
 	  "bytes at 1 GiB; the file system on /m (ext4) is frozen: 'fsfreeze "
 	  "--unfreeze /m' lets it go on" },
+	{ "a discard, or zeroes, for a frozen file system",
+	  { .backing = "/m/a",
+	    .is_file = 1,
+	    .waits[SIGHT_DISCARD] = { .count = 2,
+				      .age = 2000000,
+				      .op = SIGHT_OP_DISCARD,
+				      .length = 65536 } },
+	  { KNOWN, .mount = "/m", .kind = "ext4",
+	    .behind = { .name = "ram0" } },
+	  { .workers = 1, .frozen = 1 },
+	  "2 requests wait for /m/a, the oldest for 2.0 s: a discard of 65536 "
+	  "bytes at byte 0; the file system on /m (ext4) is frozen: 'fsfreeze "
+	  "--unfreeze /m' lets it go on" },
 	{ "a file system is frozen, and of two devices' nobody knows which",
 	  { .backing = "/m/a",
 	    .is_file = 1,
