@@ -19,19 +19,19 @@ static const struct {
 } places[SIGHT_PLACES] = {
 	[SIGHT_NOWHERE] = { "none", "nothing" },
 	[SIGHT_TARGET] = { "target", "the target" },
-	[SIGHT_DATA] = { "data", "its data, on the way from the driver" },
+	[SIGHT_DATA] = { "data", "data on its way from the driver" },
 	[SIGHT_DELAY] = { "delay", "the layer delay" },
 	[SIGHT_LIMIT] = { "limit", "the layer limit" },
 	[SIGHT_WORKER] = { "worker", "a free worker of the kernel" },
 	[SIGHT_BUFFER] = { "buffer", "a buffer" },
-	[SIGHT_TURN] = { "turn", "its turn behind other requests" },
+	[SIGHT_TURN] = { "turn", "a turn behind other requests" },
 	[SIGHT_READ] = { "backing-read", "a read of the backing" },
 	[SIGHT_WRITE] = { "backing-write", "a write to the backing" },
 	[SIGHT_FLUSH] = { "backing-flush", "a flush of the backing" },
 	[SIGHT_DISCARD] = { "backing-discard", "a discard in the backing" },
-	[SIGHT_COMMIT] = { "commit", "the kernel to take its answer" },
+	[SIGHT_COMMIT] = { "commit", "the kernel to take the answer" },
 	[SIGHT_REFUSED] = { "refused",
-			    "nobody: the driver refused its answer" },
+			    "nobody: the driver refused the answer" },
 	[SIGHT_LATE] = { "late", "nothing" },
 };
 

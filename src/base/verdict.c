@@ -265,10 +265,11 @@ static int is_above_disk(const struct verdict_facts *facts, struct sentence *to)
 
 	if (!disk->name[0])
 		return 0;
-	say(to, "; %s behind it has nothing in flight: they wait above it",
+	say(to, "; %s behind it has nothing in flight: the cause is above it",
 	    disk->name);
 	if (worker->pid)
-		say(to, ", a worker of the kernel in %s", worker->wchan);
+		say(to, ", where a worker of the kernel is in %s",
+		    worker->wchan);
 	return 1;
 }
 
@@ -357,11 +358,13 @@ static void explain_place(const struct verdict_facts *facts, int place,
 		    facts->id);
 }
 
-/* Of a file that the disk is asked for, and not the file system that is frozen. */
+/* Of a file whose requests have come down to the disk, and are not above it. */
 static int is_disk_below(const struct verdict_facts *facts)
 {
-	return facts->is_file && facts->view->behind.name[0] &&
-	       !facts->views->frozen;
+	const struct view_disk *disk = &facts->view->behind;
+
+	return facts->is_file &&
+	       (disk->suspended || disk->reads + disk->writes);
 }
 
 static void say_backing(const struct verdict_facts *facts, struct sentence *to)

@@ -522,7 +522,7 @@ TEST_CASE(test_stopped)
 	prints("ublkb3: 2 in flight\n"
 	       "ublkb3: 2 requests wait for a write to the backing, the oldest "
 	       "for 9.0 s: a write of 4096 bytes at 8 KiB; why is unknown",
-	       "take its answer");
+	       "take the answer");
 	still_close(&still);
 }
 

@@ -91,8 +91,8 @@ static const struct row {
 	  { KNOWN, .mount = "/m", .kind = "ext4",
 	    .behind = { .name = "sda", .reads = 1 } },
 	  { .workers = 1, .frozen = 1 },
-	  "1 request waits for /m/a, for 12.4 s: a write of 4096 "
-	  "bytes at 1 GiB; the disk itself answers nothing (sda: 1 in "
+	  "1 request waits for the disk behind /m/a, for 12.4 s: a write of "
+	  "4096 bytes at 1 GiB; the disk itself answers nothing (sda: 1 in "
 	  "flight)" },
 	{ "another ublk server is stopped, and no tag is left",
 	  { .backing = "/dev/ublkb5",
@@ -167,9 +167,9 @@ static const struct row {
 				    .op = SIGHT_OP_FLUSH } },
 	  { KNOWN, .mount = "/m", .kind = "xfs", .behind = { .name = "sda" } },
 	  { .workers = 1, .worker = { .pid = 5, .wchan = "xlog_wait" } },
-	  "1 request waits for the disk behind /m/a, for 1.0 s: a flush; sda behind "
-	  "it has nothing in flight: they wait above it, a worker of the "
-	  "kernel in xlog_wait" },
+	  "1 request waits for /m/a, for 1.0 s: a flush; sda behind it has "
+	  "nothing in flight: the cause is above it, where a worker of the "
+	  "kernel is in xlog_wait" },
 	{ "nobody tells",
 	  { .backing = "/m/a", .is_file = 1, .waits[SIGHT_WRITE] = ONE_WRITE },
 	  { .known = 0 },
@@ -220,7 +220,7 @@ static const struct row {
 	  { .id = 7, .waits[SIGHT_REFUSED] = ONE_WRITE },
 	  { KNOWN },
 	  { 0 },
-	  "1 request waits for nobody: the driver refused its answer, for 12.4 "
+	  "1 request waits for nobody: the driver refused the answer, for 12.4 "
 	  "s: a write of 4096 bytes at 1 GiB; that is a fault: 'trace 7' "
 	  "shows what came before" },
 	{ "one, and no recorder",
@@ -361,7 +361,7 @@ static const struct row {
 				     .op = SIGHT_OP_FLUSH } },
 	  { KNOWN },
 	  { 0 },
-	  "1 request waits for the kernel to take its answer, for 1 ms: a "
+	  "1 request waits for the kernel to take the answer, for 1 ms: a "
 	  "flush; 3 more wait elsewhere or behind" },
 	{ "taken over",
 	  { .state = VERDICT_TAKING_OVER, .step = "recover" },

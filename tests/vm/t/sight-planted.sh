@@ -53,7 +53,7 @@ refused()
 		expect_ok "$command"
 		echo "$REPLY"
 		echo "$REPLY" | grep -q "^verdict id=0 verdict=\"1 request waits \
-for nobody: the driver refused its answer, for .* s: a read of 4096 bytes at \
+for nobody: the driver refused the answer, for .* s: a read of 4096 bytes at \
 2 MiB; that is a fault: 'trace 0'" || fail "$command does not tell it"
 	done
 	# The next server answers it.
