@@ -3,7 +3,9 @@
 # tests/unit/ublk-trace has NAME.trace, as the kernel has written it, and
 # NAME.screen, which fits a terminal of 80 columns. A trace begins with what
 # ublk-trace knows besides: the variables of its awk program, and the disks.
-# "lost" is made by hand: what two recorders tell again, too late, or not at all.
+# "lost" is made by hand: what two recorders tell again, too late, or not at all;
+# so is "dropped": there was no room for some events, and one disk has a request in
+# flight.
 #
 # "test_trace_screen.sh --write" makes the screens anew, to be looked at.
 set -eu
@@ -21,6 +23,10 @@ sed -n "/<<'AWK'\$/,/^AWK\$/p" "$top/contrib/ublk-trace" | sed '1d;$d' \
 	exit 1
 }
 
+# Where the kernel says which request it hands over, no list of them grows.
+echo 'END { if (has_dispatch) for (i in order) print "it keeps " order[i] }' \
+	>"$work/kept"
+
 # screen NAME AWK...: what is printed, and which tasks and disks the script looks at
 # then
 screen()
@@ -30,14 +36,15 @@ screen()
 	sed -n 's/^# disk //p' "$trace" >"$work/disks"
 	: >"$work/askers"
 	: >"$work/stuck"
+	sed -n 's/^# losses //p' "$trace" >"$work/losses"
 	sed -n 's/^# variable //p' "$trace" >"$work/variables"
 	set -- "$@" -v disks="$work/disks" -v askers="$work/askers" \
-		-v stuck="$work/stuck"
+		-v stuck="$work/stuck" -v losses="$work/losses"
 	while read -r variable; do
 		set -- "$@" -v "$variable"
 	done <"$work/variables"
 	status=0
-	"$@" -f "$work/awk" <"$trace" || status=$?
+	"$@" -f "$work/kept" -f "$work/awk" <"$trace" || status=$?
 	echo "status $status"
 	sort "$work/askers" | sed 's/^/asks of task /'
 	sed 's/^/asks of disk /' "$work/stuck"

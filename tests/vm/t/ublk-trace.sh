@@ -43,6 +43,20 @@ given=$(grep -c ' queue ' /tmp/t/trace)
 says "begun by the driver: $given;"
 says "delivered to .*: $given; committed: $given; done: $given$"
 
+echo "-- more than is read"
+# shellcheck disable=SC2016 # the shell in between expands
+trace -q -d 0 -b 16 -- sh -c '
+reader=$(ls -l /proc/[0-9]*/fd/0 2>/dev/null |
+	sed -n "s|.* /proc/\([0-9]*\)/fd/0 -> .*/trace_pipe$|\1|p")
+kill -STOP $reader
+dd if=/dev/ublkb0 of=/dev/null bs=4096 count=100 iflag=direct 2>/dev/null
+kill -CONT $reader'
+status 0
+says '^# [0-9]* events lost, as more came than could be read'
+says 'block layer: [0-9]*; begun by the driver: [0-9]*; delivered'
+! grep 'is with the server\|is not ended\|delivered to nobody' /tmp/t/trace ||
+	fail "of requests that are done it says that they wait"
+
 echo "-- names that are not there"
 trace -d 0 -t 1 -a ublk_rq_complete_it
 says '^# -a ublk_rq_complete_it: is not there.*like it: [a-z_]*ublk'
