@@ -6,7 +6,8 @@
  * It lies next to the target, so that the time in other layers does not count. No
  * clock is read for it: while requests are under way one timer looks at them all,
  * LOOKS times within the time that they have, and the looks are what is counted. So
- * a server that was stopped for a while does not blame the backing for that.
+ * a server that was stopped for a while does not blame the backing for that. A look
+ * takes a turn of the loop for each queue, so that others are not kept waiting.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -26,6 +27,13 @@ struct timeout {
 	uint32_t tick; /* looks, from FIRST on */
 	struct late *watched;
 	uint64_t timed_out, refused;
+
+	/* The look that is under way. */
+	unsigned queues_done;
+	int is_busy;	 /* some requests are not due yet, or have come since */
+	unsigned due;	 /* requests, and */
+	struct io first; /* one of them as it was */
+
 	struct ev_loop *loop;
 	struct loop_timer timer;
 };
@@ -34,26 +42,10 @@ struct timeout {
 
 static void look_later(struct timeout *timeout)
 {
+	timeout->is_busy = 1;
 	if (timeout->period > 0 && !loop_timer_is_active(&timeout->timer))
 		loop_timer_start(timeout->loop, &timeout->timer,
 				 timeout->period);
-}
-
-/* Those of each queue that have been there for LOOKS periods. */
-static void mark_due(struct timeout *timeout)
-{
-	uint32_t until = timeout->tick - LOOKS - 1;
-	const struct io *first = NULL;
-	struct late *late, *teller = timeout->watched;
-	unsigned count = 0;
-
-	for (late = timeout->watched; late; late = late->next)
-		count += late_mark(late->port, until, &first);
-	timeout->timed_out += count;
-	if (count && teller->timed_out)
-		teller->timed_out(teller->owner, first, count);
-	if (count && timeout->layer.below->ops->expire)
-		timeout->layer.below->ops->expire(timeout->layer.below);
 }
 
 /* Requests that are under way have all of their time from now on; how many. */
@@ -68,26 +60,77 @@ static unsigned begin_anew(struct timeout *timeout)
 	return count;
 }
 
+static void begin_look(struct timeout *timeout)
+{
+	timeout->is_busy = 0;
+	timeout->due = 0;
+	if (++timeout->tick == INT32_MAX)
+		begin_anew(timeout);
+}
+
+/* Those of a queue that have been there for LOOKS periods are answered. */
+static void look_at(struct timeout *timeout, struct late *late)
+{
+	struct backend *below = timeout->layer.below;
+	const struct io *first = NULL;
+	unsigned count;
+
+	count = late_mark(late->port, timeout->tick - LOOKS - 1, &first);
+	if (count && !timeout->due)
+		timeout->first = *first;
+	timeout->due += count;
+	timeout->timed_out += count;
+	if (count && below->ops->expire)
+		below->ops->expire(below);
+	late_answer(late->port);
+	if (late_watched(late->port))
+		timeout->is_busy = 1;
+}
+
+static void end_look(struct timeout *timeout)
+{
+	const struct late *teller = timeout->watched;
+
+	timeout->queues_done = 0;
+	if (timeout->due && teller && teller->timed_out)
+		teller->timed_out(teller->owner, &timeout->first, timeout->due);
+	if (timeout->is_busy)
+		look_later(timeout);
+}
+
+/* NULL: the look has seen all. One that is opened or closed meanwhile may be seen
+ * twice, or only by the next look. */
+static struct late *next_queue(const struct timeout *timeout)
+{
+	struct late *late = timeout->watched;
+	unsigned i;
+
+	for (i = 0; late && i < timeout->queues_done; i++)
+		late = late->next;
+	return late;
+}
+
 static void on_timeout_look(struct loop_timer *timer)
 {
 	struct timeout *timeout = timer->data;
 	struct late *late;
-	unsigned left = 0;
 
 	/* Requests wait for a worker that a drain keeps from the target. */
 	if (workers_are_held()) {
 		look_later(timeout);
 		return;
 	}
-	if (++timeout->tick == INT32_MAX)
-		begin_anew(timeout);
-	mark_due(timeout);
-	for (late = timeout->watched; late; late = late->next) {
-		late_answer(late->port);
-		left += late_watched(late->port);
+	if (!timeout->queues_done)
+		begin_look(timeout);
+	late = next_queue(timeout);
+	if (late) {
+		look_at(timeout, late);
+		timeout->queues_done++;
 	}
-	if (left)
-		look_later(timeout);
+	if (next_queue(timeout))
+		loop_timer_start(timeout->loop, timer, 0);
+	else
+		end_look(timeout);
 }
 
 /* ---- the layer ---- */
@@ -124,6 +167,7 @@ static void timeout_change(struct layer *layer,
 
 	timeout->period = (double)values[IO_TIMEOUT].number / 1e6 / LOOKS;
 	loop_timer_stop(timeout->loop, &timeout->timer);
+	timeout->queues_done = 0;
 	if (begin_anew(timeout))
 		look_later(timeout);
 }

@@ -120,6 +120,71 @@ TEST_CASE(test_error_in_time)
 	expect_told(" timed-out=1 late=0 refused=0 last-error=ETIMEDOUT");
 }
 
+/*
+ * Of many queues each has a turn of its own, and one line tells of all. Their
+ * requests still wait for data, so that none of these has an answer.
+ */
+TEST_CASE(test_queue_by_queue)
+{
+	struct io ios[3][2] = { 0 };
+	struct io_port ports[3] = { 0 };
+	unsigned i, seen, most = 0, before = 0;
+
+	set("io-timeout=800ms");
+	for (i = 0; i < 3; i++) {
+		ios[i][0] = (struct io){ .port = &ports[i],
+					 .owned = 1,
+					 .data = IO_DATA_WAITS };
+		ports[i] = (struct io_port){ .ios = ios[i],
+					     .depth = 1,
+					     .mode = IO_USER_COPY,
+					     .owned = 1 };
+		assert_int_equal(late_allow(&ports[i]), 0);
+		ports[i].late->timed_out = on_timed_out;
+		ports[i].late->owner = &heard;
+		layers_watch(&layers, &ports[i]);
+	}
+	pass_time(0.85);
+	move_clock(0.1);
+	while (heard.calls == 0) {
+		turn(1);
+		for (seen = i = 0; i < 3; i++)
+			seen += ports[i].late->given[0] == LATE_DUE;
+		if (seen - before > most)
+			most = seen - before;
+		before = seen;
+	}
+	assert_int_equal(most, 1);
+	assert_int_equal(seen, 3);
+	assert_int_equal(heard.count, 3);
+	for (i = 0; i < 3; i++)
+		late_close(&ports[i]);
+}
+
+/* A request that comes to a queue which the look has seen already has a timer. */
+TEST_CASE(test_comes_during_a_look)
+{
+	struct io io = { .owned = 1, .data = IO_DATA_WAITS };
+	struct io_port port = { .ios = &io, .depth = 1, .mode = IO_USER_COPY };
+
+	io.port = &port;
+	set("io-timeout=800ms");
+	bring(3, UBLK_IO_OP_READ);
+	assert_int_equal(late_allow(&port), 0);
+	port.late->timed_out = on_timed_out;
+	port.late->owner = &heard;
+	layers_watch(&layers, &port);
+	answer(last());
+	assert_int_equal(answers(), 1);
+	move_clock(0.11);
+	turn(1); /* it has seen the queue that was opened last */
+	port.owned = 1;
+	layers_watch(&layers, &port);
+	pass_time(1);
+	assert_int_equal(heard.count, 1);
+	late_close(&port);
+}
+
 /* Each has its own time, also one that comes later under the same tag. */
 TEST_CASE(test_each_has_its_time)
 {
