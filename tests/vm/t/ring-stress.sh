@@ -8,6 +8,12 @@
 # time: 60
 . /t/lib.sh
 
+# A loop that does not look once more before it sleeps is seen to lose some.
+status=0
+ring-stress -n 8 >/tmp/t/stress || status=$?
+cat /tmp/t/stress
+[ $status = 1 ] || fail "the naive loop has lost none: status $status"
+
 # stress ARG...: and it has taken a lot.
 stress()
 {

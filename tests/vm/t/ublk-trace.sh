@@ -46,8 +46,10 @@ says "delivered to .*: $given; committed: $given; done: $given$"
 echo "-- more than is read"
 # shellcheck disable=SC2016 # the shell in between expands
 trace -q -d 0 -b 16 -- sh -c '
-reader=$(ls -l /proc/[0-9]*/fd/0 2>/dev/null |
-	sed -n "s|.* /proc/\([0-9]*\)/fd/0 -> .*/trace_pipe$|\1|p")
+until reader=$(ls -l /proc/[0-9]*/fd/0 2>/dev/null |
+	sed -n "s|.* /proc/\([0-9]*\)/fd/0 -> .*/trace_pipe$|\1|p" | grep .); do
+	sleep 0.1
+done
 kill -STOP $reader
 dd if=/dev/ublkb0 of=/dev/null bs=4096 count=100 iflag=direct 2>/dev/null
 kill -CONT $reader'
