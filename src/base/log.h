@@ -27,7 +27,7 @@ void log_open(const char *name, enum log_level level, int to_syslog);
 
 /* One line, without its newline; control characters in it are escaped. */
 void log_line(enum log_level level, const char *format, ...)
-	__attribute__((format(printf, 2, 3)));
+	__attribute__((cold, format(printf, 2, 3)));
 
 #define log_error(...)	 log_line(LOG_LEVEL_ERROR, __VA_ARGS__)
 #define log_warning(...) log_line(LOG_LEVEL_WARNING, __VA_ARGS__)

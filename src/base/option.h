@@ -104,12 +104,14 @@ void option_format(const struct option *option, char *text, size_t size,
  * that it wanted.
  */
 size_t option_write(const struct option *option,
-		    const struct option_value *value, char *text, size_t size);
+		    const struct option_value *value, char *text, size_t size)
+	__attribute__((cold));
 
 /*
  * What can stand there, as help shows it: SIZE, N, TIME, RATE, yes|no, NAME,
  * the choices with | between them, or all|CHOICE,CHOICE...
  */
-void option_format_type(const struct option *option, char *text, size_t size);
+void option_format_type(const struct option *option, char *text, size_t size)
+	__attribute__((cold));
 
 #endif

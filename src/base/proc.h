@@ -43,7 +43,7 @@ struct proc_look {
 };
 
 /* Returns 0, or a negative errno when there is no such process. */
-int proc_look(pid_t pid, struct proc_look *look);
+int proc_look(pid_t pid, struct proc_look *look) __attribute__((cold));
 
 /* Whether there is such a process, and it was killed, or ends. */
 int proc_is_dying(pid_t pid);

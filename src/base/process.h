@@ -13,7 +13,7 @@
  * process_mounts() held. What is denied is left out, and told to the log at that
  * level: a server is denied nothing that its keeper was not.
  */
-void process_protect(enum log_level level);
+void process_protect(enum log_level level) __attribute__((cold));
 
 /*
  * Our mount namespace, as a descriptor that stays open; -1 where /proc does not

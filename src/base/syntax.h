@@ -75,7 +75,7 @@ int syntax_time(const char *text, uint64_t *value);
  * most 9 digits behind the point (7 of a percentage). The errors are those of
  * syntax_size(); above 1 is -ERANGE.
  */
-int syntax_rate(const char *text, uint64_t *value);
+int syntax_rate(const char *text, uint64_t *value) __attribute__((cold));
 
 #define SYNTAX_RATE_ONE 1000000000u /* what always happens */
 

@@ -15,7 +15,8 @@ struct batch;
  * For the queue of a port that io_open() has opened, with a ring. Returns it, to
  * be freed with batch_close(), or NULL with *error a negative errno.
  */
-struct batch *batch_open(struct io_port *port, int *error);
+struct batch *batch_open(struct io_port *port, int *error)
+	__attribute__((cold));
 
 /* Harmless on NULL. */
 void batch_close(struct batch *batch);

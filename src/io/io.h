@@ -17,7 +17,7 @@
  * filled. Returns 0 or a negative errno, with nothing to be closed.
  */
 int io_open(struct io_port *port, struct io *ios, uint16_t depth,
-	    uint32_t max_io);
+	    uint32_t max_io) __attribute__((cold));
 
 /* The ring is gone. Harmless on a port that is all zero. */
 void io_close(struct io_port *port);

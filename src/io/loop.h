@@ -16,7 +16,7 @@
 #define LOOP_PLAIN 1u
 
 /* Returns a new loop, or NULL without memory or descriptors. */
-struct ev_loop *loop_new(unsigned flags);
+struct ev_loop *loop_new(unsigned flags) __attribute__((cold));
 
 /*
  * libev's own loop, without what loop_new() adds, for who needs none of that.
@@ -71,10 +71,11 @@ struct loop_ring {
  * Serve a ring from now on. `ring`, `turn` and `data` are set, the rest is
  * zero.
  */
-void loop_ring_open(struct ev_loop *ev, struct loop_ring *ring);
+void loop_ring_open(struct ev_loop *ev, struct loop_ring *ring)
+	__attribute__((cold));
 
 /* Serve it no more; before the ring is destroyed. Harmless if not open. */
-void loop_ring_close(struct loop_ring *ring);
+void loop_ring_close(struct loop_ring *ring) __attribute__((cold));
 
 /*
  * A turn of a ring has started or stopped watchers of libev: let it see them

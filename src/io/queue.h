@@ -54,7 +54,7 @@ struct queue_shape {
  */
 int queue_open(struct queue *queue, uint16_t id,
 	       const struct queue_shape *shape, struct backend *bottom,
-	       queue_event *event, void *owner);
+	       queue_event *event, void *owner) __attribute__((cold));
 
 /*
  * Ask for its requests on the char device fd (not owned). Returns 0 or a negative
@@ -66,7 +66,7 @@ int queue_start(struct queue *queue, struct ev_loop *loop, int fd);
  * Close it. No request may be ours any more, or late. Harmless on a queue that is all
  * zero or closed.
  */
-void queue_close(struct queue *queue);
+void queue_close(struct queue *queue) __attribute__((cold));
 
 /* The request that the tag has now, or had last. */
 static inline struct io *queue_io(const struct queue *queue, uint16_t tag)

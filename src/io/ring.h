@@ -60,7 +60,8 @@ struct ring_op {
  * Returns it, to be freed with ring_destroy(), or NULL with *error a negative
  * errno.
  */
-struct ring *ring_create(unsigned entries, unsigned flags, int *error);
+struct ring *ring_create(unsigned entries, unsigned flags, int *error)
+	__attribute__((cold));
 
 /*
  * Free a ring. The kernel cancels what is still in flight, partly after this
@@ -198,7 +199,7 @@ int ring_goes_on(const struct ring_event *event);
  * the kernel fills one after the other and again. Sets *half to what they have.
  * Returns 0 or a negative errno; Linux 6.12.
  */
-int ring_make_intake(struct ring *ring, uint32_t *half);
+int ring_make_intake(struct ring *ring, uint32_t *half) __attribute__((cold));
 
 /* Both halves, one behind the other. */
 const void *ring_intake(const struct ring *ring);

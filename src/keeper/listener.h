@@ -59,7 +59,7 @@ int listener_adopt(struct listener *listener, int fd, struct failure *failure)
 	__attribute__((cold));
 
 /* Remove the socket, if it is still ours, and the lock; close both. */
-void listener_close(struct listener *listener);
+void listener_close(struct listener *listener) __attribute__((cold));
 
 /* Close both, and leave the socket to those who still have it. */
 void listener_leave(struct listener *listener);

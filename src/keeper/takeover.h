@@ -39,7 +39,8 @@ int takeover_begin(struct takeover *takeover, const char *folder,
  * Returns 1 for a server's whole table, 0 when nothing comes for some seconds, and
  * a negative number when the socket ends before, as that of a copy does.
  */
-int takeover_read_table(struct takeover *takeover, int fd);
+int takeover_read_table(struct takeover *takeover, int fd)
+	__attribute__((cold));
 
 /* Tell the old server to leave. */
 void takeover_leave(struct takeover *takeover);

@@ -35,7 +35,7 @@ struct backing {
  * Look at an open file. Returns 0 or a negative errno: -ENOTBLK when it is none
  * of the kinds above.
  */
-int backing_look(struct backing *backing, int fd);
+int backing_look(struct backing *backing, int fd) __attribute__((cold));
 
 /*
  * By which a file is known again, on any host. What its file system does not say
