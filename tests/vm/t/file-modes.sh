@@ -4,7 +4,7 @@
 # that was asked for.
 #
 # needs: binaries fio mkfs.ext4
-# needs: modules ext4 brd loop
+# needs: modules ext4 brd
 # needs: memory 1536
 # size: long:file
 # time: 900
@@ -61,15 +61,12 @@ refused()
 
 # What a failed test before this one has left.
 umount $MNT $MEM 2>/dev/null || true
-losetup -d /dev/loop0 2>/dev/null || true
-make_ram_disks 1 131072
+make_ram_disks 2 65536
 mkdir -p $MEM
 mount -t tmpfs -o size=96M tmpfs $MEM
 mount_ext4 /dev/ram0 $MNT
-for file in $MEM/disk $MNT/disk $MNT/disk.loop; do
-	truncate -s 32M "$file"
-done
-losetup /dev/loop0 $MNT/disk.loop
+truncate -s 32M $MEM/disk
+truncate -s 32M $MNT/disk
 start_ublkd
 
 for mode in zero-copy copy need-get-data; do
@@ -87,7 +84,7 @@ fi
 for mode in $modes; do
 	for direct in no yes; do
 		moves "path=$MNT/disk direct=$direct mode=$mode"
-		moves "path=/dev/loop0 direct=$direct mode=$mode"
+		moves "path=/dev/ram1 direct=$direct mode=$mode"
 	done
 done
 
@@ -99,5 +96,4 @@ case $modes in
 *) [ "$(field mode)" = user-copy ] || fail "$REPLY" ;;
 esac
 expect_ok "del 0"
-losetup -d /dev/loop0
 umount $MNT

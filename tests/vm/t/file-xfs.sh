@@ -1,13 +1,13 @@
 #!/bin/sh
 # A file on xfs, where a read through the page cache takes the file's lock: reads
 # that miss, writes, flushes and discards at a time, none of which may hang or
-# spoil data.
+# spoil data. The same past the page cache.
 #
 # needs: binaries fio mkfs.xfs
 # needs: modules xfs brd
 # needs: memory 1536
 # size: long:file
-# time: 200
+# time: 400
 . /t/lib.sh
 
 requires fio mkfs.xfs
@@ -53,15 +53,19 @@ start_ublkd
 modes="user-copy need-get-data copy"
 ! ask features | grep -q 'name=auto-buffer have=yes' || modes="$modes zero-copy"
 for mode in $modes; do
-	expect_ok "add file id=0 path=$MNT/disk create=yes size=64M mode=$mode"
-	load --rw=randwrite --do_verify=0
-	forget_pages
-	load --rw=randwrite --verify_only
-	mixed "$mode"
-	expect_ok "show 0"
-	[ "$(field mode)" = "$mode" ] || fail "$REPLY"
-	[ "$(field waiting)" = 0 ] || fail "$REPLY"
-	expect_ok "del 0"
-	rm -f $MNT/disk
+	for direct in no yes; do
+		expect_ok "add file id=0 path=$MNT/disk create=yes size=64M \
+			mode=$mode direct=$direct"
+		load --rw=randwrite --do_verify=0
+		forget_pages
+		load --rw=randwrite --verify_only
+		mixed "$mode direct=$direct"
+		expect_ok "show 0"
+		[ "$(field mode)" = "$mode" ] || fail "$REPLY"
+		[ "$(field direct)" = "$direct" ] || fail "$REPLY"
+		[ "$(field waiting)" = 0 ] || fail "$REPLY"
+		expect_ok "del 0"
+		rm -f $MNT/disk
+	done
 done
 umount $MNT

@@ -1,6 +1,6 @@
 #!/bin/sh
 # A backing that does not answer: with io-timeout its requests fail in time, its
-# late answers reach nobody, and another device's requests take no longer. "del
+# late answers reach nobody, and no more of another device's requests are slow. "del
 # force=yes" does not wait for it, and its number is free once it has answered.
 #
 # expect-kernel: Buffer I/O error on dev ublkb0,
@@ -94,12 +94,27 @@ come_out()
 		failed "late ones are left: $(ask "show 0")"
 }
 
-# beside: another device, of which no request takes longer than half a second
+# beside NAME SECONDS: requests of another device, with what each took in a log
 beside()
 {
-	in_background beside fio --name=beside --filename=/dev/ublkb1 \
+	in_background "$1" fio --name="$1" --filename=/dev/ublkb1 \
 		--rw=randrw --bs=4k --size=8M --direct=1 --ioengine=psync \
-		--rate_iops=100,100 --time_based --runtime=8 --max_latency=500ms
+		--rate_iops=100,100 --time_based --runtime="$2" \
+		--write_lat_log="/tmp/t/$1"
+}
+
+# count_slow NAME: sets $slow to how many of these took longer than 50 ms
+count_slow()
+{
+	slow=$(awk -F ', *' '
+	$2 > 50e6 { slow++ }
+	$2 > most { most = $2 }
+	END {
+		printf "%d\n", slow
+		printf "%d requests, %d slow, at most %.1f ms\n", NR, slow,
+			most / 1e6 >"/dev/stderr"
+		exit NR < 100
+	}' "/tmp/t/$1_lat.1.log") || fail "$1: no requests were made"
 }
 
 # Two tags, so that what comes has those of late requests.
@@ -114,7 +129,11 @@ in_time()
 	block 0 >/tmp/t/block
 	dd if=/dev/ublkb0 bs=4k count=1 iflag=direct 2>/dev/null |
 		cmp - /tmp/t/block || fail "it has other data"
-	beside
+	beside alone 3
+	ends alone 15 0
+	count_slow alone
+	before=$slow
+	beside beside 8
 	stop disk
 	read_block 3
 	write_block 5
@@ -158,6 +177,9 @@ in_time()
 	dd if=/dev/ublkb0 bs=64k count=16 iflag=direct 2>/dev/null |
 		cmp - $DATA || fail "the disk has other data"
 	ends beside 15 0
+	count_slow beside
+	[ "$slow" -le "$before" ] ||
+		fail "$slow requests of another device were slow, $before before"
 }
 
 # It is the device's, whoever serves it, and can be changed.
