@@ -134,11 +134,12 @@ static void tell_pages_are_held(struct device *device)
 	    loop_now() - device->served_at < SILENCE + 1)
 		return;
 	failure_set(&failure, SYMBOL_TIMEOUT, ETIMEDOUT, NULL,
-		    "%s is being deleted, but its disk stays until its %s has "
-		    "answered %u requests: with mode=zero-copy that has their "
-		    "pages, and the kernel ends none of them before",
+		    "%s is being deleted, but its disk and its users wait "
+		    "until its %s has answered %u requests: with "
+		    "mode=zero-copy that has their pages, and the kernel ends "
+		    "none of them before; 'inspect %u' tells what to cure",
 		    device->disk, device->spec.target->ops->name,
-		    device_owned(device));
+		    device_owned(device), device->spec.id);
 	device_tell(device, &failure);
 	device_tell(device, &failure);
 }

@@ -82,8 +82,6 @@ unsigned late_mark(struct io_port *port, uint32_t until,
 	unsigned count = 0;
 	uint16_t tag;
 
-	if (port->mode == IO_ZERO_COPY)
-		return 0;
 	for (tag = 0; port->owned && tag < port->depth; tag++) {
 		const struct io *io = late->current[tag];
 		uint32_t *given = &late->given[index_of(io)];
@@ -181,6 +179,8 @@ unsigned late_answer(struct io_port *port)
 	unsigned count = 0;
 	uint16_t tag;
 
+	if (port->mode == IO_ZERO_COPY)
+		return 0;
 	/* All of them are submitted at once. */
 	port->in_turn = 1;
 	for (tag = 0; port->owned && tag < port->depth; tag++) {

@@ -104,8 +104,9 @@ void late_note_all(struct io_port *port, uint32_t tick);
  * are due; the backend's expire() may ask io_is_due(). Then: those that are still
  * there are answered with EIO, and late. Both return how many; late_mark() puts
  * the first of them into *first. A write whose data is on its way from the
- * driver is left for the next time; so is everything in zero copy, where the
- * driver ends no request whose pages somebody has.
+ * driver is left for the next time. In zero copy none is answered here, for the
+ * driver ends no request whose pages somebody has: only those end that wait in the
+ * backend, by its expire().
  *
  * In copy a late request's buffer is the tag's, so no other request may go to the
  * target then, see late_refuses.

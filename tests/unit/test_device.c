@@ -2663,7 +2663,7 @@ TEST_CASE(test_silent_in_zero_copy)
 		fake_pass_time(2.9);
 		assert_int_equal(deleted.count, 0);
 		fake_pass_time(1);
-		expect_told(&deleted, SYMBOL_TIMEOUT, "mode=zero-copy");
+		expect_told(&deleted, SYMBOL_TIMEOUT, "tells what to cure");
 		expect_top(device, &late_refuses);
 		fake_pass_time(10);
 		begin(ask_delete(device, 1, &deleted));

@@ -297,7 +297,8 @@ forced_at_once()
 	number_comes_free
 }
 
-# The kernel ends no request whose pages somebody has: the answer says so.
+# The kernel ends no request whose pages somebody has: the answer says so, and where
+# it is said what to do.
 forced_zero_copy()
 {
 	expect_ok "add file id=0 path=/dev/dm-0 mode=zero-copy"
@@ -307,11 +308,36 @@ forced_zero_copy()
 	write_block 5
 	wait_for 5 '[ "$(inflight ublkb0)" = 1 ]' || failed "nothing waits"
 	deleted
-	echo "$STATUS" | grep -q '^ERR timeout .*mode=zero-copy' ||
+	echo "$STATUS" | grep -q "^ERR timeout .*mode=zero-copy.*'inspect 0' tells" ||
 		failed "$REPLY"
+	ask "inspect 0" | grep -q "^verdict .*'dmsetup resume slow0' lets it go on" ||
+		failed "not what to cure: $(ask "inspect 0")"
 	go_on disk
 	wait_for 10 '! ask list | grep -q "^dev id=0 "' || fail "it stays"
 	ends write.5 5 0
+}
+
+# Those that wait for a worker have nobody's pages: they fail at once.
+forced_crowd()
+{
+	expect_ok "add file id=0 path=$MNT/disk direct=yes mode=zero-copy"
+	dd if=/dev/ublkb0 of=/dev/null bs=4k count=1 iflag=direct 2>/dev/null ||
+		fail "it cannot be read"
+	stop fs
+	in_background crowd fio --name=crowd --filename=/dev/ublkb0 \
+		--rw=write --bs=4k --ba=8k --ioengine=libaio --direct=1 \
+		--iodepth=48 --iodepth_batch=48 --number_ios=48 --size=1M
+	wait_for 10 '[ "$(inflight ublkb0)" = 48 ]' ||
+		failed "$(inflight ublkb0) requests wait"
+	deleted
+	echo "$STATUS" | grep -q "^ERR timeout " || failed "$REPLY"
+	left=$(ask "inspect 0" | sed -n 's/^dev id=0 .* waiting=\([0-9]*\).*/\1/p')
+	echo "$left of 48 are left"
+	{ [ "$left" -gt 0 ] && [ "$left" -le 34 ]; } ||
+		failed "$left of 48 requests are left"
+	go_on fs
+	wait_for 10 '! ask list | grep -q "^dev id=0 "' || fail "it stays"
+	wait_for 10 '[ -s /tmp/t/status.crowd ]' || fail "fio does not end"
 }
 
 dd if=/dev/urandom of=$DATA bs=64k count=16 2>/dev/null
@@ -332,7 +358,10 @@ forced disk /dev/dm-0 mode=copy
 forced fs $MNT/disk mode=user-copy
 forced fs $MNT/disk "mode=user-copy direct=yes"
 forced_at_once
-! ask features | grep -q 'name=auto-buffer have=yes' || forced_zero_copy
+if ask features | grep -q 'name=auto-buffer have=yes'; then
+	forced_zero_copy
+	forced_crowd
+fi
 expect_ok "del 1"
 umount $MNT
 dmsetup remove --noudevsync slow0
