@@ -35,22 +35,43 @@ find_waiting()
 	waited=$(echo "$waiting" | wc -w)
 }
 
-# write_to_more DIRECT: some more devices are written to, and those that do not
-# wait are done
-write_to_more()
+# add_more DIRECT: some more devices. One that is made while a file system is frozen
+# may wait in a line as well.
+add_more()
 {
 	for id in $(seq $((count + 1)) $((count + AT_ONCE))); do
 		expect_ok "add file id=$id path=$OTHER/$id create=yes size=64K \
 			block-size=4096 direct=$1"
-		write_to "$id" &
 	done
 	count=$((count + AT_ONCE))
+}
+
+# write_to_all: beside a write that is held; what does not wait is done
+write_to_all()
+{
+	rm -f /tmp/t/done* /tmp/t/dd*
+	fsfreeze --freeze $FROZEN
+	write_to 0 &
+	wait_for 10 '[ "$(inflight ublkb0)" = 1 ]' || fail "it is not held"
+	for id in $(seq "$count"); do
+		write_to "$id" &
+	done
 	# A look takes some seconds in itself.
 	for _ in 1 2 3 4 5; do
 		find_waiting
 		[ "$waited" != 0 ] || break
 		sleep 1
 	done
+	echo "$waited of $count wait for the other file system"
+}
+
+# thaw: what has waited is done
+thaw()
+{
+	[ ! -e /tmp/t/done0 ] || fail "it was not held"
+	fsfreeze --unfreeze $FROZEN
+	wait_for 20 '[ "$(find /tmp/t -name "done*" | wc -l)" = $((count + 1)) ]' ||
+		fail "they do not go on: $(tail -n 1 /tmp/t/dd*)"
 }
 
 # judge ID: sets $judged to what the device is said to wait for
@@ -60,28 +81,24 @@ judge()
 	judged=$(echo "$REPLY" | grep "^verdict id=$1 ")
 }
 
-# beside_frozen DIRECT LEAST: until so many wait. Sets $waited and $count.
+# beside_frozen DIRECT LEAST: until so many wait. Sets $waited, $count and $judged.
 beside_frozen()
 {
-	rm -f /tmp/t/done* /tmp/t/dd*
-	fsfreeze --freeze $FROZEN
-	write_to 0 &
-	wait_for 10 '[ "$(inflight ublkb0)" = 1 ]' || fail "it is not held"
+	echo "-- direct=$1"
 	count=0
-	write_to_more "$1"
+	add_more "$1"
+	write_to_all
 	while [ "$waited" -lt "$2" ] && [ $count -lt $MOST ]; do
-		write_to_more "$1"
+		thaw
+		add_more "$1"
+		write_to_all
 	done
-	echo "direct=$1: $waited of $count wait for the other file system"
 	sleep 2 # what is younger than a second is not explained
 	for id in 0 $(echo "$waiting" | head -n 1); do
 		judge "$id"
 		echo "$judged"
 	done
-	[ ! -e /tmp/t/done0 ] || fail "it was not held"
-	fsfreeze --unfreeze $FROZEN
-	wait_for 20 '[ "$(find /tmp/t -name "done*" | wc -l)" = $((count + 1)) ]' ||
-		fail "they do not go on: $(tail -n 1 /tmp/t/dd*)"
+	thaw
 	for id in $(seq "$count"); do
 		cmp -n 4096 /tmp/t/block "/dev/ublkb$id" || fail "$id has lost it"
 		expect_ok "del $id"
