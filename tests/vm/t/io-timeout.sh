@@ -103,11 +103,11 @@ beside()
 		--write_lat_log="/tmp/t/$1"
 }
 
-# count_slow NAME: sets $slow to how many of these took longer than 50 ms
+# count_slow NAME: sets $slow to how many of these took longer than 10 ms
 count_slow()
 {
 	slow=$(awk -F ', *' '
-	$2 > 50e6 { slow++ }
+	$2 > 10e6 { slow++ }
 	$2 > most { most = $2 }
 	END {
 		printf "%d\n", slow
@@ -325,7 +325,7 @@ forced_crowd()
 		fail "it cannot be read"
 	stop fs
 	in_background crowd fio --name=crowd --filename=/dev/ublkb0 \
-		--rw=write --bs=4k --ba=8k --ioengine=libaio --direct=1 \
+		--rw=randwrite --bs=4k --ba=8k --ioengine=libaio --direct=1 \
 		--iodepth=48 --iodepth_batch=48 --number_ios=48 --size=1M
 	wait_for 10 '[ "$(inflight ublkb0)" = 48 ]' ||
 		failed "$(inflight ublkb0) requests wait"
