@@ -12,7 +12,11 @@
 #define CAP_IPC_LOCK  14
 #define CAP_SYS_ADMIN 21
 
-#define PID_BYTES 12
+/* A task's flag that PR_SET_IO_FLUSHER sets, in /proc/PID/stat. */
+#define PF_MEMALLOC_NOIO 0x00080000u
+
+#define PID_BYTES   12
+#define LIMIT_BYTES 40
 
 #define PIDS_LEAST    128 /* threads, most of them the kernel's workers */
 #define MEMLOCK_LEAST (64u << 20)
@@ -267,58 +271,101 @@ static void check_memlock(struct doctor *doctor)
 			whose(doctor), limit >> 10);
 }
 
-/* What ublkd asks for at its start, and goes on without. */
-static void check_protection(struct doctor *doctor)
+/*
+ * What ublkd asks for at its start, and goes on without. Returns 1 if the process
+ * was refused some of that. Its parent is in *parent, or 0.
+ */
+static int lacks_protection(struct doctor *doctor, const char *name, int pid,
+			    int *parent)
 {
 	char text[4000], value[40], adjust[20];
+	unsigned flags = PF_MEMALLOC_NOIO;
+	const char *end;
 
-	if (!doctor->server) {
-		doctor_say(doctor, DOCTOR_OK, "no server to look at");
-		return;
-	}
+	*parent = 0;
 	host_read(doctor->root, adjust, sizeof(adjust),
-		  "/proc/%d/oom_score_adj", (int)doctor->server);
-	host_read(doctor->root, text, sizeof(text), "/proc/%d/status",
-		  (int)doctor->server);
+		  "/proc/%d/oom_score_adj", pid);
+	host_read(doctor->root, text, sizeof(text), "/proc/%d/stat", pid);
+	end = strrchr(text, ')');
+	if (end)
+		sscanf(end, ") %*c %d %*d %*d %*d %*d %u", parent, &flags);
+	host_read(doctor->root, text, sizeof(text), "/proc/%d/status", pid);
 	host_value(text, "VmLck:", value, sizeof(value));
 	if (strcmp(adjust, "-1000") != 0)
 		doctor_say(doctor, DOCTOR_WARN,
-			   "the OOM killer may take the server (oom_score_adj "
-			   "%s): it needs CAP_SYS_RESOURCE, or "
+			   "the OOM killer may take the %s (oom_score_adj %s): "
+			   "it needs CAP_SYS_RESOURCE, or "
 			   "OOMScoreAdjust=-1000 in the unit",
-			   adjust);
+			   name, adjust);
 	else if (atoi(value) == 0)
-		doctor_say(
-			doctor, DOCTOR_WARN,
-			"the server's memory is not locked: it needs "
-			"CAP_IPC_LOCK, or LimitMEMLOCK=infinity in the unit");
+		doctor_say(doctor, DOCTOR_WARN,
+			   "the %s's memory is not locked: it needs "
+			   "CAP_IPC_LOCK, or LimitMEMLOCK=infinity in the unit",
+			   name);
+	else if (!(flags & PF_MEMALLOC_NOIO))
+		doctor_say(doctor, DOCTOR_WARN,
+			   "the %s may wait for its own disks when memory is "
+			   "short: PR_SET_IO_FLUSHER needs CAP_SYS_RESOURCE",
+			   name);
 	else
+		return 0;
+	return 1;
+}
+
+static void check_protection(struct doctor *doctor)
+{
+	int keeper, init;
+
+	if (!doctor->server)
+		doctor_say(doctor, DOCTOR_OK, "no server to look at");
+	else if (!lacks_protection(doctor, "server", (int)doctor->server,
+				   &keeper) &&
+		 !(keeper > 1 &&
+		   lacks_protection(doctor, "keeper", keeper, &init)))
 		doctor_say(doctor, DOCTOR_OK,
-			   "the server is kept from the OOM killer, its memory "
-			   "is locked");
+			   "server and keeper are kept from the OOM killer, "
+			   "their memory is locked");
+}
+
+/*
+ * A limit below `enough` of the process's group, or of one above: then the group
+ * and its limit are filled in.
+ */
+static int is_limited(const struct doctor *doctor, const char *file,
+		      unsigned long long enough, char *group, char *limit)
+{
+	char *end, pid[PID_BYTES];
+
+	host_cgroup(doctor->root, process(doctor, pid), group);
+	for (;;) {
+		host_read(doctor->root, limit, LIMIT_BYTES,
+			  "/sys/fs/cgroup%s/%s", group, file);
+		if (limit[0] && strcmp(limit, "max") != 0 &&
+		    strtoull(limit, NULL, 10) < enough)
+			return 1;
+		end = strrchr(group, '/');
+		if (!end)
+			return 0;
+		*end = '\0';
+	}
 }
 
 static void check_cgroup(struct doctor *doctor)
 {
-	char group[HOST_CGROUP], memory[40], pids[40], pid[PID_BYTES];
+	char group[HOST_CGROUP], limit[LIMIT_BYTES];
 
-	host_cgroup(doctor->root, process(doctor, pid), group);
-	host_read(doctor->root, memory, sizeof(memory),
-		  "/sys/fs/cgroup%s/memory.max", group);
-	host_read(doctor->root, pids, sizeof(pids), "/sys/fs/cgroup%s/pids.max",
-		  group);
-	if (pids[0] && strcmp(pids, "max") != 0 && atol(pids) < PIDS_LEAST)
+	if (is_limited(doctor, "pids.max", PIDS_LEAST, group, limit))
 		doctor_say(
 			doctor, DOCTOR_FAIL,
 			"%s/pids.max is %s: each request to a file may need a "
 			"thread; TasksMax=infinity in the unit",
-			group, pids);
-	else if (memory[0] && strcmp(memory, "max") != 0)
+			group, limit);
+	else if (is_limited(doctor, "memory.max", ULLONG_MAX, group, limit))
 		doctor_say(
 			doctor, DOCTOR_WARN,
 			"%s/memory.max is %s bytes: RAM disks count, and what is "
 			"above that fails; MemoryMax=infinity in the unit",
-			group, memory);
+			group, limit);
 	else
 		doctor_say(doctor, DOCTOR_OK,
 			   "no limit of memory or of threads");

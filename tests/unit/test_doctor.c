@@ -174,6 +174,10 @@ static const struct {
 	  "67108864 bytes" },
 	{ "sys/fs/cgroup/system.slice/u.service/pids.max", "20\n", DOCTOR_FAIL,
 	  "FAIL cgroup    /system.slice/u.service/pids.max is 20" },
+	{ "sys/fs/cgroup/system.slice/memory.max", "134217728\n", DOCTOR_WARN,
+	  "WARN cgroup    /system.slice/memory.max is 134217728 bytes" },
+	{ "sys/fs/cgroup/system.slice/pids.max", "127\n", DOCTOR_FAIL,
+	  "FAIL cgroup    /system.slice/pids.max is 127" },
 	{ "proc/self/mountinfo",
 	  "25 1 254:1 / / rw - ext4 /dev/vda1 rw\n"
 	  "26 1 0:26 / /ru rw - tmpfs tmpfs rw\n"
@@ -270,8 +274,21 @@ TEST_CASE(test_protection)
 	test_file("proc/812/oom_score_adj", "-1000\n");
 	test_file("proc/812/status", "VmLck:\t    2048 kB\n"
 				     "CapEff:\t000001ffffffffff\n");
+	test_file("proc/812/stat", "812 (a) b) S 811 812 812 0 -1 524608 7\n");
+	test_file("proc/811/oom_score_adj", "-1000\n");
+	test_file("proc/811/status", "VmLck:\t    2048 kB\n");
+	test_file("proc/811/stat", "811 (ublkd) S 1 811 811 0 -1 320 7\n");
 	run();
-	assert_non_null(strstr(said, "OK   protected the server is kept"));
+	assert_non_null(strstr(said, "WARN protected the keeper may wait for"));
+	test_file("proc/811/stat", "811 (ublkd) S 1 811 811 0 -1 524608 7\n");
+	run();
+	assert_non_null(strstr(said, "OK   protected server and keeper are"));
+	test_file("proc/811/status", "VmLck:\t       0 kB\n");
+	run();
+	assert_non_null(strstr(said, "WARN protected the keeper's memory is"));
+	test_file("proc/812/stat", "812 (a) b) S 1 812 812 0 -1 320 7\n");
+	run();
+	assert_non_null(strstr(said, "WARN protected the server may wait for"));
 	test_file("proc/812/status", "VmLck:\t       0 kB\n");
 	run();
 	assert_non_null(strstr(said, "WARN protected the server's memory is"));
