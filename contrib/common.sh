@@ -8,14 +8,14 @@ PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 jobs=$(nproc)
 
 packages_build=(gcc make autoconf automake pkg-config libc6-dev libedit-dev
-	libev-dev liburing-dev libnbd-dev)
+	libev-dev libgnutls28-dev liburing-dev libnbd-dev)
 packages_test=(libcmocka-dev clang libclang-rt-dev zsh fish runit
 	python3-prometheus-client systemtap-sdt-dev tmux)
 packages_static=(shellcheck cppcheck clang-tidy clang-format mandoc systemd)
 packages_vm=(qemu-system-x86 busybox-static cpio kmod xz-utils zstd socat
 	e2fsprogs)
 packages_vm_test=(fio jq strace xfsprogs btrfs-progs fdisk dmsetup lvm2
-	nbdkit nbd-server qemu-utils)
+	nbdkit nbd-server openssl qemu-utils)
 
 say()
 {

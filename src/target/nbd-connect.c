@@ -10,6 +10,12 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/types.h>
+#include <unistd.h>
+
+#ifndef WITHOUT_TLS
+#include "nbd-tls.h"
+#endif
 
 #define LIBRARY "libnbd.so.0"
 
@@ -47,6 +53,7 @@ int nbd_export_read(struct nbd_export *export, const char *text)
 	F(set_request_structured_replies) \
 	F(set_opt_mode)                   \
 	F(set_export_name)                \
+	F(connect_socket)                 \
 	F(connect_uri)                    \
 	F(opt_go)                         \
 	F(aio_is_negotiating)             \
@@ -104,15 +111,37 @@ static int fail(char *text, size_t size)
 	return error > 0 && error != EBUSY ? -error : -EIO;
 }
 
+/* libnbd does not tell these two apart. */
+static int fail_go(char *text, size_t size)
+{
+	int error = fail(text, size);
+
+	if (error != -EOPNOTSUPP)
+		return error;
+	snprintf(text, size,
+		 "the server wants TLS, as with nbds://, or does not know "
+		 "NBD_OPT_GO");
+	return -EPROTO;
+}
+
+/* A server that speaks plainly: that of the URI, or by a socket that there is. */
+struct way {
+	const char *uri;
+	int fd;	     /* libnbd's, or -1: by the URI */
+	pid_t relay; /* at the other end of the socket */
+};
+
 /*
  * The name that the URI has is replaced before it is asked for. A server of the
  * oldest kind has but one export, and no names.
  */
-static int negotiate(struct nbd_handle *nbd, const char *uri,
+static int negotiate(struct nbd_handle *nbd, const struct way *way,
 		     const char *export, char *text, size_t size)
 {
 	if (lib.set_request_structured_replies(nbd, 0) < 0 ||
-	    lib.set_opt_mode(nbd, 1) < 0 || lib.connect_uri(nbd, uri) < 0)
+	    lib.set_opt_mode(nbd, 1) < 0 ||
+	    (way->fd >= 0 ? lib.connect_socket(nbd, way->fd)
+			  : lib.connect_uri(nbd, way->uri)) < 0)
 		return fail(text, size);
 	if (!lib.aio_is_negotiating(nbd)) {
 		if (!export)
@@ -124,7 +153,7 @@ static int negotiate(struct nbd_handle *nbd, const char *uri,
 	}
 	if ((export && lib.set_export_name(nbd, export) < 0) ||
 	    lib.opt_go(nbd) < 0)
-		return fail(text, size);
+		return fail_go(text, size);
 	return 0;
 }
 
@@ -177,11 +206,11 @@ static void prepare_socket(int fd)
 }
 
 /* A socket of our own, on which the session goes on; or a negative errno. */
-static int connect_with(struct nbd_handle *nbd, const char *uri,
+static int connect_with(struct nbd_handle *nbd, const struct way *way,
 			const char *export, struct nbd_export *found,
 			char *text, size_t size)
 {
-	int error = negotiate(nbd, uri, export, text, size), fd;
+	int error = negotiate(nbd, way, export, text, size), fd;
 
 	if (error)
 		return error;
@@ -200,20 +229,69 @@ static int connect_with(struct nbd_handle *nbd, const char *uri,
 }
 
 /* To close the handle tells the server nothing: it closes its own descriptor. */
-int nbd_connect(const char *uri, const char *export, char *text, size_t size)
+static int connect_way(const struct way *way, const char *export, char *text,
+		       size_t size)
 {
 	struct nbd_export found = { .size = 0 };
 	struct nbd_handle *nbd;
-	int fd = load(text, size);
+	int fd;
 
-	if (fd)
-		return fd;
 	nbd = lib.create();
-	if (!nbd)
+	if (!nbd) {
+		if (way->fd >= 0)
+			close(way->fd);
 		return fail(text, size);
-	fd = connect_with(nbd, uri, export, &found, text, size);
+	}
+	fd = connect_with(nbd, way, export, &found, text, size);
 	lib.close(nbd);
 	if (fd >= 0)
 		nbd_export_write(&found, text, size);
 	return fd;
+}
+
+#ifndef WITHOUT_TLS
+
+static int connect_tls(const char *text_uri, const char *export, char *text,
+		       size_t size)
+{
+	static struct nbd_uri uri;
+	struct way way = { .uri = text_uri };
+	gnutls_session_t session;
+	const char *why = nbd_uri_read(&uri, text_uri);
+	int fd;
+
+	if (why) {
+		snprintf(text, size, "%s", why);
+		return -EINVAL;
+	}
+	fd = nbd_tls_connect(&uri, &session, text, size);
+	if (fd < 0)
+		return fd;
+	prepare_socket(fd);
+	way.fd = nbd_relay_start(session, fd, &way.relay);
+	if (way.fd < 0) {
+		snprintf(text, size, "no relay for TLS can be started: %s",
+			 strerror(-way.fd));
+		return way.fd;
+	}
+	fd = connect_way(&way, export ? export : uri.export_name, text, size);
+	if (fd < 0)
+		nbd_relay_explain(way.relay, text, size);
+	return fd;
+}
+
+#endif
+
+int nbd_connect(const char *uri, const char *export, char *text, size_t size)
+{
+	const struct way plain = { .uri = uri, .fd = -1 };
+	int error = load(text, size);
+
+	if (error)
+		return error;
+#ifndef WITHOUT_TLS
+	if (nbd_uri_is_tls(uri))
+		return connect_tls(uri, export, text, size);
+#endif
+	return connect_way(&plain, export, text, size);
 }

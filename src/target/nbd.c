@@ -17,10 +17,29 @@
 
 #include "ask.h"
 #include "base/log.h"
+#include "base/message.h"
 #include "base/syntax.h"
 #include "io/pool.h"
+#include "nbd-uri.h"
 
-enum { URI, EXPORT, SIZE, DURABLE, RECONNECT, DISCARD };
+enum {
+	URI,
+	EXPORT,
+	SIZE,
+	DURABLE,
+	RECONNECT,
+	DISCARD,
+#ifndef WITHOUT_TLS
+	TLS,
+	TLS_FIRST, /* of those that are parameters of a URI */
+	TLS_CERTIFICATES = TLS_FIRST,
+	TLS_HOSTNAME,
+	TLS_PSK_FILE,
+	TLS_USERNAME,
+	TLS_VERIFY_PEER,
+	OPTIONS,
+#endif
+};
 
 static const struct option options[] = {
 	[URI] = { .name = "uri",
@@ -52,6 +71,35 @@ static const struct option options[] = {
 		      .fallback = "yes",
 		      .help = "give space back that is discarded or zeroed, if "
 			      "the server can" },
+#ifndef WITHOUT_TLS
+	[TLS] = { .name = "tls",
+		  .type = OPTION_FLAG,
+		  .help = "nothing goes to the server but by TLS (default: "
+			  "with nbds:// and nbds+unix://)" },
+	[TLS_CERTIFICATES] = { .name = "tls-certificates",
+			       .type = OPTION_PATH,
+			       .help = "folder with ca-cert.pem, and "
+				       "client-cert.pem and client-key.pem if "
+				       "the server asks for them (default: the "
+				       "host's authorities)" },
+	[TLS_HOSTNAME] = { .name = "tls-hostname",
+			   .type = OPTION_TEXT,
+			   .help = "name that the server's certificate has "
+				   "(default: the URI's host)" },
+	[TLS_PSK_FILE] = { .name = "tls-psk-file",
+			   .type = OPTION_PATH,
+			   .help = "file of NAME:KEY lines, in place of "
+				   "certificates" },
+	[TLS_USERNAME] = { .name = "tls-username",
+			   .type = OPTION_TEXT,
+			   .help = "name in tls-psk-file (default: the URI's "
+				   "user)" },
+	[TLS_VERIFY_PEER] = { .name = "tls-verify-peer",
+			      .type = OPTION_FLAG,
+			      .fallback = "yes",
+			      .help = "refuse a server whose certificate is not "
+				      "good" },
+#endif
 	{ .name = NULL },
 };
 
@@ -70,35 +118,139 @@ static const struct option options[] = {
 
 /* ---- what is there ---- */
 
-/* What the helper is asked for. */
-static void write_question(const char *uri, const char *export_name, char *text,
-			   size_t size)
+static int begins(const char *text, const char *with)
 {
-	snprintf(text, size, "%s%s%s", uri, export_name ? "\n" : "",
-		 export_name ? export_name : "");
+	return strncmp(text, with, strlen(with)) == 0;
+}
+
+#ifndef WITHOUT_TLS
+
+static int is_tls(const struct option_value *values)
+{
+	return nbd_uri_is_tls(values[URI].text) || values[TLS].number;
+}
+
+static int check_tls(const struct option_value *values, struct failure *failure)
+{
+	int i;
+
+	if (is_tls(values) && values[TLS].given && !values[TLS].number)
+		return failure_set(failure, SYMBOL_ARG, 0, "tls",
+				   "tls=no: uri=%.200s asks for TLS",
+				   values[URI].text);
+	for (i = TLS_FIRST; !is_tls(values) && i < OPTIONS; i++)
+		if (values[i].given)
+			return failure_set(failure, SYMBOL_ARG, 0,
+					   options[i].name,
+					   "%s= is for nbds://, nbds+unix:// "
+					   "and tls=yes",
+					   options[i].name);
+	return 0;
+}
+
+/*
+ * The URI by which the helper has TLS, with the options as its parameters. Returns
+ * NULL, or what is wrong with it.
+ */
+static const char *write_tls_uri(const struct option_value *values, char *text,
+				 size_t size)
+{
+	static struct nbd_uri uri;
+	const char *rest = values[URI].text + strlen("nbd");
+	int i;
+
+	snprintf(text, size, "nbds%s", rest[0] == 's' ? rest + 1 : rest);
+	for (i = TLS_FIRST; i < OPTIONS; i++)
+		if (values[i].given &&
+		    nbd_uri_add(text, size, options[i].name,
+				options[i].type == OPTION_FLAG
+					? values[i].number ? "yes" : "no"
+					: values[i].text) < 0)
+			return "it is too long with its options";
+	return nbd_uri_read(&uri, text);
+}
+
+#else
+
+static int is_tls(const struct option_value *values)
+{
+	(void)values;
+	return 0;
+}
+
+static int check_tls(const struct option_value *values, struct failure *failure)
+{
+	if (!begins(values[URI].text, "nbds"))
+		return 0;
+	return failure_set(failure, SYMBOL_UNSUPPORTED, 0, "uri",
+			   "uri=%.200s: TLS is left out of this build "
+			   "(--disable-tls, or no GnuTLS)",
+			   values[URI].text);
+}
+
+static const char *write_tls_uri(const struct option_value *values, char *text,
+				 size_t size)
+{
+	(void)values;
+	(void)text;
+	(void)size;
+	return NULL;
+}
+
+#endif
+
+/*
+ * What the helper is asked for, MESSAGE_TEXT bytes at most. Returns NULL, or what is
+ * wrong with the URI.
+ */
+static const char *write_question(const struct option_value *values, char *text)
+{
+	const char *why = NULL;
+	size_t at;
+
+	if (is_tls(values))
+		why = write_tls_uri(values, text, MESSAGE_TEXT);
+	else
+		snprintf(text, MESSAGE_TEXT, "%s", values[URI].text);
+	if (why || !values[EXPORT].given)
+		return why;
+	at = strlen(text) + 1 + strlen(values[EXPORT].text);
+	if (at >= MESSAGE_TEXT)
+		return "it is too long with its options";
+	strcat(strcat(text, "\n"), values[EXPORT].text);
+	return NULL;
+}
+
+static int check_scheme(const char *uri, struct failure *failure)
+{
+	static const char *const schemes[] = { "nbd://", "nbd+unix://",
+					       "nbd+vsock://", "nbds://",
+					       "nbds+unix://" };
+	unsigned i;
+
+	for (i = 0; i < sizeof(schemes) / sizeof(schemes[0]); i++)
+		if (begins(uri, schemes[i]))
+			return 0;
+	return failure_set(failure, SYMBOL_ARG, 0, "uri",
+			   "uri=%.200s begins with none of nbd://, "
+			   "nbd+unix://, nbd+vsock://, nbds:// and "
+			   "nbds+unix://",
+			   uri);
 }
 
 static int nbd_opens(const struct target_args *args, struct opener_wish *wish,
 		     struct failure *failure)
 {
-	static char question[2 * OPTION_PATH_MAX + 2];
+	static char question[MESSAGE_TEXT];
 	const struct option_value *values = args->values;
-	const char *uri = values[URI].text;
+	const char *uri = values[URI].text, *why;
 
-	if (strncmp(uri, "nbds", 4) == 0)
-		return failure_set(failure, SYMBOL_UNSUPPORTED, 0, "uri",
-				   "uri=%.200s: TLS is not built yet; nbd:// "
-				   "and nbd+unix:// are",
-				   uri);
-	if (strncmp(uri, "nbd://", 6) != 0 &&
-	    strncmp(uri, "nbd+unix://", 11) != 0 &&
-	    strncmp(uri, "nbd+vsock://", 12) != 0)
+	if (check_scheme(uri, failure) < 0 || check_tls(values, failure) < 0)
+		return -1;
+	why = write_question(values, question);
+	if (why)
 		return failure_set(failure, SYMBOL_ARG, 0, "uri",
-				   "uri=%.200s begins with none of nbd://, "
-				   "nbd+unix:// and nbd+vsock://",
-				   uri);
-	write_question(uri, values[EXPORT].given ? values[EXPORT].text : NULL,
-		       question, sizeof(question));
+				   "uri=%.200s: %s", uri, why);
 	wish->path = uri;
 	wish->option = "uri";
 	wish->connect = question;
@@ -357,15 +509,12 @@ static void on_connected(void *context, const struct message *answer)
 
 void nbd_connect_now(struct nbd *nbd)
 {
-	char question[2 * OPTION_PATH_MAX + 2];
-
 	if (nbd->attempt || nbd->fd >= 0)
 		return;
-	write_question(nbd->uri, nbd->export_name, question, sizeof(question));
 	nbd->attempt = calloc(1, sizeof(*nbd->attempt));
 	if (nbd->attempt) {
 		nbd->attempt->nbd = nbd;
-		if (ask(HELPER_CONNECT, question, -1, on_connected,
+		if (ask(HELPER_CONNECT, nbd->question, -1, on_connected,
 			nbd->attempt) == 0)
 			return;
 		free(nbd->attempt);
@@ -406,13 +555,14 @@ static void free_nbd(struct nbd *nbd)
 		free(nbd->chunks[--nbd->chunk_count]);
 	pool_unreserve(nbd->reserve, POOL_RESERVE);
 	free(nbd->receive.buffer);
-	free(nbd->export_name);
+	free(nbd->question);
 	free(nbd->uri);
 	free(nbd);
 }
 
 static struct nbd *new_nbd(const struct target_args *args)
 {
+	static char question[MESSAGE_TEXT];
 	const struct option_value *values = args->values;
 	struct nbd *nbd = calloc(1, sizeof(*nbd));
 
@@ -430,12 +580,11 @@ static struct nbd *new_nbd(const struct target_args *args)
 	loop_timer_init(&nbd->timer, on_timer, nbd);
 	loop_timer_init(&nbd->silence, nbd_on_silence, nbd);
 	nbd->uri = strdup(values[URI].text);
-	if (values[EXPORT].given)
-		nbd->export_name = strdup(values[EXPORT].text);
+	if (!write_question(values, question))
+		nbd->question = strdup(question);
 	nbd->receive.buffer = malloc(NBD_RECEIVE);
 	nbd->reserve = pool_reserve(POOL_RESERVE, POOL_RESERVE);
-	if (nbd->uri && nbd->receive.buffer && nbd->reserve &&
-	    (nbd->export_name || !values[EXPORT].given))
+	if (nbd->uri && nbd->question && nbd->receive.buffer && nbd->reserve)
 		return nbd;
 	free_nbd(nbd);
 	return NULL;

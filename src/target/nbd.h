@@ -74,7 +74,8 @@ struct nbd_attempt {
 struct nbd {
 	struct target target;
 	struct ev_loop *loop;
-	char *uri, *export_name;  /* as given; export_name may be NULL */
+	char *uri;		  /* as given */
+	char *question;		  /* for the helper, who connects */
 	struct nbd_export export; /* as the last connection has it */
 	uint64_t size;		  /* bytes that are served */
 	uint32_t block_size;

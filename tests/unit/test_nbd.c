@@ -1038,12 +1038,12 @@ static void adopt_as(const char *words, int knows_flags)
 	if (knows_flags)
 		nbd->target.tally = UINT64_C(1) << 32 | CAN_ALL;
 	nbd_start(&nbd->target.backend, &port);
-	assert_string_equal(helper.text, "nbd://host\nother");
 }
 
 static void adopt(int knows_flags)
 {
 	adopt_as("uri=nbd://host export=other", knows_flags);
+	assert_string_equal(helper.text, "nbd://host\nother");
 	submit(0, IO_READ, 0, 4096);
 	assert_int_equal(seen.total, 0);
 }
@@ -1513,9 +1513,22 @@ TEST_CASE(test_uris)
 {
 	static const struct {
 		const char *words, *why;
-	} rows[] = { { "uri=nbds://host/x", "TLS is not built" },
-		     { "uri=nbds+unix:///x?socket=/s", "TLS is not built" },
-		     { "uri=http://host/x", "begins with none" } };
+	} rows[] = {
+		{ "uri=http://host/x", "begins with none" },
+		{ "uri=nbds+vsock://1/x", "begins with none" },
+#ifdef WITHOUT_TLS
+		{ "uri=nbds://host/x", "left out" },
+		{ "uri=nbds+unix:///x?socket=/s", "left out" },
+#else
+		{ "uri=nbds://host/x tls=no", "asks for TLS" },
+		{ "uri=nbds://host:x/x", "port" },
+		{ "uri=nbd://host/x tls-psk-file=/k", "is for nbds://" },
+		{ "uri=nbd://host/x tls=no tls-verify-peer=no",
+		  "is for nbds://" },
+		{ "uri=nbd+vsock://1/x tls=yes", "begins with" },
+		{ "uri=nbds://host/x tls-psk-file=/k", "tls-username=" },
+#endif
+	};
 	struct option_value values[OPTION_MAX];
 	struct target_args args = { .values = values };
 	struct opener_wish wish = { .path = NULL };
@@ -1531,6 +1544,50 @@ TEST_CASE(test_uris)
 	assert_int_equal(target_nbd.opens(&args, &wish, &failure), 1);
 	assert_string_equal(wish.connect, "nbd+unix:///x?socket=/s\ny");
 }
+
+#ifndef WITHOUT_TLS
+
+/* What the helper is asked for: all of it is in the URI. */
+TEST_CASE(test_tls_uris)
+{
+	static const struct {
+		const char *words, *question;
+	} rows[] = {
+		{ "uri=nbds://host/x", "nbds://host/x" },
+		{ "uri=nbds://host/x tls=yes export=y", "nbds://host/x\ny" },
+		{ "uri=nbd://host/x tls=yes", "nbds://host/x" },
+		{ "uri=nbd://host/x tls=no", "nbd://host/x" },
+		{ "uri=nbd+unix:///x?socket=/s tls=yes tls-certificates=/c "
+		  "tls-verify-peer=no",
+		  "nbds+unix:///x?socket=/s&tls-certificates=/c"
+		  "&tls-verify-peer=no" },
+		{ "uri=nbds://host/x tls-psk-file=/k tls-username=a&b "
+		  "tls-hostname=h",
+		  "nbds://host/x?tls-hostname=h&tls-psk-file=/k"
+		  "&tls-username=a%26b" },
+	};
+	struct option_value values[OPTION_MAX];
+	struct target_args args = { .values = values };
+	struct opener_wish wish = { .path = NULL };
+	unsigned i;
+
+	for (i = 0; i < COUNT(rows); i++) {
+		about(rows[i].words);
+		test_values(target_nbd.options, values, rows[i].words);
+		assert_int_equal(target_nbd.opens(&args, &wish, &failure), 0);
+		assert_string_equal(wish.connect, rows[i].question);
+	}
+}
+
+/* The next connection is as safe as the first one. */
+TEST_CASE(test_tls_again)
+{
+	adopt_as("uri=nbd://host/x tls=yes tls-hostname=h", 1);
+	assert_string_equal(helper.text, "nbds://host/x?tls-hostname=h");
+	connects_to(SIZE, CAN_ALL);
+}
+
+#endif
 
 /* Nobody is behind the end of a device that shrank. */
 TEST_CASE(test_sizes)
