@@ -363,11 +363,12 @@ static int connect_to(struct tls *tls, const struct sockaddr *address,
 static int connect_unix(struct tls *tls)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	size_t length = strlen(tls->uri->socket);
 
-	if (strlen(tls->uri->socket) >= sizeof(address.sun_path))
+	if (length >= sizeof(address.sun_path))
 		return fail(tls, -ENAMETOOLONG, "%s is too long for a socket",
 			    tls->uri->socket);
-	strcpy(address.sun_path, tls->uri->socket);
+	memcpy(address.sun_path, tls->uri->socket, length);
 	return connect_to(tls, (struct sockaddr *)&address, sizeof(address));
 }
 

@@ -171,16 +171,17 @@ static const char *check(struct nbd_uri *uri, int is_unix)
 const char *nbd_uri_read(struct nbd_uri *uri, const char *text)
 {
 	int is_unix = begins(text, UNIX);
+	size_t size = strlen(text) + 1;
 	char *authority, *path, *query;
 	const char *why;
 
 	memset(uri, 0, sizeof(*uri));
 	if (!is_unix && !begins(text, TCP))
 		return "with TLS it begins with nbds:// or nbds+unix://";
-	if (strlen(text) >= sizeof(uri->text))
+	if (size > sizeof(uri->text))
 		return "it is too long";
 	uri->verifies = 1;
-	strcpy(uri->text, text);
+	memcpy(uri->text, text, size);
 	authority = uri->text + strlen(is_unix ? UNIX : TCP);
 	if (strchr(authority, '#'))
 		return "a # in it must be written as %23";

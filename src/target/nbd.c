@@ -214,11 +214,10 @@ static const char *write_question(const struct option_value *values, char *text)
 		snprintf(text, MESSAGE_TEXT, "%s", values[URI].text);
 	if (why || !values[EXPORT].given)
 		return why;
-	at = strlen(text) + 1 + strlen(values[EXPORT].text);
-	if (at >= MESSAGE_TEXT)
-		return "it is too long with its options";
-	strcat(strcat(text, "\n"), values[EXPORT].text);
-	return NULL;
+	at = strlen(text);
+	at += (size_t)snprintf(text + at, MESSAGE_TEXT - at, "\n%s",
+			       values[EXPORT].text);
+	return at < MESSAGE_TEXT ? NULL : "it is too long with its options";
 }
 
 static int check_scheme(const char *uri, struct failure *failure)

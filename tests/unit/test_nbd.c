@@ -1574,7 +1574,7 @@ TEST_CASE(test_tls_uris)
 	for (i = 0; i < COUNT(rows); i++) {
 		about(rows[i].words);
 		test_values(target_nbd.options, values, rows[i].words);
-		assert_int_equal(target_nbd.opens(&args, &wish, &failure), 0);
+		assert_int_equal(target_nbd.opens(&args, &wish, &failure), 1);
 		assert_string_equal(wish.connect, rows[i].question);
 	}
 }

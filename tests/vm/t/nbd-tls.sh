@@ -133,14 +133,13 @@ files_are_right()
 a_relay_is_little()
 {
 	relay=$(grep -lx ublkd-relay /proc/[0-9]*/comm | cut -d / -f 3)
-	[ "$(ls "/proc/$relay/fd" | wc -l)" = 2 ] ||
-		fail "it has $(ls -l "/proc/$relay/fd")"
+	[ "$(fds "$relay")" = 2 ] || fail "it has $(fds "$relay") descriptors"
 	grep -q '^CapEff:.0*$' "/proc/$relay/status" || fail "it has rights"
 	[ "$(cat "/proc/$relay/oom_score_adj")" = -1000 ] ||
 		fail "the OOM killer may have it"
 	echo "- a relay: $(pss "$relay") KiB"
-	[ "$(ls "/proc/$(server_pid)/task" | wc -l)" = 1 ] ||
-		fail "the server has other tasks"
+	grep -q '^Threads:.1$' "/proc/$(server_pid)/status" ||
+		fail "the server has other threads"
 	! grep -q gnutls "/proc/$(server_pid)/maps" "/proc/$(keeper_pid)/maps" ||
 		fail "GnuTLS is in a process that stays"
 }
