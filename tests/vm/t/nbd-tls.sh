@@ -162,17 +162,14 @@ outlives()
 	comes_back
 	goes_on_well
 	echo "- at $(now) ms: the server was killed twice, and the relay"
-	kill_server
-	await_live 0
-	comes_back
-	goes_on_well
-	relays_are 1
-	LD_LIBRARY_PATH=/nbd upgraded
-	await_live 0
-	comes_back
-	goes_on_well
-	relays_are 1
-	echo "- at $(now) ms: ublkd was killed and upgraded"
+	for end in kill_server upgraded keeper_killed both_killed; do
+		LD_LIBRARY_PATH=/nbd $end
+		await_live 0
+		comes_back
+		goes_on_well
+		relays_are 1
+		echo "- at $(now) ms: $end"
+	done
 	stands_still
 	end_load
 	relays_are 0
