@@ -248,4 +248,4 @@ outlives
 what_is_wrong_is_said
 by_tcp
 relays_are 0
-! grep -qF "$(cut -d : -f 2 $PKI/keys)" $LOG || fail "the log has a key"
+! grep -qF "$(cut -d : -f 2 $PKI/keys)" "$LOG" || fail "the log has a key"
