@@ -128,7 +128,7 @@ TEST_CASE(test_queue_by_queue)
 {
 	struct io ios[3][2] = { 0 };
 	struct io_port ports[3] = { 0 };
-	unsigned i, seen, most = 0, before = 0;
+	unsigned i, seen = 0, most = 0, before = 0;
 
 	set("io-timeout=800ms");
 	for (i = 0; i < 3; i++) {

@@ -97,7 +97,7 @@ TEST_CASE(test_unseen_among_others)
 	uint16_t tag;
 
 	for (tag = 0; tag < 3; tag++) {
-		hold(0, tag, SIGHT_WRITE, 100000 * (tag + 1));
+		hold(0, tag, SIGHT_WRITE, (uint64_t)100000 * (tag + 1));
 		if (tag != 1)
 			ios[0][tag].owned = IO_UNSEEN + SIGHT_WRITE;
 	}
