@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/syntax.h"
+#include "path.h"
 
 /* ---- the words ---- */
 
@@ -137,14 +138,17 @@ static int is_wanted(const struct table_row *row, void *context)
 unsigned list_print(struct list *list, FILE *out)
 {
 	struct wish wish = { .list = list };
-	char name[PATH_MAX];
+	char name[2 * PATH_MAX];
 	struct stat status;
 	unsigned count;
 
 	if (!list->id && !list->file)
 		return table_print(&list->table, NULL, NULL, out);
 	if (list->file)
-		wish.name = realpath(list->file, name) ? name : list->file;
+		wish.name =
+			realpath(list->file, name)
+				? name
+				: path_absolute(list->file, name, sizeof(name));
 	count = table_print(&list->table, is_wanted, &wish, out);
 	if (count || !list->file || stat(list->file, &status) < 0)
 		return count;

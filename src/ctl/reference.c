@@ -100,6 +100,12 @@ int reference_translate(struct reference *to, int count, char **words,
 			const char **why)
 {
 	to->count = 0;
+	if (strcmp(words[0], "recover") == 0) {
+		*why = "recover: nobody has to. ublkd takes devices over by "
+		       "itself, and tries lost ones again: 'list' has their "
+		       "state, 'show' says why";
+		return -1;
+	}
 	/* Ours have options as well: --all. */
 	if (count < 2 || words[1][0] != '-' || words[1][1] == '-')
 		return 0;

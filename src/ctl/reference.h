@@ -1,6 +1,6 @@
 /*
  * The words of ublk, the tool of ublksrv, which many know: "add -t loop -f FILE",
- * "del -n 0", "del -a", "list -n 0".
+ * "del -n 0", "del -a", "list -n 0"; and "recover", which ublkd has no need of.
  */
 #ifndef UBLKD_REFERENCE_H
 #define UBLKD_REFERENCE_H
@@ -15,7 +15,7 @@ struct reference {
 };
 
 /*
- * Translate a command that has options of that tool. Returns 1 if it has been, 0 if
+ * Translate a command of that tool, or one with its options. Returns 1 if it has been, 0 if
  * there is nothing to translate, -1 with *why if that cannot be done.
  */
 int reference_translate(struct reference *to, int count, char **words,

@@ -11,6 +11,7 @@
 #include "client.h"
 #include "doctor.h"
 #include "list.h"
+#include "path.h"
 #include "progress.h"
 #include "reference.h"
 #include "screen.h"
@@ -93,18 +94,6 @@ static int tell_silence(const struct run *run, const char *verb, int fd,
 
 /* ---- a command ---- */
 
-/* The server has another working directory: path=x is the x of this one. */
-static const char *make_absolute(const char *word, char *text, size_t size)
-{
-	char folder[SYNTAX_LINE_MAX];
-
-	if (strncmp(word, "path=", 5) != 0 || word[5] == '/' || !word[5] ||
-	    !getcwd(folder, sizeof(folder)))
-		return word;
-	snprintf(text, size, "path=%s/%s", folder, word + 5);
-	return text;
-}
-
 /* The words as one line. Returns 0, or -1 if that is too long. */
 static int make_line(struct answer *answer)
 {
@@ -116,8 +105,8 @@ static int make_line(struct answer *answer)
 		if (i)
 			answer->line[length++] = ' ';
 		length += syntax_quote(answer->line + length, size - length,
-				       make_absolute(answer->words[i], text,
-						     sizeof(text)));
+				       path_word(answer->words[i], text,
+						 sizeof(text)));
 	}
 	return length < size && answer->count <= SYNTAX_WORDS_MAX ? 0 : -1;
 }

@@ -133,6 +133,13 @@ grep -q "no daemon runs" errors || fail "$(cat errors)"
 start
 ctl 0 version
 has out "OK version=0.1.0 proto=1"
+# What is not known is said as the daemon has got it.
+ctl 1 upgrade program=x
+has errors "ublkctl: there is no command 'upgrade program=$(pwd -P)/x'"
+ctl 1 add ram keep=yes
+has errors "ublkctl: there is no command 'add ram keep=yes'"
+ctl 2 recover -n 0
+grep -q "takes devices over by itself" errors || fail "$(cat errors)"
 ctl 1 del x
 has out
 has errors "ublkctl: there is no such device; ?[31m"

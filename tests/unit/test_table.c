@@ -1,4 +1,5 @@
 /* ublkctl's tables, and its own words for commands. */
+#include <fcntl.h>
 #include <locale.h>
 #include <stdlib.h>
 #include <string.h>
@@ -6,6 +7,7 @@
 #include <unistd.h>
 
 #include "ctl/list.h"
+#include "ctl/path.h"
 #include "ctl/reference.h"
 #include "support.h"
 
@@ -233,6 +235,7 @@ static unsigned print_list(void)
 TEST_CASE(test_find)
 {
 	char line[600], other[300];
+	int was;
 
 	test_file("img", "x");
 	test_file("img2", "x");
@@ -254,6 +257,14 @@ TEST_CASE(test_find)
 	assert_string_equal(printed, "");
 	list.file = test_path("missing");
 	assert_int_equal(print_list(), 0);
+	/* Here, and deleted: its name is as it was when it was there. */
+	was = open(".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	assert_int_equal(unlink(test_path("img")), 0);
+	assert_int_equal(chdir(test_folder()), 0);
+	list.file = "img";
+	assert_int_equal(print_list(), 1);
+	assert_int_equal(fchdir(was), 0);
+	close(was);
 	table_close(&list.table);
 }
 
@@ -327,6 +338,50 @@ TEST_CASE(test_reference)
 	check_reference("del -f", NULL);
 	check_reference("features", "");
 	check_reference("list -n 0", "");
+	check_reference("recover -n 0", NULL);
+	assert_non_null(strstr(why, "takes devices over by itself"));
+	check_reference("recover", NULL);
+}
+
+/* ---- paths ---- */
+
+static void check_path_word(const char *word, const char *before,
+			    const char *behind)
+{
+	char text[600], expected[600];
+
+	about(word);
+	snprintf(expected, sizeof(expected), "%s%s", before, behind);
+	assert_string_equal(path_word(word, text, sizeof(text)), expected);
+}
+
+TEST_CASE(test_paths)
+{
+	char path[300], *folder = realpath(test_folder(), NULL);
+	int was = open(".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	assert_non_null(folder);
+	assert_int_equal(chdir(folder), 0);
+	snprintf(path, sizeof(path), "path=%s", folder);
+	check_path_word("path=x y", path, "/x y");
+	check_path_word("path=./x", path, "/x");
+	check_path_word("path=.//./x", path, "/x");
+	check_path_word("path=../x", path, "/../x");
+	check_path_word("path=/x", "path=/x", "");
+	check_path_word("path=", "path=", "");
+	snprintf(path, sizeof(path), "program=%s", folder);
+	check_path_word("program=x", path, "/x");
+	snprintf(path, sizeof(path), "keep=%s", folder);
+	check_path_word("keep=x", path, "/x");
+	check_path_word("keep=yes", "keep=yes", "");
+	check_path_word("keep=no", "keep=no", "");
+	check_path_word("name=x", "name=x", "");
+	check_path_word("path", "path", "");
+	assert_int_equal(chdir("/"), 0);
+	check_path_word("path=x", "path=/x", "");
+	assert_int_equal(fchdir(was), 0);
+	close(was);
+	free(folder);
 }
 
 int main(void)
