@@ -10,15 +10,18 @@ static const int numbers[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGWINCH };
 
 #define NUMBERS (sizeof(numbers) / sizeof(numbers[0]))
 
-static volatile sig_atomic_t end;
+static volatile sig_atomic_t end, stop;
 static unsigned depth; /* of signals_catch() */
 static struct sigaction actions[NUMBERS];
-static sigset_t mask; /* both as they were before */
-static sigset_t without_resize;
+static sigset_t mask;		/* both as they were before */
+static sigset_t without_resize; /* and without a stop, while that is caught */
+static struct sigaction stop_action;
 
 static void on_signal(int number)
 {
-	if (number != SIGWINCH)
+	if (number == SIGTSTP)
+		stop = 1;
+	else if (number != SIGWINCH)
 		end = number;
 }
 
@@ -56,6 +59,41 @@ void signals_release(void)
 int signals_end(void)
 {
 	return end;
+}
+
+/* Let the stop in, or keep it out, as SIG_UNBLOCK or SIG_BLOCK. */
+static void mask_stop(int how)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGTSTP);
+	sigprocmask(how, &set, NULL);
+}
+
+/* Where nobody could go on with us it is ignored, and stays so. */
+void signals_catch_stop(void)
+{
+	struct sigaction action = { .sa_handler = on_signal };
+
+	stop = 0;
+	mask_stop(SIG_BLOCK);
+	sigaddset(&without_resize, SIGTSTP);
+	sigaction(SIGTSTP, NULL, &stop_action);
+	if (stop_action.sa_handler != SIG_IGN)
+		sigaction(SIGTSTP, &action, NULL);
+}
+
+void signals_release_stop(void)
+{
+	sigaction(SIGTSTP, &stop_action, NULL);
+	sigdelset(&without_resize, SIGTSTP);
+	mask_stop(SIG_UNBLOCK);
+}
+
+int signals_stop(void)
+{
+	return stop;
 }
 
 /* Where there is always something to read, ppoll() lets no signal in. */

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <getopt.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -288,11 +289,12 @@ static int look(struct top *top)
 
 static struct termios terminal_was;
 
-/* Keys come one by one, and are not shown. */
+/* Keys come one by one, and are not shown; and nobody stops us without giving it back. */
 static void take_terminal(void)
 {
 	struct termios terminal;
 
+	signals_catch_stop();
 	if (tcgetattr(STDIN_FILENO, &terminal_was) == 0) {
 		terminal = terminal_was;
 		terminal.c_lflag &= ~(tcflag_t)(ICANON | ECHO);
@@ -308,26 +310,38 @@ static void give_terminal_back(void)
 	fflush(stdout);
 	if (isatty(STDIN_FILENO))
 		tcsetattr(STDIN_FILENO, TCSANOW, &terminal_was);
+	signals_release_stop();
 }
 
 /* Returns 1 if somebody has had enough. */
-static int wait_for(double seconds, int reads_keys)
+static int wait_for(double seconds, int is_batch)
 {
+	int reads_keys = !is_batch && isatty(STDIN_FILENO);
 	char key;
 
 	if (signals_wait_or_resize(reads_keys ? STDIN_FILENO : -1,
 				   (int)(seconds * 1000)) > 0)
 		return read(STDIN_FILENO, &key, 1) != 1 || key == 'q' ||
 		       key == 'Q';
+	if (!is_batch && signals_stop()) {
+		give_terminal_back();
+		raise(SIGTSTP); /* we are stopped here */
+		take_terminal();
+	}
 	return signals_end() != 0;
 }
 
 static void paint(const struct top *top, int error)
 {
-	struct winsize size = { .ws_row = 24, .ws_col = 80 };
+	struct winsize size = { .ws_row = 0 };
 	const struct top_sample *before = &top->before;
 
+	/* A serial line does not tell its size. */
 	ioctl(STDOUT_FILENO, TIOCGWINSZ, &size);
+	if (!size.ws_row)
+		size.ws_row = 24;
+	if (!size.ws_col)
+		size.ws_col = 80;
 	fputs(HOME, stdout);
 	if (error)
 		fprintf(stdout, "no answer from %.50s: %.40s" END_OF_LINE,
@@ -387,7 +401,7 @@ static int run(struct top *top)
 		top_free(&top->before);
 		top->before = top->now;
 		memset(&top->now, 0, sizeof(top->now));
-		if (wait_for(options->every, !options->batch))
+		if (wait_for(options->every, options->batch))
 			break;
 		status = look(top);
 		if (status > 0 || status == -ENOMEM || status == -EINTR)

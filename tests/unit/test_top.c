@@ -1,10 +1,12 @@
 /* ublkctl top: what it prints, and the terminal that it gives back. */
 #include <errno.h>
+#include <fcntl.h>
 #include <locale.h>
 #include <pty.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -22,6 +24,7 @@ static size_t printed_size;
 int before_each(void **state)
 {
 	setlocale(LC_CTYPE, "C.UTF-8");
+	alarm(60); /* what waits for ever is a failure */
 	return 0;
 }
 
@@ -165,6 +168,7 @@ static pid_t start_daemon(const char *greeting, const char *answer)
 		close(fd);
 		return child;
 	}
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	for (;;) {
 		end = accept(fd, NULL, NULL);
 		if (end < 0 || write(end, greeting, strlen(greeting)) < 0)
@@ -186,12 +190,39 @@ static void stop(pid_t child)
 	"stats id=0 name=disk in-flight=2\n" \
 	"op id=0 op=read count=5 bytes=5 errors=0 time=5us in-turn=0\nOK\n"
 
-/* A top on a terminal of its own; returns the terminal's other end. */
-static int start_top(pid_t *child, struct termios *was)
+static int top_ends(double every)
 {
-	struct top_options options = { .every = 1000 };
-	struct winsize size = { .ws_row = 24, .ws_col = 80 };
+	struct top_options options = { .every = every };
 	const char *refusal;
+
+	return top_run(&options, test_path("socket"), &refusal) == 0 ? 0 : 1;
+}
+
+/* A shell's part: a job of its own, which goes on when it is stopped. */
+static int top_as_job(void)
+{
+	pid_t job = fork();
+	int status;
+
+	if (job == 0) {
+		setpgid(0, 0);
+		while (tcgetpgrp(STDIN_FILENO) != getpid())
+			usleep(1000);
+		return top_ends(1000);
+	}
+	setpgid(job, job);
+	tcsetpgrp(STDIN_FILENO, job);
+	while (waitpid(job, &status, WUNTRACED) == job && WIFSTOPPED(status))
+		kill(job, SIGCONT);
+	return WIFEXITED(status) ? WEXITSTATUS(status) : 9;
+}
+
+/* Something with a terminal of its own; returns the terminal's other end. */
+static int start_on_terminal(pid_t *child, struct termios *was, unsigned rows,
+			     int (*run)(void))
+{
+	struct winsize size = { .ws_row = (unsigned short)rows,
+				.ws_col = rows ? 80 : 0 };
 	int terminal, other;
 
 	if (openpty(&terminal, &other, NULL, NULL, &size) < 0)
@@ -203,10 +234,29 @@ static int start_top(pid_t *child, struct termios *was)
 		close(other);
 		return terminal;
 	}
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	close(terminal);
 	if (login_tty(other) < 0)
 		_exit(9);
-	_exit(top_run(&options, test_path("socket"), &refusal) == 0 ? 0 : 1);
+	_exit(run());
+}
+
+static int top_until_ended(void)
+{
+	return top_ends(1000);
+}
+
+static int start_top(pid_t *child, struct termios *was)
+{
+	return start_on_terminal(child, was, 24, top_until_ended);
+}
+
+static int top_without_keys(void)
+{
+	close(STDIN_FILENO);
+	if (open("/dev/null", O_RDONLY) != STDIN_FILENO)
+		return 9;
+	return top_ends(0.01);
 }
 
 /* What is shown, until it has this text. */
@@ -262,7 +312,55 @@ TEST_CASE(test_ways_out)
 	check_way_out(SIGTERM, NULL);
 	check_way_out(SIGINT, NULL);
 	check_way_out(SIGHUP, NULL);
+	check_way_out(SIGQUIT, NULL);
 	check_way_out(0, "q");
+}
+
+/* Ctrl-Z: the terminal is the shell's until it goes on; all begins anew then. */
+TEST_CASE(test_stop)
+{
+	static char text[1 << 16];
+	struct termios was;
+	pid_t daemon, shell;
+	int terminal, status;
+
+	text[0] = '\0';
+	daemon = start_daemon("HELLO ublkd\n", ANSWER);
+	terminal = start_on_terminal(&shell, &was, 24, top_as_job);
+	expect_shown(terminal, text, sizeof(text), "\033[?25l");
+	assert_int_equal(write(terminal, "\032", 1), 1);
+	expect_shown(terminal, text, sizeof(text), "\033[?25h\033[?1049l");
+	expect_shown(terminal, text, sizeof(text),
+		     "\033[?25h\033[?1049l\033[?1049h\033[?25l");
+	expect_shown(terminal, text, sizeof(text), "PENDING");
+	assert_int_equal(write(terminal, "q", 1), 1);
+	assert_int_equal(waitpid(shell, &status, 0), shell);
+	assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+	close(terminal);
+	stop(daemon);
+}
+
+/* A terminal that does not tell its size, and one without a keyboard. */
+TEST_CASE(test_poor_terminals)
+{
+	static char text[1 << 16];
+	struct termios was;
+	pid_t daemon, top;
+	int terminal, status;
+
+	text[0] = '\0';
+	daemon = start_daemon("HELLO ublkd\n", ANSWER);
+	terminal = start_on_terminal(&top, &was, 0, top_without_keys);
+	expect_shown(terminal, text, sizeof(text), "PENDING");
+	expect_shown(terminal, text, sizeof(text), "\033[J");
+	assert_non_null(strstr(text, " disk "));
+	assert_null(strstr(text, "1 more"));
+	kill(top, SIGTERM);
+	expect_shown(terminal, text, sizeof(text), "\033[?1049l");
+	assert_int_equal(waitpid(top, &status, 0), top);
+	assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+	close(terminal);
+	stop(daemon);
 }
 
 /* One that is not heard, and one that refuses. */
