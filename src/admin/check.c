@@ -24,17 +24,18 @@ struct run {
 	struct config config;
 	struct request request; /* of which only the line and its values count */
 	struct claim *claims;
+	int quits; /* the rest is not run */
 };
 
 /* ---- mistakes ---- */
 
-/* The word of the line that begins there, as it was typed. */
+/* The word of the line that begins there, as it was typed; lines may end with a CR. */
 static void copy_word(const char *text, size_t length, size_t start, char *word,
 		      size_t size)
 {
 	size_t end = start;
 
-	while (end < length && text[end] != ' ' && text[end] != '\t')
+	while (end < length && !strchr(" \t\r", text[end]))
 		end++;
 	snprintf(word, size, "%.*s", (int)(end - start), text + start);
 }
@@ -116,8 +117,12 @@ static int check_line(struct run *run, const char *text, size_t length,
 		return failure_set(failure, SYMBOL_SYNTAX, 0, NULL, "%s", why);
 	if (line->count == 0)
 		return 0;
-	if (strcmp(line->words[0], "add") != 0)
-		return command_check(&run->request, failure);
+	if (strcmp(line->words[0], "add") != 0) {
+		if (command_check(&run->request, failure) < 0)
+			return -1;
+		run->quits = strcmp(line->words[0], "quit") == 0;
+		return 0;
+	}
 	if (add_check(line, &add, failure) < 0)
 		return -1;
 	return take_names(run, &add, failure);
@@ -149,7 +154,8 @@ int check_file(struct check *check, struct failure *failure)
 		return failure_no_memory(failure);
 	run->check = check;
 	result = gather_text(run, failure);
-	while (result == 0 && (text = config_next(&run->config, &length)))
+	while (result == 0 && !run->quits &&
+	       (text = config_next(&run->config, &length)))
 		if (check_line(run, text, length, failure) < 0)
 			tell_mistake(run, text, length, failure);
 	if (check->mistakes > CHECK_TOLD)
@@ -182,14 +188,22 @@ int check_run(const char *path)
 
 /*
  * What stands in the file may be for root alone to read: anybody else hears where
- * it is wrong.
+ * it is wrong. The file's name, in quotes, may look like what follows.
  */
 static void hide_words(char *mistake)
 {
-	char *word = strstr(mistake, " word=");
+	char *at;
+	int is_quoted = 0;
 
-	if (word)
-		*word = '\0';
+	for (at = mistake; *at; at++) {
+		if (!is_quoted && strncmp(at, " word=", 6) == 0)
+			break;
+		if (*at == '"')
+			is_quoted = !is_quoted;
+		if (*at == '\\' && at[1])
+			at++;
+	}
+	*at = '\0';
 }
 
 static void on_checked(void *context, struct config *config,

@@ -142,11 +142,15 @@ static int gather_line(struct source *source, const char *text, size_t length)
 	struct syntax_line line;
 
 	source->number++;
-	if (CAN_INCLUDE && config_includes(text, length, &line))
-		return include(source, &line);
-	fputc(LINE, source->out);
-	fwrite(text, 1, length, source->out);
-	fputc('\n', source->out);
+	if (CAN_INCLUDE && config_includes(text, length, &line)) {
+		if (include(source, &line) < 0)
+			return -1;
+	} else {
+		fputc(LINE, source->out);
+		fwrite(text, 1, length, source->out);
+		fputc('\n', source->out);
+	}
+	/* The places of lines count as well: there may be nothing else. */
 	if (ftell(source->out) > (long)CONFIG_MAX)
 		return fail_at(source, SYMBOL_LIMIT, 0, 1,
 			       "a configuration has at most 4 MiB");
@@ -349,9 +353,10 @@ const char *config_next(struct config *config, size_t *length)
 size_t config_find(const struct syntax_line *line,
 		   const struct failure *failure)
 {
-	return failure->symbol == SYMBOL_SYNTAX
-		       ? line->mistake
-		       : syntax_find(line, failure->arg);
+	if (failure->symbol == SYMBOL_SYNTAX)
+		return line->mistake;
+	return failure->word ? line->starts[failure->word]
+			     : syntax_find(line, failure->arg);
 }
 
 void config_locate(const struct config *config, const struct syntax_line *line,

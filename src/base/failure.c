@@ -36,6 +36,7 @@ int failure_set(struct failure *failure, enum symbol symbol, int error,
 
 	failure->symbol = symbol;
 	failure->error = abs(error);
+	failure->word = 0;
 	snprintf(failure->arg, sizeof(failure->arg), "%s", arg ? arg : "");
 	va_start(args, format);
 	vsnprintf(failure->text, sizeof(failure->text), format, args);

@@ -30,6 +30,7 @@ struct failure {
 	enum symbol symbol;
 	int error;	/* positive errno, 0 where none is behind it */
 	char arg[64];	/* the word at fault, "" where none is */
+	int word;	/* which one of its line that is, 0: not known */
 	char text[400]; /* one sentence: object, operation, reason */
 };
 

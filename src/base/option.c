@@ -427,8 +427,10 @@ int option_read_line(const struct option_reader *reader,
 		if (!value && --max_words < 0)
 			return i;
 		if (value && read_pair(reader, line->words[i], length, value,
-				       failure) < 0)
+				       failure) < 0) {
+			failure->word = i;
 			return -1;
+		}
 	}
 	for (set = reader->sets; set->table; set++)
 		if (option_check_required(set->table, set->values, failure) < 0)

@@ -192,23 +192,36 @@ static const char *split(struct syntax_line *line, struct cursor *at)
 	}
 }
 
+/* How many bytes of the text come before one that is no UTF-8. */
+static size_t utf8_length(const char *text, size_t length)
+{
+	size_t n, at = 0;
+
+	while (at < length && (n = syntax_character(text + at, length - at)))
+		at += n;
+	return at;
+}
+
 int syntax_split(struct syntax_line *line, const char *text, size_t length,
 		 const char **why)
 {
 	struct cursor at = { text, text, text + length, line->buffer };
+	size_t valid;
 
 	line->tag = NULL;
 	line->count = line->mistake = 0;
 	if (length && text[length - 1] == '\r')
 		at.end = text + --length;
-	if (length > SYNTAX_LINE_MAX)
+	if (length > SYNTAX_LINE_MAX) {
 		*why = "a line has at most 4096 bytes";
-	else if (memchr(text, '\0', length))
+	} else if (memchr(text, '\0', length)) {
 		*why = "a NUL byte is not allowed";
-	else if (!syntax_is_utf8(text, length))
+	} else if ((valid = utf8_length(text, length)) < length) {
 		*why = "not valid UTF-8";
-	else
+		line->mistake = (uint16_t)valid;
+	} else {
 		*why = split(line, &at);
+	}
 	if (*why && !line->tag)
 		salvage_tag(line, text, length);
 	if (!*why && line->tag && line->count == 0)
@@ -488,16 +501,7 @@ size_t syntax_character(const char *bytes, size_t left)
 
 int syntax_is_utf8(const char *text, size_t length)
 {
-	size_t n;
-
-	while (length) {
-		n = syntax_character(text, length);
-		if (n == 0)
-			return 0;
-		text += n;
-		length -= n;
-	}
-	return 1;
+	return utf8_length(text, length) == length;
 }
 
 /* Where a quoted word is written: cut off at size, but counted in full. */

@@ -19,7 +19,8 @@ struct syntax_line {
 	const char *tag; /* without its @, or NULL */
 	int count;
 	const char *words[SYNTAX_WORDS_MAX];
-	/* Bytes of the text before each word, and before the one with a mistake. */
+	/* Bytes of the text before each word, and before the one with a mistake,
+	   or what is no UTF-8. */
 	uint16_t starts[SYNTAX_WORDS_MAX], mistake;
 	char buffer[SYNTAX_LINE_MAX + 1];
 };

@@ -2705,6 +2705,12 @@ TEST_CASE(test_check)
 	       "mistake file=*/c line=2 column=1\n"
 	       "mistake file=*/c line=3 column=10\n"
 	       "ERR arg text=\"*/c has mistakes\"\n");
+	test_file("c word=d", "frob\n");
+	fake_host.config = test_path("c word=d");
+	ask_on(other, "check",
+	       "mistake file=\"*/c word=d\" line=1 column=1\n"
+	       "ERR arg text=\"*/c word=d has mistakes\"\n");
+	fake_host.config = test_path("c");
 	test_file("c", "upgrade\n");
 	ask("check",
 	    "mistake file=*/c line=1 column=1 word=\"upgrade\" text=\"*\"\n"

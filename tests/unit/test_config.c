@@ -213,6 +213,22 @@ TEST_CASE(test_too_much)
 	free(text);
 }
 
+/* Each file includes the next one so often: places alone are too much. */
+TEST_CASE(test_includes_too_much)
+{
+	char name[2] = "c", text[4000], line[20];
+	int i;
+
+	for (; name[0] < 'g'; name[0]++) {
+		snprintf(line, sizeof(line), "include %c\n", name[0] + 1);
+		for (i = 0, text[0] = '\0'; i < 30; i++)
+			add_text(text, sizeof(text), line);
+		test_file(name, text);
+	}
+	test_file("g", "");
+	expect_failure("", "4 MiB");
+}
+
 /* A text that nobody gathered is not read beyond its end. */
 TEST_CASE(test_strange_text)
 {
@@ -273,6 +289,7 @@ TEST_CASE(test_nothing_wrong)
 	      "delay-time=1s\nping\non-error stop\n",
 	      0, "");
 	check("add null id=1\nadd null name=b id=2\n", 1, "");
+	check("add null id=1\nquit\nadd null id=1\nfrob\n", 0, "");
 }
 
 TEST_CASE(test_mistakes)
@@ -284,9 +301,12 @@ TEST_CASE(test_mistakes)
 	expect_mistake("add null 'dep'th=5000", 1, 10, "depth=5000");
 	expect_mistake("add null id=1 x", 1, 15, "takes one target");
 	expect_mistake("add null frob=1", 1, 10, "frob");
-	expect_mistake("add null id=1 id=2", 1, 10, "twice");
+	expect_mistake("add null id=1 id=2", 1, 15, "twice");
 	expect_mistake("\n\nadd null \"x", 3, 10, "not closed: \"\\\"x\"");
-	expect_mistake("add null \\xff \xff", 1, 1, "UTF-8");
+	expect_mistake("add null \\xff \xff", 1, 15, "UTF-8");
+	expect_mistake("add null id=3\r\nadd null id=3\r\n", 2, 10,
+		       "same id: "
+		       "\"id=3\"");
 	expect_mistake("del 1 force=maybe", 1, 7, "force=maybe");
 	expect_mistake("add null size=1000", 1, 10, "size");
 	expect_mistake("add null batch=yes mode=need-get-data", 1, 10,
