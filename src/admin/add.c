@@ -254,6 +254,16 @@ int add_read(const struct syntax_line *line, struct add *add,
 	return set_spec(add->common, &add->spec, failure);
 }
 
+/* A device that is taken over may have such a name, and keeps it. */
+static int check_new_name(const struct add *add, struct failure *failure)
+{
+	if (add->spec.name[0] != '-')
+		return 0;
+	failure_set(failure, SYMBOL_ARG, 0, "name",
+		    "name=%s could be mistaken for an option", add->spec.name);
+	return -1;
+}
+
 /* What a target looks at when it opens, and that no host can change. */
 int add_check(const struct syntax_line *line, struct add *add,
 	      struct failure *failure)
@@ -263,7 +273,8 @@ int add_check(const struct syntax_line *line, struct add *add,
 	struct opener_wish wishes[OPENER_FILES];
 	int size;
 
-	if (add_read(line, add, failure) < 0)
+	if (add_read(line, add, failure) < 0 ||
+	    check_new_name(add, failure) < 0)
 		return -1;
 	args.read_only = add->spec.read_only;
 	if (add->target->opens &&
@@ -920,6 +931,7 @@ int verb_add(struct request *request, struct failure *failure)
 	int taken;
 
 	if (add_read(&request->line, &add, failure) < 0 ||
+	    check_new_name(&add, failure) < 0 ||
 	    check_paths(request, &add, failure) < 0)
 		return -1;
 	add.spec.configured = request->configures != CONFIGURES_NOT;

@@ -505,6 +505,7 @@ TEST_CASE(test_errors)
 		{ "add null name=", "arg", "", "name" },
 		{ "add null name=7", "arg", "", "name" },
 		{ "add null name=ublkb7", "arg", "", "name" },
+		{ "add null name=--all", "arg", "an option", "name" },
 		{ "del", "arg", "", "" },
 		{ "del 7", "notfound", "", "7" },
 		{ "del id=7", "notfound", "", "7" },
@@ -1641,6 +1642,15 @@ TEST_CASE(test_adopted_and_quiesced)
 	assert_int_equal(fake.count[MESSAGE_RECOVER], 0);
 	ask("resume 3", "OK id=3\n");
 	ask("quiesce 3", "OK id=3\n");
+}
+
+/* An earlier build has taken a name that is refused today. */
+TEST_CASE(test_adopted_name)
+{
+	assert_int_equal(adopt(3, "add null name=--all", 0, NULL, 0), 0);
+	recover_all();
+	ask("list", "dev id=3 name=--all state=live *OK *\n");
+	ask("del name=--all", "OK id=3\n");
 }
 
 /* One that cannot be opened here stays in sight until somebody deletes it. */
