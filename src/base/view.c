@@ -498,10 +498,12 @@ static void add_tags(const struct look *look, const char *path,
 static uint32_t count_lines(FILE *file)
 {
 	uint32_t count = 0;
-	int c;
+	char piece[256];
+	size_t got, i;
 
-	while (file && (c = getc(file)) != EOF)
-		count += c == '\n';
+	while (file && (got = fread(piece, 1, sizeof(piece), file)))
+		for (i = 0; i < got; i++)
+			count += piece[i] == '\n';
 	if (file)
 		fclose(file);
 	return count;

@@ -2,14 +2,14 @@
 
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 const char *path_absolute(const char *path, char *text, size_t size)
 {
 	char folder[PATH_MAX];
 
-	if (path[0] == '/' || !path[0] || !getcwd(folder, sizeof(folder)))
+	if (path[0] == '/' || !path[0] || !realpath(".", folder))
 		return path;
 	while (path[0] == '.' && path[1] == '/')
 		path += 2 + strspn(path + 2, "/");

@@ -25,6 +25,13 @@ static void on_signal(int number)
 		end = number;
 }
 
+/* What a wait that a resize may end keeps out. */
+static void wait_without_resize(void)
+{
+	without_resize = mask;
+	sigaddset(&without_resize, SIGWINCH);
+}
+
 void signals_catch(void)
 {
 	struct sigaction action = { .sa_handler = on_signal };
@@ -38,8 +45,7 @@ void signals_catch(void)
 	for (i = 0; i < NUMBERS; i++)
 		sigaddset(&blocked, numbers[i]);
 	sigprocmask(SIG_BLOCK, &blocked, &mask);
-	without_resize = mask;
-	sigaddset(&without_resize, SIGWINCH);
+	wait_without_resize();
 	for (i = 0; i < NUMBERS; i++)
 		sigaction(numbers[i], &action, &actions[i]);
 }
@@ -87,7 +93,7 @@ void signals_catch_stop(void)
 void signals_release_stop(void)
 {
 	sigaction(SIGTSTP, &stop_action, NULL);
-	sigdelset(&without_resize, SIGTSTP);
+	wait_without_resize();
 	mask_stop(SIG_UNBLOCK);
 }
 

@@ -17,7 +17,7 @@ enum kind { TEXT, NUMBER, SIZE };
 
 /* In the order of the default table; what is needed least goes first. */
 static const struct column {
-	const char *key;
+	char key[16]; /* here: the loader has nothing to relocate */
 	enum kind kind;
 	/* Of the default table: 0 is not in it, 1 is always, higher numbers are
 	   left out first where it is too wide. */
