@@ -8,7 +8,7 @@
  *
  *   -p   the loop sleeps in libev only
  *   -n   likewise, and it is naive: it does not look at its rings once more before
- *        it sleeps. Some wakeups are lost then, or this program would see none
+ *        it sleeps. A wakeup is lost then, which ends it, or this program sees none
  *
  * Completions are posted by IORING_OP_MSG_RING, which goes the way of the
  * driver's: as task work of the thread that owns the ring.
@@ -38,6 +38,7 @@
 #define LOOK_US	  200
 #define PATIENCE  1.0  /* s without progress, ... */
 #define LOOKS	  1000 /* ... and so often seen asleep behind them */
+#define PIECE	  0.1  /* s of a naive loop between looks for what is lost */
 
 struct producer {
 	pthread_t thread;
@@ -51,6 +52,7 @@ static struct loop_ring wakes[RINGS];
 static struct producer producers[PRODUCERS];
 static struct ev_loop *loop;
 static struct loop_timer end_timer;
+static unsigned pieces_left; /* of a naive loop's time */
 static unsigned long turns;
 static _Atomic unsigned long lost;
 static _Atomic int stopped;
@@ -107,7 +109,11 @@ static int on_turn(struct loop_ring *wake)
 
 static void on_end(struct loop_timer *timer)
 {
-	(void)timer;
+	if (pieces_left && !atomic_load(&lost)) {
+		pieces_left--;
+		loop_timer_start(loop, timer, PIECE);
+		return;
+	}
 	loop_break(loop);
 }
 
@@ -294,7 +300,8 @@ int main(int argc, char **argv)
 		die("no loop", -ENOMEM);
 	open_rings();
 	loop_timer_init(&end_timer, on_end, NULL);
-	loop_timer_start(loop, &end_timer, seconds);
+	pieces_left = is_naive ? (unsigned)(seconds / PIECE) : 0;
+	loop_timer_start(loop, &end_timer, is_naive ? PIECE : seconds);
 	start_producers();
 	loop_run(loop);
 	posted = stop_producers();

@@ -5,7 +5,7 @@
 # needs: files tests/vm/t/ring-stress.sh:/t/tests/ring-stress.sh
 # needs: cpus 4
 # size: long:hot
-# time: 1300
+# time: 1500
 export STRESS_SECONDS=600
 # shellcheck source=tests/vm/t/ring-stress.sh
 . /t/tests/ring-stress.sh
