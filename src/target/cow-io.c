@@ -231,16 +231,6 @@ static int is_taken(const struct cow *cow, uint64_t first, uint64_t last)
 	return 0;
 }
 
-static struct cow_work *free_work(struct cow *cow)
-{
-	struct cow_work *work = cow->works;
-
-	for (; work < cow->works + COW_WORKS; work++)
-		if (!work->io)
-			return work;
-	return NULL;
-}
-
 /* Whether the request has all bytes of a cluster, as far as the device goes. */
 static int has_whole(const struct cow *cow, const struct io *io,
 		     uint64_t cluster)
@@ -553,47 +543,129 @@ static void begin_renewal(struct cow *cow, struct cow_work *work, struct io *io)
 	note(cow, work);
 }
 
-static int try_flush(struct cow *cow, struct io *io)
-{
-	struct cow_work *work = free_work(cow);
+/* ---- turns ---- */
 
-	if (cow->map.stale && !work)
-		return 0;
-	file_line_next(&cow->for_turn);
-	if (cow->map.stale)
+/*
+ * Clusters of requests that wait. A bit stands for many clusters, so that a request
+ * may wait for one that it does not meet, but passes none that it does.
+ */
+struct met {
+	uint64_t bits[16];
+};
+
+#define MET_BITS 1024u
+
+/* Returns whether one of the request's clusters is there, or puts all of them there. */
+static int look_up(struct met *met, const struct cow *cow, const struct io *io,
+		   int adds)
+{
+	uint64_t at = first_of(cow, io), end = last_of(cow, io) + 1;
+
+	if (end - at > MET_BITS)
+		end = at + MET_BITS;
+	for (; at < end; at++) {
+		uint64_t *word = &met->bits[at % MET_BITS / 64];
+		uint64_t bit = UINT64_C(1) << at % 64;
+
+		if (adds)
+			*word |= bit;
+		else if (*word & bit)
+			return 1;
+	}
+	return 0;
+}
+
+/* Whether it needs a place among the works. */
+static int is_work(const struct cow *cow, const struct io *io)
+{
+	return io->op == IO_FLUSH ? cow->map.stale != 0 : changes_map(cow, io);
+}
+
+static int has_rest_of_base(const struct cow *cow, const struct io *io,
+			    uint64_t cluster)
+{
+	return cow_map_get(&cow->map, cluster) == COW_BASE &&
+	       !has_whole(cow, io, cluster);
+}
+
+static int reads_base(const struct cow *cow, const struct io *io)
+{
+	return io->op != IO_FLUSH &&
+	       (has_rest_of_base(cow, io, first_of(cow, io)) ||
+		has_rest_of_base(cow, io, last_of(cow, io)));
+}
+
+/* One that the request may have, or NULL. */
+static struct cow_work *free_work(struct cow *cow, const struct io *io)
+{
+	struct cow_work *work = cow->works, *end = work + COW_WORKS;
+
+	if (reads_base(cow, io))
+		end -= COW_WORKS_WITHOUT_BASE;
+	while (work < end && work->io)
+		work++;
+	return work < end ? work : NULL;
+}
+
+/* Whether it has to wait: for a place, or for one that changes the same clusters. */
+static int has_to_wait(struct cow *cow, const struct io *io, struct met *before)
+{
+	if (io->op != IO_FLUSH &&
+	    (look_up(before, cow, io, 0) ||
+	     is_taken(cow, first_of(cow, io), last_of(cow, io))))
+		return 1;
+	return !free_work(cow, io) && is_work(cow, io);
+}
+
+static void take_turn(struct cow *cow, struct io *io)
+{
+	struct cow_work *work = is_work(cow, io) ? free_work(cow, io) : NULL;
+
+	if (!work && io->op == IO_FLUSH)
+		sync_for(cow, io);
+	else if (!work)
+		file_transfer(&cow->layer, io);
+	else if (io->op == IO_FLUSH)
 		begin_renewal(cow, work, io);
 	else
-		sync_for(cow, io);
-	return 1;
+		begin_work(cow, work, io);
 }
 
-/* Begin it if that can be. Returns 0 if it has to wait for another one. */
-static int try_change(struct cow *cow, struct io *io)
+/*
+ * In the order in which they came, but whoever waits keeps none from its turn but
+ * those that meet it: the base of one may not answer.
+ */
+static void take_turns(struct cow *cow)
 {
-	struct cow_work *work;
+	struct file_line *line = &cow->for_turn;
+	struct io **at = &line->first, *io, *last = NULL;
+	struct met before = { { 0 } };
 
-	if (io->op == IO_FLUSH)
-		return try_flush(cow, io);
-	if (is_taken(cow, first_of(cow, io), last_of(cow, io)))
-		return 0;
-	if (!changes_map(cow, io)) {
-		file_line_next(&cow->for_turn);
-		file_transfer(&cow->layer, io);
-		return 1;
+	while ((io = *at)) {
+		if (has_to_wait(cow, io, &before)) {
+			if (io->op != IO_FLUSH)
+				look_up(&before, cow, io, 1);
+			last = io;
+			at = &io->next;
+			continue;
+		}
+		*at = io->next;
+		if (line->last == io)
+			line->last = last;
+		take_turn(cow, io);
 	}
-	work = free_work(cow);
-	if (!work)
-		return 0;
-	file_line_next(&cow->for_turn);
-	begin_work(cow, work, io);
-	return 1;
 }
 
-/* Those that wait for their turn, in the order in which they came. */
+/* What fails at once ends a turn within another one: then all are looked at again. */
 static void run_turns(struct cow *cow)
 {
-	while (cow->for_turn.first && try_change(cow, cow->for_turn.first))
-		;
+	if (cow->turns++)
+		return;
+	do {
+		cow->turns = 1;
+		take_turns(cow);
+	} while (cow->turns > 1);
+	cow->turns = 0;
 }
 
 static void change(struct cow *cow, struct io *io)

@@ -7,8 +7,12 @@
 #include "io/ring.h"
 #include "target.h"
 
-/* Requests at a time that change what clusters are. */
-#define COW_WORKS 16
+/*
+ * Requests at a time that change what clusters are; and of these places so many are
+ * not for those that read the base, which may not answer.
+ */
+#define COW_WORKS	       16
+#define COW_WORKS_WITHOUT_BASE 4
 
 /* A part of the device that a change has to fill in beside its own data. */
 struct cow_rest {
@@ -77,6 +81,7 @@ struct cow {
 
 	struct cow_work works[COW_WORKS];
 	struct file_line for_load, for_turn, for_sync, syncing;
+	unsigned turns; /* 1: those for_turn are looked at; more: once again */
 	struct cow_line for_buffer, for_map;
 	struct cow_work *marking; /* writes a sector of the map */
 	uint8_t image[COW_SECTOR];

@@ -20,7 +20,7 @@
 #define CLUSTERS 2030u /* two sectors of a map */
 #define SIZE	 ((uint64_t)CLUSTERS * CLUSTER - 1024) /* the last one is cut */
 #define BLOCKS	 (SIZE / 512)
-#define TAGS	 12
+#define TAGS	 20
 #define IO_MAX	 (4 * CLUSTER)
 
 /* ---- the kernel's files: sectors, in a cache and on the disk ---- */
@@ -1315,6 +1315,39 @@ static void be_able_to_expire(void)
 	memset(given, 0, sizeof(given));
 	late.given = given;
 	port.late = &late;
+}
+
+/* ---- turns ---- */
+
+/*
+ * The base does not answer: whoever does not need it goes on, but not before one that
+ * came first and changes the same.
+ */
+TEST_CASE(test_base_stands_still)
+{
+	unsigned i, stuck = 14;
+
+	assert_int_equal(make_cow(), 0);
+	for (i = 0; i < stuck; i++)
+		assert_true(begin_request(IO_WRITE, i * CLUSTER, 512, 0));
+	assert_int_equal(flying, COW_WORKS - COW_WORKS_WITHOUT_BASE);
+	/* All of a cluster of its own, and one that somebody waits to change. */
+	assert_true(begin_request(IO_WRITE, 40 * CLUSTER, CLUSTER, 0));
+	assert_true(begin_request(IO_DISCARD, 13 * CLUSTER + 1024, 1024, 0));
+	assert_true(begin_request(IO_WRITE, 41 * CLUSTER, CLUSTER, IO_FUA));
+	for (i = 0; i < 100; i++) {
+		unsigned which = flying;
+
+		while (which && flights[which - 1].transfer.slot != RING_FILE)
+			which--;
+		if (which)
+			complete_flight(which - 1);
+	}
+	assert_true(requests[stuck].is_done);
+	assert_false(requests[stuck + 1].is_done);
+	assert_true(requests[stuck + 2].is_done);
+	run_dry();
+	check_all();
 }
 
 /* ---- what is asked of the kernel ---- */
