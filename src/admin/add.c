@@ -582,8 +582,11 @@ struct add_files {
 
 static void free_paths(struct add_files *files)
 {
-	while (files->wanted > 0)
-		free((char *)files->wishes[--files->wanted].path);
+	while (files->wanted > 0) {
+		files->wanted--;
+		free((char *)files->wishes[files->wanted].path);
+		free((char *)files->wishes[files->wanted].connect);
+	}
 }
 
 static const char *path_of(const struct add_files *files)
@@ -670,28 +673,45 @@ static void open_next(struct add_files *files)
 		files->done(files, error, "");
 }
 
-/* Returns how many, or -1 with *failure filled; the paths are our own then. */
+/* The texts of a wish are our own then. Returns 0 or -1. */
+static int keep_wish(struct opener_wish *wish)
+{
+	const char *path = strdup(wish->path);
+	const char *connect = wish->connect ? strdup(wish->connect) : NULL;
+	int is_whole = path && (connect || !wish->connect);
+
+	wish->path = path;
+	wish->connect = connect;
+	return is_whole ? 0 : -1;
+}
+
+/*
+ * A device that is there connects by itself. Returns how many, or -1 with *failure
+ * filled.
+ */
 static __attribute__((cold)) int make_wishes(struct add_files *files,
 					     const struct add *add,
 					     struct failure *failure)
 {
 	struct target_args args = { .values = add->values,
 				    .read_only = add->spec.read_only };
-	int count = add->target->opens(&args, files->wishes, failure);
-	const char *path;
+	int count = add->target->opens(&args, files->wishes, failure), i;
 
-	for (; files->wanted < count; files->wanted++) {
-		path = strdup(files->wishes[files->wanted].path);
-		if (!path) {
+	for (i = 0; i < count; i++) {
+		struct opener_wish *wish = &files->wishes[i];
+
+		if (files->serial && wish->connect)
+			break;
+		files->wanted++;
+		if (keep_wish(wish) < 0) {
 			free_paths(files);
 			failure_no_memory(failure);
 			return -1;
 		}
-		files->wishes[files->wanted].path = path;
 		if (!files->serial)
 			continue;
-		files->wishes[files->wanted].create = 0;
-		files->wishes[files->wanted].patient = 1;
+		wish->create = 0;
+		wish->patient = 1;
 	}
 	return count;
 }
@@ -906,6 +926,12 @@ static int add_at_once(struct request *request, struct add *add,
 	return -1;
 }
 
+static int is_path(enum option_type type)
+{
+	return type == OPTION_PATH || type == OPTION_URI ||
+	       type == OPTION_SOURCE;
+}
+
 /* With the daemon's rights any path can be opened: that is for root. */
 static int check_paths(const struct request *request, const struct add *add,
 		       struct failure *failure)
@@ -915,13 +941,13 @@ static int check_paths(const struct request *request, const struct add *add,
 
 	for (; option->name; option++, value++)
 		if (value->number == OPTION_IS_PATH && request->uid != 0 &&
-		    (option->type == OPTION_PATH || option->type == OPTION_URI))
+		    is_path(option->type))
 			return failure_set(
 				failure, SYMBOL_DENIED, EPERM, option->name,
 				"%s= names a %s, which is for "
 				"root only",
 				option->name,
-				option->type == OPTION_URI ? "server" : "path");
+				value->text[0] == '/' ? "path" : "server");
 	return 0;
 }
 

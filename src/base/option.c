@@ -17,11 +17,12 @@ static int has_choices(const struct option *option)
 void option_format_type(const struct option *option, char *text, size_t size)
 {
 	static const char *const names[] = {
-		[OPTION_SIZE] = "SIZE",	  [OPTION_NUMBER] = "N",
-		[OPTION_FLAG] = "yes|no", [OPTION_NAME] = "NAME",
-		[OPTION_PATH] = "PATH",	  [OPTION_TIME] = "TIME",
-		[OPTION_RATE] = "RATE",	  [OPTION_LIST] = NULL,
-		[OPTION_URI] = "URI",	  [OPTION_TEXT] = "TEXT",
+		[OPTION_SIZE] = "SIZE",	      [OPTION_NUMBER] = "N",
+		[OPTION_FLAG] = "yes|no",     [OPTION_NAME] = "NAME",
+		[OPTION_PATH] = "PATH",	      [OPTION_TIME] = "TIME",
+		[OPTION_RATE] = "RATE",	      [OPTION_LIST] = NULL,
+		[OPTION_URI] = "URI",	      [OPTION_TEXT] = "TEXT",
+		[OPTION_SOURCE] = "PATH|URI",
 	};
 	const char *between = option->type == OPTION_LIST ? "," : "|";
 	size_t at = 0;
@@ -171,6 +172,9 @@ static __attribute__((cold)) int parse(const struct option *option,
 		return read_list(option->choices, text, number);
 	case OPTION_URI:
 		return read_uri(text, number);
+	case OPTION_SOURCE:
+		return text[0] == '/' ? read_path(NULL, text, number)
+				      : read_uri(text, number);
 	case OPTION_TEXT:
 		return read_text(text);
 	}
@@ -228,6 +232,8 @@ static int fail_value(const struct option *option, const char *text, int error,
 		[OPTION_NAME] =
 			"1 to 63 letters, digits and . _ - :, not just dots",
 		[OPTION_URI] = "a URI, such as nbd://HOST:PORT/EXPORT",
+		[OPTION_SOURCE] = "a path, which begins with /, nor a URI, "
+				  "such as nbd://HOST:PORT/EXPORT",
 		[OPTION_TEXT] = "a text of at most 400 bytes in one line",
 	};
 	char choices[100];

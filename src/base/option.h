@@ -23,6 +23,7 @@ enum option_type {
 	OPTION_PATH,   /* from the root, or one of choices if it has some */
 	OPTION_LIST,   /* all, or some of choices: a bit for each */
 	OPTION_URI,    /* a scheme, "://", and at most OPTION_PATH_MAX bytes */
+	OPTION_SOURCE, /* a path from the root, or such a URI */
 	OPTION_TEXT, /* at most OPTION_PATH_MAX bytes without control characters */
 };
 

@@ -6,7 +6,8 @@
  *
  * A request that changes what clusters are is more work: first the rest of a cluster
  * that it has only a part of is filled in, from the base or with zeroes, then the
- * request itself goes to the layer, then the map says so. Until that has ended
+ * request itself goes to the layer, then the map says so. (A read that fills the
+ * layer is such a request, which reads when that is done.) Until that has ended
  * nobody else changes these clusters. The map in memory is at the same time written
  * to the file, as it is now: a next server finds it there. Only a FLUSH makes the other
  * map in the file follow, the one that counts after a crash of the host: behind the
@@ -33,6 +34,7 @@ enum step { READ_REST, WRITE_REST, CLEAR_REST, DATA, MARK };
 static void begin(struct cow *cow, struct io *io);
 static void run_turns(struct cow *cow);
 static void next_rest(struct cow *cow, struct cow_work *work);
+static void read_cluster(struct cow *cow, struct io *io);
 
 static struct cow *cow_of(const struct file *file)
 {
@@ -250,7 +252,7 @@ static enum cow_state becomes(const struct cow *cow, const struct io *io,
 
 	if (io->op == IO_WRITE)
 		return COW_HERE;
-	if (has_whole(cow, io, cluster))
+	if (io->op != IO_READ && has_whole(cow, io, cluster))
 		return COW_ZERO;
 	return is == COW_BASE ? COW_HERE : is;
 }
@@ -294,14 +296,34 @@ static void unset(struct cow *cow, const struct cow_work *work)
 			    (enum cow_state)work->was[1]);
 }
 
+static int is_given_up(const struct io *io)
+{
+	return io_is_late(io) || (io->port->late && io_is_due(io));
+}
+
+/* The layer cannot have what is read: that is no reason for a read to fail. */
+static void stop_filling(struct cow *cow, int error)
+{
+	if (cow->fills)
+		log_warning("the layer %s cannot take what is read: %s; it is "
+			    "no longer filled (fill=read)",
+			    cow->layer.path, strerror(-error));
+	cow->fills = 0;
+}
+
 static void end_work(struct cow *cow, struct cow_work *work, int error)
 {
 	struct io *io = work->io;
+	int is_fill = io->op == IO_READ && !is_given_up(io);
 
 	if (error && work->step == MARK)
 		unset(cow, work);
+	if (error && is_fill && work->step != READ_REST)
+		stop_filling(cow, error);
 	free_place(cow, work);
-	if (!error && (io->op == IO_FLUSH || io->flags & IO_FUA))
+	if (is_fill)
+		read_cluster(cow, io);
+	else if (!error && (io->op == IO_FLUSH || io->flags & IO_FUA))
 		sync_for(cow, io);
 	else
 		io_done(io, error);
@@ -370,11 +392,35 @@ static struct cow_rest *rest_of(struct cow_work *work)
 	return &work->rest[work->rest[0].at == work->rest[0].end];
 }
 
+static uint32_t rest_length(struct cow_work *work)
+{
+	const struct cow_rest *rest = rest_of(work);
+	uint64_t left = rest->end - rest->at;
+
+	return left < work->room ? (uint32_t)left : work->room;
+}
+
+static void read_rest(struct cow *cow, struct cow_work *work)
+{
+	uint32_t length = rest_length(work);
+
+	if (!cow->server) {
+		ask(cow, &cow->base, work->io, RING_READ);
+		return;
+	}
+	if (length > cow->max_fetch)
+		length = cow->max_fetch;
+	cow_base_fetch(cow, work->io, work->buffer, rest_of(work)->at, length);
+}
+
 static void next_rest(struct cow *cow, struct cow_work *work)
 {
 	const struct cow_rest *rest = rest_of(work);
 
-	if (rest->at == rest->end) {
+	if (rest->at == rest->end && work->io->op == IO_READ) {
+		drop_buffer(cow, work);
+		mark(cow, work);
+	} else if (rest->at == rest->end) {
 		work->step = DATA;
 		work->io->in_base = 0;
 		drop_buffer(cow, work);
@@ -384,7 +430,7 @@ static void next_rest(struct cow *cow, struct cow_work *work)
 		ask(cow, &cow->layer, work->io, RING_FALLOCATE);
 	} else if (get_buffer(cow, work)) {
 		work->step = READ_REST;
-		ask(cow, &cow->base, work->io, RING_READ);
+		read_rest(cow, work);
 	} else {
 		work_line_up(&cow->for_buffer, work, SIGHT_BUFFER);
 	}
@@ -450,7 +496,7 @@ static void fill_rest(struct cow_work *work, struct ring_transfer *transfer)
 		transfer->op = RING_READ;
 		transfer->bytes = work->buffer;
 		transfer->offset = rest->at;
-		transfer->length = left < work->room ? left : work->room;
+		transfer->length = rest_length(work);
 	} else if (work->step == WRITE_REST) {
 		transfer->op = RING_WRITE;
 		transfer->bytes = (uint8_t *)work->buffer + work->written;
@@ -514,10 +560,14 @@ static void begin_work(struct cow *cow, struct cow_work *work, struct io *io)
 	work->buffer = NULL;
 	work->step = READ_REST;
 	io->work = (uint8_t)(work - cow->works + 1);
-	set_rest(io, &work->rest[0], work->first << cow->shift, io->offset,
+	if (end > cow->size)
+		end = cow->size;
+	/* A read has nothing of its own: it finds all of the cluster there. */
+	set_rest(io, &work->rest[0], work->first << cow->shift,
+		 io->op == IO_READ ? end : io->offset,
 		 (enum cow_state)work->was[0]);
-	set_rest(io, &work->rest[1], io->offset + io->length,
-		 end < cow->size ? end : cow->size,
+	set_rest(io, &work->rest[1],
+		 io->op == IO_READ ? end : io->offset + io->length, end,
 		 (enum cow_state)work->was[1]);
 	next_rest(cow, work);
 }
@@ -578,14 +628,18 @@ static int look_up(struct met *met, const struct cow *cow, const struct io *io,
 /* Whether it needs a place among the works. */
 static int is_work(const struct cow *cow, const struct io *io)
 {
-	return io->op == IO_FLUSH ? cow->map.stale != 0 : changes_map(cow, io);
+	if (io->op == IO_FLUSH)
+		return cow->map.stale != 0;
+	if (io->op == IO_READ)
+		return cow_map_get(&cow->map, first_of(cow, io)) == COW_BASE;
+	return changes_map(cow, io);
 }
 
 static int has_rest_of_base(const struct cow *cow, const struct io *io,
 			    uint64_t cluster)
 {
 	return cow_map_get(&cow->map, cluster) == COW_BASE &&
-	       !has_whole(cow, io, cluster);
+	       (io->op == IO_READ || !has_whole(cow, io, cluster));
 }
 
 static int reads_base(const struct cow *cow, const struct io *io)
@@ -623,6 +677,8 @@ static void take_turn(struct cow *cow, struct io *io)
 
 	if (!work && io->op == IO_FLUSH)
 		sync_for(cow, io);
+	else if (!work && io->op == IO_READ)
+		read_cluster(cow, io);
 	else if (!work)
 		file_transfer(&cow->layer, io);
 	else if (io->op == IO_FLUSH)
@@ -689,8 +745,12 @@ static void read_cluster(struct cow *cow, struct io *io)
 		io_done(io, io_put_zeroes(io, 0, io->length));
 		return;
 	}
-	io->in_base = state == COW_BASE;
-	file_transfer(file_of(cow, io), io);
+	if (state == COW_BASE) {
+		cow_base_read(cow, io);
+		return;
+	}
+	io->in_base = 0;
+	file_transfer(&cow->layer, io);
 }
 
 static void begin(struct cow *cow, struct io *io)
@@ -706,7 +766,7 @@ static void begin(struct cow *cow, struct io *io)
 		log_error("%s: a request goes over the end of a cluster",
 			  cow->layer.path);
 		io_done(io, -EIO);
-	} else if (io->op == IO_READ) {
+	} else if (io->op == IO_READ && !(cow->fills && is_work(cow, io))) {
 		read_cluster(cow, io);
 	} else {
 		change(cow, io);
@@ -821,7 +881,7 @@ void cow_expire(struct backend *backend)
 	expire_works(cow, &cow->for_map);
 	cow->expires = 1;
 	file_expire(&cow->layer.target.backend);
-	file_expire(&cow->base.target.backend);
+	cow_base_expire(cow);
 	cow->expires = 0;
 	run_turns(cow);
 }
@@ -829,5 +889,5 @@ void cow_expire(struct backend *backend)
 void cow_go_on(struct cow *cow)
 {
 	file_go_on(&cow->layer);
-	file_go_on(&cow->base);
+	cow_base_go_on(cow);
 }

@@ -132,16 +132,23 @@ static int numbers_differ(uint64_t one, uint64_t other)
 }
 
 /* What one of the two does not know is no difference. */
-static const char *compare_bases(const struct backing_identity *was,
-				 const struct backing_identity *is)
+static const char *compare_bases(const struct cow_base *was,
+				 const struct cow_base *is)
 {
-	if (was->size != is->size)
+	if (was->is_export != is->is_export)
+		return was->is_export ? "belongs to the export of a server, "
+					"and this is a file or disk"
+				      : "belongs to a file or disk, and this "
+					"is the export of a server";
+	if (memcmp(was->name, is->name, COW_NAME_MAX) != 0)
+		return "belongs to an export of another name";
+	if (numbers_differ(was->file.size, is->file.size))
 		return "belongs to a base of another size: that has changed, "
 		       "or is another one";
-	if (numbers_differ(was->modified, is->modified))
+	if (numbers_differ(was->file.modified, is->file.modified))
 		return "belongs to a base that was written at another time: "
 		       "that has changed since, or is another one";
-	if (numbers_differ(was->generation, is->generation))
+	if (numbers_differ(was->file.generation, is->file.generation))
 		return "belongs to another base of the same size and time";
 	return NULL;
 }
@@ -161,9 +168,9 @@ static int open_maps(struct cow *cow)
  * The layer belongs to this base, or is told to. What a device has used until now it
  * goes on with.
  */
-static int take_base(struct cow *cow, const struct backing_identity *base)
+static int take_base(struct cow *cow, const struct cow_base *base)
 {
-	const struct backing_identity *was = &cow->header.base;
+	const struct cow_base *was = &cow->header.base;
 	const char *wrong = compare_bases(was, base);
 
 	if (!wrong)
@@ -174,7 +181,8 @@ static int take_base(struct cow *cow, const struct backing_identity *base)
 			    cow->layer.path, wrong);
 		return 0;
 	}
-	if (!cow->takes_base || was->size != base->size || cow->read_only)
+	if (!cow->takes_base || was->file.size != base->file.size ||
+	    cow->read_only)
 		return refuse(cow, "base", wrong);
 	log_warning("the layer %s has another base from now on: it %s",
 		    cow->layer.path, wrong);
@@ -184,7 +192,7 @@ static int take_base(struct cow *cow, const struct backing_identity *base)
 }
 
 /* A layer that is there belongs to this device, or it is refused. */
-static int take_header(struct cow *cow, const struct backing_identity *base)
+static int take_header(struct cow *cow, const struct cow_base *base)
 {
 	const char *wrong = cow_header_read(&cow->header, cow->sector);
 
@@ -205,11 +213,11 @@ static int take_header(struct cow *cow, const struct backing_identity *base)
 	return take_base(cow, base);
 }
 
-static int make_header(struct cow *cow, const struct backing_identity *base)
+static int make_header(struct cow *cow, const struct cow_base *base)
 {
 	struct cow_header *header = &cow->header;
 
-	header->size = base->size - base->size % cow->block_size;
+	header->size = base->file.size - base->file.size % cow->block_size;
 	header->cluster = cow->wanted ? cow->wanted : 64u << 10;
 	header->base = *base;
 	if (header->size > COW_CLUSTERS * header->cluster)
@@ -234,12 +242,12 @@ static int is_new(const struct cow *cow)
 
 static int end_header(struct cow *cow, int32_t result)
 {
-	struct backing_identity base;
+	struct cow_base base;
 	int make = is_new(cow), error;
 
 	if (result < (int32_t)COW_SECTOR && !(result == 0 && make))
 		return refuse(cow, "path", "is no layer of cow");
-	error = backing_identify(&cow->base.backing, cow->base.fd, &base);
+	error = cow_base_identify(cow, &base);
 	if (!error)
 		error = make ? make_header(cow, &base)
 			     : take_header(cow, &base);

@@ -18,8 +18,11 @@ enum {
 	AT_BASE_SIZE = 64,
 	AT_BASE_MODIFIED = 72,
 	AT_BASE_GENERATION = 80,
+	AT_BASE_KIND = 88,
+	AT_BASE_NAME = 96,
 	AT_CHECKSUM = COW_SECTOR - 4,
 };
+_Static_assert(AT_BASE_NAME + COW_NAME_MAX <= AT_CHECKSUM, "there is room");
 
 /* In a sector of a map. */
 enum { SUM = 0, NUMBER = 4, BITS = 8 };
@@ -88,9 +91,11 @@ void cow_header_write(const struct cow_header *header, uint8_t *sector)
 	put64(sector + AT_MAP, COW_MAP_AT);
 	put64(sector + AT_NOW, COW_NOW_AT);
 	put64(sector + AT_DATA, COW_DATA_AT);
-	put64(sector + AT_BASE_SIZE, header->base.size);
-	put64(sector + AT_BASE_MODIFIED, header->base.modified);
-	put64(sector + AT_BASE_GENERATION, header->base.generation);
+	put64(sector + AT_BASE_SIZE, header->base.file.size);
+	put64(sector + AT_BASE_MODIFIED, header->base.file.modified);
+	put64(sector + AT_BASE_GENERATION, header->base.file.generation);
+	put32(sector + AT_BASE_KIND, header->base.is_export);
+	memcpy(sector + AT_BASE_NAME, header->base.name, COW_NAME_MAX);
 	put32(sector + AT_CHECKSUM, checksum(0, sector, AT_CHECKSUM));
 }
 
@@ -111,11 +116,14 @@ const char *cow_header_read(struct cow_header *header, const uint8_t *sector)
 	header->cluster = get32(sector + AT_CLUSTER);
 	header->size = get64(sector + AT_SIZE);
 	memcpy(header->id, sector + AT_ID, sizeof(header->id));
-	header->base.size = get64(sector + AT_BASE_SIZE);
-	header->base.modified = get64(sector + AT_BASE_MODIFIED);
-	header->base.generation = get64(sector + AT_BASE_GENERATION);
+	header->base.file.size = get64(sector + AT_BASE_SIZE);
+	header->base.file.modified = get64(sector + AT_BASE_MODIFIED);
+	header->base.file.generation = get64(sector + AT_BASE_GENERATION);
+	header->base.is_export = get32(sector + AT_BASE_KIND) == 1;
+	memcpy(header->base.name, sector + AT_BASE_NAME, COW_NAME_MAX);
 	if (!is_cluster(header->cluster) || header->size == 0 ||
 	    header->size > COW_CLUSTERS * header->cluster ||
+	    get32(sector + AT_BASE_KIND) > 1 ||
 	    get64(sector + AT_MAP) != COW_MAP_AT ||
 	    get64(sector + AT_NOW) != COW_NOW_AT ||
 	    get64(sector + AT_DATA) != COW_DATA_AT)

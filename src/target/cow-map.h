@@ -48,11 +48,20 @@ enum cow_state {
 	COW_STATES,
 };
 
+#define COW_NAME_MAX 400u /* bytes */
+
+/* By which a base is known again. */
+struct cow_base {
+	struct backing_identity file; /* of an export the size alone */
+	int is_export;		      /* of an NBD server, with this name: */
+	char name[COW_NAME_MAX];      /* and zeroes behind that */
+};
+
 struct cow_header {
 	uint64_t size;	  /* bytes of the device */
 	uint32_t cluster; /* bytes, a power of 2 */
 	uint8_t id[16];	  /* of the layer, random */
-	struct backing_identity base;
+	struct cow_base base;
 };
 
 /* Fill in the sector that says that. */

@@ -14,14 +14,16 @@
 #include "base/syntax.h"
 #include "io/pool.h"
 
-enum { BASE, PATH, CLUSTER, CREATE, LOCK, REBASE };
+enum { BASE, PATH, CLUSTER, CREATE, FILL, LOCK, REBASE };
+
+static const char *const fill_names[] = { "write", "read", NULL };
 
 static const struct option options[] = {
 	[BASE] = { .name = "base",
-		   .type = OPTION_PATH,
+		   .type = OPTION_SOURCE,
 		   .required = 1,
-		   .help = "the file or disk that is only read, and that "
-			   "nobody may change" },
+		   .help = "what is only read, and what nobody may change: a "
+			   "file or disk, or the export of an NBD server" },
 	[PATH] = { .name = "path",
 		   .type = OPTION_PATH,
 		   .required = 1,
@@ -36,6 +38,12 @@ static const struct option options[] = {
 		     .type = OPTION_FLAG,
 		     .fallback = "yes",
 		     .help = "make the layer if there is none" },
+	[FILL] = { .name = "fill",
+		   .type = OPTION_CHOICE,
+		   .choices = fill_names,
+		   .fallback = "write",
+		   .help = "what goes to the layer: what is written, or what "
+			   "is read of the base as well" },
 	[LOCK] = { .name = "lock",
 		   .type = OPTION_FLAG,
 		   .fallback = "yes",
@@ -65,6 +73,10 @@ static int cow_opens(const struct target_args *args, struct opener_wish *wishes,
 		return failure_set(failure, SYMBOL_RANGE, 0, "cluster",
 				   "cluster=%s is no power of 2",
 				   values[CLUSTER].text);
+	if (values[FILL].number && args->read_only)
+		return failure_set(failure, SYMBOL_ARG, 0, "fill",
+				   "fill=read: with ro=yes nothing is written "
+				   "to the layer");
 	wishes[LAYER_FILE] = (struct opener_wish){
 		.path = values[PATH].text,
 		.option = "path",
@@ -72,15 +84,21 @@ static int cow_opens(const struct target_args *args, struct opener_wish *wishes,
 		.create = values[CREATE].number && !args->read_only,
 		.length = COW_DATA_AT,
 	};
+	if (values[LOCK].number)
+		wishes[LAYER_FILE].lock = args->read_only ? 'r' : 'w';
+	wishes[BASE_FILE] = (struct opener_wish){ .path = NULL };
+	if (cow_is_uri(values[BASE].text))
+		return cow_base_wish(values[BASE].text, &wishes[BASE_FILE],
+				     failure) < 0
+			       ? -1
+			       : FILES;
 	wishes[BASE_FILE] = (struct opener_wish){
 		.path = values[BASE].text,
 		.option = "base",
 		.flags = flags | O_RDONLY,
 	};
-	if (values[LOCK].number) {
-		wishes[LAYER_FILE].lock = args->read_only ? 'r' : 'w';
+	if (values[LOCK].number)
 		wishes[BASE_FILE].lock = 'r';
-	}
 	return FILES;
 }
 
@@ -140,15 +158,17 @@ static int join_both(struct cow *cow, const struct target_args *args,
 
 	if (join(cow, &cow->layer, args, LAYER_FILE, geometry, failure) < 0)
 		return -1;
-	if (args->fd_count < FILES)
+	if (args->fd_count < FILES && !cow->uri)
 		return failure_set(failure, SYMBOL_STATE, 0, NULL,
 				   "its base is gone");
-	if (join(cow, &cow->base, args, BASE_FILE, &wanted, failure) < 0 ||
+	if ((cow->uri ? cow_base_open(cow, args, &wanted, failure)
+		      : join(cow, &cow->base, args, BASE_FILE, &wanted,
+			     failure)) < 0 ||
 	    check_layer(cow, failure) < 0)
 		return -1;
 	if (wanted.block_size > geometry->block_size)
 		geometry->block_size = wanted.block_size;
-	if (cow->base.backing.size >= geometry->block_size)
+	if (cow->uri || cow->base.backing.size >= geometry->block_size)
 		return 0;
 	return failure_set(failure, SYMBOL_RANGE, 0, "base",
 			   "the base %.200s has no block of %u bytes",
@@ -158,12 +178,15 @@ static int join_both(struct cow *cow, const struct target_args *args,
 static const enum io_mode modes[] = { IO_ZERO_COPY, IO_USER_COPY, IO_COPY,
 				      IO_NEED_GET_DATA, IO_MODES };
 
+/* As the target nbd has them. */
+static const enum io_mode server_modes[] = { IO_COPY, IO_USER_COPY, IO_MODES };
+
 static void set_geometry(const struct cow *cow, struct geometry *geometry)
 {
 	geometry->size = cow->size;
 	geometry->physical_block_size = 4096;
 	geometry->volatile_cache = 1;
-	geometry->modes = modes;
+	geometry->modes = cow->uri ? server_modes : modes;
 	if (!cow->shift)
 		return;
 	geometry->chunk = cow_cluster(cow);
@@ -176,8 +199,7 @@ static void set_geometry(const struct cow *cow, struct geometry *geometry)
 
 static void free_cow(struct cow *cow)
 {
-	if (cow->base.path)
-		file_leave(&cow->base);
+	cow_base_close(cow);
 	if (cow->layer.path)
 		file_leave(&cow->layer);
 	cow_map_close(&cow->map);
@@ -190,6 +212,7 @@ static struct target *cow_open(struct target_args *args,
 			       struct failure *failure)
 {
 	struct cow *cow = calloc(1, sizeof(*cow));
+	int is_whole;
 
 	if (!cow) {
 		failure_no_memory(failure);
@@ -202,10 +225,15 @@ static struct target *cow_open(struct target_args *args,
 	cow->size = args->size;
 	cow->wanted = (uint32_t)args->values[CLUSTER].number;
 	cow->takes_base = args->values[REBASE].number != 0;
+	cow->fills = args->values[FILL].number != 0;
 	cow->reserve = pool_reserve(POOL_RESERVE, POOL_RESERVE);
-	if (!cow->reserve)
+	if (cow_is_uri(args->values[BASE].text))
+		cow->uri = strdup(args->values[BASE].text);
+	is_whole = cow->reserve &&
+		   (cow->uri || !cow_is_uri(args->values[BASE].text));
+	if (!is_whole)
 		failure_no_memory(failure);
-	if (!cow->reserve || join_both(cow, args, geometry, failure) < 0) {
+	if (!is_whole || join_both(cow, args, geometry, failure) < 0) {
 		if (cow->layer.path)
 			args->fds[LAYER_FILE] = cow->layer.fd;
 		if (cow->base.path)
@@ -245,7 +273,7 @@ static int cow_prepare(struct target *target, struct geometry *geometry,
 	if (state == 0) {
 		set_geometry(cow, geometry);
 		geometry->unserved =
-			(uint32_t)(cow->header.base.size - cow->size);
+			(uint32_t)(cow->header.base.file.size - cow->size);
 	}
 	return state;
 }
@@ -278,8 +306,9 @@ static int cow_hold(struct target *target, int *fds)
 	const struct cow *cow = (const struct cow *)target;
 
 	fds[LAYER_FILE] = cow->layer.fd;
-	fds[BASE_FILE] = cow->base.fd;
-	return cow->layer.fd >= 0 ? FILES : 0;
+	if (!cow->uri)
+		fds[BASE_FILE] = cow->base.fd;
+	return cow->layer.fd < 0 ? 0 : cow->uri ? 1 : FILES;
 }
 
 static int cow_start(struct backend *backend, struct io_port *port)
@@ -287,14 +316,19 @@ static int cow_start(struct backend *backend, struct io_port *port)
 	struct cow *cow = (struct cow *)backend;
 	int error = file_start_ring(&cow->layer, port->ring);
 
-	return error ? error : file_start_ring(&cow->base, port->ring);
+	return error ? error : cow_base_start(cow, port);
+}
+
+static void cow_stop(struct backend *backend, struct io_port *port)
+{
+	cow_base_stop((struct cow *)backend, port);
 }
 
 static unsigned cow_in_workers(const struct target *target)
 {
 	const struct cow *cow = (const struct cow *)target;
 
-	return file_waiting(&cow->layer) + file_waiting(&cow->base);
+	return file_waiting(&cow->layer) + cow_base_waiting(cow);
 }
 
 static void cow_continue(struct target *target)
@@ -317,18 +351,24 @@ static void cow_describe(const struct target *target, char *text, size_t size)
 {
 	const struct cow *cow = (const struct cow *)target;
 	char path[OPTION_PATH_MAX * 4 + 3], base[OPTION_PATH_MAX * 4 + 3];
-	const struct backing_identity *known = &cow->header.base;
+	const struct cow_base *known = &cow->header.base;
+	int at;
 
 	syntax_quote(path, sizeof(path), cow->layer.path);
-	syntax_quote(base, sizeof(base), cow->base.path);
-	snprintf(text, size,
-		 " path=%s base=%s base-known-by=size%s%s cluster=%u used=%llu"
-		 " waiting=%u flush-errors=%llu",
-		 path, base, known->modified ? "+mtime" : "",
-		 known->generation ? "+generation" : "",
-		 cow->shift ? cow_cluster(cow) : 0,
-		 (unsigned long long)backing_used(cow->layer.fd),
-		 cow_in_workers(target), (unsigned long long)cow->target.tally);
+	syntax_quote(base, sizeof(base), cow->uri ? cow->uri : cow->base.path);
+	at = snprintf(text, size,
+		      " path=%s base=%s base-known-by=size%s%s%s cluster=%u "
+		      "used=%llu waiting=%u flush-errors=%llu",
+		      path, base, known->file.modified ? "+mtime" : "",
+		      known->file.generation ? "+generation" : "",
+		      known->is_export ? "+name" : "",
+		      cow->shift ? cow_cluster(cow) : 0,
+		      (unsigned long long)backing_used(cow->layer.fd),
+		      cow_in_workers(target),
+		      (unsigned long long)cow->target.tally);
+	if (cow->server && (size_t)at < size)
+		cow->server->ops->describe(cow->server, text + at,
+					   size - (size_t)at);
 }
 
 static int cow_give_up(struct target *target, int *fds)
@@ -347,8 +387,8 @@ static void cow_close(struct target *target)
 
 const struct target_ops target_cow = {
 	.name = "cow",
-	.help = "a file or disk that is only read, and a file with what was "
-		"written",
+	.help = "a file, disk or export that is only read, and a file with "
+		"what was written",
 	.options = options,
 	.opens = cow_opens,
 	.open = cow_open,
@@ -361,7 +401,8 @@ const struct target_ops target_cow = {
 		.completed = cow_completed,
 		.expire = cow_expire,
 		.copied = cow_copied,
-		.start = cow_start },
+		.start = cow_start,
+		.stop = cow_stop },
 	.in_workers = cow_in_workers,
 	.go_on = cow_continue,
 	.backing = cow_backing,

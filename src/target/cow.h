@@ -4,6 +4,7 @@
 
 #include "cow-map.h"
 #include "file.h"
+#include "io/late.h"
 #include "io/ring.h"
 #include "target.h"
 
@@ -54,9 +55,22 @@ enum cow_job_step {
 	COW_SYNC_MAP,
 };
 
+/* Something that is fetched from a server for a work, as a request of our own. */
+struct cow_fetch {
+	struct io_port port;
+	struct io io;
+	struct late late;
+	uint32_t given; /* as late has it */
+	int is_busy;
+};
+
 struct cow {
 	struct target target;
-	struct file base, layer; /* each one's own ring file */
+	struct file base, layer;   /* each one's own ring file */
+	char *uri;		   /* of the base, or NULL: it is that file */
+	struct target *server;	   /* which reads that then */
+	struct cow_fetch *fetches; /* of the works, likewise */
+	uint32_t max_fetch;	   /* bytes of one */
 	struct cow_header header;
 	struct cow_map map;
 	uint64_t size;	     /* bytes of the device */
@@ -66,6 +80,7 @@ struct cow {
 	int adopted, read_only;
 	int is_loaded;
 	int takes_base;	    /* whatever the layer knows of its own */
+	int fills;	    /* what is read of the base goes to the layer */
 	int error;	    /* the layer cannot be used: negative; or 0 */
 	const char *wrong;  /* why, a phrase, or NULL */
 	const char *option; /* that is to blame, or NULL */
@@ -104,6 +119,40 @@ void cow_lose(struct cow *cow, int error);
 
 /* Make what was written durable, the map behind the data. */
 int cow_sync(struct cow *cow, int32_t result, struct ring_transfer *transfer);
+
+/* ---- the base: cow-base.c ---- */
+
+/* Whether it is a server's, or a path. */
+int cow_is_uri(const char *base);
+
+/* The export that a URI names; what is behind that in `name` is zero. */
+void cow_export_name(const char *uri, char *name, size_t size);
+
+/* As a target's opens(), of which it is one. Returns 0, or -1 with *failure filled. */
+int cow_base_wish(const char *uri, struct opener_wish *wish,
+		  struct failure *failure);
+
+/* The server's, with the second of the descriptors: likewise. */
+int cow_base_open(struct cow *cow, const struct target_args *args,
+		  struct geometry *geometry, struct failure *failure);
+void cow_base_close(struct cow *cow);
+
+/* Returns 0 or a negative errno. */
+int cow_base_identify(const struct cow *cow, struct cow_base *base);
+
+/* A read goes there as it is; cow_ended() follows. */
+void cow_base_read(struct cow *cow, struct io *io);
+
+/* Read for a request's work, from a server; cow_ended() follows. */
+void cow_base_fetch(struct cow *cow, struct io *io, void *bytes,
+		    uint64_t offset, uint32_t length);
+
+/* As the backend's, and the target's in_workers() and go_on(). */
+void cow_base_expire(struct cow *cow);
+int cow_base_start(struct cow *cow, struct io_port *port);
+void cow_base_stop(struct cow *cow, struct io_port *port);
+unsigned cow_base_waiting(const struct cow *cow);
+void cow_base_go_on(struct cow *cow);
 
 static inline uint32_t cow_cluster(const struct cow *cow)
 {

@@ -134,7 +134,7 @@ static void end_request(struct nbd *nbd, struct nbd_request *request, int error)
 	request->next = nbd->spare;
 	nbd->spare = request;
 	nbd->count--;
-	io_done(io, error);
+	target_done(&nbd->target, io, error);
 }
 
 static int is_write(const struct io *io)
@@ -714,7 +714,7 @@ void nbd_submit(struct backend *backend, struct io *io)
 	int error = check(nbd, io);
 
 	if (error) {
-		io_done(io, error);
+		target_done(&nbd->target, io, error);
 		return;
 	}
 	request = nbd->spare;

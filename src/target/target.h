@@ -43,6 +43,11 @@ struct target {
 	uint64_t tally;
 	void (*changed)(struct target *target); /* the owner's; may be NULL */
 	void *owner;
+	/*
+	 * Of one that is a part of another target: in place of io_done(), see
+	 * target_done(). NULL: io_done().
+	 */
+	void (*ended)(struct target *target, struct io *io, int error);
 	/* The owner's, for target_refuse_write(); may be NULL. */
 	void (*refused)(const struct target *target, uint64_t used);
 	double refused_at;     /* when that was told last, as loop_now() */
@@ -260,6 +265,15 @@ static inline int target_hold(struct target *target, int *fds)
 static inline int target_give_up(struct target *target, int *fds)
 {
 	return target->ops->give_up ? target->ops->give_up(target, fds) : 0;
+}
+
+/* A request is done, of a target that can be a part of another one. */
+static inline void target_done(struct target *target, struct io *io, int error)
+{
+	if (target->ended)
+		target->ended(target, io, error);
+	else
+		io_done(io, error);
 }
 
 static inline void target_set_tally(struct target *target, uint64_t tally)

@@ -14,6 +14,7 @@
 #include "io/pool.h"
 #include "io/workers.h"
 #include "target/cow.h"
+#include "target/nbd.h"
 #include "support.h"
 
 #define CLUSTER	 4096u
@@ -41,6 +42,7 @@ static uint64_t used; /* bytes of space that the layer takes */
 static const char *options;
 static uint32_t block_size;
 static int base_is_cut;
+static const char *server_name; /* the base is a server's, or NULL */
 
 /* Which sector of a file that is mostly holes. */
 static unsigned place_of(uint64_t offset)
@@ -321,6 +323,11 @@ int __wrap_io_take(struct io *io, void *to, uint32_t at, uint32_t length)
 int __wrap_io_put(struct io *io, const void *from, uint32_t at, uint32_t length)
 {
 	assert_true(at + length <= io->length);
+	/* Not the driver's: of what is fetched from a server. */
+	if (io->port != &port) {
+		memcpy(io->port->buffers + at, from, length);
+		return 0;
+	}
 	memcpy(requests[io->tag].data + at, from, length);
 	return 0;
 }
@@ -500,6 +507,63 @@ static int32_t do_transfer(const struct flight *flight)
 					 : do_write(flight, length);
 }
 
+/* ---- a server that has the base ---- */
+
+#ifdef WITHOUT_NBD
+static unsigned asked;
+
+static void answer(unsigned which)
+{
+}
+#else
+static struct io *asks[FLIGHT];
+static unsigned asked;
+static struct backend *server;
+
+void __wrap_nbd_submit(struct backend *backend, struct io *io)
+{
+	server = backend;
+	assert_true(asked < FLIGHT);
+	assert_int_equal(io->op, IO_READ);
+	assert_true(io->length <= IO_MAX);
+	asks[asked++] = io;
+}
+
+void __wrap_nbd_expire(struct backend *backend)
+{
+}
+
+unsigned __wrap_nbd_in_workers(const struct target *nbd)
+{
+	return asked;
+}
+
+void __wrap_nbd_go_on(struct target *nbd)
+{
+}
+
+int __wrap_nbd_start(struct backend *backend, struct io_port *io_port)
+{
+	return 0;
+}
+
+static void answer(unsigned which)
+{
+	struct io *io = asks[which];
+	int fails = chance.errors && random_number(chance.errors) == 0;
+	uint8_t bytes[512];
+	uint32_t at;
+
+	asks[which] = asks[--asked];
+	for (at = 0; at < io->length && !fails && !io_is_late(io); at += 512) {
+		base_sector((io->offset + at) / 512, bytes);
+		__wrap_io_put(io, bytes, at, 512);
+	}
+	chance.failed += (unsigned)fails;
+	target_done((struct target *)server, io, fails ? -EIO : 0);
+}
+#endif
+
 static void complete_flight(unsigned which)
 {
 	struct flight flight;
@@ -515,7 +579,12 @@ static void complete_flight(unsigned which)
 
 static void complete_one(void)
 {
-	complete_flight((unsigned)random_number(flying));
+	unsigned which = (unsigned)random_number(flying + asked);
+
+	if (which < flying)
+		complete_flight(which);
+	else
+		answer(which - flying);
 }
 
 /* ---- a device ---- */
@@ -523,22 +592,31 @@ static void complete_one(void)
 static struct target *open_cow(int adopted)
 {
 	static struct option_value values[OPTION_MAX];
+	static char told[200];
 	int fds[2] = { open("/dev/null", O_RDWR | O_CLOEXEC),
 		       open("/dev/null", O_RDWR | O_CLOEXEC) };
 	struct target_args args = { .values = values,
 				    .adopted = adopted,
 				    .size = adopted ? SIZE : 0,
 				    .fds = fds,
-				    .fd_count = 2,
+				    .fd_count = server_name && adopted ? 1 : 2,
+				    .told = told,
 				    .mode = port.mode,
 				    .max_io = IO_MAX,
 				    .loop = test_loop };
 
+#ifndef WITHOUT_NBD
+	const struct nbd_export export = { .size = base_size };
+
+	nbd_export_write(&export, told, sizeof(told));
+#endif
 	test_values(target_cow.options, values, options);
 	memset(&geometry, 0, sizeof(geometry));
 	geometry.block_size = block_size;
 	target = target_cow.open(&args, &geometry, &failure);
 	assert_non_null(target);
+	if (fds[1] >= 0)
+		close(fds[1]);
 	return target;
 }
 
@@ -575,11 +653,11 @@ static int next_to_finish(int32_t result, struct ring_transfer *transfer)
 
 static void close_cow(void)
 {
-	int fds[4];
+	int fds[4], count = target_cow.give_up(target, fds);
 
-	assert_int_equal(target_cow.give_up(target, fds), 2);
-	close(fds[0]);
-	close(fds[1]);
+	assert_int_equal(count, server_name ? 1 : 2);
+	while (count)
+		close(fds[--count]);
 	target_cow.close(target);
 	target = NULL;
 }
@@ -804,7 +882,7 @@ static void run_dry(void)
 	unsigned i;
 
 	for (i = 0; i < 100000 && is_anything_there(); i++) {
-		if (flying)
+		if (flying + asked)
 			complete_one();
 		look_at_requests();
 	}
@@ -818,7 +896,7 @@ static void run_requests(unsigned count)
 	while (count--) {
 		begin_random();
 		look_at_requests();
-		if (flying && random_number(3))
+		if (flying + asked && random_number(3))
 			complete_one();
 		look_at_requests();
 	}
@@ -879,6 +957,7 @@ static void drop_requests(void)
 {
 	unsigned tag;
 
+	asked = 0;
 	while (flying)
 		if (random_number(2))
 			do_transfer(&flights[--flying]);
@@ -925,6 +1004,8 @@ static int setup(void **state)
 	base_modified = 1234567890;
 	base_generation = 42;
 	base_size = SIZE;
+	server_name = NULL;
+	asked = 0;
 	used = 0;
 	options = "base=/base path=/layer cluster=4K";
 	block_size = 0;
@@ -976,6 +1057,32 @@ TEST_CASE(test_model)
 		run_dry();
 		check_all();
 		assert_true(chance.done > 5000);
+	}
+}
+
+/* What is read goes to the layer as well: the same in each mode. */
+TEST_CASE(test_model_filled)
+{
+	static const enum io_mode modes[] = { IO_USER_COPY, IO_ZERO_COPY,
+					      IO_NEED_GET_DATA };
+	unsigned i;
+
+	for (i = 0; i < COUNT(modes); i++) {
+		teardown(state);
+		setup(state);
+		port.mode = (uint8_t)modes[i];
+		options = "base=/base path=/layer cluster=4K fill=read";
+		chance.pool = 3;
+		assert_int_equal(make_cow(), 0);
+		run_requests(3000);
+		kill_server();
+		run_requests(3000);
+		run_dry();
+		check_all();
+		/* What was read once is in the layer. */
+		base_is_cut = 1;
+		check_all();
+		base_is_cut = 0;
 	}
 }
 
@@ -1317,7 +1424,128 @@ static void be_able_to_expire(void)
 	port.late = &late;
 }
 
-/* ---- turns ---- */
+/* ---- a server's export, and a base or layer that does not do ---- */
+
+#ifndef WITHOUT_NBD
+static void use_server(const char *words)
+{
+	teardown(NULL);
+	setup(NULL);
+	server_name = "nbd";
+	options = words;
+}
+
+/* The base is a server's: while it and the layer fail, and servers are killed. */
+TEST_CASE(test_model_of_a_server)
+{
+	static const char *const words[] = {
+		"base=nbd://host/export path=/layer cluster=4K",
+		"base=nbd://host/export path=/layer cluster=4K fill=read",
+	};
+	unsigned i;
+
+	for (i = 0; i < 4; i++) {
+		use_server(words[i / 2]);
+		chance.pool = 3;
+		chance.errors = i % 2 ? 40 : 0;
+		assert_int_equal(make_cow(), 0);
+		run_requests(5000);
+		kill_server();
+		run_requests(5000);
+		run_dry();
+		check_all();
+		assert_int_equal(run_job(next_to_finish), 0);
+		close_cow();
+		chance.errors = 0;
+		assert_int_equal(make_cow(), 0);
+		check_all();
+	}
+}
+
+/* An export is known again by its name and its size. */
+TEST_CASE(test_another_export)
+{
+	use_server("base=nbd://host/export path=/layer cluster=4K");
+	use_layer();
+	options = "base=nbd+unix:///%65xport?socket=/s path=/layer";
+	assert_int_equal(make_cow(), 0);
+	close_cow();
+	options = "base=nbd://host/other path=/layer";
+	expect_refused("base", "export of another name");
+	options = "base=nbd://host/export path=/layer";
+	base_size = 2 * SIZE;
+	expect_refused("base", "another size");
+	base_size = SIZE;
+	server_name = NULL;
+	options = "base=/base path=/layer";
+	expect_refused("base", "belongs to the export of a server");
+	options = "base=/base path=/layer rebase=yes";
+	assert_int_equal(make_cow(), 0);
+	check_all();
+	close_cow();
+	server_name = "nbd";
+	options = "base=nbd://host/export path=/layer";
+	expect_refused("base", "belongs to a file or disk");
+}
+
+/*
+ * A write is answered while a server has not said what it wants of the base: what
+ * comes then is not written.
+ */
+TEST_CASE(test_late_server)
+{
+	use_server("base=nbd://host/export path=/layer cluster=4K");
+	assert_int_equal(make_cow(), 0);
+	be_able_to_expire();
+	assert_true(begin_request(IO_WRITE, 8192, 512, 0));
+	assert_int_equal(asked, 1);
+	given[0] = LATE_DUE;
+	target_cow.io.expire(&target->backend);
+	assert_int_equal(asked, 1);
+	assert_true(io_is_late(asks[0]));
+	ios[0].data = IO_DATA_LATE;
+	chance.refused = 1;
+	run_dry();
+	assert_int_equal(requests[0].error, -ETIMEDOUT);
+	assert_int_equal(cow_map_get(&cow()->map, 2), COW_BASE);
+	check_all();
+}
+
+TEST_CASE(test_export_name)
+{
+	static const char *const names[][2] = {
+		{ "nbd://host", "" },
+		{ "nbd://host/", "" },
+		{ "nbd://host:1/a/b", "a/b" },
+		{ "nbd+unix:///a%20b%2fc%?socket=/x", "a b/c%" },
+		{ "nbd+unix://?socket=/x", "" },
+		{ "nbd+unix:///?socket=/x/y", "" },
+	};
+	char name[COW_NAME_MAX];
+	unsigned i;
+
+	for (i = 0; i < COUNT(names); i++) {
+		cow_export_name(names[i][0], name, sizeof(name));
+		assert_string_equal(name, names[i][1]);
+	}
+}
+#endif
+
+/* A layer that is full keeps nobody from reading. */
+TEST_CASE(test_no_room_to_fill)
+{
+	options = "base=/base path=/layer cluster=4K fill=read";
+	assert_int_equal(make_cow(), 0);
+	chance.full = COW_DATA_AT;
+	assert_true(begin_request(IO_READ, 8192, 512, 0));
+	run_dry();
+	assert_int_equal(requests[0].error, 0);
+	assert_true(log_has("no longer filled"));
+	chance.puts = 0;
+	assert_true(begin_request(IO_READ, 8192, 512, 0));
+	run_dry();
+	assert_int_equal(chance.puts, 1);
+}
 
 /*
  * The base does not answer: whoever does not need it goes on, but not before one that

@@ -539,13 +539,14 @@ static void put_value(const struct option *option, unsigned which, char *text,
 			snprintf(text, size, "%s",
 				 host_has_shm() ? pick(option->choices)
 						: option->choices[0]);
-		else if (strcmp(option->name, "base") == 0)
-			snprintf(text, size, "%s", test_path("base"));
 		else
 			snprintf(text, size, "%s/f '%u", test_folder(), which);
 		break;
 	case OPTION_LIST:
 		put_list(option->choices, text, size);
+		break;
+	case OPTION_SOURCE:
+		snprintf(text, size, "%s", test_path("base"));
 		break;
 	case OPTION_URI:
 		snprintf(text, size, "nbd+unix:///a'b?socket=/%u", which);

@@ -3,16 +3,24 @@
 # is in its layer, whoever dies meanwhile. A layer belongs to one base, and what was
 # discarded is zero.
 #
-# needs: binaries fio mkfs.ext4 e2fsck blkdiscard cow-check kill-probe
+# needs: binaries fio mkfs.ext4 e2fsck blkdiscard cow-check kill-probe nbdkit
 # needs: modules ext4 brd
 # needs: files /usr/include/linux:/files/tree tests/vm/lib-kill.sh:/t/lib-kill.sh
+# needs: files tests/vm/lib-nbd.sh:/t/lib-nbd.sh
+# needs: files /usr/lib/x86_64-linux-gnu/libnbd.so.0:/nbd/libnbd.so.0
+# needs: files /usr/lib/x86_64-linux-gnu/nbdkit/plugins/nbdkit-file-plugin.so:/nbd/file.so
 # needs: memory 1024
 # time: 240
 . /t/lib.sh
 # shellcheck source=tests/vm/lib-kill.sh
 . /t/lib-kill.sh
+# shellcheck source=tests/vm/lib-nbd.sh
+. /t/lib-nbd.sh
 
-requires fio mkfs.ext4 e2fsck
+requires fio mkfs.ext4 e2fsck nbdkit
+
+# Whichever of ublkd's processes is the one that begins.
+export LD_LIBRARY_PATH=/nbd
 
 BLKDISCARD=/usr/local/bin/blkdiscard
 MNT=/tmp/t/mnt
@@ -85,7 +93,6 @@ both_killed
 await_live 0 1 2
 echo 3 >/proc/sys/vm/drop_caches
 same /dev/ublkb1 /tmp/t/expect
-server=$(server_pid)
 upgraded
 await_live 0 1 2
 same /dev/ublkb1 /tmp/t/expect
@@ -105,6 +112,39 @@ kill_under_load ublkb0
 kill_under_load ublkb0
 upgraded
 end_load
+
+echo "- an export, of which the layer is a cache"
+head -c $((4 << 20)) $BASE >/tmp/t/export
+serve -r /nbd/file.so /tmp/t/export
+expect_ok "add cow id=2 base=$URI path=$MNT/layer4 fill=read"
+same /dev/ublkb2 /tmp/t/export
+cp /tmp/t/export /tmp/t/expect4
+dd if=/tmp/t/piece of=/dev/ublkb2 bs=512 seek=77 count=300 conv=fsync,notrunc \
+	2>/dev/null
+dd if=/tmp/t/piece of=/tmp/t/expect4 bs=512 seek=77 count=300 conv=notrunc \
+	2>/dev/null
+# All has been read: nobody asks the server any more.
+end_server
+kill_server
+await_live 2
+echo 3 >/proc/sys/vm/drop_caches
+same /dev/ublkb2 /tmp/t/expect4
+expect_ok "del id=2"
+cow-check /tmp/t/export $MNT/layer4 /tmp/t/expect4 || fail "the layer"
+serve -r /nbd/file.so /tmp/t/export
+expect_ok "add cow id=2 base=$URI path=$MNT/layer5"
+same /dev/ublkb2 /tmp/t/export
+end_server
+# It waits for the next one.
+dd if=/tmp/t/piece of=/dev/ublkb2 bs=512 seek=77 count=300 conv=fsync,notrunc \
+	2>/dev/null &
+writer=$!
+serve -r /nbd/file.so /tmp/t/export
+wait $writer || fail "a write to what is not in the layer"
+echo 3 >/proc/sys/vm/drop_caches
+same /dev/ublkb2 /tmp/t/expect4
+expect_ok "del id=2"
+end_server
 
 echo "- another base is refused"
 expect_ok "del id=1"
