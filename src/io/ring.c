@@ -432,6 +432,9 @@ static void prepare(struct io_uring_sqe *sqe,
 	case RING_FDATASYNC:
 		io_uring_prep_fsync(sqe, fd, IORING_FSYNC_DATASYNC);
 		return;
+	case RING_FSYNC:
+		io_uring_prep_fsync(sqe, fd, 0);
+		return;
 	case RING_FALLOCATE:
 		io_uring_prep_fallocate(sqe, fd, transfer->flags,
 					(off_t)transfer->offset,

@@ -237,6 +237,7 @@ enum ring_file_op {
 	RING_READ,
 	RING_WRITE,
 	RING_FDATASYNC,
+	RING_FSYNC, /* and its times */
 	RING_FALLOCATE,
 };
 

@@ -20,9 +20,10 @@ enum {
 	AT_BASE_GENERATION = 80,
 	AT_BASE_KIND = 88,
 	AT_BASE_NAME = 96,
+	AT_COMMITS = 496,
 	AT_CHECKSUM = COW_SECTOR - 4,
 };
-_Static_assert(AT_BASE_NAME + COW_NAME_MAX <= AT_CHECKSUM, "there is room");
+_Static_assert(AT_BASE_NAME + COW_NAME_MAX <= AT_COMMITS, "there is room");
 
 /* In a sector of a map. */
 enum { SUM = 0, NUMBER = 4, BITS = 8 };
@@ -96,6 +97,7 @@ void cow_header_write(const struct cow_header *header, uint8_t *sector)
 	put64(sector + AT_BASE_GENERATION, header->base.file.generation);
 	put32(sector + AT_BASE_KIND, header->base.is_export);
 	memcpy(sector + AT_BASE_NAME, header->base.name, COW_NAME_MAX);
+	put32(sector + AT_COMMITS, (uint32_t)header->commits);
 	put32(sector + AT_CHECKSUM, checksum(0, sector, AT_CHECKSUM));
 }
 
@@ -121,9 +123,11 @@ const char *cow_header_read(struct cow_header *header, const uint8_t *sector)
 	header->base.file.generation = get64(sector + AT_BASE_GENERATION);
 	header->base.is_export = get32(sector + AT_BASE_KIND) == 1;
 	memcpy(header->base.name, sector + AT_BASE_NAME, COW_NAME_MAX);
+	header->commits = get32(sector + AT_COMMITS) == 1;
 	if (!is_cluster(header->cluster) || header->size == 0 ||
 	    header->size > COW_CLUSTERS * header->cluster ||
 	    get32(sector + AT_BASE_KIND) > 1 ||
+	    get32(sector + AT_COMMITS) > 1 ||
 	    get64(sector + AT_MAP) != COW_MAP_AT ||
 	    get64(sector + AT_NOW) != COW_NOW_AT ||
 	    get64(sector + AT_DATA) != COW_DATA_AT)
@@ -150,6 +154,14 @@ void cow_map_close(struct cow_map *map)
 	free(map->durable);
 	free(map->marks);
 	memset(map, 0, sizeof(*map));
+}
+
+void cow_map_clear(struct cow_map *map)
+{
+	memset(map->now, 0, (size_t)map->sectors * COW_SECTOR);
+	memset(map->durable, 0, (size_t)map->sectors * COW_SECTOR);
+	memset(map->marks, 0, map->sectors);
+	map->dirty = map->stale = 0;
 }
 
 static uint8_t *sector_of(uint8_t *bytes, uint32_t sector)

@@ -62,6 +62,7 @@ struct cow_header {
 	uint32_t cluster; /* bytes, a power of 2 */
 	uint8_t id[16];	  /* of the layer, random */
 	struct cow_base base;
+	int commits; /* the base has some of what the layer has, or all */
 };
 
 /* Fill in the sector that says that. */
@@ -91,6 +92,9 @@ struct cow_map {
 /* All clusters are as in the base. Returns 0 or -ENOMEM. */
 int cow_map_open(struct cow_map *map, uint64_t clusters, const uint8_t *id);
 void cow_map_close(struct cow_map *map);
+
+/* All of them are again; the file says so already. */
+void cow_map_clear(struct cow_map *map);
 
 static inline uint32_t cow_map_sector(uint64_t cluster)
 {

@@ -14,7 +14,7 @@
 #include "base/syntax.h"
 #include "io/pool.h"
 
-enum { BASE, PATH, CLUSTER, CREATE, FILL, LOCK, REBASE };
+enum { BASE, PATH, CLUSTER, COMMIT, CREATE, FILL, LOCK, REBASE };
 
 static const char *const fill_names[] = { "write", "read", NULL };
 
@@ -34,6 +34,11 @@ static const struct option options[] = {
 		      .max = COW_CLUSTER_MAX,
 		      .help = "bytes that the layer takes at a time, a power "
 			      "of 2 (default: 64K, or what the layer has)" },
+	[COMMIT] = { .name = "commit",
+		     .type = OPTION_FLAG,
+		     .fallback = "no",
+		     .help = "write what the layer has to the base first, "
+			     "which nobody else may have then" },
 	[CREATE] = { .name = "create",
 		     .type = OPTION_FLAG,
 		     .fallback = "yes",
@@ -77,6 +82,13 @@ static int cow_opens(const struct target_args *args, struct opener_wish *wishes,
 		return failure_set(failure, SYMBOL_ARG, 0, "fill",
 				   "fill=read: with ro=yes nothing is written "
 				   "to the layer");
+	if (values[COMMIT].number &&
+	    (args->read_only || cow_is_uri(values[BASE].text)))
+		return failure_set(failure, SYMBOL_ARG, 0, "commit",
+				   "commit=yes: %s",
+				   args->read_only
+					   ? "with ro=yes nothing is written"
+					   : "a server's export is only read");
 	wishes[LAYER_FILE] = (struct opener_wish){
 		.path = values[PATH].text,
 		.option = "path",
@@ -95,10 +107,13 @@ static int cow_opens(const struct target_args *args, struct opener_wish *wishes,
 	wishes[BASE_FILE] = (struct opener_wish){
 		.path = values[BASE].text,
 		.option = "base",
-		.flags = flags | O_RDONLY,
+		.flags = flags | (values[COMMIT].number ? O_RDWR : O_RDONLY),
 	};
 	if (values[LOCK].number)
-		wishes[BASE_FILE].lock = 'r';
+		wishes[BASE_FILE].lock = values[COMMIT].number ? 'w' : 'r';
+	/* Nor may a disk be anybody's then. */
+	if (values[LOCK].number && values[COMMIT].number)
+		wishes[BASE_FILE].flags |= O_EXCL;
 	return FILES;
 }
 
@@ -203,6 +218,7 @@ static void free_cow(struct cow *cow)
 	if (cow->layer.path)
 		file_leave(&cow->layer);
 	cow_map_close(&cow->map);
+	free(cow->commit.buffer);
 	pool_unreserve(cow->reserve, POOL_RESERVE);
 	free(cow);
 }
@@ -226,6 +242,7 @@ static struct target *cow_open(struct target_args *args,
 	cow->wanted = (uint32_t)args->values[CLUSTER].number;
 	cow->takes_base = args->values[REBASE].number != 0;
 	cow->fills = args->values[FILL].number != 0;
+	cow->commits = args->values[COMMIT].number != 0;
 	cow->reserve = pool_reserve(POOL_RESERVE, POOL_RESERVE);
 	if (cow_is_uri(args->values[BASE].text))
 		cow->uri = strdup(args->values[BASE].text);
@@ -252,6 +269,13 @@ static int fail_load(const struct cow *cow, int error, struct failure *failure)
 		return failure_set(failure, SYMBOL_ARG, EINVAL, cow->option,
 				   "the layer %.200s %s", cow->layer.path,
 				   cow->wrong);
+	if (cow->commit.step != COMMIT_NOT)
+		return failure_set(
+			failure, failure_symbol(error), error, "commit",
+			"what the layer %.200s has cannot be "
+			"written to %.200s: %s; nothing is lost, and "
+			"commit=yes goes on with it",
+			cow->layer.path, cow->base.path, strerror(-error));
 	return failure_set(failure, failure_symbol(error), error, "path",
 			   "the layer %.200s cannot be %s: %s", cow->layer.path,
 			   cow->is_loaded ? "written" : "read",
@@ -263,9 +287,15 @@ static int cow_prepare(struct target *target, struct geometry *geometry,
 		       struct failure *failure)
 {
 	struct cow *cow = (struct cow *)target;
-	int state = cow_load(cow, result, transfer);
+	int state = 0;
 
-	transfer->fd = cow->layer.fd;
+	if (cow->commit.step == COMMIT_NOT) {
+		state = cow_load(cow, result, transfer);
+		transfer->fd = cow->layer.fd;
+		result = 0;
+	}
+	if (state == 0 && cow->commits)
+		state = cow_commit(cow, result, transfer);
 	if (state < 0) {
 		fail_load(cow, state, failure);
 		return state;

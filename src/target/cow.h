@@ -64,6 +64,32 @@ struct cow_fetch {
 	int is_busy;
 };
 
+/* See cow-commit.c; those of a header, of clusters, and of the layer then. */
+enum cow_commit_step {
+	COMMIT_NOT,
+	COMMIT_MARK,
+	COMMIT_SYNC_MARK,
+	COMMIT_READ,
+	COMMIT_WRITE,
+	COMMIT_HOLE,
+	COMMIT_ZEROES,
+	COMMIT_SYNC_BASE,
+	COMMIT_EMPTY_MAP,
+	COMMIT_SYNC_MAP,
+	COMMIT_EMPTY_DATA,
+	COMMIT_UNMARK,
+	COMMIT_SYNC_UNMARK,
+};
+
+struct cow_commit {
+	enum cow_commit_step step;
+	uint64_t cluster; /* the next one */
+	uint64_t at, end; /* bytes of the base, or of the map */
+	uint8_t *buffer;  /* a cluster */
+	uint32_t filled, written;
+	int no_holes; /* the base cannot have any */
+};
+
 struct cow {
 	struct target target;
 	struct file base, layer;   /* each one's own ring file */
@@ -80,10 +106,13 @@ struct cow {
 	int adopted, read_only;
 	int is_loaded;
 	int takes_base;	    /* whatever the layer knows of its own */
+	int commits;	    /* to the base, before the device is there */
 	int fills;	    /* what is read of the base goes to the layer */
 	int error;	    /* the layer cannot be used: negative; or 0 */
 	const char *wrong;  /* why, a phrase, or NULL */
 	const char *option; /* that is to blame, or NULL */
+
+	struct cow_commit commit;
 
 	/* The job that is being done, and for which request (not at first). */
 	enum cow_job_step step;
@@ -110,6 +139,9 @@ struct cow {
  * says why.
  */
 int cow_load(struct cow *cow, int32_t result, struct ring_transfer *transfer);
+
+/* A layer that was loaded goes to its base: as opener_next(). */
+int cow_commit(struct cow *cow, int32_t result, struct ring_transfer *transfer);
 
 /*
  * What was written since the last flush may be lost: no flush succeeds any more. A

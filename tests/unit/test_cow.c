@@ -3,6 +3,7 @@
  * a cache until they are synced, and requests that end in any order, in part, or not
  * at all. What the device shows is compared with a model.
  */
+#include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -36,6 +37,13 @@ static struct {
 	int moves;	      /* but for a file system that writes elsewhere */
 	int is_lazy;	      /* nothing is written back before a sync */
 } layer;
+
+/* What was written to the base, which has the same two; it is mostly what it was. */
+static struct {
+	uint8_t cache[BLOCKS][512], disk[BLOCKS][512];
+	uint8_t is_dirty[BLOCKS];
+	int is_writable, has_no_holes;
+} base;
 
 static uint64_t base_modified, base_generation, base_size;
 static uint64_t used; /* bytes of space that the layer takes */
@@ -72,6 +80,22 @@ static void base_sector(uint64_t block, uint8_t *bytes)
 		words[i] = UINT64_C(0xba5e) << 48 | block;
 }
 
+static void change_base(uint64_t block, const uint8_t *bytes)
+{
+	assert_true(base.is_writable);
+	memcpy(base.cache[block], bytes, 512);
+	base.is_dirty[block] = 1;
+	base_modified++;
+	if (random_number(4) == 0)
+		memcpy(base.disk[block], base.cache[block], 512);
+}
+
+static void sync_base(void)
+{
+	memcpy(base.disk, base.cache, sizeof(base.disk));
+	memset(base.is_dirty, 0, sizeof(base.is_dirty));
+}
+
 static void change_sector(unsigned place, const uint8_t *bytes)
 {
 	if (bytes)
@@ -94,6 +118,12 @@ static void crash_host(void)
 			memcpy(layer.disk[i], layer.cache[i], 512);
 		memcpy(layer.cache[i], layer.disk[i], 512);
 		layer.is_dirty[i] = 0;
+	}
+	for (i = 0; i < BLOCKS; i++) {
+		if (base.is_dirty[i] && random_number(2))
+			memcpy(base.disk[i], base.cache[i], 512);
+		memcpy(base.cache[i], base.disk[i], 512);
+		base.is_dirty[i] = 0;
 	}
 }
 
@@ -405,7 +435,8 @@ static int32_t do_read(const struct flight *flight, uint64_t length)
 		uint64_t offset = transfer->offset + at;
 
 		if (is_base)
-			base_sector(offset / 512, memory_of(flight) + at);
+			memcpy(memory_of(flight) + at, base.cache[offset / 512],
+			       512);
 		else
 			memcpy(memory_of(flight) + at,
 			       layer.cache[place_of(offset)], 512);
@@ -416,9 +447,14 @@ static int32_t do_read(const struct flight *flight, uint64_t length)
 static int32_t do_write(const struct flight *flight, uint64_t length)
 {
 	const struct ring_transfer *transfer = &flight->transfer;
+	int is_base = transfer->slot != RING_FILE;
 	uint64_t at;
 
-	assert_int_equal(transfer->slot, RING_FILE);
+	for (at = 0; at < length && is_base; at += 512)
+		change_base((transfer->offset + at) / 512,
+			    memory_of(flight) + at);
+	if (is_base)
+		return (int32_t)length;
 	for (at = 0; at < length; at += 512)
 		change_sector(place_of(transfer->offset + at),
 			      memory_of(flight) + at);
@@ -434,8 +470,15 @@ static int32_t do_write(const struct flight *flight, uint64_t length)
 static int32_t do_allocate(const struct flight *flight)
 {
 	const struct ring_transfer *transfer = &flight->transfer;
+	static const uint8_t zeroes[512];
 	uint64_t at = transfer->offset, end = at + transfer->length;
 
+	if (transfer->slot != RING_FILE && base.has_no_holes)
+		return -EOPNOTSUPP;
+	for (; at < end && transfer->slot != RING_FILE; at += 512)
+		change_base(at / 512, zeroes);
+	if (transfer->slot != RING_FILE)
+		return 0;
 	if (end <= COW_DATA_AT)
 		memset(layer.has_space + place_of(at),
 		       !(transfer->flags & FALLOC_FL_PUNCH_HOLE),
@@ -466,6 +509,10 @@ static int32_t do_sync(const struct flight *flight)
 		chance.refused = 1;
 		return -EIO;
 	}
+	if (flight->transfer.slot != RING_FILE) {
+		sync_base();
+		return 0;
+	}
 	for (i = 0; i < PLACES; i++)
 		if (flight->synced[i])
 			memcpy(layer.disk[i], layer.cache[i], 512);
@@ -488,9 +535,10 @@ static int32_t do_transfer(const struct flight *flight)
 	const struct ring_transfer *transfer = &flight->transfer;
 	uint64_t length = transfer->length;
 
-	if (transfer->op == RING_FDATASYNC)
+	if (transfer->op == RING_FDATASYNC || transfer->op == RING_FSYNC)
 		return do_sync(flight);
-	if (transfer->op == RING_WRITE && has_no_room(transfer->offset))
+	if (transfer->op == RING_WRITE && transfer->slot == RING_FILE &&
+	    has_no_room(transfer->offset))
 		return -ENOSPC;
 	if (chance.errors && random_number(chance.errors) == 0) {
 		chance.failed++;
@@ -620,6 +668,8 @@ static struct target *open_cow(int adopted)
 	return target;
 }
 
+static unsigned job_lasts; /* so many transfers, then it is interrupted; 0: all */
+
 /* The opener does what the target asks for. Returns how it ends. */
 static int run_job(int (*next)(int32_t result, struct ring_transfer *transfer))
 {
@@ -633,7 +683,10 @@ static int run_job(int (*next)(int32_t result, struct ring_transfer *transfer))
 		state = next(result, &flight.transfer);
 		if (state <= 0)
 			return state;
-		flight.transfer.slot = RING_FILE;
+		flight.transfer.slot =
+			RING_FILE + (flight.transfer.fd == cow()->base.fd);
+		if (job_lasts && --job_lasts == 0)
+			return -EINTR;
 		for (i = 0; i < PLACES; i++)
 			flight.synced[i] = layer.is_dirty[i];
 		result = do_transfer(&flight);
@@ -943,7 +996,7 @@ static void settle_blocks(void)
 		if (state == COW_ZERO)
 			memset(bytes, 0, 512);
 		else if (state == COW_BASE)
-			base_sector(at, bytes);
+			memcpy(bytes, base.cache[at], 512);
 		which = find_value(at, bytes);
 		assert_true(which >= 0);
 		block->value[0] = block->value[which];
@@ -992,6 +1045,7 @@ static int setup(void **state)
 
 	random_seed(18);
 	test_loop_open();
+	assert_int_equal(io_initialise(), 0);
 	pool_open(test_loop);
 	memset(&layer, 0, sizeof(layer));
 	memset(&chance, 0, sizeof(chance));
@@ -1004,6 +1058,11 @@ static int setup(void **state)
 	base_modified = 1234567890;
 	base_generation = 42;
 	base_size = SIZE;
+	memset(&base, 0, sizeof(base));
+	for (at = 0; at < BLOCKS; at++)
+		base_sector(at, base.cache[at]);
+	sync_base();
+	job_lasts = 0;
 	server_name = NULL;
 	asked = 0;
 	used = 0;
@@ -1278,6 +1337,16 @@ static void use_layer(void)
 	close_cow();
 }
 
+/* All that was written is durable. */
+static void settle_values(void)
+{
+	uint64_t at;
+
+	for (at = 0; at < BLOCKS; at++)
+		while (blocks[at].count > 1)
+			forget_oldest(&blocks[at]);
+}
+
 static void expect_refused(const char *option, const char *part)
 {
 	memset(&failure, 0, sizeof(failure));
@@ -1530,6 +1599,67 @@ TEST_CASE(test_export_name)
 	}
 }
 #endif
+
+/* ---- committing ---- */
+
+static void expect_committed(void)
+{
+	uint64_t at;
+
+	check_all();
+	for (at = 0; at < BLOCKS; at++) {
+		expect_block(at, base.cache[at]);
+		assert_memory_equal(base.cache[at], base.disk[at], 512);
+	}
+	for (at = 0; at < CLUSTERS; at++)
+		assert_int_equal(cow_map_get(&cow()->map, at), COW_BASE);
+}
+
+/*
+ * The base gets what the device has shown, however often that is interrupted, by a
+ * crash or not; until then the layer shows it.
+ */
+TEST_CASE(test_commit)
+{
+	unsigned i, interrupted = 0;
+	uint64_t knows;
+
+	for (i = 0; i < 40; i++) {
+		options = "base=/base path=/layer cluster=4K";
+		assert_int_equal(make_cow(), 0);
+		run_requests(200);
+		run_dry();
+		assert_int_equal(run_job(next_to_finish), 0);
+		close_cow();
+		settle_values();
+		options = "base=/base path=/layer commit=yes";
+		base.is_writable = 1;
+		base.has_no_holes = i % 2;
+		job_lasts = 2 + (unsigned)random_number(60);
+		while (make_cow() < 0) {
+			interrupted++;
+			if (random_number(2))
+				crash_host();
+			options = "base=/base path=/layer";
+			memcpy(&knows, layer.cache[0] + 72, 8);
+			assert_true(layer.cache[0][496] ||
+				    le64toh(knows) == base_modified);
+			if (layer.cache[0][496])
+				expect_refused("commit", "on its way");
+			options = "base=/base path=/layer commit=yes";
+			job_lasts = (unsigned)random_number(60);
+		}
+		job_lasts = 0;
+		base.is_writable = 0;
+		expect_committed();
+		run_requests(20);
+		run_dry();
+		assert_int_equal(run_job(next_to_finish), 0);
+		close_cow();
+		settle_values();
+	}
+	assert_true(interrupted > 20);
+}
 
 /* A layer that is full keeps nobody from reading. */
 TEST_CASE(test_no_room_to_fill)

@@ -37,6 +37,13 @@ same()
 	cmp "$1" "$2" || fail "$1 is not as $2"
 }
 
+# copy_pieces AT COUNT: so many MiB of a layer to a copy.
+copy_pieces()
+{
+	dd if=$MNT/layer6 of=$MNT/fork bs=1M skip="$1" seek="$1" count="$2" \
+		conv=notrunc 2>/dev/null
+}
+
 make_ram_disks 1 262144
 mount_ext4 /dev/ram0 $MNT
 dd if=/dev/urandom of=$BASE bs=1M count=32 2>/dev/null
@@ -116,35 +123,66 @@ end_load
 echo "- an export, of which the layer is a cache"
 head -c $((4 << 20)) $BASE >/tmp/t/export
 serve -r /nbd/file.so /tmp/t/export
-expect_ok "add cow id=2 base=$URI path=$MNT/layer4 fill=read"
-same /dev/ublkb2 /tmp/t/export
+expect_ok "add cow id=0 base=$URI path=$MNT/layer4 fill=read"
+same /dev/ublkb0 /tmp/t/export
 cp /tmp/t/export /tmp/t/expect4
-dd if=/tmp/t/piece of=/dev/ublkb2 bs=512 seek=77 count=300 conv=fsync,notrunc \
+dd if=/tmp/t/piece of=/dev/ublkb0 bs=512 seek=77 count=300 conv=fsync,notrunc \
 	2>/dev/null
 dd if=/tmp/t/piece of=/tmp/t/expect4 bs=512 seek=77 count=300 conv=notrunc \
 	2>/dev/null
 # All has been read: nobody asks the server any more.
 end_server
 kill_server
-await_live 2
+await_live 0
 echo 3 >/proc/sys/vm/drop_caches
-same /dev/ublkb2 /tmp/t/expect4
-expect_ok "del id=2"
+same /dev/ublkb0 /tmp/t/expect4
+expect_ok "del id=0"
 cow-check /tmp/t/export $MNT/layer4 /tmp/t/expect4 || fail "the layer"
 serve -r /nbd/file.so /tmp/t/export
-expect_ok "add cow id=2 base=$URI path=$MNT/layer5"
-same /dev/ublkb2 /tmp/t/export
+expect_ok "add cow id=0 base=$URI path=$MNT/layer5"
+same /dev/ublkb0 /tmp/t/export
 end_server
 # It waits for the next one.
-dd if=/tmp/t/piece of=/dev/ublkb2 bs=512 seek=77 count=300 conv=fsync,notrunc \
+dd if=/tmp/t/piece of=/dev/ublkb0 bs=512 seek=77 count=300 conv=fsync,notrunc \
 	2>/dev/null &
 writer=$!
 serve -r /nbd/file.so /tmp/t/export
 wait $writer || fail "a write to what is not in the layer"
 echo 3 >/proc/sys/vm/drop_caches
-same /dev/ublkb2 /tmp/t/expect4
-expect_ok "del id=2"
+same /dev/ublkb0 /tmp/t/expect4
+expect_ok "del id=0"
 end_server
+
+echo "- a copy of a layer is another one, and one goes to its base"
+cp $BASE $MNT/base2
+expect_ok "add cow id=0 base=$MNT/base2 path=$MNT/layer6"
+dd if=/tmp/t/piece of=/dev/ublkb0 bs=512 seek=77 count=300 conv=fsync,notrunc \
+	2>/dev/null
+$BLKDISCARD -o 1052672 -l 4194304 /dev/ublkb0
+cp /dev/ublkb0 /tmp/t/shown
+expect_ok "del id=0"
+# All that it has, as cp --sparse=always would.
+truncate -s $((224 << 20)) $MNT/fork
+for at in 0 64; do copy_pieces $at 1; done
+copy_pieces 192 32
+expect_ok "add cow id=0 base=$MNT/base2 path=$MNT/fork"
+same /dev/ublkb0 /tmp/t/shown
+expect_err busy "add cow base=$MNT/base2 path=$MNT/layer6 commit=yes"
+expect_ok "del id=0"
+expect_ok "add cow id=0 base=$MNT/base2 path=$MNT/layer6 commit=yes"
+head -c $((32 << 20)) $MNT/base2 | cmp - /tmp/t/shown || fail "the base"
+same /dev/ublkb0 /tmp/t/shown
+kill_server
+await_live 0
+echo 3 >/proc/sys/vm/drop_caches
+same /dev/ublkb0 /tmp/t/shown
+expect_ok "del id=0"
+cow-check $MNT/base2 $MNT/layer6 /tmp/t/shown || fail "the layer"
+expect_err arg "add cow base=$MNT/base2 path=$MNT/fork"
+expect_ok "add cow id=0 base=$MNT/base2 path=$MNT/layer6"
+same /dev/ublkb0 /tmp/t/shown
+expect_ok "del id=0"
+rm $MNT/base2 $MNT/layer6 $MNT/fork
 
 echo "- another base is refused"
 expect_ok "del id=1"
