@@ -326,8 +326,6 @@ static int cow_finish(struct target *target, int32_t result,
 			return state;
 		result = 0;
 	}
-	if (cow->step == COW_IDLE && !cow->map.dirty)
-		return 0;
 	return cow_sync(cow, result, transfer);
 }
 

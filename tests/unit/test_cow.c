@@ -1252,6 +1252,24 @@ TEST_CASE(test_finish)
 	}
 }
 
+/* Also what changes no map. */
+TEST_CASE(test_finish_of_data_alone)
+{
+	layer.is_lazy = 1;
+	assert_int_equal(make_cow(), 0);
+	assert_true(begin_request(IO_WRITE, 8192, 512, 0));
+	run_dry();
+	assert_true(begin_request(IO_FLUSH, 0, 0, 0));
+	run_dry();
+	assert_true(begin_request(IO_WRITE, 8192, 512, 0));
+	run_dry();
+	assert_int_equal(run_job(next_to_finish), 0);
+	close_cow();
+	lose_cache();
+	assert_int_equal(make_cow(), 0);
+	check_all();
+}
+
 /* A sync has failed: no FLUSH says that all is well, and the rest of what there was
  * before is not lost. */
 TEST_CASE(test_failed_sync)
