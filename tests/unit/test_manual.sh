@@ -12,6 +12,9 @@
 # the targets, their options, those of every device and of the layers, and what
 # ublkd-targets(7) has.
 #
+# So are the options of ublkd, ublkctl and ublk-trace and what their manuals have, the
+# steps that ublk-trace prints, and the events of "trace".
+#
 # So are the steps of a device that ublkd-protocol(7) explains, and those of the
 # table in src/device/life.c.
 #
@@ -216,6 +219,59 @@ options "$top/src/admin/add.c" "$top/src/layer/layer-options.h" >"$work/table"
 	told "^[.]Sh FAULTS" "^[.]Sh EXAMPLES"
 } >"$work/manual"
 same "options of devices and layers" "$targets"
+
+# flags MANUAL: the options that it has items for, a letter or a word a line
+flags()
+{
+	sed -n 's/^\.It Fl //p' "$top/src/man/$1" | sed 's/ , Fl /\n/g' |
+		sed -E 's/^-?([A-Za-z][a-z-]*).*/\1/'
+}
+
+# letters FILE...: of what getopt() and getopts get
+letters()
+{
+	sed -nE -e 's/.*getopt(_long)?\([^"]*"([^"]*)".*/\2/p' \
+		-e 's/^while getopts ([a-z:]+) .*/\1/p' "$@" |
+		tr -d ':+\n' | fold -w 1
+	echo
+}
+
+# words FILE...: of their tables of long options, without the keeper's own
+words()
+{
+	for file; do
+		sed -n '/struct option [a-z_]*options\[/,/NULL, 0\|For the keeper/p' \
+			"$file" | sed -n 's/^\t*{ "\([a-z-]*\)", .*/\1/p'
+	done
+}
+
+{ letters "$top/src/main.c"; words "$top/src/main.c"; } >"$work/table"
+flags ublkd.8 >"$work/manual"
+same options "$top/src/man/ublkd.8"
+set -- "$top/src/ctl/main.c" "$top/src/ctl/list.c"
+{ letters "$@" "$top/src/ctl/top.c"; words "$@"; } >"$work/table"
+flags ublkctl.8 >"$work/manual"
+same options "$top/src/man/ublkctl.8"
+trace=$top/contrib/ublk-trace
+letters "$trace" | grep -v h >"$work/table"
+flags ublk-trace.8 >"$work/manual"
+same options "$top/src/man/ublk-trace.8"
+
+# The steps that ublk-trace prints; and the events of the command "trace", of which
+# "served" is told as two others.
+{
+	grep -oE '(block_event|given|say)\("[a-z]+"|channels\[[0-9]+\] = "[a-z]+"' \
+		"$trace"
+	sed -n '/^event == "batch"/,/say(event/p' "$trace" | grep -o '"[a-z]*"'
+} | sed 's/.*"\([a-z]*\)"$/\1/' >"$work/table"
+sed -n '/^The steps are:/,/^\.El/s/^\.It Cm //p' "$top/src/man/ublk-trace.8" |
+	sed 's/ , /\n/g' >"$work/manual"
+same steps "$top/src/man/ublk-trace.8"
+sed -n '/^const char \*sight_what_name/,/^}/s/^.*\] = "\(.*\)",/\1/p' \
+	"$top/src/base/sight.c" | grep -vx -e none -e served >"$work/table"
+sed -n '/^\.Ss trace /,/^\.Ss upgrade/s/^\.It Cm //p' "$protocol" |
+	sed 's/ , /\n/g' >"$work/manual"
+same "events of trace" "$protocol"
 
 sed -n 's/^\t\[DEVICE_[A-Z_]*\] = { "\([a-z-]*\)",.*/\1/p' \
 	"$top/src/device/life.c" | sort -u >"$work/steps"
