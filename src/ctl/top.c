@@ -370,6 +370,9 @@ int top_read(struct top_options *options, int count, char **words,
 	while ((c = getopt(count, words, "bn:d:")) != -1) {
 		if (c == 'b')
 			options->batch = 1;
+		else if (c == 'd' && syntax_time(optarg, &number) == 0 &&
+			 number >= 10000 && number <= 1000000 * 1000000ULL)
+			options->every = (double)number / 1e6;
 		else if (c == '?' || syntax_number(optarg, &number) < 0 ||
 			 number == 0 || number > 1000000)
 			return -1;
