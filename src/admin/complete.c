@@ -6,8 +6,11 @@
 #include "command.h"
 #include "verbs.h"
 
+#define COMPLETE_TURN 16 /* devices that are offered before others get a turn */
+
 struct completion {
 	struct request *request;
+	int *more; /* devices are offered in the next turn, all else behind them */
 	const struct syntax_line *line; /* the whole words before */
 	const char *prefix;		/* the word that is being typed */
 	size_t length;
@@ -19,6 +22,8 @@ static void offer(const struct completion *completion, const char *key,
 {
 	char word[OPTION_PATH_MAX], quoted[4 * OPTION_PATH_MAX], text[512];
 
+	if (*completion->more)
+		return;
 	snprintf(word, sizeof(word), "%s%s%s", key ? key : "", key ? "=" : "",
 		 value);
 	if (strncmp(word, completion->prefix, completion->length) != 0)
@@ -46,15 +51,25 @@ static void offer_targets(const struct completion *completion)
 		      target_table[i]->help);
 }
 
-/* By their names, or for the key "id" by their numbers. */
+/*
+ * By their names, or for the key "id" by their numbers; from the request's cursor
+ * on. Each turn begins the command anew: nothing is offered before the last device.
+ */
 static void offer_devices(const struct completion *completion, const char *key)
 {
-	const struct device *device = completion->request->host->devices.first;
+	struct request *request = completion->request;
+	const struct device *device = request->host->devices.first;
 	char number[16];
+	int turn = 0;
 
 	for (; device; device = device->next) {
-		if (!device->disk[0])
+		if (!device->disk[0] || device->spec.id < request->cursor)
 			continue;
+		if (turn++ == COMPLETE_TURN) {
+			*completion->more = 1;
+			return;
+		}
+		request->cursor = (uint64_t)device->spec.id + 1;
 		snprintf(number, sizeof(number), "%u", device->spec.id);
 		offer(completion, key,
 		      key && strcmp(key, "id") == 0 ? number
@@ -170,7 +185,9 @@ static void offer_rest(const struct completion *completion,
 
 	for (i = 1; i < line->count; i++)
 		bare += syntax_value(line->words[i], &length) == NULL;
-	if (find_part(command->words, bare, part, sizeof(part))[0])
+	/* What has a = is no device. */
+	if (!syntax_value(completion->prefix, &length) &&
+	    find_part(command->words, bare, part, sizeof(part))[0])
 		offer_part(completion, part);
 	if (command->options) {
 		offer_options(completion, command->options);
@@ -188,7 +205,10 @@ int verb_complete(struct request *request, struct failure *failure)
 	const struct syntax_line *asked = &request->line;
 	const char *text = asked->count > 1 ? asked->words[1] : "";
 	struct syntax_line line;
-	struct completion completion = { .request = request, .line = &line };
+	int more = 0;
+	struct completion completion = { .request = request,
+					 .more = &more,
+					 .line = &line };
 	const struct command *command;
 	size_t before = strlen(text);
 	const char *why;
@@ -208,6 +228,8 @@ int verb_complete(struct request *request, struct failure *failure)
 		offer_rest(&completion, command);
 	else if (line.count == 0)
 		offer_verbs(&completion);
+	if (more)
+		return 1;
 	request_ok(request, "%s", "");
 	return 0;
 }

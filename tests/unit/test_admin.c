@@ -3089,6 +3089,27 @@ TEST_CASE(test_complete_devices)
 	ask("complete 'stats one r'", "candidate word=reset help=\"\"\nOK\n");
 }
 
+/* Others have their turns in between; each device comes once, and then the rest. */
+TEST_CASE(test_complete_many_devices)
+{
+	char text[40];
+	int i;
+
+	add_many(60);
+	send(me->fd, "complete 'resize '\n", 19, MSG_NOSIGNAL);
+	turn(3);
+	hear(me);
+	i = (int)count_text(me, "candidate word=ublkb");
+	assert_true(i > 0 && i < 60);
+	assert_int_equal(count_text(me, "word=size="), 0);
+	hear_all(me);
+	for (i = 0; i < 60; i++) {
+		snprintf(text, sizeof(text), "candidate word=ublkb%d ", i);
+		assert_int_equal(count_text(me, text), 1);
+	}
+	assert_int_equal(count_text(me, "word=size="), 1);
+}
+
 /* Every command has words that are understood. */
 TEST_CASE(test_complete_all)
 {
