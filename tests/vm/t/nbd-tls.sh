@@ -11,6 +11,7 @@
 # needs: files /usr/lib/x86_64-linux-gnu/libgnutls.so.30:/nbd/libgnutls.so.30
 # needs: files /usr/lib/x86_64-linux-gnu/nbdkit/plugins/nbdkit-file-plugin.so:/nbd/file.so
 # time: 200
+# kernels: 6.12
 . /t/lib.sh
 # shellcheck source=tests/vm/lib-kill.sh
 . /t/lib-kill.sh
