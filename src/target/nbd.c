@@ -26,6 +26,7 @@ enum {
 	URI,
 	EXPORT,
 	SIZE,
+	CONNECTIONS,
 	DURABLE,
 	RECONNECT,
 	DISCARD,
@@ -56,6 +57,13 @@ static const struct option options[] = {
 		   .max = OPTION_SIZE_MAX,
 		   .help = "size of the device in bytes (default: all that the "
 			   "export has)" },
+	[CONNECTIONS] = { .name = "connections",
+			  .type = OPTION_NUMBER,
+			  .min = 1,
+			  .max = NBD_LINKS,
+			  .help = "connections to the server (default: one a "
+				  "queue, at most 4, if the server allows for "
+				  "several)" },
 	[DURABLE] = { .name = "durable",
 		      .type = OPTION_FLAG,
 		      .fallback = "no",
@@ -110,7 +118,10 @@ static const struct option options[] = {
 
 #define PAUSE_LEAST 0.1 /* s between two attempts to connect */
 #define PAUSE_MOST  5.0
-#define LASTS	    2.0 /* s after which a connection is a good one */
+#define PAUSE_FEWER 60.0 /* PAUSE_MOST while there is another connection */
+#define LASTS	    2.0	 /* s after which a connection is a good one */
+
+#define WANTS_MOST 4u /* connections, where nobody says how many */
 
 /* What must not be forgotten, in the target's tally: the export's flags, and: */
 #define TALLY_KNOWN (UINT64_C(1) << 32)
@@ -297,6 +308,12 @@ static int set_abilities(struct nbd *nbd, const struct target_args *args,
 				   "durable=yes: %.200s has no durable writes "
 				   "(FUA)",
 				   nbd->uri);
+	if (nbd->wants > 1 && !(flags & NBD_MULTI_CONN))
+		return failure_set(failure, SYMBOL_UNSUPPORTED, 0,
+				   "connections",
+				   "connections=%u: %.200s does not allow for "
+				   "more than one (multi-conn)",
+				   nbd->wants, nbd->uri);
 	geometry->volatile_cache = (flags & NBD_FLUSH) != 0;
 	if (!nbd->discards)
 		return 0;
@@ -309,15 +326,27 @@ static int set_abilities(struct nbd *nbd, const struct target_args *args,
 	return 0;
 }
 
+/* What all of its connections have: a server may tell an older one nothing new. */
+static uint64_t room(const struct nbd *nbd)
+{
+	uint64_t size = nbd->connected ? UINT64_MAX : nbd->export.size;
+	unsigned i;
+
+	for (i = 0; i < nbd->link_count; i++)
+		if (nbd->links[i]->fd >= 0 && nbd->links[i]->size < size)
+			size = nbd->links[i]->size;
+	return size;
+}
+
 static int check_room(const struct nbd *nbd, uint64_t size,
 		      struct failure *failure)
 {
-	if (size <= nbd->export.size)
+	if (size <= room(nbd))
 		return 0;
 	return failure_set(failure, SYMBOL_RANGE, 0, "size",
 			   "size=%" PRIu64 ": %.200s has only %" PRIu64
 			   " bytes",
-			   size, nbd->uri, nbd->export.size);
+			   size, nbd->uri, room(nbd));
 }
 
 /* All of the export, in whole blocks, or what was asked for. */
@@ -386,7 +415,23 @@ void nbd_note_flags(struct nbd *nbd)
 				 nbd->target.tally | TALLY_KNOWN | flags);
 }
 
-static void tell_once(struct nbd *nbd)
+void nbd_say_why(struct nbd *nbd, const char *why)
+{
+	snprintf(nbd->why, sizeof(nbd->why), "%.*s", (int)sizeof(nbd->why) - 1,
+		 why);
+}
+
+/* How many connections there are to be, as far as the server is known. */
+static unsigned wanted(const struct nbd *nbd)
+{
+	if (!(nbd->export.flags & NBD_MULTI_CONN))
+		return 1;
+	if (nbd->wants)
+		return nbd->wants;
+	return nbd->port_count < WANTS_MOST ? nbd->port_count : WANTS_MOST;
+}
+
+static void tell_none(struct nbd *nbd)
 {
 	if (nbd->is_told)
 		return;
@@ -400,35 +445,71 @@ static void tell_once(struct nbd *nbd)
 			    nbd->uri, nbd->why);
 }
 
-void nbd_say_why(struct nbd *nbd, const char *why)
+static void tell_fewer(struct nbd *nbd)
 {
-	snprintf(nbd->why, sizeof(nbd->why), "%.*s", (int)sizeof(nbd->why) - 1,
-		 why);
+	if (nbd->is_fewer_told)
+		return;
+	nbd->is_fewer_told = 1;
+	log_warning("%s: %u of %u connections: %s; its requests go by those",
+		    nbd->uri, nbd->connected, wanted(nbd), nbd->why);
 }
 
 static void connect_later(struct nbd *nbd)
 {
+	double most = nbd->connected ? PAUSE_FEWER : PAUSE_MOST;
+
+	if (nbd->pause > most)
+		nbd->pause = most;
 	loop_timer_start(nbd->loop, &nbd->timer, nbd->pause);
 	nbd->pause *= 2;
-	if (nbd->pause > PAUSE_MOST)
-		nbd->pause = PAUSE_MOST;
+}
+
+/* What comes of an attempt that is under way is nobody's. */
+static void give_up_attempt(struct nbd *nbd)
+{
+	if (nbd->attempt)
+		nbd->attempt->nbd = NULL;
+	nbd->attempt = NULL;
 }
 
 /* Requests wait for the next attempt, or nobody makes one. */
 static void be_without(struct nbd *nbd)
 {
-	tell_once(nbd);
-	if (nbd->reconnects)
+	tell_none(nbd);
+	if (nbd->reconnects) {
 		connect_later(nbd);
-	else
+	} else {
+		give_up_attempt(nbd);
 		nbd_fail_all(nbd);
+	}
 }
 
+/* While there is another connection nobody need hear of this one at once. */
 void nbd_disconnected(struct nbd *nbd)
 {
+	if (nbd->connected) {
+		if (!loop_timer_is_active(&nbd->timer))
+			connect_later(nbd);
+		return;
+	}
 	loop_timer_stop(nbd->loop, &nbd->timer);
-	if (nbd->port)
+	loop_timer_stop(nbd->loop, &nbd->lasts);
+	if (nbd->has_lasted)
+		nbd->pause = PAUSE_LEAST;
+	nbd->has_lasted = 0;
+	if (nbd->port_count)
 		be_without(nbd);
+}
+
+static void attempt_failed(struct nbd *nbd, const char *why)
+{
+	nbd_say_why(nbd, why);
+	if (!nbd->connected) {
+		be_without(nbd);
+		return;
+	}
+	tell_fewer(nbd);
+	connect_later(nbd);
 }
 
 /* Returns why this is not the disk that the device has been, or NULL. */
@@ -438,6 +519,9 @@ static const char *find_difference(const struct nbd *nbd,
 	static char text[120];
 	uint32_t told = flags_told(nbd, export), has = export->flags;
 
+	if (nbd->connected && !(has & NBD_MULTI_CONN))
+		return "the server does not allow for more than one connection "
+		       "now";
 	if (export->size < nbd->size) {
 		snprintf(text, sizeof(text),
 			 "the server's disk has %" PRIu64 " bytes now, and the "
@@ -460,10 +544,35 @@ static const char *find_difference(const struct nbd *nbd,
 	return NULL;
 }
 
+/* A link without a connection, or NULL without memory. */
+static struct nbd_link *find_link(struct nbd *nbd)
+{
+	struct nbd_link *link;
+	unsigned i;
+
+	for (i = 0; i < nbd->link_count; i++)
+		if (nbd->links[i]->fd < 0)
+			return nbd->links[i];
+	link = nbd_link_new(nbd);
+	if (link)
+		nbd->links[nbd->link_count++] = link;
+	return link;
+}
+
+static void begin(struct nbd *nbd, struct nbd_link *link, int fd)
+{
+	link->is_again = 1;
+	loop_timer_start(nbd->loop, &nbd->lasts, LASTS);
+	nbd_use(link, fd, nbd->export.size);
+	if (nbd->connected >= wanted(nbd))
+		nbd->why[0] = '\0';
+}
+
 /* Returns NULL, or why it is of no use. */
 static const char *take_connection(struct nbd *nbd, int fd, const char *told)
 {
 	struct nbd_export export;
+	struct nbd_link *link;
 	const char *why;
 
 	if (fd < 0 || nbd_export_read(&export, told) < 0)
@@ -471,15 +580,17 @@ static const char *take_connection(struct nbd *nbd, int fd, const char *told)
 	why = find_difference(nbd, &export);
 	if (why)
 		return why;
+	link = find_link(nbd);
+	if (!link)
+		return "out of memory";
 	if (export.size > nbd->size && export.size != nbd->export.size)
 		log_notice("%s: the server's disk has %" PRIu64 " bytes, which "
 			   "resize size=auto takes",
 			   nbd->uri, export.size);
 	nbd->export = export;
 	nbd_note_flags(nbd);
-	nbd->connections++;
-	loop_timer_start(nbd->loop, &nbd->timer, LASTS);
-	nbd_use(nbd, fd);
+	nbd->reconnected += link->is_again;
+	begin(nbd, link, fd);
 	return NULL;
 }
 
@@ -488,7 +599,7 @@ static void on_connected(void *context, const struct message *answer)
 	struct nbd_attempt *attempt = context;
 	struct nbd *nbd = attempt->nbd;
 	int fd = ask_take_fd();
-	const char *why;
+	const char *why = "";
 
 	free(attempt);
 	if (nbd) {
@@ -497,18 +608,18 @@ static void on_connected(void *context, const struct message *answer)
 					       ? answer->text
 					       : strerror(-answer->result)
 				     : take_connection(nbd, fd, answer->text);
-		if (!why)
-			return;
-		nbd_say_why(nbd, why);
-		be_without(nbd);
 	}
-	if (fd >= 0)
+	if (why && fd >= 0)
 		close(fd);
+	if (nbd && why)
+		attempt_failed(nbd, why);
+	else if (nbd)
+		nbd_connect_now(nbd);
 }
 
 void nbd_connect_now(struct nbd *nbd)
 {
-	if (nbd->attempt || nbd->fd >= 0)
+	if (nbd->attempt || !nbd->port_count || nbd->connected >= wanted(nbd))
 		return;
 	nbd->attempt = calloc(1, sizeof(*nbd->attempt));
 	if (nbd->attempt) {
@@ -519,41 +630,41 @@ void nbd_connect_now(struct nbd *nbd)
 		free(nbd->attempt);
 		nbd->attempt = NULL;
 	}
-	nbd_say_why(nbd, "nobody can be asked to connect");
-	tell_once(nbd);
-	connect_later(nbd);
+	attempt_failed(nbd, "nobody can be asked to connect");
+}
+
+static void on_timer(struct loop_timer *timer)
+{
+	nbd_connect_now(timer->data);
 }
 
 /*
  * Before that a connection is but another attempt: a server that ends each of them
  * after a moment is to have pauses, and no line in the log for each.
  */
-static void note_lasting(struct nbd *nbd)
-{
-	nbd->pause = PAUSE_LEAST;
-	if (nbd->is_told)
-		log_notice("%s: a new connection; requests go on", nbd->uri);
-	nbd->is_told = 0;
-}
-
-static void on_timer(struct loop_timer *timer)
+static void on_lasting(struct loop_timer *timer)
 {
 	struct nbd *nbd = timer->data;
 
-	if (nbd->fd < 0)
-		nbd_connect_now(nbd);
-	else if (!nbd->is_broken)
-		note_lasting(nbd);
+	if (!nbd->connected)
+		return;
+	nbd->has_lasted = 1;
+	if (nbd->is_told)
+		log_notice("%s: a new connection; requests go on", nbd->uri);
+	nbd->is_told = 0;
+	if (nbd->connected < wanted(nbd))
+		return;
+	nbd->pause = PAUSE_LEAST;
+	nbd->is_fewer_told = 0;
 }
 
 /* ---- open and close ---- */
 
 static void free_nbd(struct nbd *nbd)
 {
-	while (nbd->chunk_count)
-		free(nbd->chunks[--nbd->chunk_count]);
-	pool_unreserve(nbd->reserve, POOL_RESERVE);
-	free(nbd->receive.buffer);
+	nbd_free_requests(nbd);
+	while (nbd->link_count)
+		nbd_link_free(nbd->links[--nbd->link_count]);
 	free(nbd->question);
 	free(nbd->uri);
 	free(nbd);
@@ -568,22 +679,20 @@ static struct nbd *new_nbd(const struct target_args *args)
 	if (!nbd)
 		return NULL;
 	target_init(&nbd->target, &target_nbd);
-	nbd->fd = -1;
 	nbd->loop = args->loop;
 	nbd->read_only = args->read_only;
 	nbd->max_io = args->max_io;
 	nbd->discards = values[DISCARD].number && !args->read_only;
 	nbd->durable = values[DURABLE].number != 0;
 	nbd->reconnects = values[RECONNECT].number != 0;
+	nbd->wants = (unsigned)values[CONNECTIONS].number;
 	nbd->pause = PAUSE_LEAST;
 	loop_timer_init(&nbd->timer, on_timer, nbd);
-	loop_timer_init(&nbd->silence, nbd_on_silence, nbd);
+	loop_timer_init(&nbd->lasts, on_lasting, nbd);
 	nbd->uri = strdup(values[URI].text);
 	if (!write_question(values, question))
 		nbd->question = strdup(question);
-	nbd->receive.buffer = malloc(NBD_RECEIVE);
-	nbd->reserve = pool_reserve(POOL_RESERVE, POOL_RESERVE);
-	if (nbd->uri && nbd->question && nbd->receive.buffer && nbd->reserve)
+	if (nbd->uri && nbd->question && find_link(nbd))
 		return nbd;
 	free_nbd(nbd);
 	return NULL;
@@ -610,6 +719,7 @@ static struct target *nbd_open(struct target_args *args,
 	if (args->adopted) {
 		nbd->size = geometry->size = args->size;
 		nbd->block_size = geometry->block_size;
+		nbd->links[0]->is_again = 1;
 		/* There may be some that nobody has flushed. */
 		nbd->writes = !nbd->durable && !nbd->read_only;
 		if (!geometry->block_size)
@@ -620,7 +730,7 @@ static struct target *nbd_open(struct target_args *args,
 		free_nbd(nbd);
 		return NULL;
 	}
-	nbd->fd = args->fds[0];
+	begin(nbd, nbd->links[0], args->fds[0]);
 	args->fds[0] = -1;
 	return &nbd->target;
 }
@@ -637,7 +747,6 @@ static int nbd_resize(struct target *target, uint64_t size,
 	return 0;
 }
 
-/* As the last connection has it. */
 static int nbd_measure(struct target *target, uint64_t *size,
 		       struct failure *failure)
 {
@@ -646,24 +755,33 @@ static int nbd_measure(struct target *target, uint64_t *size,
 	if (!nbd->export.size)
 		return failure_set(failure, SYMBOL_STATE, ENOTCONN, NULL,
 				   "%.200s has not been reached yet", nbd->uri);
-	*size = nbd->export.size;
+	*size = room(nbd);
 	return 0;
+}
+
+static unsigned count_live(const struct nbd *nbd)
+{
+	unsigned i, count = 0;
+
+	for (i = 0; i < nbd->link_count; i++)
+		count += nbd_link_is_live(nbd->links[i]);
+	return count;
 }
 
 static void nbd_describe(const struct target *target, char *text, size_t size)
 {
 	const struct nbd *nbd = (const struct nbd *)target;
-	int is_connected = nbd->fd >= 0 && !nbd->is_broken;
 	char uri[OPTION_PATH_MAX * 4 + 3], why[sizeof(nbd->why) * 4 + 3];
+	unsigned live = count_live(nbd);
 	int at;
 
 	syntax_quote(uri, sizeof(uri), nbd->uri);
 	at = snprintf(text, size,
-		      " uri=%s connected=%s reconnects=%" PRIu64
+		      " uri=%s connected=%s connections=%u reconnects=%" PRIu64
 		      " unanswered=%u",
-		      uri, is_connected ? "yes" : "no", nbd->connections,
+		      uri, live ? "yes" : "no", live, nbd->reconnected,
 		      nbd->count);
-	if (is_connected || !nbd->why[0] || (size_t)at >= size)
+	if ((live && live >= wanted(nbd)) || !nbd->why[0] || (size_t)at >= size)
 		return;
 	syntax_quote_text(why, sizeof(why), nbd->why);
 	snprintf(text + at, size - (size_t)at, " reason=%s", why);
@@ -672,14 +790,18 @@ static void nbd_describe(const struct target *target, char *text, size_t size)
 static void nbd_close(struct target *target)
 {
 	struct nbd *nbd = (struct nbd *)target;
+	int is_busy = 0;
+	unsigned i;
 
-	if (nbd->attempt)
-		nbd->attempt->nbd = NULL;
+	give_up_attempt(nbd);
 	loop_timer_stop(nbd->loop, &nbd->timer);
-	loop_timer_stop(nbd->loop, &nbd->silence);
-	nbd_leave(nbd);
+	loop_timer_stop(nbd->loop, &nbd->lasts);
+	for (i = 0; i < nbd->link_count; i++) {
+		nbd_link_leave(nbd->links[i]);
+		is_busy |= nbd_link_is_busy(nbd->links[i]);
+	}
 	/* What the kernel has not let go of stays where it is. */
-	if (!nbd->send.is_busy && !nbd->receive.is_busy)
+	if (!is_busy)
 		free_nbd(nbd);
 }
 

@@ -24,33 +24,39 @@
 #define MAX_IO	(512u << 10)
 #define CAN_ALL (NBD_FLUSH | NBD_FUA | NBD_TRIM | NBD_WRITE_ZEROES)
 #define SIZE	(UINT64_C(64) << 20)
+#define LINKS	4
+#define QUEUES	2
+#define IOS	(DEPTH + LATE_LEAST) /* of a queue */
 
-static struct io_port port;
-static struct io ios[DEPTH + LATE_LEAST];
+static struct io_port ports[QUEUES];
+static struct io ios[QUEUES * IOS];
 static uint8_t data[DEPTH][MAX_IO]; /* of the requests, as their senders see it */
 static struct nbd *nbd;
 static struct geometry geometry;
 static struct failure failure;
-static int other_end; /* of the socket */
+static int other_end; /* of the last socket */
 
-/* The kernel's side of the socket. */
-static struct {
+/* The kernel's side of the sockets, and what the server has got. */
+static struct kernel {
 	struct ring_op *sending, *receiving; /* NULL: nothing is under way */
 	const struct msghdr *message;
 	uint8_t *bytes;
 	size_t size;
 	unsigned sends, receives;
 	int put_error;
-} kernel;
+	uint8_t wire[1 << 20];
+	size_t wired, looked_at;
+} kernels[LINKS];
 
-/* What the server has got, and not looked at. */
-static uint8_t wire[4 << 20];
-static size_t wired, looked_at;
+/* The connection that the functions below are about. */
+static unsigned on;
+static struct kernel *kernel;
 
 static struct {
-	int done[DEPTH + LATE_LEAST], error[DEPTH + LATE_LEAST];
+	int done[QUEUES * IOS], error[QUEUES * IOS];
 	unsigned total;
 	int take_error, put_error;
+	unsigned submits[QUEUES];
 	uint64_t pool_left;
 } seen;
 
@@ -63,35 +69,55 @@ static struct {
 	int fd, error;
 } helper;
 
+static void look_at(unsigned link)
+{
+	on = link;
+	kernel = &kernels[link];
+}
+
+static unsigned index_of(int fd)
+{
+	unsigned i = 0;
+
+	assert_true(fd >= 0);
+	while (nbd->links[i]->fd != fd)
+		assert_true(++i < nbd->link_count);
+	return i;
+}
+
 int __wrap_ring_put_send(struct ring *ring, int fd,
 			 const struct msghdr *message, uint64_t ring_data)
 {
-	assert_int_equal(fd, nbd->fd);
-	assert_null(kernel.sending);
-	if (kernel.put_error)
-		return kernel.put_error;
-	kernel.message = message;
-	kernel.sending = (struct ring_op *)(uintptr_t)ring_data;
-	kernel.sends++;
+	unsigned i = index_of(fd);
+
+	assert_ptr_equal(ring, nbd->links[i]->port->ring);
+	assert_null(kernels[i].sending);
+	if (kernels[i].put_error)
+		return kernels[i].put_error;
+	kernels[i].message = message;
+	kernels[i].sending = (struct ring_op *)(uintptr_t)ring_data;
+	kernels[i].sends++;
 	return 0;
 }
 
 int __wrap_ring_put_receive(struct ring *ring, int fd, void *bytes, size_t size,
 			    uint64_t ring_data)
 {
-	assert_int_equal(fd, nbd->fd);
-	assert_null(kernel.receiving);
+	unsigned i = index_of(fd);
+
+	assert_ptr_equal(ring, nbd->links[i]->port->ring);
+	assert_null(kernels[i].receiving);
 	assert_true(size > 0);
-	kernel.bytes = bytes;
-	kernel.size = size;
-	kernel.receiving = (struct ring_op *)(uintptr_t)ring_data;
-	kernel.receives++;
+	kernels[i].bytes = bytes;
+	kernels[i].size = size;
+	kernels[i].receiving = (struct ring_op *)(uintptr_t)ring_data;
+	kernels[i].receives++;
 	return 0;
 }
 
 void __wrap_io_submit(struct io_port *of)
 {
-	assert_ptr_equal(of, &port);
+	seen.submits[of - ports]++;
 }
 
 void __wrap_io_done(struct io *io, int error)
@@ -171,50 +197,51 @@ static void sends_at_most(size_t most)
 {
 	size_t taken = 0, i;
 
-	assert_non_null(kernel.sending);
-	for (i = 0; i < kernel.message->msg_iovlen; i++) {
-		const struct iovec *vector = &kernel.message->msg_iov[i];
+	assert_non_null(kernel->sending);
+	for (i = 0; i < kernel->message->msg_iovlen; i++) {
+		const struct iovec *vector = &kernel->message->msg_iov[i];
 		size_t count = vector->iov_len;
 
 		if (count > most - taken)
 			count = most - taken;
-		assert_true(wired + count <= sizeof(wire));
+		assert_true(kernel->wired + count <= sizeof(kernel->wire));
 		if (count)
-			memcpy(wire + wired, vector->iov_base, count);
-		wired += count;
+			memcpy(kernel->wire + kernel->wired, vector->iov_base,
+			       count);
+		kernel->wired += count;
 		taken += count;
 	}
-	end_op(&kernel.sending, (int32_t)taken);
+	end_op(&kernel->sending, (int32_t)taken);
 }
 
 static void sends_all(void)
 {
-	while (kernel.sending)
+	while (kernel->sending)
 		sends_at_most(SIZE_MAX);
 }
 
 /* A shut socket ends what is under way. */
 static void ends(void)
 {
-	if (kernel.sending)
-		end_op(&kernel.sending, -EPIPE);
-	if (kernel.receiving)
-		end_op(&kernel.receiving, 0);
+	if (kernel->sending)
+		end_op(&kernel->sending, -EPIPE);
+	if (kernel->receiving)
+		end_op(&kernel->receiving, 0);
 }
 
 static void says_in_pieces(const void *bytes, size_t size, size_t piece)
 {
 	const uint8_t *from = bytes;
 
-	while (size && kernel.receiving) {
+	while (size && kernel->receiving) {
 		size_t count = size < piece ? size : piece;
 
-		if (count > kernel.size)
-			count = kernel.size;
-		memcpy(kernel.bytes, from, count);
+		if (count > kernel->size)
+			count = kernel->size;
+		memcpy(kernel->bytes, from, count);
 		from += count;
 		size -= count;
-		end_op(&kernel.receiving, (int32_t)count);
+		end_op(&kernel->receiving, (int32_t)count);
 	}
 }
 
@@ -228,7 +255,7 @@ static uint64_t number(size_t at, unsigned bytes)
 	uint64_t value = 0;
 
 	while (bytes--)
-		value = value << 8 | wire[looked_at + at++];
+		value = value << 8 | kernel->wire[kernel->looked_at + at++];
 	return value;
 }
 
@@ -238,22 +265,23 @@ static uint64_t gets(unsigned command, unsigned flags, uint64_t offset,
 {
 	uint64_t cookie;
 
-	assert_true(wired - looked_at >= NBD_WIRE_REQUEST);
+	assert_true(kernel->wired - kernel->looked_at >= NBD_WIRE_REQUEST);
 	assert_int_equal(number(0, 4), 0x25609513);
 	assert_int_equal(number(4, 2), flags);
 	assert_int_equal(number(6, 2), command);
 	assert_int_equal(number(16, 8), offset);
 	assert_int_equal(number(24, 4), length);
-	memcpy(&cookie, wire + looked_at + 8, sizeof(cookie));
-	looked_at += NBD_WIRE_REQUEST;
+	memcpy(&cookie, kernel->wire + kernel->looked_at + 8, sizeof(cookie));
+	kernel->looked_at += NBD_WIRE_REQUEST;
 	return cookie;
 }
 
 static void gets_data(uint16_t tag, uint32_t length)
 {
-	assert_true(wired - looked_at >= length);
-	assert_memory_equal(wire + looked_at, data[tag], length);
-	looked_at += length;
+	assert_true(kernel->wired - kernel->looked_at >= length);
+	assert_memory_equal(kernel->wire + kernel->looked_at, data[tag],
+			    length);
+	kernel->looked_at += length;
 }
 
 static size_t reply(uint8_t *to, uint32_t error, uint64_t cookie)
@@ -317,7 +345,7 @@ static void open_as(const char *words, uint32_t flags)
 	nbd_export_write(&export, told, sizeof(told));
 	nbd = (struct nbd *)try_open(words, told, 0);
 	assert_non_null(nbd);
-	assert_int_equal(nbd_start(&nbd->target.backend, &port), 0);
+	assert_int_equal(nbd_start(&nbd->target.backend, &ports[0]), 0);
 }
 
 static void open_nbd(void)
@@ -329,11 +357,8 @@ static void close_nbd(void)
 {
 	if (!nbd)
 		return;
-	if (nbd->port) {
-		nbd_stop(&nbd->target.backend, &port);
-		/* ring_look() is not there: what it would bring. */
-		ends();
-	}
+	while (nbd->port_count)
+		nbd_stop(&nbd->target.backend, nbd->ports[nbd->port_count - 1]);
 	target_nbd.close(&nbd->target);
 	nbd = NULL;
 }
@@ -341,15 +366,21 @@ static void close_nbd(void)
 unsigned __wrap_ring_reap(struct ring *ring, struct ring_event *events,
 			  unsigned max)
 {
-	struct ring_op **at = kernel.sending ? &kernel.sending
-					     : &kernel.receiving;
+	unsigned i;
 
-	if (!*at)
-		return 0;
-	events->data = (uintptr_t)*at;
-	events->result = kernel.sending ? -EPIPE : 0;
-	*at = NULL;
-	return 1;
+	for (i = 0; i < nbd->link_count; i++) {
+		struct ring_op **at = kernels[i].sending
+					      ? &kernels[i].sending
+					      : &kernels[i].receiving;
+
+		if (!*at || nbd->links[i]->port->ring != ring)
+			continue;
+		events->data = (uintptr_t)*at;
+		events->result = kernels[i].sending ? -EPIPE : 0;
+		*at = NULL;
+		return 1;
+	}
+	return 0;
 }
 
 int __wrap_ring_look(struct ring *ring)
@@ -357,30 +388,42 @@ int __wrap_ring_look(struct ring *ring)
 	return 0;
 }
 
+static void open_port(unsigned queue)
+{
+	struct io_port *opened = &ports[queue];
+	uint16_t tag;
+
+	/* Not to be looked into. */
+	opened->ring = (struct ring *)opened;
+	opened->ios = ios + (size_t)queue * IOS;
+	opened->depth = DEPTH;
+	opened->in_turn = 1;
+	opened->mode = IO_USER_COPY;
+	for (tag = 0; tag < DEPTH; tag++) {
+		opened->ios[tag].port = opened;
+		opened->ios[tag].tag = tag;
+	}
+}
+
 int before_each(void **state)
 {
-	uint16_t tag;
+	unsigned i;
 
 	test_loop_open();
 	pool_open(test_loop);
-	memset(&kernel, 0, sizeof(kernel));
+	memset(kernels, 0, sizeof(kernels));
+	look_at(0);
 	memset(&seen, 0, sizeof(seen));
 	memset(&helper, 0, sizeof(helper));
-	memset(&port, 0, sizeof(port));
+	memset(ports, 0, sizeof(ports));
 	memset(ios, 0, sizeof(ios));
 	helper.fd = -1;
 	seen.pool_left = UINT64_MAX;
-	wired = looked_at = 0;
 	other_end = -1;
-	port.ios = ios;
-	port.depth = DEPTH;
-	port.in_turn = 1;
-	port.mode = IO_USER_COPY;
-	for (tag = 0; tag < DEPTH; tag++) {
-		ios[tag].port = &port;
-		ios[tag].tag = tag;
-		memset(data[tag], 'a' + tag % 26, MAX_IO);
-	}
+	for (i = 0; i < QUEUES; i++)
+		open_port(i);
+	for (i = 0; i < DEPTH; i++)
+		memset(data[i], 'a' + i % 26, MAX_IO);
 	log_forget();
 	return 0;
 }
@@ -401,18 +444,24 @@ int after_each(void **state)
 	return 0;
 }
 
-static void submit_as(uint16_t tag, enum io_op op, uint64_t offset,
-		      uint32_t length, uint8_t flags)
+static void submit_to(unsigned queue, uint16_t tag, enum io_op op,
+		      uint64_t offset, uint32_t length, uint8_t flags)
 {
-	struct io *io = &ios[tag];
+	struct io *io = &ports[queue].ios[tag];
 
 	io->op = (uint8_t)op;
 	io->offset = offset;
 	io->length = length;
 	io->flags = flags;
 	io->owned = 1;
-	seen.done[tag] = 0;
+	seen.done[io - ios] = 0;
 	nbd_submit(&nbd->target.backend, io);
+}
+
+static void submit_as(uint16_t tag, enum io_op op, uint64_t offset,
+		      uint32_t length, uint8_t flags)
+{
+	submit_to(0, tag, op, offset, length, flags);
 }
 
 static void submit(uint16_t tag, enum io_op op, uint64_t offset,
@@ -431,7 +480,7 @@ static void expect_done(uint16_t tag, int error)
 static void expect_broken(void)
 {
 	ends();
-	assert_int_equal(nbd->fd, -1);
+	assert_int_equal(nbd->links[on]->fd, -1);
 	pass_time(6);
 	assert_non_null(helper.done);
 }
@@ -443,9 +492,10 @@ static void helper_answers(int result, const char *text)
 	ask_done *done = helper.done;
 
 	snprintf(answer.text, sizeof(answer.text), "%s", text);
+	assert_non_null(done);
 	helper.done = NULL;
 	helper.fd = result ? -1 : make_socket();
-	wired = looked_at = 0;
+	kernel->wired = kernel->looked_at = 0;
 	done(helper.context, &answer);
 }
 
@@ -472,16 +522,16 @@ TEST_CASE(test_every_command)
 	submit(3, IO_DISCARD, 1 << 20, 1 << 20);
 	submit_as(4, IO_WRITE_ZEROES, 2 << 20, 4096, IO_KEEP_SPACE | IO_FUA);
 	/* One message. */
-	assert_int_equal(kernel.sends, 1);
+	assert_int_equal(kernel->sends, 1);
 	sends_all();
-	assert_int_equal(kernel.sends, 1);
+	assert_int_equal(kernel->sends, 1);
 	cookie[0] = gets(0, 0, 4096, 8192);
 	cookie[1] = gets(1, 0, 512, 1024);
 	gets_data(1, 1024);
 	cookie[2] = gets(3, 0, 0, 0);
 	cookie[3] = gets(4, 0, 1 << 20, 1 << 20);
 	cookie[4] = gets(6, 3, 2 << 20, 4096);
-	assert_int_equal(wired, looked_at);
+	assert_int_equal(kernel->wired, kernel->looked_at);
 	/* In any order. */
 	for (i = 4; i > 0; i--) {
 		answers(0, cookie[i]);
@@ -529,7 +579,7 @@ TEST_CASE(test_pieces_of_replies)
 	unsigned i, j;
 
 	for (j = 0; j < COUNT(modes); j++) {
-		port.mode = (uint8_t)modes[j];
+		ports[0].mode = (uint8_t)modes[j];
 		open_nbd();
 		for (i = 0; i < COUNT(pieces); i++)
 			expect_read(pieces[i]);
@@ -543,20 +593,20 @@ TEST_CASE(test_direct)
 	static uint8_t bytes[MAX_IO];
 	uint8_t head[NBD_WIRE_REPLY];
 
-	port.mode = IO_COPY;
+	ports[0].mode = IO_COPY;
 	open_nbd();
 	submit(5, IO_READ, 0, MAX_IO);
 	sends_all();
 	reply(head, 0, gets(0, 0, 0, MAX_IO));
 	says(head, sizeof(head));
-	assert_ptr_equal(kernel.bytes, data[5]);
-	assert_int_equal(kernel.size, MAX_IO);
+	assert_ptr_equal(kernel->bytes, data[5]);
+	assert_int_equal(kernel->size, MAX_IO);
 	memset(bytes, 'x', sizeof(bytes));
 	says_in_pieces(bytes, sizeof(bytes), 100000);
 	expect_done(5, 0);
 	assert_memory_equal(data[5], bytes, MAX_IO);
 	/* A head again, into the buffer. */
-	assert_ptr_equal(kernel.bytes, nbd->receive.buffer);
+	assert_ptr_equal(kernel->bytes, nbd->links[0]->receive.buffer);
 }
 
 TEST_CASE(test_errors_of_the_server)
@@ -593,7 +643,7 @@ TEST_CASE(test_data_that_cannot_be_moved)
 	seen.take_error = -EFAULT;
 	submit(1, IO_WRITE, 0, 4096);
 	expect_done(1, -EFAULT);
-	assert_null(kernel.sending);
+	assert_null(kernel->sending);
 	/* The connection is as good as it was. */
 	seen.take_error = 0;
 	submit(2, IO_FLUSH, 0, 0);
@@ -628,7 +678,7 @@ TEST_CASE(test_pieces_of_messages)
 	open_nbd();
 	for (tag = 0; tag < 5; tag++)
 		submit(tag, IO_WRITE, tag * UINT64_C(8192), 8192);
-	while (kernel.sending)
+	while (kernel->sending)
 		sends_at_most(1001);
 	for (tag = 0; tag < 5; tag++) {
 		answers(0, gets(1, 0, tag * UINT64_C(8192), 8192));
@@ -652,7 +702,7 @@ TEST_CASE(test_behind_a_message)
 	gets(0, 0, 4096, 4096);
 	gets(1, 0, 8192, 4096);
 	gets_data(2, 4096);
-	assert_int_equal(wired, looked_at);
+	assert_int_equal(kernel->wired, kernel->looked_at);
 }
 
 TEST_CASE(test_more_than_a_message)
@@ -663,7 +713,7 @@ TEST_CASE(test_more_than_a_message)
 	for (tag = 0; tag < DEPTH; tag++)
 		submit(tag, IO_READ, tag * UINT64_C(4096), 4096);
 	sends_all();
-	assert_int_equal(kernel.sends, DEPTH / NBD_BATCH);
+	assert_int_equal(kernel->sends, DEPTH / NBD_BATCH);
 	for (tag = 0; tag < DEPTH; tag++)
 		gets(0, 0, tag * UINT64_C(4096), 4096);
 	assert_int_equal(nbd->count, DEPTH);
@@ -744,7 +794,7 @@ TEST_CASE(test_lies_of_a_server)
 		magic = htobe32(rows[i].magic);
 		memcpy(bytes, &magic, sizeof(magic));
 		says(bytes, sizeof(bytes));
-		assert_true(nbd->is_broken || nbd->fd < 0);
+		assert_false(nbd_link_is_live(nbd->links[0]));
 		assert_int_equal(seen.done[0], 0);
 		expect_broken();
 		connects_to(SIZE, CAN_ALL);
@@ -788,7 +838,7 @@ TEST_CASE(test_closes_in_a_reply)
 		memset(bytes + NBD_WIRE_REPLY, 'z', 8192);
 		says(bytes, cut);
 		assert_int_equal(seen.done[0] + seen.done[1], 0);
-		end_op(&kernel.receiving, 0);
+		end_op(&kernel->receiving, 0);
 		expect_broken();
 		connects_to(SIZE, CAN_ALL);
 		sends_all();
@@ -810,12 +860,12 @@ TEST_CASE(test_waits_for_the_kernel)
 {
 	open_nbd();
 	submit(0, IO_WRITE, 0, 4096);
-	end_op(&kernel.receiving, -ECONNRESET);
-	assert_true(nbd->fd >= 0);
+	end_op(&kernel->receiving, -ECONNRESET);
+	assert_true(nbd->links[on]->fd >= 0);
 	assert_true(nbd->pooled > 0);
 	assert_int_equal(seen.done[0], 0);
-	end_op(&kernel.sending, -EPIPE);
-	assert_int_equal(nbd->fd, -1);
+	end_op(&kernel->sending, -EPIPE);
+	assert_int_equal(nbd->links[on]->fd, -1);
 	assert_int_equal(nbd->pooled, 0);
 	assert_true(log_has("no connection: Connection reset"));
 }
@@ -837,8 +887,8 @@ TEST_CASE(test_interrupted)
 {
 	open_nbd();
 	submit(0, IO_FLUSH, 0, 0);
-	end_op(&kernel.sending, -EINTR);
-	end_op(&kernel.receiving, -EAGAIN);
+	end_op(&kernel->sending, -EINTR);
+	end_op(&kernel->receiving, -EAGAIN);
 	sends_all();
 	answers(0, gets(3, 0, 0, 0));
 	expect_done(0, 0);
@@ -851,7 +901,7 @@ TEST_CASE(test_attempts)
 	unsigned i;
 
 	open_nbd();
-	end_op(&kernel.receiving, 0);
+	end_op(&kernel->receiving, 0);
 	submit(0, IO_READ, 0, 4096);
 	for (i = 0; i < 10; i++) {
 		pass_time(5.1);
@@ -873,7 +923,7 @@ TEST_CASE(test_attempts)
 TEST_CASE(test_first_attempt_comes_soon)
 {
 	open_nbd();
-	end_op(&kernel.receiving, 0);
+	end_op(&kernel->receiving, 0);
 	pass_time(0.12);
 	assert_int_equal(helper.asked, 1);
 }
@@ -888,12 +938,12 @@ TEST_CASE(test_answers_once)
 		submit(0, IO_FLUSH, 0, 0);
 		sends_all();
 		answers(0, gets(3, 0, 0, 0));
-		end_op(&kernel.receiving, 0);
+		end_op(&kernel->receiving, 0);
 		pass_time(5.1);
 		assert_int_equal(helper.asked, i + 1);
 		connects_to(SIZE, CAN_ALL);
 	}
-	end_op(&kernel.receiving, 0);
+	end_op(&kernel->receiving, 0);
 	pass_time(4);
 	assert_int_equal(helper.asked, 10);
 	assert_int_equal(log_count("no connection"), 1);
@@ -908,7 +958,7 @@ TEST_CASE(test_lasting_connection)
 	open_nbd();
 	for (i = 0; i < 3; i++) {
 		pass_time(6);
-		end_op(&kernel.receiving, 0);
+		end_op(&kernel->receiving, 0);
 		pass_time(0.15);
 		assert_int_equal(helper.asked, i + 1);
 		connects_to(SIZE, CAN_ALL);
@@ -926,12 +976,12 @@ TEST_CASE(test_pauses_grow)
 
 	open_nbd();
 	for (i = 0; i < 10; i++) {
-		end_op(&kernel.receiving, 0);
+		end_op(&kernel->receiving, 0);
 		pass_time(5.1);
 		assert_int_equal(helper.asked, i + 1);
 		connects_to(SIZE, CAN_ALL);
 	}
-	end_op(&kernel.receiving, 0);
+	end_op(&kernel->receiving, 0);
 	pass_time(4);
 	assert_int_equal(helper.asked, 10);
 }
@@ -953,19 +1003,19 @@ TEST_CASE(test_another_disk)
 
 	open_nbd();
 	submit(0, IO_READ, 0, 4096);
-	end_op(&kernel.receiving, 0);
+	end_op(&kernel->receiving, 0);
 	ends();
 	for (i = 0; i < COUNT(rows); i++) {
 		about(rows[i].why);
 		pass_time(5.1);
 		connects_to(rows[i].size, rows[i].flags);
-		assert_int_equal(nbd->fd, -1);
+		assert_int_equal(nbd->links[on]->fd, -1);
 		assert_non_null(strstr(nbd->why, rows[i].why));
-		assert_null(kernel.sending);
+		assert_null(kernel->sending);
 	}
 	pass_time(5.1);
 	helper_answers(0, "67108864 6c 0 0 262144");
-	assert_int_equal(nbd->fd, -1);
+	assert_int_equal(nbd->links[on]->fd, -1);
 	assert_non_null(strstr(nbd->why, "smaller requests only"));
 	pass_time(5.1);
 	connects_to(2 * SIZE, CAN_ALL);
@@ -998,12 +1048,12 @@ TEST_CASE(test_what_is_not_used_can_go)
 		nbd = (struct nbd *)try_open(rows[i].words, told,
 					     rows[i].read_only);
 		assert_non_null(nbd);
-		nbd_start(&nbd->target.backend, &port);
-		end_op(&kernel.receiving, 0);
+		nbd_start(&nbd->target.backend, &ports[0]);
+		end_op(&kernel->receiving, 0);
 		expect_broken();
 		connects_to(SIZE, rows[i].has);
 		assert_string_equal(nbd->why, "");
-		assert_true(nbd->fd >= 0);
+		assert_true(nbd->links[on]->fd >= 0);
 		close_nbd();
 	}
 }
@@ -1013,7 +1063,7 @@ TEST_CASE(test_without_reconnect)
 	open_as("uri=nbd://host/x reconnect=no", CAN_ALL);
 	submit(0, IO_READ, 0, 4096);
 	sends_all();
-	end_op(&kernel.receiving, 0);
+	end_op(&kernel->receiving, 0);
 	expect_done(0, -EIO);
 	submit(1, IO_READ, 0, 4096);
 	expect_done(1, -EIO);
@@ -1037,7 +1087,7 @@ static void adopt_as(const char *words, int knows_flags)
 	assert_int_equal(geometry.size, SIZE);
 	if (knows_flags)
 		nbd->target.tally = UINT64_C(1) << 32 | CAN_ALL;
-	nbd_start(&nbd->target.backend, &port);
+	nbd_start(&nbd->target.backend, &ports[0]);
 }
 
 static void adopt(int knows_flags)
@@ -1079,12 +1129,12 @@ TEST_CASE(test_flags_are_noted)
 TEST_CASE(test_closed_while_it_connects)
 {
 	open_nbd();
-	end_op(&kernel.receiving, 0);
+	end_op(&kernel->receiving, 0);
 	pass_time(1);
 	close_nbd();
 	/* The socket that comes is nobody's. */
 	connects_to(SIZE, CAN_ALL);
-	assert_null(kernel.receiving);
+	assert_null(kernel->receiving);
 }
 
 /* ---- writes that may be lost ---- */
@@ -1094,7 +1144,7 @@ static void write_and_answer(void)
 	submit(0, IO_WRITE, 0, 512);
 	sends_all();
 	answers(0, gets(1, 0, 0, 512));
-	looked_at = wired;
+	kernel->looked_at = kernel->wired;
 	expect_done(0, 0);
 }
 
@@ -1108,7 +1158,7 @@ static void flush_and_answer(void)
 
 static void lose_the_connection(void)
 {
-	end_op(&kernel.receiving, 0);
+	end_op(&kernel->receiving, 0);
 	expect_broken();
 	connects_to(SIZE, CAN_ALL);
 }
@@ -1186,9 +1236,9 @@ TEST_CASE(test_lost_after_a_flush_was_sent)
 
 static void stop_and_start(void)
 {
-	nbd_stop(&nbd->target.backend, &port);
-	assert_int_equal(nbd->fd, -1);
-	assert_int_equal(nbd_start(&nbd->target.backend, &port), 0);
+	nbd_stop(&nbd->target.backend, &ports[0]);
+	assert_int_equal(nbd->links[on]->fd, -1);
+	assert_int_equal(nbd_start(&nbd->target.backend, &ports[0]), 0);
 	connects_to(SIZE, CAN_ALL);
 }
 
@@ -1218,8 +1268,8 @@ TEST_CASE(test_lost_before_a_stop)
 	open_nbd();
 	write_and_answer();
 	submit(0, IO_READ, 0, 4096);
-	end_op(&kernel.receiving, 0);
-	assert_true(nbd->is_broken);
+	end_op(&kernel->receiving, 0);
+	assert_true(nbd->links[on]->is_broken);
 	stop_and_start();
 	submit(1, IO_FLUSH, 0, 0);
 	expect_done(1, -EIO);
@@ -1258,7 +1308,7 @@ TEST_CASE(test_lost_writes_are_noted)
 {
 	open_nbd();
 	write_and_answer();
-	end_op(&kernel.receiving, 0);
+	end_op(&kernel->receiving, 0);
 	assert_true(nbd->target.tally >> 33 & 1);
 	submit(1, IO_FLUSH, 0, 0);
 	expect_done(1, -EIO);
@@ -1273,6 +1323,355 @@ TEST_CASE(test_durable_writes_are_not_lost)
 	answers(0, gets(1, 1, 0, 512));
 	lose_the_connection();
 	flush_and_answer();
+}
+
+/* ---- several connections ---- */
+
+#define CAN_MULTI (CAN_ALL | NBD_MULTI_CONN)
+
+/* A device with two queues, and its first connection. */
+static void open_first(const char *words)
+{
+	open_as(words, CAN_MULTI);
+	assert_int_equal(nbd_start(&nbd->target.backend, &ports[1]), 0);
+	assert_int_equal(nbd->connected, 1);
+}
+
+static void connects_link(unsigned link)
+{
+	look_at(link);
+	connects_to(SIZE, CAN_MULTI);
+	assert_true(nbd_link_is_live(nbd->links[link]));
+}
+
+static void open_links(const char *words, unsigned count)
+{
+	unsigned i;
+
+	open_first(words);
+	for (i = 1; i < count; i++)
+		connects_link(i);
+	assert_null(helper.done);
+	assert_int_equal(nbd->connected, count);
+}
+
+/* As many of the server's as queues, each in the ring of its own. */
+TEST_CASE(test_a_link_for_each_queue)
+{
+	open_links("uri=nbd://host/x", 2);
+	submit_to(0, 0, IO_READ, 0, 512, 0);
+	submit_to(1, 1, IO_READ, 512, 512, 0);
+	submit_to(1, 2, IO_READ, 1024, 512, 0);
+	look_at(0);
+	sends_all();
+	gets(0, 0, 0, 512);
+	assert_int_equal(kernel->wired, kernel->looked_at);
+	look_at(1);
+	sends_all();
+	gets(0, 0, 512, 512);
+	gets(0, 0, 1024, 512);
+	assert_int_equal(kernel->wired, kernel->looked_at);
+	/* Each queue submits by itself when its turn ends. */
+	assert_int_equal(seen.submits[0] + seen.submits[1], 0);
+}
+
+TEST_CASE(test_as_many_links_as_asked)
+{
+	unsigned i;
+
+	open_links("uri=nbd://host/x connections=4", 4);
+	for (i = 0; i < 4; i++)
+		submit_to(1, (uint16_t)i, IO_READ, i * UINT64_C(512), 512, 0);
+	for (i = 0; i < 4; i++) {
+		look_at(i);
+		assert_int_equal(nbd->links[i]->port == &ports[1], i % 2);
+		assert_int_equal(nbd->links[i]->count, i % 2 ? 2 : 0);
+	}
+}
+
+TEST_CASE(test_one_link_where_the_server_allows_for_one)
+{
+	open_as("uri=nbd://host/x", CAN_ALL);
+	nbd_start(&nbd->target.backend, &ports[1]);
+	assert_int_equal(helper.asked, 0);
+	ports[0].in_turn = 0;
+	submit_to(1, 0, IO_READ, 0, 512, 0);
+	assert_int_equal(seen.submits[0], 1);
+	sends_all();
+	gets(0, 0, 0, 512);
+}
+
+/* The server has a connection less: requests go by those that are there. */
+TEST_CASE(test_a_link_that_ends)
+{
+	uint64_t cookie;
+
+	open_links("uri=nbd://host/x", 2);
+	submit_to(1, 0, IO_WRITE, 0, 512, 0);
+	sends_all();
+	cookie = gets(1, 0, 0, 512);
+	ends();
+	submit_to(1, 1, IO_READ, 512, 512, 0);
+	look_at(0);
+	sends_all();
+	assert_true(gets(1, 0, 0, 512) != cookie);
+	gets_data(0, 512);
+	gets(0, 0, 512, 512);
+	assert_int_equal(seen.total, 0);
+	pass_time(0.12);
+	connects_link(1);
+	submit_to(1, 2, IO_READ, 1024, 512, 0);
+	sends_all();
+	gets(0, 0, 1024, 512);
+	assert_int_equal(nbd->reconnected, 1);
+	assert_int_equal(log_count("connection"), 0);
+}
+
+/* An answer names a request of another connection. */
+TEST_CASE(test_lies_on_another_link)
+{
+	uint64_t cookie;
+
+	open_links("uri=nbd://host/x", 2);
+	look_at(0);
+	submit_to(0, 0, IO_WRITE, 0, 512, 0);
+	sends_all();
+	cookie = gets(1, 0, 0, 512);
+	look_at(1);
+	answers(0, cookie);
+	assert_false(nbd_link_is_live(nbd->links[1]));
+	assert_true(nbd_link_is_live(nbd->links[0]));
+	assert_int_equal(seen.total, 0);
+}
+
+static void write_by(unsigned queue)
+{
+	look_at(queue);
+	submit_to(queue, 9, IO_WRITE, 0, 512, 0);
+	sends_all();
+	answers(0, gets(1, 0, 0, 512));
+	kernel->looked_at = kernel->wired;
+}
+
+static void flush_of_queue_1(unsigned link, int error)
+{
+	submit_to(1, 8, IO_FLUSH, 0, 0, 0);
+	look_at(link);
+	if (!error) {
+		sends_all();
+		answers(0, gets(3, 0, 0, 0));
+	}
+	assert_int_equal(seen.done[IOS + 8], 1);
+	assert_int_equal(seen.error[IOS + 8], error);
+}
+
+static void link_ends(unsigned link)
+{
+	look_at(link);
+	ends();
+}
+
+/* By the oldest, which speaks for the writes of all. */
+TEST_CASE(test_flush_by_the_oldest)
+{
+	open_links("uri=nbd://host/x", 2);
+	write_by(0);
+	write_by(1);
+	flush_of_queue_1(0, 0);
+	link_ends(0);
+	pass_time(0.12);
+	connects_link(0);
+	flush_of_queue_1(1, 0);
+}
+
+/* Its server lives, as the other one will tell. */
+TEST_CASE(test_nothing_is_lost_with_one_link)
+{
+	unsigned i;
+
+	for (i = 0; i < 2; i++) {
+		open_links("uri=nbd://host/x", 2);
+		write_by(0);
+		write_by(1);
+		link_ends(i);
+		flush_of_queue_1(!i, 0);
+		close_nbd();
+	}
+}
+
+/* One flush is under way meanwhile: the same. */
+TEST_CASE(test_flush_under_a_link_that_ends)
+{
+	open_links("uri=nbd://host/x", 2);
+	write_by(1);
+	submit_to(0, 0, IO_FLUSH, 0, 0, 0);
+	link_ends(0);
+	assert_int_equal(seen.done[0], 0);
+	look_at(1);
+	sends_all();
+	answers(0, gets(3, 0, 0, 0));
+	expect_done(0, 0);
+}
+
+/* The other one may lead to the next server, which knows nothing of the writes. */
+TEST_CASE(test_lost_before_a_newer_link)
+{
+	open_first("uri=nbd://host/x");
+	write_by(0);
+	connects_link(1);
+	write_by(1);
+	link_ends(0);
+	flush_of_queue_1(1, -EIO);
+	flush_of_queue_1(1, 0);
+}
+
+/* ... also while the older one is broken, and not ended. */
+TEST_CASE(test_flush_beside_a_broken_link)
+{
+	open_first("uri=nbd://host/x");
+	write_by(0);
+	connects_link(1);
+	look_at(0);
+	submit_to(0, 0, IO_READ, 0, 512, 0);
+	end_op(&kernel->receiving, 0);
+	assert_true(nbd->links[0]->is_broken);
+	submit_to(1, 8, IO_FLUSH, 0, 0, 0);
+	look_at(1);
+	assert_null(kernel->sending);
+	link_ends(0);
+	assert_int_equal(seen.error[IOS + 8], -EIO);
+	look_at(1);
+	sends_all();
+	gets(0, 0, 0, 512);
+	flush_of_queue_1(1, 0);
+}
+
+TEST_CASE(test_flushed_before_a_newer_link)
+{
+	open_first("uri=nbd://host/x");
+	write_by(0);
+	flush_of_queue_1(0, 0);
+	connects_link(1);
+	write_by(1);
+	link_ends(0);
+	flush_of_queue_1(1, 0);
+}
+
+TEST_CASE(test_lost_with_all_links)
+{
+	open_links("uri=nbd://host/x", 2);
+	write_by(1);
+	link_ends(1);
+	link_ends(0);
+	pass_time(0.3);
+	connects_link(0);
+	flush_of_queue_1(0, -EIO);
+	flush_of_queue_1(0, 0);
+	assert_int_equal(log_count("no connection"), 1);
+}
+
+/* The log is told once that one is missing, and nobody asks for it often. */
+TEST_CASE(test_fewer_links)
+{
+	char text[1000];
+	unsigned i;
+
+	open_first("uri=nbd://host/x connections=2");
+	for (i = 0; i < 9; i++) {
+		helper_answers(-EUSERS, "no more");
+		pass_time(30);
+		pass_time(31);
+	}
+	assert_int_equal(log_count("1 of 2 connections: no more"), 1);
+	target_nbd.describe(&nbd->target, text, sizeof(text));
+	assert_non_null(strstr(text, "connected=yes connections=1"));
+	assert_non_null(strstr(text, "reason=\"no more\""));
+	connects_link(1);
+	target_nbd.describe(&nbd->target, text, sizeof(text));
+	assert_null(strstr(text, "reason"));
+	/* Its server is as good as any when that dies. */
+	pass_time(3);
+	link_ends(0);
+	link_ends(1);
+	pass_time(0.12);
+	assert_non_null(helper.done);
+}
+
+/* The next server allows for one. */
+TEST_CASE(test_fewer_links_with_the_next_server)
+{
+	open_links("uri=nbd://host/x connections=2", 2);
+	link_ends(0);
+	pass_time(0.12);
+	look_at(0);
+	connects_to(SIZE, CAN_ALL);
+	assert_string_equal(nbd->why, "the server does not allow for more than "
+				      "one connection now");
+	link_ends(1);
+	pass_time(5.1);
+	look_at(0);
+	connects_to(SIZE, CAN_ALL);
+	assert_int_equal(nbd->connected, 1);
+	pass_time(61);
+	assert_null(helper.done);
+}
+
+TEST_CASE(test_links_without_reconnect)
+{
+	open_first("uri=nbd://host/x connections=3 reconnect=no");
+	connects_link(1);
+	submit_to(0, 0, IO_WRITE, 0, 512, 0);
+	submit_to(1, 1, IO_WRITE, 512, 512, 0);
+	/* The third one is on its way. */
+	assert_non_null(helper.done);
+	link_ends(0);
+	assert_true(nbd->links[1]->is_broken);
+	assert_int_equal(seen.total, 0);
+	link_ends(1);
+	expect_done(0, -EIO);
+	assert_int_equal(seen.error[IOS + 1], -EIO);
+	look_at(0);
+	connects_to(SIZE, CAN_MULTI);
+	assert_int_equal(nbd->connected, 0);
+	pass_time(61);
+	assert_null(helper.done);
+}
+
+/* A server tells older connections nothing of a disk that has grown. */
+TEST_CASE(test_size_of_all_links)
+{
+	uint64_t size;
+
+	open_first("uri=nbd://host/x");
+	look_at(1);
+	connects_to(2 * SIZE, CAN_MULTI);
+	assert_int_equal(log_count("resize size=auto takes"), 1);
+	target_nbd.measure(&nbd->target, &size, &failure);
+	assert_int_equal(size, SIZE);
+	link_ends(0);
+	target_nbd.measure(&nbd->target, &size, &failure);
+	assert_int_equal(size, 2 * SIZE);
+	pass_time(0.12);
+	look_at(0);
+	connects_to(2 * SIZE, CAN_MULTI);
+	assert_int_equal(log_count("resize size=auto takes"), 1);
+}
+
+/* Each in its own ring; requests that are left to the other one go on. */
+TEST_CASE(test_links_are_stopped)
+{
+	open_links("uri=nbd://host/x connections=4", 4);
+	write_by(0);
+	nbd_stop(&nbd->target.backend, &ports[1]);
+	assert_int_equal(nbd->connected, 2);
+	nbd_stop(&nbd->target.backend, &ports[0]);
+	assert_int_equal(nbd->connected, 0);
+	pass_time(61);
+	assert_null(helper.done);
+	nbd_start(&nbd->target.backend, &ports[0]);
+	nbd_start(&nbd->target.backend, &ports[1]);
+	connects_link(0);
+	flush_of_queue_1(0, 0);
 }
 
 /* ---- an upgrade ---- */
@@ -1302,7 +1701,7 @@ TEST_CASE(test_upgrade)
 	sends_all();
 	second = gets(1, 0, 0, 10000);
 	gets_data(1, 10000);
-	assert_int_equal(wired, looked_at);
+	assert_int_equal(kernel->wired, kernel->looked_at);
 	answers(0, second);
 	assert_int_equal(target_nbd.in_workers(&nbd->target), 0);
 	assert_int_equal(workers_drain(), 1);
@@ -1320,18 +1719,18 @@ TEST_CASE(test_upgrade_without_a_server)
 	submit(0, IO_READ, 0, 4096);
 	sends_all();
 	assert_int_equal(workers_drain(), 0);
-	end_op(&kernel.receiving, 0);
+	end_op(&kernel->receiving, 0);
 	assert_int_equal(workers_drain(), 1);
 }
 
 /* ---- requests that time out ---- */
 
 static struct late late;
-static uint32_t given[COUNT(ios)];
+static uint32_t given[IOS];
 
 static void make_due(uint16_t tag)
 {
-	port.late = &late;
+	ports[0].late = &late;
 	late.given = given;
 	given[tag] = LATE_DUE;
 	nbd_expire(&nbd->target.backend);
@@ -1349,7 +1748,7 @@ static void make_late(uint16_t tag)
 TEST_CASE(test_time_is_over_without_a_server)
 {
 	open_nbd();
-	end_op(&kernel.receiving, 0);
+	end_op(&kernel->receiving, 0);
 	submit(0, IO_READ, 0, 4096);
 	submit(1, IO_READ, 4096, 4096);
 	submit(2, IO_READ, 8192, 4096);
@@ -1363,7 +1762,7 @@ TEST_CASE(test_time_is_over_without_a_server)
 	sends_all();
 	gets(0, 0, 0, 4096);
 	gets(0, 0, 12288, 4096);
-	assert_int_equal(wired, looked_at);
+	assert_int_equal(kernel->wired, kernel->looked_at);
 }
 
 /* What comes late goes nowhere. */
@@ -1390,7 +1789,7 @@ TEST_CASE(test_late_without_an_answer)
 	make_late(0);
 	lose_the_connection();
 	assert_int_equal(seen.done[0], 1);
-	assert_null(kernel.sending);
+	assert_null(kernel->sending);
 }
 
 /* Nobody hears of lost writes by a flush that has timed out. */
@@ -1420,13 +1819,27 @@ TEST_CASE(test_silent_server)
 	pass_time(6);
 	make_late(1);
 	pass_time(3);
-	assert_false(nbd->is_broken);
+	assert_false(nbd->links[on]->is_broken);
 	pass_time(2);
-	assert_true(nbd->is_broken);
+	assert_true(nbd->links[on]->is_broken);
 	assert_string_equal(nbd->why, "no answer in time");
 	expect_broken();
 	assert_int_equal(seen.done[0] + seen.done[1], 2);
 	assert_int_equal(seen.done[2], 0);
+}
+
+/* Others are not. */
+TEST_CASE(test_silent_link)
+{
+	open_links("uri=nbd://host/x", 2);
+	submit_to(0, 0, IO_READ, 0, 4096, 0);
+	submit_to(1, 1, IO_READ, 4096, 4096, 0);
+	look_at(0);
+	sends_all();
+	make_late(0);
+	pass_time(11);
+	assert_true(nbd->links[0]->is_broken);
+	assert_true(nbd_link_is_live(nbd->links[1]));
 }
 
 /* One that is slow is waited for, until it is silent. */
@@ -1445,9 +1858,9 @@ TEST_CASE(test_slow_server)
 	answers(0, flush);
 	expect_done(1, 0);
 	pass_time(8);
-	assert_false(nbd->is_broken);
+	assert_false(nbd->links[on]->is_broken);
 	pass_time(5);
-	assert_true(nbd->is_broken);
+	assert_true(nbd->links[on]->is_broken);
 }
 
 /* The server waits for the rest of a write that nobody has any more. */
@@ -1484,6 +1897,8 @@ TEST_CASE(test_refused_exports)
 	expect_refused(uri, "what?", 0, "does not say");
 	expect_refused("uri=nbd://host/x durable=yes", "67108864 4 0 0 0", 0,
 		       "no durable writes");
+	expect_refused("uri=nbd://host/x connections=2", "67108864 4 0 0 0", 0,
+		       "does not allow for more than one");
 	expect_refused("uri=nbd://host/x size=65M", "67108864 4 0 0 0", 0,
 		       "has only 67108864");
 }
@@ -1614,7 +2029,7 @@ TEST_CASE(test_size_of_an_adopted_device)
 	assert_non_null(strstr(nbd->why, "bytes now"));
 	pass_time(5.1);
 	connects_to(2 * SIZE, CAN_ALL);
-	assert_true(nbd->fd >= 0);
+	assert_true(nbd->links[on]->fd >= 0);
 	assert_int_equal(target_nbd.resize(&nbd->target, 3 * SIZE, &failure),
 			 -1);
 }

@@ -64,6 +64,13 @@ comes_back()
 	}
 }
 
+# has_connections COUNT: at once, or soon
+has_connections()
+{
+	wait_for 20 'expect_ok list; [ "$(field connections)" = '"$1"' ]' ||
+		fail "it has not $1 connections: $REPLY"
+}
+
 # goes_on_well: with its load
 goes_on_well()
 {

@@ -40,20 +40,22 @@ files_are_right()
 # outlives: whoever dies, fio sees no error and reads what it has written.
 outlives()
 {
-	begin_load "add nbd id=0 uri=$URI" --rw=randwrite --size=16M \
-		--verify=crc32c --verify_backlog=64
+	begin_load "add nbd id=0 uri=$URI connections=4" --rw=randwrite \
+		--size=16M --verify=crc32c --verify_backlog=64
 	for _ in 1 2 3; do
 		sleep 1
 		end_server
 		goes_off
 		serve_file
 		comes_back
+		has_connections 4
 		goes_on_well
 	done
 	echo "- at $(now) ms: the server was killed 3 times"
 	kill_server
 	await_live 0
 	comes_back
+	has_connections 4
 	goes_on_well
 	LD_LIBRARY_PATH=/nbd upgraded
 	await_live 0
