@@ -133,7 +133,9 @@ struct way {
 
 /*
  * The name that the URI has is replaced before it is asked for. A server of the
- * oldest kind has but one export, and no names.
+ * oldest kind has but one export, and no names. Structured replies are the client's
+ * to ask for, and every server has simple ones: those suffice, for a read here is
+ * all of its bytes or an error.
  */
 static int negotiate(struct nbd_handle *nbd, const struct way *way,
 		     const char *export, char *text, size_t size)

@@ -65,6 +65,30 @@ outlives()
 	end_load
 }
 
+# grows: with the server's disk, when all connections know of it
+grows()
+{
+	expect_ok "add nbd id=0 uri=$URI connections=2"
+	has_connections 2
+	end_server
+	truncate -s 80M /tmp/t/disk
+	serve_file
+	has_connections 2
+	[ "$(grep -c 'has 83886080 bytes, which resize size=auto' "$LOG")" = 1 ] ||
+		fail "a larger disk is not told of once"
+	case $(uname -r) in
+	6.*) expect_err unsupported "resize 0 size=auto" ;;
+	*)
+		expect_ok "resize 0 size=auto"
+		dd if=/dev/ublkb0 of=/dev/null bs=64k skip=1200 iflag=direct \
+			2>/dev/null || fail "what is new cannot be read"
+		[ "$(cat /sys/block/ublkb0/size)" = 163840 ] ||
+			fail "$(cat /sys/block/ublkb0/size) sectors"
+		;;
+	esac
+	expect_ok "del id=0"
+}
+
 # lost_writes_are_told: of a server that loses what it had answered.
 lost_writes_are_told()
 {
@@ -103,5 +127,6 @@ serve_file
 files_are_right user-copy
 files_are_right copy
 outlives
+grows
 lost_writes_are_told
 without_a_server
