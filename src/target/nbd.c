@@ -594,6 +594,10 @@ static const char *take_connection(struct nbd *nbd, int fd, const char *told)
 	return NULL;
 }
 
+/*
+ * The next one follows at once, unless one has ended meanwhile: a server that ends
+ * each of them after a moment is to have pauses.
+ */
 static void on_connected(void *context, const struct message *answer)
 {
 	struct nbd_attempt *attempt = context;
@@ -613,7 +617,7 @@ static void on_connected(void *context, const struct message *answer)
 		close(fd);
 	if (nbd && why)
 		attempt_failed(nbd, why);
-	else if (nbd)
+	else if (nbd && !loop_timer_is_active(&nbd->timer))
 		nbd_connect_now(nbd);
 }
 

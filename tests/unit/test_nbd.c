@@ -1597,6 +1597,51 @@ TEST_CASE(test_fewer_links)
 	assert_non_null(helper.done);
 }
 
+/* A server that ends each connection is not asked for the next without a pause. */
+TEST_CASE(test_pauses_between_links)
+{
+	unsigned i, asked;
+
+	open_links("uri=nbd://host/x", 2);
+	for (i = 0; i < 10; i++) {
+		link_ends(0);
+		link_ends(1);
+		pass_time(5.1);
+		connects_link(0);
+		/* The next one is asked for at once, and comes too late. */
+		assert_non_null(helper.done);
+		link_ends(0);
+		asked = helper.asked;
+		connects_link(0);
+		assert_int_equal(helper.asked, asked);
+		assert_null(helper.done);
+	}
+	link_ends(0);
+	pass_time(4);
+	assert_int_equal(helper.asked, asked);
+}
+
+/* ... nor one that leaves the first one, and ends all others. */
+TEST_CASE(test_pauses_between_further_links)
+{
+	unsigned i, asked;
+
+	open_links("uri=nbd://host/x connections=3", 3);
+	link_ends(1);
+	link_ends(2);
+	for (i = 0; i < 10; i++) {
+		pass_time(61);
+		connects_link(1);
+		link_ends(1);
+		asked = helper.asked;
+		connects_link(1);
+		assert_int_equal(helper.asked, asked);
+		link_ends(1);
+	}
+	pass_time(50);
+	assert_int_equal(helper.asked, asked);
+}
+
 /* The next server allows for one. */
 TEST_CASE(test_fewer_links_with_the_next_server)
 {
