@@ -95,18 +95,18 @@ static void break_off(struct nbd_link *link)
 {
 	link->is_broken = 1;
 	shutdown(link->fd, SHUT_RDWR);
-	end_if_idle(link);
 }
 
-/* With reconnect=no nothing is sent again, by no other connection either. */
-static void break_others(const struct nbd_link *link)
+/* All of them before one ends: what it had goes by none of the others. */
+static void break_all(struct nbd *nbd)
 {
-	const struct nbd *nbd = link->nbd;
 	unsigned i;
 
 	for (i = 0; i < nbd->link_count; i++)
-		if (nbd->links[i] != link && nbd_link_is_live(nbd->links[i]))
+		if (nbd_link_is_live(nbd->links[i]))
 			break_off(nbd->links[i]);
+	for (i = 0; i < nbd->link_count; i++)
+		end_if_idle(nbd->links[i]);
 }
 
 void nbd_link_break(struct nbd_link *link, const char *why)
@@ -114,10 +114,14 @@ void nbd_link_break(struct nbd_link *link, const char *why)
 	if (!nbd_link_is_live(link))
 		return;
 	nbd_say_why(link->nbd, why);
-	link->is_broken = 1;
-	if (!link->nbd->reconnects)
-		break_others(link);
-	break_off(link);
+	if (link->nbd->reconnects) {
+		break_off(link);
+		end_if_idle(link);
+		return;
+	}
+	/* Nothing is sent again: by no other connection, nor by a new one. */
+	nbd_connect_no_more(link->nbd);
+	break_all(link->nbd);
 }
 
 /* Without a wait: whoever does not listen sees the end of the connection. */
@@ -140,6 +144,7 @@ void nbd_link_leave(struct nbd_link *link)
 	say_goodbye(link);
 	link->is_left = 1;
 	break_off(link);
+	end_if_idle(link);
 }
 
 /* ---- sending ---- */

@@ -465,8 +465,9 @@ static void connect_later(struct nbd *nbd)
 }
 
 /* What comes of an attempt that is under way is nobody's. */
-static void give_up_attempt(struct nbd *nbd)
+void nbd_connect_no_more(struct nbd *nbd)
 {
+	loop_timer_stop(nbd->loop, &nbd->timer);
 	if (nbd->attempt)
 		nbd->attempt->nbd = NULL;
 	nbd->attempt = NULL;
@@ -476,19 +477,17 @@ static void give_up_attempt(struct nbd *nbd)
 static void be_without(struct nbd *nbd)
 {
 	tell_none(nbd);
-	if (nbd->reconnects) {
+	if (nbd->reconnects)
 		connect_later(nbd);
-	} else {
-		give_up_attempt(nbd);
+	else
 		nbd_fail_all(nbd);
-	}
 }
 
 /* While there is another connection nobody need hear of this one at once. */
 void nbd_disconnected(struct nbd *nbd)
 {
 	if (nbd->connected) {
-		if (!loop_timer_is_active(&nbd->timer))
+		if (nbd->reconnects && !loop_timer_is_active(&nbd->timer))
 			connect_later(nbd);
 		return;
 	}
@@ -797,8 +796,7 @@ static void nbd_close(struct target *target)
 	int is_busy = 0;
 	unsigned i;
 
-	give_up_attempt(nbd);
-	loop_timer_stop(nbd->loop, &nbd->timer);
+	nbd_connect_no_more(nbd);
 	loop_timer_stop(nbd->loop, &nbd->lasts);
 	for (i = 0; i < nbd->link_count; i++) {
 		nbd_link_leave(nbd->links[i]);

@@ -241,6 +241,9 @@ void nbd_note_flags(struct nbd *nbd);
 /* Connect, unless that is under way, or done. */
 void nbd_connect_now(struct nbd *nbd);
 
+/* Nor is an attempt that is under way of any use. */
+void nbd_connect_no_more(struct nbd *nbd);
+
 /* Whether writes that were answered may be lost: the next flush fails. */
 int nbd_has_lost(const struct nbd *nbd);
 void nbd_set_lost(struct nbd *nbd, int has_lost);

@@ -1672,14 +1672,38 @@ TEST_CASE(test_links_without_reconnect)
 	link_ends(0);
 	assert_true(nbd->links[1]->is_broken);
 	assert_int_equal(seen.total, 0);
+	/* ... and comes too late for what was sent by the others. */
+	look_at(0);
+	connects_to(SIZE, CAN_MULTI);
+	assert_int_equal(nbd->connected, 1);
+	assert_null(kernel->sending);
+	pass_time(61);
 	link_ends(1);
 	expect_done(0, -EIO);
 	assert_int_equal(seen.error[IOS + 1], -EIO);
-	look_at(0);
-	connects_to(SIZE, CAN_MULTI);
-	assert_int_equal(nbd->connected, 0);
 	pass_time(61);
 	assert_null(helper.done);
+	assert_int_equal(nbd->connected, 0);
+}
+
+/* One that is idle ends at once: it has nothing that another one could send. */
+TEST_CASE(test_idle_link_without_reconnect)
+{
+	open_links("uri=nbd://host/x connections=3 reconnect=no", 3);
+	submit_to(0, 0, IO_WRITE, 0, 512, 0);
+	look_at(0);
+	sends_all();
+	kernels[1].put_error = -EBUSY;
+	/* As while its own answer is looked at. */
+	kernel->receiving = NULL;
+	nbd->links[0]->receive.is_busy = 0;
+	submit_to(1, 1, IO_READ, 512, 512, 0);
+	assert_int_equal(nbd->links[0]->fd, -1);
+	assert_null(kernels[2].sending);
+	link_ends(2);
+	link_ends(1);
+	expect_done(0, -EIO);
+	assert_int_equal(seen.error[IOS + 1], -EIO);
 }
 
 /* A server tells older connections nothing of a disk that has grown. */
