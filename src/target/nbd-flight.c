@@ -453,33 +453,37 @@ void nbd_go_on(struct target *target)
 	send_all((struct nbd *)target);
 }
 
-static void listen_for_a_while(struct nbd_link *link)
+static void listen_for_a_while(struct nbd *nbd)
 {
-	link->has_said = 0;
-	loop_timer_start(link->nbd->loop, &link->silence, SILENCE);
+	nbd->has_said = 0;
+	loop_timer_start(nbd->loop, &nbd->silence, SILENCE);
 }
 
-static int has_late(const struct nbd_link *link)
+static int has_late(const struct nbd *nbd)
 {
 	const struct nbd_request *request;
 	unsigned at = 0;
 
-	while ((request = next_request(link->nbd, &at)))
-		if (request->link == link && io_is_late(request->io))
+	while ((request = next_request(nbd, &at)))
+		if (request->link && io_is_late(request->io))
 			return 1;
 	return 0;
 }
 
+/*
+ * A server that says something by any connection has what is late, and may do it
+ * yet: nothing that overlaps that is to be sent meanwhile.
+ */
 void nbd_on_silence(struct loop_timer *timer)
 {
-	struct nbd_link *link = timer->data;
+	struct nbd *nbd = timer->data;
 
-	if (!has_late(link))
+	if (!has_late(nbd))
 		return;
-	if (link->has_said)
-		listen_for_a_while(link);
+	if (nbd->has_said)
+		listen_for_a_while(nbd);
 	else
-		nbd_link_break(link, "no answer in time");
+		nbd_break_all(nbd, "no answer in time");
 }
 
 /* What is not sent is not with the server. */
@@ -499,24 +503,18 @@ static void expire_line(struct nbd *nbd, struct nbd_line *line)
 	}
 }
 
-/*
- * What is sent becomes late, and ends with the connection if that brings nothing any
- * more.
- */
+/* What is sent becomes late, and ends with its connection. */
 void nbd_expire(struct backend *backend)
 {
 	struct nbd *nbd = (struct nbd *)backend;
 	unsigned i;
 
 	expire_line(nbd, &nbd->waiting);
-	for (i = 0; i < nbd->link_count; i++) {
-		struct nbd_link *link = nbd->links[i];
-
-		expire_line(nbd, &link->line);
-		if (link->fd >= 0 && link->count &&
-		    !loop_timer_is_active(&link->silence))
-			listen_for_a_while(link);
-	}
+	for (i = 0; i < nbd->link_count; i++)
+		expire_line(nbd, &nbd->links[i]->line);
+	if (nbd->connected && nbd->count &&
+	    !loop_timer_is_active(&nbd->silence))
+		listen_for_a_while(nbd);
 }
 
 /* Connections may be there already. */

@@ -84,7 +84,6 @@ static void end_if_idle(struct nbd_link *link)
 	link->fd = -1;
 	link->port = NULL;
 	link->is_broken = 0;
-	loop_timer_stop(link->nbd->loop, &link->silence);
 	link->receive.request = NULL;
 	link->receive.have = 0;
 	drop_pieces(link);
@@ -97,11 +96,14 @@ static void break_off(struct nbd_link *link)
 	shutdown(link->fd, SHUT_RDWR);
 }
 
-/* All of them before one ends: what it had goes by none of the others. */
-static void break_all(struct nbd *nbd)
+void nbd_break_all(struct nbd *nbd, const char *why)
 {
 	unsigned i;
 
+	nbd_say_why(nbd, why);
+	/* Nothing is sent again: by no other connection, nor by a new one. */
+	if (!nbd->reconnects)
+		nbd_connect_no_more(nbd);
 	for (i = 0; i < nbd->link_count; i++)
 		if (nbd_link_is_live(nbd->links[i]))
 			break_off(nbd->links[i]);
@@ -113,15 +115,13 @@ void nbd_link_break(struct nbd_link *link, const char *why)
 {
 	if (!nbd_link_is_live(link))
 		return;
-	nbd_say_why(link->nbd, why);
-	if (link->nbd->reconnects) {
-		break_off(link);
-		end_if_idle(link);
+	if (!link->nbd->reconnects) {
+		nbd_break_all(link->nbd, why);
 		return;
 	}
-	/* Nothing is sent again: by no other connection, nor by a new one. */
-	nbd_connect_no_more(link->nbd);
-	break_all(link->nbd);
+	nbd_say_why(link->nbd, why);
+	break_off(link);
+	end_if_idle(link);
 }
 
 /* Without a wait: whoever does not listen sees the end of the connection. */
@@ -510,7 +510,7 @@ static void on_received(struct ring_op *op, int32_t result)
 	struct nbd_receive *receive = &link->receive;
 
 	receive->is_busy = 0;
-	link->has_said |= result > 0;
+	link->nbd->has_said |= result > 0;
 	if (result > 0 && !link->is_broken) {
 		if (receive->is_direct) {
 			end_data(link, (uint32_t)result);
@@ -546,7 +546,6 @@ struct nbd_link *nbd_link_new(struct nbd *nbd)
 	link->fd = -1;
 	link->send.op.done = on_sent;
 	link->receive.op.done = on_received;
-	loop_timer_init(&link->silence, nbd_on_silence, link);
 	link->receive.buffer = malloc(NBD_RECEIVE);
 	link->reserve = pool_reserve(POOL_RESERVE, POOL_RESERVE);
 	if (link->receive.buffer && link->reserve)

@@ -493,6 +493,7 @@ void nbd_disconnected(struct nbd *nbd)
 	}
 	loop_timer_stop(nbd->loop, &nbd->timer);
 	loop_timer_stop(nbd->loop, &nbd->lasts);
+	loop_timer_stop(nbd->loop, &nbd->silence);
 	if (nbd->has_lasted)
 		nbd->pause = PAUSE_LEAST;
 	nbd->has_lasted = 0;
@@ -692,6 +693,7 @@ static struct nbd *new_nbd(const struct target_args *args)
 	nbd->pause = PAUSE_LEAST;
 	loop_timer_init(&nbd->timer, on_timer, nbd);
 	loop_timer_init(&nbd->lasts, on_lasting, nbd);
+	loop_timer_init(&nbd->silence, nbd_on_silence, nbd);
 	nbd->uri = strdup(values[URI].text);
 	if (!write_question(values, question))
 		nbd->question = strdup(question);
@@ -798,6 +800,7 @@ static void nbd_close(struct target *target)
 
 	nbd_connect_no_more(nbd);
 	loop_timer_stop(nbd->loop, &nbd->lasts);
+	loop_timer_stop(nbd->loop, &nbd->silence);
 	for (i = 0; i < nbd->link_count; i++) {
 		nbd_link_leave(nbd->links[i]);
 		is_busy |= nbd_link_is_busy(nbd->links[i]);

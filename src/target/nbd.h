@@ -88,8 +88,6 @@ struct nbd_link {
 	uint64_t since; /* see nbd_link_ended() */
 	unsigned count; /* requests that go by it */
 	struct nbd_line line;
-	struct loop_timer silence; /* runs while some may be late, and then: */
-	int has_said; /* the server: anything, since the timer was started */
 	struct nbd_send send;
 	struct nbd_receive receive;
 	void *reserve; /* POOL_RESERVE bytes */
@@ -126,6 +124,8 @@ struct nbd {
 	unsigned chunk_count, count; /* count: that are not done */
 	uint64_t serial;	     /* of the last cookie */
 	struct nbd_line waiting;     /* for a connection */
+	struct loop_timer silence;   /* runs while some may be late, and then: */
+	int has_said; /* the server: anything, since the timer was started */
 
 	/*
 	 * Writes that were answered, and may not be durable; so many of them were
@@ -171,6 +171,9 @@ void nbd_link_receive(struct nbd_link *link);
 
 /* It ends: nbd_link_ended() follows, now or later. Harmless if it is not live. */
 void nbd_link_break(struct nbd_link *link, const char *why);
+
+/* All end: nothing that one of them had goes by another one. */
+void nbd_break_all(struct nbd *nbd, const char *why);
 
 /* The same: nobody comes any more, which the server hears if it listens. */
 void nbd_link_leave(struct nbd_link *link);

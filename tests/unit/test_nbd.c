@@ -1897,18 +1897,55 @@ TEST_CASE(test_silent_server)
 	assert_int_equal(seen.done[2], 0);
 }
 
-/* Others are not. */
+/* It says something by another one: it may be at the late write yet. */
 TEST_CASE(test_silent_link)
 {
+	uint64_t cookie;
+
 	open_links("uri=nbd://host/x", 2);
-	submit_to(0, 0, IO_READ, 0, 4096, 0);
-	submit_to(1, 1, IO_READ, 4096, 4096, 0);
+	submit_to(0, 0, IO_WRITE, 0, 4096, 0);
+	submit_to(1, 1, IO_FLUSH, 0, 0, 0);
+	submit_to(1, 2, IO_WRITE, 4096, 4096, 0);
+	look_at(1);
+	sends_all();
+	cookie = gets(1, 0, 4096, 4096);
 	look_at(0);
 	sends_all();
 	make_late(0);
-	pass_time(11);
+	pass_time(8);
+	look_at(1);
+	answers(0, cookie);
+	pass_time(8);
+	assert_true(nbd_link_is_live(nbd->links[0]));
+	/* Now it is silent: all are of no use, and nothing is sent again yet. */
+	pass_time(5);
 	assert_true(nbd->links[0]->is_broken);
-	assert_true(nbd_link_is_live(nbd->links[1]));
+	assert_true(nbd->links[1]->is_broken);
+	link_ends(0);
+	assert_null(kernels[1].sending);
+	link_ends(1);
+	assert_int_equal(seen.done[0], 1);
+	/* That write was not flushed. */
+	assert_int_equal(seen.error[IOS + 1], -EIO);
+}
+
+/* The kernel does not let go of a connection: nobody looks at its requests again. */
+TEST_CASE(test_closed_with_a_late_request)
+{
+	struct nbd *left;
+
+	open_nbd();
+	submit(0, IO_READ, 0, 4096);
+	sends_all();
+	make_late(0);
+	left = nbd;
+	left->links[0]->is_broken = 1;
+	target_nbd.close(&left->target);
+	assert_false(loop_timer_is_active(&left->silence));
+	nbd = NULL;
+	look_at(0);
+	ends();
+	target_nbd.close(&left->target);
 }
 
 /* One that is slow is waited for, until it is silent. */
