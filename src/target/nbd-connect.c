@@ -5,6 +5,9 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <libnbd.h>
+#include <linux/vm_sockets.h>
+#include <net/if.h>
+#include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
@@ -29,18 +32,21 @@
 
 void nbd_export_write(const struct nbd_export *export, char *text, size_t size)
 {
-	snprintf(text, size, "%" PRIu64 " %x %u %u %u", export->size,
-		 export->flags, export->least, export->best, export->most);
+	snprintf(text, size, "%" PRIu64 " %x %u %u %u %s", export->size,
+		 export->flags, export->least, export->best, export->most,
+		 export->peer);
 }
 
 int nbd_export_read(struct nbd_export *export, const char *text)
 {
-	return sscanf(text, "%" SCNu64 " %x %u %u %u", &export->size,
+	export->peer[0] = '\0';
+	return sscanf(text, "%" SCNu64 " %x %u %u %u %79[^\n]", &export->size,
 		      &export->flags, &export->least, &export->best,
-		      &export->most) == 5
+		      &export->most, export->peer) >= 5
 		       ? 0
 		       : -EPROTO;
 }
+_Static_assert(NBD_PEER == 80, "as nbd_export_read() has it");
 
 /* ---- libnbd ---- */
 
@@ -129,6 +135,7 @@ struct way {
 	const char *uri;
 	int fd;	     /* libnbd's, or -1: by the URI */
 	pid_t relay; /* at the other end of the socket */
+	char peer[NBD_PEER]; /* behind it, or "" */
 };
 
 /*
@@ -192,6 +199,45 @@ static int look(struct nbd_handle *nbd, struct nbd_export *export)
 	return 0;
 }
 
+static void name_listener(int fd, char *peer)
+{
+	struct ucred listener = { .pid = 0 };
+	socklen_t length = sizeof(listener);
+
+	getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &listener, &length);
+	snprintf(peer, NBD_PEER, "pid %d", (int)listener.pid);
+}
+
+static void name_host(const struct sockaddr *address, socklen_t length,
+		      char *peer)
+{
+	char host[INET6_ADDRSTRLEN + IF_NAMESIZE] = "?", port[8] = "?";
+
+	getnameinfo(address, length, host, sizeof(host), port, sizeof(port),
+		    NI_NUMERICHOST | NI_NUMERICSERV);
+	snprintf(peer, NBD_PEER, "%s:%s", host, port);
+}
+
+/* By the server's own socket: what is before it, such as a relay, says nothing. */
+static void name_peer(int fd, char *peer)
+{
+	union {
+		struct sockaddr any;
+		struct sockaddr_storage room;
+		struct sockaddr_vm vsock;
+	} address = { .any = { .sa_family = AF_UNSPEC } };
+	socklen_t length = sizeof(address);
+
+	getpeername(fd, &address.any, &length);
+	if (address.any.sa_family == AF_UNIX)
+		name_listener(fd, peer);
+	else if (address.any.sa_family == AF_VSOCK)
+		snprintf(peer, NBD_PEER, "vsock %u:%u", address.vsock.svm_cid,
+			 address.vsock.svm_port);
+	else if (address.any.sa_family != AF_UNSPEC)
+		name_host(&address.any, length, peer);
+}
+
 /* Harmless on a socket that is none of TCP. */
 static void prepare_socket(int fd)
 {
@@ -224,6 +270,8 @@ static int connect_with(struct nbd_handle *nbd, const struct way *way,
 		snprintf(text, size, "%s", strerror(-error));
 		return error;
 	}
+	if (way->fd < 0)
+		name_peer(fd, found->peer);
 	prepare_socket(fd);
 	/* In a ring EAGAIN would be an answer. */
 	fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK);
@@ -238,6 +286,7 @@ static int connect_way(const struct way *way, const char *export, char *text,
 	struct nbd_handle *nbd;
 	int fd;
 
+	memcpy(found.peer, way->peer, sizeof(found.peer));
 	nbd = lib.create();
 	if (!nbd) {
 		if (way->fd >= 0)
@@ -270,6 +319,7 @@ static int connect_tls(const char *text_uri, const char *export, char *text,
 	if (fd < 0)
 		return fd;
 	prepare_socket(fd);
+	name_peer(fd, way.peer);
 	way.fd = nbd_relay_start(session, fd, &way.relay);
 	if (way.fd < 0) {
 		snprintf(text, size, "no relay for TLS can be started: %s",

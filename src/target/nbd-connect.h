@@ -21,6 +21,8 @@
 #define NBD_WRITE_ZEROES 0x0040u
 #define NBD_MULTI_CONN	 0x0100u
 
+#define NBD_PEER 80
+
 /* What a server says of an export. */
 struct nbd_export {
 	uint64_t size;	/* bytes */
@@ -28,6 +30,11 @@ struct nbd_export {
 	uint32_t least; /* bytes of a block; 0: it does not say */
 	uint32_t best;	/* of one that it would like, likewise */
 	uint32_t most;	/* of what a request can move, likewise */
+	/*
+	 * Which server it is: "ADDRESS:PORT", or "pid PID" of who listens on a
+	 * Unix socket. "": nobody knows.
+	 */
+	char peer[NBD_PEER];
 };
 
 /* One line, which the other reads. Returns 0, or -EPROTO if it cannot. */

@@ -512,6 +512,30 @@ static void attempt_failed(struct nbd *nbd, const char *why)
 	connect_later(nbd);
 }
 
+/*
+ * The connections of a device are to one server: only that speaks by a flush for
+ * the writes of all. Returns why this one is to another server, or NULL.
+ */
+static const char *find_other_server(const struct nbd *nbd,
+				     const struct nbd_export *export)
+{
+	static char text[3 * NBD_PEER];
+
+	if (!nbd->connected)
+		return NULL;
+	if (strcmp(export->peer, nbd->export.peer) != 0) {
+		snprintf(text, sizeof(text),
+			 "the URI leads to %s, and the other connections are "
+			 "to %s",
+			 export->peer, nbd->export.peer);
+		return text;
+	}
+	if (export->flags != nbd->export.flags)
+		return "the server's disk can do other things than by the "
+		       "other connections";
+	return NULL;
+}
+
 /* Returns why this is not the disk that the device has been, or NULL. */
 static const char *find_difference(const struct nbd *nbd,
 				   const struct nbd_export *export)
@@ -519,9 +543,6 @@ static const char *find_difference(const struct nbd *nbd,
 	static char text[120];
 	uint32_t told = flags_told(nbd, export), has = export->flags;
 
-	if (nbd->connected && !(has & NBD_MULTI_CONN))
-		return "the server does not allow for more than one connection "
-		       "now";
 	if (export->size < nbd->size) {
 		snprintf(text, sizeof(text),
 			 "the server's disk has %" PRIu64 " bytes now, and the "
@@ -577,7 +598,9 @@ static const char *take_connection(struct nbd *nbd, int fd, const char *told)
 
 	if (fd < 0 || nbd_export_read(&export, told) < 0)
 		return "the helper does not say what is there";
-	why = find_difference(nbd, &export);
+	why = find_other_server(nbd, &export);
+	if (!why)
+		why = find_difference(nbd, &export);
 	if (why)
 		return why;
 	link = find_link(nbd);

@@ -6,6 +6,7 @@
 #include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -1650,8 +1651,7 @@ TEST_CASE(test_fewer_links_with_the_next_server)
 	pass_time(0.12);
 	look_at(0);
 	connects_to(SIZE, CAN_ALL);
-	assert_string_equal(nbd->why, "the server does not allow for more than "
-				      "one connection now");
+	assert_non_null(strstr(nbd->why, "can do other things"));
 	link_ends(1);
 	pass_time(5.1);
 	look_at(0);
@@ -1659,6 +1659,62 @@ TEST_CASE(test_fewer_links_with_the_next_server)
 	assert_int_equal(nbd->connected, 1);
 	pass_time(61);
 	assert_null(helper.done);
+}
+
+static void connects_to_peer(const char *peer, uint32_t flags)
+{
+	struct nbd_export export = { .size = SIZE, .flags = flags };
+	char text[200];
+
+	snprintf(export.peer, sizeof(export.peer), "%s", peer);
+	nbd_export_write(&export, text, sizeof(text));
+	helper_answers(0, text);
+}
+
+/* All are to one server: a flush tells nothing of what another one has. */
+TEST_CASE(test_links_to_another_server)
+{
+	open_links("uri=nbd://host/x", 2);
+	link_ends(1);
+	pass_time(0.12);
+	look_at(1);
+	connects_to_peer("10.0.0.2:10809", CAN_MULTI);
+	assert_int_equal(nbd->connected, 1);
+	assert_non_null(strstr(nbd->why, "leads to 10.0.0.2:10809, and"));
+	assert_true(log_has("1 of 2 connections: the URI leads to"));
+	/* There is none any more: the next may be to any. */
+	link_ends(0);
+	pass_time(5.1);
+	look_at(0);
+	connects_to_peer("10.0.0.2:10809", CAN_MULTI);
+	look_at(1);
+	connects_to_peer("10.0.0.2:10809", CAN_MULTI);
+	assert_int_equal(nbd->connected, 2);
+}
+
+/* What is under way by the others was asked for as their server can do it. */
+TEST_CASE(test_links_that_can_do_other_things)
+{
+	static const uint32_t changes[] = { NBD_FUA, NBD_MULTI_CONN,
+					    NBD_ROTATIONAL };
+	unsigned i;
+
+	for (i = 0; i < COUNT(changes); i++) {
+		open_first("uri=nbd://host/x");
+		submit_to(0, 0, IO_WRITE, 0, 512, IO_FUA);
+		sends_all();
+		look_at(1);
+		connects_to(SIZE, CAN_MULTI ^ changes[i]);
+		assert_int_equal(nbd->connected, 1);
+		assert_non_null(strstr(nbd->why, "can do other things"));
+		look_at(0);
+		answers(0, gets(1, 1, 0, 512));
+		expect_done(0, 0);
+		assert_int_equal(nbd->writes, 0);
+		close_nbd();
+		look_at(0);
+		kernel->wired = kernel->looked_at = 0;
+	}
 }
 
 TEST_CASE(test_links_without_reconnect)
@@ -2157,9 +2213,17 @@ static const char *lib_get_error(void)
 	return NULL;
 }
 
+static int64_t lib_size = -1;
+static int lib_fd = -1;
+
 static int64_t lib_get_size(void)
 {
-	return -1;
+	return lib_size;
+}
+
+static int lib_aio_get_fd(void)
+{
+	return lib_fd;
 }
 
 /* 0 is success, or no. */
@@ -2184,6 +2248,8 @@ void *__wrap_dlsym(void *library, const char *name)
 		return as_symbol((void (*)(void))lib_get_error);
 	if (strcmp(name, "nbd_get_size") == 0)
 		return as_symbol((void (*)(void))lib_get_size);
+	if (strcmp(name, "nbd_aio_get_fd") == 0)
+		return as_symbol((void (*)(void))lib_aio_get_fd);
 	return as_symbol((void (*)(void))lib_any);
 }
 
@@ -2196,6 +2262,52 @@ TEST_CASE(test_size_that_is_none)
 			 -EIO);
 	assert_null(strstr(text, "null"));
 	assert_non_null(strstr(text, "size"));
+}
+
+/* The peer, by which connections to one server are known. */
+static void expect_peer(int fd, const char *peer)
+{
+	struct nbd_export export;
+	char text[200];
+	int found;
+
+	lib_fd = fd;
+	lib_size = SIZE;
+	found = nbd_connect("nbd://host/x", NULL, text, sizeof(text));
+	lib_size = -1;
+	assert_true(found >= 0);
+	close(found);
+	close(fd);
+	assert_int_equal(nbd_export_read(&export, text), 0);
+	assert_int_equal(export.size, SIZE);
+	assert_string_equal(export.peer, peer);
+}
+
+TEST_CASE(test_peer_of_a_unix_socket)
+{
+	char peer[NBD_PEER];
+
+	snprintf(peer, sizeof(peer), "pid %d", (int)getpid());
+	expect_peer(make_socket(), peer);
+}
+
+TEST_CASE(test_peer_by_tcp)
+{
+	struct sockaddr_in address = { .sin_family = AF_INET };
+	socklen_t length = sizeof(address);
+	int listener = socket(AF_INET, SOCK_STREAM, 0);
+	int fd = socket(AF_INET, SOCK_STREAM, 0);
+	char peer[NBD_PEER];
+
+	assert_int_equal(listen(listener, 1), 0);
+	assert_int_equal(getsockname(listener, (struct sockaddr *)&address,
+				     &length),
+			 0);
+	address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	assert_int_equal(connect(fd, (struct sockaddr *)&address, length), 0);
+	snprintf(peer, sizeof(peer), "127.0.0.1:%u", ntohs(address.sin_port));
+	expect_peer(fd, peer);
+	close(listener);
 }
 
 /* The server hears that nobody comes any more. */
