@@ -136,7 +136,7 @@ static struct nbd_link *oldest_link(const struct nbd *nbd)
 	for (i = 0; i < nbd->link_count; i++) {
 		struct nbd_link *link = nbd->links[i];
 
-		if (link->fd >= 0 && (!oldest || link->since < oldest->since))
+		if (link->fd >= 0 && (!oldest || link->begun < oldest->begun))
 			oldest = link;
 	}
 	return oldest;
@@ -234,6 +234,7 @@ void nbd_use(struct nbd_link *link, int fd, uint64_t size)
 {
 	struct nbd *nbd = link->nbd;
 
+	link->begun = ++nbd->serial;
 	link->since = nbd->connected ? nbd->writes : 0;
 	link->port = choose_port(nbd);
 	link->fd = fd;
@@ -313,8 +314,8 @@ static void pass_on(const struct nbd_link *link)
  * was made: as long as that is there its server has lived, and a flush is for the
  * writes of all connections to it (NBD_FLAG_CAN_MULTI_CONN). That is why flushes go
  * by the oldest connection. When that one ends, the next oldest is good enough if
- * all writes that were answered before it was made (`since`) had been flushed; if
- * they had not, or if there is none, they may be lost. The end of any other
+ * all writes that were sent before it was made (of those, `since` is the last that
+ * was answered) had been flushed; if they had not, or if there is none, they may be lost. The end of any other
  * connection means nothing: should the server be dead, then so is the oldest, and a
  * flush will find out.
  */
@@ -356,6 +357,21 @@ static int needs_flush(const struct nbd *nbd, const struct nbd_request *request)
 	       !(nbd->export.flags & NBD_FUA) && nbd->export.flags & NBD_FLUSH;
 }
 
+/*
+ * A write was answered that had been sent before some of the connections were made:
+ * what has done it may be a server before theirs, whose answer was read only now.
+ * The oldest is none of these, for what was sent before that ended with another one.
+ */
+static void note_write(struct nbd *nbd, const struct nbd_request *request)
+{
+	unsigned i;
+
+	nbd->writes++;
+	for (i = 0; i < nbd->link_count; i++)
+		if (nbd->links[i]->begun > request->cookie >> 16)
+			nbd->links[i]->since = nbd->writes;
+}
+
 static void note_success(struct nbd *nbd, const struct nbd_request *request)
 {
 	const struct io *io = request->io;
@@ -365,7 +381,7 @@ static void note_success(struct nbd *nbd, const struct nbd_request *request)
 			nbd->flushed = request->writes;
 	} else if (is_write(io) && nbd->export.flags & NBD_FLUSH &&
 		   !(nbd_is_durable(nbd, io) && nbd->export.flags & NBD_FUA)) {
-		nbd->writes++;
+		note_write(nbd, request);
 	}
 }
 

@@ -85,6 +85,7 @@ struct nbd_link {
 	int is_left;	/* by us: what the server has answered is still there */
 	int is_again;	/* it had a connection before */
 	uint64_t size;	/* bytes of the export, as this connection has it */
+	uint64_t begun; /* nbd->serial when it was made */
 	uint64_t since; /* see nbd_link_ended() */
 	unsigned count; /* requests that go by it */
 	struct nbd_line line;
@@ -122,7 +123,7 @@ struct nbd {
 	/* Requests. */
 	struct nbd_request *chunks[NBD_CHUNKS], *spare;
 	unsigned chunk_count, count; /* count: that are not done */
-	uint64_t serial;	     /* of the last cookie */
+	uint64_t serial;	     /* of the last cookie, or the last link */
 	struct nbd_line waiting;     /* for a connection */
 	struct loop_timer silence;   /* runs while some may be late, and then: */
 	int has_said; /* the server: anything, since the timer was started */

@@ -1526,6 +1526,24 @@ TEST_CASE(test_lost_before_a_newer_link)
 	flush_of_queue_1(1, 0);
 }
 
+/* ... nor of those whose answer was on its way when that link was made. */
+TEST_CASE(test_lost_under_a_newer_link)
+{
+	uint64_t cookie;
+
+	open_first("uri=nbd://host/x");
+	submit_to(0, 9, IO_WRITE, 0, 512, 0);
+	sends_all();
+	cookie = gets(1, 0, 0, 512);
+	connects_link(1);
+	look_at(0);
+	answers(0, cookie);
+	expect_done(9, 0);
+	link_ends(0);
+	flush_of_queue_1(1, -EIO);
+	flush_of_queue_1(1, 0);
+}
+
 /* ... also while the older one is broken, and not ended. */
 TEST_CASE(test_flush_beside_a_broken_link)
 {
