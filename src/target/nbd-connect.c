@@ -133,8 +133,8 @@ static int fail_go(char *text, size_t size)
 /* A server that speaks plainly: that of the URI, or by a socket that there is. */
 struct way {
 	const char *uri;
-	int fd;	     /* libnbd's, or -1: by the URI */
-	pid_t relay; /* at the other end of the socket */
+	int fd;		     /* libnbd's, or -1: by the URI */
+	pid_t relay;	     /* at the other end of the socket */
 	char peer[NBD_PEER]; /* behind it, or "" */
 };
 

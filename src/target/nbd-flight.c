@@ -235,7 +235,11 @@ void nbd_use(struct nbd_link *link, int fd, uint64_t size)
 	struct nbd *nbd = link->nbd;
 
 	link->begun = ++nbd->serial;
-	link->since = nbd->connected ? nbd->writes : 0;
+	link->since = nbd->writes;
+	if (!nbd->connected) {
+		link->since = 0;
+		nbd->alive = link->begun;
+	}
 	link->port = choose_port(nbd);
 	link->fd = fd;
 	link->size = size;
@@ -314,10 +318,11 @@ static void pass_on(const struct nbd_link *link)
  * was made: as long as that is there its server has lived, and a flush is for the
  * writes of all connections to it (NBD_FLAG_CAN_MULTI_CONN). That is why flushes go
  * by the oldest connection. When that one ends, the next oldest is good enough if
- * all writes that were sent before it was made (of those, `since` is the last that
- * was answered) had been flushed; if they had not, or if there is none, they may be lost. The end of any other
- * connection means nothing: should the server be dead, then so is the oldest, and a
- * flush will find out.
+ * all writes that were sent before it was made (`since` is the last of them that was
+ * answered) had been flushed; if they had not, or if there is none, they may be
+ * lost. The end of any other connection means nothing: should the server be dead,
+ * then so is the oldest, and a flush will find out. By what we leave nothing is
+ * lost, unless another one has ended, and no flush has found out about that.
  */
 void nbd_link_ended(struct nbd_link *link)
 {
@@ -329,7 +334,8 @@ void nbd_link_ended(struct nbd_link *link)
 	link->line.first = NULL;
 	nbd->connected--;
 	oldest = oldest_link(nbd);
-	if (!is_left && nbd->writes != nbd->flushed &&
+	if (!(is_left && nbd->alive > nbd->broken) &&
+	    nbd->writes != nbd->flushed &&
 	    (!oldest || oldest->since > nbd->flushed))
 		note_lost_writes(link);
 	pass_on(link);
@@ -379,6 +385,7 @@ static void note_success(struct nbd *nbd, const struct nbd_request *request)
 	if (nbd_flushes(request)) {
 		if (request->writes > nbd->flushed)
 			nbd->flushed = request->writes;
+		nbd->alive = request->cookie >> 16;
 	} else if (is_write(io) && nbd->export.flags & NBD_FLUSH &&
 		   !(nbd_is_durable(nbd, io) && nbd->export.flags & NBD_FUA)) {
 		note_write(nbd, request);

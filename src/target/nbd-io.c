@@ -96,11 +96,18 @@ static void break_off(struct nbd_link *link)
 	shutdown(link->fd, SHUT_RDWR);
 }
 
+/* It may be the server's end. */
+static void note_broken(struct nbd *nbd, const char *why)
+{
+	nbd_say_why(nbd, why);
+	nbd->broken = ++nbd->serial;
+}
+
 void nbd_break_all(struct nbd *nbd, const char *why)
 {
 	unsigned i;
 
-	nbd_say_why(nbd, why);
+	note_broken(nbd, why);
 	/* Nothing is sent again: by no other connection, nor by a new one. */
 	if (!nbd->reconnects)
 		nbd_connect_no_more(nbd);
@@ -119,7 +126,7 @@ void nbd_link_break(struct nbd_link *link, const char *why)
 		nbd_break_all(link->nbd, why);
 		return;
 	}
-	nbd_say_why(link->nbd, why);
+	note_broken(link->nbd, why);
 	break_off(link);
 	end_if_idle(link);
 }

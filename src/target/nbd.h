@@ -125,7 +125,7 @@ struct nbd {
 	unsigned chunk_count, count; /* count: that are not done */
 	uint64_t serial;	     /* of the last cookie, or the last link */
 	struct nbd_line waiting;     /* for a connection */
-	struct loop_timer silence;   /* runs while some may be late, and then: */
+	struct loop_timer silence; /* runs while some may be late, and then: */
 	int has_said; /* the server: anything, since the timer was started */
 
 	/*
@@ -133,6 +133,12 @@ struct nbd {
 	 * when the last flush that has succeeded was sent.
 	 */
 	uint64_t writes, flushed;
+
+	/*
+	 * What nbd->serial was when a connection broke last, and when the oldest
+	 * one's server is known to have lived.
+	 */
+	uint64_t broken, alive;
 
 	/* Connecting again; see nbd.c. */
 	struct nbd_attempt *attempt;

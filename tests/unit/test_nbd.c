@@ -1544,6 +1544,42 @@ TEST_CASE(test_lost_under_a_newer_link)
 	flush_of_queue_1(1, 0);
 }
 
+static void stop_and_start_links(void)
+{
+	nbd_stop(&nbd->target.backend, &ports[1]);
+	nbd_stop(&nbd->target.backend, &ports[0]);
+	assert_int_equal(nbd->connected, 0);
+	nbd_start(&nbd->target.backend, &ports[0]);
+	nbd_start(&nbd->target.backend, &ports[1]);
+	connects_link(0);
+}
+
+/* The end of one may be the server's, and all are left before a flush tells. */
+TEST_CASE(test_lost_with_one_link_before_a_stop)
+{
+	open_links("uri=nbd://host/x", 2);
+	write_by(0);
+	link_ends(1);
+	stop_and_start_links();
+	flush_of_queue_1(0, -EIO);
+	write_by(0);
+	pass_time(0.2);
+	connects_link(1);
+	stop_and_start_links();
+	flush_of_queue_1(0, 0);
+}
+
+/* ... but after a flush that has told. */
+TEST_CASE(test_flushed_with_one_link_before_a_stop)
+{
+	open_links("uri=nbd://host/x", 2);
+	link_ends(1);
+	flush_of_queue_1(0, 0);
+	write_by(0);
+	stop_and_start_links();
+	flush_of_queue_1(0, 0);
+}
+
 /* ... also while the older one is broken, and not ended. */
 TEST_CASE(test_flush_beside_a_broken_link)
 {
@@ -2318,9 +2354,8 @@ TEST_CASE(test_peer_by_tcp)
 	char peer[NBD_PEER];
 
 	assert_int_equal(listen(listener, 1), 0);
-	assert_int_equal(getsockname(listener, (struct sockaddr *)&address,
-				     &length),
-			 0);
+	assert_int_equal(
+		getsockname(listener, (struct sockaddr *)&address, &length), 0);
 	address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
 	assert_int_equal(connect(fd, (struct sockaddr *)&address, length), 0);
 	snprintf(peer, sizeof(peer), "127.0.0.1:%u", ntohs(address.sin_port));
