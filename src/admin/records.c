@@ -24,7 +24,7 @@ const char record_table[] =
 	"path backing direct? waiting# flush-errors# base base-known-by "
 	"cluster# oldest~ "
 #ifndef WITHOUT_NBD
-	"uri connected? reconnects# unanswered# reason "
+	"uri connected? connections# reconnects# unanswered# reason "
 #endif
 	"\n"
 	"config text \n"
