@@ -18,7 +18,7 @@ URI="nbd+unix:///disk?socket=/tmp/t/nbd"
 # liar LIE [CONNECTIONS]: such a server, instead of any before
 liar()
 {
-	[ -z "${liar_pid:-}" ] || { kill "$liar_pid"; wait "$liar_pid"; } 2>/dev/null
+	[ -z "${liar_pid:-}" ] || { kill "$liar_pid"; wait "$liar_pid" || :; } 2>/dev/null
 	rm -f /tmp/t/nbd
 	nbd-liar /tmp/t/nbd /tmp/t/disk "$@" &
 	liar_pid=$!
