@@ -148,7 +148,7 @@ a_relay_is_little()
 # outlives: whoever dies, fio sees no error and reads what it has written.
 outlives()
 {
-	begin_load "add nbd id=0 uri=$UNIX $MINE" \
+	begin_load "add nbd id=0 uri=$UNIX connections=1 $MINE" \
 		--rw=randwrite --size=16M --verify=crc32c --verify_backlog=64
 	a_relay_is_little
 	for _ in 1 2; do
@@ -223,7 +223,7 @@ by_tcp()
 	expect_ok "add nbd id=0 uri=$TCP $MINE"
 	dd if=/dev/ublkb0 of=/dev/null bs=64k count=16 iflag=direct 2>/dev/null
 	expect_ok "del id=0"
-	expect_ok "add nbd id=0 uri=nbd://127.0.0.1/ tls=yes $MINE"
+	expect_ok "add nbd id=0 uri=nbd://127.0.0.1/ tls=yes connections=1 $MINE"
 	relays_are 1
 	expect_ok "del id=0"
 	end_server
