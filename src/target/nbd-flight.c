@@ -112,7 +112,7 @@ static void end_request(struct nbd *nbd, struct nbd_request *request, int error)
 	request->next = nbd->spare;
 	nbd->spare = request;
 	nbd->count--;
-	io_done(io, error);
+	target_done(&nbd->target, io, error);
 }
 
 void nbd_fail_all(struct nbd *nbd)
@@ -446,7 +446,7 @@ void nbd_submit(struct backend *backend, struct io *io)
 	int error = check(nbd, io);
 
 	if (error) {
-		io_done(io, error);
+		target_done(&nbd->target, io, error);
 		return;
 	}
 	request = nbd->spare;
