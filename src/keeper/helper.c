@@ -147,8 +147,11 @@ static void on_helper_end(struct ev_loop *loop, ev_io *watcher, int events)
 /* A helper that cannot be held ends by itself; nobody hears its answer. */
 static int start_helper(struct helper *helper)
 {
-	static char *const arguments[] = { HELPER_NAME, "--helper", NULL };
 	struct helpers *helpers = helper->helpers;
+	/* A relay for TLS keeps the name. */
+	int is_spared = helpers->is_spared && helper->job == HELPER_CONNECT;
+	char *const arguments[] = { is_spared ? "@" HELPER_NAME : HELPER_NAME,
+				    "--helper", NULL };
 	int error = spawn_program(&helper->process, helper->channel.fd,
 				  helper->other_end, "/proc/self/exe",
 				  arguments, helpers->signals);
@@ -313,11 +316,12 @@ int helper_ask(struct helpers *helpers, const struct message *question,
 }
 
 void helpers_open(struct helpers *helpers, struct ev_loop *loop,
-		  const sigset_t *signals)
+		  const sigset_t *signals, int is_spared)
 {
 	memset(helpers, 0, sizeof(*helpers));
 	helpers->loop = loop;
 	helpers->signals = signals;
+	helpers->is_spared = is_spared;
 }
 
 void helpers_close(struct helpers *helpers)

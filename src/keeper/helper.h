@@ -30,10 +30,11 @@ struct helper;
 struct helpers {
 	struct ev_loop *loop;
 	const sigset_t *signals; /* the signal mask of every child */
-	struct helper *first;	 /* in the order in which they were asked */
-	unsigned running;	 /* how many of them have a process, */
-	unsigned busy;		 /* and of those have not answered yet: */
-	unsigned connecting;	 /* of HELPER_CONNECT, which busy has not */
+	int is_spared;	      /* as the keeper, by the last kill at shutdown */
+	struct helper *first; /* in the order in which they were asked */
+	unsigned running;     /* how many of them have a process, */
+	unsigned busy;	      /* and of those have not answered yet: */
+	unsigned connecting;  /* of HELPER_CONNECT, which busy has not */
 };
 
 /*
@@ -44,7 +45,7 @@ struct helpers {
 typedef void helper_done(void *context, const struct message *answer, int fd);
 
 void helpers_open(struct helpers *helpers, struct ev_loop *loop,
-		  const sigset_t *signals);
+		  const sigset_t *signals, int is_spared);
 
 /* Kill all, and answer what they were asked with -ECANCELED. */
 void helpers_close(struct helpers *helpers);

@@ -1206,7 +1206,8 @@ static int open_all(struct keeper *keeper, struct failure *failure)
 				   strerror(-error));
 	if (open_places(keeper, failure) < 0)
 		return -1;
-	helpers_open(&keeper->helpers, keeper->loop, &keeper->old_signals);
+	helpers_open(&keeper->helpers, keeper->loop, &keeper->old_signals,
+		     keeper->options->is_spared);
 	error = jobs_open(&keeper->jobs, keeper->loop, keeper->listener.path,
 			  &keeper->state, &keeper->helpers, send_answer,
 			  on_jobs_idle, keeper);

@@ -40,6 +40,7 @@ static enum {
 	SAY_FD,
 	NO_PROGRAM
 } play;
+static const char *name = HELPER_NAME;
 static int start_error;
 static pid_t last_pid;
 
@@ -68,7 +69,7 @@ int __wrap_execv(const char *path, char *const *arguments)
 	int fds[MESSAGE_MAX_FDS], count;
 
 	if (strcmp(path, "/proc/self/exe") != 0 ||
-	    strcmp(arguments[0], HELPER_NAME) != 0 ||
+	    strcmp(arguments[0], name) != 0 ||
 	    strcmp(arguments[1], "--helper") != 0 || arguments[2] ||
 	    fcntl(SERVER_FD, F_GETFD) != 0)
 		_exit(98);
@@ -177,7 +178,7 @@ static int setup(void **state)
 {
 	test_loop_open();
 	sigemptyset(&signals);
-	helpers_open(&helpers, test_loop, &signals);
+	helpers_open(&helpers, test_loop, &signals, 0);
 	memset(&answer, 0, sizeof(answer));
 	memset(&question, 0, sizeof(question));
 	question.magic = MESSAGE_MAGIC;
@@ -247,6 +248,20 @@ static void test_disk_user(void **state)
 	expect(-EBUSY, 1, "somebody, process 9");
 	assert_int_equal(ask((enum helper_job)77, ""), 0);
 	expect(-EINVAL, 77, "");
+}
+
+/* One may leave a relay behind, which the last kill at shutdown is to spare. */
+static void test_spared(void **state)
+{
+	(void)state;
+	play = SAY_TWICE;
+	helpers.is_spared = 1;
+	assert_int_equal(ask(HELPER_DISK_USER, ""), 0);
+	expect(0, HELPER_DISK_USER, "");
+	name = "@" HELPER_NAME;
+	assert_int_equal(ask(HELPER_CONNECT, ""), 0);
+	expect(0, HELPER_CONNECT, "");
+	name = HELPER_NAME;
 }
 
 /* By the link in sysfs, whatever the node is called. */
@@ -646,6 +661,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	static const struct CMUnitTest tests[] = {
 		TEST(test_disk_user),
+		TEST(test_spared),
 		TEST(test_node_user),
 		TEST(test_disk_users),
 		TEST(test_owner),
