@@ -3,7 +3,6 @@
 #include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/capability.h>
 #include <malloc.h>
 #include <poll.h>
 #include <signal.h>
@@ -29,7 +28,8 @@ enum { OURS, SERVERS, DESCRIPTORS };
 #define IGNORE	  4    /* bytes of libnbd's answer to the greeting */
 
 /* How a relay ends, and its exit status: 0, if its other end did; an alert of the server; or: */
-#define ENDED 255 /* without a word */
+#define ENDED	   255 /* without a word */
+#define UNCONFINED 254 /* it has not begun: its rights would have stayed */
 
 /* What has been received at one end, and not yet taken by the other one. */
 struct lane {
@@ -269,6 +269,11 @@ static void be_like_a_server(void)
 	const struct rlimit any = { RLIM_INFINITY, RLIM_INFINITY };
 	struct rlimit is = { 0, 0 };
 
+	/* The server of ublkd alone ends a relay, by its end of the pair. */
+	signal(SIGTERM, SIG_IGN);
+	signal(SIGINT, SIG_IGN);
+	signal(SIGHUP, SIG_IGN);
+	process_survive_limits(LOG_LEVEL_DEBUG);
 	setrlimit(RLIMIT_MEMLOCK, &any);
 	process_protect(LOG_LEVEL_DEBUG);
 #ifdef M_MMAP_THRESHOLD
@@ -278,26 +283,6 @@ static void be_like_a_server(void)
 #endif
 	if (getrlimit(RLIMIT_MEMLOCK, &is) < 0 || is.rlim_cur != RLIM_INFINITY)
 		munlockall();
-}
-
-/*
- * What a server sends could be meant to break it: no file can be opened, no socket
- * made, and there is no right to do anything. (poll() takes as many descriptors as
- * may be open.)
- */
-static void give_rights_up(void)
-{
-	const struct rlimit files = { DESCRIPTORS, DESCRIPTORS },
-			    none = { 0, 0 };
-	struct __user_cap_header_struct header = {
-		.version = _LINUX_CAPABILITY_VERSION_3
-	};
-	const struct __user_cap_data_struct sets[2] = { { .effective = 0 } };
-
-	setrlimit(RLIMIT_NOFILE, &files);
-	setrlimit(RLIMIT_CORE, &none);
-	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-	syscall(SYS_capset, &header, sets);
 }
 
 /* Nothing is left of the helper but these two. */
@@ -337,11 +322,11 @@ static __attribute__((noreturn)) void be_relay(gnutls_session_t session,
 	relay.session = session;
 	process_set_name(NBD_RELAY_NAME);
 	setsid();
-	signal(SIGPIPE, SIG_IGN);
 	be_like_a_server();
 	keep_descriptors(ours, servers);
-	give_rights_up();
 	greet();
+	if (nbd_relay_confine(DESCRIPTORS) < 0)
+		_exit(UNCONFINED);
 	run();
 	_exit(relay.ending);
 }
@@ -381,6 +366,10 @@ void nbd_relay_explain(pid_t process, char *text, size_t size)
 			"the server ends the connection as soon as it has TLS: "
 			"it may want a certificate (client-cert.pem), or "
 			"another one");
+	else if (status == UNCONFINED)
+		snprintf(text, size,
+			 "the relay for TLS cannot give its rights up, and "
+			 "does not begin with them");
 	else if (status)
 		snprintf(text, size, "the server refuses by TLS: %s",
 			 nbd_gnutls.alert_get_name(

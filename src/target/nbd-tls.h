@@ -6,7 +6,7 @@
  *
  * GnuTLS is loaded by these processes alone. A relay stays for as long as both ends
  * do, is nobody's child when the helper has ended, and can neither open nor start
- * anything.
+ * anything (nbd-confine.c).
  */
 #ifndef UBLKD_NBD_TLS_H
 #define UBLKD_NBD_TLS_H
@@ -70,6 +70,13 @@ int nbd_tls_connect(const struct nbd_uri *uri, gnutls_session_t *session,
  * the other end, the caller's, and *relay is the process; or a negative errno.
  */
 int nbd_relay_start(gnutls_session_t session, int fd, pid_t *relay);
+
+/*
+ * Leave this process no right but to use its descriptors, of which there are so
+ * many, and its memory. Returns 0, also where the kernel has no seccomp; or a
+ * negative errno, and it must not go on.
+ */
+int nbd_relay_confine(unsigned descriptors);
 
 /*
  * Wait for the end of a relay whose other end is closed. If the server has ended it

@@ -3,16 +3,19 @@
  * servers are processes of the test, which play what a test wants; GnuTLS and libnbd
  * are real.
  */
+#include <dirent.h>
 #include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <gnutls/gnutls.h>
 #include <gnutls/x509.h>
+#include <linux/seccomp.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -21,6 +24,7 @@
 
 #include "support.h"
 #include "target/nbd-connect.h"
+#include "target/nbd-tls.h"
 #include "target/nbd-uri.h"
 
 #define SIZE	 (UINT64_C(64) << 20)
@@ -536,6 +540,120 @@ TEST_CASE(test_we_end)
 	assert_int_equal(status, 0);
 	free(bytes);
 }
+
+/* Ours; 0: there is none. */
+static pid_t find_relay(void)
+{
+	DIR *processes = opendir("/proc");
+	struct dirent *entry;
+	pid_t found = 0;
+
+	while (!found && (entry = readdir(processes))) {
+		char line[300] = "";
+		int pid = 0, parent = 0, fd;
+
+		snprintf(line, sizeof(line), "/proc/%s/stat", entry->d_name);
+		fd = open(line, O_RDONLY);
+		if (fd < 0)
+			continue;
+		if (read(fd, line, sizeof(line) - 1) > 0 &&
+		    sscanf(line, "%d (ublkd-relay) %*c %d", &pid, &parent) ==
+			    2 &&
+		    parent == getpid())
+			found = pid;
+		close(fd);
+	}
+	closedir(processes);
+	return found;
+}
+
+/* Whoever stops all of ublkd's processes ends no relay: its disk is flushed then. */
+TEST_CASE(test_signals)
+{
+	static const int signals[] = { SIGTERM, SIGINT, SIGHUP, SIGPIPE,
+				       SIGXCPU };
+	int fd = taken(PLAYS_WELL, with_folder("good", ""));
+	pid_t relay = find_relay();
+	char bytes[4];
+
+	assert_true(relay != 0);
+	for (unsigned i = 0; i < COUNT(signals); i++)
+		assert_int_equal(kill(relay, signals[i]), 0);
+	assert_int_equal(send(fd, "word", 4, MSG_NOSIGNAL), 4);
+	assert_int_equal(recv(fd, bytes, 4, MSG_WAITALL), 4);
+	assert_memory_equal(bytes, "word", 4);
+	close(fd);
+	server_ends();
+	relay_ends();
+}
+
+#ifndef __SANITIZE_ADDRESS__ /* which has more to call */
+
+static void need_seccomp(void)
+{
+	/* Where there is one, this is a bad address. */
+	if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, NULL, 0, 0) < 0 &&
+	    errno == EINVAL)
+		skip_without("seccomp");
+}
+
+/* What code could do that has a relay's process, as an exit status. */
+static int try_all(void)
+{
+	const pid_t parent = getppid();
+	int could = 0;
+	void *memory;
+
+	close(0);
+	if (nbd_relay_confine(2) < 0)
+		return 128;
+	could |= (open("/dev/null", O_RDONLY) >= 0) << 0;
+	could |= (socket(AF_UNIX, SOCK_STREAM, 0) >= 0) << 1;
+	could |= (kill(parent, 0) == 0) << 2;
+	could |= (unlink(path) == 0) << 3;
+	could |= (fork() >= 0) << 4;
+	execl("/bin/false", "false", NULL);
+	memory = malloc(LOTS);
+	could |= !memory << 5;
+	free(memory);
+	return could;
+}
+
+TEST_CASE(test_confined)
+{
+	pid_t process;
+	int status;
+
+	need_seccomp();
+	test_file("file", "");
+	snprintf(path, sizeof(path), "%s", test_path("file"));
+	process = fork();
+	if (process == 0)
+		_exit(try_all());
+	assert_int_equal(waitpid(process, &status, 0), process);
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), 0);
+}
+
+/* A relay is, before anything comes from the server by TLS. */
+TEST_CASE(test_relay_is_confined)
+{
+	char status[4000] = "", file[50];
+	int end, fd;
+
+	need_seccomp();
+	end = taken(PLAYS_WELL, with_folder("good", ""));
+	snprintf(file, sizeof(file), "/proc/%d/status", find_relay());
+	fd = open(file, O_RDONLY);
+	assert_true(read(fd, status, sizeof(status) - 1) > 0);
+	close(fd);
+	assert_non_null(strstr(status, "\nSeccomp:\t2\n"));
+	close(end);
+	server_ends();
+	relay_ends();
+}
+
+#endif
 
 /* ---- who is who ---- */
 

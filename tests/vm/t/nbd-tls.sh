@@ -136,6 +136,10 @@ a_relay_is_little()
 	relay=$(grep -lx ublkd-relay /proc/[0-9]*/comm | cut -d / -f 3)
 	[ "$(fds "$relay")" = 2 ] || fail "it has $(fds "$relay") descriptors"
 	grep -q '^CapEff:.0*$' "/proc/$relay/status" || fail "it has rights"
+	if ! sanitized; then
+		grep -q '^Seccomp:.2$' "/proc/$relay/status" ||
+			fail "it can make any call"
+	fi
 	[ "$(cat "/proc/$relay/oom_score_adj")" = -1000 ] ||
 		fail "the OOM killer may have it"
 	echo "- a relay: $(pss "$relay") KiB"
@@ -151,6 +155,9 @@ outlives()
 	begin_load "add nbd id=0 uri=$UNIX connections=1 $MINE" \
 		--rw=randwrite --size=16M --verify=crc32c --verify_backlog=64
 	a_relay_is_little
+	command kill "$relay"
+	goes_on_well
+	[ -d "/proc/$relay" ] || fail "SIGTERM ends a relay"
 	for _ in 1 2; do
 		sleep 1
 		end_server
