@@ -39,7 +39,8 @@ struct tls {
 	gnutls_session_t session;
 	gnutls_certificate_credentials_t certificates;
 	gnutls_psk_client_credentials_t psk;
-	char *text; /* why there is none */
+	gnutls_typed_vdata_st wanted[2]; /* of the server's certificate */
+	char *text;			 /* why there is none */
 	size_t size;
 };
 
@@ -67,10 +68,25 @@ static int find(void *library, const char *name, void *function)
 	return found != NULL;
 }
 
+/*
+ * Of whoever started ublkd: GnuTLS would write the secrets of each session to the
+ * file that the first two name.
+ */
+static void forget_environment(void)
+{
+	unsetenv("SSLKEYLOGFILE");
+	unsetenv("GNUTLS_KEYLOGFILE");
+	unsetenv("GNUTLS_DEBUG_LEVEL");
+}
+
 static int load(struct tls *tls)
 {
-	void *library = dlopen(LIBRARY, RTLD_NOW);
-	int has_all = library != NULL;
+	void *library;
+	int has_all;
+
+	forget_environment();
+	library = dlopen(LIBRARY, RTLD_NOW);
+	has_all = library != NULL;
 
 #define AS_CALL(name) \
 	has_all = has_all && find(library, "gnutls_" #name, &nbd_gnutls.name);
@@ -163,6 +179,43 @@ static const char *in_folder(const struct tls *tls, const char *name,
 	return path;
 }
 
+/* Returns whether it is there, or a negative errno if nobody can tell. */
+static int is_there(struct tls *tls, const char *path)
+{
+	if (access(path, F_OK) == 0)
+		return 1;
+	return errno == ENOENT
+		       ? 0
+		       : fail(tls, -errno, "%s: %s", path, strerror(errno));
+}
+
+/* Certificates that the authorities have taken back. */
+static int distrust(struct tls *tls)
+{
+	gnutls_datum_t bytes = { .data = NULL };
+	char path[NBD_URI_MAX + 20];
+	int count;
+
+	if (!tls->uri->certificates)
+		return 0;
+	in_folder(tls, "ca-crl.pem", path, sizeof(path));
+	count = is_there(tls, path);
+	if (count <= 0)
+		return count;
+	count = read_file(tls, path, 0, &bytes);
+	if (count < 0)
+		goto out;
+	count = nbd_gnutls.certificate_set_x509_crl_mem(
+		tls->certificates, &bytes, GNUTLS_X509_FMT_PEM);
+	if (count < 0)
+		fail_gnutls(tls, path, count);
+	else if (count == 0)
+		count = fail(tls, -EINVAL, "%s has no revocation list", path);
+out:
+	forget(&bytes);
+	return count < 0 ? count : 0;
+}
+
 /* The system's, or those in the folder. */
 static int trust(struct tls *tls)
 {
@@ -178,8 +231,9 @@ static int trust(struct tls *tls)
 				 : 0;
 	}
 	in_folder(tls, "ca-cert.pem", path, sizeof(path));
-	if (!tls->uri->verifies && access(path, F_OK) < 0)
-		return 0;
+	count = tls->uri->verifies ? 1 : is_there(tls, path);
+	if (count <= 0)
+		return count;
 	count = read_file(tls, path, 0, &bytes);
 	if (count < 0)
 		goto out;
@@ -205,8 +259,11 @@ static int identify(struct tls *tls)
 		return 0;
 	in_folder(tls, "client-cert.pem", path, sizeof(path));
 	in_folder(tls, "client-key.pem", key_path, sizeof(key_path));
-	if (access(path, F_OK) < 0 && access(key_path, F_OK) < 0)
-		return 0;
+	error = is_there(tls, path);
+	if (error == 0)
+		error = is_there(tls, key_path);
+	if (error <= 0)
+		return error;
 	error = read_file(tls, path, 0, &certificate);
 	if (!error)
 		error = read_file(tls, key_path, 1, &key);
@@ -280,6 +337,8 @@ static int set_up_certificates(struct tls *tls)
 		return fail_gnutls(tls, "GnuTLS", error);
 	error = trust(tls);
 	if (!error)
+		error = distrust(tls);
+	if (!error)
 		error = identify(tls);
 	if (!error)
 		nbd_gnutls.credentials_set(tls->session, GNUTLS_CRD_CERTIFICATE,
@@ -299,6 +358,19 @@ static void name_server(struct tls *tls)
 					   strlen(name));
 }
 
+/* A client's certificate, of the same authority, makes nobody the server. */
+static void verify(struct tls *tls)
+{
+	const char *name = tls->uri->hostname;
+
+	tls->wanted[0].type = GNUTLS_DT_KEY_PURPOSE_OID;
+	tls->wanted[0].data = (unsigned char *)GNUTLS_KP_TLS_WWW_SERVER;
+	tls->wanted[1].type = GNUTLS_DT_DNS_HOSTNAME;
+	tls->wanted[1].data = (unsigned char *)name;
+	nbd_gnutls.session_set_verify_cert2(tls->session, tls->wanted,
+					    name ? 2 : 1, 0);
+}
+
 static int set_up(struct tls *tls)
 {
 	const struct nbd_uri *uri = tls->uri;
@@ -315,8 +387,7 @@ static int set_up(struct tls *tls)
 	if (uri->psk_file)
 		return set_up_psk(tls);
 	if (uri->verifies)
-		nbd_gnutls.session_set_verify_cert(tls->session, uri->hostname,
-						   0);
+		verify(tls);
 	return set_up_certificates(tls);
 }
 

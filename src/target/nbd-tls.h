@@ -12,6 +12,7 @@
 #define UBLKD_NBD_TLS_H
 
 #include <gnutls/gnutls.h>
+#include <gnutls/x509.h>
 #include <stddef.h>
 #include <sys/types.h>
 
@@ -27,6 +28,7 @@
 	F(bye)                                   \
 	F(certificate_allocate_credentials)      \
 	F(certificate_free_credentials)          \
+	F(certificate_set_x509_crl_mem)          \
 	F(certificate_set_x509_key_mem)          \
 	F(certificate_set_x509_system_trust)     \
 	F(certificate_set_x509_trust_mem)        \
@@ -45,7 +47,7 @@
 	F(record_send)                           \
 	F(server_name_set)                       \
 	F(session_get_verify_cert_status)        \
-	F(session_set_verify_cert)               \
+	F(session_set_verify_cert2)              \
 	F(set_default_priority_append)           \
 	F(strerror)                              \
 	F(transport_set_int2)

@@ -165,6 +165,10 @@ static const char *check(struct nbd_uri *uri, int is_unix)
 		return "tls-psk-file= wants a tls-username=";
 	if (!uri->hostname && uri->host[0])
 		uri->hostname = uri->host;
+	if (uri->verifies && !uri->hostname && !uri->certificates &&
+	    !uri->psk_file)
+		return "with a socket any server with a certificate would do: "
+		       "it wants tls-certificates= or tls-hostname=";
 	return NULL;
 }
 

@@ -231,6 +231,22 @@ static const char *write_question(const struct option_value *values, char *text)
 	return at < MESSAGE_TEXT ? NULL : "it is too long with its options";
 }
 
+/* libnbd would go there in plain, without a word. */
+static int check_plain(const struct option_value *values,
+		       struct failure *failure)
+{
+	const char *at = is_tls(values) ? NULL : strchr(values[URI].text, '?');
+
+	for (; at; at = strchr(at + 1, '&'))
+		if (begins(at + 1, "tls-"))
+			return failure_set(failure, SYMBOL_ARG, 0, "uri",
+					   "uri=%.200s: tls- parameters are "
+					   "for nbds://, nbds+unix:// and "
+					   "tls=yes",
+					   values[URI].text);
+	return 0;
+}
+
 static int check_scheme(const char *uri, struct failure *failure)
 {
 	static const char *const schemes[] = { "nbd://", "nbd+unix://",
@@ -255,7 +271,8 @@ static int nbd_opens(const struct target_args *args, struct opener_wish *wish,
 	const struct option_value *values = args->values;
 	const char *uri = values[URI].text, *why;
 
-	if (check_scheme(uri, failure) < 0 || check_tls(values, failure) < 0)
+	if (check_scheme(uri, failure) < 0 || check_tls(values, failure) < 0 ||
+	    check_plain(values, failure) < 0)
 		return -1;
 	why = write_question(values, question);
 	if (why)

@@ -2151,6 +2151,9 @@ TEST_CASE(test_uris)
 		{ "uri=nbds://host/x", "left out" },
 		{ "uri=nbds+unix:///x?socket=/s", "left out" },
 #else
+		{ "uri=nbd://host/x?tls-certificates=/c", "tls- parameters" },
+		{ "uri=nbd+unix:///x?socket=/s&tls-psk-file=/k",
+		  "tls- parameters" },
 		{ "uri=nbds://host/x tls=no", "asks for TLS" },
 		{ "uri=nbds://host:x/x", "port" },
 		{ "uri=nbd://host/x tls-psk-file=/k", "is for nbds://" },

@@ -106,6 +106,29 @@ static void save(const char *name, gnutls_x509_crt_t certificate,
 	gnutls_free(pem.data);
 }
 
+static void take_back(gnutls_x509_crt_t certificate,
+		      gnutls_x509_crt_t authority,
+		      gnutls_x509_privkey_t of_authority)
+{
+	time_t now = time(NULL);
+	gnutls_x509_crl_t list;
+	gnutls_datum_t pem;
+
+	gnutls_x509_crl_init(&list);
+	gnutls_x509_crl_set_version(list, 2);
+	gnutls_x509_crl_set_this_update(list, now - 60);
+	gnutls_x509_crl_set_next_update(list, now + 3600);
+	gnutls_x509_crl_set_crt(list, certificate, now - 60);
+	gnutls_x509_crl_set_number(list, "\1", 1);
+	assert_int_equal(gnutls_x509_crl_sign2(list, authority, of_authority,
+					       GNUTLS_DIG_SHA256, 0),
+			 0);
+	gnutls_x509_crl_export2(list, GNUTLS_X509_FMT_PEM, &pem);
+	save_pem("revoked/ca-crl.pem", &pem);
+	gnutls_free(pem.data);
+	gnutls_x509_crl_deinit(list);
+}
+
 /* An authority's, and what it has signed for storage.example. */
 static void make_certificates(void)
 {
@@ -126,6 +149,14 @@ static void make_certificates(void)
 	save("good/ca-cert.pem", authority, NULL);
 	save("good/client-cert.pem", certificate, NULL);
 	save("good/client-key.pem", NULL, key);
+	save("revoked/ca-cert.pem", authority, NULL);
+	take_back(certificate, authority, of_authority);
+	/* The same authority's, but a client's. */
+	gnutls_x509_crt_set_key_purpose_oid(certificate,
+					    GNUTLS_KP_TLS_WWW_CLIENT, 0);
+	gnutls_x509_crt_sign2(certificate, authority, of_authority,
+			      GNUTLS_DIG_SHA256, 0);
+	save("client-alone.pem", certificate, NULL);
 	/* Nobody has signed with this one. */
 	gnutls_x509_crt_set_key(authority, key);
 	gnutls_x509_crt_sign2(authority, authority, key, GNUTLS_DIG_SHA256, 0);
@@ -294,6 +325,7 @@ static void serve(int listener)
 	int fd = accept(listener, NULL, NULL);
 	gnutls_session_t session;
 
+	unsetenv("SSLKEYLOGFILE");
 	close(listener);
 	begin(fd);
 	session = make_session(fd);
@@ -397,6 +429,15 @@ static void refused(int play, const char *parameters, const char *why)
 	relay_ends();
 }
 
+static void is_no_file(const char *parameters, const char *why)
+{
+	about(why);
+	assert_true(connects(parameters) < 0);
+	if (!strstr(text, why))
+		fail_msg("'%s' does not say '%s'", text, why);
+	assert_null(strstr(text, "0123456789"));
+}
+
 static int taken(int play, const char *parameters)
 {
 	char told[100];
@@ -409,6 +450,8 @@ static int taken(int play, const char *parameters)
 	/* The server's, and not the relay's. */
 	snprintf(told, sizeof(told), "67108864 c 0 0 0 pid %d", (int)getpid());
 	assert_string_equal(text, told);
+	/* No secret of a session is anywhere. */
+	assert_true(access(test_path("secrets"), F_OK) < 0);
 	return fd;
 }
 
@@ -428,6 +471,7 @@ int before_each(void **state)
 	chmod(test_path("other-keys"), 0600);
 	server.certificate = certificate;
 	server.key = key;
+	setenv("SSLKEYLOGFILE", test_path("secrets"), 1);
 	return 0;
 }
 
@@ -662,7 +706,7 @@ TEST_CASE(test_certificate)
 	int fd;
 
 	refused(PLAYS_WELL, with_folder("other", ""), "is refused");
-	refused(PLAYS_WELL, "", "is refused");
+	refused(PLAYS_WELL, "&tls-hostname=storage.example", "is refused");
 	refused(PLAYS_WELL, with_folder("good", "&tls-hostname=else.example"),
 		"is not of else.example");
 	fd = taken(PLAYS_WELL,
@@ -673,6 +717,22 @@ TEST_CASE(test_certificate)
 	close(fd);
 	server_ends();
 	relay_ends();
+}
+
+TEST_CASE(test_revoked)
+{
+	refused(PLAYS_WELL, with_folder("revoked", ""), "revoked");
+	test_file("revoked/ca-crl.pem", "this is none\n");
+	is_no_file(with_folder("revoked", ""), "ca-crl.pem");
+}
+
+TEST_CASE(test_client_as_server)
+{
+	static char client[200];
+
+	snprintf(client, sizeof(client), "%s", test_path("client-alone.pem"));
+	server.certificate = client;
+	refused(PLAYS_WELL, with_folder("good", ""), "purpose");
 }
 
 TEST_CASE(test_keys)
@@ -716,15 +776,6 @@ TEST_CASE(test_refusals)
 }
 
 /* ---- files ---- */
-
-static void is_no_file(const char *parameters, const char *why)
-{
-	about(why);
-	assert_true(connects(parameters) < 0);
-	if (!strstr(text, why))
-		fail_msg("'%s' does not say '%s'", text, why);
-	assert_null(strstr(text, "0123456789"));
-}
 
 /* They are refused before anybody connects. */
 TEST_CASE(test_files)
@@ -787,9 +838,10 @@ TEST_CASE(test_uri)
 	reads("nbds://a@h/?tls-username=b", "- h 10809 [] - - b h 1");
 	reads("nbds://h/?tls-certificates=/c%3f&tls-hostname=n&tls-verify-peer=0",
 	      "- h 10809 [] /c? - - n 0");
-	reads("nbds+unix:///x?socket=/s", "/s  10809 [x] - - - - 1");
-	reads("nbds+unix://u@/?tls-verify-peer=yes&socket=/s",
-	      "/s  10809 [] - - u - 1");
+	reads("nbds+unix:///x?socket=/s&tls-certificates=/c",
+	      "/s  10809 [x] /c - - - 1");
+	reads("nbds+unix://u@/?tls-verify-peer=no&socket=/s",
+	      "/s  10809 [] - - u - 0");
 }
 
 TEST_CASE(test_bad_uri)
@@ -814,6 +866,7 @@ TEST_CASE(test_bad_uri)
 		{ "nbds://h/?tls-verify-peer=maybe", "neither" },
 		{ "nbds://h/?socket=/s", "socket=" },
 		{ "nbds+unix:///", "socket=" },
+		{ "nbds+unix:///x?socket=/s", "any server" },
 		{ "nbds+unix://h/?socket=/s", "a host and" },
 		{ "nbds://h/?tls-psk-file=/k", "tls-username=" },
 		{ "nbds://u@h/?tls-psk-file=/k&tls-certificates=/c", "either" },

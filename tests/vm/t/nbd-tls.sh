@@ -202,7 +202,8 @@ stands_still()
 what_is_wrong_is_said()
 {
 	refused "is refused" "uri=$UNIX tls-certificates=$PKI/other"
-	refused "is refused" "uri=$UNIX"
+	refused "any server" "uri=$UNIX"
+	refused "is refused" "uri=$UNIX tls-hostname=storage.example"
 	refused "not of else.example" "uri=$UNIX tls-hostname=else.example" \
 		"$MINE"
 	expect_ok "add nbd id=0 uri=$UNIX tls-hostname=storage.example $MINE"
