@@ -3,7 +3,7 @@
 # one stands still for a minute; errors and delays of a server are the sender's to
 # see, and nobody else's.
 #
-# expect-kernel: (I/O error,|Buffer I/O error on) dev(ice)? ublkb0
+# expect-kernel: (I/O error,|Buffer I/O error on) dev(ice)? ublkb[09]
 # needs: binaries nbdkit nbd-server qemu-nbd qemu-img fio
 # needs: files tests/vm/lib-kill.sh:/t/lib-kill.sh
 # needs: files tests/vm/lib-nbd.sh:/t/lib-nbd.sh
@@ -35,7 +35,8 @@ serve_qemu()
 	wait_for 10 '[ -s /tmp/t/nbdkit.pid ]' || fail "no qemu-nbd"
 }
 
-# serve_nbd_server: on TCP
+# serve_nbd_server: on TCP; it has a process for each connection, which all die with
+# it.
 serve_nbd_server()
 {
 	ip link set lo up
@@ -48,18 +49,37 @@ serve_nbd_server()
 		fua = true
 		trim = true
 	END
-	nbd-server -C /tmp/t/nbd-server.conf -d >/tmp/t/nbdkit.log 2>&1 &
-	echo $! >/tmp/t/nbdkit.pid
+	rm -f /tmp/t/nbd-server.pid
+	nbd-server -C /tmp/t/nbd-server.conf -p /tmp/t/nbd-server.pid \
+		>/tmp/t/nbdkit.log 2>&1
+	wait_for 10 '[ -s /tmp/t/nbd-server.pid ]' || fail "no nbd-server"
+	echo "-$(cat /tmp/t/nbd-server.pid)" >/tmp/t/nbdkit.pid
 }
 
-# verified SERVE [OPTION...]: a server that is killed again and again
+# all_depths: what is written is read back.
+all_depths()
+{
+	for depth in 1 32 128; do
+		fio --name=v --filename=/dev/ublkb0 --direct=1 \
+			--ioengine=libaio --iodepth=$depth --rw=randwrite \
+			--bsrange=4k-64k --size=16M --verify=crc32c \
+			--verify_fatal=1 >/tmp/t/fio.log 2>&1 ||
+			fail "depth $depth: $(cat /tmp/t/fio.log)"
+	done
+}
+
+# verified SERVE [OPTION...]: a server that is killed again and again, by four
+# connections
 verified()
 {
 	serve=$1
 	shift
 	$serve
-	wait_for 10 "ask 'add nbd id=0 uri=$URI $*' | grep -q '^OK'" ||
+	wait_for 10 "ask 'add nbd id=0 connections=4 uri=$URI $*' | grep -q '^OK'" ||
 		fail "no device: $(cat /tmp/t/nbdkit.log)"
+	has_connections 4
+	had=$(field mode)
+	all_depths
 	load ublkb0 --bsrange=4k-64k --rw=randwrite --size=48M \
 		--verify=crc32c --verify_backlog=256
 	for _ in $(seq "$RESTARTS"); do
@@ -67,6 +87,7 @@ verified()
 		goes_off
 		$serve
 		comes_back
+		has_connections 4
 		goes_on_well
 	done
 	end_load
@@ -95,24 +116,25 @@ frozen()
 	echo "- at $(now) ms: a server stood still for a minute"
 }
 
-# errors_and_delays: an error is an answer, and a late answer is none.
+# errors_and_delays: an error is an answer, and a late answer is none. The number is
+# not free before the server has answered.
 errors_and_delays()
 {
 	serve --filter=/nbd/error.so --filter=/nbd/delay.so /nbd/memory.so 64M \
 		error=EIO error-rate=1 error-file=/tmp/t/fails rdelay=3
-	expect_ok "add nbd id=0 uri=$URI io-timeout=1s"
-	! dd if=/dev/ublkb0 of=/dev/null bs=4k count=1 iflag=direct \
+	expect_ok "add nbd id=9 uri=$URI io-timeout=1s"
+	! dd if=/dev/ublkb9 of=/dev/null bs=4k count=1 iflag=direct \
 		2>/dev/null || fail "a late answer is no error"
 	# It answers one after the other, those too that nobody waits for.
-	expect_ok "set 0 io-timeout=0"
-	dd if=/dev/ublkb0 of=/dev/null bs=4k count=1 iflag=direct 2>/dev/null ||
+	expect_ok "set 9 io-timeout=0"
+	dd if=/dev/ublkb9 of=/dev/null bs=4k count=1 iflag=direct 2>/dev/null ||
 		fail "an answer in time is an error"
 	touch /tmp/t/fails
-	! dd if=/dev/zero of=/dev/ublkb0 bs=4k count=1 oflag=direct \
+	! dd if=/dev/zero of=/dev/ublkb9 bs=4k count=1 oflag=direct \
 		2>/dev/null || fail "a server's error is none"
 	expect_ok list
 	[ "$(field reconnects)" = 0 ] || fail "it has connected again: $REPLY"
-	expect_ok "del id=0 force=yes"
+	expect_ok "del id=9 force=yes"
 	end_server
 	echo "- at $(now) ms: errors and delays"
 }
