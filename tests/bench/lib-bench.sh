@@ -11,10 +11,11 @@
 #   other ...                       the same of a second build (UBLKD_OTHER)
 #   kublk [OPTION]... TYPE [FILE]   as "kublk add" takes it
 #   loop [OPTION]... FILE           what the kernel has, as losetup takes it
-#   brd, null_blk, nbd              the same; nbd: with nbdkit
+#   brd, null_blk, nbd              the same; nbd: of @nbdkit
 #
 # FILE is @tmpfs, @ext4 or @xfs, a file of its own there; @sparse, one on ext4
-# that is all hole before each run; or @disk, a disk of its own. "16x ublkd ..."
+# that is all hole before each run; or @disk, a disk of its own. @nbdkit is the URI of
+# memory that nbdkit serves, one for all: it is no part of those who ask it. "16x ublkd ..."
 # has 16 devices. A job is RW/BLOCK-SIZE/DEPTH[/JOBS][/rate=IOPS], depth and rate being
 # those of all devices and jobs together.
 #
@@ -62,6 +63,7 @@ settle()
 # is @sparse; prints its name.
 file_on()
 {
+	[ "$1" != @nbdkit ] || { nbdkit_uri; return; }
 	case $1 in
 	@tmpfs | @ext4 | @xfs) place=/tmp/t/${1#@} ;;
 	@sparse) place=/tmp/t/ext4 ;;
@@ -83,6 +85,17 @@ file_on()
 		sync
 	fi
 	echo "$name"
+}
+
+# nbdkit_uri: it runs from the first time on.
+nbdkit_uri()
+{
+	[ -S /tmp/t/nbdkit ] ||
+		nbdkit -f -U /tmp/t/nbdkit memory "$size" \
+			>/tmp/t/nbdkit.log 2>&1 </dev/null &
+	wait_for 20 '[ -S /tmp/t/nbdkit ]' ||
+		fail "nbdkit: $(cat /tmp/t/nbdkit.log)"
+	echo 'nbd+unix:///?socket=/tmp/t/nbdkit'
 }
 
 mounted()
@@ -177,7 +190,7 @@ start_ublkd_as()
 		shift
 	done
 	# shellcheck disable=SC2086 # words
-	"$program" --foreground --socket "$here/sock" $options \
+	LD_LIBRARY_PATH=/nbd "$program" --foreground --socket "$here/sock" $options \
 		>"$here/log" 2>&1 </dev/null &
 	keeper=$!
 	wait_for 20 '[ -S "$here/sock" ] || ! alive $keeper'
@@ -307,10 +320,8 @@ start_nbd()
 		command -v $program >/dev/null ||
 			{ left_out nbd "no $program"; return; }
 	done
-	nbdkit -f -U "$here/sock" memory "$size" >"$here/log" 2>&1 </dev/null &
-	echo $! >"$here/pids"
-	wait_for 20 '[ -S "$here/sock" ]' || fail "nbdkit: $(cat "$here/log")"
-	nbd-client -unix "$here/sock" /dev/nbd0 -b 512 >>"$here/log" 2>&1 ||
+	nbdkit_uri >/dev/null
+	nbd-client -unix /tmp/t/nbdkit /dev/nbd0 -b 512 >>"$here/log" 2>&1 ||
 		fail "nbd-client: $(cat "$here/log")"
 	in_kernel nbd0
 }
@@ -344,11 +355,8 @@ stop_server()
 			kublk del -n "$id" >/dev/null 2>&1 || true
 		done
 		;;
-	*' nbd '*) nbd-client -d /dev/nbd0 >/dev/null 2>&1 || true ;;
+	' nbd ') nbd-client -d /dev/nbd0 >/dev/null 2>&1 || true ;;
 	*' loop '*) /usr/local/bin/losetup -d "/dev/$(cat "$here/disks")" || true ;;
-	esac
-	case " $(cat "$here/name") " in
-	*' nbd '*) kill "$(cat "$here/pids")" || true ;;
 	esac
 	[ ! -e "$here/keeper" ] || kill "$(cat "$here/keeper")" || true
 	wait_for 60 '! any_alive' || fail "$(cat "$here/name") does not end"
