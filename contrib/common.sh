@@ -15,7 +15,7 @@ packages_static=(shellcheck cppcheck clang-tidy clang-format mandoc systemd)
 packages_vm=(qemu-system-x86 busybox-static cpio kmod xz-utils zstd socat
 	e2fsprogs)
 packages_vm_test=(fio jq strace xfsprogs btrfs-progs fdisk dmsetup lvm2
-	nbdkit nbd-server openssl qemu-utils)
+	nbdkit nbd-client nbd-server openssl qemu-utils)
 
 say()
 {
