@@ -396,7 +396,9 @@ void nbd_take_answer(struct nbd_request *request, int error)
 {
 	struct nbd *nbd = request->link->nbd;
 
-	recorder_completed(request->io, error);
+	/* One that is late has no entry, nor an owner, which it would get. */
+	if (!io_is_late(request->io))
+		recorder_completed(request->io, error);
 	if (!error)
 		note_success(nbd, request);
 	if (error || !needs_flush(nbd, request) || io_is_late(request->io)) {

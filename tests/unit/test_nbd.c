@@ -130,6 +130,16 @@ void __wrap_io_done(struct io *io, int error)
 	seen.total++;
 }
 
+void __wrap_recorder_note_submitted(struct io *io)
+{
+}
+
+/* It would have a late one owned again, which then is not late when it ends. */
+void __wrap_recorder_note_completed(struct io *io, int32_t result)
+{
+	assert_false(io_is_late(io));
+}
+
 int __wrap_io_take(struct io *io, void *to, uint32_t at, uint32_t length)
 {
 	if (io_is_late(io))
@@ -1950,6 +1960,8 @@ TEST_CASE(test_late_answer)
 	static uint8_t bytes[NBD_WIRE_REPLY + 4096];
 
 	open_nbd();
+	/* Not to be looked into. */
+	ports[0].recorder = (struct recorder *)ports;
 	submit(0, IO_READ, 0, 4096);
 	sends_all();
 	reply(bytes, 0, gets(0, 0, 0, 4096));
