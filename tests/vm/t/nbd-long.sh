@@ -116,8 +116,8 @@ frozen()
 	echo "- at $(now) ms: a server stood still for a minute"
 }
 
-# errors_and_delays: an error is an answer, and a late answer is none. The number is
-# not free before the server has answered.
+# errors_and_delays: an error is an answer, and a late answer is none, though it ends
+# what was late.
 errors_and_delays()
 {
 	serve --filter=/nbd/error.so --filter=/nbd/delay.so /nbd/memory.so 64M \
@@ -134,7 +134,9 @@ errors_and_delays()
 		2>/dev/null || fail "a server's error is none"
 	expect_ok list
 	[ "$(field reconnects)" = 0 ] || fail "it has connected again: $REPLY"
-	expect_ok "del id=9 force=yes"
+	wait_for 60 'ask "show 9" | grep -q "timed-out=[1-9][0-9]* late=0 "' ||
+		fail "what is answered is late: $(ask "show 9")"
+	expect_ok "del id=9"
 	end_server
 	echo "- at $(now) ms: errors and delays"
 }
