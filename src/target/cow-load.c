@@ -171,12 +171,13 @@ static int open_maps(struct cow *cow)
 static int take_base(struct cow *cow, const struct cow_base *base)
 {
 	const struct cow_base *was = &cow->header.base;
+	struct cow_base known = *was;
 	const char *wrong;
 
 	/* Of one that has been written to since the time tells nothing. */
-	if (cow->header.commits && was->file.size == base->file.size)
-		return 0;
-	wrong = compare_bases(was, base);
+	if (cow->header.commits)
+		known.file.modified = 0;
+	wrong = compare_bases(&known, base);
 	if (!wrong)
 		return 0;
 	if (cow->adopted) {
@@ -378,6 +379,8 @@ void cow_lose(struct cow *cow, int error)
 		  "flushes fail until the device is made again",
 		  cow->layer.path, strerror(-error));
 	target_set_tally(&cow->target, 1);
+	/* What is only read is safe in the base. */
+	cow->fills = 0;
 }
 
 static int fail_sync(struct cow *cow, int error)

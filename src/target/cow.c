@@ -111,9 +111,6 @@ static int cow_opens(const struct target_args *args, struct opener_wish *wishes,
 	};
 	if (values[LOCK].number)
 		wishes[BASE_FILE].lock = values[COMMIT].number ? 'w' : 'r';
-	/* Nor may a disk be anybody's then. */
-	if (values[LOCK].number && values[COMMIT].number)
-		wishes[BASE_FILE].flags |= O_EXCL;
 	return FILES;
 }
 
@@ -223,6 +220,18 @@ static void free_cow(struct cow *cow)
 	free(cow);
 }
 
+/* A disk cannot be locked, so other layers on it would not be seen. */
+static int check_commit(const struct cow *cow, struct failure *failure)
+{
+	if (!cow->commits || !backing_is_disk(cow->base.fd))
+		return 0;
+	return failure_set(failure, SYMBOL_UNSUPPORTED, 0, "commit",
+			   "commit=yes: %.200s is a disk, of which nobody can "
+			   "tell whether another layer is on it; copy the "
+			   "device's data there",
+			   cow->base.path);
+}
+
 static struct target *cow_open(struct target_args *args,
 			       struct geometry *geometry,
 			       struct failure *failure)
@@ -250,7 +259,8 @@ static struct target *cow_open(struct target_args *args,
 		   (cow->uri || !cow_is_uri(args->values[BASE].text));
 	if (!is_whole)
 		failure_no_memory(failure);
-	if (!is_whole || join_both(cow, args, geometry, failure) < 0) {
+	if (!is_whole || join_both(cow, args, geometry, failure) < 0 ||
+	    check_commit(cow, failure) < 0) {
 		if (cow->layer.path)
 			args->fds[LAYER_FILE] = cow->layer.fd;
 		if (cow->base.path)

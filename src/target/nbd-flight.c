@@ -511,21 +511,33 @@ void nbd_on_silence(struct loop_timer *timer)
 		nbd_break_all(nbd, "no answer in time");
 }
 
-/* What is not sent is not with the server. */
+/* The first that is due and not sent, so not with the server; NULL: there is none. */
+static struct nbd_request *take_due(struct nbd_line *line)
+{
+	struct nbd_request *before = NULL, *request = line->first;
+
+	while (request && (request->cookie || !io_is_due(request->io))) {
+		before = request;
+		request = request->next;
+	}
+	if (!request)
+		return NULL;
+	if (before)
+		before->next = request->next;
+	else
+		line->first = request->next;
+	if (line->last == request)
+		line->last = before;
+	return request;
+}
+
+/* Who hears of the end of one may line up another. */
 static void expire_line(struct nbd *nbd, struct nbd_line *line)
 {
-	struct nbd_request **at = &line->first, *request;
+	struct nbd_request *request;
 
-	line->last = NULL;
-	while ((request = *at)) {
-		if (request->cookie || !io_is_due(request->io)) {
-			line->last = request;
-			at = &request->next;
-			continue;
-		}
-		*at = request->next;
+	while ((request = take_due(line)))
 		end_request(nbd, request, -EIO);
-	}
 }
 
 /* What is sent becomes late, and ends with its connection. */

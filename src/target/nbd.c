@@ -567,6 +567,8 @@ static const char *find_difference(const struct nbd *nbd,
 			 export->size, nbd->size);
 		return text;
 	}
+	if (nbd->target.ended && export->size != nbd->export.size)
+		return "the base has another size now";
 	if (has & NBD_READ_ONLY && !nbd->read_only)
 		return "the server's disk is read-only now";
 	if ((has ^ told) & NBD_FLUSH)

@@ -458,7 +458,7 @@ int after_each(void **state)
 static void submit_to(unsigned queue, uint16_t tag, enum io_op op,
 		      uint64_t offset, uint32_t length, uint8_t flags)
 {
-	struct io *io = &ports[queue].ios[tag];
+	struct io *io = &ios[queue * IOS + tag];
 
 	io->op = (uint8_t)op;
 	io->offset = offset;

@@ -106,7 +106,7 @@ larger_than_it_is()
 # refused WHAT URI: in time, with a reason
 refused()
 {
-	expect_err io "add nbd id=$3 uri=$2"
+	expect_err "$4" "add nbd id=$3 uri=$2"
 	echo "- $1: $STATUS"
 	echo "$STATUS" | grep -q 'text="cannot connect to .*: .*[a-z]' ||
 		fail "$1: no reason: $STATUS"
@@ -117,20 +117,20 @@ refused()
 nobody_there()
 {
 	liar none
-	refused "wrong export" "nbd+unix:///other?socket=/tmp/t/nbd" 1
-	refused "nobody listens" "nbd://127.0.0.1/disk" 1
+	refused "wrong export" "nbd+unix:///other?socket=/tmp/t/nbd" 1 notfound
+	refused "nobody listens" "nbd://127.0.0.1/disk" 1 io
 	liar noise 99
-	refused "no NBD" "$URI" 1
+	refused "no NBD" "$URI" 1 io
 	liar silent
 	expect_ok "add nbd id=0 uri=$URI io-timeout=2s"
 	expect_ok "add null id=3 size=1M"
 	nbd-liar dns &
 	echo "nameserver 127.0.0.1" >/etc/resolv.conf
-	(refused "dead name server" "nbd://storage.example.com/disk" 1) &
+	(refused "dead name server" "nbd://storage.example.com/disk" 1 io) &
 	resolver=$!
 	rm -f /tmp/t/mute
 	nbd-liar /tmp/t/mute /tmp/t/disk mute 99 &
-	(refused "mute" "nbd+unix:///disk?socket=/tmp/t/mute" 2) &
+	(refused "mute" "nbd+unix:///disk?socket=/tmp/t/mute" 2 io) &
 	mute=$!
 	! cmp /tmp/t/disk /dev/ublkb0 2>/dev/null ||
 		fail "a silent server's data is there"
