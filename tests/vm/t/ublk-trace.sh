@@ -29,7 +29,7 @@ way 0 "bio queue issue $handed commit done" \
 timeline | sort -n >/tmp/t/sorted
 timeline | diff /tmp/t/sorted - || fail "not in time's order"
 says " ublkd  *delivered ublkb0 [0-9]*:[0-9]* write 4096 at 20480$"
-says " ublkd  *committed ublkb0 [0-9]*:[0-9]* write result=0 took=[0-9]*us$"
+says " ublkd  *committed ublkb0 [0-9]*:[0-9]* write result=0 took=[0-9]*[mu]*s$"
 timeline | awk '
 $2 == "ublkd" { last = $3; count++ }
 $3 == "commit" { exit !(count == 2 && last == "committed") }' ||
