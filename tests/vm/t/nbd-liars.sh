@@ -103,7 +103,7 @@ larger_than_it_is()
 	expect_ok "del id=0"
 }
 
-# refused WHAT URI: in time, with a reason
+# refused WHAT URI ID SYMBOL: in time, with a reason
 refused()
 {
 	expect_err "$4" "add nbd id=$3 uri=$2"
@@ -126,11 +126,11 @@ nobody_there()
 	expect_ok "add null id=3 size=1M"
 	nbd-liar dns &
 	echo "nameserver 127.0.0.1" >/etc/resolv.conf
-	(refused "dead name server" "nbd://storage.example.com/disk" 1 io) &
+	(refused "dead name server" "nbd://storage.example.com/disk" 1 timeout) &
 	resolver=$!
 	rm -f /tmp/t/mute
 	nbd-liar /tmp/t/mute /tmp/t/disk mute 99 &
-	(refused "mute" "nbd+unix:///disk?socket=/tmp/t/mute" 2 io) &
+	(refused "mute" "nbd+unix:///disk?socket=/tmp/t/mute" 2 timeout) &
 	mute=$!
 	! cmp /tmp/t/disk /dev/ublkb0 2>/dev/null ||
 		fail "a silent server's data is there"
