@@ -953,6 +953,7 @@ TEST_CASE(test_answers_once)
 		pass_time(5.1);
 		assert_int_equal(helper.asked, i + 1);
 		connects_to(SIZE, CAN_ALL);
+		pass_time(1);
 	}
 	end_op(&kernel->receiving, 0);
 	pass_time(4);
