@@ -1810,21 +1810,24 @@ TEST_CASE(test_links_without_reconnect)
 /* One that is idle ends at once: it has nothing that another one could send. */
 TEST_CASE(test_idle_link_without_reconnect)
 {
-	open_links("uri=nbd://host/x connections=3 reconnect=no", 3);
+	open_links("uri=nbd://host/x connections=4 reconnect=no", 4);
 	submit_to(0, 0, IO_WRITE, 0, 512, 0);
+	submit_to(1, 2, IO_READ, 1024, 512, 0);
 	look_at(0);
 	sends_all();
-	kernels[1].put_error = -EBUSY;
+	kernels[3].put_error = -EBUSY;
 	/* As while its own answer is looked at. */
 	kernel->receiving = NULL;
 	nbd->links[0]->receive.is_busy = 0;
 	submit_to(1, 1, IO_READ, 512, 512, 0);
 	assert_int_equal(nbd->links[0]->fd, -1);
 	assert_null(kernels[2].sending);
+	link_ends(3);
 	link_ends(2);
 	link_ends(1);
 	expect_done(0, -EIO);
 	assert_int_equal(seen.error[IOS + 1], -EIO);
+	assert_int_equal(seen.error[IOS + 2], -EIO);
 }
 
 /* A server tells older connections nothing of a disk that has grown. */
