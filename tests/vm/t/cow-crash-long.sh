@@ -7,5 +7,5 @@
 # needs: files tests/vm/t/crash.sh
 # size: long:network
 # time: 3000
-export KILLS=${KILLS:-50} TARGET=cow
+export KILLS="${KILLS:-50}" TARGET=cow
 exec "$(dirname "$0")/crash.sh" "$@"
