@@ -232,8 +232,8 @@ static int fail_value(const struct option *option, const char *text, int error,
 		[OPTION_NAME] =
 			"1 to 63 letters, digits and . _ - :, not just dots",
 		[OPTION_URI] = "a URI, such as nbd://HOST:PORT/EXPORT",
-		[OPTION_SOURCE] = "a path, which begins with /, nor a URI, "
-				  "such as nbd://HOST:PORT/EXPORT",
+		[OPTION_SOURCE] = ("a path, which begins with /, nor a URI, "
+				   "such as nbd://HOST:PORT/EXPORT"),
 		[OPTION_TEXT] = "a text of at most 400 bytes in one line",
 	};
 	char choices[100];

@@ -23,7 +23,7 @@
 #define SIZE	 ((uint64_t)CLUSTERS * CLUSTER - 1024) /* the last one is cut */
 #define BLOCKS	 (SIZE / 512)
 #define TAGS	 20
-#define IO_MAX	 (4 * CLUSTER)
+#define IO_MAX	 ((uint64_t)4 * CLUSTER)
 
 /* ---- the kernel's files: sectors, in a cache and on the disk ---- */
 
@@ -67,7 +67,7 @@ static unsigned place_of(uint64_t offset)
 		return (unsigned)(1 + sector + (offset >= COW_NOW_AT ? 2 : 0));
 	}
 	sector = (offset - COW_DATA_AT) / 512;
-	assert_true(sector < CLUSTERS * 8);
+	assert_true(sector < (size_t)CLUSTERS * 8);
 	return (unsigned)(5 + sector);
 }
 
@@ -969,7 +969,7 @@ static void check_all(void)
 		assert_true(begin_request(
 			IO_READ, at,
 			(uint32_t)(left < CLUSTER ? left : CLUSTER), 0));
-		if (at == 40 * CLUSTER)
+		if (at == UINT64_C(40) * CLUSTER)
 			at = (CLUSTERS - 60) * (uint64_t)CLUSTER;
 		run_dry();
 	}
@@ -1308,7 +1308,8 @@ TEST_CASE(test_failed_sync_before)
 	layer.is_lazy = 1;
 	for (i = 1; i <= 2; i++) {
 		assert_int_equal(make_cow(), 0);
-		assert_true(begin_request(IO_WRITE, i * 8192, 512, 0));
+		assert_true(
+			begin_request(IO_WRITE, (uint64_t)i * 8192, 512, 0));
 		run_dry();
 		chance.bad_sync = i;
 		assert_true(begin_request(IO_FLUSH, 0, 0, 0));
@@ -1317,7 +1318,8 @@ TEST_CASE(test_failed_sync_before)
 		close_cow();
 		assert_int_equal(make_cow(), 0);
 		settle_blocks();
-		assert_true(begin_request(IO_WRITE, i * 8192, 512, 0));
+		assert_true(
+			begin_request(IO_WRITE, (uint64_t)i * 8192, 512, 0));
 		run_dry();
 		assert_true(begin_request(IO_FLUSH, 0, 0, 0));
 		run_dry();
@@ -1705,12 +1707,15 @@ TEST_CASE(test_base_stands_still)
 
 	assert_int_equal(make_cow(), 0);
 	for (i = 0; i < stuck; i++)
-		assert_true(begin_request(IO_WRITE, i * CLUSTER, 512, 0));
+		assert_true(
+			begin_request(IO_WRITE, (uint64_t)i * CLUSTER, 512, 0));
 	assert_int_equal(flying, COW_WORKS - COW_WORKS_WITHOUT_BASE);
 	/* All of a cluster of its own, and one that somebody waits to change. */
-	assert_true(begin_request(IO_WRITE, 40 * CLUSTER, CLUSTER, 0));
+	assert_true(
+		begin_request(IO_WRITE, UINT64_C(40) * CLUSTER, CLUSTER, 0));
 	assert_true(begin_request(IO_DISCARD, 13 * CLUSTER + 1024, 1024, 0));
-	assert_true(begin_request(IO_WRITE, 41 * CLUSTER, CLUSTER, IO_FUA));
+	assert_true(begin_request(IO_WRITE, UINT64_C(41) * CLUSTER, CLUSTER,
+				  IO_FUA));
 	for (i = 0; i < 100; i++) {
 		unsigned which = flying;
 
@@ -1822,7 +1827,7 @@ TEST_CASE(test_noted_again)
 	layer.moves = 1;
 	assert_int_equal(make_cow(), 0);
 	for (i = 0; i < COUNT(ops); i++) {
-		uint64_t offset = 8192 * (i + 1);
+		uint64_t offset = UINT64_C(8192) * (i + 1);
 
 		chance.full = COW_NOW_AT;
 		assert_true(begin_request(IO_DISCARD, offset, 4096, 0));

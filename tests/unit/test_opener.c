@@ -327,7 +327,7 @@ static int next_transfer(void *context, int32_t result,
 		return 0;
 	transfer->op = RING_READ;
 	transfer->fd = 7;
-	transfer->offset = asked * 512;
+	transfer->offset = (uint64_t)asked * 512;
 	return 1;
 }
 
