@@ -92,7 +92,7 @@ int cow_base_wish(const char *uri, struct opener_wish *wish,
 	return 0;
 }
 
-static void on_ended(struct target *server, struct io *io, int error)
+static void on_ended(struct target *server, struct io *io, int32_t error)
 {
 	struct cow *cow = server->owner;
 	struct cow_fetch *fetch = cow->fetches, *end = fetch + COW_WORKS;
@@ -100,13 +100,13 @@ static void on_ended(struct target *server, struct io *io, int error)
 	while (fetch < end && io != &fetch->io)
 		fetch++;
 	if (fetch == end) {
-		cow_ended(&cow->base, io, error);
+		cow_ended(server, io, error);
 		return;
 	}
 	fetch->is_busy = 0;
 	if (!error && io_is_late(io))
 		error = -ETIMEDOUT;
-	cow_ended(&cow->base, cow->works[fetch - cow->fetches].io,
+	cow_ended(server, cow->works[fetch - cow->fetches].io,
 		  error ? error : (int32_t)io->length);
 }
 
@@ -121,7 +121,6 @@ int cow_base_open(struct cow *cow, const struct target_args *args,
 	cow->fetches = calloc(COW_WORKS, sizeof(*cow->fetches));
 	if (!cow->fetches)
 		return failure_no_memory(failure);
-	cow->base.target.owner = cow; /* cow_ended() finds it there */
 	own.values = values;
 	own.read_only = 1;
 	own.lock = 0;

@@ -36,11 +36,6 @@ static void run_turns(struct cow *cow);
 static void next_rest(struct cow *cow, struct cow_work *work);
 static void read_cluster(struct cow *cow, struct io *io);
 
-static struct cow *cow_of(const struct file *file)
-{
-	return file->target.owner;
-}
-
 static struct file *file_of(struct cow *cow, const struct io *io)
 {
 	return io->in_base ? &cow->base : &cow->layer;
@@ -513,7 +508,7 @@ static void fill_rest(struct cow_work *work, struct ring_transfer *transfer)
 void cow_ask(const struct file *file, const struct io *io,
 	     struct ring_transfer *transfer)
 {
-	struct cow *cow = cow_of(file);
+	struct cow *cow = file->target.owner;
 	struct cow_work *work = work_of(cow, io);
 
 	if (io == cow->leader) {
@@ -801,9 +796,9 @@ static void plain_ended(struct cow *cow, struct io *io, int32_t result)
 		io_done(io, result);
 }
 
-void cow_ended(struct file *file, struct io *io, int32_t result)
+void cow_ended(struct target *part, struct io *io, int32_t result)
 {
-	struct cow *cow = cow_of(file);
+	struct cow *cow = part->owner;
 	struct cow_work *work = work_of(cow, io);
 
 	/* A sync of the layer has failed too late to be its leader's. */

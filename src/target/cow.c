@@ -125,9 +125,9 @@ static int join(struct cow *cow, struct file *file,
 			       .slot = RING_FILE + (unsigned)which,
 			       .option = which == BASE_FILE ? "base" : "path",
 			       .loop = args->loop,
-			       .ended = cow_ended,
 			       .ask = cow_ask };
 	file->target.owner = cow;
+	file->target.ended = cow_ended;
 	file->read_only = args->read_only || which == BASE_FILE;
 	file->base = which == BASE_FILE ? 0 : COW_DATA_AT;
 	file->path =

@@ -198,7 +198,7 @@ void cow_completed(struct backend *backend, struct io *io, int32_t result);
 void cow_expire(struct backend *backend);
 void cow_copied(struct backend *backend, struct io *io);
 void cow_go_on(struct cow *cow);
-void cow_ended(struct file *file, struct io *io, int32_t result);
+void cow_ended(struct target *part, struct io *io, int32_t result);
 void cow_ask(const struct file *file, const struct io *io,
 	     struct ring_transfer *transfer);
 

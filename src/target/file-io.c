@@ -90,7 +90,7 @@ static int is_read(const struct io *io)
  */
 static int is_durable(const struct file *file, const struct io *io)
 {
-	return io->flags & IO_FUA && !file->ended;
+	return io->flags & IO_FUA && !file->target.ended;
 }
 
 /* Its pages themselves are read into, or written from. */
@@ -189,10 +189,7 @@ static void finish_request(struct file *file, struct io *io, int32_t error)
 	}
 	if (io->buffer)
 		drop_buffer(file, io);
-	if (file->ended)
-		file->ended(file, io, error);
-	else
-		io_done(io, error);
+	target_done(&file->target, io, error);
 }
 
 static uint32_t least(uint32_t one, uint32_t other)

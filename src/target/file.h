@@ -45,12 +45,6 @@ struct file {
 	struct opening *growth; /* under way, or NULL */
 	int growth_error;	/* of the last one: negative, or 0 */
 
-	/*
-	 * Of a target that is made of files: what has become of a request, 0 or
-	 * a negative errno, or of what file_ask() was called for, the kernel's
-	 * result. NULL: io_done().
-	 */
-	void (*ended)(struct file *file, struct io *io, int32_t result);
 	/* Says what file_ask() asks for: all but the file, flags and wait. */
 	void (*ask)(const struct file *file, const struct io *io,
 		    struct ring_transfer *transfer);

@@ -44,10 +44,11 @@ struct target {
 	void (*changed)(struct target *target); /* the owner's; may be NULL */
 	void *owner;
 	/*
-	 * Of one that is a part of another target: in place of io_done(), see
-	 * target_done(). NULL: io_done().
+	 * Of one that is a part of another target, its owner: what has become of
+	 * a request, 0 or a negative errno, or of what file_ask() was called
+	 * for, the kernel's result. NULL: io_done(). See target_done().
 	 */
-	void (*ended)(struct target *target, struct io *io, int error);
+	void (*ended)(struct target *target, struct io *io, int32_t result);
 	/* The owner's, for target_refuse_write(); may be NULL. */
 	void (*refused)(const struct target *target, uint64_t used);
 	double refused_at;     /* when that was told last, as loop_now() */
@@ -268,12 +269,13 @@ static inline int target_give_up(struct target *target, int *fds)
 }
 
 /* A request is done, of a target that can be a part of another one. */
-static inline void target_done(struct target *target, struct io *io, int error)
+static inline void target_done(struct target *target, struct io *io,
+			       int32_t result)
 {
 	if (target->ended)
-		target->ended(target, io, error);
+		target->ended(target, io, result);
 	else
-		io_done(io, error);
+		io_done(io, result);
 }
 
 static inline void target_set_tally(struct target *target, uint64_t tally)
