@@ -79,3 +79,35 @@ goes_on_well()
 		fail "requests do not go on: $(cat /tmp/t/fio.log)"
 	}
 }
+
+# stands_still SECONDS: a server that is stopped for that long delays nobody else, and
+# the load goes on behind it.
+stands_still()
+{
+	expect_ok "add ram size=16M id=1"
+	command kill -STOP "$(cat /tmp/t/nbdkit.pid)"
+	for _ in $(seq "$1"); do
+		sleep 1
+		dd if=/dev/ublkb1 of=/dev/null bs=4k count=8 iflag=direct \
+			2>/dev/null || fail "another device fails"
+	done
+	command kill -CONT "$(cat /tmp/t/nbdkit.pid)"
+	goes_on_well
+	expect_ok "del id=1"
+}
+
+# make_files, find_files: a file system with copies on disk 0, that are there later
+make_files()
+{
+	mkfs.ext4 -q -F /dev/ublkb0
+	mount_ext4 /dev/ublkb0 /tmp/t/m
+	cp -r /t /tmp/t/m/
+	umount /tmp/t/m
+}
+
+find_files()
+{
+	mount -o ro /dev/ublkb0 /tmp/t/m
+	diff -r /t /tmp/t/m/t || fail "files differ"
+	umount /tmp/t/m
+}

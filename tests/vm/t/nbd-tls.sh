@@ -116,16 +116,11 @@ relays_are()
 files_are_right()
 {
 	expect_ok "add nbd id=0 uri=$UNIX $MINE"
-	mkfs.ext4 -q -F /dev/ublkb0
-	mount_ext4 /dev/ublkb0 /tmp/t/m
-	cp -r /t /tmp/t/m/
-	umount /tmp/t/m
+	make_files
 	expect_ok "del id=0"
 	relays_are 0
 	expect_ok "add nbd id=0 uri=$UNIX ro=yes $MINE"
-	mount -o ro /dev/ublkb0 /tmp/t/m
-	diff -r /t /tmp/t/m/t || fail "files differ"
-	umount /tmp/t/m
+	find_files
 	expect_ok "del id=0"
 	echo "- at $(now) ms: files"
 }
@@ -178,24 +173,9 @@ outlives()
 		relays_are 1
 		echo "- at $(now) ms: $end"
 	done
-	stands_still
+	stands_still 4
 	end_load
 	relays_are 0
-}
-
-# stands_still: that delays nobody else, and nothing is lost.
-stands_still()
-{
-	expect_ok "add ram size=16M id=1"
-	command kill -STOP "$(cat /tmp/t/nbdkit.pid)"
-	for _ in 1 2 3 4; do
-		sleep 1
-		dd if=/dev/ublkb1 of=/dev/null bs=4k count=8 iflag=direct \
-			2>/dev/null || fail "another device fails"
-	done
-	command kill -CONT "$(cat /tmp/t/nbdkit.pid)"
-	goes_on_well
-	expect_ok "del id=1"
 }
 
 # what_is_wrong_is_said: by servers that want a certificate

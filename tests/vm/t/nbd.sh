@@ -25,15 +25,10 @@ files_are_right()
 {
 	echo "- at $(now) ms: files, $1"
 	expect_ok "add nbd id=0 uri=$URI mode=$1"
-	mkfs.ext4 -q -F /dev/ublkb0
-	mount_ext4 /dev/ublkb0 /tmp/t/m
-	cp -r /t /tmp/t/m/
-	umount /tmp/t/m
+	make_files
 	expect_ok "del id=0"
 	expect_ok "add nbd id=0 uri=$URI ro=yes"
-	mount -o ro /dev/ublkb0 /tmp/t/m
-	diff -r /t /tmp/t/m/t || fail "files differ"
-	umount /tmp/t/m
+	find_files
 	expect_ok "del id=0"
 }
 
