@@ -944,6 +944,14 @@ static void run_dry(void)
 	assert_int_equal(target_cow.in_workers(target), 0);
 }
 
+/* One begins, and all that is there ends. */
+static void do_request(uint8_t op, uint64_t offset, uint32_t length,
+		       uint8_t flags)
+{
+	assert_true(begin_request(op, offset, length, flags));
+	run_dry();
+}
+
 static void run_requests(unsigned count)
 {
 	while (count--) {
@@ -1257,12 +1265,9 @@ TEST_CASE(test_finish_of_data_alone)
 {
 	layer.is_lazy = 1;
 	assert_int_equal(make_cow(), 0);
-	assert_true(begin_request(IO_WRITE, 8192, 512, 0));
-	run_dry();
-	assert_true(begin_request(IO_FLUSH, 0, 0, 0));
-	run_dry();
-	assert_true(begin_request(IO_WRITE, 8192, 512, 0));
-	run_dry();
+	do_request(IO_WRITE, 8192, 512, 0);
+	do_request(IO_FLUSH, 0, 0, 0);
+	do_request(IO_WRITE, 8192, 512, 0);
 	assert_int_equal(run_job(next_to_finish), 0);
 	close_cow();
 	lose_cache();
@@ -1284,8 +1289,7 @@ TEST_CASE(test_failed_sync)
 		check_all();
 		if (chance.refused) {
 			kill_server();
-			assert_true(begin_request(IO_FLUSH, 0, 0, 0));
-			run_dry();
+			do_request(IO_FLUSH, 0, 0, 0);
 		}
 		drop_requests();
 		close_cow();
@@ -1308,21 +1312,15 @@ TEST_CASE(test_failed_sync_before)
 	layer.is_lazy = 1;
 	for (i = 1; i <= 2; i++) {
 		assert_int_equal(make_cow(), 0);
-		assert_true(
-			begin_request(IO_WRITE, (uint64_t)i * 8192, 512, 0));
-		run_dry();
+		do_request(IO_WRITE, (uint64_t)i * 8192, 512, 0);
 		chance.bad_sync = i;
-		assert_true(begin_request(IO_FLUSH, 0, 0, 0));
-		run_dry();
+		do_request(IO_FLUSH, 0, 0, 0);
 		assert_int_equal(requests[0].error, -EIO);
 		close_cow();
 		assert_int_equal(make_cow(), 0);
 		settle_blocks();
-		assert_true(
-			begin_request(IO_WRITE, (uint64_t)i * 8192, 512, 0));
-		run_dry();
-		assert_true(begin_request(IO_FLUSH, 0, 0, 0));
-		run_dry();
+		do_request(IO_WRITE, (uint64_t)i * 8192, 512, 0);
+		do_request(IO_FLUSH, 0, 0, 0);
 		assert_int_equal(requests[0].error, 0);
 		close_cow();
 		lose_cache();
@@ -1478,8 +1476,7 @@ TEST_CASE(test_lost_layer)
 	assert_true(begin_request(IO_FLUSH, 0, 0, 0));
 	run_dry();
 	assert_true(log_has("checksum of its map"));
-	assert_true(begin_request(IO_READ, 0, 512, 0));
-	run_dry();
+	do_request(IO_READ, 0, 512, 0);
 }
 
 /* ---- requests that are late ---- */
@@ -1491,14 +1488,12 @@ TEST_CASE(test_lost_layer)
 TEST_CASE(test_late_sync_fails)
 {
 	assert_int_equal(make_cow(), 0);
-	assert_true(begin_request(IO_WRITE, 8192, 512, 0));
-	run_dry();
+	do_request(IO_WRITE, 8192, 512, 0);
 	assert_true(begin_request(IO_FLUSH, 0, 0, 0));
 	assert_int_equal(flying, 1);
 	ios[0].data = IO_DATA_LATE;
 	chance.bad_sync = 1;
-	assert_true(begin_request(IO_FLUSH, 0, 0, 0));
-	run_dry();
+	do_request(IO_FLUSH, 0, 0, 0);
 	assert_int_equal(requests[1].error, -EIO);
 	assert_int_equal(target->tally, 1);
 }
@@ -1687,13 +1682,11 @@ TEST_CASE(test_no_room_to_fill)
 	options = "base=/base path=/layer cluster=4K fill=read";
 	assert_int_equal(make_cow(), 0);
 	chance.full = COW_DATA_AT;
-	assert_true(begin_request(IO_READ, 8192, 512, 0));
-	run_dry();
+	do_request(IO_READ, 8192, 512, 0);
 	assert_int_equal(requests[0].error, 0);
 	assert_true(log_has("no longer filled"));
 	chance.puts = 0;
-	assert_true(begin_request(IO_READ, 8192, 512, 0));
-	run_dry();
+	do_request(IO_READ, 8192, 512, 0);
 	assert_int_equal(chance.puts, 1);
 }
 
@@ -1738,27 +1731,22 @@ TEST_CASE(test_plain_requests)
 {
 	assert_int_equal(make_cow(), 0);
 	chance.puts = 0;
-	assert_true(begin_request(IO_READ, 8192, 4096, 0));
-	run_dry();
+	do_request(IO_READ, 8192, 4096, 0);
 	assert_int_equal(chance.puts, 1);
 	/* The whole of a cluster: its data, and what the map says now. */
-	assert_true(begin_request(IO_WRITE, 8192, 4096, 0));
-	run_dry();
+	do_request(IO_WRITE, 8192, 4096, 0);
 	assert_int_equal(chance.puts, 3);
 	assert_true(begin_request(IO_READ, 8192, 512, 0));
 	assert_true(begin_request(IO_WRITE, 9216, 512, 0));
 	run_dry();
 	assert_int_equal(chance.puts, 5);
 	/* A FLUSH: the data, the map, and the map is durable. */
-	assert_true(begin_request(IO_FLUSH, 0, 0, 0));
-	run_dry();
+	do_request(IO_FLUSH, 0, 0, 0);
 	assert_int_equal(chance.puts, 8);
 	/* All zero: nothing is asked. */
-	assert_true(begin_request(IO_DISCARD, 8192, 4096, 0));
-	run_dry();
+	do_request(IO_DISCARD, 8192, 4096, 0);
 	chance.puts = 0;
-	assert_true(begin_request(IO_READ, 8192, 4096, 0));
-	run_dry();
+	do_request(IO_READ, 8192, 4096, 0);
 	assert_int_equal(chance.puts, 0);
 }
 
@@ -1766,15 +1754,12 @@ TEST_CASE(test_plain_requests)
 TEST_CASE(test_space_of_the_maps)
 {
 	assert_int_equal(make_cow(), 0);
-	assert_true(begin_request(IO_WRITE, 8192, 512, 0));
-	run_dry();
+	do_request(IO_WRITE, 8192, 512, 0);
 	chance.full = COW_NOW_AT;
-	assert_true(begin_request(IO_DISCARD, 8192, 4096, 0));
-	run_dry();
+	do_request(IO_DISCARD, 8192, 4096, 0);
 	assert_int_equal(requests[0].error, 0);
 	chance.full = COW_MAP_AT;
-	assert_true(begin_request(IO_FLUSH, 0, 0, 0));
-	run_dry();
+	do_request(IO_FLUSH, 0, 0, 0);
 	assert_int_equal(requests[0].error, 0);
 }
 
@@ -1783,15 +1768,12 @@ TEST_CASE(test_no_room_for_the_map)
 {
 	layer.moves = 1;
 	assert_int_equal(make_cow(), 0);
-	assert_true(begin_request(IO_WRITE, 8192, 512, 0));
-	run_dry();
+	do_request(IO_WRITE, 8192, 512, 0);
 	chance.full = COW_MAP_AT;
-	assert_true(begin_request(IO_FLUSH, 0, 0, 0));
-	run_dry();
+	do_request(IO_FLUSH, 0, 0, 0);
 	assert_int_equal(requests[0].error, -ENOSPC);
 	chance.full = 0;
-	assert_true(begin_request(IO_FLUSH, 0, 0, 0));
-	run_dry();
+	do_request(IO_FLUSH, 0, 0, 0);
 	assert_int_equal(requests[0].error, 0);
 	close_cow();
 	crash_host();
@@ -1805,12 +1787,10 @@ TEST_CASE(test_no_room_for_the_next_server)
 	layer.moves = 1;
 	assert_int_equal(make_cow(), 0);
 	chance.full = COW_NOW_AT;
-	assert_true(begin_request(IO_WRITE, 8192, 512, 0));
-	run_dry();
+	do_request(IO_WRITE, 8192, 512, 0);
 	assert_int_equal(requests[0].error, -ENOSPC);
 	chance.full = 0;
-	assert_true(begin_request(IO_WRITE, 9216, 512, 0));
-	run_dry();
+	do_request(IO_WRITE, 9216, 512, 0);
 	kill_server();
 	check_all();
 }
@@ -1830,16 +1810,13 @@ TEST_CASE(test_noted_again)
 		uint64_t offset = UINT64_C(8192) * (i + 1);
 
 		chance.full = COW_NOW_AT;
-		assert_true(begin_request(IO_DISCARD, offset, 4096, 0));
-		run_dry();
+		do_request(IO_DISCARD, offset, 4096, 0);
 		assert_int_equal(requests[0].error, -ENOSPC);
 		/* It is tried, and has no room again. */
-		assert_true(begin_request(ops[i], offset, 4096, 0));
-		run_dry();
+		do_request(ops[i], offset, 4096, 0);
 		assert_int_equal(requests[0].error, -ENOSPC);
 		chance.full = 0;
-		assert_true(begin_request(ops[i], offset, 4096, 0));
-		run_dry();
+		do_request(ops[i], offset, 4096, 0);
 		assert_int_equal(requests[0].error, 0);
 		kill_server();
 		check_all();
@@ -1868,8 +1845,7 @@ TEST_CASE(test_given_up_while_another_is_noted)
 	chance.refused = 0;
 	assert_int_equal(requests[0].error, 0);
 	assert_int_equal(requests[1].error, -EIO);
-	assert_true(begin_request(IO_DISCARD, 16384, 4096, 0));
-	run_dry();
+	do_request(IO_DISCARD, 16384, 4096, 0);
 	kill_server();
 	check_all();
 }
@@ -1882,8 +1858,7 @@ TEST_CASE(test_no_room_for_a_durable_write)
 	assert_int_equal(make_cow(), 0);
 	for (i = 0; i < 2; i++) {
 		chance.full = COW_DATA_AT;
-		assert_true(begin_request(IO_WRITE, 8192, 512, IO_FUA));
-		run_dry();
+		do_request(IO_WRITE, 8192, 512, IO_FUA);
 		assert_int_equal(requests[0].error, -ENOSPC);
 		chance.full = 0;
 		assert_int_equal(target->tally, 0);
@@ -1903,16 +1878,14 @@ TEST_CASE(test_durable_write_after_a_kill)
 {
 	layer.is_lazy = 1;
 	assert_int_equal(make_cow(), 0);
-	assert_true(begin_request(IO_WRITE, 8192, 512, 0));
-	run_dry();
+	do_request(IO_WRITE, 8192, 512, 0);
 	assert_true(begin_request(IO_FLUSH, 0, 0, 0));
 	complete_one();
 	complete_one();
 	assert_int_equal(flights[0].transfer.op, RING_FDATASYNC);
 	flying = 0;
 	kill_server();
-	assert_true(begin_request(IO_WRITE, 8192, 512, IO_FUA));
-	run_dry();
+	do_request(IO_WRITE, 8192, 512, IO_FUA);
 	assert_int_equal(requests[0].error, 0);
 	close_cow();
 	lose_cache();
@@ -1926,8 +1899,7 @@ TEST_CASE(test_base_is_cut)
 	assert_int_equal(make_cow(), 0);
 	base_is_cut = 1;
 	chance.refused = 1;
-	assert_true(begin_request(IO_WRITE, 8192, 512, 0));
-	run_dry();
+	do_request(IO_WRITE, 8192, 512, 0);
 	base_is_cut = 0;
 	chance.refused = 0;
 	check_all();
@@ -1938,8 +1910,7 @@ TEST_CASE(test_two_clusters)
 {
 	assert_int_equal(make_cow(), 0);
 	chance.refused = 1;
-	assert_true(begin_request(IO_READ, 4096 - 512, 1024, 0));
-	run_dry();
+	do_request(IO_READ, 4096 - 512, 1024, 0);
 	assert_true(log_has("over the end of a cluster"));
 }
 
